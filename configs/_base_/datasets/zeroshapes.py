@@ -1,0 +1,20 @@
+"""ZeroShapes, the embedded benchmark: 20 classes, 15 seen and 5 unseen, 96 px pictures drawn by
+`python tools/make_zeroshapes.py`. Background is ignored, as on PASCAL VOC."""
+
+data_root = 'data/zeroshapes'
+
+# Mean and std of CLIP, because the tiny CLIP was pretrained with them.
+_normalise = dict(mean=(122.7709383, 116.7460125, 104.09373615), std=(68.5005327, 66.6321579, 70.3231630))
+
+dataset = dict(
+    # Hues are what tells the classes apart: no photometric distortion. Objects are larger than half of a crop
+    # now and then, so the class-balance rule of the crop stays.
+    train=dict(type='VOCDataset', split='train', classes='zeroshapes',
+               pipeline=dict(crop_size=96, scale=(384, 96), ratio_range=(0.8, 1.5), photometric=False, **_normalise)),
+    val=dict(type='VOCDataset', split='val', classes='zeroshapes', test_mode=True,
+             pipeline=dict(short_side=96, **_normalise)),
+    test=dict(type='VOCDataset', split='test', classes='zeroshapes', test_mode=True,
+              pipeline=dict(short_side=96, **_normalise)),
+)
+
+inference = dict(mode='whole', crop_size=96)

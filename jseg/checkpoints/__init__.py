@@ -1,0 +1,12 @@
+"""Weight files: readers for foreign formats without PyTorch, name maps, and jseg's own safetensors files.
+
+`read_tensors` opens a file of any format, `names` translates tensor names between projects, `save_arrays` and
+`load_arrays` are jseg's own files. Nothing in a file is ever executed.
+"""
+
+from jseg.checkpoints.native import load_arrays, save_arrays
+from jseg.checkpoints.npz import save_npz
+from jseg.checkpoints.reader import read_tensors
+from jseg.checkpoints.tensor_map import TensorMap
+
+__all__ = ["TensorMap", "load_arrays", "read_tensors", "save_arrays", "save_npz"]

@@ -1,0 +1,35 @@
+"""Weight files written by `jittor.save`: one pickle of numpy arrays, since 2021 followed by its SHA-1 and a magic word."""
+
+import hashlib
+import hmac
+
+from jseg.checkpoints.flatten import tensor_map_from_object
+from jseg.checkpoints.pickle_machine import PickleMachine
+from jseg.checkpoints.pickle_values import PlainVocabulary
+from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error, map_file
+
+TRAILER = b"HCAJSLHD"
+_DIGEST_BYTES = 20
+
+
+def read_jittor_pickle(path: PathLike) -> TensorMap:
+    """Opens a Jittor (or plain numpy) pickle; arrays are views of the mapped file.
+
+    A file that carries its checksum is read through once to verify it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, or it names classes that no weight file needs.
+    """
+    data = map_file(path)
+    if data[-len(TRAILER):].tobytes() == TRAILER:
+        content = data[:max(0, data.size - len(TRAILER) - _DIGEST_BYTES)]
+        stored = data[content.size:content.size + _DIGEST_BYTES].tobytes()
+        if not hmac.compare_digest(hashlib.sha1(content.data).digest(), stored):
+            raise file_error(path, "its checksum (SHA-1) does not match; the file is damaged, fetch it again")
+        data = content
+    machine = PickleMachine(path, "pickle", data, PlainVocabulary(), data.size)
+    root = machine.run()
+    if machine.position != data.size:
+        raise file_error(path, f"{data.size - machine.position} bytes follow the pickle; the file is damaged")
+    return tensor_map_from_object(path, root, "Jittor pickle", data.size)

@@ -1,0 +1,117 @@
+"""jseg's own weight files: safetensors, written so that a reader never sees half a file.
+
+The data goes to a temporary name in the same folder, is flushed to the disk and then renamed. Whatever fails, a full
+disk included, leaves an older file of that name as it was.
+"""
+
+import json
+import os
+import secrets
+from typing import BinaryIO, Callable, Dict, List, Mapping, Tuple
+
+import numpy as np
+
+from jseg.checkpoints.safetensors import DTYPES, METADATA_KEY, read_safetensors
+from jseg.checkpoints.tensor_map import PathLike, file_error
+
+_WRITTEN_AS: Dict[np.dtype, str] = {
+    DTYPES[code]: code for code in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")}
+
+
+def write_atomically(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
+    """Runs `write` on a temporary file beside `path`, flushes it to the disk and renames it to `path`.
+
+    Raises:
+        OSError: the folder is missing, not writable or full; the message names `path`, the temporary file is
+            removed and a previous `path` is untouched.
+    """
+    path = os.fspath(path)
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        # Mode "x" refuses to follow or reuse anything that already has the temporary name.
+        with open(temporary, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(folder)
+    except BaseException as error:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise OSError(error.errno, f"cannot write {path}: {reason}; free space or choose another place") from error
+        raise
+
+
+def _sync_folder(folder: str) -> None:
+    """Makes the rename durable. Some file systems cannot sync a folder: then the data itself is still safe."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _little_endian(path: PathLike, name: str, array: np.ndarray) -> Tuple[np.ndarray, str]:
+    """`array` with its safetensors type code; `ValueError` for what the format cannot hold."""
+    array = np.asarray(array)
+    code = _WRITTEN_AS.get(array.dtype.newbyteorder("="))
+    if not isinstance(name, str) or name == METADATA_KEY:
+        raise file_error(path, f"{name!r} cannot name a tensor; use another name")
+    if code is None:
+        accepted = ", ".join(dtype.name for dtype in _WRITTEN_AS)
+        raise file_error(path, f"type {array.dtype} cannot be saved; convert it to one of {accepted}", name)
+    return array.astype(array.dtype.newbyteorder("<"), copy=False), code
+
+
+def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes `arrays` and `metadata` (text to text) to `path` in the safetensors format, all or nothing.
+
+    Accepts float16/32/64, int8/16/32/64, uint8 and bool of any shape and memory order. Widest types come first so that
+    every tensor is aligned to its item size; equal input gives an equal file.
+
+    Raises:
+        ValueError: a type the format does not hold, or metadata that is not text.
+        OSError: the file cannot be written; an older file of that name is untouched.
+    """
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise file_error(path, f"metadata {key!r} is not text; convert keys and values with str()")
+    prepared = {name: _little_endian(path, name, array) for name, array in arrays.items()}
+    order: List[str] = sorted(prepared, key=lambda name: (-prepared[name][0].dtype.itemsize, name))
+    header: Dict[str, object] = {METADATA_KEY: dict(sorted(metadata.items()))} if metadata else {}
+    position = 0
+    for name in order:
+        array, code = prepared[name]
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [position, position + array.nbytes]}
+        position += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)
+
+    def write(file: BinaryIO) -> None:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in order:
+            file.write(np.ascontiguousarray(prepared[name][0]).reshape(-1).view(np.uint8).data)
+
+    write_atomically(path, write)
+
+
+def load_arrays(path: PathLike) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Reads a file written by `save_arrays` (or any safetensors file): arrays of one's own, and the metadata.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged; the message names file and entry.
+    """
+    tensors = read_safetensors(path)
+    return {name: np.array(tensors[name]) for name in tensors}, dict(tensors.metadata)

@@ -1,0 +1,54 @@
+"""CLIP's table of position embeddings on another grid of patches."""
+
+from typing import Optional, Tuple
+
+import numpy as np
+
+
+def square_grid(table: np.ndarray) -> Tuple[int, int]:
+    """The grid (h, w) of a square table of (1 + h·w, D) rows, CLS first.
+
+    Raises:
+        ValueError: the table is not square.
+    """
+    side = int(round(max(table.shape[0] - 1, 0) ** 0.5)) if table.ndim == 2 else 0
+    if side < 1 or side * side + 1 != table.shape[0]:
+        raise ValueError(f"a position table of shape {table.shape} is not CLS plus a square grid; name its grid")
+    return side, side
+
+
+def _interpolation(old: int, new: int) -> np.ndarray:
+    """(new, old) weights of linear interpolation with half-pixel centres, borders clamped."""
+    centre = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    lower = np.minimum(centre.astype(np.int64), max(old - 2, 0))
+    fraction = centre - lower
+    weights = np.zeros((new, old))
+    weights[np.arange(new), lower] = 1 - fraction
+    weights[np.arange(new), np.minimum(lower + 1, old - 1)] += fraction
+    return weights
+
+
+def resize_position_table(table: np.ndarray, new: Tuple[int, int], old: Optional[Tuple[int, int]] = None) -> np.ndarray:
+    """Bilinear resize (half-pixel centres, `align_corners=False`) of the patch rows; the CLS row stays (DESIGN 3.2).
+
+    Args:
+        table: (1 + old_h·old_w, D), CLS first, patches row-major.
+        new: (h, w) wanted, in patches.
+        old: grid of the table, by default square.
+
+    Returns:
+        (1 + h·w, D) of the table's type; the table itself if the grid is already right.
+
+    Raises:
+        ValueError: the table does not have the grid.
+    """
+    old = square_grid(table) if old is None else (int(old[0]), int(old[1]))
+    if table.ndim != 2 or table.shape[0] != 1 + old[0] * old[1] or min(*old, *new) < 1:
+        raise ValueError(f"a position table of shape {table.shape} does not fit a grid of {old[0]}x{old[1]} patches "
+                         f"(wanted: {new[0]}x{new[1]})")
+    if old == tuple(new):
+        return table
+    patches = table[1:].astype(np.float64).reshape(old[0], old[1], -1)
+    patches = np.einsum("yi,ijd->yjd", _interpolation(old[0], new[0]), patches)
+    patches = np.einsum("xj,yjd->yxd", _interpolation(old[1], new[1]), patches)
+    return np.concatenate([table[:1], patches.reshape(new[0] * new[1], -1).astype(table.dtype)])

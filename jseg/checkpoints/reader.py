@@ -1,0 +1,56 @@
+"""One door for every weight file: the format is recognised by the first bytes, never by the suffix."""
+
+import os
+
+from jseg.checkpoints.jittor_pickle import read_jittor_pickle
+from jseg.checkpoints.npz import read_npz
+from jseg.checkpoints.safetensors import looks_like_safetensors, read_safetensors, read_sharded_safetensors
+from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error, map_file
+from jseg.checkpoints.torch_files import LEGACY_HEAD, read_torch_archive, read_torch_legacy
+from jseg.checkpoints.zip_archive import LOCAL_SIGNATURE, ZipArchive
+
+_ACCEPTED = ("safetensors (also its index file), torch.save (zip and the older format), TorchScript archives, "
+             "Jittor pickles and .npz are read")
+
+
+def read_tensors(path: PathLike) -> TensorMap:
+    """Opens a weight file of any supported format as a lazy mapping from flat names to numpy arrays.
+
+    Wrappers such as 'state_dict' or 'model' are removed; `.metadata` keeps the plain values beside them and `.kind` says
+    what the file is. bfloat16 becomes float32; everything else keeps its type. Nothing in the file is ever executed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the format is unknown or the file is damaged; the message names file and entry.
+    """
+    if os.path.isdir(path):
+        raise file_error(path, "is a folder; name the weight file in it")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(LEGACY_HEAD) + 64)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{os.fspath(path)}: no such weight file; check the path") from None
+    if head.startswith(LOCAL_SIGNATURE):
+        archive = ZipArchive(path, map_file(path))
+        is_numpy = archive.names() and all(name.endswith(".npy") for name in archive.names())
+        return read_npz(archive) if is_numpy else read_torch_archive(archive)
+    if head.startswith(LEGACY_HEAD):
+        return read_torch_legacy(path)
+    if looks_like_safetensors(head, os.path.getsize(path)):
+        return read_safetensors(path)
+    if len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
+        return read_jittor_pickle(path)
+    if head.lstrip().startswith(b"{"):
+        return read_sharded_safetensors(path)
+    raise file_error(path, _unknown_format(head))
+
+
+def _unknown_format(head: bytes) -> str:
+    """What an unreadable file probably is, and what would be accepted."""
+    if not head:
+        return "is empty; fetch it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the weights; run 'git lfs pull'"
+    if head.lstrip()[:1] == b"<":
+        return "is a web page, not the weights; the download went wrong, fetch it again"
+    return f"not a known weight file; {_ACCEPTED}"

@@ -1,0 +1,140 @@
+"""A lazy, read-only mapping from tensor names to numpy arrays: what every reader of this package returns.
+
+Opening a file parses and checks its index only; the values of a tensor are touched when its name is looked up. Where
+the format stores plain bytes the file is memory-mapped, so one tensor of a 1 GB file costs one tensor.
+"""
+
+import mmap
+import os
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+BFLOAT16 = "bfloat16"
+"""Storage type without a numpy counterpart: two bytes, the upper half of a float32. Read as float32."""
+
+MAX_DIMENSIONS = 32
+"""numpy's own limit; a longer shape can only come from a damaged file."""
+
+
+_FREE_OBJECTS = 200_000
+_BYTES_PER_OBJECT = 64
+
+
+def object_limit(file_size: int) -> int:
+    """How many small objects (pickle steps, JSON values, nested values) a file of `file_size` bytes may describe.
+
+    A file of one-byte instructions could otherwise become 50 times its size in Python objects. A ViT-L/14 checkpoint with
+    optimizer state takes about 100,000; at roughly 100 bytes an object the limit means 20 MB plus less than the file again.
+    """
+    return _FREE_OBJECTS + file_size // _BYTES_PER_OBJECT
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Shape and type of one stored tensor, and the function that fetches its values."""
+
+    shape: Tuple[int, ...]
+    dtype: np.dtype
+    fetch: Callable[[], np.ndarray]
+
+
+class TensorMap(Mapping[str, np.ndarray]):
+    """Names -> arrays, read on access. `metadata` holds what the file says besides tensors (text, numbers).
+
+    Arrays may be read-only views of the mapped file: copy one before writing to it.
+    """
+
+    def __init__(self, path: PathLike, entries: Mapping[str, TensorEntry],
+                 metadata: Optional[Mapping[str, Any]] = None, kind: str = "") -> None:
+        self.path = os.fspath(path)
+        self.kind = kind
+        self.metadata: Dict[str, Any] = dict(metadata or {})
+        self._entries: Dict[str, TensorEntry] = dict(entries)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._entries[name].fetch()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __repr__(self) -> str:
+        return f"TensorMap({self.path!r}, kind={self.kind!r}, {len(self)} tensors)"
+
+    def entry(self, name: str) -> TensorEntry:
+        """Shape and type of `name` without reading its values."""
+        return self._entries[name]
+
+    def parameter_count(self) -> int:
+        """Number of values in all tensors, without reading them."""
+        return sum(element_count(entry.shape) for entry in self._entries.values())
+
+
+def file_error(path: PathLike, problem: str, entry: Optional[str] = None) -> ValueError:
+    """The one form of every complaint about a weight file: file, entry, problem.
+
+    Names are shown with `ascii`: a damaged file may hold text that a terminal cannot print.
+    """
+    where = f"{os.fspath(path)}" if entry is None else f"{os.fspath(path)}: entry {ascii(entry)[:200]}"
+    return ValueError(f"{where}: {problem}")
+
+
+def element_count(shape: Sequence[int]) -> int:
+    """Product of `shape` in exact integers (numpy's product can overflow)."""
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def check_shape(path: PathLike, entry: str, shape: Any) -> Tuple[int, ...]:
+    """`shape` as a tuple of non-negative integers, or `ValueError`."""
+    if not isinstance(shape, (list, tuple)) or len(shape) > MAX_DIMENSIONS:
+        raise file_error(path, f"the shape is not a list of at most {MAX_DIMENSIONS} sizes; the file is damaged", entry)
+    for size in shape:
+        if type(size) is not int or size < 0 or size >= 2 ** 62:
+            raise file_error(path, "the shape holds something that is not a size; the file is damaged", entry)
+    return tuple(shape)
+
+
+def map_file(path: PathLike) -> np.ndarray:
+    """The whole file as a read-only uint8 array backed by a memory map (an empty array for an empty file).
+
+    Raises:
+        FileNotFoundError: no such file.
+        OSError: the path is a folder or cannot be read.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            return np.zeros(0, np.uint8)
+        # mmap directly: numpy.memmap changes the shared file position and keeps a subclass through every view.
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
+    """uint16 bit patterns of bfloat16 -> the float32 array of the same values."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def decode_bytes(data: np.ndarray, dtype: Union[np.dtype, str]) -> np.ndarray:
+    """Little-endian bytes (uint8 array) as a flat array of `dtype`; without a copy where the alignment allows."""
+    if dtype == BFLOAT16:
+        return bfloat16_to_float32(decode_bytes(data, np.dtype("<u2")))
+    dtype = np.dtype(dtype)
+    if dtype == np.bool_:
+        # A byte other than 0 or 1 is undefined behaviour as a bool: normalise.
+        return data != 0
+    flat = data.view(dtype.newbyteorder("<"))
+    if flat.ctypes.data % dtype.itemsize or not flat.dtype.isnative:
+        return flat.astype(dtype)
+    return flat.view(dtype)

@@ -1,0 +1,66 @@
+"""The keys a config may have outside the `dict(type=...)` parts, their types and their defaults."""
+
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
+
+from jseg.registry import did_you_mean, matches
+
+_NONE = type(None)
+
+
+class Key(NamedTuple):
+    """One config key. `required` keys have no default; a number below `minimum` is refused."""
+
+    types: Tuple[type, ...]
+    default: Any = None
+    required: bool = False
+    minimum: float = float("-inf")
+
+
+TOP_LEVEL: Dict[str, Key] = {
+    "model": Key((dict,), required=True),
+    "dataset": Key((dict,), required=True),
+    "optimizer": Key((dict,), required=True),
+    "scheduler": Key((dict,), required=True),
+    "max_iters": Key((int,), required=True, minimum=1),
+    "batch_size": Key((int,), required=True, minimum=1),  # over all ranks
+    "data_root": Key((str, _NONE)),
+    "num_workers": Key((int,), 0, minimum=0),
+    "seed": Key((int,), 0, minimum=0),
+    "log_interval": Key((int,), 50, minimum=1),  # iterations, like all intervals
+    "eval_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
+    "checkpoint_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
+    "keep_checkpoints": Key((int,), 3, minimum=1),
+    "inference": Key((dict,), {"mode": "slide"}),
+    "init_from": Key((str, _NONE)),
+    "work_dir": Key((str, _NONE)),
+    "visualize": Key((dict,), {"num_images": 8}),
+}
+
+INFERENCE: Dict[str, Key] = {
+    "mode": Key((str,), "slide"),
+    "crop_size": Key((int, list, tuple, _NONE)),  # pixels: size, or (height, width)
+    "stride": Key((int, list, tuple, _NONE)),  # pixels
+}
+VISUALIZE: Dict[str, Key] = {"num_images": Key((int,), 8, minimum=0)}
+DATASET: Dict[str, Key] = {"train": Key((dict,)), "val": Key((dict,)), "test": Key((dict,))}
+
+PLAIN_PARTS: Dict[str, Dict[str, Key]] = {"inference": INFERENCE, "visualize": VISUALIZE, "dataset": DATASET}
+
+
+def check_keys(values: Mapping[str, Any], keys: Mapping[str, Key], where: str = "") -> None:
+    """Checks names, types and lower bounds of `values`.
+
+    Raises:
+        ValueError: names the key, the accepted types and the nearest known key.
+    """
+    prefix = where + "." if where else ""
+    for name, value in values.items():
+        if name not in keys:
+            hint = "" if where else " (a helper variable of a config file begins with an underscore)"
+            raise ValueError(f"config key {prefix}{name}: unknown{did_you_mean(name, keys)}{hint}")
+        key = keys[name]
+        if not matches(value, key.types):
+            accepted = " or ".join("None" if item is _NONE else item.__name__ for item in key.types)
+            raise ValueError(f"config key {prefix}{name}: expected {accepted}, got {value!r}")
+        if isinstance(value, (int, float)) and value < key.minimum:
+            raise ValueError(f"config key {prefix}{name}: must be at least {key.minimum}, got {value}")

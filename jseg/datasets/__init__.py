@@ -1,0 +1,10 @@
+"""Data sets, class lists, transforms and the batch loader. Needs numpy and Pillow, never Jittor."""
+
+from jseg.datasets.base import SegmentationDataset
+from jseg.datasets.classes import ClassList, available_class_lists, load_class_list
+from jseg.datasets.loader import DataLoader
+from jseg.datasets.masks import IGNORE_INDEX, read_image, read_mask, save_mask
+from jseg.datasets.voc import VOCDataset
+
+__all__ = ['ClassList', 'DataLoader', 'IGNORE_INDEX', 'SegmentationDataset', 'VOCDataset',
+           'available_class_lists', 'load_class_list', 'read_image', 'read_mask', 'save_mask']

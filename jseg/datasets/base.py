@@ -1,0 +1,107 @@
+"""What every segmentation data set does once it knows its files: read, check, transform, repeatably.
+
+A subclass finds the files (`Record`s); this class reads picture and mask, turns mask values into training
+labels and runs the transforms with a random generator that depends on (seed, epoch, index) alone.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from jseg.datasets.classes import load_class_list, resolve_unseen
+from jseg.datasets.masks import check_labels, read_image, read_mask
+from jseg.datasets.pipeline import build_pipeline
+
+# Last word of the seed of every generator, so that order (loader) and augmentation never share a stream.
+AUGMENT_STREAM, ORDER_STREAM = 1, 2
+
+PipelineSettings = Union[None, Mapping[str, Any], Sequence[Mapping[str, Any]]]
+
+
+class Record(NamedTuple):
+    """One picture: its id, the picture file and the mask file."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+class SegmentationDataset:
+    """Pictures with label masks, given as records.
+
+    Args:
+        records: the pictures, in order.
+        classes: name of a class list, or class names.
+        unseen: indices or names of the unseen classes; None takes those of the class list.
+        reduce_zero_label: mask value 0 becomes ignore (255) and k becomes k-1.
+        pipeline: settings of the released recipe, or a list of transforms; see `jseg.datasets.pipeline`.
+        test_mode: only the picture is transformed, the label stays at the original size.
+        seed: of the augmentation, at least 0.
+
+    Attributes:
+        class_names: tuple of C names. palette: uint8 (C, 3). unseen: tuple of class indices.
+    """
+
+    def __init__(self, records: Sequence[Record], classes: Union[str, Sequence[str]],
+                 unseen: Optional[Sequence[Union[int, str]]] = None, reduce_zero_label: bool = False,
+                 pipeline: PipelineSettings = None, test_mode: bool = False, seed: int = 0) -> None:
+        if seed < 0:
+            raise ValueError(f'seed: {seed} is negative; give 0 or more')
+        class_list = load_class_list(classes)
+        self.class_names = class_list.names
+        self.palette = class_list.palette
+        self.unseen = class_list.unseen if unseen is None else resolve_unseen(unseen, class_list.names)
+        self.reduce_zero_label = reduce_zero_label
+        self.test_mode = test_mode
+        self.seed = seed
+        self.records = tuple(records)
+        self.transforms = build_pipeline(pipeline, test_mode)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def name(self, index: int) -> str:
+        """The id of picture `index`."""
+        return self.records[index].name
+
+    def raw(self, index: int) -> Tuple[np.ndarray, np.ndarray, str]:
+        """Picture `index` as stored: RGB uint8 (H, W, 3), label uint8 (H, W) with 255 ignored, and its id.
+
+        Raises:
+            FileNotFoundError, ValueError: naming the file that is missing or wrong.
+        """
+        record = self.records[index]
+        image = read_image(record.image)
+        mask = read_mask(record.mask)
+        if mask.shape != image.shape[:2]:
+            raise ValueError(f'{record.mask}: the mask is {_size(mask)} pixels but its picture '
+                             f'{record.image} is {_size(image)} (width x height); replace the wrong one')
+        label = check_labels(mask, len(self.class_names), self.reduce_zero_label, record.mask)
+        return image, label, record.name
+
+    def sample(self, index: int, epoch: int = 0) -> Dict[str, Any]:
+        """Picture `index` as the model takes it; equal arguments give equal arrays, in any process.
+
+        Returns:
+            image: float32 (3, h, w), normalised RGB; label: uint8 (h, w), or (H, W) in test mode, 255
+            ignored; name: id; original_size: (H, W).
+
+        Raises:
+            FileNotFoundError, ValueError: naming the file that is missing or wrong.
+        """
+        image, label, name = self.raw(index)
+        state: Dict[str, Any] = {'image': image, 'name': name}
+        if not self.test_mode:
+            state['label'] = label
+        rng = np.random.default_rng([self.seed, epoch, index, AUGMENT_STREAM])
+        for transform in self.transforms:
+            state = transform(state, rng)
+        if state['image'].dtype != np.float32:
+            raise ValueError("pipeline: the picture was never normalised; add dict(type='Normalize')")
+        return {'image': np.ascontiguousarray(state['image'].transpose(2, 0, 1)),
+                'label': state.get('label', label), 'name': name, 'original_size': image.shape[:2]}
+
+
+def _size(array: np.ndarray) -> str:
+    return f'{array.shape[1]}x{array.shape[0]}'

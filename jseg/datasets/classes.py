@@ -1,0 +1,98 @@
+"""Class lists: names, colours and the seen/unseen split, kept once as data and found by name.
+
+A list is a JSON file in `jseg/datasets/data/` with the keys `title`, `names`, `palette` (one RGB triple per
+class) and `unseen` (indices into `names`); adding a data set means adding a file. The list `zeroshapes` is
+computed by `jseg.datasets.zeroshapes`. Indices are training indices, that is after zero-label reduction.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Sequence, Tuple, Union
+
+import numpy as np
+
+from jseg.registry import did_you_mean
+
+_DATA = Path(__file__).parent / 'data'
+
+
+@dataclass(frozen=True, eq=False)
+class ClassList:
+    """Names (C), palette uint8 (C, 3) RGB and the indices of the classes that are unseen in training."""
+
+    names: Tuple[str, ...]
+    palette: np.ndarray
+    unseen: Tuple[int, ...]
+
+
+def available_class_lists() -> Tuple[str, ...]:
+    """Names that `load_class_list` knows, sorted."""
+    return tuple(sorted([path.stem for path in _DATA.glob('*.json')] + ['zeroshapes']))
+
+
+def load_class_list(classes: Union[str, Sequence[str]]) -> ClassList:
+    """The class list of that name, or a list made of the given class names (VOC colours, nothing unseen).
+
+    Raises:
+        ValueError: for an unknown list name, an empty list or a class named twice.
+    """
+    if not isinstance(classes, str):
+        names = tuple(classes)
+        return _checked('classes', names, voc_palette(len(names) + 1)[1:], ())
+    if classes == 'zeroshapes':
+        from jseg.datasets import zeroshapes  # on demand: it draws pictures and needs more than this list
+        return _checked(classes, zeroshapes.CLASS_NAMES, zeroshapes.PALETTE, zeroshapes.UNSEEN)
+    known = available_class_lists()
+    if classes not in known:
+        raise ValueError(f"classes: there is no class list '{classes}'{did_you_mean(classes, known)}; "
+                         'a tuple of class names is accepted too')
+    content = json.loads((_DATA / f'{classes}.json').read_text(encoding='utf-8'))
+    return _checked(classes, content['names'], content['palette'], content['unseen'])
+
+
+def resolve_unseen(unseen: Sequence[Union[int, str]], names: Sequence[str]) -> Tuple[int, ...]:
+    """Sorted class indices from indices or names.
+
+    Raises:
+        ValueError: for an index or name outside `names`.
+    """
+    indices = set()
+    for entry in unseen:
+        if isinstance(entry, str):
+            if entry not in names:
+                raise ValueError(f"unseen: there is no class '{entry}'{did_you_mean(entry, names)}")
+            entry = list(names).index(entry)
+        if not 0 <= entry < len(names):
+            raise ValueError(f'unseen: class index {entry} is outside 0..{len(names) - 1}; '
+                             'give indices (or names) of the class list')
+        indices.add(int(entry))
+    return tuple(sorted(indices))
+
+
+def voc_palette(count: int) -> np.ndarray:
+    """The first `count` colours of the PASCAL VOC colour map, uint8 (count, 3); entry 0 is black.
+
+    Source: VOC development kit, `VOClabelcolormap`: bit 3j+k of the index is bit 7-j of channel k.
+    """
+    palette = np.zeros((count, 3), np.uint8)
+    for index in range(count):
+        for bit in range(8):
+            for channel in range(3):
+                palette[index, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
+    return palette
+
+
+def _checked(origin: str, names: Sequence[str], palette: Sequence, unseen: Sequence[int]) -> ClassList:
+    names = tuple(names)
+    colours = np.asarray(palette, np.uint8)
+    if not names or len(names) > 254:
+        raise ValueError(f'{origin}: a class list holds 1 to 254 classes, not {len(names)} '
+                         '(255 marks ignored pixels)')
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{origin}: class '{twice[0]}' is listed twice; name every class once")
+    if colours.shape != (len(names), 3):
+        raise ValueError(f'{origin}: palette has shape {colours.shape}; give one RGB triple for each of '
+                         f'the {len(names)} classes')
+    return ClassList(names, colours, resolve_unseen(unseen, names))

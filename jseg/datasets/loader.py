@@ -1,0 +1,188 @@
+"""Batches for training: repeatable, prefetched, and loud when something breaks.
+
+The batch of iteration t depends on (seed, t, rank, world_size) alone, not on how many workers prepare it;
+resuming at iteration t gives what an uninterrupted run would have seen.
+"""
+
+import itertools
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+from jseg.datasets.base import SegmentationDataset
+from jseg.datasets.batch import batch_indices, collate
+
+_PREFETCH = 2  # batches in preparation per worker, one being prepared and one waiting
+_ERROR_KINDS = {kind.__name__: kind for kind in (FileNotFoundError, OSError, ValueError)}
+
+
+class DataLoader:
+    """Endless batches of a data set.
+
+    Args:
+        dataset: gives `len()`, `sample(index, epoch)` and `name(index)`; must be picklable for workers.
+        batch_size: pictures per rank and iteration.
+        seed: of the order, at least 0.
+        rank, world_size: this process and how many there are.
+        num_workers: loading processes; with 0 one thread of this process prepares the next batches.
+        shuffle: a new permutation every epoch; otherwise the order of the data set.
+
+    Raises:
+        ValueError: for an empty data set or an impossible number.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, batch_size: int, seed: int, rank: int = 0,
+                 world_size: int = 1, num_workers: int = 0, shuffle: bool = True) -> None:
+        if len(dataset) == 0:
+            raise ValueError('dataset: it holds no pictures; check its split')
+        if batch_size < 1:
+            raise ValueError(f'batch_size: {batch_size} is not possible; give 1 or more')
+        if num_workers < 0 or seed < 0:
+            raise ValueError(f'num_workers ({num_workers}) and seed ({seed}) must be 0 or more')
+        if not 0 <= rank < world_size:
+            raise ValueError(f'rank: {rank} is outside 0..{world_size - 1} (world_size {world_size})')
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.num_workers = num_workers
+        self.shuffle = shuffle
+
+    def indices(self, iteration: int) -> List[Tuple[int, int]]:
+        """The (index, epoch) pairs of the batch of `iteration`."""
+        return batch_indices(iteration, len(self.dataset), self.batch_size, self.seed, self.rank,
+                             self.world_size, self.shuffle)
+
+    def batch(self, iteration: int) -> Dict[str, Any]:
+        """The batch of `iteration`, prepared here and now; keys image, label and names as in `collate`."""
+        return collate([self.dataset.sample(index, epoch) for index, epoch in self.indices(iteration)])
+
+    def batches(self, start_iteration: int = 0) -> Iterator[Dict[str, Any]]:
+        """The batches of `start_iteration`, `start_iteration` + 1, ... without end.
+
+        Thread or workers start with the first `next` and end when the iterator is closed or collected.
+
+        Raises:
+            FileNotFoundError, ValueError: a file is missing or wrong; the message names it.
+            ChildProcessError: a worker died.
+        """
+        if self.num_workers == 0:
+            return self._from_thread(start_iteration)
+        return self._from_workers(start_iteration)
+
+    def _from_thread(self, start: int) -> Iterator[Dict[str, Any]]:
+        ready: 'queue.Queue[Any]' = queue.Queue(maxsize=_PREFETCH)
+        stop = threading.Event()
+
+        def offer(item: Any) -> None:
+            while not stop.is_set():
+                try:
+                    return ready.put(item, timeout=0.1)
+                except queue.Full:
+                    continue
+
+        def prepare() -> None:
+            try:
+                for iteration in itertools.count(start):
+                    if stop.is_set():
+                        return
+                    offer(self.batch(iteration))
+            except Exception as problem:  # handed to the consumer, which raises it
+                offer(problem)
+
+        thread = threading.Thread(target=prepare, name='jseg-loader', daemon=True)
+        thread.start()
+        try:
+            while True:
+                item = ready.get()
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+            thread.join()
+
+    def _from_workers(self, start: int) -> Iterator[Dict[str, Any]]:
+        # Iteration t belongs to worker (t - start) % n: reading the pipes in turn keeps the order without a
+        # common queue, and a full pipe keeps a fast worker from running ahead.
+        workers: List[_Worker] = []
+        try:
+            for number in range(self.num_workers):
+                workers.append(_Worker(number, self.dataset))
+            ahead = _PREFETCH * self.num_workers
+            for offset in range(ahead):
+                workers[offset % self.num_workers].request(self.indices(start + offset))
+            for offset in itertools.count():
+                worker = workers[offset % self.num_workers]
+                batch = worker.receive()
+                worker.request(self.indices(start + offset + ahead))
+                yield batch
+        finally:
+            for worker in workers:
+                worker.close()
+
+
+class _Worker:
+    """One process running `jseg.datasets.worker`, and the requests it has not answered yet."""
+
+    def __init__(self, number: int, dataset: SegmentationDataset) -> None:
+        self._number = number
+        self._dataset = dataset
+        self._pending: List[Sequence[Tuple[int, int]]] = []
+        environment = dict(os.environ)
+        # The child must find what this process finds, installed or not; '' means the current folder.
+        environment['PYTHONPATH'] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        environment.setdefault('OMP_NUM_THREADS', '1')
+        self._process = subprocess.Popen([sys.executable, '-m', 'jseg.datasets.worker'],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self._send(dataset)
+
+    def request(self, pairs: Sequence[Tuple[int, int]]) -> None:
+        self._pending.append(pairs)
+        self._send(pairs)
+
+    def receive(self) -> Dict[str, Any]:
+        """The answer to the oldest request."""
+        try:
+            reply = pickle.load(self._process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            raise self._death() from None
+        if reply[0] == 'error':
+            _, kind, message = reply
+            raise _ERROR_KINDS.get(kind, RuntimeError)(message)
+        self._pending.pop(0)
+        return reply[1]
+
+    def close(self) -> None:
+        """End the process: closing the pipes is enough, unless it hangs in a read."""
+        for stream in (self._process.stdout, self._process.stdin):
+            try:
+                stream.close()
+            except BrokenPipeError:
+                pass
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, message: Any) -> None:
+        try:
+            pickle.dump(message, self._process.stdin, protocol=5)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the worker has ended; `receive` reads its last words or reports its death
+
+    def _death(self) -> ChildProcessError:
+        code = self._process.wait()
+        how = f'was killed by signal {-code}' if code < 0 else f'ended with exit code {code}'
+        wanted = self._pending[0] if self._pending else ()
+        names = ', '.join(self._dataset.name(index) for index, _ in wanted)
+        return ChildProcessError(f'num_workers: data loading worker {self._number} {how} while it prepared '
+                                 f'{names}; often memory ran out: lower num_workers or batch_size '
+                                 '(num_workers=0 loads in this process)')

@@ -1,0 +1,128 @@
+"""Reading pictures and label masks, and writing palette masks.
+
+Masks are single-channel pictures whose *pixel values* are class numbers: palette PNG (as VOC publishes them,
+where the colours are only for the eye) or 8-bit grey PNG. Colours are never turned into classes.
+"""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Sequence, Union
+
+import numpy as np
+from PIL import Image
+
+from jseg.datasets.classes import voc_palette
+
+IGNORE_INDEX = 255
+_VOID_COLOUR = (224, 224, 192)  # the colour VOC gives to index 255
+# What Pillow raises for damaged files, depending on the format and on where the damage is.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def read_image(path: Union[str, Path]) -> np.ndarray:
+    """The picture as RGB uint8 (H, W, 3).
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it cannot be decoded completely.
+    """
+    return np.array(_open(path, 'picture').convert('RGB'))
+
+
+def read_mask(path: Union[str, Path]) -> np.ndarray:
+    """The pixel values of a palette or 8-bit grey mask, uint8 (H, W).
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it cannot be decoded, holds colours or alpha, or has another bit depth.
+    """
+    picture = _open(path, 'mask', keep_depth=True)
+    return np.array(picture, np.uint8)
+
+
+def save_mask(path: Union[str, Path], label: np.ndarray, palette: Union[np.ndarray, Sequence]) -> None:
+    """Write `label` (H, W), integers 0..255, as a palette PNG whose pixel values are the labels.
+
+    Args:
+        path: file to write; the folder must exist.
+        label: class numbers, 255 for ignored pixels. They are written as they are.
+        palette: RGB (n, 3), colour of the first n values; the VOC colour map continues it, 255 is beige.
+
+    Raises:
+        ValueError: if `label` is not 2-D or does not fit into 8 bits.
+    """
+    label = np.asarray(label)
+    if label.ndim != 2 or (label.size and (label.min() < 0 or label.max() > 255)):
+        raise ValueError(f'{path}: a mask must be (H, W) with values 0..255, not shape {label.shape}')
+    colours = voc_palette(256)
+    colours[255] = _VOID_COLOUR
+    palette = np.asarray(palette, np.uint8).reshape(-1, 3)
+    colours[:len(palette)] = palette
+    picture = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode='P')
+    picture.putpalette(colours.tobytes())
+    picture.save(path, format='PNG')
+
+
+def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool,
+                 path: Union[str, Path]) -> np.ndarray:
+    """Training labels uint8 (H, W) from mask values; 255 stays 255.
+
+    With `reduce_zero_label` the value 0 becomes 255 and k becomes k-1.
+
+    Raises:
+        ValueError: naming `path` and the first value that no class has.
+    """
+    counts = np.bincount(mask.reshape(-1), minlength=256)
+    limit = num_classes + int(reduce_zero_label)
+    wrong = np.flatnonzero(counts[limit:IGNORE_INDEX]) + limit
+    if wrong.size:
+        first = int(wrong[0])
+        raise ValueError(
+            f'{path}: label {first} on {int(counts[first])} pixels is outside the class list, which allows '
+            f'0..{limit - 1} and 255 ({num_classes} classes, reduce_zero_label={reduce_zero_label}); correct '
+            'the mask, or set classes / reduce_zero_label to match it')
+    if not reduce_zero_label:
+        return mask.copy()
+    table = np.arange(-1, 255).astype(np.uint8)  # -1 wraps to 255
+    table[IGNORE_INDEX] = IGNORE_INDEX
+    return table[mask]
+
+
+def _open(path: Union[str, Path], kind: str, keep_depth: bool = False) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            if keep_depth:
+                _refuse_colours(picture, path)
+            picture.load()
+            return picture.copy()
+    except FileNotFoundError:
+        raise FileNotFoundError(f'{path}: this {kind} does not exist; restore it or remove its id from '
+                                'the split') from None
+    except _NotIndices as problem:
+        raise ValueError(str(problem)) from None
+    except _DAMAGE as problem:
+        raise ValueError(f'{path}: the {kind} cannot be read ({_reason(problem)}); replace the file or '
+                         'remove its id from the split') from problem
+
+
+def _reason(problem: BaseException) -> str:
+    if isinstance(problem, Image.UnidentifiedImageError):
+        return 'not a known picture format'
+    return str(problem) or type(problem).__name__
+
+
+class _NotIndices(Exception):
+    """A sound picture file that is not a mask."""
+
+
+def _refuse_colours(picture: Image.Image, path: Union[str, Path]) -> None:
+    if picture.mode not in ('P', 'L'):
+        raise _NotIndices(f'{path}: the mask is stored in mode {picture.mode}, but class numbers are needed, '
+                          'one byte a pixel; convert it to a palette (P) or 8-bit grey (L) PNG whose values '
+                          'are the class numbers')
+    # Pillow stretches grey of fewer bits to 0..255, so that class 1 would arrive as 17 or 85.
+    tile = picture.tile[0] if picture.tile else None
+    if picture.mode == 'L' and tile and isinstance(tile[3], str) and tile[3].startswith('L;'):
+        raise _NotIndices(f'{path}: the mask is grey with fewer than 8 bits a pixel ({tile[3]}), whose '
+                          'values are not kept on reading; save it as an 8-bit grey or a palette PNG')

@@ -1,0 +1,94 @@
+"""Photometric distortion of the released recipe: brightness, contrast, saturation and hue, at random."""
+
+from typing import Any, Dict, Sequence, Tuple
+
+import numpy as np
+
+from jseg.registry import TRANSFORMS
+
+
+@TRANSFORMS.register()
+class PhotometricDistortion:
+    """Distort the colours of a uint8 RGB picture (mmsegmentation's PhotoMetricDistortion).
+
+    In order: brightness; contrast (here or at the end, a coin decides); saturation; hue. Each happens with
+    probability 1/2 and clips to uint8. Saturation and hue share one conversion to HSV and back, so the
+    picture is rounded once where the original rounds twice.
+
+    Args:
+        brightness_delta: added value is uniform in +-delta.
+        contrast_range, saturation_range: range of the uniform factor.
+        hue_delta: whole number uniform in [-delta, delta), on OpenCV's 0..179 hue circle.
+    """
+
+    def __init__(self, brightness_delta: float = 32, contrast_range: Sequence[float] = (0.5, 1.5),
+                 saturation_range: Sequence[float] = (0.5, 1.5), hue_delta: int = 18) -> None:
+        ranges = {'contrast_range': contrast_range, 'saturation_range': saturation_range}
+        for option, (low, high) in ranges.items():
+            if not 0 <= low <= high:
+                raise ValueError(f'PhotometricDistortion.{option}: ({low}, {high}) is not a range; '
+                                 'give (low, high) with 0 <= low <= high')
+        if brightness_delta < 0 or hue_delta < 0:
+            raise ValueError('PhotometricDistortion: brightness_delta and hue_delta must be 0 or more')
+        self.brightness_delta = brightness_delta
+        self.contrast_range = tuple(contrast_range)
+        self.saturation_range = tuple(saturation_range)
+        self.hue_delta = hue_delta
+
+    def __call__(self, sample: Dict[str, Any], rng: np.random.Generator) -> Dict[str, Any]:
+        image = sample['image']
+        if rng.integers(2):
+            image = _affine(image, 1.0, rng.uniform(-self.brightness_delta, self.brightness_delta))
+        contrast_first = bool(rng.integers(2))
+        contrast = rng.uniform(*self.contrast_range) if rng.integers(2) else 1.0
+        if contrast_first:
+            image = _affine(image, contrast, 0.0)
+        saturation = rng.uniform(*self.saturation_range) if rng.integers(2) else 1.0
+        turn = int(rng.integers(-self.hue_delta, self.hue_delta)) if rng.integers(2) and self.hue_delta else 0
+        if saturation != 1.0 or turn:
+            hue, strength, value = rgb_to_hsv(image)
+            image = hsv_to_rgb((hue + turn) % 180, _affine(strength, saturation, 0.0), value)
+        if not contrast_first:
+            image = _affine(image, contrast, 0.0)
+        return {**sample, 'image': image}
+
+
+def rgb_to_hsv(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hue int16 0..179 (2 degrees a step), saturation uint8, value uint8, each (H, W), from RGB uint8.
+
+    Source: OpenCV's 8-bit RGB2HSV.
+    """
+    red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
+    value = image.max(axis=2)
+    top = value.astype(np.float32)
+    spread = top - image.min(axis=2)
+    scale = np.float32(30) / np.maximum(spread, 1)
+    hue = np.where(top == red, (green - blue) * scale,
+                   np.where(top == green, 60 + (blue - red) * scale, 120 + (red - green) * scale))
+    hue = np.floor(hue + 0.5).astype(np.int16) % 180
+    saturation = np.floor(255 * spread / np.maximum(top, 1) + 0.5).astype(np.uint8)
+    return hue, saturation, value
+
+
+def hsv_to_rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """The inverse of `rgb_to_hsv`, uint8 (H, W, 3).
+
+    A channel is v * (1 - s * clamp(min(k, 4 - k), 0, 1)) with k = (n + hue / 60 degrees) mod 6 and
+    n = 5, 3, 1 for R, G, B.
+    """
+    sector = hue.astype(np.float32) / 30
+    top = value.astype(np.float32)
+    depth = top * saturation.astype(np.float32) / 255
+    image = np.empty(hue.shape + (3,), np.uint8)
+    for channel, offset in enumerate((5, 3, 1)):
+        position = (offset + sector) % 6
+        image[..., channel] = top - depth * np.clip(np.minimum(position, 4 - position), 0, 1) + 0.5
+    return image
+
+
+def _affine(values: np.ndarray, factor: float, offset: float) -> np.ndarray:
+    """uint8 values * factor + offset, clipped and cut (not rounded) to uint8, as the original does."""
+    if factor == 1.0 and offset == 0.0:
+        return values
+    result = values.astype(np.float32) * np.float32(factor) + np.float32(offset)
+    return np.clip(result, 0, 255).astype(np.uint8)

@@ -1,0 +1,174 @@
+"""The transforms of the released recipe: resize, crop, flip, normalise, pad.
+
+A transform takes and returns a sample dict and draws all its randomness from the generator it is given. Keys:
+`image` (H, W, 3), uint8 RGB until `Normalize` makes it float32, and in training `label` uint8 (H, W), 255
+ignored. Arrays that come in are never changed. Names and arguments follow mmsegmentation.
+"""
+
+from typing import Any, Dict, Sequence, Tuple, Union
+
+import numpy as np
+
+from jseg.datasets.masks import IGNORE_INDEX
+from jseg.datasets.resample import resize_image, resize_label
+from jseg.registry import TRANSFORMS
+
+Sample = Dict[str, Any]
+Size = Union[int, Sequence[int]]
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+# OpenAI CLIP's own constants: for its zero-shot classifier and for the CLIP trained on ZeroShapes. No release of
+# CLIP-RC uses them.
+CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
+CLIP_STD = (68.5005327, 66.6321579, 70.3231630)
+
+
+def as_size(value: Size, option: str) -> Tuple[int, int]:
+    """(height, width) from one number or a pair.
+
+    Raises:
+        ValueError: naming `option`, unless one or two positive whole numbers are given.
+    """
+    pair = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in pair):
+        raise ValueError(f'{option}: {value!r} is not a size; give one whole number of pixels '
+                         'or (height, width)')
+    return int(pair[0]), int(pair[1])
+
+
+@TRANSFORMS.register()
+class Resize:
+    """Resize to fit a box, keeping the aspect ratio.
+
+    Args:
+        scale: (a, b); with r drawn from `ratio_range`, the long side may be int(r * max(a, b)) and the short
+            side int(r * min(a, b)); the picture grows or shrinks until the first limit is met.
+        ratio_range: (low, high) of the uniform factor r; (1, 1) for none.
+    """
+
+    def __init__(self, scale: Sequence[int] = (2048, 512), ratio_range: Sequence[float] = (1.0, 1.0)) -> None:
+        self.scale = as_size(scale, 'Resize.scale')
+        low, high = ratio_range
+        if not 0 < low <= high:
+            raise ValueError(f'Resize.ratio_range: ({low}, {high}) is not a range of positive factors; '
+                             'give (low, high) with 0 < low <= high')
+        self.ratio_range = (float(low), float(high))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        ratio = rng.uniform(*self.ratio_range)
+        long_limit, short_limit = int(max(self.scale) * ratio), int(min(self.scale) * ratio)
+        height, width = sample['image'].shape[:2]
+        factor = min(long_limit / max(height, width), short_limit / min(height, width))
+        return _resized(sample, (_scaled(height, factor), _scaled(width, factor)))
+
+
+@TRANSFORMS.register()
+class ResizeShortSide:
+    """Resize so that the short side is exactly `short_side` pixels, keeping the aspect ratio."""
+
+    def __init__(self, short_side: int = 512) -> None:
+        self.short_side = as_size(short_side, 'ResizeShortSide.short_side')[0]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        height, width = sample['image'].shape[:2]
+        factor = self.short_side / min(height, width)
+        return _resized(sample, (_scaled(height, factor), _scaled(width, factor)))
+
+
+@TRANSFORMS.register()
+class RandomCrop:
+    """Cut a window of `crop_size`, preferring windows with more than one class.
+
+    The window is drawn again, at most `attempts` times, until it holds at least two classes (255 not counted)
+    and the largest covers less than `cat_max_ratio` of the labelled pixels; the last draw is kept. Sides
+    shorter than the crop are kept whole (`Pad` fills them). Without a label the first draw is kept.
+    """
+
+    def __init__(self, crop_size: Size = 512, cat_max_ratio: float = 0.75, attempts: int = 10) -> None:
+        self.crop_size = as_size(crop_size, 'RandomCrop.crop_size')
+        if not 0 < cat_max_ratio <= 1:
+            raise ValueError(f'RandomCrop.cat_max_ratio: {cat_max_ratio} is not a share; give a number '
+                             'above 0 and up to 1 (1 switches the rule off)')
+        self.cat_max_ratio = cat_max_ratio
+        self.attempts = attempts
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        shape = sample['image'].shape[:2]
+        window = self._draw(shape, rng)
+        if self.cat_max_ratio < 1 and 'label' in sample:
+            for _ in range(self.attempts):
+                if self.is_balanced(sample['label'][window]):
+                    break
+                window = self._draw(shape, rng)
+        return {**sample, **{key: sample[key][window] for key in ('image', 'label') if key in sample}}
+
+    def is_balanced(self, label: np.ndarray) -> bool:
+        """Whether the window's label satisfies the class rule."""
+        counts = np.bincount(label.reshape(-1), minlength=256)
+        counts[IGNORE_INDEX] = 0
+        return bool(np.count_nonzero(counts) > 1 and counts.max() < self.cat_max_ratio * counts.sum())
+
+    def _draw(self, shape: Tuple[int, int], rng: np.random.Generator) -> Tuple[slice, slice]:
+        top = int(rng.integers(max(shape[0] - self.crop_size[0], 0) + 1))
+        left = int(rng.integers(max(shape[1] - self.crop_size[1], 0) + 1))
+        return slice(top, top + self.crop_size[0]), slice(left, left + self.crop_size[1])
+
+
+@TRANSFORMS.register()
+class RandomFlip:
+    """Mirror left and right with probability `prob`."""
+
+    def __init__(self, prob: float = 0.5) -> None:
+        if not 0 <= prob <= 1:
+            raise ValueError(f'RandomFlip.prob: {prob} is not a probability; give a number from 0 to 1')
+        self.prob = prob
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.prob:
+            return sample
+        return {**sample, **{key: sample[key][:, ::-1] for key in ('image', 'label') if key in sample}}
+
+
+@TRANSFORMS.register()
+class Normalize:
+    """(image - mean) / std per RGB channel on the 0-255 scale, float32. The releases use ImageNet's."""
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f'Normalize: mean {mean} and std {std} must be three numbers each, std positive')
+        self.mean = np.asarray(mean, np.float32)
+        self.inverse_std = (1 / np.asarray(std, np.float64)).astype(np.float32)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return {**sample, 'image': (sample['image'].astype(np.float32) - self.mean) * self.inverse_std}
+
+
+@TRANSFORMS.register()
+class Pad:
+    """Fill up to `size` at the right and bottom: image with `value`, label with 255. Larger sides stay."""
+
+    def __init__(self, size: Size = 512, value: float = 0) -> None:
+        self.size = as_size(size, 'Pad.size')
+        self.value = value
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        height, width = sample['image'].shape[:2]
+        missing = ((0, max(self.size[0] - height, 0)), (0, max(self.size[1] - width, 0)))
+        if missing == ((0, 0), (0, 0)):
+            return sample
+        padded = {**sample, 'image': np.pad(sample['image'], missing + ((0, 0),), constant_values=self.value)}
+        if 'label' in sample:
+            padded['label'] = np.pad(sample['label'], missing, constant_values=IGNORE_INDEX)
+        return padded
+
+
+def _scaled(side: int, factor: float) -> int:
+    return max(int(side * factor + 0.5), 1)
+
+
+def _resized(sample: Sample, size: Tuple[int, int]) -> Sample:
+    resized = {**sample, 'image': resize_image(sample['image'], size)}
+    if 'label' in sample:
+        resized['label'] = resize_label(sample['label'], size)
+    return resized

@@ -1,0 +1,60 @@
+"""A data loading process: `python -m jseg.datasets.worker`, started and fed by `jseg.datasets.loader`.
+
+Reads pickles from stdin: first the data set, then requests, each a list of (index, epoch); answers every
+request on stdout with ('batch', dict) or ('error', kind, message). Ends when stdin does, hence also when its
+parent dies. It never runs the parent's main script, so it never imports what that imports, such as Jittor.
+"""
+
+import os
+import pickle
+import signal
+import sys
+import traceback
+from typing import Any, Tuple
+
+from jseg.datasets.batch import collate
+
+# Errors a user can cause keep their kind on the way to the parent; the others arrive with their traceback.
+USER_ERRORS = (FileNotFoundError, OSError, ValueError)
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    requests = sys.stdin.buffer
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), 'wb')
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between the pickles
+    try:
+        try:
+            dataset = pickle.load(requests)
+        except Exception as problem:
+            _send(replies, _failure(problem, 'the data set cannot be loaded in a worker process: '))
+            return
+        while True:
+            try:
+                wanted = pickle.load(requests)
+            except EOFError:
+                return
+            try:
+                reply: Tuple[Any, ...] = ('batch', collate([dataset.sample(*entry) for entry in wanted]))
+            except Exception as problem:
+                reply = _failure(problem)
+            _send(replies, reply)
+    except BrokenPipeError:
+        os._exit(0)  # the parent has left; there is nobody to flush to
+
+
+def _failure(problem: Exception, prefix: str = '') -> Tuple[str, str, str]:
+    for kind in USER_ERRORS:
+        if isinstance(problem, kind):
+            return 'error', kind.__name__, prefix + str(problem)
+    return 'error', 'RuntimeError', prefix + traceback.format_exc()
+
+
+def _send(stream: Any, reply: Tuple[Any, ...]) -> None:
+    pickle.dump(reply, stream, protocol=5)
+    stream.flush()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,173 @@
+"""ZeroShapes: a small zero-shot segmentation problem that is drawn, not downloaded.
+
+Textured objects on cluttered ground; a class is a colour and a shape. Every colour and every shape
+occurs among the seen classes, so an unseen class is a new combination of known words, as it is for a
+CLIP that met the words on the web. Everything follows from (seed, split, index); NumPy alone draws.
+"""
+
+import colorsys
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+
+# Hue of each colour in degrees. Drawn hues stray by at most HUE_JITTER, so that colours never meet.
+COLOURS: Dict[str, float] = {"red": 0.0, "yellow": 55.0, "green": 125.0, "blue": 220.0, "purple": 295.0}
+SHAPES: Tuple[str, ...] = ("circle", "triangle", "cross", "ring")
+HUE_JITTER = 10.0
+
+CLASS_NAMES: Tuple[str, ...] = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+# One of each colour: the shape moves on with the colour, so that no shape loses more than two classes.
+UNSEEN: Tuple[int, ...] = tuple(len(SHAPES) * i + i % len(SHAPES) for i in range(len(COLOURS)))
+SPLITS: Tuple[str, ...] = ("train", "val", "test", "pretrain")
+CAPTION_FORMS: Tuple[str, ...] = ("a photo of {}", "a photo of {}.", "this is a photo of {}.", "{} in the scene.",
+                                  "a photo of {} in the scene.", "there is {} in the scene.", "{}")
+BACKGROUND = 255  # label of pixels without an object: ignored, as background is on PASCAL VOC
+
+_MIN_VISIBLE = 0.5  # share of an object that later objects must leave uncovered
+_SHADES = {"circle": 1.0, "triangle": 0.8, "cross": 0.62, "ring": 0.45}
+
+
+def _palette() -> np.ndarray:
+    """One colour for each class: the hue of its colour word, the brightness by its shape."""
+    colours = [colorsys.hsv_to_rgb(hue / 360, 0.85 if shape != "ring" else 0.6, _SHADES[shape])
+               for hue in COLOURS.values() for shape in SHAPES]
+    return np.round(np.array(colours) * 255).astype(np.uint8)
+
+
+PALETTE: np.ndarray = _palette()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn picture and what is in it."""
+
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    label: np.ndarray  # (H, W) uint8, class index or BACKGROUND
+    classes: Tuple[int, ...]  # class of each object, from the lowest layer to the topmost
+
+
+def draw_scene(seed: int, split: str, index: int, size: int = 96, max_objects: int = 4,
+               radius: Tuple[float, float] = (12.0, 24.0)) -> Scene:
+    """Draw picture number `index` of a split.
+
+    Args:
+        seed: of the whole data set.
+        split: one of SPLITS; each has its own random stream.
+        size: side of the square picture in pixels.
+        max_objects: 1 to this many objects, all counts equally likely.
+        radius: smallest and largest radius of an object in pixels.
+
+    Raises:
+        ValueError: an unknown split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown ZeroShapes split '{split}'; choose one of {', '.join(SPLITS)}")
+    rng = np.random.default_rng((seed, SPLITS.index(split), index))
+    canvas = _background(rng, size)
+    label = np.full((size, size), BACKGROUND, np.uint8)
+    drawn: List[int] = []
+    areas: Dict[int, int] = {}
+    layer = np.full((size, size), -1, np.int16)
+    for _ in range(int(rng.integers(1, max_objects + 1))):
+        class_index = int(rng.integers(len(CLASS_NAMES)))
+        place = _find_place(rng, SHAPES[class_index % len(SHAPES)], size, radius, layer, areas)
+        if place is None:
+            continue
+        rows, columns, alpha = place
+        inside = alpha > 0.5
+        texture = _texture(rng, list(COLOURS.values())[class_index // len(SHAPES)], alpha.shape)
+        canvas[rows, columns] += alpha[..., None] * (texture - canvas[rows, columns])
+        label[rows, columns][inside] = class_index
+        layer[rows, columns][inside] = len(drawn)
+        areas[len(drawn)] = int(inside.sum())
+        drawn.append(class_index)
+    canvas += rng.normal(0, 0.03, canvas.shape)
+    return Scene((canvas.clip(0, 1) * 255).round().astype(np.uint8), label, tuple(drawn))
+
+
+def _find_place(rng, shape, size, radius, layer, areas, tries: int = 20):
+    """A place at which no lower object loses too much: (rows, columns, alpha), or None."""
+    for _ in range(tries):
+        r = rng.uniform(*radius)
+        centre = rng.uniform(0.7 * r, size - 0.7 * r, 2)
+        low = np.maximum(np.floor(centre - 1.3 * r).astype(int), 0)
+        high = np.minimum(np.ceil(centre + 1.3 * r).astype(int) + 1, size)
+        rows, columns = slice(low[0], high[0]), slice(low[1], high[1])
+        alpha = _coverage(shape, rows, columns, centre, r, rng.uniform(0, 2 * math.pi))
+        covered = layer.copy()
+        covered[rows, columns][alpha > 0.5] = -1
+        if all((covered == i).sum() >= _MIN_VISIBLE * area for i, area in areas.items()):
+            return rows, columns, alpha
+    return None
+
+
+def _coverage(shape: str, rows: slice, columns: slice, centre: np.ndarray, r: float, angle: float) -> np.ndarray:
+    """Share of each pixel inside the shape, from the signed distance to its outline."""
+    y = (np.arange(rows.start, rows.stop) + 0.5 - centre[0])[:, None] / r
+    x = (np.arange(columns.start, columns.stop) + 0.5 - centre[1])[None, :] / r
+    u, v = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
+    if shape == "circle":
+        distance = np.hypot(u, v) - 0.95
+    elif shape == "ring":
+        distance = np.abs(np.hypot(u, v) - 0.75) - 0.25
+    elif shape == "triangle":
+        sides = [math.cos(a) * u + math.sin(a) * v for a in (math.pi / 2, math.pi * 7 / 6, math.pi * 11 / 6)]
+        distance = np.maximum(np.maximum(sides[0], sides[1]), sides[2]) - 0.62
+    else:  # cross
+        u, v = np.abs(u), np.abs(v)
+        distance = np.minimum(np.maximum(u - 1.05, v - 0.32), np.maximum(u - 0.32, v - 1.05))
+    return (0.5 - distance * r).clip(0, 1)
+
+
+def _texture(rng: np.random.Generator, hue: float, shape: Tuple[int, int]) -> np.ndarray:
+    """A surface of one hue: brightness varies by stripes, checks, dots or a ramp. (h, w, 3) in 0..1."""
+    height, width = shape
+    hue = (hue + rng.uniform(-HUE_JITTER, HUE_JITTER)) % 360 / 360
+    base = np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.7, 1.0), rng.uniform(0.7, 1.0)))
+    y, x = np.mgrid[:height, :width]
+    angle, period = rng.uniform(0, math.pi), rng.uniform(4, 9)
+    u = (math.cos(angle) * x + math.sin(angle) * y) * (2 * math.pi / period)
+    v = (math.cos(angle) * y - math.sin(angle) * x) * (2 * math.pi / period)
+    kind = rng.integers(5)
+    if kind == 0:
+        pattern = np.zeros((height, width))
+    elif kind == 1:
+        pattern = np.sign(np.sin(u))
+    elif kind == 2:
+        pattern = np.sign(np.sin(u) * np.sin(v))
+    elif kind == 3:
+        pattern = np.where(np.sin(u) + np.sin(v) > 1, 1.0, -0.3)
+    else:
+        pattern = (u - u.min()) / max(float(np.ptp(u)), 1e-6) * 2 - 1
+    return base * (1 + rng.uniform(0.1, 0.25) * pattern)[..., None]
+
+
+def _background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Cluttered ground of low saturation: smooth blotches, bars and boxes. (size, size, 3) in 0..1."""
+    blotches = _smooth_grid(6, size) @ rng.uniform(0.25, 0.75, (3, 6, 6)) @ _smooth_grid(6, size).T
+    grey = blotches.mean(axis=0, keepdims=True)
+    canvas = (grey + 0.25 * (blotches - grey)).transpose(1, 2, 0).copy()
+    for _ in range(int(rng.integers(2, 7))):
+        tone = rng.uniform(0.15, 0.85) + rng.uniform(-0.04, 0.04, 3)
+        top, left = rng.integers(0, size, 2)
+        height, width = rng.integers(2, size // 3, 2)
+        if rng.random() < 0.5:  # a thin bar instead of a box
+            height, width = (2, width) if rng.random() < 0.5 else (height, 2)
+        canvas[top:top + height, left:left + width] = tone
+    return canvas
+
+
+@lru_cache(maxsize=8)
+def _smooth_grid(points: int, size: int) -> np.ndarray:
+    """(size, points) linear interpolation from a coarse grid to pixels."""
+    position = np.linspace(0, points - 1, size)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(points)[None, :]))
+
+
+def caption(rng: np.random.Generator, classes: Sequence[int]) -> str:
+    """An English sentence that names all objects of a scene, in random order."""
+    names = [CLASS_NAMES[i] for i in rng.permutation(np.array(classes))]
+    return CAPTION_FORMS[int(rng.integers(len(CAPTION_FORMS)))].format(" and ".join(f"a {name}" for name in names))

@@ -1,0 +1,76 @@
+"""Writes ZeroShapes to disk in the PASCAL VOC folder layout, so that `VOCDataset` reads it like any other."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, Optional
+
+from PIL import Image
+
+from jseg.datasets.masks import save_mask
+from jseg.datasets.zeroshapes import BACKGROUND, CLASS_NAMES, PALETTE, UNSEEN, draw_scene
+
+# In a mask 0 is background and k is class k-1, as in VOC; `reduce_zero_label` undoes it.
+_BACKGROUND_VALUE = 0
+_CARD = "zeroshapes.json"
+
+
+def write_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 96,
+                     progress: Optional[Callable[[int], None]] = None) -> None:
+    """Draw the pictures of each split into `root`, which must not exist yet.
+
+    Everything is written into a folder beside it and renamed at the end: `root` is complete or absent.
+
+    Args:
+        counts: pictures of each split, e.g. {"train": 2000, "val": 200}.
+        seed: see `draw_scene`.
+        size: side of the pictures in pixels.
+        progress: called with 1 after each picture.
+
+    Raises:
+        FileExistsError: `root` exists.
+        OSError: the disk is full or the folder not writable; the unfinished folder is removed.
+    """
+    root = Path(root)
+    if root.exists():
+        raise FileExistsError(f"{root} already exists; remove it or choose another folder")
+    unfinished = root.with_name(root.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+            (unfinished / folder).mkdir(parents=True)
+        for split, count in counts.items():
+            names = [f"{split}_{index:05d}" for index in range(count)]
+            for index, name in enumerate(names):
+                _write_scene(unfinished, name, seed, split, index, size)
+                if progress:
+                    progress(1)
+            (unfinished / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{n}\n" for n in names))
+        card = {**_settings(counts, seed, size), "classes": CLASS_NAMES, "unseen": [CLASS_NAMES[i] for i in UNSEEN]}
+        (unfinished / _CARD).write_text(json.dumps(card, indent=1) + "\n")
+        unfinished.rename(root)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 96) -> bool:
+    """True if `root` was written by `write_zeroshapes` with just these settings."""
+    try:
+        card = json.loads((Path(root) / _CARD).read_text())
+    except (OSError, ValueError):
+        return False
+    return {key: card.get(key) for key in ("counts", "seed", "size")} == _settings(counts, seed, size)
+
+
+def _settings(counts: Mapping[str, int], seed: int, size: int) -> Dict[str, Any]:
+    return {"counts": dict(counts), "seed": seed, "size": size}
+
+
+def _write_scene(root: Path, name: str, seed: int, split: str, index: int, size: int) -> None:
+    scene = draw_scene(seed, split, index, size)
+    mask = scene.label + 1  # uint8: BACKGROUND wraps to 0
+    assert (mask[scene.label == BACKGROUND] == _BACKGROUND_VALUE).all()
+    # PNG, not JPEG: at this size compression would blur one object into the next.
+    Image.fromarray(scene.image).save(root / "JPEGImages" / f"{name}.png")
+    save_mask(root / "SegmentationClass" / f"{name}.png", mask, [(0, 0, 0), *PALETTE.tolist()])

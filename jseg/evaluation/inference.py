@@ -1,0 +1,129 @@
+"""Whole-image and sliding-window inference, framework-free: the model is a function from array to array.
+
+Source of the test recipe: mmsegmentation's slide inference; the releases use 512 px windows every 426 px.
+"""
+
+from typing import Callable, List, Sequence, Tuple, Union
+
+import numpy as np
+
+PredictFn = Callable[[np.ndarray], np.ndarray]
+Size = Union[int, Sequence[int]]
+
+
+def predict_whole(predict_fn: PredictFn, image: np.ndarray, original_size: Tuple[int, int],
+                  size_divisor: int = 1) -> np.ndarray:
+    """Class probabilities from one pass over the picture.
+
+    Args:
+        predict_fn: float32 (1, 3, h, w) -> probabilities (1, C, h, w).
+        image: float32 (3, h, w), normalised.
+        original_size: (H, W) of the result.
+        size_divisor: the picture is filled with 0 (the mean colour) at the right and the bottom up to the
+            next multiple, for models that need whole patches; the filling is cut off the result.
+
+    Returns:
+        float32 (C, H, W).
+    """
+    height, width = image.shape[1:]
+    padded = _pad(image, (_next_multiple(height, size_divisor), _next_multiple(width, size_divisor)))
+    return resize_bilinear(_call(predict_fn, padded)[:, :height, :width], original_size)
+
+
+def predict_slide(predict_fn: PredictFn, image: np.ndarray, crop: Size, stride: Size,
+                  original_size: Tuple[int, int]) -> np.ndarray:
+    """Class probabilities averaged over overlapping windows.
+
+    Args:
+        predict_fn: float32 (1, 3, *crop) -> probabilities (1, C, *crop).
+        image: float32 (3, h, w), normalised; where it is smaller than a window it is filled with 0.
+        crop, stride: window size and step in pixels, one number or (height, width).
+        original_size: (H, W) of the result.
+
+    Returns:
+        float32 (C, H, W).
+
+    Raises:
+        ValueError: if the windows would leave gaps.
+    """
+    crop, stride = _pair(crop), _pair(stride)
+    height, width = image.shape[1:]
+    padded = _pad(image, (max(height, crop[0]), max(width, crop[1])))
+    total: Union[np.ndarray, None] = None
+    count = np.zeros(padded.shape[1:], np.float32)
+    for top, left in window_positions(padded.shape[1:], crop, stride):
+        window = (slice(None), slice(top, top + crop[0]), slice(left, left + crop[1]))
+        probabilities = _call(predict_fn, np.ascontiguousarray(padded[window]))
+        if total is None:
+            total = np.zeros((probabilities.shape[0],) + padded.shape[1:], np.float32)
+        total[window] += probabilities
+        count[window[1:]] += 1
+    total /= count
+    return resize_bilinear(total[:, :height, :width], original_size)
+
+
+def window_positions(size: Tuple[int, int], crop: Tuple[int, int],
+                     stride: Tuple[int, int]) -> List[Tuple[int, int]]:
+    """(top, left) of the windows that cover `size`, row by row; the last ones end flush with the border.
+
+    Raises:
+        ValueError: if the stride is not in 1..crop.
+    """
+    starts = []
+    for length, window, step in zip(size, crop, stride):
+        if not 0 < step <= window:
+            raise ValueError(f'stride: {step} leaves gaps between windows of {window} pixels; '
+                             f'give 1..{window}')
+        last = max(length - window, 0)
+        starts.append([min(start, last) for start in range(0, last + step, step)])
+    return [(top, left) for top in starts[0] for left in starts[1]]
+
+
+def resize_bilinear(maps: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """float32 (C, h, w) resized to (C, *size); half-pixel centres, no smoothing (align_corners=False)."""
+    rows, next_rows, row_weights = _taps(maps.shape[1], size[0])
+    columns, next_columns, column_weights = _taps(maps.shape[2], size[1])
+    resized = np.empty((maps.shape[0],) + tuple(size), np.float32)
+    # Two taps a sample cost far less than a dense matrix product on full-size maps, and one map at a time
+    # stays in the processor's cache: together about ten times faster on 171 maps.
+    for channel, values in enumerate(maps):
+        lines = _lerp(values[rows], values[next_rows], row_weights[:, None])
+        resized[channel] = _lerp(lines.take(columns, 1), lines.take(next_columns, 1), column_weights)
+    return resized
+
+
+def _taps(available: int, length: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `length` samples: the two neighbours among `available` and the weight of the second."""
+    position = np.clip((np.arange(length) + 0.5) * (available / length) - 0.5, 0, available - 1)
+    first = np.floor(position).astype(np.intp)
+    return first, np.minimum(first + 1, available - 1), (position - first).astype(np.float32)
+
+
+def _lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """start + (end - start) * weight, computed in the memory of both arguments."""
+    end -= start
+    end *= weight
+    start += end
+    return start
+
+
+def _call(predict_fn: PredictFn, image: np.ndarray) -> np.ndarray:
+    result = np.asarray(predict_fn(image[None]))
+    if result.ndim != 4 or result.shape[0] != 1 or result.shape[2:] != image.shape[1:]:
+        raise ValueError(f'predict_fn returned shape {result.shape} for an input of shape '
+                         f'{image[None].shape}; it must return (1, C, h, w) of the same height and width')
+    return result[0].astype(np.float32, copy=False)
+
+
+def _pad(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    missing = ((0, 0), (0, size[0] - image.shape[1]), (0, size[1] - image.shape[2]))
+    return np.pad(image, missing) if any(after for _, after in missing) else image
+
+
+def _next_multiple(length: int, divisor: int) -> int:
+    return -(-length // divisor) * divisor
+
+
+def _pair(value: Size) -> Tuple[int, int]:
+    height, width = (value, value) if isinstance(value, (int, np.integer)) else value
+    return int(height), int(width)

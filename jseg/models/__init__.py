@@ -1,0 +1,1 @@
+"""Models: CLIP, backbones, heads, losses, segmentors. `import jseg.models.segmentors` fills the registry."""

@@ -1,0 +1,200 @@
+"""CLIP's vision encoder with deep prompts and the region-level bridge (paper, section 3.2, Figs. 4 and 5)."""
+
+from dataclasses import dataclass
+from typing import Dict, Optional, Tuple
+
+import numpy as np
+
+from jseg.models.backbones.positions import resize_positions
+from jseg.models.backbones.region_mask import additive_mask, region_attention_allowed, region_grid
+from jseg.models.clip.model import embed_patches, l2_normalize
+from jseg.models.clip.transformer import Transformer
+from jseg.models.dropout import dropout
+from jseg.models.layers import LayerNorm, Linear, trunc_normal
+from jseg.ops import linear
+from jseg.runtime.backend import jt, nn
+
+PROMPT_NORM_EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features in CLIP's joint space, each vector of unit length.
+
+    image: (B, N, d), patches row-major. global_feature: (B, d), from CLS. regions: (B, M, d) or None.
+    grid: (h, w) of the patches. region_grid: (mh, mw), (0, 0) without regions.
+    """
+
+    image: jt.Var
+    global_feature: jt.Var
+    regions: Optional[jt.Var]
+    grid: Tuple[int, int]
+    region_grid: Tuple[int, int]
+
+
+class PatchProjection(nn.Module):
+    """CLIP's p×p convolution with stride p and no bias."""
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.weight = trunc_normal((width, 3, patch_size, patch_size), width ** -0.5)
+
+    def execute(self, image: jt.Var) -> jt.Var:
+        """(B, 3, H, W) -> (B, N, D), patches row-major."""
+        return embed_patches(image, self.weight)
+
+
+class RegionBridgeEncoder(nn.Module):
+    """Image -> global, patch and region features. CLIP is frozen; prompts, `prompt_proj` and `prompt_norm` learn.
+
+    Args:
+        width: D. layers: L. heads: attention heads. patch_size: p. joint_width: d.
+        position_grid: (h, w) of the position table; other grids are resized from it at run time.
+        num_prompts: K prompt tokens a layer.
+        trained_regions: M region tokens with parameters of their own (Table 6, "Update"), or 0: every region
+            token is then class embedding + pos[0], and any M may be asked for.
+        double_class_embedding: release quirk, CLS = class + (pos[0] + class).
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, patch_size: int, joint_width: int,
+                 position_grid: Tuple[int, int], num_prompts: int = 10, trained_regions: int = 0,
+                 double_class_embedding: bool = True) -> None:
+        super().__init__()
+        if num_prompts < 1:
+            raise ValueError(f"num_prompts is {num_prompts}: at least one prompt token is needed")
+        self.patch_size, self.num_prompts, self.num_layers = patch_size, num_prompts, layers
+        self.double_class_embedding = double_class_embedding
+        self.position_grid = tuple(position_grid)
+        scale = width ** -0.5
+        self.class_embedding = trunc_normal((width,), scale)
+        self.positional_embedding = trunc_normal((1 + position_grid[0] * position_grid[1], width), scale)
+        self.proj = trunc_normal((width, joint_width), scale)
+        self.conv1 = PatchProjection(width, patch_size)
+        self.ln_pre = LayerNorm(width)
+        self.transformer = Transformer(width, layers, heads)
+        self.ln_post = LayerNorm(width)
+        bound = (6.0 / (3 * patch_size ** 2 + width)) ** 0.5
+        self.prompt_embeddings = _uniform((1, num_prompts, width), bound)
+        if layers > 1:
+            self.deep_prompt_embeddings = _uniform((layers - 1, num_prompts, width), bound)
+        self.prompt_proj = Linear(width, width)
+        self.prompt_proj.weight = trunc_normal((width, width), (2.0 / width) ** 0.5)
+        self.prompt_norm = LayerNorm(width, eps=PROMPT_NORM_EPS)
+        if trained_regions:
+            region_grid(trained_regions)
+            self.region_level_bridge = trunc_normal((trained_regions, width), scale)
+        self.trained_regions = trained_regions
+        self._masks: Dict[tuple, jt.Var] = {}
+        self._positions: Dict[tuple, jt.Var] = {}
+        self.freeze()
+
+    def trainable_parameters(self) -> Dict[str, jt.Var]:
+        """Names -> parameters that learn: prompts, their map and norm, and region tokens when trained."""
+        return {name: p for name, p in self.state_dict().items()
+                if "prompt" in name or name == "region_level_bridge"}
+
+    def freeze(self) -> None:
+        """Stops gradients of CLIP's own weights, also for parameters replaced since, and drops cached positions."""
+        trained = self.trainable_parameters()
+        for name, parameter in self.state_dict().items():
+            if name not in trained:
+                parameter.stop_grad()
+        self._positions.clear()
+
+    def execute(self, image: jt.Var, num_regions: int, dropout_rate: float = 0.0,
+                use_prompts: bool = True) -> ImageFeatures:
+        """Encodes a batch.
+
+        Args:
+            image: (B, 3, H, W), H and W divisible by the patch size.
+            num_regions: M, a square; 0 switches the region-level bridge off.
+            dropout_rate: of the prompts, 0 outside training.
+            use_prompts: False leaves prompts, prompt norm and the doubled class embedding out: the
+                original CLIP, of which only region tokens are asked (paper, Fig. 2, left).
+
+        Raises:
+            ValueError: for an image size or a number of regions that does not fit.
+        """
+        batch, _, height, width = image.shape
+        grid, regions = self._grid(height, width), self._region_grid(num_regions)
+        prefix = 1 + (self.num_prompts if use_prompts else 0)
+        start = prefix + grid[0] * grid[1]
+        mask = self._mask(grid, regions, prefix)
+        cls, patches, bridge = self._embed(image, grid, num_regions, doubled=use_prompts)
+        tokens = [cls] + ([self._prompt(0, batch, dropout_rate)] if use_prompts else []) + [patches]
+        x = jt.concat(tokens + ([bridge] if num_regions else []), dim=1)
+        for i, block in enumerate(self.transformer.resblocks):
+            if i and use_prompts:
+                x = jt.concat([x[:, :1], self._prompt(i, batch, dropout_rate), x[:, prefix:]], dim=1)
+            x = block(x, mask)
+        return ImageFeatures(image=self._joint(x[:, prefix:start], use_prompts),
+                             global_feature=self._joint(x[:, 0], use_prompts),
+                             regions=self._joint(x[:, start:], False) if num_regions else None,
+                             grid=grid, region_grid=regions)
+
+    def attention_allowed(self, image_size: Tuple[int, int], num_regions: int) -> np.ndarray:
+        """(E, E) bool: which token may attend to which, for an image of (H, W) pixels with prompts."""
+        return region_attention_allowed(self._grid(*image_size), self._region_grid(num_regions), 1 + self.num_prompts)
+
+    def _grid(self, height: int, width: int) -> Tuple[int, int]:
+        patch = self.patch_size
+        if height % patch or width % patch or min(height, width) < patch:
+            raise ValueError(f"the image is {height}x{width} pixels: both sides must be multiples of the patch "
+                             f"size {patch}; resize or pad it")
+        return height // patch, width // patch
+
+    def _region_grid(self, num_regions: int) -> Tuple[int, int]:
+        if num_regions == 0:
+            return 0, 0
+        if self.trained_regions and num_regions != self.trained_regions:
+            raise ValueError(f"num_regions is {num_regions}, but this model trains {self.trained_regions} region "
+                             "tokens of its own; only untrained region tokens may change in number")
+        return region_grid(num_regions)
+
+    def _mask(self, grid: Tuple[int, int], regions: Tuple[int, int], prefix: int) -> Optional[jt.Var]:
+        if regions[0] == 0:
+            return None
+        key = (grid, regions, prefix)
+        if key not in self._masks:
+            allowed = region_attention_allowed(grid, regions, prefix)
+            self._masks[key] = jt.array(additive_mask(allowed)).stop_grad()
+        return self._masks[key]
+
+    def _position(self, grid: Tuple[int, int]) -> jt.Var:
+        if grid == self.position_grid:
+            return self.positional_embedding
+        if grid not in self._positions:
+            table = resize_positions(self.positional_embedding.numpy(), self.position_grid, grid)
+            self._positions[grid] = jt.array(table).stop_grad()
+        return self._positions[grid]
+
+    def _embed(self, image: jt.Var, grid: Tuple[int, int], num_regions: int,
+               doubled: bool) -> Tuple[jt.Var, jt.Var, Optional[jt.Var]]:
+        """CLS (B, 1, D), patches (B, N, D) and regions (B, M, D) after positions and `ln_pre`."""
+        batch, width = image.shape[0], self.class_embedding.shape[0]
+        position = self._position(grid)
+        cls = self.class_embedding + position[0]
+        patches = self.ln_pre(self.conv1(image) + position[1:].unsqueeze(0))
+        bridge = None
+        if num_regions:
+            bridge = self.region_level_bridge + position[:1] if self.trained_regions else cls.unsqueeze(0)
+            bridge = self.ln_pre(bridge).unsqueeze(0).expand(batch, num_regions, width)
+        if doubled and self.double_class_embedding:
+            cls = cls + self.class_embedding
+        return self.ln_pre(cls.reshape(1, 1, width)).expand(batch, 1, width), patches, bridge
+
+    def _prompt(self, layer: int, batch: int, dropout_rate: float) -> jt.Var:
+        """(B, K, D) prompts of a layer."""
+        embedding = self.deep_prompt_embeddings[layer - 1] if layer else self.prompt_embeddings[0]
+        prompt = self.prompt_proj(embedding).unsqueeze(0).expand(batch, *embedding.shape)
+        return dropout(prompt, dropout_rate)
+
+    def _joint(self, x: jt.Var, prompt_norm: bool) -> jt.Var:
+        """Final norms, projection to the joint space, unit length: (..., D) -> (..., d)."""
+        if prompt_norm:
+            x = self.prompt_norm(x)
+        return l2_normalize(linear(self.ln_post(x), self.proj.transpose(1, 0)))
+
+
+def _uniform(shape: Tuple[int, ...], bound: float) -> jt.Var:
+    return jt.array(np.random.uniform(-bound, bound, shape).astype(np.float32))

@@ -1,0 +1,68 @@
+"""Sizes of a CLIP, and how to read them off its tensors."""
+
+from dataclasses import dataclass
+from typing import Mapping
+
+import numpy as np
+
+# OpenAI's models all have 64 channels a head; the number of heads is stored nowhere.
+CHANNELS_PER_HEAD = 64
+
+
+@dataclass(frozen=True)
+class CLIPConfig:
+    """Sizes of both towers; the names are those of OpenAI's `CLIP` constructor."""
+
+    embed_dim: int  # joint space of images and texts
+    image_resolution: int  # pixels, square
+    vision_layers: int
+    vision_width: int
+    vision_patch_size: int  # pixels
+    context_length: int  # tokens, start and end marks included
+    vocab_size: int
+    transformer_width: int
+    transformer_layers: int
+
+    @property
+    def vision_heads(self) -> int:
+        return max(1, self.vision_width // CHANNELS_PER_HEAD)
+
+    @property
+    def transformer_heads(self) -> int:
+        return max(1, self.transformer_width // CHANNELS_PER_HEAD)
+
+    @property
+    def grid_size(self) -> int:
+        """Patches along each side of the image."""
+        return self.image_resolution // self.vision_patch_size
+
+
+def config_from_tensors(tensors: Mapping[str, np.ndarray], source: str) -> CLIPConfig:
+    """Read the sizes off the tensors of a ViT CLIP in OpenAI's naming.
+
+    Raises:
+        ValueError: `source` (a file name) has no such tensors, e.g. because it is a ResNet CLIP.
+    """
+    needed = ("visual.conv1.weight", "visual.positional_embedding", "visual.proj", "token_embedding.weight",
+              "positional_embedding", "text_projection")
+    missing = [name for name in needed if name not in tensors]
+    if missing or "visual.layer1.0.conv1.weight" in tensors:
+        raise ValueError(f"{source} is not a ViT CLIP in OpenAI's naming: {', '.join(missing) or 'it is a ResNet'}"
+                         f"{' missing' if missing else ''}; convert it first, or choose ViT-B/16, B/32 or L/14")
+    width, _, patch, _ = tensors["visual.conv1.weight"].shape
+    grid = int(round((tensors["visual.positional_embedding"].shape[0] - 1) ** 0.5))
+    return CLIPConfig(
+        embed_dim=tensors["text_projection"].shape[1],
+        image_resolution=grid * patch,
+        vision_layers=_count_blocks(tensors, "visual.transformer.resblocks."),
+        vision_width=width,
+        vision_patch_size=patch,
+        context_length=tensors["positional_embedding"].shape[0],
+        vocab_size=tensors["token_embedding.weight"].shape[0],
+        transformer_width=tensors["token_embedding.weight"].shape[1],
+        transformer_layers=_count_blocks(tensors, "transformer.resblocks."),
+    )
+
+
+def _count_blocks(tensors: Mapping[str, np.ndarray], prefix: str) -> int:
+    return len({name[len(prefix):].split(".")[0] for name in tensors if name.startswith(prefix)})

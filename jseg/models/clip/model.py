@@ -1,0 +1,155 @@
+"""CLIP (Radford et al., 2021) with a Vision Transformer, in Jittor.
+
+Both towers carry OpenAI's parameter names, so that their weights load without renaming.
+"""
+
+import math
+from typing import Tuple
+
+import numpy as np
+
+from jseg.checkpoints import read_tensors
+from jseg.models.clip.config import CLIPConfig, config_from_tensors
+from jseg.models.clip.transformer import Transformer
+from jseg.models.layers import LayerNorm, trunc_normal
+from jseg.models.state import load_arrays_into
+from jseg.ops import linear
+from jseg.runtime.backend import jt, nn
+
+# Buffers that OpenAI's archives store beside the parameters.
+_NOT_PARAMETERS = ("input_resolution", "context_length", "vocab_size")
+
+
+def embed_patches(image: jt.Var, weight: jt.Var) -> jt.Var:
+    """Convolution of stride = kernel size without bias, as one matrix product on unfolded patches.
+
+    Args:
+        image: (B, 3, H, W), H and W divisible by the patch size p.
+        weight: (D, 3, p, p).
+
+    Returns:
+        (B, H/p · W/p, D), patches row by row.
+
+    Raises:
+        ValueError: H or W not divisible by p.
+    """
+    batch, channels, height, width = image.shape
+    patch = weight.shape[-1]
+    if height % patch or width % patch:
+        raise ValueError(f"image of {height}x{width} pixels is not divisible by the patch size {patch}; resize or pad it")
+    rows, columns = height // patch, width // patch
+    patches = image.reshape(batch, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
+    patches = patches.reshape(batch * rows * columns, channels * patch * patch)
+    return linear(patches, weight.reshape(weight.shape[0], -1)).reshape(batch, rows * columns, -1)
+
+
+class _PatchConvolution(nn.Module):
+    """Holds `conv1.weight`; the product itself is `embed_patches`."""
+
+    def __init__(self, width: int, patch: int) -> None:
+        self.weight = trunc_normal((width, 3, patch, patch), std=(3 * patch * patch) ** -0.5)
+
+    def execute(self, image: jt.Var) -> jt.Var:
+        return embed_patches(image, self.weight)
+
+
+class VisionTransformer(nn.Module):
+    """CLIP's image tower: (B, 3, R, R) -> (B, embed_dim), the projected class token."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        width = config.vision_width
+        self.conv1 = _PatchConvolution(width, config.vision_patch_size)
+        self.class_embedding = trunc_normal((width,), std=width**-0.5)
+        self.positional_embedding = trunc_normal((config.grid_size**2 + 1, width), std=width**-0.5)
+        self.ln_pre = LayerNorm(width)
+        self.transformer = Transformer(width, config.vision_layers, config.vision_heads)
+        self.ln_post = LayerNorm(width)
+        self.proj = trunc_normal((width, config.embed_dim), std=width**-0.5)
+
+    def execute(self, image: jt.Var) -> jt.Var:
+        patches = self.conv1(image)
+        batch, count, width = patches.shape
+        if count + 1 != self.positional_embedding.shape[0]:
+            raise ValueError(f"image of {image.shape[2]}x{image.shape[3]} pixels gives {count} patches, this CLIP has "
+                             f"{self.positional_embedding.shape[0] - 1} positions; resize the image to its resolution")
+        first = self.class_embedding.reshape(1, 1, width).broadcast((batch, 1, width))
+        tokens = jt.concat([first, patches], dim=1) + self.positional_embedding
+        tokens = self.transformer(self.ln_pre(tokens))
+        return linear(self.ln_post(tokens[:, 0, :]), self.proj.transpose())
+
+
+class TokenEmbedding(nn.Module):
+    """Table of token vectors: `weight` (vocabulary, width)."""
+
+    def __init__(self, vocab_size: int, width: int) -> None:
+        self.weight = trunc_normal((vocab_size, width), std=0.02)
+
+    def execute(self, tokens: jt.Var) -> jt.Var:
+        return self.weight[tokens]
+
+
+class CLIP(nn.Module):
+    """Image tower `visual`, text tower (this module's own parameters), and the temperature."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        self.config = config
+        self.visual = VisionTransformer(config)
+        self.transformer = Transformer(config.transformer_width, config.transformer_layers, config.transformer_heads)
+        self.token_embedding = TokenEmbedding(config.vocab_size, config.transformer_width)
+        self.positional_embedding = trunc_normal((config.context_length, config.transformer_width), std=0.01)
+        self.ln_final = LayerNorm(config.transformer_width)
+        self.text_projection = trunc_normal((config.transformer_width, config.embed_dim), config.transformer_width**-0.5)
+        self.logit_scale = jt.array(np.float32([math.log(1 / 0.07)]))
+
+    def encode_image(self, image: jt.Var) -> jt.Var:
+        """(B, 3, R, R) normalised with CLIP's mean and std -> (B, embed_dim), not normalised."""
+        return self.visual(image)
+
+    def encode_text(self, tokens: np.ndarray) -> jt.Var:
+        """Text features at the end mark.
+
+        Args:
+            tokens: (B, context_length) integers from `tokenize`; the end mark is the largest id.
+
+        Returns:
+            (B, embed_dim), not normalised.
+        """
+        tokens = np.asarray(tokens)
+        end = tokens.argmax(axis=1)
+        # A token sees only earlier ones, so what follows the last end mark cannot matter: leave it out.
+        length = int(end.max()) + 1
+        x = self.token_embedding(jt.array(tokens[:, :length].astype(np.int32))) + self.positional_embedding[:length]
+        x = self.transformer(x, _causal_mask(length))
+        x = x.reshape(-1, x.shape[-1])[jt.array((np.arange(len(tokens)) * length + end).astype(np.int32))]
+        return linear(self.ln_final(x), self.text_projection.transpose())
+
+    def execute(self, image: jt.Var, tokens: np.ndarray) -> Tuple[jt.Var, jt.Var]:
+        """Cosine similarities times the temperature: (logits_per_image (B, T), logits_per_text (T, B))."""
+        images, texts = l2_normalize(self.encode_image(image)), l2_normalize(self.encode_text(tokens))
+        logits = linear(images, texts) * self.logit_scale.exp()
+        return logits, logits.transpose()
+
+
+def l2_normalize(x: jt.Var) -> jt.Var:
+    """Divide by the L2 norm over the last axis."""
+    return x / jt.sqrt((x * x).sum(-1, keepdims=True))
+
+
+def _causal_mask(length: int) -> jt.Var:
+    return jt.array(np.triu(np.full((length, length), -1e30, dtype=np.float32), k=1))
+
+
+def load_clip(path: str) -> CLIP:
+    """Build the CLIP whose weights lie in `path`, with sizes read off its tensors.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged or holds something else.
+    """
+    tensors = {name: value for name, value in read_tensors(path).items() if name not in _NOT_PARAMETERS}
+    model = CLIP(config_from_tensors(tensors, str(path)))
+    arrays = {name: np.asarray(value, dtype=np.float32) for name, value in tensors.items()}
+    arrays["logit_scale"] = arrays["logit_scale"].reshape(1)
+    load_arrays_into(model, arrays, str(path))
+    model.eval()
+    return model

@@ -1,0 +1,44 @@
+"""Prompt templates: what stands around a class word before it goes to the text encoder.
+
+Source: the text embeddings shipped with CLIP-RC. `single` (no full stop) is that of PASCAL VOC;
+`ensemble15` (with full stops) that of COCO-Stuff 164K and PASCAL Context.
+"""
+
+from typing import Dict, Sequence, Tuple, Union
+
+TEMPLATES: Dict[str, Tuple[str, ...]] = {
+    "single": ("a photo of a {}",),
+    "ensemble15": (
+        "a photo of a {}.",
+        "a photo of a small {}.",
+        "a photo of a medium {}.",
+        "a photo of a large {}.",
+        "This is a photo of a {}.",
+        "This is a photo of a small {}.",
+        "This is a photo of a medium {}.",
+        "This is a photo of a large {}.",
+        "a {} in the scene.",
+        "a photo of a {} in the scene.",
+        "There is a {} in the scene.",
+        "There is the {} in the scene.",
+        "This is a {} in the scene.",
+        "This is the {} in the scene.",
+        "This is one {} in the scene.",
+    ),
+}
+
+
+def get_templates(templates: Union[str, Sequence[str]]) -> Tuple[str, ...]:
+    """The templates of a name of `TEMPLATES`, or the given list itself, each with one `{}`.
+
+    Raises:
+        ValueError: unknown name, or a template without exactly one `{}`.
+    """
+    if isinstance(templates, str):
+        if templates not in TEMPLATES:
+            raise ValueError(f"unknown templates '{templates}'; choose one of {', '.join(TEMPLATES)}, or give a list")
+        return TEMPLATES[templates]
+    for template in templates:
+        if template.count("{}") != 1:
+            raise ValueError(f"template '{template}' must contain {{}} exactly once, where the class word goes")
+    return tuple(templates)

@@ -1,0 +1,50 @@
+"""Zero-shot classification: class words -> text embeddings -> probabilities of an image."""
+
+from typing import Callable, Optional, Sequence, Union
+
+import numpy as np
+
+from jseg.models.clip.model import CLIP, l2_normalize
+from jseg.models.clip.templates import get_templates
+from jseg.models.clip.tokenizer import tokenize
+from jseg.ops import linear
+from jseg.runtime.backend import jt, nn
+
+
+def text_embeddings(clip: CLIP, class_names: Sequence[str], templates: Union[str, Sequence[str]] = "single",
+                    batch_size: int = 256, tokenizer: Optional[Callable[[Sequence[str]], np.ndarray]] = None) -> np.ndarray:
+    """One vector for each class: texts are normalised, averaged over the templates, and normalised again.
+
+    Args:
+        clip: its text tower is used, without gradient.
+        class_names: C words or phrases, put into the templates as they are.
+        templates: a name of `TEMPLATES` or a list of strings with `{}`.
+        batch_size: texts encoded at once.
+        tokenizer: texts -> ids, for a CLIP whose vocabulary is not OpenAI's; None for `tokenize`.
+
+    Returns:
+        (C, embed_dim) float32, rows of length 1.
+    """
+    patterns = get_templates(templates)
+    texts = [pattern.format(name) for name in class_names for pattern in patterns]
+    tokens = tokenizer(texts) if tokenizer else tokenize(texts, clip.config.context_length)
+    with jt.no_grad():
+        features = [l2_normalize(clip.encode_text(tokens[start:start + batch_size])).numpy()
+                    for start in range(0, len(tokens), batch_size)]
+    mean = np.concatenate(features).reshape(len(class_names), len(patterns), -1).mean(axis=1)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def class_probabilities(clip: CLIP, image: jt.Var, text: np.ndarray) -> np.ndarray:
+    """Softmax over classes of temperature · cosine similarity.
+
+    Args:
+        image: (B, 3, R, R) preprocessed for `clip`.
+        text: (C, embed_dim) of unit rows, from `text_embeddings`.
+
+    Returns:
+        (B, C) float32, rows sum to 1.
+    """
+    with jt.no_grad():
+        logits = linear(l2_normalize(clip.encode_image(image)), jt.array(text)) * clip.logit_scale.exp()
+        return nn.softmax(logits, dim=-1).numpy()

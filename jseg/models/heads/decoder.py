@@ -1,0 +1,96 @@
+"""Two-stream cross-attention layers shared by the segmentation and the recovery decoder (paper, Fig. 3c)."""
+
+from typing import Tuple
+
+from jseg.models.dropout import dropout
+from jseg.models.layers import LayerNorm, Linear
+from jseg.ops import attention
+from jseg.runtime.backend import jt, nn
+
+FEED_FORWARD_FACTOR = 4
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention with biased q, k, v and output maps; scale (width / heads)^-0.5."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = Linear(width, width)
+        self.k = Linear(width, width)
+        self.v = Linear(width, width)
+        self.proj = Linear(width, width)
+
+    def execute(self, query: jt.Var, memory: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
+        """query (B, Lq, d), memory (B, Lk, d) -> (B, Lq, d); dropout acts on the attention probabilities."""
+        mixed = attention(self.q(query), self.k(memory), self.v(memory), self.num_heads, dropout=dropout_rate)
+        return self.proj(mixed)
+
+
+class DecoderLayer(nn.Module):
+    """Post-norm cross-attention and ReLU feed-forward d -> 4d -> d.
+
+    `norm2` and `norm3` carry the releases' names; their `norm1` and `self_attn` are never used and not built.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.multihead_attn = CrossAttention(width, num_heads)
+        self.linear1 = Linear(width, FEED_FORWARD_FACTOR * width)
+        self.linear2 = Linear(FEED_FORWARD_FACTOR * width, width)
+        self.norm2 = LayerNorm(width)
+        self.norm3 = LayerNorm(width)
+
+    def execute(self, x: jt.Var, memory: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
+        """x (B, Lq, d), memory (B, Lk, d) -> (B, Lq, d)."""
+        x = self.norm2(x + dropout(self.multihead_attn(x, memory, dropout_rate), dropout_rate))
+        hidden = self.linear2(nn.relu(self.linear1(x)))
+        return self.norm3(x + dropout(hidden, dropout_rate))
+
+
+class DecoderStream(nn.Module):
+    """The layers of one stream of the segmentation decoder (`decoder_q` or `decoder_v` in checkpoints)."""
+
+    def __init__(self, width: int, num_heads: int, num_layers: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential([DecoderLayer(width, num_heads) for _ in range(num_layers)])
+
+
+def update_streams(query_layers: nn.Sequential, pixel_layers: nn.Sequential, queries: jt.Var, pixels: jt.Var,
+                   dropout_rate: float) -> Tuple[jt.Var, jt.Var]:
+    """Runs paired layers; each pair reads the old values of both streams (Eqs. 7 and 9).
+
+    Args:
+        queries: (B, M·C, d).
+        pixels: (B, N, d).
+
+    Returns:
+        (queries, pixels) of the same shapes.
+    """
+    for query_layer, pixel_layer in zip(query_layers, pixel_layers):
+        queries, pixels = (query_layer(queries, pixels, dropout_rate), pixel_layer(pixels, queries, dropout_rate))
+    return queries, pixels
+
+
+class RecoveryDecoder(nn.Module):
+    """Maps decoded features back to the originals, in training only (paper, section 3.4).
+
+    Linear maps in, `num_layers` pairs of decoder layers, linear maps out: queries d -> 2d, pixels d -> d. With
+    0 layers (Table 8, "L1 Loss, 0") only the linear maps stand between decoded and original features: one
+    map at least is needed because the original descriptors are twice as wide as the decoded queries.
+    """
+
+    def __init__(self, width: int, num_heads: int, num_layers: int) -> None:
+        super().__init__()
+        self.decouple_q = nn.Sequential([DecoderLayer(width, num_heads) for _ in range(num_layers)])
+        self.decouple_v = nn.Sequential([DecoderLayer(width, num_heads) for _ in range(num_layers)])
+        self.linear_q_in = Linear(width, width)
+        self.linear_k_in = Linear(width, width)
+        self.linear_q_out = Linear(width, 2 * width)
+        self.linear_k_out = Linear(width, width)
+
+    def execute(self, queries: jt.Var, pixels: jt.Var, dropout_rate: float = 0.0) -> Tuple[jt.Var, jt.Var]:
+        """(B, M·C, d), (B, N, d) -> recovered descriptors (B, M·C, 2d), recovered image features (B, N, d)."""
+        queries, pixels = update_streams(self.decouple_q, self.decouple_v, self.linear_q_in(queries),
+                                         self.linear_k_in(pixels), dropout_rate)
+        return self.linear_q_out(queries), self.linear_k_out(pixels)

@@ -1,0 +1,44 @@
+"""Parameter-holding layers shared by CLIP and the CLIP-RC heads, on top of `jseg.ops`."""
+
+from typing import Sequence
+
+import numpy as np
+
+from jseg.ops import layer_norm, linear
+from jseg.runtime.backend import jt, nn
+
+
+def trunc_normal(shape: Sequence[int], std: float) -> jt.Var:
+    """Normal values of standard deviation `std`, drawn again where they leave ±2 std.
+
+    Drawn with NumPy's global generator, so that `numpy.random.seed` fixes the initial weights.
+    """
+    values = np.random.standard_normal(tuple(shape))
+    outside = np.abs(values) > 2
+    while outside.any():
+        values[outside] = np.random.standard_normal(int(outside.sum()))
+        outside = np.abs(values) > 2
+    return jt.array((values * std).astype(np.float32))
+
+
+class Linear(nn.Module):
+    """x · weightᵀ + bias with weight (out, in), truncated normal 0.02, and zero bias."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        self.weight = trunc_normal((out_features, in_features), std=0.02)
+        self.bias = jt.zeros((out_features,)) if bias else None
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return linear(x, self.weight, self.bias)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis of width `dim`."""
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        self.weight = jt.ones((dim,))
+        self.bias = jt.zeros((dim,))
+        self.eps = eps
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return layer_norm(x, self.weight, self.bias, self.eps)

@@ -1,0 +1,41 @@
+"""Recovery losses between the recovery decoder's output and the original features (paper, Eq. 10, Table 8)."""
+
+from jseg.runtime.backend import jt
+
+RECOVERY_LOSSES = ("l1", "l2", "kd")
+
+
+def recovery_loss(recovered: jt.Var, target: jt.Var, kind: str = "l1", temperature: float = 1.0) -> jt.Var:
+    """Distance of recovered features to features that carry no gradient.
+
+    Args:
+        recovered: (B, L, c).
+        target: (B, L, c); detached here.
+        kind: 'l1': mean absolute difference, 'l2': mean squared difference, 'kd': τ²·KL(t ‖ r) per token,
+            where t and r are the softmax over channels of target/τ and recovered/τ, mean over tokens. The
+            paper names its KD loss without a formula; this is Hinton et al.'s with the features in place
+            of class scores.
+        temperature: τ of 'kd', > 0.
+
+    Returns:
+        () scalar.
+
+    Raises:
+        ValueError: for an unknown kind or a temperature that is not positive.
+    """
+    target = target.detach()
+    if kind == "l1":
+        return (recovered - target).abs().mean()
+    if kind == "l2":
+        return (recovered - target).sqr().mean()
+    if kind != "kd":
+        raise ValueError(f"recovery_loss is '{kind}': it must be one of {', '.join(RECOVERY_LOSSES)}")
+    if temperature <= 0:
+        raise ValueError(f"the temperature of the kd recovery loss is {temperature}: it must be positive")
+    log_t, log_r = (_log_softmax(x / temperature) for x in (target, recovered))
+    return (log_t.exp() * (log_t - log_r)).sum(-1).mean() * temperature ** 2
+
+
+def _log_softmax(x: jt.Var) -> jt.Var:
+    x = x - x.max(-1, keepdims=True).detach()
+    return x - x.exp().sum(-1, keepdims=True).log()

@@ -1,0 +1,5 @@
+"""Segmentors: importing this package registers them."""
+
+from jseg.models.segmentors.clip_rc import CLIPRC, CLIPRCSegmentor
+
+__all__ = ["CLIPRC", "CLIPRCSegmentor"]

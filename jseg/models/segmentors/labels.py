@@ -1,0 +1,68 @@
+"""What each zero-shot setting does to labels and class lists (paper, section 4.3; DESIGN, section 3)."""
+
+from typing import Sequence, Tuple
+
+import numpy as np
+
+from jseg.runtime.backend import jt
+
+SETTINGS = ("inductive", "transductive", "full")
+IGNORED = -1
+"""Internal value of pixels without a class; datasets use their own `ignore_index`."""
+
+
+def split_classes(num_classes: int, unseen: Sequence[int]) -> Tuple[np.ndarray, np.ndarray]:
+    """(seen, unseen) class indices, each sorted.
+
+    Raises:
+        ValueError: for an index outside 0..C-1, a repeated one, or no seen class left.
+    """
+    unseen = sorted(int(i) for i in unseen)
+    if len(set(unseen)) != len(unseen) or any(not 0 <= i < num_classes for i in unseen):
+        raise ValueError(f"unseen is {unseen}: it must list different indices of the {num_classes} classes, from 0 on")
+    seen = [i for i in range(num_classes) if i not in set(unseen)]
+    if not seen:
+        raise ValueError("unseen lists every class: at least one seen class is needed to train on")
+    return np.array(seen, dtype=np.int32), np.array(unseen, dtype=np.int32)
+
+
+def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index: int) -> np.ndarray:
+    """Lookup table from a dataset's labels to the labels of the loss.
+
+    Inductive: seen classes are renumbered 0..S-1, unseen ones ignored. Full: unchanged. Transductive: seen classes
+    unchanged, unseen class u becomes C (no class of the loss), to be replaced by a pseudo label.
+
+    Args:
+        setting: one of `SETTINGS`.
+        seen, unseen: class indices.
+        ignore_index: the dataset's label of ignored pixels, outside 0..C-1, 0..255.
+
+    Returns:
+        (256,) int32; everything that is no class is `IGNORED`.
+    """
+    num_classes = len(seen) + len(unseen)
+    if not num_classes <= ignore_index <= 255:
+        raise ValueError(f"ignore_index is {ignore_index}: it must be outside the {num_classes} class indices and "
+                         "at most 255")
+    table = np.full(256, IGNORED, dtype=np.int32)
+    if setting == "inductive":
+        table[seen] = np.arange(len(seen))
+    else:
+        table[seen] = seen
+        table[unseen] = num_classes if setting == "transductive" else unseen
+    return table
+
+
+def pseudo_label(logits: jt.Var, label: jt.Var, unseen: jt.Var) -> jt.Var:
+    """Replaces label C (an unseen class, not known which) by the arg-max over unseen classes of the prediction.
+
+    Args:
+        logits: (B, C, H, W); no gradient flows.
+        label: (B, H, W) int32 in `label_table`'s numbers.
+        unseen: (U,) int32 class indices, U ≥ 1.
+
+    Returns:
+        (B, H, W) int32.
+    """
+    best, _ = jt.argmax(logits.detach()[:, unseen], 1)
+    return jt.ternary(label == logits.shape[1], unseen[best].int32(), label)

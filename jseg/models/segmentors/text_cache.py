@@ -1,0 +1,77 @@
+"""Text embeddings of class names, kept on disk between runs: the frozen text encoder runs once per vocabulary."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Callable, Optional, Sequence
+
+import numpy as np
+
+CACHE_VARIABLE = "JSEG_CACHE"
+
+
+def cache_folder() -> Path:
+    """`$JSEG_CACHE/text_embeddings`, by default `~/.cache/jseg/text_embeddings`."""
+    root = os.environ.get(CACHE_VARIABLE)
+    return (Path(root) if root else Path.home() / ".cache" / "jseg") / "text_embeddings"
+
+
+def file_hash(path: str) -> str:
+    """SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 22), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def cached_embeddings(weights_hash: str, class_names: Sequence[str], templates: Sequence[str],
+                      compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """Embeddings from the cache, or computed and stored.
+
+    Args:
+        weights_hash: identifies the CLIP weights.
+        class_names: C class words.
+        templates: prompt templates.
+        compute: returns the (C, d) embeddings.
+
+    Returns:
+        (C, d) float32. An unreadable or damaged entry is computed again; a folder that cannot be written
+        costs the computation each time and nothing else.
+    """
+    words = "\0".join([weights_hash, "\1".join(class_names), "\1".join(templates)])
+    path = cache_folder() / (hashlib.sha256(words.encode("utf-8")).hexdigest() + ".npy")
+    embeddings = _read(path, len(class_names))
+    if embeddings is None:
+        embeddings = np.asarray(compute(), dtype=np.float32)
+        _write(path, embeddings)
+    return embeddings
+
+
+def _read(path: Path, num_classes: int) -> Optional[np.ndarray]:
+    try:
+        embeddings = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = (isinstance(embeddings, np.ndarray) and embeddings.dtype == np.float32 and embeddings.ndim == 2
+             and len(embeddings) == num_classes and bool(np.isfinite(embeddings).all())
+             and bool(np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3)))
+    return embeddings if whole else None
+
+
+def _write(path: Path, embeddings: np.ndarray) -> None:
+    """Temporary name, flush, rename: a reader sees the whole file or none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, embeddings)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)

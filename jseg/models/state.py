@@ -1,0 +1,42 @@
+"""Strict loading of arrays into the parameters of a module."""
+
+from typing import Mapping
+
+import numpy as np
+
+from jseg.runtime.backend import jt, nn
+
+
+def load_arrays_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Give every parameter of `module` the array of its name, as float32.
+
+    Args:
+        module: receives the values; parameter names as in `module.named_parameters()`.
+        arrays: name -> array, exactly one for each parameter.
+        source: what to call the arrays in an error message, e.g. the file they come from.
+
+    Raises:
+        ValueError: names missing or left over, or another shape; lists both sides.
+    """
+    parameters = dict(module.named_parameters())
+    missing = sorted(set(parameters) - set(arrays))
+    unexpected = sorted(set(arrays) - set(parameters))
+    if missing or unexpected:
+        raise ValueError(f"{source} does not fit this model: missing {_some(missing)}; not known {_some(unexpected)}")
+    wrong = [f"{name} {tuple(arrays[name].shape)} instead of {tuple(var.shape)}"
+             for name, var in parameters.items() if tuple(arrays[name].shape) != tuple(var.shape)]
+    if wrong:
+        raise ValueError(f"{source} holds tensors of other sizes than this model: {_some(wrong)}")
+    for name, var in parameters.items():
+        var.update(jt.array(np.asarray(arrays[name], dtype=np.float32)))
+
+
+def arrays_of(module: nn.Module) -> Mapping[str, np.ndarray]:
+    """Every parameter of `module` as a NumPy array under its name."""
+    return {name: var.numpy() for name, var in module.named_parameters()}
+
+
+def _some(names, limit: int = 5) -> str:
+    if not names:
+        return "nothing"
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

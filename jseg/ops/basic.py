@@ -1,0 +1,82 @@
+"""Operators that need no kernel of their own: written so that Jittor maps them to fast code."""
+
+from functools import lru_cache
+from typing import Optional, Tuple
+
+import numpy as np
+
+from jseg.ops.dispatch import use_fused_cpu
+from jseg.runtime.backend import jt, nn
+
+
+class _OneDNNProduct(jt.Function):
+    """x · weightᵀ of two matrices. Jittor maps the gradient of its own 2-D product to a generic loop,
+    18 times slower than oneDNN (4160×128 by 512×128 on two cores, `benchmarks/ops.py`)."""
+
+    def execute(self, x: jt.Var, weight: jt.Var) -> jt.Var:
+        self.saved = (x, weight)
+        return jt.mkl_ops.mkl_matmul(x, weight, False, True)
+
+    def grad(self, grad_output: jt.Var):
+        x, weight = self.saved
+        matmul = jt.mkl_ops.mkl_matmul
+        return matmul(grad_output, weight, False, False), matmul(grad_output, x, True, False)
+
+
+def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
+    """x · weightᵀ + bias over the last axis.
+
+    Args:
+        x: (..., in). Leading axes are folded: Jittor hands only 2-D products to oneDNN.
+        weight: (out, in).
+        bias: (out,) or None.
+
+    Returns:
+        (..., out).
+    """
+    leading = x.shape[:-1]
+    if len(leading) != 1:
+        x = x.reshape(-1, x.shape[-1])
+    if use_fused_cpu() and jt.mkl_ops is not None:
+        y = _OneDNNProduct()(x, weight)
+    else:
+        y = nn.matmul_transpose(x, weight)
+    if bias is not None:
+        y = y + bias
+    return y.reshape(*leading, weight.shape[0]) if len(leading) != 1 else y
+
+
+def quick_gelu(x: jt.Var) -> jt.Var:
+    """x · sigmoid(1.702 x), the activation of CLIP's transformers."""
+    return x * jt.sigmoid(1.702 * x)
+
+
+def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:
+    """Bilinear resize with half-pixel centres (`align_corners=False`), borders clamped.
+
+    Args:
+        x: (B, C, h, w).
+        size: (H, W) of the result.
+
+    Returns:
+        (B, C, H, W). Two small matrix products, which is faster than Jittor's gather on the CPU.
+    """
+    batch, channels, height, width = x.shape
+    if (height, width) == tuple(size):
+        return x
+    rows, columns = (jt.array(interpolation_matrix(old, new)) for old, new in ((height, size[0]), (width, size[1])))
+    x = linear(x.reshape(batch * channels, height, width), columns).transpose(0, 2, 1)
+    x = linear(x, rows).transpose(0, 2, 1)
+    return x.reshape(batch, channels, size[0], size[1])
+
+
+@lru_cache(maxsize=64)
+def interpolation_matrix(old: int, new: int) -> np.ndarray:
+    """(new, old) float32 weights of 1-D linear interpolation with half-pixel centres."""
+    position = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    low = np.floor(position).astype(np.int64)
+    high = np.minimum(low + 1, old - 1)
+    matrix = np.zeros((new, old))
+    np.add.at(matrix, (np.arange(new), low), 1 - (position - low))
+    np.add.at(matrix, (np.arange(new), high), position - low)
+    return matrix.astype(np.float32)

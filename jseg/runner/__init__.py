@@ -1,0 +1,6 @@
+"""Train, val and test loops with checkpoints, logs and resume."""
+
+from jseg.runner.paths import resolve_path
+from jseg.runner.runner import REGISTRIES, Runner
+
+__all__ = ["REGISTRIES", "Runner", "resolve_path"]

@@ -1,0 +1,213 @@
+"""Checkpoints of a run: trained parameters and optimizer state in `work_dir/checkpoints/iter_N.safetensors`.
+
+Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text): format, iteration, seed,
+config (the whole resolved config), class_names and unseen (JSON), setting, architecture (JSON of the model's config),
+jseg_version, clip (the CLIP weight file's name) and clip_sha256. CLIP itself is frozen and not stored.
+"""
+
+import hashlib
+import json
+import os
+import re
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from jseg import __version__
+from jseg.checkpoints import load_arrays, save_arrays
+from jseg.config import Config
+from jseg.runner.optimizer import STATE_PREFIX
+from jseg.runtime.backend import jt
+
+FORMAT = "jseg run 1"
+_NAME = re.compile(r"iter_(\d+)\.safetensors")
+_LISTED = 6  # names shown of each kind in an error
+# Parts of the model's config that do not change which parameters exist.
+_NOT_ARCHITECTURE = ("clip", "setting", "templates", "focal_weight", "dice_weight", "recovery_weight", "recovery_loss",
+                     "seen_bias", "ignore_index", "dropout")
+
+
+class CheckpointStore:
+    """The checkpoints of one work folder; at most `keep` of them."""
+
+    def __init__(self, work_dir: str, keep: int = 3) -> None:
+        self.folder = os.path.join(work_dir, "checkpoints")
+        self.keep = keep
+
+    def path(self, iteration: int) -> str:
+        """File of the checkpoint after `iteration` iterations."""
+        return os.path.join(self.folder, f"iter_{iteration}.safetensors")
+
+    def iterations(self) -> List[int]:
+        """Iterations that have a checkpoint, ascending."""
+        if not os.path.isdir(self.folder):
+            return []
+        found = [_NAME.fullmatch(name) for name in os.listdir(self.folder)]
+        return sorted(int(match.group(1)) for match in found if match)
+
+    def newest(self) -> Optional[str]:
+        """The file named by `latest`, else the one of the highest iteration, else None."""
+        try:
+            with open(os.path.join(self.folder, "latest"), encoding="utf-8") as file:
+                named = os.path.join(self.folder, file.read().strip())
+            if os.path.isfile(named):
+                return named
+        except OSError:
+            pass  # no pointer yet: the names of the files say the same
+        iterations = self.iterations()
+        return self.path(iterations[-1]) if iterations else None
+
+    def save(self, iteration: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+        """Writes a checkpoint, points `latest` to it, then removes the oldest beyond `keep`.
+
+        Raises:
+            OSError: it could not be written; earlier checkpoints are as they were.
+        """
+        path = self.path(iteration)
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            save_arrays(path, arrays, metadata)
+            self._point_to(os.path.basename(path))
+        except OSError as error:
+            newest = self.newest()
+            kept = f"{newest} is complete; go on from it with --resume" if newest else "no earlier one exists"
+            raise OSError(f"checkpoint of iteration {iteration}: {error}; {kept}") from error
+        for old in self.iterations()[:-self.keep]:
+            if old != iteration:
+                os.unlink(self.path(old))
+        return path
+
+    def _point_to(self, name: str) -> None:
+        temporary = os.path.join(self.folder, f".latest.{os.getpid()}")
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(name + "\n")
+        os.replace(temporary, os.path.join(self.folder, "latest"))
+
+
+def read_model_state(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Arrays and metadata of a checkpoint; metadata without `format` belongs to a file of another program.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or it is damaged.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"checkpoint {path} does not exist; correct the path")
+    return load_arrays(path)
+
+
+def describe(cfg: Config, dataset: Any, seed: int, iteration: int, clip_sha256: str) -> Dict[str, str]:
+    """Metadata of a checkpoint."""
+    return {
+        "format": FORMAT, "iteration": str(iteration), "seed": str(seed), "config": cfg.text(),
+        "class_names": json.dumps(list(dataset.class_names)),
+        "unseen": json.dumps([int(index) for index in dataset.unseen]),
+        "setting": str(cfg.model.get("setting", "inductive")), "architecture": json.dumps(architecture(cfg.model)),
+        "jseg_version": __version__, "clip": os.path.basename(str(cfg.model.get("clip", ""))),
+        "clip_sha256": clip_sha256,
+    }
+
+
+def architecture(model_cfg: Mapping[str, Any]) -> Dict[str, Any]:
+    """The part of the model's config that decides about its parameters."""
+    return {key: value for key, value in model_cfg.items() if key not in _NOT_ARCHITECTURE}
+
+
+def load_weights(model: Any, path: str, model_cfg: Mapping[str, Any], clip_sha256: str = ""
+                 ) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Loads a checkpoint into `model` and returns what the file holds.
+
+    jseg's own files hold the trained parameters; any other file must hold the whole model (`model.load_arrays`).
+
+    Raises:
+        FileNotFoundError, ValueError: no such file; damaged; of another architecture or another CLIP.
+    """
+    arrays, metadata = read_model_state(path)
+    if "format" not in metadata:
+        model.load_arrays(arrays, path)
+        return arrays, metadata
+    trained = model.trainable_parameters()
+    weights = {name: value for name, value in arrays.items() if not name.startswith(STATE_PREFIX)}
+    check_parameters(weights, {name: tuple(value.shape) for name, value in trained.items()}, path,
+                     _differences(metadata, model_cfg))
+    if clip_sha256 and metadata.get("clip_sha256", clip_sha256) != clip_sha256:
+        raise ValueError(f"checkpoint {path} was trained on other CLIP weights ({metadata.get('clip')}, SHA-256 "
+                         f"{metadata['clip_sha256'][:12]}...) than this config's model.clip (SHA-256 "
+                         f"{clip_sha256[:12]}...); set model.clip to that file")
+    for name, value in trained.items():
+        value.update(jt.array(np.ascontiguousarray(weights[name], np.float32)))
+    return arrays, metadata
+
+
+def check_parameters(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]], path: str,
+                     note: str = "") -> None:
+    """Compares names and shapes of a checkpoint with those of the model.
+
+    Raises:
+        ValueError: lists what only the model has, what only the file has, and what differs in shape.
+    """
+    missing = sorted(set(shapes) - set(arrays))
+    extra = sorted(set(arrays) - set(shapes))
+    other = [f"{name} {tuple(arrays[name].shape)} in the file, {tuple(shapes[name])} in the model"
+             for name in sorted(set(shapes) & set(arrays)) if tuple(arrays[name].shape) != tuple(shapes[name])]
+    kinds = (("only in the model", missing), ("only in the file", extra), ("of another shape", other))
+    parts = [f"{title} ({len(names)}): {_shortened(names)}" for title, names in kinds if names]
+    if parts:
+        raise ValueError(f"checkpoint {path} is of another architecture than this config's model; {'; '.join(parts)}; "
+                         f"{note or 'use the config.py beside that run, or another checkpoint'}")
+
+
+def _differences(metadata: Mapping[str, str], model_cfg: Mapping[str, Any]) -> str:
+    """How to mend a mismatch: the model options in which the checkpoint's config and this one differ."""
+    saved = json.loads(metadata.get("architecture", "{}"))
+    current = json.loads(json.dumps(architecture(model_cfg)))
+    changed = [f"model.{key}={saved.get(key, '(default)')!r} (here {current.get(key, '(default)')!r})"
+               for key in sorted(set(saved) | set(current)) if saved.get(key) != current.get(key)]
+    return f"it was trained with {', '.join(changed)}: set the same here" if changed else ""
+
+
+def check_initial_weights(path: str, metadata: Mapping[str, str], class_names: Sequence[str]) -> None:
+    """`init_from` starts a transductive run from an inductive one with the same classes.
+
+    Raises:
+        ValueError: the checkpoint is of another setting or other classes.
+    """
+    if metadata.get("setting", "inductive") != "inductive":
+        raise ValueError(f"init_from: {path} was trained in the {metadata['setting']} setting; give an inductive checkpoint")
+    names = json.loads(metadata.get("class_names", "null"))
+    if names is not None and names != list(class_names):
+        only_file = sorted(set(names) - set(class_names))
+        only_here = sorted(set(class_names) - set(names))
+        raise ValueError(f"init_from: {path} was trained with other classes (only there: {_shortened(only_file)}; only "
+                         f"here: {_shortened(only_here)}; or another order); give a checkpoint of the same dataset")
+
+
+def check_resumable(path: str, metadata: Mapping[str, str], seed: int, setting: str, max_iters: int) -> int:
+    """The iteration to go on from.
+
+    Raises:
+        ValueError: the checkpoint is not of this run (seed, setting), or the run is longer than `max_iters`.
+    """
+    if "iteration" not in metadata:
+        raise ValueError(f"--resume: {path} is not a checkpoint of a jseg run; use --checkpoint or init_from for weights")
+    for option, own in (("seed", str(seed)), ("setting", setting)):
+        if metadata.get(option, own) != own:
+            raise ValueError(f"--resume: {path} was trained with {option} {metadata[option]}, this config says {own}; set "
+                             f"{'--seed' if option == 'seed' else 'model.setting'} to {metadata[option]}")
+    iteration = int(metadata["iteration"])
+    if iteration > max_iters:
+        raise ValueError(f"--resume: {path} is of iteration {iteration}, beyond max_iters {max_iters}; raise max_iters")
+    return iteration
+
+
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return (", ".join(names[:_LISTED]) or "none") + more

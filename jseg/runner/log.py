@@ -1,0 +1,138 @@
+"""What a run says: console, `log.txt`, and JSON lines (`log.jsonl`, `eval.jsonl`) for programs."""
+
+import json
+import math
+import os
+import resource
+import sys
+import time
+from typing import Any, Dict, List, Mapping, Optional
+
+from jseg.runtime.backend import jt
+
+
+class RunLog:
+    """Writes to a work folder and the console; on ranks other than the main one it does nothing."""
+
+    def __init__(self, work_dir: Optional[str], active: bool = True) -> None:
+        self.work_dir = work_dir
+        self.active = active
+
+    def info(self, text: str) -> None:
+        """One message, with the time in front, to the console and `log.txt`."""
+        if not self.active:
+            return
+        line = f"{time.strftime('%H:%M:%S')} {text}"
+        print(line, flush=True)
+        if self.work_dir:
+            self._append("log.txt", f"{time.strftime('%Y-%m-%d')} {line}")
+
+    def record(self, name: str, values: Mapping[str, Any]) -> None:
+        """Appends one JSON object to `name`; NaN and infinity, which JSON lacks, become null."""
+        if self.active and self.work_dir:
+            self._append(name, json.dumps({key: _finite(value) for key, value in values.items()}))
+
+    def drop_after(self, iteration: int) -> None:
+        """Removes records beyond `iteration`: a resumed run will write them again."""
+        if not (self.active and self.work_dir):
+            return
+        for name in ("log.jsonl", "eval.jsonl"):
+            path = os.path.join(self.work_dir, name)
+            if not os.path.exists(path):
+                continue
+            with open(path, encoding="utf-8") as file:
+                kept = [line for line in file if _iteration(line) <= iteration]
+            with open(path + ".tmp", "w", encoding="utf-8") as file:
+                file.writelines(kept)
+            os.replace(path + ".tmp", path)
+
+    def _append(self, name: str, line: str) -> None:
+        path = os.path.join(self.work_dir or "", name)
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise OSError(f"cannot write {path}: {error.strerror or error}; free space, then go on with --resume") from error
+
+
+class LossWindow:
+    """Loss terms of the iterations since the last log line, fetched from the device only when asked for."""
+
+    def __init__(self, first_iteration: int) -> None:
+        self._next = first_iteration
+        self._terms: List[Dict[str, jt.Var]] = []
+        self._start = time.perf_counter()
+        self._data_seconds = 0.0
+
+    def add(self, terms: Mapping[str, jt.Var], data_seconds: float) -> None:
+        """Takes the terms of one iteration, already computed (or being computed) on the device."""
+        self._terms.append(dict(terms))
+        self._data_seconds += data_seconds
+
+    def close(self) -> Dict[str, float]:
+        """Means over the window with `seconds` and `data_seconds` an iteration; the window starts anew.
+
+        Raises:
+            FloatingPointError: a total is not finite; the message shows every term of that iteration.
+        """
+        values = [{name: float(term.item()) for name, term in terms.items()} for terms in self._terms]
+        for offset, terms in enumerate(values):
+            if not math.isfinite(terms["total"]):
+                shown = ", ".join(f"{name}={value:.6g}" for name, value in terms.items())
+                raise FloatingPointError(
+                    f"the loss is not finite at iteration {self._next + offset + 1}: {shown}; lower optimizer.lr or look "
+                    "at the data of that iteration; earlier checkpoints are intact")
+        now = time.perf_counter()
+        means = {name: sum(terms[name] for terms in values) / len(values) for name in values[0]}
+        means.update(seconds=(now - self._start) / len(values), data_seconds=self._data_seconds / len(values))
+        self._next += len(values)
+        self._terms, self._data_seconds, self._start = [], 0.0, now
+        return means
+
+    def restart_clock(self) -> None:
+        """Leaves out what happened since the last log line (saving, evaluation) from the seconds an iteration."""
+        self._start = time.perf_counter()
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+
+class Eta:
+    """Remaining time from the recent rate; the first report, which includes compilation, weighs little."""
+
+    def __init__(self) -> None:
+        self._seconds: Optional[float] = None
+        self._reports = 0
+
+    def update(self, seconds: float, remaining: int) -> float:
+        """Seconds left for `remaining` iterations, given the latest seconds an iteration."""
+        self._reports += 1
+        if self._seconds is None or self._reports == 2:
+            self._seconds = seconds
+        else:
+            self._seconds = 0.7 * self._seconds + 0.3 * seconds
+        return self._seconds * remaining
+
+
+def clock(seconds: float) -> str:
+    """75.2 -> '1:15', 4000 -> '1:06:40'."""
+    whole = int(round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _iteration(line: str) -> float:
+    try:
+        return float(json.loads(line)["iter"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # a line cut off by a kill

@@ -1,0 +1,137 @@
+"""AdamW on a dict of named parameters, with learning-rate and decay multipliers by name.
+
+Jittor's own optimizers keep their state in lists without names, reduce gradients over MPI by themselves and cannot be
+saved as plain arrays; this one is a page long and does what the checkpoints need.
+"""
+
+import math
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from jseg.registry import OPTIMIZERS, did_you_mean
+from jseg.runtime.backend import jt
+
+STATE_PREFIX = "optimizer."
+_STEPS = STATE_PREFIX + "steps"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class _Settings(NamedTuple):
+    """Learning rate (before the schedule) and weight decay of one parameter."""
+
+    lr: float
+    weight_decay: float
+
+
+def multiplier(name: str, table: Mapping[str, float]) -> float:
+    """The factor of the longest key of `table` that occurs in `name`, ties in alphabetical order; 1 if none does.
+
+    The rule of mmcv's DefaultOptimizerConstructor, applied to learning rate and decay separately: 'backbone' and
+    'decode_head' are longer than 'norm' and win over it where both are in one table.
+    """
+    for key in sorted(sorted(table), key=len, reverse=True):
+        if key in name:
+            return float(table[key])
+    return 1.0
+
+
+@OPTIMIZERS.register()
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), the formula of `torch.optim.AdamW`:
+
+        p <- p - lr wd p;  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
+        p <- p - lr / (1 - b1^n) * m / (sqrt(v) / sqrt(1 - b2^n) + eps),  n = 1, 2, ...
+
+    Args:
+        parameters: name -> float32 Var, the trained parameters; updated in place.
+        lr, weight_decay, betas, eps: as above, before multipliers.
+        lr_mult, decay_mult: part of a name -> factor, see `multiplier`.
+
+    Raises:
+        ValueError: a number outside its range, no parameters, or a multiplier key that no parameter name contains.
+    """
+
+    def __init__(self, parameters: Dict[str, jt.Var], lr: float, weight_decay: float = 0.01,
+                 betas: Sequence[float] = (0.9, 0.999), eps: float = 1e-8,
+                 lr_mult: Optional[Dict[str, float]] = None, decay_mult: Optional[Dict[str, float]] = None) -> None:
+        if not parameters:
+            raise ValueError("the model has no trainable parameters; nothing to optimise")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or lr < 0 or weight_decay < 0 or eps <= 0:
+            raise ValueError(f"config key optimizer: lr {lr} and weight_decay {weight_decay} must be at least 0, eps {eps} "
+                             f"above 0, betas {betas!r} two numbers in [0, 1)")
+        for option, table in (("lr_mult", lr_mult), ("decay_mult", decay_mult)):
+            _check_keys(table or {}, parameters, f"optimizer.{option}")
+        self.parameters = dict(parameters)
+        self.betas = (float(betas[0]), float(betas[1]))
+        self.eps = float(eps)
+        self.steps = 0
+        self.settings = {
+            name: _Settings(lr * multiplier(name, lr_mult or {}), weight_decay * multiplier(name, decay_mult or {}))
+            for name in parameters}
+        self._moments = {kind: {name: jt.zeros(value.shape).stop_grad() for name, value in parameters.items()}
+                         for kind in _MOMENTS}
+
+    @property
+    def base_lr(self) -> float:
+        """The largest learning rate of any parameter, before the schedule."""
+        return max(setting.lr for setting in self.settings.values())
+
+    def step(self, loss: jt.Var, learning_rate: Callable[[float], float]) -> None:
+        """Computes gradients of the scalar `loss`, frees its graph and updates every parameter.
+
+        Args:
+            learning_rate: the schedule, a parameter's configured rate -> its rate in this iteration.
+        """
+        names = list(self.parameters)
+        # retain_graph=False releases the activations; without it a step keeps twice the memory.
+        gradients = jt.grad(loss, [self.parameters[name] for name in names], retain_graph=False)
+        self.steps += 1
+        rates = {rate: learning_rate(rate) for rate in {setting.lr for setting in self.settings.values()}}
+        for name, gradient in zip(names, gradients):
+            self._update(name, gradient, rates[self.settings[name].lr])
+
+    def _update(self, name: str, gradient: jt.Var, lr: float) -> None:
+        beta1, beta2 = self.betas
+        gradient = gradient.stop_grad()
+        parameter, mean, square = self.parameters[name], *(self._moments[kind][name] for kind in _MOMENTS)
+        mean.update(mean * beta1 + gradient * (1.0 - beta1))
+        square.update(square * beta2 + gradient * gradient * (1.0 - beta2))
+        denominator = jt.sqrt(square) * (1.0 / math.sqrt(1.0 - beta2 ** self.steps)) + self.eps
+        decayed = parameter * (1.0 - lr * self.settings[name].weight_decay)
+        parameter.update(decayed - mean / denominator * (lr / (1.0 - beta1 ** self.steps)))
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """Moments as `optimizer.exp_avg.<name>` and `optimizer.exp_avg_sq.<name>`, and `optimizer.steps`."""
+        arrays = {f"{STATE_PREFIX}{kind}.{name}": value.numpy()
+                  for kind, values in self._moments.items() for name, value in values.items()}
+        arrays[_STEPS] = np.array([self.steps], np.int64)
+        return arrays
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes over what `state` returned; other entries of `arrays` are left alone.
+
+        Raises:
+            ValueError: an entry is missing or has another shape.
+        """
+        wanted = {f"{STATE_PREFIX}{kind}.{name}": value
+                  for kind, values in self._moments.items() for name, value in values.items()}
+        missing: List[str] = [name for name in (*wanted, _STEPS) if name not in arrays]
+        if missing:
+            raise ValueError(f"the checkpoint has no optimizer state {missing[0]} ({len(missing)} missing); it cannot be "
+                             "resumed, only used with --checkpoint or init_from")
+        for name, value in wanted.items():
+            if tuple(arrays[name].shape) != tuple(value.shape):
+                raise ValueError(f"optimizer state {name} has shape {tuple(arrays[name].shape)}, the model needs "
+                                 f"{tuple(value.shape)}; resume with the config of that run")
+            value.update(jt.array(np.ascontiguousarray(arrays[name], np.float32)).stop_grad())
+        self.steps = int(np.asarray(arrays[_STEPS]).reshape(-1)[0])
+
+
+def _check_keys(table: Mapping[str, float], parameters: Mapping[str, jt.Var], where: str) -> None:
+    for key, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+            raise ValueError(f"config key {where}: the factor of {key!r} must be a number of at least 0, got {value!r}")
+        if not any(key in name for name in parameters):
+            parts = {part for name in parameters for part in name.split(".") if not part.isdigit()}
+            raise ValueError(f"config key {where}: no trained parameter has {key!r} in its name{did_you_mean(key, parts)}")

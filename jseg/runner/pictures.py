@@ -1,0 +1,89 @@
+"""The pictures of a run: panels, curves, and the region-classification figure, in `work_dir/pictures`."""
+
+import os
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+from PIL import Image
+
+from jseg.runner.evaluate import class_map
+from jseg.runtime.backend import jt
+from jseg.visualization import save_curves, save_panels, save_region_picture
+
+_CANDIDATES = 4  # pictures looked at for each one drawn, to find unseen classes
+_IGNORE_INDEX = 255
+
+
+def draw_pictures(model: Any, dataset: Any, inference: Mapping[str, Any], work_dir: str, num_images: int) -> List[str]:
+    """Draws panels, curves and, for models with region tokens, the region picture (paper, Fig. 2).
+
+    Args:
+        model: trained segmentor. dataset: labelled, in test mode.
+        num_images: rows of the panel picture, 0 for none.
+
+    Returns:
+        The PNG files written.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    folder = os.path.join(work_dir, "pictures")
+    os.makedirs(folder, exist_ok=True)
+    written = []
+    if num_images and len(dataset):
+        chosen = choose_pictures(dataset, num_images)
+        written.append(_draw_panels(model, dataset, inference, folder, chosen))
+        if hasattr(model, "region_probabilities") and model.num_regions:
+            written.append(_draw_regions(model, dataset, folder, chosen[0]))
+    log = os.path.join(work_dir, "log.jsonl")
+    if os.path.exists(log):
+        written.append(os.path.join(folder, "curves.png"))
+        save_curves(written[-1], log, os.path.join(work_dir, "eval.jsonl"))
+    return written
+
+
+def choose_pictures(dataset: Any, count: int) -> List[int]:
+    """`count` indices spread evenly over the dataset, those with most unseen pixels of a larger sample first."""
+    candidates = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), _CANDIDATES * count)).astype(int))
+
+    def unseen_share(index: int) -> float:
+        return float(np.isin(dataset.raw(index)[1], list(dataset.unseen)).mean())
+    shares: Dict[int, float] = {int(index): unseen_share(int(index)) for index in candidates}
+    return sorted(shares, key=lambda index: (-shares[index], index))[:count]
+
+
+def _draw_panels(model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, chosen: List[int]) -> str:
+    rows = []
+    for index in chosen:
+        image, label, name = dataset.raw(index)
+        prediction = class_map(model, dataset.sample(index, 0), inference)
+        rows.append(dict(image=image, label=label, prediction=prediction, name=name))
+    ignored = any((row["label"] == _IGNORE_INDEX).any() for row in rows)
+    path = os.path.join(folder, "panels.png")
+    save_panels(path, rows, dataset.class_names, dataset.palette, dataset.unseen, mask_ignore=ignored)
+    return path
+
+
+def _draw_regions(model: Any, dataset: Any, folder: str, index: int) -> str:
+    sample = dataset.sample(index, 0)
+    image = _fit_patches(sample["image"], int(getattr(model, "patch_size", 1)))
+    batch = jt.array(np.ascontiguousarray(image[None]))
+    with jt.no_grad():
+        original = model.region_probabilities(batch, original_clip=True).numpy()[0]
+        trained = model.region_probabilities(batch).numpy()[0]
+    raw = dataset.raw(index)[0]
+    scale_y, scale_x = raw.shape[0] / sample["image"].shape[1], raw.shape[1] / sample["image"].shape[2]
+    shown = _cut(raw, (round(image.shape[1] * scale_y), round(image.shape[2] * scale_x)))
+    path = os.path.join(folder, "regions.png")
+    save_region_picture(path, shown, original, trained, dataset.class_names, dataset.unseen)
+    return path
+
+
+def _fit_patches(image: np.ndarray, patch: int) -> np.ndarray:
+    """(3, h, w) cut at the right and the bottom to whole patches, so that regions tile what is shown."""
+    height, width = (max(size // patch, 1) * patch for size in image.shape[1:])
+    return image[:, :height, :width]
+
+
+def _cut(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).crop((0, 0, size[1], size[0])))

@@ -1,0 +1,174 @@
+"""Contrastive pretraining of a tiny CLIP on drawn ZeroShapes pictures and their captions.
+
+Image level only: the model sees whole pictures and sentences, of all classes, never a mask. This is
+what stands in for OpenAI's pretraining on web data.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from jseg.datasets.zeroshapes import CAPTION_FORMS, CLASS_NAMES, SHAPES, UNSEEN, caption, draw_scene
+from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
+from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddings, tokenize
+from jseg.models.clip.templates import TEMPLATES
+from jseg.models.state import arrays_of
+from jseg.ops import linear
+from jseg.runner.optimizer import AdamW
+from jseg.runner.schedule import WarmupPoly
+from jseg.runtime.backend import jt, nn
+
+# Positives at any temperature above this would let a few pairs dominate (Radford et al., section 2.5).
+_MAX_LOGIT_SCALE = math.log(100.0)
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """One pretraining run; every number that its result depends on."""
+
+    iterations: int = 6000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    warmup_iterations: int = 200
+    weight_decay: float = 0.05
+    num_scenes: int = 20000  # drawn once; flips and quarter turns make eight of each
+    max_objects: int = 3
+    single_object_share: float = 0.5  # of the scenes; the others hold 2 to max_objects
+    seed: int = 0
+
+
+class SceneBank:
+    """Drawn scenes in memory. A batch of iteration t is a pure function of (seed, t)."""
+
+    def __init__(self, settings: PretrainSettings, size: int, progress: Callable[[int, int], None]) -> None:
+        self.settings = settings
+        self.images = np.empty((settings.num_scenes, size, size, 3), np.uint8)
+        self.classes: List[Tuple[int, ...]] = []
+        singles = int(settings.num_scenes * settings.single_object_share)
+        for i in range(settings.num_scenes):
+            scene = draw_scene(settings.seed, "pretrain", i, size, 1 if i < singles else settings.max_objects)
+            self.images[i] = scene.image
+            self.classes.append(scene.classes)
+            progress(i + 1, settings.num_scenes)
+
+    def batch(self, iteration: int) -> Tuple[np.ndarray, List[str], np.ndarray]:
+        """Images (B, 3, H, W) float32 normalised, captions, and a key of each caption's set of objects."""
+        rng = np.random.default_rng((self.settings.seed, iteration))
+        chosen = rng.integers(len(self.images), size=self.settings.batch_size)
+        images = np.empty((len(chosen), *self.images.shape[1:]), np.uint8)
+        for row, index, turns, flip in zip(images, chosen, rng.integers(4, size=len(chosen)), rng.random(len(chosen)) < 0.5):
+            image = np.rot90(self.images[index], turns)
+            row[...] = image[:, ::-1] if flip else image
+        texts = [caption(rng, self.classes[index]) for index in chosen]
+        keys = [hash(tuple(sorted(self.classes[index]))) for index in chosen]
+        return normalise_images(images), texts, np.array(keys)
+
+
+def normalise_images(images: np.ndarray) -> np.ndarray:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 with CLIP's mean and std."""
+    scaled = (images.astype(np.float32) - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+class Vocabulary:
+    """The few tokens that captions use, renumbered from 0 in their order.
+
+    Training a table of 49,408 rows of which a hundred are ever read would cost more than the rest of
+    the model. The order is kept because the end mark is found as the largest id.
+    """
+
+    def __init__(self, context_length: int) -> None:
+        phrases = [form.format(f"a {name} and a {name}") for form in CAPTION_FORMS for name in CLASS_NAMES]
+        phrases += [form.format(name) for forms in TEMPLATES.values() for form in forms for name in CLASS_NAMES]
+        self.context_length = context_length
+        self.ids = np.unique(np.append(tokenize(phrases, context_length), 0))
+
+    def compact(self, texts: Sequence[str]) -> np.ndarray:
+        """(len(texts), context_length) token ids of the small table."""
+        return np.searchsorted(self.ids, tokenize(texts, self.context_length)).astype(np.int32)
+
+    def expand(self, arrays: Dict[str, np.ndarray], vocab_size: int) -> Dict[str, np.ndarray]:
+        """The arrays of a model with the full table: rows of other tokens are zero."""
+        table = np.zeros((vocab_size, arrays["token_embedding.weight"].shape[1]), np.float32)
+        table[self.ids] = arrays["token_embedding.weight"]
+        return {**arrays, "token_embedding.weight": table}
+
+
+def contrastive_loss(clip: CLIP, images: jt.Var, tokens: np.ndarray, keys: np.ndarray) -> jt.Var:
+    """Symmetric cross-entropy of CLIP, with every pair of the same objects counted as a match.
+
+    Twenty classes repeat within a batch; calling a second "red ring" a mismatch would teach noise.
+
+    Args:
+        keys: (B,) equal where two samples show the same objects.
+    """
+    match = (keys[:, None] == keys[None, :]).astype(np.float32)
+    target = jt.array(match / match.sum(axis=1, keepdims=True))
+    per_image, per_text = clip(images, tokens)
+    return -0.5 * ((target * nn.log_softmax(per_image, dim=1)).sum(1).mean()
+                   + (target * nn.log_softmax(per_text, dim=1)).sum(1).mean())
+
+
+def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str], None],
+             save: Callable[[Dict[str, np.ndarray]], None], evaluate_every: int = 500) -> None:
+    """Train a CLIP from random weights.
+
+    Args:
+        config: sizes; `vocab_size` is that of the finished table.
+        settings: the run.
+        log: receives progress lines.
+        save: receives the parameters under OpenAI's names, after every test.
+        evaluate_every: iterations between zero-shot tests on the validation split.
+    """
+    jt.set_global_seed(settings.seed)
+    vocabulary = Vocabulary(config.context_length)
+    clip = CLIP(CLIPConfig(**{**vars(config), "vocab_size": len(vocabulary.ids)}))
+    parameters = dict(clip.named_parameters())
+    optimizer = AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98),
+                      decay_mult={name: 0.0 for name in parameters if parameters[name].ndim < 2})
+    schedule = WarmupPoly(settings.iterations, power=1.0, min_lr=0.0, warmup_iters=settings.warmup_iterations)
+    started = time.time()
+
+    def drawing(done: int, total: int) -> None:
+        if done % 5000 == 0:
+            log(f"drew {done}/{total} scenes in {time.time() - started:.0f} s")
+
+    bank = SceneBank(settings, config.image_resolution, drawing)
+    started = time.time()
+    for iteration in range(settings.iterations):
+        images, texts, keys = bank.batch(iteration)
+        loss = contrastive_loss(clip, jt.array(images), vocabulary.compact(texts), keys)
+        optimizer.step(loss, lambda base: schedule(base, iteration))
+        clip.logit_scale.update(clip.logit_scale.minimum(_MAX_LOGIT_SCALE))
+        jt.sync_all()
+        if (iteration + 1) % 50 == 0:
+            rate = (iteration + 1) / (time.time() - started)
+            log(f"iter {iteration + 1}/{settings.iterations} loss {float(loss.item()):.4f} "
+                f"{rate:.2f} it/s eta {(settings.iterations - iteration - 1) / rate / 60:.1f} min")
+        if (iteration + 1) % evaluate_every == 0 or iteration + 1 == settings.iterations:
+            accuracy = zero_shot_accuracy(clip, settings.seed, vocabulary.compact)
+            log(f"iter {iteration + 1} zero-shot " + ", ".join(f"{key} {value:.1f} %" for key, value in accuracy.items()))
+            save(vocabulary.expand(arrays_of(clip), config.vocab_size))
+
+
+def zero_shot_accuracy(clip: CLIP, seed: int, tokenizer: Optional[Callable] = None, count: int = 400,
+                       split: str = "val") -> Dict[str, float]:
+    """Zero-shot accuracy in percent on single-object pictures of a split the model was not trained on.
+
+    Returns:
+        `class` (of 20), `seen` and `unseen` (share of their pictures classified right among all 20), `colour`, `shape`
+        (the word of the predicted class agrees).
+    """
+    scenes = [draw_scene(seed, split, i, clip.config.image_resolution, max_objects=1) for i in range(count)]
+    truth = np.array([scene.classes[0] for scene in scenes])
+    text = text_embeddings(clip, CLASS_NAMES, "single", tokenizer=tokenizer)
+    images = normalise_images(np.stack([scene.image for scene in scenes]))
+    predicted = np.concatenate([class_probabilities(clip, jt.array(images[i:i + 100]), text).argmax(1)
+                                for i in range(0, count, 100)])
+    unseen = np.isin(truth, UNSEEN)
+    hits = {"class": predicted == truth, "seen": (predicted == truth)[~unseen], "unseen": (predicted == truth)[unseen],
+            "colour": predicted // len(SHAPES) == truth // len(SHAPES), "shape": predicted % len(SHAPES) == truth % len(SHAPES)}
+    return {name: 100.0 * float(values.mean()) for name, values in hits.items()}

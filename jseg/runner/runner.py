@@ -1,0 +1,254 @@
+"""Runner: trains, evaluates and applies a segmentor as a config says."""
+
+import copy
+import json
+import os
+import time
+from typing import Any, Dict, Mapping, Optional
+
+import jseg.datasets  # noqa: F401  (fills the registry of datasets and transforms)
+import jseg.models.segmentors  # noqa: F401  (fills the registry of models)
+import jseg.runner.optimizer  # noqa: F401  (fills the registry of optimizers)
+import jseg.runner.schedule  # noqa: F401  (fills the registry of schedulers)
+from jseg.config import Config, validate
+from jseg.datasets import DataLoader
+from jseg.distributed import barrier, is_main, world_size
+from jseg.evaluation import HEADLINE, format_table, json_ready
+from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
+from jseg.runner.checkpoint import (CheckpointStore, check_initial_weights, check_resumable, describe, file_sha256,
+                                    load_weights)
+from jseg.runner.evaluate import evaluate, save_predictions
+from jseg.runner.log import Eta, LossWindow, RunLog, clock, peak_memory_mb
+from jseg.runner.paths import default_work_dir, prepare_work_dir, resolve_path, set_aside_earlier_run
+from jseg.runner.pictures import draw_pictures
+from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
+from jseg.runtime.backend import jt
+
+REGISTRIES = {"model": MODELS, "dataset.*": DATASETS, "dataset.*.pipeline.#": TRANSFORMS, "optimizer": OPTIMIZERS,
+              "scheduler": SCHEDULERS}
+
+
+class Runner:
+    """One run in one work folder.
+
+    Args:
+        cfg: the resolved config; validated here, before anything is built.
+
+    Raises:
+        ValueError: see `jseg.config.validate`.
+        OSError: the work folder cannot be written.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        validate(cfg, REGISTRIES)
+        self.cfg = cfg
+        self.seed = cfg.seed
+        self.work_dir = prepare_work_dir(cfg.work_dir or default_work_dir(cfg.filename))
+        self.log = RunLog(self.work_dir, active=is_main())
+        self.store = CheckpointStore(self.work_dir, cfg.keep_checkpoints)
+        self._datasets: Dict[str, Any] = {}
+        self._model: Any = None
+        self._clip_sha256 = ""
+
+    def train(self, resume: Optional[str] = None) -> None:
+        """Trains to `max_iters`, with checkpoints and evaluations on the way, and draws the pictures of the run.
+
+        Args:
+            resume: None to begin anew (an earlier run in the folder is set aside), "auto" to go on from its newest
+                checkpoint if there is one, else a checkpoint file.
+
+        Raises:
+            ValueError: config, data or checkpoint do not fit; FloatingPointError: the loss is not finite;
+            OSError: a file cannot be read or written.
+        """
+        if world_size() > 1:
+            raise ValueError("training runs in one process; start it without mpirun (evaluation may use several)")
+        cfg = self.cfg
+        newest = self.store.newest() if resume == "auto" else resume
+        dataset, _ = self._dataset("train"), self._dataset("val")  # a missing val set must not show after the training
+        model = self._built_model()
+        scheduler = SCHEDULERS.build(cfg.scheduler, where="scheduler", offered={"max_iters": cfg.max_iters})
+        optimizer = OPTIMIZERS.build(cfg.optimizer, where="optimizer", parameters=model.trainable_parameters())
+        start = self._restore(newest, optimizer) if newest else self._begin(resume)
+        cfg.dump(os.path.join(self.work_dir, "config.py"))
+        loader = DataLoader(dataset, cfg.batch_size, self.seed, num_workers=cfg.num_workers)
+        numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
+        self.log.info(f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
+                      f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}")
+        batches = loader.batches(start)
+        try:
+            self._loop(start, batches, model, optimizer, scheduler)
+        finally:
+            batches.close()
+        self._draw(model)
+
+    def val(self, checkpoint: Optional[str] = None) -> Dict[str, Any]:
+        """Evaluates a checkpoint (default: the newest of the work folder); prints the table, writes `metrics.json`."""
+        model, path = self._trained_model(checkpoint)
+        self.log.info(f"evaluating {path}")
+        summary = self._evaluate(model)
+        self._write_metrics(summary, {"checkpoint": path})
+        self._draw(model)
+        return summary
+
+    def test(self, checkpoint: Optional[str] = None) -> str:
+        """Segments `dataset.test` into palette PNG files; returns their folder."""
+        model, path = self._trained_model(checkpoint)
+        dataset = self._dataset("test")
+        folder = os.path.join(self.work_dir, "predictions")
+        self.log.info(f"segmenting {len(dataset)} pictures with {path}")
+        model.eval()
+        save_predictions(model, dataset, self.cfg.inference, folder, self.log)
+        barrier()
+        self.log.info(f"{len(dataset)} predictions are in {folder}")
+        return folder
+
+    def _loop(self, start: int, batches: Any, model: Any, optimizer: Any, scheduler: Any) -> None:
+        cfg, eta = self.cfg, Eta()
+        model.train()
+        window = LossWindow(start)
+        for iteration in range(start, cfg.max_iters):
+            waited = time.perf_counter()
+            batch = next(batches)
+            waited = time.perf_counter() - waited
+            seed_everything(self.seed, iteration)
+            terms = model.loss(jt.array(batch["image"]), jt.array(batch["label"].astype("int32")))
+            optimizer.step(terms["total"], lambda base: scheduler(base, iteration))
+            window.add({name: term.stop_grad() for name, term in terms.items()}, waited)
+            # Launches the iteration without waiting for its end: random numbers are drawn at launch, before the
+            # next seed, and the lazy graph does not grow.
+            jt.sync_all()
+            done = iteration + 1
+            save, measure = (self._due(done, interval) for interval in (cfg.checkpoint_interval, cfg.eval_interval))
+            if save or measure or done % cfg.log_interval == 0:
+                self._report(done, window.close(), scheduler(optimizer.base_lr, iteration), eta)
+            if save:
+                self._save(done, optimizer)
+            if measure:
+                summary = self._evaluate(model, short=done < cfg.max_iters)
+                headline = {key: summary[key] for key in HEADLINE}
+                self.log.record("eval.jsonl", {"iter": done, **headline})
+                self._write_metrics(summary, {"iter": done})
+                model.train()
+            if save or measure:
+                window.restart_clock()
+
+    def _due(self, done: int, interval: Optional[int]) -> bool:
+        return done == self.cfg.max_iters or (interval is not None and done % interval == 0)
+
+    def _report(self, done: int, means: Mapping[str, float], lr: float, eta: Eta) -> None:
+        left = eta.update(means["seconds"], self.cfg.max_iters - done)
+        terms = {name: value for name, value in means.items() if name not in ("seconds", "data_seconds")}
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
+        self.log.info(f"iter {done}/{self.cfg.max_iters}  lr {lr:.3g}  {shown}  {means['seconds']:.3f} s/iter "
+                      f"(data {means['data_seconds']:.3f})  {clock(left)} left")
+        self.log.record("log.jsonl", {"iter": done, "lr": lr, **means, "eta_seconds": round(left, 1),
+                                      "memory_mb": peak_memory_mb()})
+
+    def _save(self, done: int, optimizer: Any) -> None:
+        arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
+        arrays.update(optimizer.state())
+        metadata = describe(self.cfg, self._dataset("train"), self.seed, done, self._clip_sha256)
+        self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
+
+    def _restore(self, checkpoint: str, optimizer: Any) -> int:
+        path = resolve_path(checkpoint)
+        arrays, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
+        setting = self.cfg.model.get("setting", "inductive")
+        start = check_resumable(path, metadata, self.seed, setting, self.cfg.max_iters)
+        optimizer.load_state(arrays)
+        self.log.drop_after(start)
+        self.log.info(f"resuming {path} at iteration {start}")
+        return start
+
+    def _begin(self, resume: Optional[str]) -> int:
+        source = self._load_initial_weights()
+        folder = set_aside_earlier_run(self.work_dir)
+        if folder:
+            self.log.info(f"an earlier run was here; its files are now in {folder} (--resume would have gone on with it)")
+        elif resume == "auto":
+            self.log.info(f"nothing to resume in {self.work_dir}: beginning at iteration 0")
+        if source:
+            self.log.info(f"weights from {source}")
+        return 0
+
+    def _load_initial_weights(self) -> Optional[str]:
+        setting = self.cfg.model.get("setting", "inductive")
+        if self.cfg.init_from:
+            path = resolve_path(self.cfg.init_from)
+            _, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
+            check_initial_weights(path, metadata, self._dataset("train").class_names)
+            return path
+        if setting == "transductive":
+            raise ValueError("config key init_from: the transductive setting starts from an inductive checkpoint at half "
+                             "its iterations; set init_from to that file")
+        return None
+
+    def _trained_model(self, checkpoint: Optional[str]) -> Any:
+        path = resolve_path(checkpoint) if checkpoint else self.store.newest()
+        if path is None:
+            raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
+        model = self._built_model()
+        load_weights(model, path, self._model_cfg(), self._clip_sha256)
+        return model, path
+
+    def _dataset(self, part: str) -> Any:
+        if part not in self._datasets:
+            cfg = self.cfg.dataset.get(part)
+            if cfg is None:
+                raise ValueError(f"config key dataset.{part}: missing; this task needs it")
+            offered: Dict[str, Any] = {"seed": self.seed}
+            if self.cfg.data_root is not None:
+                offered["data_root"] = self.cfg.data_root
+            self._datasets[part] = DATASETS.build(cfg, where=f"dataset.{part}", offered=offered)
+        return self._datasets[part]
+
+    def _model_cfg(self) -> Dict[str, Any]:
+        """The model's config with its class-independent default for the image size: the crop of the inference."""
+        model_cfg = copy.deepcopy(self.cfg.model)
+        crop = self.cfg.inference.get("crop_size")
+        accepted = MODELS.parameters(model_cfg["type"], "model")
+        if crop is not None and "image_size" in accepted:
+            model_cfg.setdefault("image_size", crop if isinstance(crop, int) else tuple(crop))
+        if isinstance(model_cfg.get("clip"), str):
+            model_cfg["clip"] = resolve_path(model_cfg["clip"])
+        return model_cfg
+
+    def _built_model(self) -> Any:
+        """The model for the classes of the training set, else those of the first set there is."""
+        if self._model is None:
+            part = next((name for name in ("train", "val", "test") if name in self._datasets), None)
+            part = part or next((name for name in ("val", "test", "train") if self.cfg.dataset.get(name)), "val")
+            dataset = self._dataset(part)
+            model_cfg = self._model_cfg()
+            if "clip" in model_cfg:
+                self._clip_sha256 = file_sha256(model_cfg["clip"])
+            seed_everything(self.seed, BEFORE_TRAINING)
+            offered = {"class_names": tuple(dataset.class_names), "unseen": tuple(dataset.unseen)}
+            self._model = MODELS.build(model_cfg, where="model", offered=offered)
+            # Initial values are random and lazy: draw them now, before another seed is set.
+            jt.sync_all()
+        return self._model
+
+    def _evaluate(self, model: Any, short: bool = False) -> Dict[str, Any]:
+        model.eval()
+        summary = evaluate(model, self._dataset("val"), self.cfg.inference, self.log)
+        headline = "  ".join(f"{key} {summary[key]:.2f}" for key in HEADLINE)
+        self.log.info(headline if short else "\n" + format_table(summary))
+        return summary
+
+    def _write_metrics(self, summary: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
+        if not is_main():
+            return
+        path = os.path.join(self.work_dir, "metrics.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({**extra, **json_ready(dict(summary))}, file, indent=1)
+            file.write("\n")
+
+    def _draw(self, model: Any) -> None:
+        if is_main():
+            model.eval()
+            count = self.cfg.visualize["num_images"]
+            for path in draw_pictures(model, self._dataset("val"), self.cfg.inference, self.work_dir, count):
+                self.log.info(f"drew {path}")
+        barrier()

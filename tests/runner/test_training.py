@@ -1,0 +1,188 @@
+"""Whole runs of the tiny model: learning, resume, evaluation, and everything a user can get wrong."""
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jseg.runner import Runner
+from jseg.runner import checkpoint as checkpoints
+
+TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
+
+
+def read_log(work_dir, name="log.jsonl"):
+    with open(os.path.join(work_dir, name), encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    return [{key: value for key, value in record.items() if key not in TIMING} for record in records]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One complete run, shared by the tests that only look at it."""
+    return str(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def trained(finished, make_config):
+    cfg = make_config(work_dir=finished)
+    if not os.path.exists(os.path.join(finished, "log.jsonl")):
+        Runner(cfg).train()
+    return cfg
+
+
+def test_training_learns_logs_saves_and_draws(trained):
+    folder = trained.work_dir
+    records = read_log(folder)
+    assert [record["iter"] for record in records] == [2, 4, 6, 8, 10, 12]
+    assert records[-1]["total"] < 0.6 * records[0]["total"]
+    assert set(records[0]) == {"iter", "lr", "loss_fit", "loss_size", "total"}
+    # Iteration 12 is t = 11 of 12; largest group rate 0.01 * 2.
+    assert records[-1]["lr"] == pytest.approx((0.02 - 1e-6) * (1 / 12) ** 0.9 + 1e-6)
+    assert checkpoints.CheckpointStore(folder).iterations() == [4, 8, 12]
+    with open(os.path.join(folder, "checkpoints", "latest")) as file:
+        assert file.read().strip() == "iter_12.safetensors"
+    with open(os.path.join(folder, "metrics.json")) as file:
+        metrics = json.load(file)
+    assert read_log(folder, "eval.jsonl")[-1]["hIoU"] == metrics["hIoU"]
+    assert {row["name"] for row in metrics["per_class"]} == {"red", "green", "blue"}
+    assert sorted(os.listdir(os.path.join(folder, "pictures"))) == ["curves.png", "panels.png"]
+
+
+def test_checkpoint_holds_everything_by_name(trained):
+    arrays, metadata = checkpoints.read_model_state(checkpoints.CheckpointStore(trained.work_dir).newest())
+    parameters = {"backbone.weight", "decode_head.bias"}
+    moments = {f"optimizer.{kind}.{name}" for kind in ("exp_avg", "exp_avg_sq") for name in parameters}
+    assert set(arrays) == parameters | moments | {"optimizer.steps"}
+    assert (metadata["iteration"], metadata["seed"], metadata["setting"]) == ("12", "5", "inductive")
+    assert json.loads(metadata["class_names"]) == ["red", "green", "blue"]
+    assert metadata["config"] == trained.text()
+
+
+def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_config, monkeypatch):
+    """Killed at iteration 7, after records beyond the checkpoint of iteration 4 had been written."""
+    cfg = make_config()
+    killed = Runner(cfg)
+    report = Runner._report
+
+    def die_late(self, done, *rest):
+        report(self, done, *rest)
+        if done == 6:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(Runner, "_report", die_late)
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    monkeypatch.undo()
+    with open(os.path.join(cfg.work_dir, "log.jsonl"), "a") as file:
+        file.write('{"iter": 7, "tot')
+    Runner(cfg).train(resume="auto")
+    assert read_log(cfg.work_dir) == read_log(trained.work_dir)
+    ours, theirs = (checkpoints.read_model_state(checkpoints.CheckpointStore(work_dir).path(12))[0]
+                    for work_dir in (cfg.work_dir, trained.work_dir))
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_a_new_run_sets_the_earlier_one_aside(make_config):
+    cfg = make_config(max_iters=2)
+    Runner(cfg).train()
+    Runner(cfg).train()
+    assert os.path.exists(os.path.join(cfg.work_dir, "earlier-1", "checkpoints", "iter_2.safetensors"))
+    assert [record["iter"] for record in read_log(cfg.work_dir)] == [2]
+
+
+def test_val_and_test_take_the_newest_checkpoint(trained, make_config):
+    summary = Runner(trained).val()
+    assert summary["pAcc"] == pytest.approx(read_log(trained.work_dir, "eval.jsonl")[-1]["pAcc"])
+    folder = Runner(trained).test()
+    picture = Image.open(os.path.join(folder, "stripes_1.png"))
+    assert picture.mode == "P" and picture.size == (8, 8)
+    assert picture.getpalette()[:9] == [200, 30, 30, 30, 200, 30, 30, 30, 200]
+    assert int(np.asarray(picture).max()) < 3
+    with pytest.raises(FileNotFoundError, match="train first or give --checkpoint"):
+        Runner(make_config()).val()
+
+
+def test_transductive_starts_from_inductive_weights(trained, make_config):
+    weights = checkpoints.CheckpointStore(trained.work_dir).path(8)
+    transductive = {"model.setting": "transductive"}
+    with pytest.raises(ValueError, match="init_from"):
+        Runner(make_config(transductive)).train()
+    cfg = make_config(transductive, init_from=weights, max_iters=1)
+    runner = Runner(cfg)
+    runner.train()
+    with pytest.raises(ValueError, match="trained in the transductive setting"):
+        Runner(make_config(transductive, init_from=runner.store.newest())).train()
+
+
+def test_initial_weights_of_other_classes_are_refused():
+    metadata = {"setting": "inductive", "class_names": '["red", "grey"]'}
+    with pytest.raises(ValueError, match="only there: grey; only here: blue"):
+        checkpoints.check_initial_weights("a.safetensors", metadata, ["red", "blue"])
+
+
+def test_a_checkpoint_of_another_architecture_lists_both_sides(trained, make_config):
+    weights = checkpoints.CheckpointStore(trained.work_dir).newest()
+    with pytest.raises(ValueError) as error:
+        Runner(make_config({"model.hidden": 2})).val(weights)
+    for part in ("backbone.weight (3, 3) in the file, (5, 3) in the model", "model.hidden", "here 2", weights):
+        assert part in str(error.value)
+    shapes = {"a": (1,), "b": (2,)}
+    with pytest.raises(ValueError, match=re.escape("only in the model (1): b; only in the file (1): c")):
+        checkpoints.check_parameters({"a": np.zeros(1), "c": np.zeros(1)}, shapes, "x")
+
+
+def test_resume_refuses_a_checkpoint_of_another_run(trained, make_config):
+    weights = checkpoints.CheckpointStore(trained.work_dir).newest()
+    with pytest.raises(ValueError, match="--seed to 5"):
+        Runner(make_config(seed=6)).train(resume=weights)
+    with pytest.raises(ValueError, match="beyond max_iters 10"):
+        Runner(make_config(max_iters=10)).train(resume=weights)
+    with pytest.raises(FileNotFoundError, match="nowhere.safetensors"):
+        Runner(make_config()).train(resume="nowhere.safetensors")
+
+
+def test_other_clip_weights_are_refused(make_config, tmp_path):
+    clip = tmp_path / "clip.bin"
+    clip.write_bytes(b"one")
+    cfg = make_config({"model.clip": str(clip)}, max_iters=1)
+    Runner(cfg).train()
+    clip.write_bytes(b"two")
+    with pytest.raises(ValueError, match="other CLIP weights"):
+        Runner(cfg).val()
+
+
+def test_a_loss_that_is_not_finite_stops_with_every_term(make_config):
+    cfg = make_config({"dataset.train.poison": True})
+    with pytest.raises(FloatingPointError, match="iteration 1: loss_fit=.*loss_size=.*total="):
+        Runner(cfg).train()
+    assert checkpoints.CheckpointStore(cfg.work_dir).newest() is None
+
+
+def test_a_typo_fails_before_anything_is_built(make_config):
+    with pytest.raises(ValueError, match="did you mean noise"):
+        Runner(make_config({"model.niose": 0.0}))
+
+
+def test_a_failed_save_keeps_the_earlier_checkpoint(trained, tmp_path, monkeypatch):
+    store = checkpoints.CheckpointStore(str(tmp_path), keep=1)
+    first = store.save(1, {"a": np.zeros(2, np.float32)}, {})
+
+    def full_disk(*arguments):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(checkpoints, "save_arrays", full_disk)
+    with pytest.raises(OSError, match="No space left.*iter_1.safetensors is complete"):
+        store.save(2, {"a": np.zeros(2, np.float32)}, {})
+    monkeypatch.undo()
+    assert store.newest() == first and store.iterations() == [1]
+    store.save(2, {"a": np.zeros(2, np.float32)}, {})
+    assert store.iterations() == [2]
+
+
+def test_an_unusable_work_folder_is_named(make_config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="--work-dir"):
+        Runner(make_config(work_dir=str(tmp_path / "file" / "run")))

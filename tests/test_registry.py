@@ -1,0 +1,62 @@
+"""Names to constructors, and what is said about wrong ones."""
+
+from typing import Optional
+
+import pytest
+
+from jseg.registry import Registry, did_you_mean
+
+
+@pytest.fixture
+def shapes() -> Registry:
+    registry = Registry("shape")
+
+    @registry.register()
+    class Box:
+        def __init__(self, width: float, height: float = 1.0, name: Optional[str] = None) -> None:
+            self.size = (width, height, name)
+
+    @registry.register("Ball")
+    def make_ball(radius: int, filled: bool = True) -> tuple:
+        return (radius, filled)
+
+    return registry
+
+
+def test_builds_classes_and_functions_and_leaves_the_config_alone(shapes):
+    cfg = {"type": "Box", "width": 2}
+    assert shapes.build(cfg, height=3.0).size == (2, 3.0, None)
+    assert shapes.build({"type": "Ball", "radius": 1}) == (1, True)
+    assert cfg == {"type": "Box", "width": 2}
+
+
+def test_offered_arguments_lose_against_the_config_and_are_dropped_where_unknown(shapes):
+    box = shapes.build({"type": "Box", "width": 2.0}, offered={"width": 9.0, "name": "a", "colour": "red"})
+    assert box.size == (2.0, 1.0, "a")
+
+
+@pytest.mark.parametrize("cfg, parts", [
+    ({"type": "Bix", "width": 1.0}, ["model.shape.type", "'Bix'", "did you mean Box"]),
+    ({"type": "Box", "widht": 1.0}, ["model.shape.widht", "did you mean width"]),
+    ({"type": "Box"}, ["model.shape", "needs width"]),
+    ({"width": 1.0}, ["model.shape", "Ball, Box"]),
+    ("Box", ["model.shape", "Ball, Box"]),
+    ({"type": "Ball", "radius": "four"}, ["model.shape.radius", "expected int", "'four'"]),
+    ({"type": "Ball", "radius": True}, ["model.shape.radius", "expected int"]),
+    ({"type": "Box", "width": 1, "name": 3}, ["model.shape.name", "expected str or None"]),
+])
+def test_errors_name_the_key_and_the_nearest_name(shapes, cfg, parts):
+    with pytest.raises(ValueError) as error:
+        shapes.build(cfg, where="model.shape")
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_a_taken_name_is_refused(shapes):
+    with pytest.raises(ValueError, match="registered twice"):
+        shapes.register("Box")(dict)
+
+
+def test_suggestion_lists_everything_when_nothing_is_near():
+    assert did_you_mean("zzz", ["alpha", "beta"]) == "; known: alpha, beta"
+    assert did_you_mean("ALPHa", ["alpha", "beta"]) == "; did you mean alpha?"

@@ -1,0 +1,73 @@
+"""Train, evaluate or apply a model: `python tools/run_net.py --config configs/... --task train|val|test`."""
+
+import argparse
+import os
+import sys
+from typing import List, Optional
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from jseg.config import Config  # noqa: E402  (works uninstalled, from any folder)
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", "--config-file", required=True, help="config file")
+    parser.add_argument("--task", choices=("train", "val", "test"), default="train")
+    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="override config keys, e.g. --set optimizer.lr=1e-4 model.num_regions=64")
+    parser.add_argument("--resume", nargs="?", const="auto", metavar="PATH",
+                        help="go on with a checkpoint; without PATH (or with auto) the newest of the work folder")
+    parser.add_argument("--checkpoint", metavar="PATH",
+                        help="weights for val and test; default: the newest of the work folder")
+    parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
+    parser.add_argument("--seed", type=int)
+    args = parser.parse_args(argv)
+    if args.resume and args.task != "train":
+        parser.error("--resume is for --task train; val and test take --checkpoint")
+    if args.checkpoint and args.task == "train":
+        parser.error("--checkpoint is for --task val and test; train takes --resume, or --set init_from=PATH")
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with everything the command line says; shipped configs are found from any folder."""
+    path = args.config
+    if not os.path.exists(path) and not os.path.isabs(path):
+        shipped = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), path)
+        path = shipped if os.path.exists(shipped) else path
+    config = Config.load(path, args.overrides)
+    if args.work_dir is not None:
+        config["work_dir"] = args.work_dir
+    if args.seed is not None:
+        if args.seed < 0:
+            raise ValueError(f"--seed {args.seed}: must be at least 0")
+        config["seed"] = args.seed
+    return config
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Runs the task; 0 on success, 2 after an error of the user, 130 after Ctrl-C."""
+    args = parse_args(argv)
+    try:
+        config = load_config(args)
+        from jseg.runner import Runner  # loads Jittor: only once the config is known to be readable
+        runner = Runner(config)
+        if args.task == "train":
+            runner.train(args.resume)
+        elif args.task == "val":
+            runner.val(args.checkpoint)
+        else:
+            runner.test(args.checkpoint)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; go on from the newest checkpoint with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
