@@ -1,18 +1,22 @@
-"""Compare jseg with recorded outputs of other implementations: `python tools/parity.py CASE_DIR [--out OUT.npz]`.
+"""Compare jseg with recorded outputs of other implementations.
 
-A case folder holds `case.json`, whose `kind` says what else lies there:
+`python tools/parity.py CASE_DIR [--out OUT.npz]`. A case folder holds `case.json`, whose `kind` says what
+else lies there:
 
-- `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label), `outputs.npz`;
-- `clip`: `openai.pt` (CLIP as OpenAI publishes it), `io.npz` (image, tokens and the recorded features);
+- `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label) and
+  `outputs.npz`;
+- `clip`: `openai.pt` (CLIP as OpenAI publishes it) and `io.npz` (image, tokens, the recorded features);
 - `tokenizer`: `cases.json` (texts and token ids).
 
-Every recorded quantity is computed again. The table gives the largest difference relative to the largest recorded
-value of the tensor (share of differing elements for integers). Exit status 1 beyond tolerance, 2 for a bad case folder.
+Every recorded quantity is computed again. The table gives the largest difference relative to the largest
+recorded value of the tensor (share of differing elements for integers). Exit status 1 beyond tolerance, 2 for
+a bad case folder.
 """
 
 import argparse
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
@@ -52,7 +56,8 @@ def run_case(folder: Path) -> Tuple[Arrays, Arrays]:
     case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     runners = {"clip_rc": run_clip_rc, "clip": run_clip, "tokenizer": run_tokenizer}
     if case.get("kind") not in runners:
-        raise ValueError(f"{folder / 'case.json'}: kind is {case.get('kind')!r}, it must be one of {', '.join(runners)}")
+        raise ValueError(f"{folder / 'case.json'}: kind is {case.get('kind')!r}, it must be one of "
+                         f"{', '.join(runners)}")
     return runners[case["kind"]](folder, case)
 
 
@@ -85,7 +90,7 @@ def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
     """Mask, features, probabilities, and for each setting outputs, losses and gradients. Dropout is off."""
     from jseg.runtime.backend import jt
 
-    weights, inputs, recorded = (_load(folder / name) for name in ("weights.npz", "inputs.npz", "outputs.npz"))
+    weights, inputs, recorded = (_load(folder / f"{name}.npz") for name in ("weights", "inputs", "outputs"))
     image = jt.array(inputs["image"].astype(np.float32))
     label = jt.array(inputs["label"].reshape(image.shape[0], *inputs["label"].shape[-2:]).astype(np.int32))
     parts = build_parts(case, weights, inputs["image"].shape[2:], recorded)
@@ -113,8 +118,9 @@ def build_parts(case: Mapping[str, Any], weights: Mapping[str, np.ndarray], imag
     side = int(round(positions ** 0.5))  # the releases' tables are square, whatever the image
     grid = (side, side) if side * side == positions else (image_size[0] // patch, image_size[1] // patch)
     encoder = RegionBridgeEncoder(
-        width, _count(weights, "backbone.transformer.resblocks."), case["heads"], patch, joint, position_grid=grid,
-        num_prompts=weights["backbone.prompt_embeddings"].shape[1], trained_regions=case["regions"] if trained else 0)
+        width, _count(weights, "backbone.transformer.resblocks."), case["heads"], patch, joint,
+        position_grid=grid, num_prompts=weights["backbone.prompt_embeddings"].shape[1],
+        trained_regions=case["regions"] if trained else 0)
     fused = weights["decode_head.lateral_proj.weight"].shape[1] // joint - 1
     inputs = {0: (), 1: ("region",) if case["regions"] else ("global",), 2: ("region", "global")}[fused]
     has_recovery = "decode_head.recovery_decoder.linear_q_in.weight" in weights
@@ -141,9 +147,10 @@ def _evaluate(segmentors: Mapping[str, Any], image: Any) -> Arrays:
     with jt.no_grad():
         features = segmentor.backbone(image, segmentor.num_regions)
     batch, _, joint = features.image.shape
+    image_features = features.image.transpose(0, 2, 1).reshape(batch, joint, *features.grid)
     computed = {
         "attn_mask_allowed": segmentor.backbone.attention_allowed(image.shape[2:], segmentor.num_regions),
-        "eval.image_features": features.image.transpose(0, 2, 1).reshape(batch, joint, *features.grid).numpy(),
+        "eval.image_features": image_features.numpy(),
         "eval.global_feature": features.global_feature.numpy(),
         "eval.prob_seen_minus_0.1": segmentor.predict(image).numpy(),
         "eval.prob_transductive": segmentors["transductive"].predict(image).numpy()}
@@ -160,7 +167,8 @@ def train_quantities(segmentor: Any, image: Any, label: Any) -> Arrays:
     terms, logits, used_label, recovery = segmentor.loss_details(image, label)
     parameters = segmentor.trainable_parameters()
     gradients = jt.grad(terms["total"], list(parameters.values()))
-    quantities = {**terms, "pred_masks": logits, **{f"grad.{name}": g for name, g in zip(parameters, gradients)}}
+    quantities = {**terms, "pred_masks": logits}
+    quantities.update({f"grad.{name}": gradient for name, gradient in zip(parameters, gradients)})
     if recovery is not None:
         quantities.update({"q": recovery.queries, "ori_q": recovery.query_target,
                            "lateral": recovery.pixels, "ori_lateral": recovery.pixel_target})
@@ -176,8 +184,9 @@ def compare(computed: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarra
     rows = []
     for name, value in recorded.items():
         gradient = ".grad." in name
-        # Softmax cancels a key bias: its gradient is rounding noise around 0, to be seen beside that of the weight.
-        weight = recorded.get(name[:-len("bias")] + "weight") if gradient and name.endswith(".k.bias") else None
+        # Softmax cancels a key bias: its gradient is rounding noise around 0, seen beside the weight's.
+        key_bias = gradient and name.endswith(".k.bias")
+        weight = recorded.get(name[:-len("bias")] + "weight") if key_bias else None
         floor = 0.0 if weight is None else float(np.abs(weight).max())
         tolerance = GRADIENT_TOLERANCE if gradient else OUTPUT_TOLERANCE if value.dtype.kind == "f" else 0.0
         rows.append(Row(name, value.shape, _difference(computed.get(name), value, floor), tolerance))
@@ -211,8 +220,11 @@ def format_rows(rows: List[Row]) -> str:
 
 
 def _load(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, ValueError) as problem:
+        raise ValueError(f"{path.name} is no readable .npz file ({problem}); copy it again") from problem
 
 
 def _count(names: Mapping[str, Any], prefix: str) -> int:

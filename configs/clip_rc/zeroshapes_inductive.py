@@ -5,7 +5,7 @@
 
 _base_ = ['../_base_/datasets/zeroshapes.py', '../_base_/models/clip_rc.py', '../_base_/schedule.py']
 
-model = dict(clip='weights/zeroshapes_clip.npz', decoder_heads=4)
+model = dict(clip='weights/zeroshapes_clip.npz', decoder_heads=1)
 
 max_iters = 1500
 scheduler = dict(warmup_iters=100)

@@ -4,9 +4,29 @@
 `load_arrays` are jseg's own files. Nothing in a file is ever executed.
 """
 
+from jseg.checkpoints.names import (
+    NameReport,
+    clip_from_any,
+    clip_rc_from_release,
+    clip_rc_to_release,
+    clip_to_hugging_face,
+)
 from jseg.checkpoints.native import load_arrays, save_arrays
 from jseg.checkpoints.npz import save_npz
+from jseg.checkpoints.positions import resize_position_table
 from jseg.checkpoints.reader import read_tensors
 from jseg.checkpoints.tensor_map import TensorMap
 
-__all__ = ["TensorMap", "load_arrays", "read_tensors", "save_arrays", "save_npz"]
+__all__ = [
+    "NameReport",
+    "TensorMap",
+    "clip_from_any",
+    "clip_rc_from_release",
+    "clip_rc_to_release",
+    "clip_to_hugging_face",
+    "load_arrays",
+    "read_tensors",
+    "resize_position_table",
+    "save_arrays",
+    "save_npz",
+]

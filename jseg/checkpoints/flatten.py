@@ -1,7 +1,8 @@
 """From the object that a checkpoint pickles to flat tensor names.
 
-Training frameworks wrap the weights: {"state_dict": ...} (mmcv, Lightning), {"model": ...} (JSeg, timm). The wrapper is
-removed, tensors beside it (optimizer state) are left out, plain values beside it are kept as metadata.
+Training frameworks wrap the weights: {"state_dict": ...} (mmcv, Lightning), {"model": ...} (JSeg, timm). The
+wrapper is removed, tensors beside it (optimizer state) are left out, plain values beside it are kept as
+metadata.
 """
 
 from typing import Any, Dict, Iterator, Optional, Tuple
@@ -37,8 +38,8 @@ def _children(value: Any) -> Optional[Iterator[Tuple[str, Any]]]:
 
 
 class _Walk:
-    """Depth-first walk over all leaves with bounded work: a pickle can refer to one list many times, so that a few bytes
-    unfold without end."""
+    """Depth-first walk over all leaves with bounded work: a pickle can refer to one list many times, so that
+    a few bytes unfold without end."""
 
     def __init__(self, path: PathLike, file_size: int) -> None:
         self._path = path
@@ -47,11 +48,15 @@ class _Walk:
     def leaves(self, value: Any, prefix: str = "", depth: int = 0) -> Iterator[Tuple[str, Any]]:
         self._left -= 1
         if self._left < 0:
-            raise file_error(self._path, "more nested values than a file of this size can need; refused", prefix)
+            raise file_error(
+                self._path, "more nested values than a file of this size can need; refused", prefix
+            )
         if depth > MAX_DEPTH:
             raise file_error(self._path, f"values are nested more than {MAX_DEPTH} deep; refused", prefix)
         if len(prefix) > MAX_NAME:
-            raise file_error(self._path, f"a tensor name is longer than {MAX_NAME} characters; refused", prefix)
+            raise file_error(
+                self._path, f"a tensor name is longer than {MAX_NAME} characters; refused", prefix
+            )
         children = _children(value)
         if children is None or _is_tensor(value):
             yield prefix, value

@@ -1,4 +1,5 @@
-"""Weight files written by `jittor.save`: one pickle of numpy arrays, since 2021 followed by its SHA-1 and a magic word."""
+"""Weight files written by `jittor.save`: one pickle of numpy arrays, since 2021 followed by its SHA-1 and a
+magic word."""
 
 import hashlib
 import hmac
@@ -22,9 +23,9 @@ def read_jittor_pickle(path: PathLike) -> TensorMap:
         ValueError: damaged, or it names classes that no weight file needs.
     """
     data = map_file(path)
-    if data[-len(TRAILER):].tobytes() == TRAILER:
-        content = data[:max(0, data.size - len(TRAILER) - _DIGEST_BYTES)]
-        stored = data[content.size:content.size + _DIGEST_BYTES].tobytes()
+    if data[-len(TRAILER) :].tobytes() == TRAILER:
+        content = data[: max(0, data.size - len(TRAILER) - _DIGEST_BYTES)]
+        stored = data[content.size : content.size + _DIGEST_BYTES].tobytes()
         if not hmac.compare_digest(hashlib.sha1(content.data).digest(), stored):
             raise file_error(path, "its checksum (SHA-1) does not match; the file is damaged, fetch it again")
         data = content

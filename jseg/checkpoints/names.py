@@ -1,8 +1,9 @@
 """Tensor names of other projects <-> jseg's. Plain functions from state dict to state dict, strict both ways.
 
-jseg's CLIP uses OpenAI's names; jseg's CLIP-RC uses those of the released checkpoints (`backbone.*`, `decode_head.*`), which
-are the same in the PyTorch (.pth) and the JSeg (.pkl) release. Every function also returns a report: what was ignored on
-purpose, what was left over, what is missing. `NameReport.check` turns the last two into an error.
+jseg's CLIP uses OpenAI's names; jseg's CLIP-RC uses those of the released checkpoints (`backbone.*`,
+`decode_head.*`), which are the same in the PyTorch (.pth) and the JSeg (.pkl) release. Every function also
+returns a report: what was ignored on purpose, what was left over, what is missing. `NameReport.check` turns
+the last two into an error.
 """
 
 from dataclasses import dataclass
@@ -14,22 +15,70 @@ Arrays = Mapping[str, np.ndarray]
 
 OPENAI, HUGGING_FACE, OPEN_CLIP, CLIP_RC = "OpenAI CLIP", "Hugging Face CLIPModel", "open_clip", "CLIP-RC"
 
-_BLOCK = ("attn.in_proj_weight", "attn.in_proj_bias", "attn.out_proj.weight", "attn.out_proj.bias", "ln_1.weight",
-          "ln_1.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight", "mlp.c_fc.bias", "mlp.c_proj.weight",
-          "mlp.c_proj.bias")
-_VISION = ("class_embedding", "positional_embedding", "proj", "conv1.weight", "ln_pre.weight", "ln_pre.bias",
-           "ln_post.weight", "ln_post.bias")
-_TEXT = ("positional_embedding", "text_projection", "logit_scale", "token_embedding.weight", "ln_final.weight",
-         "ln_final.bias")
-_PROMPTS = ("prompt_embeddings", "deep_prompt_embeddings", "prompt_proj.weight", "prompt_proj.bias",
-            "prompt_norm.weight", "prompt_norm.bias")
-_DECODER_LAYER = tuple(f"{part}.{kind}" for part in (
-    "linear1", "linear2", "norm2", "norm3", "multihead_attn.q", "multihead_attn.k", "multihead_attn.v",
-    "multihead_attn.proj") for kind in ("weight", "bias"))
+_BLOCK = (
+    "attn.in_proj_weight",
+    "attn.in_proj_bias",
+    "attn.out_proj.weight",
+    "attn.out_proj.bias",
+    "ln_1.weight",
+    "ln_1.bias",
+    "ln_2.weight",
+    "ln_2.bias",
+    "mlp.c_fc.weight",
+    "mlp.c_fc.bias",
+    "mlp.c_proj.weight",
+    "mlp.c_proj.bias",
+)
+_VISION = (
+    "class_embedding",
+    "positional_embedding",
+    "proj",
+    "conv1.weight",
+    "ln_pre.weight",
+    "ln_pre.bias",
+    "ln_post.weight",
+    "ln_post.bias",
+)
+_TEXT = (
+    "positional_embedding",
+    "text_projection",
+    "logit_scale",
+    "token_embedding.weight",
+    "ln_final.weight",
+    "ln_final.bias",
+)
+_PROMPTS = (
+    "prompt_embeddings",
+    "deep_prompt_embeddings",
+    "prompt_proj.weight",
+    "prompt_proj.bias",
+    "prompt_norm.weight",
+    "prompt_norm.bias",
+)
+_DECODER_LAYER = tuple(
+    f"{part}.{kind}"
+    for part in (
+        "linear1",
+        "linear2",
+        "norm2",
+        "norm3",
+        "multihead_attn.q",
+        "multihead_attn.k",
+        "multihead_attn.v",
+        "multihead_attn.proj",
+    )
+    for kind in ("weight", "bias")
+)
 _HEAD = tuple(f"{part}.{kind}" for part in ("lateral_proj", "q_proj") for kind in ("weight", "bias"))
-_RECOVERY_LINEAR = tuple(f"recovery_decoder.linear_{part}.{kind}" for part in ("q_in", "k_in", "q_out", "k_out")
-                         for kind in ("weight", "bias"))
-_STREAMS = (("decoder_q.layers", "decoder_v.layers"), ("recovery_decoder.decouple_q", "recovery_decoder.decouple_v"))
+_RECOVERY_LINEAR = tuple(
+    f"recovery_decoder.linear_{part}.{kind}"
+    for part in ("q_in", "k_in", "q_out", "k_out")
+    for kind in ("weight", "bias")
+)
+_STREAMS = (
+    ("decoder_q.layers", "decoder_v.layers"),
+    ("recovery_decoder.decouple_q", "recovery_decoder.decouple_v"),
+)
 
 _NOT_PARAMETERS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 """Numbers and the causal mask that OpenAI's archives and open_clip keep beside the parameters."""
@@ -49,8 +98,10 @@ class NameReport:
     def check(self, source: str) -> None:
         """Raises `ValueError` naming `source` and the names if any is left over or missing."""
         if self.unused or self.missing:
-            raise ValueError(f"{source} is not a complete {self.kind} checkpoint: missing {_some(self.missing)}; "
-                             f"not known {_some(self.unused)}; use a file of one whole model")
+            raise ValueError(
+                f"{source} is not a complete {self.kind} checkpoint: missing {_some(self.missing)}; "
+                f"not known {_some(self.unused)}; use a file of one whole model"
+            )
 
 
 def _some(names: Sequence[str], limit: int = 5) -> str:
@@ -60,7 +111,7 @@ def _some(names: Sequence[str], limit: int = 5) -> str:
 
 def _count(names: Sequence[str], prefix: str) -> int:
     """Number of layers below `prefix`: the highest index + 1, so that a gap shows up as missing names."""
-    indices = [name[len(prefix):].split(".")[0] for name in names if name.startswith(prefix)]
+    indices = [name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)]
     return max((int(index) + 1 for index in indices if index.isdecimal() and len(index) < 4), default=0)
 
 
@@ -70,14 +121,19 @@ def _blocks(prefix: str, count: int) -> List[str]:
 
 def clip_parameter_names(vision_layers: int, text_layers: int) -> List[str]:
     """All parameters of a ViT CLIP under OpenAI's names."""
-    return ([f"visual.{name}" for name in _VISION] + _blocks("visual.transformer.resblocks.", vision_layers)
-            + list(_TEXT) + _blocks("transformer.resblocks.", text_layers))
+    return (
+        [f"visual.{name}" for name in _VISION]
+        + _blocks("visual.transformer.resblocks.", vision_layers)
+        + list(_TEXT)
+        + _blocks("transformer.resblocks.", text_layers)
+    )
 
 
 def clip_kind(names: Sequence[str]) -> str:
     """Whose names these are: `OPENAI`, `HUGGING_FACE`, `OPEN_CLIP` or `CLIP_RC`.
 
-    open_clip and OpenAI agree for the common models; those are called OpenAI's unless a sign of open_clip is found.
+    open_clip and OpenAI agree for the common models; those are called OpenAI's unless a sign of open_clip is
+    found.
 
     Raises:
         ValueError: none of them.
@@ -91,34 +147,40 @@ def clip_kind(names: Sequence[str]) -> str:
         return OPEN_CLIP
     if any(name.startswith("visual.") for name in found):
         return OPENAI
-    raise ValueError(f"no CLIP: the tensor names ({_some(sorted(found), 3)}) are not those of OpenAI, Hugging Face "
-                     "CLIPModel, open_clip or CLIP-RC")
+    raise ValueError(
+        f"no CLIP: the tensor names ({_some(sorted(found), 3)}) are not those of OpenAI, Hugging Face "
+        "CLIPModel, open_clip or CLIP-RC"
+    )
 
 
 def clip_from_any(tensors: Arrays) -> Tuple[Dict[str, np.ndarray], NameReport]:
     """A CLIP of OpenAI, Hugging Face (`CLIPModel`) or open_clip -> jseg's CLIP (OpenAI's names).
 
-    Types and values are kept; `logit_scale` becomes a 0-d array. The report lists names; nothing is raised for them.
+    Types and values are kept; `logit_scale` becomes a 0-d array. The report lists names; nothing is raised
+    for them.
 
     Raises:
         ValueError: the names belong to no CLIP.
     """
     kind = clip_kind(list(tensors))
     if kind == CLIP_RC:
-        raise ValueError("these are CLIP-RC weights (a segmentation model), not a CLIP with a text tower; "
-                         "give the CLIP it was trained from")
+        raise ValueError(
+            "these are CLIP-RC weights (a segmentation model), not a CLIP with a text tower; "
+            "give the CLIP it was trained from"
+        )
     if kind == HUGGING_FACE:
         state, ignored, unused = _from_hugging_face(tensors)
     else:
         state, ignored, unused = {}, [], []
         for name in tensors:
             own = _open_clip_name(name)
-            if own in _NOT_PARAMETERS:
+            if own.rpartition(".")[2] in _NOT_PARAMETERS:
                 ignored.append(name)
             else:
                 state[own] = tensors[name]
-    expected = clip_parameter_names(_count(list(state), "visual.transformer.resblocks."),
-                                    _count(list(state), "transformer.resblocks."))
+    expected = clip_parameter_names(
+        _count(list(state), "visual.transformer.resblocks."), _count(list(state), "transformer.resblocks.")
+    )
     unused += [name for name in state if name not in set(expected)]
     missing = tuple(name for name in expected if name not in state)
     state = {name: state[name] for name in expected if name in state}
@@ -131,29 +193,38 @@ def _open_clip_name(name: str) -> str:
     """open_clip: `module.` of parallel training and the `text.` tower of newer models removed."""
     for prefix in ("module.", "text."):
         if name.startswith(prefix):
-            name = name[len(prefix):]
+            name = name[len(prefix) :]
     return name
 
 
-_HF_BLOCK = {"self_attn.out_proj": "attn.out_proj", "layer_norm1": "ln_1", "layer_norm2": "ln_2",
-             "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+_HF_BLOCK = {
+    "self_attn.out_proj": "attn.out_proj",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}
 _HF_PLAIN = {
     "logit_scale": "logit_scale",
     "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
     "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "text_model.final_layer_norm.weight": "ln_final.weight", "text_model.final_layer_norm.bias": "ln_final.bias",
+    "text_model.final_layer_norm.weight": "ln_final.weight",
+    "text_model.final_layer_norm.bias": "ln_final.bias",
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
     "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
     "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
     # "layrnorm" is how the library spells it.
-    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight", "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
+    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",
+    "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
     "vision_model.post_layernorm.weight": "visual.ln_post.weight",
     "vision_model.post_layernorm.bias": "visual.ln_post.bias",
 }
 _HF_TRANSPOSED = {"text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj"}
 _HF_IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
-_HF_TOWERS = {"text_model.encoder.layers.": "transformer.resblocks.",
-              "vision_model.encoder.layers.": "visual.transformer.resblocks."}
+_HF_TOWERS = {
+    "text_model.encoder.layers.": "transformer.resblocks.",
+    "vision_model.encoder.layers.": "visual.transformer.resblocks.",
+}
 
 
 def _from_hugging_face(tensors: Arrays) -> Tuple[Dict[str, np.ndarray], List[str], List[str]]:
@@ -180,13 +251,14 @@ def _from_hugging_face(tensors: Arrays) -> Tuple[Dict[str, np.ndarray], List[str
     return state, ignored, unused
 
 
-def _hugging_face_block(name: str, tensors: Arrays, state: Dict[str, np.ndarray],
-                        parts: Dict[str, Dict[str, str]]) -> bool:
+def _hugging_face_block(
+    name: str, tensors: Arrays, state: Dict[str, np.ndarray], parts: Dict[str, Dict[str, str]]
+) -> bool:
     """Handles a tensor of a transformer layer; False if the name is not one."""
     for prefix, own_prefix in _HF_TOWERS.items():
         if not name.startswith(prefix):
             continue
-        layer, _, rest = name[len(prefix):].partition(".")
+        layer, _, rest = name[len(prefix) :].partition(".")
         module, _, kind = rest.rpartition(".")
         if not layer.isdecimal() or kind not in ("weight", "bias"):
             return False
@@ -217,7 +289,7 @@ def clip_to_hugging_face(state: Arrays) -> Dict[str, np.ndarray]:
             result[transposed[own]] = array.T
             continue
         prefix = next((name for name, tower in _HF_TOWERS.items() if own.startswith(tower)), None)
-        layer, _, rest = own[len(_HF_TOWERS[prefix]):].partition(".") if prefix else ("", "", "")
+        layer, _, rest = own[len(_HF_TOWERS[prefix]) :].partition(".") if prefix else ("", "", "")
         module, _, kind = rest.rpartition(".")
         if module in modules:
             result[f"{prefix}{layer}.{modules[module]}.{kind}"] = array
@@ -229,22 +301,33 @@ def clip_to_hugging_face(state: Arrays) -> Dict[str, np.ndarray]:
     return result
 
 
-def clip_rc_parameter_names(layers: int, decoder_layers: int, recovery_layers: Optional[int],
-                            trained_regions: bool = False) -> List[str]:
+def clip_rc_parameter_names(
+    layers: int, decoder_layers: int, recovery_layers: Optional[int], trained_regions: bool = False
+) -> List[str]:
     """All parameters of jseg's CLIP-RC; `recovery_layers` None means no recovery decoder."""
     names = [f"backbone.{name}" for name in _VISION + _PROMPTS]
     names += _blocks("backbone.transformer.resblocks.", layers) + ([REGION_TOKENS] if trained_regions else [])
     names += [f"decode_head.{name}" for name in _HEAD]
     for streams, count in zip(_STREAMS, (decoder_layers, recovery_layers or 0)):
-        names += [f"decode_head.{stream}.{layer}.{name}" for stream in streams for layer in range(count)
-                  for name in _DECODER_LAYER]
-    return names + ([f"decode_head.{name}" for name in _RECOVERY_LINEAR] if recovery_layers is not None else [])
+        names += [
+            f"decode_head.{stream}.{layer}.{name}"
+            for stream in streams
+            for layer in range(count)
+            for name in _DECODER_LAYER
+        ]
+    return names + (
+        [f"decode_head.{name}" for name in _RECOVERY_LINEAR] if recovery_layers is not None else []
+    )
 
 
 def regions_are_untrained(tensors: Arrays) -> bool:
-    """Whether the stored region tokens are all class embedding + position of CLS, as the releases start (and keep) them."""
+    """Whether the stored region tokens are all class embedding + position of CLS, as the releases start (and
+    keep) them."""
     tokens = np.asarray(tensors[REGION_TOKENS], np.float64)
-    start = np.asarray(tensors["backbone.class_embedding"], np.float64) + tensors["backbone.positional_embedding"][0]
+    start = (
+        np.asarray(tensors["backbone.class_embedding"], np.float64)
+        + tensors["backbone.positional_embedding"][0]
+    )
     if tokens.ndim != 2 or tokens.shape[1:] != start.shape:
         return False
     # Half precision keeps 11 bits.
@@ -252,26 +335,32 @@ def regions_are_untrained(tensors: Arrays) -> bool:
     return bool(np.abs(tokens - start).max(initial=0) <= tolerance * max(1.0, np.abs(start).max()))
 
 
-def clip_rc_from_release(tensors: Arrays, trained_regions: Optional[bool] = None
-                         ) -> Tuple[Dict[str, np.ndarray], NameReport]:
+def clip_rc_from_release(
+    tensors: Arrays, trained_regions: Optional[bool] = None
+) -> Tuple[Dict[str, np.ndarray], NameReport]:
     """A released CLIP-RC checkpoint (PyTorch or JSeg) -> jseg's CLIP-RC.
 
-    Ignored: `self_attn.*` and `norm1.*` of decoder layers (nothing uses them), a text encoder, and region tokens that were
-    not trained.
+    Ignored: `self_attn.*` and `norm1.*` of decoder layers (nothing uses them), a text encoder, and region
+    tokens that were not trained.
 
     Args:
         tensors: names and values of the release, `module.` in front allowed.
         trained_regions: whether region tokens are parameters; by default if they differ from their start.
     """
-    tensors = {name[len("module."):] if name.startswith("module.") else name: tensors[name] for name in tensors}
+    tensors = {
+        name[len("module.") :] if name.startswith("module.") else name: tensors[name] for name in tensors
+    }
     names = list(tensors)
     if trained_regions is None:
         needed = (REGION_TOKENS, "backbone.class_embedding", "backbone.positional_embedding")
         trained_regions = all(name in tensors for name in needed) and not regions_are_untrained(tensors)
     recovery = any(name.startswith("decode_head.recovery_decoder.") for name in names)
     expected = clip_rc_parameter_names(
-        _count(names, "backbone.transformer.resblocks."), _count(names, f"decode_head.{_STREAMS[0][0]}."),
-        _count(names, f"decode_head.{_STREAMS[1][0]}.") if recovery else None, trained_regions)
+        _count(names, "backbone.transformer.resblocks."),
+        _count(names, f"decode_head.{_STREAMS[0][0]}."),
+        _count(names, f"decode_head.{_STREAMS[1][0]}.") if recovery else None,
+        trained_regions,
+    )
     known = set(expected)
     ignored = tuple(name for name in names if name not in known and _is_ignored(name))
     unused = tuple(name for name in names if name not in known and not _is_ignored(name))
@@ -282,15 +371,19 @@ def clip_rc_from_release(tensors: Arrays, trained_regions: Optional[bool] = None
 
 def _is_ignored(name: str) -> bool:
     in_decoder = any(name.startswith(f"decode_head.{stream}.") for streams in _STREAMS for stream in streams)
-    return (in_decoder and (".self_attn." in name or ".norm1." in name)
-            or name == REGION_TOKENS or name.startswith("text_encoder."))
+    return (
+        in_decoder
+        and (".self_attn." in name or ".norm1." in name)
+        or name == REGION_TOKENS
+        or name.startswith("text_encoder.")
+    )
 
 
 def clip_rc_to_release(state: Arrays, num_regions: int = 16) -> Dict[str, np.ndarray]:
     """jseg's CLIP-RC -> all names of the releases, so that their code loads it strictly.
 
-    What nothing uses is filled: zeros for `self_attn`, 1 and 0 for `norm1`; region tokens get their untrained value,
-    `num_regions` of them, unless `state` holds trained ones.
+    What nothing uses is filled: zeros for `self_attn`, 1 and 0 for `norm1`; region tokens get their untrained
+    value, `num_regions` of them, unless `state` holds trained ones.
 
     Raises:
         ValueError: `state` is not a complete CLIP-RC.
@@ -307,8 +400,12 @@ def clip_rc_to_release(state: Arrays, num_regions: int = 16) -> Dict[str, np.nda
                 norm = result[prefix + "norm2.weight"]
                 width = norm.shape[0]
                 result[prefix + "norm1.weight"] = np.ones_like(norm)
-                for name, shape in (("norm1.bias", (width,)), ("self_attn.in_proj_weight", (3 * width, width)),
-                                    ("self_attn.in_proj_bias", (3 * width,)), ("self_attn.out_proj.bias", (width,)),
-                                    ("self_attn.out_proj.weight", (width, width))):
+                for name, shape in (
+                    ("norm1.bias", (width,)),
+                    ("self_attn.in_proj_weight", (3 * width, width)),
+                    ("self_attn.in_proj_bias", (3 * width,)),
+                    ("self_attn.out_proj.bias", (width,)),
+                    ("self_attn.out_proj.weight", (width, width)),
+                ):
                     result[prefix + name] = np.zeros(shape, norm.dtype)
     return result

@@ -1,7 +1,7 @@
 """jseg's own weight files: safetensors, written so that a reader never sees half a file.
 
-The data goes to a temporary name in the same folder, is flushed to the disk and then renamed. Whatever fails, a full
-disk included, leaves an older file of that name as it was.
+The data goes to a temporary name in the same folder, is flushed to the disk and then renamed. Whatever fails,
+a full disk included, leaves an older file of that name as it was.
 """
 
 import json
@@ -15,7 +15,8 @@ from jseg.checkpoints.safetensors import DTYPES, METADATA_KEY, read_safetensors
 from jseg.checkpoints.tensor_map import PathLike, file_error
 
 _WRITTEN_AS: Dict[np.dtype, str] = {
-    DTYPES[code]: code for code in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")}
+    DTYPES[code]: code for code in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")
+}
 
 
 def write_atomically(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
@@ -43,12 +44,15 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
             pass
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
-            raise OSError(error.errno, f"cannot write {path}: {reason}; free space or choose another place") from error
+            raise OSError(
+                error.errno, f"cannot write {path}: {reason}; free space or choose another place"
+            ) from error
         raise
 
 
 def _sync_folder(folder: str) -> None:
-    """Makes the rename durable. Some file systems cannot sync a folder: then the data itself is still safe."""
+    """Makes the rename durable. Some file systems cannot sync a folder: then the data itself is still
+    safe."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -76,8 +80,8 @@ def _little_endian(path: PathLike, name: str, array: np.ndarray) -> Tuple[np.nda
 def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Writes `arrays` and `metadata` (text to text) to `path` in the safetensors format, all or nothing.
 
-    Accepts float16/32/64, int8/16/32/64, uint8 and bool of any shape and memory order. Widest types come first so that
-    every tensor is aligned to its item size; equal input gives an equal file.
+    Accepts float16/32/64, int8/16/32/64, uint8 and bool of any shape and memory order. Widest types come
+    first so that every tensor is aligned to its item size; equal input gives an equal file.
 
     Raises:
         ValueError: a type the format does not hold, or metadata that is not text.
@@ -92,7 +96,11 @@ def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
     position = 0
     for name in order:
         array, code = prepared[name]
-        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [position, position + array.nbytes]}
+        header[name] = {
+            "dtype": code,
+            "shape": list(array.shape),
+            "data_offsets": [position, position + array.nbytes],
+        }
         position += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)

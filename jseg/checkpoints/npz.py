@@ -1,7 +1,8 @@
 """NumPy's `.npz`: the compressed form of our own small weight files.
 
-An `.npz` is a zip of `.npy` members (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), stored or
-deflated. Pickled members are never read, and a member may not inflate to more than `MAX_INFLATION` times the file.
+An `.npz` is a zip of `.npy` members (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html),
+stored or deflated. Pickled members are never read, and a member may not inflate to more than `MAX_INFLATION`
+times the file.
 """
 
 import re
@@ -17,12 +18,15 @@ from jseg.checkpoints.tensor_map import TensorEntry, TensorMap, check_shape, ele
 from jseg.checkpoints.zip_archive import ZipArchive
 
 MAX_INFLATION = 64
-"""Weights shrink little, but a table that is mostly zeros shrinks 50 times. Deflate reaches 1000 in a zip bomb."""
+"""Weights shrink little, but a table that is mostly zeros shrinks 50 times. Deflate reaches 1000 in a zip
+bomb."""
 
 _SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 4096
-_HEADER = re.compile(r"\{'descr': '([<>|=]?)(\w+)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*")
+_HEADER = re.compile(
+    r"\{'descr': '([<>|=]?)(\w+)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
+)
 
 
 def save_npz(path: Union[str, Path], arrays: Mapping[str, np.ndarray]) -> None:
@@ -50,13 +54,19 @@ def read_npz(archive: ZipArchive) -> TensorMap:
     limit = MAX_INFLATION * archive.file_size
     for member in archive.names():
         if not member.endswith(_SUFFIX):
-            raise file_error(archive.path, "is not an .npy array; a file of NumPy arrays (.npz) was expected", member)
+            raise file_error(
+                archive.path, "is not an .npy array; a file of NumPy arrays (.npz) was expected", member
+            )
         if archive.size(member) > limit:
-            raise file_error(archive.path, f"inflates to {archive.size(member)} bytes, more than {MAX_INFLATION} times "
-                                           "the file (a zip bomb?); refused", member)
+            raise file_error(
+                archive.path,
+                f"inflates to {archive.size(member)} bytes, more than {MAX_INFLATION} times "
+                "the file (a zip bomb?); refused",
+                member,
+            )
         shape, dtype, order, start = _parse_header(archive, member)
         fetch = partial(_fetch, archive, member, shape, dtype, order, start)
-        entries[member[:-len(_SUFFIX)]] = TensorEntry(shape, dtype.newbyteorder("="), fetch)
+        entries[member[: -len(_SUFFIX)]] = TensorEntry(shape, dtype.newbyteorder("="), fetch)
     return TensorMap(archive.path, entries, kind="NumPy archive")
 
 
@@ -68,7 +78,7 @@ def _parse_header(archive: ZipArchive, member: str) -> Tuple[Tuple[int, ...], np
         raise file_error(archive.path, "does not start as an .npy array; the file is damaged", member)
     width = 2 if version == 1 else 4
     begin = len(_MAGIC) + 2 + width
-    start = begin + int.from_bytes(head[begin - width:begin], "little")
+    start = begin + int.from_bytes(head[begin - width : begin], "little")
     # A pattern instead of numpy's parser: nothing of the file reaches Python's compiler.
     found = _HEADER.fullmatch(head[begin:start].decode("latin-1")) if start <= _MAX_HEADER else None
     if found is None or found[2] not in NUMPY_TYPES:
@@ -79,14 +89,23 @@ def _parse_header(archive: ZipArchive, member: str) -> Tuple[Tuple[int, ...], np
     shape = check_shape(archive.path, member, [int(size) for size in sizes])
     dtype = NUMPY_TYPES[found[2]].newbyteorder(found[1] if found[1] in ("<", ">") else "=")
     if archive.size(member) - start != element_count(shape) * dtype.itemsize:
-        raise file_error(archive.path, f"has {archive.size(member) - start} data bytes, but its shape and type need "
-                                       f"{element_count(shape) * dtype.itemsize}; the file is damaged", member)
+        raise file_error(
+            archive.path,
+            f"has {archive.size(member) - start} data bytes, but its shape and type need "
+            f"{element_count(shape) * dtype.itemsize}; the file is damaged",
+            member,
+        )
     return shape, dtype, "F" if found[3] == "True" else "C", start
 
 
-def _fetch(archive: ZipArchive, member: str, shape: Tuple[int, ...], dtype: np.dtype, order: str,
-           start: int) -> np.ndarray:
+def _fetch(
+    archive: ZipArchive, member: str, shape: Tuple[int, ...], dtype: np.dtype, order: str, start: int
+) -> np.ndarray:
     content = archive.inflate(member)[start:]
     if content.size == 0:
         return np.zeros(shape, dtype.newbyteorder("="))
-    return np.frombuffer(content.tobytes(), dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape, order=order)
+    return (
+        np.frombuffer(content.tobytes(), dtype)
+        .astype(dtype.newbyteorder("="), copy=False)
+        .reshape(shape, order=order)
+    )

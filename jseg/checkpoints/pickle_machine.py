@@ -1,9 +1,10 @@
 """A pickle interpreter that can build only plain values and what an allow-list constructs.
 
-Python's own unpickler runs whatever a file names, and even with `find_class` restricted its C code can be made to
-allocate gigabytes or to overflow the C stack with a file of a few bytes. This interpreter knows the opcodes of binary
-pickles (protocols 2 to 5, https://docs.python.org/3/library/pickletools.html), never imports or calls anything by name,
-bounds the work, and leaves large byte strings where they are: they become views of the mapped file.
+Python's own unpickler runs whatever a file names, and even with `find_class` restricted its C code can be
+made to allocate gigabytes or to overflow the C stack with a file of a few bytes. This interpreter knows the
+opcodes of binary pickles (protocols 2 to 5, https://docs.python.org/3/library/pickletools.html), never
+imports or calls anything by name, bounds the work, and leaves large byte strings where they are: they become
+views of the mapped file.
 """
 
 import struct
@@ -20,7 +21,7 @@ MAX_OPERATIONS = 2_000_000
 _SET_OPERATIONS = 4
 """An empty set weighs four times an empty list."""
 
-MAX_TEXT_BYTES = 4 * 2 ** 20
+MAX_TEXT_BYTES = 4 * 2**20
 MAX_INTEGER_BYTES = 32
 MAX_NAME_BYTES = 512
 
@@ -31,7 +32,8 @@ class PickleProblem(ValueError):
 
 @dataclass(frozen=True)
 class Constructor:
-    """A global that a pickle may name. `call` builds a value from the arguments; without it, it is only a marker."""
+    """A global that a pickle may name. `call` builds a value from the arguments; without it, it is only a
+    marker."""
 
     label: str
     call: Optional[Callable[["PickleMachine", Tuple[Any, ...]], Any]] = None
@@ -56,13 +58,15 @@ class Buildable:
 
 
 def refuse_global(module: str, name: str) -> PickleProblem:
-    return PickleProblem(f"refused to construct {ascii(module)[:100]} {ascii(name)[:100]}: it is not among the tensor "
-                         "and container types a weight file needs; save plain tensors (a state dict) instead")
+    return PickleProblem(
+        f"refused to construct {ascii(module)[:100]} {ascii(name)[:100]}: it is not among the tensor "
+        "and container types a weight file needs; save plain tensors (a state dict) instead"
+    )
 
 
 def check_key(key: Any) -> Any:
-    """Refuses dictionary keys and set members other than plain scalars: hashing a deeply nested tuple can overflow
-    the C stack."""
+    """Refuses dictionary keys and set members other than plain scalars: hashing a deeply nested tuple can
+    overflow the C stack."""
     if key is None or isinstance(key, (str, int, float)):
         return key
     if isinstance(key, tuple) and all(part is None or isinstance(part, (str, int, float)) for part in key):
@@ -71,11 +75,18 @@ def check_key(key: Any) -> Any:
 
 
 class PickleMachine:
-    """Runs one pickle found in `data` (uint8) from `position`; `entry` names it in messages. The work allowed grows with
-    `file_size`, the bytes of the whole weight file."""
+    """Runs one pickle found in `data` (uint8) from `position`; `entry` names it in messages. The work allowed
+    grows with `file_size`, the bytes of the whole weight file."""
 
-    def __init__(self, path: PathLike, entry: str, data: np.ndarray, vocabulary: Vocabulary, file_size: int,
-                 position: int = 0) -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        entry: str,
+        data: np.ndarray,
+        vocabulary: Vocabulary,
+        file_size: int,
+        position: int = 0,
+    ) -> None:
         self.path = path
         self.entry = entry
         self.position = position
@@ -99,17 +110,27 @@ class PickleMachine:
             return self._run()
         except PickleProblem as problem:
             raise file_error(self.path, str(problem), self.entry) from None
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError,
-                struct.error) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+            struct.error,
+        ) as error:
             problem = f"the pickle is damaged near byte {self.position} ({type(error).__name__})"
             raise file_error(self.path, problem, self.entry) from None
 
     def charge(self, operations: int = 0, copied_bytes: int = 0) -> None:
-        """Accounts for work that is not proportional to the text of the pickle (copies of memoised values)."""
+        """Accounts for work that is not proportional to the text of the pickle (copies of memoised
+        values)."""
         self._operations += operations
         self._copied += copied_bytes
         if self._operations > self._limit:
-            raise PickleProblem(f"the pickle takes more than {self._limit} steps, too many for the file's size; refused")
+            raise PickleProblem(
+                f"the pickle takes more than {self._limit} steps, too many for the file's size; refused"
+            )
         if self._copied > self._data.size:
             raise PickleProblem("the pickle copies more bytes than it holds; refused")
 
@@ -122,8 +143,10 @@ class PickleMachine:
                 return self._stack.pop()
             operation = _OPERATIONS.get(opcode)
             if operation is None:
-                raise PickleProblem(f"opcode {opcode:#04x} at byte {self.position - 1} is not part of a binary pickle of "
-                                    "weights; the file is damaged or not to be trusted")
+                raise PickleProblem(
+                    f"opcode {opcode:#04x} at byte {self.position - 1} is not part of a binary pickle of "
+                    "weights; the file is damaged or not to be trusted"
+                )
             self.charge(operations=1)
             operation(self)
 
@@ -131,13 +154,13 @@ class PickleMachine:
         if length > self._data.size - self.position:
             raise PickleProblem("the pickle is truncated")
         self.position += length
-        return self._memory[self.position - length:self.position]
+        return self._memory[self.position - length : self.position]
 
     def _unsigned(self, length: int) -> int:
         return int.from_bytes(self._take(length), "little")
 
     def _line(self) -> str:
-        window = self._memory[self.position:self.position + MAX_NAME_BYTES].tobytes()
+        window = self._memory[self.position : self.position + MAX_NAME_BYTES].tobytes()
         end = window.find(b"\n")
         if end < 0:
             raise PickleProblem("a global has no name of a sensible length; the pickle is damaged")
@@ -152,7 +175,9 @@ class PickleMachine:
     def _push_text(self, length: int, encoding: str) -> None:
         if length > MAX_TEXT_BYTES:
             raise PickleProblem(f"a text of {length} bytes is above the limit of {MAX_TEXT_BYTES}")
-        self._stack.append(str(self._take(length), encoding, "surrogatepass" if encoding == "utf-8" else "strict"))
+        self._stack.append(
+            str(self._take(length), encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+        )
 
     def _protocol(self) -> None:
         protocol = self._unsigned(1)
@@ -171,8 +196,8 @@ class PickleMachine:
     def _tuple(self, length: int) -> None:
         if len(self._stack) < length:
             raise PickleProblem("the pickle is damaged (too few values for a tuple)")
-        items = tuple(self._stack[len(self._stack) - length:])
-        self._stack[len(self._stack) - length:] = [items]
+        items = tuple(self._stack[len(self._stack) - length :])
+        self._stack[len(self._stack) - length :] = [items]
 
     def _set_items(self, items: List[Any]) -> None:
         target = self._stack[-1]
@@ -211,7 +236,9 @@ class PickleMachine:
         if not isinstance(constructor, Constructor) or not isinstance(arguments, tuple):
             raise PickleProblem("the pickle is damaged (it calls something that is not a constructor)")
         if constructor.call is None:
-            raise PickleProblem(f"refused to call {constructor.label}: only its name may occur in a weight file")
+            raise PickleProblem(
+                f"refused to call {constructor.label}: only its name may occur in a weight file"
+            )
         self._stack.append(constructor.call(self, arguments))
 
     def _construct_with_keywords(self) -> None:
@@ -241,11 +268,18 @@ _Operation = Callable[[PickleMachine], Any]
 
 
 def _operations() -> Dict[int, _Operation]:
-    """Opcode -> action. Text opcodes of protocols 0 and 1, extension codes and out-of-band buffers are left out."""
+    """Opcode -> action. Text opcodes of protocols 0 and 1, extension codes and out-of-band buffers are left
+    out."""
     table: Dict[int, _Operation] = {
-        0x80: PickleMachine._protocol, ord("("): PickleMachine._mark, ord("s"): PickleMachine._set_item,
-        ord("c"): PickleMachine._global, 0x93: PickleMachine._stack_global, ord("R"): PickleMachine._construct,
-        0x81: PickleMachine._construct, 0x92: PickleMachine._construct_with_keywords, ord("b"): PickleMachine._build,
+        0x80: PickleMachine._protocol,
+        ord("("): PickleMachine._mark,
+        ord("s"): PickleMachine._set_item,
+        ord("c"): PickleMachine._global,
+        0x93: PickleMachine._stack_global,
+        ord("R"): PickleMachine._construct,
+        0x81: PickleMachine._construct,
+        0x92: PickleMachine._construct_with_keywords,
+        ord("b"): PickleMachine._build,
         0x90: PickleMachine._add_items,
         ord("0"): lambda m: m._stack.pop(),
         ord("1"): lambda m: m._pop_mark(),

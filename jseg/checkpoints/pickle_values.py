@@ -1,16 +1,41 @@
-"""What a weight pickle may construct besides PyTorch's own types: containers, numpy arrays and scalars, Jittor's Var."""
+"""What a weight pickle may construct besides PyTorch's own types: containers, numpy arrays and scalars,
+Jittor's Var."""
 
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from jseg.checkpoints.pickle_machine import (
-    Buildable, Constructor, PickleMachine, PickleProblem, Vocabulary, check_key, refuse_global)
+    Buildable,
+    Constructor,
+    PickleMachine,
+    PickleProblem,
+    Vocabulary,
+    check_key,
+    refuse_global,
+)
 from jseg.checkpoints.tensor_map import MAX_DIMENSIONS, element_count
 
 NUMPY_TYPES: Dict[str, np.dtype] = {
-    dtype.str[1:]: dtype for dtype in map(np.dtype, (
-        "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"))}
+    dtype.str[1:]: dtype
+    for dtype in map(
+        np.dtype,
+        (
+            "float16",
+            "float32",
+            "float64",
+            "int8",
+            "int16",
+            "int32",
+            "int64",
+            "uint8",
+            "uint16",
+            "uint32",
+            "uint64",
+            "bool",
+        ),
+    )
+}
 
 
 class Record(Buildable):
@@ -64,13 +89,20 @@ def _array(machine: PickleMachine, content: Any, dtype: Any, shape: Any, order: 
         content = memoryview(content.encode("latin-1"))
     if not isinstance(content, memoryview):
         raise PickleProblem("a numpy array does not hold plain bytes (Python objects are refused)")
-    if (not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS
-            or any(type(size) is not int or not 0 <= size < 2 ** 62 for size in shape)):
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) > MAX_DIMENSIONS
+        or any(type(size) is not int or not 0 <= size < 2**62 for size in shape)
+    ):
         raise PickleProblem("a numpy array has no valid shape")
     needed = element_count(shape) * dtype.dtype.itemsize
     if needed != content.nbytes:
         raise PickleProblem(f"a numpy array of shape {shape} needs {needed} bytes but holds {content.nbytes}")
-    return np.frombuffer(content, dtype.dtype).reshape(shape, order=order) if needed else np.zeros(shape, dtype.dtype)
+    return (
+        np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
+        if needed
+        else np.zeros(shape, dtype.dtype)
+    )
 
 
 def _call_dtype(machine: PickleMachine, arguments: Tuple[Any, ...]) -> PickledDtype:
@@ -155,9 +187,11 @@ def _plain_constructors() -> Dict[Tuple[str, str], Constructor]:
             table[module, name] = Constructor(f"builtins.{name}")
     for core in ("numpy.core", "numpy._core"):
         table[f"{core}.multiarray", "_reconstruct"] = Constructor(
-            "numpy array", lambda machine, arguments: PickledArray())
+            "numpy array", lambda machine, arguments: PickledArray()
+        )
         table[f"{core}.multiarray", "scalar"] = Constructor(
-            "numpy scalar", lambda machine, arguments: _array(machine, arguments[1], arguments[0], (), "C"))
+            "numpy scalar", lambda machine, arguments: _array(machine, arguments[1], arguments[0], (), "C")
+        )
         table[f"{core}.numeric", "_frombuffer"] = Constructor("numpy array", _call_frombuffer)
     for module in ("jittor", "jittor_core", "jittor.jittor_core", "jittor_utils.jittor_core"):
         table[module, "Var"] = Constructor("jittor.Var", _call_var)

@@ -13,7 +13,9 @@ def square_grid(table: np.ndarray) -> Tuple[int, int]:
     """
     side = int(round(max(table.shape[0] - 1, 0) ** 0.5)) if table.ndim == 2 else 0
     if side < 1 or side * side + 1 != table.shape[0]:
-        raise ValueError(f"a position table of shape {table.shape} is not CLS plus a square grid; name its grid")
+        raise ValueError(
+            f"a position table of shape {table.shape} is not CLS plus a square grid; name its grid"
+        )
     return side, side
 
 
@@ -28,8 +30,11 @@ def _interpolation(old: int, new: int) -> np.ndarray:
     return weights
 
 
-def resize_position_table(table: np.ndarray, new: Tuple[int, int], old: Optional[Tuple[int, int]] = None) -> np.ndarray:
-    """Bilinear resize (half-pixel centres, `align_corners=False`) of the patch rows; the CLS row stays (DESIGN 3.2).
+def resize_position_table(
+    table: np.ndarray, new: Tuple[int, int], old: Optional[Tuple[int, int]] = None
+) -> np.ndarray:
+    """Bilinear resize (half-pixel centres, `align_corners=False`) of the patch rows; the CLS row stays
+    (DESIGN 3.2).
 
     Args:
         table: (1 + old_h·old_w, D), CLS first, patches row-major.
@@ -44,8 +49,10 @@ def resize_position_table(table: np.ndarray, new: Tuple[int, int], old: Optional
     """
     old = square_grid(table) if old is None else (int(old[0]), int(old[1]))
     if table.ndim != 2 or table.shape[0] != 1 + old[0] * old[1] or min(*old, *new) < 1:
-        raise ValueError(f"a position table of shape {table.shape} does not fit a grid of {old[0]}x{old[1]} patches "
-                         f"(wanted: {new[0]}x{new[1]})")
+        raise ValueError(
+            f"a position table of shape {table.shape} does not fit a grid of {old[0]}x{old[1]} patches "
+            f"(wanted: {new[0]}x{new[1]})"
+        )
     if old == tuple(new):
         return table
     patches = table[1:].astype(np.float64).reshape(old[0], old[1], -1)

@@ -9,15 +9,18 @@ from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error, map_fil
 from jseg.checkpoints.torch_files import LEGACY_HEAD, read_torch_archive, read_torch_legacy
 from jseg.checkpoints.zip_archive import LOCAL_SIGNATURE, ZipArchive
 
-_ACCEPTED = ("safetensors (also its index file), torch.save (zip and the older format), TorchScript archives, "
-             "Jittor pickles and .npz are read")
+_ACCEPTED = (
+    "safetensors (also its index file), torch.save (zip and the older format), TorchScript archives, "
+    "Jittor pickles and .npz are read"
+)
 
 
 def read_tensors(path: PathLike) -> TensorMap:
     """Opens a weight file of any supported format as a lazy mapping from flat names to numpy arrays.
 
-    Wrappers such as 'state_dict' or 'model' are removed; `.metadata` keeps the plain values beside them and `.kind` says
-    what the file is. bfloat16 becomes float32; everything else keeps its type. Nothing in the file is ever executed.
+    Wrappers such as 'state_dict' or 'model' are removed; `.metadata` keeps the plain values beside them and
+    `.kind` says what the file is. bfloat16 becomes float32; everything else keeps its type. Nothing in the
+    file is ever executed.
 
     Raises:
         FileNotFoundError: no such file.

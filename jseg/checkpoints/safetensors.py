@@ -1,8 +1,9 @@
 """The safetensors format: one file, or shards tied together by an index file.
 
 Layout (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, the header as JSON
-`{name: {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__": {text: text}}`, then the data. Offsets count
-from the end of the header. The data of the tensors must cover the buffer without holes and without overlap.
+`{name: {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__": {text: text}}`, then the data.
+Offsets count from the end of the header. The data of the tensors must cover the buffer without holes and
+without overlap.
 """
 
 import json
@@ -13,16 +14,34 @@ from typing import Any, Dict, List, Mapping, Tuple, Union
 import numpy as np
 
 from jseg.checkpoints.tensor_map import (
-    BFLOAT16, PathLike, TensorEntry, TensorMap, check_shape, decode_bytes, element_count, file_error, map_file,
-    object_limit)
+    BFLOAT16,
+    PathLike,
+    TensorEntry,
+    TensorMap,
+    check_shape,
+    decode_bytes,
+    element_count,
+    file_error,
+    map_file,
+    object_limit,
+)
 
 DTYPES: Dict[str, Union[np.dtype, str]] = {
-    "F64": np.dtype("float64"), "F32": np.dtype("float32"), "F16": np.dtype("float16"), "BF16": BFLOAT16,
-    "I64": np.dtype("int64"), "I32": np.dtype("int32"), "I16": np.dtype("int16"), "I8": np.dtype("int8"),
-    "U64": np.dtype("uint64"), "U32": np.dtype("uint32"), "U16": np.dtype("uint16"), "U8": np.dtype("uint8"),
+    "F64": np.dtype("float64"),
+    "F32": np.dtype("float32"),
+    "F16": np.dtype("float16"),
+    "BF16": BFLOAT16,
+    "I64": np.dtype("int64"),
+    "I32": np.dtype("int32"),
+    "I16": np.dtype("int16"),
+    "I8": np.dtype("int8"),
+    "U64": np.dtype("uint64"),
+    "U32": np.dtype("uint32"),
+    "U16": np.dtype("uint16"),
+    "U8": np.dtype("uint8"),
     "BOOL": np.dtype("bool"),
 }
-MAX_HEADER_BYTES = 16 * 2 ** 20
+MAX_HEADER_BYTES = 16 * 2**20
 """About 150,000 tensors. Parsed JSON takes several times its text, so this also bounds memory."""
 
 METADATA_KEY = "__metadata__"
@@ -36,7 +55,8 @@ def _refuse_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 def parse_json(path: PathLike, text: bytes, file_size: int) -> Dict[str, Any]:
-    """A JSON object from an untrusted file of `file_size` bytes; `ValueError` naming the file for anything else."""
+    """A JSON object from an untrusted file of `file_size` bytes; `ValueError` naming the file for anything
+    else."""
     if text.count(b"{") + text.count(b"[") + text.count(b",") > object_limit(file_size):
         raise file_error(path, f"the JSON text holds more than {object_limit(file_size)} values; refused")
     try:
@@ -50,7 +70,9 @@ def parse_json(path: PathLike, text: bytes, file_size: int) -> Dict[str, Any]:
 
 def looks_like_safetensors(head: bytes, file_size: int) -> bool:
     """Whether the first bytes are a plausible header length followed by a JSON object."""
-    return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(file_size, 2 ** 32)
+    return (
+        len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(file_size, 2**32)
+    )
 
 
 def _header(path: PathLike, data: np.ndarray) -> Tuple[Dict[str, Any], int]:
@@ -59,39 +81,60 @@ def _header(path: PathLike, data: np.ndarray) -> Tuple[Dict[str, Any], int]:
         raise file_error(path, f"only {data.size} bytes long, too short for a safetensors file")
     length = int.from_bytes(data[:8].tobytes(), "little")
     if length > MAX_HEADER_BYTES:
-        raise file_error(path, f"the header claims {length} bytes, more than the limit of {MAX_HEADER_BYTES}; "
-                               "the file is damaged or not a safetensors file")
+        raise file_error(
+            path,
+            f"the header claims {length} bytes, more than the limit of {MAX_HEADER_BYTES}; "
+            "the file is damaged or not a safetensors file",
+        )
     if 8 + length > data.size:
-        raise file_error(path, f"the header claims {length} bytes but the file has {data.size}; it is truncated")
-    return parse_json(path, data[8:8 + length].tobytes(), data.size), 8 + length
+        raise file_error(
+            path, f"the header claims {length} bytes but the file has {data.size}; it is truncated"
+        )
+    return parse_json(path, data[8 : 8 + length].tobytes(), data.size), 8 + length
 
 
 def _metadata(path: PathLike, header: Mapping[str, Any]) -> Dict[str, str]:
     metadata = header.get(METADATA_KEY, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise file_error(path, "the metadata is not a map from text to text; the file is damaged", METADATA_KEY)
+        raise file_error(
+            path, "the metadata is not a map from text to text; the file is damaged", METADATA_KEY
+        )
     return metadata
 
 
-def _fetch(data: np.ndarray, begin: int, end: int, dtype: Union[np.dtype, str], shape: Tuple[int, ...]) -> np.ndarray:
+def _fetch(
+    data: np.ndarray, begin: int, end: int, dtype: Union[np.dtype, str], shape: Tuple[int, ...]
+) -> np.ndarray:
     return decode_bytes(data[begin:end], dtype).reshape(shape)
 
 
-def _entry(path: PathLike, name: str, info: Any, data: np.ndarray, start: int) -> Tuple[TensorEntry, int, int]:
+def _entry(
+    path: PathLike, name: str, info: Any, data: np.ndarray, start: int
+) -> Tuple[TensorEntry, int, int]:
     """One checked header line: the entry and its begin and end offset."""
     if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
         raise file_error(path, "needs exactly dtype, shape and data_offsets; the file is damaged", name)
     dtype = DTYPES.get(info["dtype"]) if isinstance(info["dtype"], str) else None
     if dtype is None:
-        raise file_error(path, f"type {ascii(info['dtype'])[:40]} is not supported; accepted: {', '.join(DTYPES)}", name)
+        raise file_error(
+            path, f"type {ascii(info['dtype'])[:40]} is not supported; accepted: {', '.join(DTYPES)}", name
+        )
     shape = check_shape(path, name, info["shape"])
     offsets = info["data_offsets"]
-    if not isinstance(offsets, list) or len(offsets) != 2 or any(type(offset) is not int for offset in offsets):
+    if (
+        not isinstance(offsets, list)
+        or len(offsets) != 2
+        or any(type(offset) is not int for offset in offsets)
+    ):
         raise file_error(path, "data_offsets is not a pair of integers; the file is damaged", name)
     begin, end = offsets
     if not 0 <= begin <= end <= data.size - start:
-        raise file_error(path, f"data_offsets {ascii(offsets)[:60]} lie outside the {data.size - start} data bytes; "
-                               "the file is truncated or damaged", name)
+        raise file_error(
+            path,
+            f"data_offsets {ascii(offsets)[:60]} lie outside the {data.size - start} data bytes; "
+            "the file is truncated or damaged",
+            name,
+        )
     expected = element_count(shape) * (2 if dtype == BFLOAT16 else dtype.itemsize)
     if end - begin != expected:
         raise file_error(path, f"has {end - begin} data bytes but its shape and type need {expected}", name)
@@ -122,8 +165,11 @@ def read_safetensors(path: PathLike) -> TensorMap:
             raise file_error(path, f"its data {problem}; the file is damaged", name)
         position = end
     if position != data.size - start:
-        raise file_error(path, f"{data.size - start - position} bytes after the last tensor belong to none; "
-                               "the file is damaged")
+        raise file_error(
+            path,
+            f"{data.size - start - position} bytes after the last tensor belong to none; "
+            "the file is damaged",
+        )
     return TensorMap(path, entries, _metadata(path, header), kind="safetensors")
 
 
@@ -141,7 +187,9 @@ def read_sharded_safetensors(path: PathLike) -> TensorMap:
     index = parse_json(path, text, len(text))
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise file_error(path, "has no 'weight_map' from tensor names to shard files; not a safetensors index")
+        raise file_error(
+            path, "has no 'weight_map' from tensor names to shard files; not a safetensors index"
+        )
     shards: Dict[str, TensorMap] = {}
     entries: Dict[str, TensorEntry] = {}
     for name, shard in weight_map.items():
@@ -153,7 +201,9 @@ def read_sharded_safetensors(path: PathLike) -> TensorMap:
     for shard, tensors in shards.items():
         for name in tensors:
             if weight_map.get(name) != shard:
-                raise file_error(path, f"is in shard {ascii(shard)} but the index does not place it there", name)
+                raise file_error(
+                    path, f"is in shard {ascii(shard)} but the index does not place it there", name
+                )
     metadata = index.get("metadata", {})
     return TensorMap(path, entries, metadata if isinstance(metadata, dict) else {}, kind="safetensors index")
 
@@ -168,6 +218,8 @@ def _open_shard(path: PathLike, name: str, shard: str) -> TensorMap:
     except (ValueError, UnicodeError):
         missing = True
     if missing:
-        raise FileNotFoundError(f"{os.fspath(path)}: shard {ascii(shard)[:200]} is not beside the index file; "
-                                "download every shard into the same folder")
+        raise FileNotFoundError(
+            f"{os.fspath(path)}: shard {ascii(shard)[:200]} is not beside the index file; "
+            "download every shard into the same folder"
+        )
     return read_safetensors(shard_path)

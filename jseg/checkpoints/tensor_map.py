@@ -1,7 +1,8 @@
 """A lazy, read-only mapping from tensor names to numpy arrays: what every reader of this package returns.
 
-Opening a file parses and checks its index only; the values of a tensor are touched when its name is looked up. Where
-the format stores plain bytes the file is memory-mapped, so one tensor of a 1 GB file costs one tensor.
+Opening a file parses and checks its index only; the values of a tensor are touched when its name is looked
+up. Where the format stores plain bytes the file is memory-mapped, so one tensor of a 1 GB file costs one
+tensor.
 """
 
 import mmap
@@ -25,10 +26,12 @@ _BYTES_PER_OBJECT = 64
 
 
 def object_limit(file_size: int) -> int:
-    """How many small objects (pickle steps, JSON values, nested values) a file of `file_size` bytes may describe.
+    """How many small objects (pickle steps, JSON values, nested values) a file of `file_size` bytes may
+    describe.
 
-    A file of one-byte instructions could otherwise become 50 times its size in Python objects. A ViT-L/14 checkpoint with
-    optimizer state takes about 100,000; at roughly 100 bytes an object the limit means 20 MB plus less than the file again.
+    A file of one-byte instructions could otherwise become 50 times its size in Python objects. A ViT-L/14
+    checkpoint with optimizer state takes about 100,000; at roughly 100 bytes an object the limit means 20 MB
+    plus less than the file again.
     """
     return _FREE_OBJECTS + file_size // _BYTES_PER_OBJECT
 
@@ -48,8 +51,13 @@ class TensorMap(Mapping[str, np.ndarray]):
     Arrays may be read-only views of the mapped file: copy one before writing to it.
     """
 
-    def __init__(self, path: PathLike, entries: Mapping[str, TensorEntry],
-                 metadata: Optional[Mapping[str, Any]] = None, kind: str = "") -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        entries: Mapping[str, TensorEntry],
+        metadata: Optional[Mapping[str, Any]] = None,
+        kind: str = "",
+    ) -> None:
         self.path = os.fspath(path)
         self.kind = kind
         self.metadata: Dict[str, Any] = dict(metadata or {})
@@ -99,9 +107,11 @@ def element_count(shape: Sequence[int]) -> int:
 def check_shape(path: PathLike, entry: str, shape: Any) -> Tuple[int, ...]:
     """`shape` as a tuple of non-negative integers, or `ValueError`."""
     if not isinstance(shape, (list, tuple)) or len(shape) > MAX_DIMENSIONS:
-        raise file_error(path, f"the shape is not a list of at most {MAX_DIMENSIONS} sizes; the file is damaged", entry)
+        raise file_error(
+            path, f"the shape is not a list of at most {MAX_DIMENSIONS} sizes; the file is damaged", entry
+        )
     for size in shape:
-        if type(size) is not int or size < 0 or size >= 2 ** 62:
+        if type(size) is not int or size < 0 or size >= 2**62:
             raise file_error(path, "the shape holds something that is not a size; the file is damaged", entry)
     return tuple(shape)
 
@@ -117,7 +127,8 @@ def map_file(path: PathLike) -> np.ndarray:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
             return np.zeros(0, np.uint8)
-        # mmap directly: numpy.memmap changes the shared file position and keeps a subclass through every view.
+        # mmap directly: numpy.memmap changes the shared file position and keeps a subclass through every
+        # view.
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
@@ -127,7 +138,8 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
 
 
 def decode_bytes(data: np.ndarray, dtype: Union[np.dtype, str]) -> np.ndarray:
-    """Little-endian bytes (uint8 array) as a flat array of `dtype`; without a copy where the alignment allows."""
+    """Little-endian bytes (uint8 array) as a flat array of `dtype`; without a copy where the alignment
+    allows."""
     if dtype == BFLOAT16:
         return bfloat16_to_float32(decode_bytes(data, np.dtype("<u2")))
     dtype = np.dtype(dtype)

@@ -1,8 +1,10 @@
-"""Files written by PyTorch: `torch.save` archives, TorchScript archives (OpenAI's CLIP), and the format before zip.
+"""Files written by PyTorch: `torch.save` archives, TorchScript archives (OpenAI's CLIP), and the format
+before zip.
 
-Archive: a zip of uncompressed entries below one folder: `data.pkl` describes the objects, `data/<key>` holds the bytes of
-each storage, `byteorder` says 'little'; TorchScript adds `constants.pkl` and `code/`. Old format: four pickles (magic
-number, version, system, objects), a pickled list of storage keys, then per storage its element count (8 bytes) and bytes.
+Archive: a zip of uncompressed entries below one folder: `data.pkl` describes the objects, `data/<key>` holds
+the bytes of each storage, `byteorder` says 'little'; TorchScript adds `constants.pkl` and `code/`. Old
+format: four pickles (magic number, version, system, objects), a pickled list of storage keys, then per
+storage its element count (8 bytes) and bytes.
 """
 
 from typing import Any, Dict, List, Tuple
@@ -13,8 +15,7 @@ from jseg.checkpoints.flatten import tensor_map_from_object
 from jseg.checkpoints.pickle_machine import PickleMachine, PickleProblem
 from jseg.checkpoints.pickle_values import PlainVocabulary
 from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error, map_file
-from jseg.checkpoints.torch_values import (
-    ScriptVocabulary, Storage, StorageType, TorchVocabulary, item_size)
+from jseg.checkpoints.torch_values import ScriptVocabulary, Storage, StorageType, TorchVocabulary, item_size
 from jseg.checkpoints.zip_archive import ZipArchive
 
 LEGACY_HEAD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
@@ -38,12 +39,16 @@ class _ArchiveStorages:
             raise PickleProblem(f"storage {ascii(name)[:100]} is missing from the archive")
         expected = count * item_size(dtype)
         if self._archive.size(name) != expected:
-            raise PickleProblem(f"storage {ascii(name)[:100]} has {self._archive.size(name)} bytes, but {count} elements "
-                                f"of {dtype} need {expected}")
+            raise PickleProblem(
+                f"storage {ascii(name)[:100]} has {self._archive.size(name)} bytes, but {count} elements "
+                f"of {dtype} need {expected}"
+            )
         if key not in self._open:
             self._open[key] = Storage(dtype, count, lambda: self._archive.read(name))
         elif self._open[key].dtype != dtype:
-            raise PickleProblem(f"storage {ascii(name)[:100]} is used as {self._open[key].dtype} and as {dtype}")
+            raise PickleProblem(
+                f"storage {ascii(name)[:100]} is used as {self._open[key].dtype} and as {dtype}"
+            )
         return self._open[key]
 
 
@@ -54,25 +59,32 @@ def read_torch_archive(archive: ZipArchive) -> TensorMap:
         ValueError: damaged, not one of these, or it names classes that no weight file needs.
     """
     path = archive.path
-    folders = [name[:-len(_OBJECTS) - 1] for name in archive.names() if name.endswith("/" + _OBJECTS)]
+    folders = [name[: -len(_OBJECTS) - 1] for name in archive.names() if name.endswith("/" + _OBJECTS)]
     folders = [folder for folder in folders if "/" not in folder]
     if len(folders) != 1:
-        raise file_error(path, f"a zip archive with {len(folders)} data.pkl entries; files written by PyTorch have one "
-                               "(is this an archive that holds the weight file? unpack it first)")
+        raise file_error(
+            path,
+            f"a zip archive with {len(folders)} data.pkl entries; files written by PyTorch have one "
+            "(is this an archive that holds the weight file? unpack it first)",
+        )
     folder = folders[0]
     if f"{folder}/byteorder" in archive and archive.read(f"{folder}/byteorder").tobytes() != b"little":
-        raise file_error(path, "was written on a big-endian machine, which is not supported", f"{folder}/byteorder")
+        raise file_error(
+            path, "was written on a big-endian machine, which is not supported", f"{folder}/byteorder"
+        )
     storages = _ArchiveStorages(archive, folder)
     is_script = f"{folder}/constants.pkl" in archive
     vocabulary = ScriptVocabulary(storages) if is_script else TorchVocabulary(storages)
     entry = f"{folder}/{_OBJECTS}"
     root = PickleMachine(path, entry, archive.read(entry), vocabulary, archive.file_size).run()
-    return tensor_map_from_object(path, root, "TorchScript archive" if is_script else "torch.save archive",
-                                  archive.file_size)
+    return tensor_map_from_object(
+        path, root, "TorchScript archive" if is_script else "torch.save archive", archive.file_size
+    )
 
 
 class _LegacyStorages:
-    """Storages announced by the object pickle; their bytes follow later in the file and are placed by `locate`."""
+    """Storages announced by the object pickle; their bytes follow later in the file and are placed by
+    `locate`."""
 
     def __init__(self, path: PathLike, data: np.ndarray) -> None:
         self._path = path
@@ -99,25 +111,37 @@ class _LegacyStorages:
         for key in keys:
             storage = self._open.get(str(key)) if isinstance(key, (str, int)) else None
             if storage is None or str(key) in self._spans:
-                raise file_error(self._path, "is listed as a storage but no tensor describes it, or twice", str(key)[:100])
+                raise file_error(
+                    self._path, "is listed as a storage but no tensor describes it, or twice", str(key)[:100]
+                )
             begin = position + 8
             end = begin + storage.count * item_size(storage.dtype)
             if end > self._data.size:
-                raise file_error(self._path, "its bytes do not fit in the file; it is truncated", f"storage {key}")
+                raise file_error(
+                    self._path, "its bytes do not fit in the file; it is truncated", f"storage {key}"
+                )
             if int.from_bytes(self._data[position:begin].tobytes(), "little") != storage.count:
-                raise file_error(self._path, "its two element counts differ; the file is damaged", f"storage {key}")
+                raise file_error(
+                    self._path, "its two element counts differ; the file is damaged", f"storage {key}"
+                )
             self._spans[str(key)] = (begin, end)
             position = end
         missing = [key for key in self._open if key not in self._spans]
         if missing:
-            raise file_error(self._path, "has no bytes in the file; it is truncated or damaged", f"storage {missing[0]}")
+            raise file_error(
+                self._path, "has no bytes in the file; it is truncated or damaged", f"storage {missing[0]}"
+            )
         if position != self._data.size:
-            raise file_error(self._path, f"{self._data.size - position} bytes after the last storage belong to none; "
-                                         "the file is damaged")
+            raise file_error(
+                self._path,
+                f"{self._data.size - position} bytes after the last storage belong to none; "
+                "the file is damaged",
+            )
 
 
 def read_torch_legacy(path: PathLike) -> TensorMap:
-    """Opens a file written by `torch.save` before PyTorch 1.6 (or with `_use_new_zipfile_serialization=False`).
+    """Opens a file written by `torch.save` before PyTorch 1.6 (or with
+    `_use_new_zipfile_serialization=False`).
 
     Raises:
         FileNotFoundError: no such file.
@@ -127,7 +151,9 @@ def read_torch_legacy(path: PathLike) -> TensorMap:
     machine = PickleMachine(path, "version", data, PlainVocabulary(), data.size, len(LEGACY_HEAD))
     version = machine.run()
     if version != _LEGACY_VERSION:
-        raise file_error(path, f"torch.save format version {ascii(version)[:20]} is not supported ({_LEGACY_VERSION} is)")
+        raise file_error(
+            path, f"torch.save format version {ascii(version)[:20]} is not supported ({_LEGACY_VERSION} is)"
+        )
     machine = PickleMachine(path, "system", data, PlainVocabulary(), data.size, machine.position)
     system = machine.run()
     if not isinstance(system, dict) or system.get("little_endian") is not True:

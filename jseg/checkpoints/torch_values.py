@@ -1,7 +1,8 @@
-"""PyTorch's side of a weight pickle: storages, the functions that rebuild tensors, and the modules of TorchScript.
+"""PyTorch's side of a weight pickle: storages, the functions that rebuild tensors, and the modules of
+TorchScript.
 
-A pickled tensor is a view (offset, shape, strides) of a storage that lies elsewhere in the file. Both are checked against
-each other here; values are read later, when somebody asks.
+A pickled tensor is a view (offset, shape, strides) of a storage that lies elsewhere in the file. Both are
+checked against each other here; values are read later, when somebody asks.
 """
 
 from dataclasses import dataclass
@@ -16,26 +17,47 @@ from jseg.checkpoints.tensor_map import BFLOAT16, MAX_DIMENSIONS, decode_bytes, 
 StorageType = Union[np.dtype, str]
 
 _STORAGE_TYPES: Dict[str, StorageType] = {
-    "HalfStorage": np.dtype("float16"), "FloatStorage": np.dtype("float32"), "DoubleStorage": np.dtype("float64"),
-    "BFloat16Storage": BFLOAT16, "CharStorage": np.dtype("int8"), "ByteStorage": np.dtype("uint8"),
-    "ShortStorage": np.dtype("int16"), "IntStorage": np.dtype("int32"), "LongStorage": np.dtype("int64"),
+    "HalfStorage": np.dtype("float16"),
+    "FloatStorage": np.dtype("float32"),
+    "DoubleStorage": np.dtype("float64"),
+    "BFloat16Storage": BFLOAT16,
+    "CharStorage": np.dtype("int8"),
+    "ByteStorage": np.dtype("uint8"),
+    "ShortStorage": np.dtype("int16"),
+    "IntStorage": np.dtype("int32"),
+    "LongStorage": np.dtype("int64"),
     "BoolStorage": np.dtype("bool"),
 }
 _TENSOR_TYPES: Dict[str, StorageType] = {
-    "float16": np.dtype("float16"), "half": np.dtype("float16"), "float32": np.dtype("float32"),
-    "float": np.dtype("float32"), "float64": np.dtype("float64"), "double": np.dtype("float64"), "bfloat16": BFLOAT16,
-    "int8": np.dtype("int8"), "uint8": np.dtype("uint8"), "int16": np.dtype("int16"), "short": np.dtype("int16"),
-    "int32": np.dtype("int32"), "int": np.dtype("int32"), "int64": np.dtype("int64"), "long": np.dtype("int64"),
-    "uint16": np.dtype("uint16"), "uint32": np.dtype("uint32"), "uint64": np.dtype("uint64"), "bool": np.dtype("bool"),
+    "float16": np.dtype("float16"),
+    "half": np.dtype("float16"),
+    "float32": np.dtype("float32"),
+    "float": np.dtype("float32"),
+    "float64": np.dtype("float64"),
+    "double": np.dtype("float64"),
+    "bfloat16": BFLOAT16,
+    "int8": np.dtype("int8"),
+    "uint8": np.dtype("uint8"),
+    "int16": np.dtype("int16"),
+    "short": np.dtype("int16"),
+    "int32": np.dtype("int32"),
+    "int": np.dtype("int32"),
+    "int64": np.dtype("int64"),
+    "long": np.dtype("int64"),
+    "uint16": np.dtype("uint16"),
+    "uint32": np.dtype("uint32"),
+    "uint64": np.dtype("uint64"),
+    "bool": np.dtype("bool"),
 }
-MAX_EXPANDED_ELEMENTS = 2 ** 16
-"""A tensor expanded with stride 0 may have more elements than its storage, up to this many: otherwise a few bytes
-could stand for gigabytes."""
+MAX_EXPANDED_ELEMENTS = 2**16
+"""A tensor expanded with stride 0 may have more elements than its storage, up to this many: otherwise a few
+bytes could stand for gigabytes."""
 
 
 @dataclass
 class Storage:
-    """A run of `count` elements of `dtype`. `fetch` gives its bytes (uint8), `count` times the item size of them."""
+    """A run of `count` elements of `dtype`. `fetch` gives its bytes (uint8), `count` times the item size of
+    them."""
 
     dtype: StorageType
     count: int
@@ -63,7 +85,7 @@ class StoredTensor:
             return np.zeros(self.shape, self.array_dtype)
         size = item_size(self.dtype)
         last = self.offset + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides))
-        flat = decode_bytes(self.storage.fetch()[self.offset * size:(last + 1) * size], self.dtype)
+        flat = decode_bytes(self.storage.fetch()[self.offset * size : (last + 1) * size], self.dtype)
         if self.strides == _contiguous_strides(self.shape):
             return flat.reshape(self.shape)
         byte_strides = tuple(stride * flat.itemsize for stride in self.strides)
@@ -76,12 +98,15 @@ def item_size(dtype: StorageType) -> int:
 
 
 def _contiguous_strides(shape: Tuple[int, ...]) -> Tuple[int, ...]:
-    return tuple(element_count(shape[axis + 1:]) for axis in range(len(shape)))
+    return tuple(element_count(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _sizes(values: Any, what: str) -> Tuple[int, ...]:
-    if (not isinstance(values, (tuple, list)) or len(values) > MAX_DIMENSIONS
-            or any(type(value) is not int or not 0 <= value < 2 ** 62 for value in values)):
+    if (
+        not isinstance(values, (tuple, list))
+        or len(values) > MAX_DIMENSIONS
+        or any(type(value) is not int or not 0 <= value < 2**62 for value in values)
+    ):
         raise PickleProblem(f"a tensor has no valid {what}")
     return tuple(values)
 
@@ -98,14 +123,19 @@ def _tensor(storage: Any, dtype: StorageType, offset: Any, shape: Any, strides: 
     if count:
         last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides))
         if last >= available:
-            raise PickleProblem(f"a tensor of shape {shape} reaches element {last} of a storage of {available}")
+            raise PickleProblem(
+                f"a tensor of shape {shape} reaches element {last} of a storage of {available}"
+            )
         if count > max(available, MAX_EXPANDED_ELEMENTS):
-            raise PickleProblem(f"a tensor of shape {shape} expands a storage of {available} elements; save a copy of it")
+            raise PickleProblem(
+                f"a tensor of shape {shape} expands a storage of {available} elements; save a copy of it"
+            )
     return StoredTensor(storage, dtype, offset, shape, strides)
 
 
 def _rebuild_tensor(machine: PickleMachine, arguments: Tuple[Any, ...]) -> StoredTensor:
-    """torch._utils._rebuild_tensor and _v2: (storage, offset, size, stride[, requires_grad, hooks, metadata])."""
+    """torch._utils._rebuild_tensor and _v2: (storage, offset, size, stride[, requires_grad, hooks,
+    metadata])."""
     storage, offset, shape, strides = arguments[:4]
     return _tensor(storage, getattr(storage, "dtype", "float32"), offset, shape, strides)
 
@@ -126,9 +156,14 @@ def _rebuild_parameter(machine: PickleMachine, arguments: Tuple[Any, ...]) -> St
 
 
 def _rebuild_from_type(machine: PickleMachine, arguments: Tuple[Any, ...]) -> Any:
-    """torch._tensor._rebuild_from_type_v2: (function, type, arguments, state). Only tensor functions may be meant."""
+    """torch._tensor._rebuild_from_type_v2: (function, type, arguments, state). Only tensor functions may be
+    meant."""
     function, inner = arguments[0], arguments[2]
-    if not isinstance(function, Constructor) or function.call is None or not function.label.startswith("torch._utils."):
+    if (
+        not isinstance(function, Constructor)
+        or function.call is None
+        or not function.label.startswith("torch._utils.")
+    ):
         raise PickleProblem("a tensor is rebuilt by something that is not a tensor function")
     if function.label.endswith("_rebuild_from_type_v2") or not isinstance(inner, tuple):
         raise PickleProblem("a tensor is rebuilt in a way that is not supported")
@@ -152,12 +187,17 @@ def _torch_constructors() -> Dict[Tuple[str, str], Constructor]:
         table[module, "UntypedStorage"] = Constructor("torch.UntypedStorage", payload=np.dtype("uint8"))
     for name, dtype in _TENSOR_TYPES.items():
         table["torch", name] = Constructor(f"torch.{name}", payload=dtype)
-    for name, call in (("_rebuild_tensor", _rebuild_tensor), ("_rebuild_tensor_v2", _rebuild_tensor),
-                       ("_rebuild_tensor_v3", _rebuild_tensor_v3), ("_rebuild_parameter", _rebuild_parameter),
-                       ("_rebuild_parameter_with_state", _rebuild_parameter)):
+    for name, call in (
+        ("_rebuild_tensor", _rebuild_tensor),
+        ("_rebuild_tensor_v2", _rebuild_tensor),
+        ("_rebuild_tensor_v3", _rebuild_tensor_v3),
+        ("_rebuild_parameter", _rebuild_parameter),
+        ("_rebuild_parameter_with_state", _rebuild_parameter),
+    ):
         table["torch._utils", name] = Constructor(f"torch._utils.{name}", call)
     table["torch._tensor", "_rebuild_from_type_v2"] = Constructor(
-        "torch._utils._rebuild_from_type_v2", _rebuild_from_type)
+        "torch._utils._rebuild_from_type_v2", _rebuild_from_type
+    )
     table["torch", "Size"] = Constructor("torch.Size", _first_argument)
     table["torch", "device"] = Constructor("torch.device", _device)
     table["torch", "Tensor"] = Constructor("torch.Tensor")
@@ -166,11 +206,18 @@ def _torch_constructors() -> Dict[Tuple[str, str], Constructor]:
 
 
 _TORCH_CONSTRUCTORS: Mapping[Tuple[str, str], Constructor] = _torch_constructors()
-_SCRIPT_WRAPPERS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
+_SCRIPT_WRAPPERS = (
+    "build_intlist",
+    "build_doublelist",
+    "build_boollist",
+    "build_tensorlist",
+    "restore_type_tag",
+)
 
 
 class TorchVocabulary(PlainVocabulary):
-    """What `torch.save` may name. `open_storage(key, dtype, count)` finds the bytes of a storage in the file."""
+    """What `torch.save` may name. `open_storage(key, dtype, count)` finds the bytes of a storage in the
+    file."""
 
     def __init__(self, open_storage: Callable[[str, StorageType, int], Storage]) -> None:
         self._open_storage = open_storage
@@ -188,10 +235,12 @@ class TorchVocabulary(PlainVocabulary):
         kind, key, count = reference[1], reference[2], reference[4]
         if not isinstance(kind, Constructor) or not kind.label.endswith("Storage"):
             raise PickleProblem("a storage has no valid type")
-        if not isinstance(key, (str, int)) or type(count) is not int or not 0 <= count < 2 ** 62:
+        if not isinstance(key, (str, int)) or type(count) is not int or not 0 <= count < 2**62:
             raise PickleProblem("a storage has no valid key or size")
         storage = self._open_storage(str(key), kind.payload, count)
-        return self._view(storage, reference[5]) if len(reference) == 6 and reference[5] is not None else storage
+        return (
+            self._view(storage, reference[5]) if len(reference) == 6 and reference[5] is not None else storage
+        )
 
     @staticmethod
     def _view(storage: Storage, view: Any) -> Storage:
@@ -202,12 +251,12 @@ class TorchVocabulary(PlainVocabulary):
         if offset + count > storage.count:
             raise PickleProblem(f"a storage view reaches element {offset + count} of {storage.count}")
         size = item_size(storage.dtype)
-        return Storage(storage.dtype, count, lambda: storage.fetch()[offset * size:(offset + count) * size])
+        return Storage(storage.dtype, count, lambda: storage.fetch()[offset * size : (offset + count) * size])
 
 
 class ScriptVocabulary(TorchVocabulary):
-    """Additionally the module classes of a TorchScript archive: each becomes a record of its attributes; the code that
-    the archive carries is never looked at."""
+    """Additionally the module classes of a TorchScript archive: each becomes a record of its attributes; the
+    code that the archive carries is never looked at."""
 
     def find(self, module: str, name: str) -> Constructor:
         if module == "__torch__" or module.startswith("__torch__."):

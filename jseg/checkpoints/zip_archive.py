@@ -1,8 +1,9 @@
 """The part of the zip format that PyTorch and NumPy write, read from a memory map.
 
-The standard library's reader extracts; this one hands out views of uncompressed entries (`read`), so that they cost no
-memory and cannot be a zip bomb, and inflates others only when told to and only to the size they claim (`inflate`). Nothing
-is ever written. Every size and offset is checked against the file before use. Format: APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14-16.
+The standard library's reader extracts; this one hands out views of uncompressed entries (`read`), so that
+they cost no memory and cannot be a zip bomb, and inflates others only when told to and only to the size they
+claim (`inflate`). Nothing is ever written. Every size and offset is checked against the file before use.
+Format: APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14-16.
 """
 
 import struct
@@ -76,17 +77,22 @@ class ZipArchive:
         """
         entry = self._entries.get(name)
         if entry is None:
-            raise file_error(self.path, "the archive has no such entry; the file is damaged or incomplete", name)
+            raise file_error(
+                self.path, "the archive has no such entry; the file is damaged or incomplete", name
+            )
         if entry.flags & _ENCRYPTED_FLAG:
             raise file_error(self.path, "is encrypted; save the file again without encryption", name)
         if entry.method != _STORED or entry.compressed != entry.size:
-            raise file_error(self.path, "is compressed, which PyTorch never does to weights; repack it with 'zip -0'", name)
-        view = self._data[entry.start:entry.start + entry.size]
+            raise file_error(
+                self.path, "is compressed, which PyTorch never does to weights; repack it with 'zip -0'", name
+            )
+        view = self._data[entry.start : entry.start + entry.size]
         self._verify(name, entry, view)
         return view
 
     def inflate(self, name: str, limit: Optional[int] = None) -> np.ndarray:
-        """The bytes of a stored or deflated entry, or its first `limit` (then without the check of the checksum).
+        """The bytes of a stored or deflated entry, or its first `limit` (then without the check of the
+        checksum).
 
         The caller must have found `size` acceptable: this much memory is used.
 
@@ -102,7 +108,9 @@ class ZipArchive:
         source = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
             # One byte more than wanted: a stream that goes on has lied about its size.
-            content = source.decompress(self._data[entry.start:entry.start + entry.compressed].data, wanted + 1)
+            content = source.decompress(
+                self._data[entry.start : entry.start + entry.compressed].data, wanted + 1
+            )
         except zlib.error:
             raise file_error(self.path, "its compressed data is damaged", name) from None
         if len(content) < wanted or (limit is None and (len(content) != wanted or not source.eof)):
@@ -119,8 +127,10 @@ class ZipArchive:
 
     def _bytes(self, offset: int, length: int, what: str) -> bytes:
         if offset < 0 or offset + length > self._data.size:
-            raise file_error(self.path, f"the {what} of the zip archive lies outside the file; it is truncated or damaged")
-        return self._data[offset:offset + length].tobytes()
+            raise file_error(
+                self.path, f"the {what} of the zip archive lies outside the file; it is truncated or damaged"
+            )
+        return self._data[offset : offset + length].tobytes()
 
     def _end_record(self) -> Tuple[int, int, int]:
         """Offset, size in bytes and number of entries of the central directory."""
@@ -128,8 +138,10 @@ class ZipArchive:
         tail = self._data[tail_start:].tobytes()
         found = tail.rfind(_END_SIGNATURE)
         if found < 0 or found + _END_BYTES > len(tail):
-            raise file_error(self.path, "the zip archive has no end record; the file is truncated, fetch it again")
-        count, size, offset = struct.unpack("<10xHIIxx", tail[found:found + _END_BYTES])
+            raise file_error(
+                self.path, "the zip archive has no end record; the file is truncated, fetch it again"
+            )
+        count, size, offset = struct.unpack("<10xHIIxx", tail[found : found + _END_BYTES])
         if count != 0xFFFF and size != 0xFFFFFFFF and offset != 0xFFFFFFFF:
             return self._checked_directory(offset, size, count)
         locator_offset = tail_start + found - 20
@@ -145,9 +157,13 @@ class ZipArchive:
     def _checked_directory(self, offset: int, size: int, count: int) -> Tuple[int, int, int]:
         limit = object_limit(self._data.size) // _OBJECTS_PER_ENTRY
         if count > limit:
-            raise file_error(self.path, f"the zip archive claims {count} entries, more than the limit of {limit}")
+            raise file_error(
+                self.path, f"the zip archive claims {count} entries, more than the limit of {limit}"
+            )
         if offset + size > self._data.size or size < 46 * count:
-            raise file_error(self.path, "the directory of the zip archive does not fit; it is truncated or damaged")
+            raise file_error(
+                self.path, "the directory of the zip archive does not fit; it is truncated or damaged"
+            )
         return offset, size, count
 
     def _read_directory(self, offset: int, size: int, count: int) -> None:
@@ -156,8 +172,9 @@ class ZipArchive:
             record = self._bytes(offset, 46, "directory")
             if record[:4] != _CENTRAL_SIGNATURE:
                 raise file_error(self.path, "the directory of the zip archive is damaged")
-            flags, method, crc, compressed, full, name_length, extra_length, comment_length, header = struct.unpack(
-                "<8xHH4xIIIHHH8xI", record)
+            flags, method, crc, compressed, full, name_length, extra_length, comment_length, header = (
+                struct.unpack("<8xHH4xIIIHHH8xI", record)
+            )
             text = self._bytes(offset + 46, name_length + extra_length, "directory")
             name = self._checked_name(text[:name_length])
             full, compressed, header = self._zip64_sizes(name, text[name_length:], full, compressed, header)
@@ -170,19 +187,25 @@ class ZipArchive:
         name = raw.decode("utf-8", "backslashreplace")
         parts: Set[str] = set(name.replace("\\", "/").split("/"))
         if ".." in parts or name.startswith(("/", "\\")) or ":" in name.split("/")[0] or "\0" in name:
-            raise file_error(self.path, "leads out of the archive (zip-slip); the file is not to be trusted", name)
+            raise file_error(
+                self.path, "leads out of the archive (zip-slip); the file is not to be trusted", name
+            )
         if name in self._entries:
-            raise file_error(self.path, "occurs twice in the zip archive; the file is not to be trusted", name)
+            raise file_error(
+                self.path, "occurs twice in the zip archive; the file is not to be trusted", name
+            )
         return name
 
-    def _zip64_sizes(self, name: str, extra: bytes, full: int, compressed: int, header: int) -> Tuple[int, int, int]:
+    def _zip64_sizes(
+        self, name: str, extra: bytes, full: int, compressed: int, header: int
+    ) -> Tuple[int, int, int]:
         """Sizes and offset, taken from the zip64 extra field where the 32-bit field is saturated."""
         values = [full, compressed, header]
         saturated = [index for index, value in enumerate(values) if value == 0xFFFFFFFF]
         position = 0
         while saturated and position + 4 <= len(extra):
             kind, length = struct.unpack_from("<HH", extra, position)
-            body = extra[position + 4:position + 4 + length]
+            body = extra[position + 4 : position + 4 + length]
             if kind == _ZIP64_EXTRA:
                 if len(body) < 8 * len(saturated):
                     raise file_error(self.path, "its zip64 field is damaged", name)
@@ -197,20 +220,30 @@ class ZipArchive:
         spans: List[Tuple[int, int, str]] = []
         for name, entry in self._entries.items():
             if entry.header + 30 > directory:
-                raise file_error(self.path, "its local header lies outside the data; the file is damaged", name)
+                raise file_error(
+                    self.path, "its local header lies outside the data; the file is damaged", name
+                )
             header = self._bytes(entry.header, 30, "local header")
             if header[:4] != LOCAL_SIGNATURE:
-                raise file_error(self.path, "has no local header where the directory says; the file is damaged", name)
+                raise file_error(
+                    self.path, "has no local header where the directory says; the file is damaged", name
+                )
             name_length, extra_length = struct.unpack("<26xHH", header)
             entry.start = entry.header + 30 + name_length + extra_length
-            stored_name = self._bytes(entry.header + 30, name_length, "local header").decode("utf-8", "backslashreplace")
+            stored_name = self._bytes(entry.header + 30, name_length, "local header").decode(
+                "utf-8", "backslashreplace"
+            )
             if stored_name != name:
                 raise file_error(self.path, "has another name in its local header; the file is damaged", name)
             if entry.start + entry.compressed > directory:
-                raise file_error(self.path, "its data does not fit in the file; it is truncated or damaged", name)
+                raise file_error(
+                    self.path, "its data does not fit in the file; it is truncated or damaged", name
+                )
             spans.append((entry.header, entry.start + entry.compressed, name))
         position = 0
         for start, stop, name in sorted(spans):
             if start < position:
-                raise file_error(self.path, "overlaps another entry of the zip archive; the file is damaged", name)
+                raise file_error(
+                    self.path, "overlaps another entry of the zip archive; the file is damaged", name
+                )
             position = stop

@@ -1,9 +1,9 @@
 """Config files: Python executed in a fresh namespace, inheritance through `_base_`, overrides, and a dump.
 
-A file defines top-level variables (`model = dict(...)`, `max_iters = 2000`, see `jseg.config.schema`). `_base_` names one
-file or a list of files, relative to the file that says so; later bases and finally the file itself are merged over the
-earlier ones, dict by dict. A dict with `_delete_=True` replaces the inherited one instead. Variables that begin with an
-underscore, imported modules, functions and classes are local to the file.
+A file defines top-level variables (`model = dict(...)`, `max_iters = 2000`, see `jseg.config.schema`).
+`_base_` names one file or a list of files, relative to the file that says so; later bases and finally the file
+itself are merged over the earlier ones, dict by dict. A dict with `_delete_=True` replaces the inherited one instead.
+Variables that begin with an underscore, imported modules, functions and classes are local to the file.
 """
 
 import copy

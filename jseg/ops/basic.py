@@ -33,11 +33,16 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
 
     Returns:
         (..., out).
+
+    Raises:
+        ValueError: widths that do not fit each other, naming the shapes.
     """
+    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"linear expects x (..., in) and weight (out, in); got {list(x.shape)} and {list(weight.shape)}")
     leading = x.shape[:-1]
     if len(leading) != 1:
         x = x.reshape(-1, x.shape[-1])
-    if use_fused_cpu() and jt.mkl_ops is not None:
+    if use_fused_cpu() and jt.mkl_ops is not None and x.dtype == weight.dtype == "float32":
         y = _OneDNNProduct()(x, weight)
     else:
         y = nn.matmul_transpose(x, weight)
@@ -60,7 +65,12 @@ def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:
 
     Returns:
         (B, C, H, W). Two small matrix products, which is faster than Jittor's gather on the CPU.
+
+    Raises:
+        ValueError: a size below one pixel.
     """
+    if min(size) < 1:
+        raise ValueError(f"cannot resize to {size[0]}x{size[1]} pixels; both sides must be at least 1")
     batch, channels, height, width = x.shape
     if (height, width) == tuple(size):
         return x
@@ -79,4 +89,6 @@ def interpolation_matrix(old: int, new: int) -> np.ndarray:
     matrix = np.zeros((new, old))
     np.add.at(matrix, (np.arange(new), low), 1 - (position - low))
     np.add.at(matrix, (np.arange(new), high), position - low)
-    return matrix.astype(np.float32)
+    matrix = matrix.astype(np.float32)
+    matrix.flags.writeable = False  # cached: shared by all callers
+    return matrix

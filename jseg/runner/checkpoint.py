@@ -1,8 +1,8 @@
 """Checkpoints of a run: trained parameters and optimizer state in `work_dir/checkpoints/iter_N.safetensors`.
 
-Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text): format, iteration, seed,
-config (the whole resolved config), class_names and unseen (JSON), setting, architecture (JSON of the model's config),
-jseg_version, clip (the CLIP weight file's name) and clip_sha256. CLIP itself is frozen and not stored.
+Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text): format, iteration,
+seed, config (the whole resolved config), class_names and unseen (JSON), setting, architecture (JSON of the model's
+config), jseg_version, clip (the CLIP weight file's name) and clip_sha256. CLIP itself is frozen and not stored.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from jseg.runner.optimizer import STATE_PREFIX
 from jseg.runtime.backend import jt
 
 FORMAT = "jseg run 1"
+POINTER = "latest"  # file beside the checkpoints that holds the name of the newest
 _NAME = re.compile(r"iter_(\d+)\.safetensors")
 _LISTED = 6  # names shown of each kind in an error
 # Parts of the model's config that do not change which parameters exist.
@@ -48,7 +49,7 @@ class CheckpointStore:
     def newest(self) -> Optional[str]:
         """The file named by `latest`, else the one of the highest iteration, else None."""
         try:
-            with open(os.path.join(self.folder, "latest"), encoding="utf-8") as file:
+            with open(os.path.join(self.folder, POINTER), encoding="utf-8") as file:
                 named = os.path.join(self.folder, file.read().strip())
             if os.path.isfile(named):
                 return named
@@ -81,29 +82,35 @@ class CheckpointStore:
         temporary = os.path.join(self.folder, f".latest.{os.getpid()}")
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(name + "\n")
-        os.replace(temporary, os.path.join(self.folder, "latest"))
+        os.replace(temporary, os.path.join(self.folder, POINTER))
 
 
 def read_model_state(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     """Arrays and metadata of a checkpoint; metadata without `format` belongs to a file of another program.
 
+    `path` may also be the pointer `latest` of a run.
+
     Raises:
         FileNotFoundError, ValueError: no such file, or it is damaged.
     """
+    if os.path.basename(path) == POINTER and os.path.isfile(path):
+        with open(path, encoding="utf-8") as file:
+            path = os.path.join(os.path.dirname(path), file.read().strip())
     if not os.path.isfile(path):
         raise FileNotFoundError(f"checkpoint {path} does not exist; correct the path")
     return load_arrays(path)
 
 
-def describe(cfg: Config, dataset: Any, seed: int, iteration: int, clip_sha256: str) -> Dict[str, str]:
-    """Metadata of a checkpoint."""
+def describe(cfg: Config, model_cfg: Mapping[str, Any], dataset: Any, iteration: int,
+             clip_sha256: str) -> Dict[str, str]:
+    """Metadata of a checkpoint; `model_cfg` is the model's config with what the runner filled in."""
     return {
-        "format": FORMAT, "iteration": str(iteration), "seed": str(seed), "config": cfg.text(),
+        "format": FORMAT, "iteration": str(iteration), "seed": str(cfg.seed), "config": cfg.text(),
         "class_names": json.dumps(list(dataset.class_names)),
         "unseen": json.dumps([int(index) for index in dataset.unseen]),
-        "setting": str(cfg.model.get("setting", "inductive")), "architecture": json.dumps(architecture(cfg.model)),
-        "jseg_version": __version__, "clip": os.path.basename(str(cfg.model.get("clip", ""))),
-        "clip_sha256": clip_sha256,
+        "setting": str(model_cfg.get("setting", "inductive")),
+        "architecture": json.dumps(architecture(model_cfg)), "jseg_version": __version__,
+        "clip": os.path.basename(str(model_cfg.get("clip", ""))), "clip_sha256": clip_sha256,
     }
 
 
@@ -152,8 +159,8 @@ def check_parameters(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Sequ
     kinds = (("only in the model", missing), ("only in the file", extra), ("of another shape", other))
     parts = [f"{title} ({len(names)}): {_shortened(names)}" for title, names in kinds if names]
     if parts:
-        raise ValueError(f"checkpoint {path} is of another architecture than this config's model; {'; '.join(parts)}; "
-                         f"{note or 'use the config.py beside that run, or another checkpoint'}")
+        raise ValueError(f"checkpoint {path} is of another architecture than this config's model; "
+                         f"{'; '.join(parts)}; {note or 'use the config.py beside that run, or another checkpoint'}")
 
 
 def _differences(metadata: Mapping[str, str], model_cfg: Mapping[str, Any]) -> str:
@@ -172,13 +179,15 @@ def check_initial_weights(path: str, metadata: Mapping[str, str], class_names: S
         ValueError: the checkpoint is of another setting or other classes.
     """
     if metadata.get("setting", "inductive") != "inductive":
-        raise ValueError(f"init_from: {path} was trained in the {metadata['setting']} setting; give an inductive checkpoint")
+        raise ValueError(f"init_from: {path} was trained in the {metadata['setting']} setting; "
+                         "give an inductive checkpoint")
     names = json.loads(metadata.get("class_names", "null"))
     if names is not None and names != list(class_names):
         only_file = sorted(set(names) - set(class_names))
         only_here = sorted(set(class_names) - set(names))
-        raise ValueError(f"init_from: {path} was trained with other classes (only there: {_shortened(only_file)}; only "
-                         f"here: {_shortened(only_here)}; or another order); give a checkpoint of the same dataset")
+        raise ValueError(f"init_from: {path} was trained with other classes (only there: {_shortened(only_file)}; "
+                         f"only here: {_shortened(only_here)}; or another order); "
+                         "give a checkpoint of the same dataset")
 
 
 def check_resumable(path: str, metadata: Mapping[str, str], seed: int, setting: str, max_iters: int) -> int:
@@ -188,14 +197,17 @@ def check_resumable(path: str, metadata: Mapping[str, str], seed: int, setting: 
         ValueError: the checkpoint is not of this run (seed, setting), or the run is longer than `max_iters`.
     """
     if "iteration" not in metadata:
-        raise ValueError(f"--resume: {path} is not a checkpoint of a jseg run; use --checkpoint or init_from for weights")
+        raise ValueError(f"--resume: {path} is not a checkpoint of a jseg run; "
+                         "use --checkpoint or init_from for weights")
     for option, own in (("seed", str(seed)), ("setting", setting)):
         if metadata.get(option, own) != own:
-            raise ValueError(f"--resume: {path} was trained with {option} {metadata[option]}, this config says {own}; set "
-                             f"{'--seed' if option == 'seed' else 'model.setting'} to {metadata[option]}")
+            key = "--seed" if option == "seed" else "model.setting"
+            raise ValueError(f"--resume: {path} was trained with {option} {metadata[option]}, this config says {own}; "
+                             f"set {key} to {metadata[option]}")
     iteration = int(metadata["iteration"])
     if iteration > max_iters:
-        raise ValueError(f"--resume: {path} is of iteration {iteration}, beyond max_iters {max_iters}; raise max_iters")
+        raise ValueError(f"--resume: {path} is of iteration {iteration}, beyond max_iters {max_iters}; "
+                         "raise max_iters")
     return iteration
 
 

@@ -52,7 +52,8 @@ class RunLog:
             with open(path, "a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise OSError(f"cannot write {path}: {error.strerror or error}; free space, then go on with --resume") from error
+            raise OSError(f"cannot write {path}: {error.strerror or error}; "
+                          "free space, then go on with --resume") from error
 
 
 class LossWindow:
@@ -80,8 +81,8 @@ class LossWindow:
             if not math.isfinite(terms["total"]):
                 shown = ", ".join(f"{name}={value:.6g}" for name, value in terms.items())
                 raise FloatingPointError(
-                    f"the loss is not finite at iteration {self._next + offset + 1}: {shown}; lower optimizer.lr or look "
-                    "at the data of that iteration; earlier checkpoints are intact")
+                    f"the loss is not finite at iteration {self._next + offset + 1}: {shown}; lower optimizer.lr or "
+                    "look at the data of that iteration; earlier checkpoints are intact")
         now = time.perf_counter()
         means = {name: sum(terms[name] for terms in values) / len(values) for name in values[0]}
         means.update(seconds=(now - self._start) / len(values), data_seconds=self._data_seconds / len(values))

@@ -58,8 +58,8 @@ class AdamW:
         if not parameters:
             raise ValueError("the model has no trainable parameters; nothing to optimise")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or lr < 0 or weight_decay < 0 or eps <= 0:
-            raise ValueError(f"config key optimizer: lr {lr} and weight_decay {weight_decay} must be at least 0, eps {eps} "
-                             f"above 0, betas {betas!r} two numbers in [0, 1)")
+            raise ValueError(f"config key optimizer: lr {lr} and weight_decay {weight_decay} must be at least 0, "
+                             f"eps {eps} above 0, betas {betas!r} two numbers in [0, 1)")
         for option, table in (("lr_mult", lr_mult), ("decay_mult", decay_mult)):
             _check_keys(table or {}, parameters, f"optimizer.{option}")
         self.parameters = dict(parameters)
@@ -118,8 +118,8 @@ class AdamW:
                   for kind, values in self._moments.items() for name, value in values.items()}
         missing: List[str] = [name for name in (*wanted, _STEPS) if name not in arrays]
         if missing:
-            raise ValueError(f"the checkpoint has no optimizer state {missing[0]} ({len(missing)} missing); it cannot be "
-                             "resumed, only used with --checkpoint or init_from")
+            raise ValueError(f"the checkpoint has no optimizer state {missing[0]} ({len(missing)} missing); it cannot "
+                             "be resumed, only used with --checkpoint or init_from")
         for name, value in wanted.items():
             if tuple(arrays[name].shape) != tuple(value.shape):
                 raise ValueError(f"optimizer state {name} has shape {tuple(arrays[name].shape)}, the model needs "
@@ -134,4 +134,5 @@ def _check_keys(table: Mapping[str, float], parameters: Mapping[str, jt.Var], wh
             raise ValueError(f"config key {where}: the factor of {key!r} must be a number of at least 0, got {value!r}")
         if not any(key in name for name in parameters):
             parts = {part for name in parameters for part in name.split(".") if not part.isdigit()}
-            raise ValueError(f"config key {where}: no trained parameter has {key!r} in its name{did_you_mean(key, parts)}")
+            raise ValueError(f"config key {where}: no trained parameter has {key!r} in its name"
+                             f"{did_you_mean(key, parts)}")

@@ -148,7 +148,7 @@ class Runner:
     def _save(self, done: int, optimizer: Any) -> None:
         arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
         arrays.update(optimizer.state())
-        metadata = describe(self.cfg, self._dataset("train"), self.seed, done, self._clip_sha256)
+        metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256)
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
     def _restore(self, checkpoint: str, optimizer: Any) -> int:
@@ -165,7 +165,8 @@ class Runner:
         source = self._load_initial_weights()
         folder = set_aside_earlier_run(self.work_dir)
         if folder:
-            self.log.info(f"an earlier run was here; its files are now in {folder} (--resume would have gone on with it)")
+            self.log.info(f"an earlier run was here; its files are now in {folder} "
+                          "(--resume would have gone on with it)")
         elif resume == "auto":
             self.log.info(f"nothing to resume in {self.work_dir}: beginning at iteration 0")
         if source:
@@ -180,8 +181,8 @@ class Runner:
             check_initial_weights(path, metadata, self._dataset("train").class_names)
             return path
         if setting == "transductive":
-            raise ValueError("config key init_from: the transductive setting starts from an inductive checkpoint at half "
-                             "its iterations; set init_from to that file")
+            raise ValueError("config key init_from: the transductive setting starts from an inductive checkpoint at "
+                             "half its iterations; set init_from to that file")
         return None
 
     def _trained_model(self, checkpoint: Optional[str]) -> Any:
@@ -204,7 +205,7 @@ class Runner:
         return self._datasets[part]
 
     def _model_cfg(self) -> Dict[str, Any]:
-        """The model's config with its class-independent default for the image size: the crop of the inference."""
+        """The model's config with paths resolved and, as the default of image_size, the crop of the inference."""
         model_cfg = copy.deepcopy(self.cfg.model)
         crop = self.cfg.inference.get("crop_size")
         accepted = MODELS.parameters(model_cfg["type"], "model")

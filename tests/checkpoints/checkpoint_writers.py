@@ -1,7 +1,8 @@
 """Small writers of every weight format jseg reads, with numpy and the standard library only.
 
-They are written from the formats, independently of the readers, and can also produce what no sane program writes (shared
-storages, odd strides, forbidden globals), so that the tests and the fuzzer have something to read.
+They are written from the formats, independently of the readers, and can also produce what no sane program
+writes (shared storages, odd strides, forbidden globals), so that the tests and the fuzzer have something to
+read.
 """
 
 import hashlib
@@ -16,9 +17,17 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-STORAGE_NAMES = {"float16": "HalfStorage", "float32": "FloatStorage", "float64": "DoubleStorage", "int8": "CharStorage",
-                 "uint8": "ByteStorage", "int16": "ShortStorage", "int32": "IntStorage", "int64": "LongStorage",
-                 "bool": "BoolStorage"}
+STORAGE_NAMES = {
+    "float16": "HalfStorage",
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "int8": "CharStorage",
+    "uint8": "ByteStorage",
+    "int16": "ShortStorage",
+    "int32": "IntStorage",
+    "int64": "LongStorage",
+    "bool": "BoolStorage",
+}
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -71,7 +80,11 @@ def tensor(array: np.ndarray) -> Tensor:
     """A contiguous tensor with a storage of its own."""
     array = np.asarray(array)
     storage = Storage(array.tobytes(), STORAGE_NAMES[array.dtype.name], array.size)
-    return Tensor(storage, array.shape, [stride // array.itemsize for stride in np.empty(array.shape, array.dtype).strides])
+    return Tensor(
+        storage,
+        array.shape,
+        [stride // array.itemsize for stride in np.empty(array.shape, array.dtype).strides],
+    )
 
 
 def bfloat16_tensor(values: np.ndarray) -> Tensor:
@@ -108,7 +121,7 @@ class TorchPickler:
             write({None: b"N", True: b"\x88", False: b"\x89"}[value])
         elif isinstance(value, int):
             content = value.to_bytes(16, "little", signed=True)
-            write(b"J" + struct.pack("<i", value) if -2 ** 31 <= value < 2 ** 31 else b"\x8a\x10" + content)
+            write(b"J" + struct.pack("<i", value) if -(2**31) <= value < 2**31 else b"\x8a\x10" + content)
         elif isinstance(value, float):
             write(b"G" + struct.pack(">d", value))
         elif isinstance(value, str):
@@ -150,15 +163,25 @@ class TorchPickler:
             write(b"Q")
         elif isinstance(value, Tensor):
             hooks = Call(Global("collections", "OrderedDict"), ())
-            self._save(Call(Global("torch._utils", "_rebuild_tensor_v2"), (
-                value.storage, value.offset, tuple(value.shape), tuple(value.strides), False, hooks)))
+            self._save(
+                Call(
+                    Global("torch._utils", "_rebuild_tensor_v2"),
+                    (value.storage, value.offset, tuple(value.shape), tuple(value.strides), False, hooks),
+                )
+            )
         else:
             raise TypeError(f"this writer cannot pickle {type(value)}")
 
 
-def torch_archive_bytes(root: Any, folder: str = "archive", script: bool = False,
-                        pickle_bytes: Optional[bytes] = None, storages: Sequence[Storage] = ()) -> bytes:
-    """A torch.save zip, or a TorchScript one; `pickle_bytes` with `storages` replaces the description of the objects."""
+def torch_archive_bytes(
+    root: Any,
+    folder: str = "archive",
+    script: bool = False,
+    pickle_bytes: Optional[bytes] = None,
+    storages: Sequence[Storage] = (),
+) -> bytes:
+    """A torch.save zip, or a TorchScript one; `pickle_bytes` with `storages` replaces the description of the
+    objects."""
     pickler = TorchPickler()
     content = pickler.dumps(root) if pickle_bytes is None else pickle_bytes
     entries: Dict[str, bytes] = {"data.pkl": content, "byteorder": b"little"}
@@ -180,9 +203,18 @@ def torch_legacy_bytes(root: Any) -> bytes:
     pickler = TorchPickler()
     content = pickler.dumps(root)
     magic = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b"."
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    parts = [magic, pickler_dumps(1001), pickler_dumps(system), content,
-             pickler_dumps([str(index) for index in range(len(pickler.storages))])]
+    system = {
+        "protocol_version": 1001,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
+    parts = [
+        magic,
+        pickler_dumps(1001),
+        pickler_dumps(system),
+        content,
+        pickler_dumps([str(index) for index in range(len(pickler.storages))]),
+    ]
     for storage in pickler.storages:
         parts += [struct.pack("<q", storage.count), storage.content]
     return b"".join(parts)
@@ -199,17 +231,32 @@ def jittor_bytes(root: Any, protocol: int = 4, checksum: bool = True) -> bytes:
     return content + hashlib.sha1(content).digest() + b"HCAJSLHD" if checksum else content
 
 
-def safetensors_bytes(arrays: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, str]] = None,
-                      header: Optional[Union[Dict[str, Any], bytes]] = None) -> bytes:
+def safetensors_bytes(
+    arrays: Mapping[str, np.ndarray],
+    metadata: Optional[Mapping[str, str]] = None,
+    header: Optional[Union[Dict[str, Any], bytes]] = None,
+) -> bytes:
     """A safetensors file; `header` (dictionary or raw text) replaces the right one."""
-    codes = {"float16": "F16", "float32": "F32", "float64": "F64", "int8": "I8", "int16": "I16", "int32": "I32",
-             "int64": "I64", "uint8": "U8", "bool": "BOOL"}
+    codes = {
+        "float16": "F16",
+        "float32": "F32",
+        "float64": "F64",
+        "int8": "I8",
+        "int16": "I16",
+        "int32": "I32",
+        "int64": "I64",
+        "uint8": "U8",
+        "bool": "BOOL",
+    }
     entries: Dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     data = b""
     for name, array in arrays.items():
         content = np.ascontiguousarray(array).tobytes()
-        entries[name] = {"dtype": codes[array.dtype.name], "shape": list(array.shape),
-                         "data_offsets": [len(data), len(data) + len(content)]}
+        entries[name] = {
+            "dtype": codes[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [len(data), len(data) + len(content)],
+        }
         data += content
     text = header if isinstance(header, bytes) else json.dumps(entries if header is None else header).encode()
     text += b" " * (-len(text) % 8)

@@ -3,20 +3,20 @@
 import signal
 from pathlib import Path
 
-from fuzz_checkpoints import Watch, _overdue, base_files, fuzz
+from fuzz_checkpoints import Watch, overdue, base_files, fuzz
 
 
-def test_two_thousand_damaged_files_of_all_formats(tmp_path: Path) -> None:
+def test_a_thousand_damaged_files_of_all_formats(tmp_path: Path) -> None:
     watch = Watch()
-    previous = signal.signal(signal.SIGALRM, _overdue)
+    previous = signal.signal(signal.SIGALRM, overdue)
     try:
-        outcomes, failures = fuzz(tmp_path, 2_000, seed=7, watch=watch)
+        outcomes, failures = fuzz(tmp_path, 1_100, seed=7, watch=watch)
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert failures == []
     for kind in base_files():  # a fuzzer that damages nothing, or everything at once, tests nothing
-        assert outcomes[kind, "refused"] > 100, kind
-    assert sum(count for (_, outcome), count in outcomes.items() if outcome == "read") > 50
+        assert outcomes[kind, "refused"] > 50, kind
+    assert sum(count for (_, outcome), count in outcomes.items() if outcome == "read") > 30
 
 
 def test_the_watch_notices_forbidden_events() -> None:

@@ -19,7 +19,9 @@ ARRAYS = {
     "flags": np.array([True, False, True]),
     "step": np.array(7, np.int64),
     "empty": np.zeros((0, 4), np.float32),
-    "small": np.array([-1], np.int8), "short": np.array([-2], np.int16), "int": np.array([-3], np.int32),
+    "small": np.array([-1], np.int8),
+    "short": np.array([-2], np.int16),
+    "int": np.array([-3], np.int32),
 }
 
 
@@ -43,10 +45,11 @@ def test_file_is_safetensors_byte_by_byte(tmp_path: Path) -> None:
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     assert length % 8 == 0
-    assert json.loads(content[8:8 + length]) == {
+    assert json.loads(content[8 : 8 + length]) == {
         "b": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]},
-        "a": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]}}
-    assert content[8 + length:] == np.array([2.0]).tobytes() + np.array([1.0], np.float32).tobytes()
+        "a": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]},
+    }
+    assert content[8 + length :] == np.array([2.0]).tobytes() + np.array([1.0], np.float32).tobytes()
 
 
 def test_equal_input_gives_an_equal_file(tmp_path: Path) -> None:
@@ -60,7 +63,9 @@ def test_big_endian_input_is_stored_little_endian(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_arrays(tmp_path / "file")[0]["x"], np.arange(4))
 
 
-def test_full_disk_keeps_the_previous_file_and_names_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_keeps_the_previous_file_and_names_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "checkpoint"
     save_arrays(path, {"x": np.zeros(3, np.float32)}, {"iteration": "1"})
 
@@ -80,14 +85,18 @@ def test_missing_folder_is_an_os_error_naming_the_path(tmp_path: Path) -> None:
         save_arrays(tmp_path / "nowhere" / "file", {"x": np.zeros(1, np.float32)}, {})
 
 
-@pytest.mark.parametrize("arrays, metadata, message", [
-    ({"x": np.zeros(2, complex)}, {}, "entry 'x'.*complex128"),
-    ({"x": np.array(["text"])}, {}, "entry 'x'"),
-    ({"x": np.zeros(2)}, {"iteration": 3}, "'iteration'"),
-    ({"__metadata__": np.zeros(2)}, {}, "__metadata__"),
-])
+@pytest.mark.parametrize(
+    "arrays, metadata, message",
+    [
+        ({"x": np.zeros(2, complex)}, {}, "entry 'x'.*complex128"),
+        ({"x": np.array(["text"])}, {}, "entry 'x'"),
+        ({"x": np.zeros(2)}, {"iteration": 3}, "'iteration'"),
+        ({"__metadata__": np.zeros(2)}, {}, "__metadata__"),
+    ],
+)
 def test_what_cannot_be_stored_is_refused_before_writing(
-        tmp_path: Path, arrays: Any, metadata: Any, message: str) -> None:
+    tmp_path: Path, arrays: Any, metadata: Any, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         save_arrays(tmp_path / "file", arrays, metadata)
     assert os.listdir(tmp_path) == []

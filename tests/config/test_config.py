@@ -81,7 +81,8 @@ def test_delete_replaces_the_inherited_dict(write):
 def test_overrides_are_literals_or_strings_and_reach_lists(write):
     cfg = Config.load(write("run.py", BASE), [
         "model.num_regions=4", "optimizer.lr=1e-4", "dataset.train.pipeline.0.size=(8, 8)", "data_root=data/voc 2012",
-        "model.flag=False", "model.other=false", "optimizer.lr_mult.decode_head=3", "work_dir=a=b", "eval_interval=none"])
+        "model.flag=False", "model.other=false", "optimizer.lr_mult.decode_head=3", "work_dir=a=b",
+        "eval_interval=none"])
     assert cfg.model["num_regions"] == 4 and cfg.optimizer["lr"] == 1e-4
     assert cfg.dataset["train"]["pipeline"][0]["size"] == (8, 8)
     assert cfg.data_root == "data/voc 2012" and cfg.work_dir == "a=b" and cfg.eval_interval is None

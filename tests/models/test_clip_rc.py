@@ -11,6 +11,7 @@ from jseg.models.heads import CLIPRCHead
 from jseg.models.heads.region_alignment import descriptors, project_pixels, project_queries, region_relations
 from jseg.models.segmentors import CLIPRC, CLIPRCSegmentor
 from jseg.ops.basic import interpolation_matrix
+from jseg.registry import MODELS
 from jseg.runtime.backend import jt
 
 CLASSES, JOINT, PATCH = 5, 16, 8
@@ -68,7 +69,8 @@ def test_every_ablation_trains_and_predicts(options, lateral_width, recovers):
     values = _values(terms)
     assert set(values) == TERMS | (RECOVERY_TERMS if recovers else set())
     assert np.isfinite(list(values.values())).all()
-    assert values["total"] == pytest.approx(sum(v for n, v in values.items() if n not in ("acc_seg", "total")), rel=1e-5)
+    summands = [value for name, value in values.items() if name not in ("acc_seg", "total")]
+    assert values["total"] == pytest.approx(sum(summands), rel=1e-5)
     assert tuple(model.decode_head.lateral_proj.weight.shape) == (JOINT, lateral_width)
     parameters = model.trainable_parameters()
     assert ("backbone.region_level_bridge" in parameters) == bool(options.get("trained_regions"))
@@ -88,7 +90,7 @@ def test_parameter_names_of_the_full_model():
             "decode_head.decoder_v.layers.0.norm3.bias", "decode_head.recovery_decoder.decouple_q.0.linear2.weight",
             "decode_head.recovery_decoder.linear_q_out.weight", "decode_head.lateral_proj.weight",
             "decode_head.q_proj.bias"} <= names
-    assert not any("resblocks" in name or "ln_" in name or "embedding" in name and "prompt" not in name for name in names)
+    assert not any("resblocks" in name or "ln_" in name or "class_embedding" in name for name in names)
 
 
 def test_frozen_weights_take_no_gradient():
@@ -257,7 +259,7 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
     monkeypatch.setenv("JSEG_CACHE", str(tmp_path))
     options = dict(class_names=["aeroplane", "potted plant", "tv monitor"], unseen=[2], clip=clip_file,
                    num_regions=4, num_prompts=2, image_size=(64, 32), decoder_heads=4)
-    model = CLIPRC(**options)
+    model = MODELS.build(dict(type="CLIPRC", **options))
     assert model.backbone.position_grid == (8, 4) and model.decode_head.lateral_proj.weight.shape[1] == 3 * 32
     image, _ = _batch(64, 32, batch=1)
     assert tuple(model.predict(image).shape) == (1, 3, 64, 32)

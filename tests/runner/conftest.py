@@ -1,6 +1,7 @@
 """A segmentor of 24 numbers and a dataset of coloured stripes, registered under names that only tests use."""
 
-from typing import Any, Dict, Sequence
+from types import MappingProxyType
+from typing import Any, Dict, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ SIZE = 8  # pixels
 class PixelModel(nn.Module):
     """Class scores = linear map of a pixel's colour; the loss is the squared error plus a little noise."""
 
-    def __init__(self, class_names: Sequence[str], unseen: Sequence[int], setting: str = "inductive", noise: float = 0.01,
-                 hidden: int = 0, clip: str = "") -> None:
+    def __init__(self, class_names: Sequence[str], unseen: Sequence[int], setting: str = "inductive",
+                 noise: float = 0.01, hidden: int = 0, clip: str = "") -> None:
         super().__init__()
         self.weight = jt.randn((len(class_names) + hidden, 3)) * 0.1
         self.bias = jt.zeros((len(class_names) + hidden,))
@@ -81,8 +82,8 @@ class Stripes:
 
 @pytest.fixture
 def make_config(tmp_path):
-    """make_config(key=value, ...) -> a complete config; dotted keys as keyword via a dict."""
-    def build(overrides: Dict[str, Any] = {}, **changes: Any) -> Config:
+    """make_config({"model.noise": 0.0}, max_iters=2) -> a complete config with these changes."""
+    def build(overrides: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Config:
         values: Dict[str, Any] = dict(
             model=dict(type="TestPixelModel"),
             dataset=dict(train=dict(type="TestStripes"), val=dict(type="TestStripes", length=3),

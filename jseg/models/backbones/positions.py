@@ -22,7 +22,8 @@ def resize_positions(table: np.ndarray, old: Tuple[int, int], new: Tuple[int, in
         ValueError: if the table does not have 1 + old_h·old_w rows.
     """
     if table.shape[0] != 1 + old[0] * old[1]:
-        raise ValueError(f"a position table of {table.shape[0]} rows does not fit a grid of {old[0]}x{old[1]} patches")
+        raise ValueError(f"a position table of {table.shape[0]} rows does not fit a grid of "
+                         f"{old[0]}x{old[1]} patches")
     table = np.asarray(table, dtype=np.float32)
     if tuple(old) == tuple(new):
         return table

@@ -45,7 +45,7 @@ class PatchProjection(nn.Module):
 
 
 class RegionBridgeEncoder(nn.Module):
-    """Image -> global, patch and region features. CLIP is frozen; prompts, `prompt_proj` and `prompt_norm` learn.
+    """Image -> global, patch and region features. CLIP is frozen; prompts, their map and their norm learn.
 
     Args:
         width: D. layers: L. heads: attention heads. patch_size: p. joint_width: d.
@@ -94,7 +94,7 @@ class RegionBridgeEncoder(nn.Module):
                 if "prompt" in name or name == "region_level_bridge"}
 
     def freeze(self) -> None:
-        """Stops gradients of CLIP's own weights, also for parameters replaced since, and drops cached positions."""
+        """Stops gradients of CLIP's own weights, also of ones replaced since; drops cached positions."""
         trained = self.trainable_parameters()
         for name, parameter in self.state_dict().items():
             if name not in trained:
@@ -134,21 +134,22 @@ class RegionBridgeEncoder(nn.Module):
 
     def attention_allowed(self, image_size: Tuple[int, int], num_regions: int) -> np.ndarray:
         """(E, E) bool: which token may attend to which, for an image of (H, W) pixels with prompts."""
-        return region_attention_allowed(self._grid(*image_size), self._region_grid(num_regions), 1 + self.num_prompts)
+        regions = self._region_grid(num_regions)
+        return region_attention_allowed(self._grid(*image_size), regions, 1 + self.num_prompts)
 
     def _grid(self, height: int, width: int) -> Tuple[int, int]:
         patch = self.patch_size
         if height % patch or width % patch or min(height, width) < patch:
-            raise ValueError(f"the image is {height}x{width} pixels: both sides must be multiples of the patch "
-                             f"size {patch}; resize or pad it")
+            raise ValueError(f"the image is {height}x{width} pixels: both sides must be multiples of the "
+                             f"patch size {patch}; resize or pad it")
         return height // patch, width // patch
 
     def _region_grid(self, num_regions: int) -> Tuple[int, int]:
         if num_regions == 0:
             return 0, 0
         if self.trained_regions and num_regions != self.trained_regions:
-            raise ValueError(f"num_regions is {num_regions}, but this model trains {self.trained_regions} region "
-                             "tokens of its own; only untrained region tokens may change in number")
+            raise ValueError(f"num_regions is {num_regions}, but this model trains {self.trained_regions} "
+                             "region tokens of its own; only untrained region tokens may change in number")
         return region_grid(num_regions)
 
     def _mask(self, grid: Tuple[int, int], regions: Tuple[int, int], prefix: int) -> Optional[jt.Var]:

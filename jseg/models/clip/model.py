@@ -149,7 +149,8 @@ def load_clip(path: str) -> CLIP:
     tensors = {name: value for name, value in read_tensors(path).items() if name not in _NOT_PARAMETERS}
     model = CLIP(config_from_tensors(tensors, str(path)))
     arrays = {name: np.asarray(value, dtype=np.float32) for name, value in tensors.items()}
-    arrays["logit_scale"] = arrays["logit_scale"].reshape(1)
+    if "logit_scale" in arrays:  # a scalar in OpenAI's files; if it is missing, the next line says so
+        arrays["logit_scale"] = arrays["logit_scale"].reshape(-1)
     load_arrays_into(model, arrays, str(path))
     model.eval()
     return model

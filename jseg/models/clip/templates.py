@@ -32,12 +32,14 @@ def get_templates(templates: Union[str, Sequence[str]]) -> Tuple[str, ...]:
     """The templates of a name of `TEMPLATES`, or the given list itself, each with one `{}`.
 
     Raises:
-        ValueError: unknown name, or a template without exactly one `{}`.
+        ValueError: unknown name, an empty list, or a template without exactly one `{}`.
     """
     if isinstance(templates, str):
         if templates not in TEMPLATES:
             raise ValueError(f"unknown templates '{templates}'; choose one of {', '.join(TEMPLATES)}, or give a list")
         return TEMPLATES[templates]
+    if not templates:
+        raise ValueError(f"the list of templates is empty; give at least one, or a name: {', '.join(TEMPLATES)}")
     for template in templates:
         if template.count("{}") != 1:
             raise ValueError(f"template '{template}' must contain {{}} exactly once, where the class word goes")

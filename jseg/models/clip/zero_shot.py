@@ -26,7 +26,7 @@ def text_embeddings(clip: CLIP, class_names: Sequence[str], templates: Union[str
         (C, embed_dim) float32, rows of length 1.
     """
     patterns = get_templates(templates)
-    texts = [pattern.format(name) for name in class_names for pattern in patterns]
+    texts = [pattern.replace("{}", name) for name in class_names for pattern in patterns]
     tokens = tokenizer(texts) if tokenizer else tokenize(texts, clip.config.context_length)
     with jt.no_grad():
         features = [l2_normalize(clip.encode_text(tokens[start:start + batch_size])).numpy()

@@ -5,8 +5,8 @@ from typing import Optional, Sequence, Tuple
 
 from jseg.models.backbones.region_bridge import ImageFeatures
 from jseg.models.heads.decoder import DecoderStream, RecoveryDecoder, update_streams
-from jseg.models.heads.region_alignment import (ALIGNED_FEATURES, descriptors, project_pixels, project_queries,
-                                                region_relations)
+from jseg.models.heads.region_alignment import (ALIGNED_FEATURES, descriptors, project_pixels,
+                                                project_queries, region_relations)
 from jseg.models.layers import Linear
 from jseg.ops import linear
 from jseg.runtime.backend import jt, nn
@@ -45,8 +45,8 @@ class CLIPRCHead(nn.Module):
         if width % num_heads:
             raise ValueError(f"decoder_heads is {num_heads}: it must divide the feature width {width}")
         if num_layers < 1 or (recovery_layers is not None and recovery_layers < 0):
-            raise ValueError(f"decoder_layers is {num_layers} and recovery_layers {recovery_layers}: they must be "
-                             "at least 1 and at least 0 (or None for no recovery decoder)")
+            raise ValueError(f"decoder_layers is {num_layers} and recovery_layers {recovery_layers}: they "
+                             "must be at least 1 and at least 0 (or None for no recovery decoder)")
         self.ram_inputs = tuple(ram_inputs)
         self.decoder_q = DecoderStream(width, num_heads, num_layers)
         self.decoder_v = DecoderStream(width, num_heads, num_layers)
@@ -55,7 +55,7 @@ class CLIPRCHead(nn.Module):
         self.has_recovery = recovery_layers is not None
         self.lateral_proj = Linear((1 + len(self.ram_inputs)) * width, width)
         self.q_proj = Linear(2 * width, width)
-        # `Linear` and `LayerNorm` start as DESIGN asks; pixel streams start without a feed-forward contribution.
+        # `Linear` and `LayerNorm` start as DESIGN asks; pixel streams start without feed-forward part.
         pixel_layers = list(self.decoder_v.layers)
         if self.has_recovery:
             pixel_layers += list(self.recovery_decoder.decouple_v)
@@ -80,7 +80,8 @@ class CLIPRCHead(nn.Module):
         pixels = project_pixels(features.image, features.global_feature, features.regions, features.grid,
                                 features.region_grid, self.ram_inputs, self.lateral_proj.weight,
                                 self.lateral_proj.bias)
-        queries, pixels = update_streams(self.decoder_q.layers, self.decoder_v.layers, queries, pixels, dropout_rate)
+        queries, pixels = update_streams(self.decoder_q.layers, self.decoder_v.layers, queries, pixels,
+                                         dropout_rate)
         logits = class_maps(queries, pixels, text.shape[0]).reshape(queries.shape[0], -1, *features.grid)
         if not recover:
             return logits, None

@@ -68,16 +68,17 @@ def update_streams(query_layers: nn.Sequential, pixel_layers: nn.Sequential, que
         (queries, pixels) of the same shapes.
     """
     for query_layer, pixel_layer in zip(query_layers, pixel_layers):
-        queries, pixels = (query_layer(queries, pixels, dropout_rate), pixel_layer(pixels, queries, dropout_rate))
+        queries, pixels = (query_layer(queries, pixels, dropout_rate),
+                           pixel_layer(pixels, queries, dropout_rate))
     return queries, pixels
 
 
 class RecoveryDecoder(nn.Module):
     """Maps decoded features back to the originals, in training only (paper, section 3.4).
 
-    Linear maps in, `num_layers` pairs of decoder layers, linear maps out: queries d -> 2d, pixels d -> d. With
-    0 layers (Table 8, "L1 Loss, 0") only the linear maps stand between decoded and original features: one
-    map at least is needed because the original descriptors are twice as wide as the decoded queries.
+    Linear maps in, `num_layers` pairs of decoder layers, linear maps out: queries d -> 2d, pixels d -> d.
+    With 0 layers (Table 8, "L1 Loss, 0") only the linear maps stand between decoded and original features:
+    one map at least is needed because the original descriptors are twice as wide as the decoded queries.
     """
 
     def __init__(self, width: int, num_heads: int, num_layers: int) -> None:
@@ -90,7 +91,7 @@ class RecoveryDecoder(nn.Module):
         self.linear_k_out = Linear(width, width)
 
     def execute(self, queries: jt.Var, pixels: jt.Var, dropout_rate: float = 0.0) -> Tuple[jt.Var, jt.Var]:
-        """(B, M·C, d), (B, N, d) -> recovered descriptors (B, M·C, 2d), recovered image features (B, N, d)."""
+        """(B, M·C, d), (B, N, d) -> recovered descriptors (B, M·C, 2d) and image features (B, N, d)."""
         queries, pixels = update_streams(self.decouple_q, self.decouple_v, self.linear_q_in(queries),
                                          self.linear_k_in(pixels), dropout_rate)
         return self.linear_q_out(queries), self.linear_k_out(pixels)

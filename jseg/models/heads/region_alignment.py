@@ -1,8 +1,8 @@
 """Region alignment module (paper, section 3.3 and Fig. 3b): fuses region, global, image and text features.
 
 Both projections of the module act on concatenations. A product with a concatenation is a sum of products,
-so no concatenation is built: text and [CLS] are projected once instead of once per region or pixel, and regions
-are projected before they are upsampled (both maps are linear, so they commute).
+so no concatenation is built: text and [CLS] are projected once instead of once per region or pixel, and
+regions are projected before they are upsampled (both maps are linear, so they commute).
 
 Shapes: B images, N = h·w patches, M = mh·mw regions, C classes, d joint width.
 """
@@ -49,7 +49,8 @@ def project_queries(relation: jt.Var, text: jt.Var, weight: jt.Var, bias: jt.Var
     """
     width = text.shape[1]
     of_text = linear(text, weight[:, width:], bias)
-    queries = linear(relation, weight[:, :width]).reshape(relation.shape[0], -1, text.shape[0], weight.shape[0])
+    queries = linear(relation, weight[:, :width])
+    queries = queries.reshape(relation.shape[0], -1, text.shape[0], weight.shape[0])
     return (queries + of_text.reshape(1, 1, *of_text.shape)).reshape(relation.shape[0], -1, weight.shape[0])
 
 
@@ -60,8 +61,9 @@ def descriptors(relation: jt.Var, text: jt.Var) -> jt.Var:
     return jt.concat([relation, repeated.reshape(batch, queries, width)], dim=2)
 
 
-def project_pixels(image: jt.Var, global_feature: jt.Var, regions: Optional[jt.Var], grid: Tuple[int, int],
-                   region_grid: Tuple[int, int], inputs: Sequence[str], weight: jt.Var, bias: jt.Var) -> jt.Var:
+def project_pixels(image: jt.Var, global_feature: jt.Var, regions: Optional[jt.Var],
+                   grid: Tuple[int, int], region_grid: Tuple[int, int], inputs: Sequence[str],
+                   weight: jt.Var, bias: jt.Var) -> jt.Var:
     """lateral_proj of concat[upsample(R), upsample(G), I] (Eq. 4; the order is the releases').
 
     Args:

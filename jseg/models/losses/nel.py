@@ -22,7 +22,7 @@ def focal_loss(logits: jt.Var, target: jt.Var) -> jt.Var:
 
     Args:
         logits: (B, C, H, W).
-        target: (B, C, H, W) 0/1. Ignored pixels are 0 everywhere: negatives of every class, as in the releases.
+        target: (B, C, H, W) 0/1. Ignored pixels are 0 everywhere: negatives of every class, as released.
     """
     # softplus(±x) in the form that neither overflows nor cancels.
     tail = (1 + (-logits.abs()).exp()).log()

@@ -1,4 +1,4 @@
-"""Recovery losses between the recovery decoder's output and the original features (paper, Eq. 10, Table 8)."""
+"""Recovery losses: the recovery decoder's output against the original features (paper, Eq. 10, Table 8)."""
 
 from jseg.runtime.backend import jt
 

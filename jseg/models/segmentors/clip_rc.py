@@ -3,13 +3,14 @@
 The ablations of the paper as options of `CLIPRC`, and how its tables are read here:
 
 Table 5. No RLB, RAM, RDL: `region_bridge=False, ram_inputs=(), recovery_layers=None`; queries are ZegCLIP's
-    relationship descriptor concat[T ⊙ G, T], pixels are I alone. RLB: `ram_inputs=(), recovery_layers=None`; region
-    tokens enter the queries only, R_a = R + G as in Eq. 5. RLB + RAM: `recovery_layers=None`. All: the defaults.
-Table 6. `num_regions` = 1, 4, ... 1024; "Update": `train_regions=True`, one parameter vector per region token.
-Table 7. Which features Eq. 4 fuses with I: `ram_inputs` = (), ('global',), ('region',), ('global', 'region'). The
-    queries stay as they are, RDL is on. (Table 5's second and Table 7's first row then differ by RDL alone.)
-Table 8. `recovery_loss` = 'l1', 'l2', 'kd'; `recovery_layers` = 0 ... 3. 0 keeps the linear maps in and out and no
-    attention layer: the decoded queries have d channels and their originals 2d, so one map must remain.
+    relationship descriptor concat[T ⊙ G, T], pixels are I alone. RLB: `ram_inputs=(), recovery_layers=None`;
+    region tokens enter the queries only, R_a = R + G as in Eq. 5. RLB + RAM: `recovery_layers=None`. All: the
+    defaults.
+Table 6. `num_regions` = 1, 4, ... 1024; "Update": `train_regions=True`, one trained vector per region token.
+Table 7. What Eq. 4 fuses with I: `ram_inputs` = (), ('global',), ('region',), ('global', 'region'). Queries
+    stay as they are, RDL is on. (Table 5's second and Table 7's first row then differ by RDL alone.)
+Table 8. `recovery_loss` = 'l1', 'l2', 'kd'; `recovery_layers` = 0 ... 3. 0 keeps the linear maps in and out,
+    no attention layer: decoded queries have d channels and their originals 2d, so one map must remain.
 """
 
 from pathlib import Path
@@ -66,9 +67,9 @@ class CLIPRCSegmentor(nn.Module):
                  dropout: float = 0.1) -> None:
         super().__init__()
         if setting not in SETTINGS:
-            raise ValueError(f"setting is '{setting}': it must be one of {', '.join(SETTINGS)}")
+            raise ValueError(f"setting is '{setting}': choose one of {', '.join(SETTINGS)}")
         if recovery_kind not in RECOVERY_LOSSES:
-            raise ValueError(f"recovery_loss is '{recovery_kind}': it must be one of {', '.join(RECOVERY_LOSSES)}")
+            raise ValueError(f"recovery_loss is '{recovery_kind}': use one of {', '.join(RECOVERY_LOSSES)}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
         self.backbone = backbone
@@ -78,7 +79,7 @@ class CLIPRCSegmentor(nn.Module):
         self.recovery_kind, self.dropout = recovery_kind, dropout
         seen, unseen = split_classes(len(text), unseen)
         if setting == "transductive" and not len(unseen):
-            raise ValueError("setting is 'transductive' but unseen is empty: name unseen classes or use 'full'")
+            raise ValueError("setting is 'transductive' but unseen is empty: list classes or use 'full'")
         # Leading underscores keep these out of Jittor's parameters and checkpoints.
         text = np.asarray(text, dtype=np.float32)
         self._text = jt.array(text).stop_grad()
@@ -105,7 +106,7 @@ class CLIPRCSegmentor(nn.Module):
 
     def loss_details(self, image: jt.Var, label: jt.Var
                      ) -> Tuple[Dict[str, jt.Var], jt.Var, jt.Var, Optional[Recovery]]:
-        """`loss` and what it was made from: (terms, logits (B, C', H, W), label of the loss (B, H, W), recovery).
+        """`loss` and what it was made from: terms, logits (B, C', H, W), label (B, H, W), recovery.
 
         C' and the numbers of the label are those of the setting: seen classes alone when inductive. Ignored
         pixels are -1.
@@ -129,7 +130,7 @@ class CLIPRCSegmentor(nn.Module):
         return terms, logits, label, recovery
 
     def predict(self, image: jt.Var) -> jt.Var:
-        """(B, 3, H, W) -> (B, C, H, W) sigmoid probabilities, seen classes lowered by the seen bias. No dropout."""
+        """(B, 3, H, W) -> (B, C, H, W) sigmoid probabilities, seen ones lowered by the bias. No dropout."""
         with jt.no_grad():
             features = self.backbone(image, self.num_regions)
             logits, _ = self.decode_head(features, self._text)
@@ -149,17 +150,18 @@ class CLIPRCSegmentor(nn.Module):
             ValueError: without a region bridge.
         """
         if not self.num_regions:
-            raise ValueError("this model has no region bridge (num_regions is 0): there are no regions to classify")
+            raise ValueError("this model has no region bridge (num_regions is 0): no regions to classify")
         with jt.no_grad():
             features = self.backbone(image, self.num_regions, use_prompts=not original_clip)
             scores = REGION_LOGIT_SCALE * nn.matmul_transpose(
                 features.regions.reshape(-1, self._text.shape[1]), self._text)
             scores = (scores - scores.max(1, keepdims=True)).exp()
-            probabilities = (scores / scores.sum(1, keepdims=True)).reshape(image.shape[0], -1, self._text.shape[0])
+            probabilities = scores / scores.sum(1, keepdims=True)
+            probabilities = probabilities.reshape(image.shape[0], -1, self._text.shape[0])
             return probabilities.transpose(0, 2, 1).reshape(image.shape[0], -1, *features.region_grid)
 
     def trainable_parameters(self) -> Dict[str, jt.Var]:
-        """Names -> parameters to optimise: prompts, `prompt_proj`, `prompt_norm`, the head. CLIP stays frozen."""
+        """Names -> parameters to optimise: prompts, their map and norm, the head. CLIP stays frozen."""
         named = {f"backbone.{name}": p for name, p in self.backbone.trainable_parameters().items()}
         named.update({f"decode_head.{name}": p for name, p in self.decode_head.state_dict().items()})
         return named
@@ -200,20 +202,23 @@ class CLIPRCSegmentor(nn.Module):
             return
         side = int(round(max(rows, 0) ** 0.5))
         if side < 1 or side * side != rows:
-            raise ValueError(f"{source}: its position table has {rows} rows for patches, neither this model's grid of "
-                             f"{grid[0]}x{grid[1]} nor a square one; set image_size to the crop it was trained with")
+            raise ValueError(f"{source}: its position table has {rows} rows for patches, neither this "
+                             f"model's grid of {grid[0]}x{grid[1]} nor a square one; set image_size to the "
+                             "crop it was trained with")
         self.backbone.positional_embedding = jt.zeros((rows + 1, self.backbone.positional_embedding.shape[1]))
         self.backbone.position_grid = (side, side)
 
 
 @MODELS.register()
 def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting: str = "inductive",
-           templates: Union[str, Sequence[str]] = "single", num_prompts: int = 10, num_regions: int = 16, train_regions: bool = False,
-           region_bridge: bool = True, ram_inputs: Sequence[str] = ("global", "region"), decoder_layers: int = 3,
-           decoder_heads: int = 8, recovery_layers: Optional[int] = 1, recovery_loss: str = "l1",
+           templates: Union[str, Sequence[str]] = "single", num_prompts: int = 10, num_regions: int = 16,
+           train_regions: bool = False, region_bridge: bool = True,
+           ram_inputs: Sequence[str] = ("global", "region"), decoder_layers: int = 3, decoder_heads: int = 8,
+           recovery_layers: Optional[int] = 1, recovery_loss: str = "l1",
            focal_weight: float = 100.0, dice_weight: float = 1.0, recovery_weight: float = 2.0,
            seen_bias: float = 0.1, ignore_index: int = 255, dropout: float = 0.1,
-           image_size: Union[int, Tuple[int, int]] = 512, double_class_embedding: bool = True) -> CLIPRCSegmentor:
+           image_size: Union[int, Tuple[int, int]] = 512,
+           double_class_embedding: bool = True) -> CLIPRCSegmentor:
     """Builds CLIP-RC on a CLIP vision transformer; see the module for the ablations.
 
     Args:
@@ -235,14 +240,14 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
         ignore_index: label of pixels without a class.
         dropout: rate in prompts and head while training.
         image_size: crop in pixels, one number or (H, W); fixes the grid of the position table.
-        double_class_embedding: release quirk of DESIGN section 3, item 2: CLS holds the class embedding twice.
+        double_class_embedding: release quirk: CLS holds the class embedding twice.
 
     Raises:
         ValueError: naming the option that is wrong. FileNotFoundError: no such weight file.
     """
     words = get_templates(templates)
     if not region_bridge and (train_regions or "region" in ram_inputs):
-        raise ValueError("region_bridge is False: set train_regions=False and take 'region' out of ram_inputs")
+        raise ValueError("region_bridge is False: set train_regions=False and drop 'region' from ram_inputs")
     num_regions = num_regions if region_bridge else 0
     if region_bridge:
         region_grid(num_regions)
@@ -251,13 +256,15 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
     source = load_clip(clip)
     config = source.config
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or any(side < config.vision_patch_size or side % config.vision_patch_size for side in size):
-        raise ValueError(f"image_size is {image_size}: it must be one or two multiples of the patch size "
-                         f"{config.vision_patch_size}")
-    text = cached_embeddings(file_hash(clip), class_names, words, lambda: text_embeddings(source, class_names, words))
+    patch = config.vision_patch_size
+    if len(size) != 2 or any(side < patch or side % patch for side in size):
+        raise ValueError(f"image_size is {image_size}: it must be one or two multiples of the patch "
+                         f"size {patch}")
+    text = cached_embeddings(file_hash(clip), class_names, words,
+                             lambda: text_embeddings(source, class_names, words))
     backbone = RegionBridgeEncoder(
-        config.vision_width, config.vision_layers, config.vision_heads, config.vision_patch_size, config.embed_dim,
-        position_grid=(size[0] // config.vision_patch_size, size[1] // config.vision_patch_size),
+        config.vision_width, config.vision_layers, config.vision_heads, patch, config.embed_dim,
+        position_grid=(size[0] // patch, size[1] // patch),
         num_prompts=num_prompts, trained_regions=num_regions if train_regions else 0,
         double_class_embedding=double_class_embedding)
     copy_clip_weights(backbone, arrays_of(source.visual))
@@ -269,7 +276,8 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
 def copy_clip_weights(backbone: RegionBridgeEncoder, visual: Mapping[str, np.ndarray]) -> None:
     """Fills the frozen part of an encoder from CLIP's vision transformer (names without `visual.`).
 
-    The square position table is resized to the encoder's grid; trained region tokens start as the class embedding.
+    The square position table is resized to the encoder's grid; trained region tokens start as the class
+    embedding, like untrained ones.
     """
     side = int(round((visual["positional_embedding"].shape[0] - 1) ** 0.5))
     values = {**arrays_of(backbone), **visual}

@@ -19,7 +19,8 @@ def split_classes(num_classes: int, unseen: Sequence[int]) -> Tuple[np.ndarray, 
     """
     unseen = sorted(int(i) for i in unseen)
     if len(set(unseen)) != len(unseen) or any(not 0 <= i < num_classes for i in unseen):
-        raise ValueError(f"unseen is {unseen}: it must list different indices of the {num_classes} classes, from 0 on")
+        raise ValueError(f"unseen is {unseen}: it must list different indices of the "
+                         f"{num_classes} classes, from 0 on")
     seen = [i for i in range(num_classes) if i not in set(unseen)]
     if not seen:
         raise ValueError("unseen lists every class: at least one seen class is needed to train on")
@@ -29,8 +30,9 @@ def split_classes(num_classes: int, unseen: Sequence[int]) -> Tuple[np.ndarray, 
 def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index: int) -> np.ndarray:
     """Lookup table from a dataset's labels to the labels of the loss.
 
-    Inductive: seen classes are renumbered 0..S-1, unseen ones ignored. Full: unchanged. Transductive: seen classes
-    unchanged, unseen class u becomes C (no class of the loss), to be replaced by a pseudo label.
+    Inductive: seen classes are renumbered 0..S-1, unseen ones ignored. Full: unchanged.
+    Transductive: seen classes unchanged, unseen ones become C (no class of the loss), to be replaced by a
+    pseudo label.
 
     Args:
         setting: one of `SETTINGS`.
@@ -42,8 +44,8 @@ def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index
     """
     num_classes = len(seen) + len(unseen)
     if not num_classes <= ignore_index <= 255:
-        raise ValueError(f"ignore_index is {ignore_index}: it must be outside the {num_classes} class indices and "
-                         "at most 255")
+        raise ValueError(f"ignore_index is {ignore_index}: it must be outside the {num_classes} class "
+                         "indices and at most 255")
     table = np.full(256, IGNORED, dtype=np.int32)
     if setting == "inductive":
         table[seen] = np.arange(len(seen))
@@ -54,7 +56,7 @@ def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index
 
 
 def pseudo_label(logits: jt.Var, label: jt.Var, unseen: jt.Var) -> jt.Var:
-    """Replaces label C (an unseen class, not known which) by the arg-max over unseen classes of the prediction.
+    """Replaces label C (an unseen class, not known which) by the unseen class of the highest logit.
 
     Args:
         logits: (B, C, H, W); no gradient flows.

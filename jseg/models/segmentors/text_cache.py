@@ -1,4 +1,4 @@
-"""Text embeddings of class names, kept on disk between runs: the frozen text encoder runs once per vocabulary."""
+"""Text embeddings of class names, kept on disk: the frozen text encoder runs once per vocabulary."""
 
 import hashlib
 import os

@@ -44,7 +44,7 @@ def attention(
         ValueError: shapes or types that do not fit each other, naming them.
     """
     _check(q, k, v, num_heads, mask, dropout)
-    if not use_fused_cpu():
+    if not (use_fused_cpu() and q.dtype == "float32"):
         return attention_reference(q, k, v, num_heads, mask, dropout)
     return _FusedAttention(num_heads, mask, dropout)(q, k, v)
 
@@ -59,6 +59,9 @@ def _check(q, k, v, num_heads, mask, dropout) -> None:
         raise ValueError(f"attention over {num_heads} heads expects equal B and C, C divisible by heads; got {shapes}")
     if mask is not None and list(mask.shape) != [q.shape[1], k.shape[1]]:
         raise ValueError(f"attention mask must be (Lq, Lk) = ({q.shape[1]}, {k.shape[1]}); got {list(mask.shape)}")
+    types = {str(var.dtype) for var in (q, k, v, mask) if var is not None}
+    if len(types) > 1 or not types.issubset(("float32", "float64", "float16", "bfloat16")):
+        raise ValueError(f"attention expects q, k, v and mask of one floating type; got {', '.join(sorted(types))}")
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"attention dropout must be in [0, 1); got {dropout}")
 

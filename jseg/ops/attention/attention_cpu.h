@@ -14,7 +14,7 @@ extern "C" int dnnl_sgemm(char transa, char transb, long M, long N, long K, floa
 
 namespace jseg_attention {
 
-constexpr long kRows = 64;
+constexpr long kRows = 128;
 
 struct Shape {
     long batch;
@@ -36,9 +36,6 @@ struct Dropout {
         x ^= x >> 16; x *= 0x85ebca6bu; x ^= x >> 13; x *= 0xc2b2ae35u; return x ^ (x >> 16);
     }
     uint32_t row_key(uint64_t row) const { return mix((uint32_t)row ^ mix(seed + (uint32_t)(row >> 32))); }
-    float factor(uint32_t key, uint32_t column) const {
-        return mix(key + column * 0x9e3779b1u) >= threshold ? scale : 0.f;
-    }
 };
 
 // Grow-only scratch memory, one buffer per caller is enough: kernels run one at a time.
@@ -65,6 +62,40 @@ inline void scores(const Shape& s, const float* q, const float* k, const float* 
         for (long i = 0; i < rows; i++) add_mask(out + i * ld, mask + (first + i) * s.keys, s.keys);
 }
 
+// The loops over a row stand in functions of their own, with plain scalars and unaliased pointers: only so does the
+// compiler vectorise them.
+inline float dropout_factor(uint32_t key, uint32_t column, uint32_t threshold, float scale) {
+    return Dropout::mix(key + column * 0x9e3779b1u) >= threshold ? scale : 0.f;
+}
+
+inline float exponentials(float* __restrict__ row, uint32_t n, float highest) {
+    float sum = 0.f;
+    for (uint32_t j = 0; j < n; j++) { row[j] = std::exp(row[j] - highest); sum += row[j]; }
+    return sum;
+}
+
+inline void drop(float* __restrict__ row, uint32_t n, uint32_t key, uint32_t threshold, float scale) {
+    for (uint32_t j = 0; j < n; j++) row[j] *= dropout_factor(key, j, threshold, scale);
+}
+
+// p: scores -> probabilities; g: gradient of the probabilities -> gradient of the scores.
+inline void backward_row(float* __restrict__ p, float* __restrict__ g, uint32_t n, float highest, float inverse, float mean) {
+    for (uint32_t j = 0; j < n; j++) {
+        float e = std::exp(p[j] - highest) * inverse;
+        p[j] = e;
+        g[j] = e * (g[j] - mean);
+    }
+}
+
+inline void backward_row_dropout(float* __restrict__ p, float* __restrict__ g, uint32_t n, float highest, float inverse,
+                                 float mean, uint32_t key, uint32_t threshold, float scale) {
+    for (uint32_t j = 0; j < n; j++) {
+        float e = std::exp(p[j] - highest) * inverse, f = dropout_factor(key, j, threshold, scale);
+        p[j] = e * f;
+        g[j] = e * (g[j] * f - mean);
+    }
+}
+
 // statistics: (batch, heads, queries, 2) = largest score and 1 / sum of exponentials of each row. Two numbers, not the
 // log-sum-exp: in a row whose scores are all -1e30 the logarithm would vanish beside the largest score.
 inline void forward(const Shape& s, const float* q, const float* k, const float* v, const float* mask,
@@ -82,17 +113,14 @@ inline void forward(const Shape& s, const float* q, const float* k, const float*
                 scores(s, q + start, kb, mask, first, rows, score);
                 float inverse[kRows];
                 for (long i = 0; i < rows; i++) {
-                    float *row = score + i * ld, highest = -3e38f, sum = 0.f;
+                    float *row = score + i * ld, highest = -3e38f;
                     for (long j = 0; j < s.keys; j++) highest = std::max(highest, row[j]);
-                    for (long j = 0; j < s.keys; j++) { row[j] = std::exp(row[j] - highest); sum += row[j]; }
                     long index = (b * s.heads + h) * s.queries + first + i;
-                    inverse[i] = 1.f / sum;
+                    inverse[i] = 1.f / exponentials(row, s.keys, highest);
                     statistics[2 * index] = highest;
                     statistics[2 * index + 1] = inverse[i];
-                    if (dropout.active()) {
-                        uint32_t key = dropout.row_key(index);
-                        for (long j = 0; j < s.keys; j++) row[j] *= dropout.factor(key, (uint32_t)j);
-                    }
+                    if (dropout.active())
+                        drop(row, s.keys, dropout.row_key(index), dropout.threshold, dropout.scale);
                 }
                 dnnl_sgemm('N', 'N', rows, s.channels, s.keys, 1.f, score, ld, vb, s.stride, 0.f, output + start, s.stride);
                 for (long i = 0; i < rows; i++)
@@ -117,19 +145,11 @@ inline void backward_head(const Shape& s, long b, long h, const float* q, const 
             float *pr = p + i * ld, *gr = g + i * ld, mean = 0.f;
             float highest = statistics[2 * index], inverse = statistics[2 * index + 1];
             for (long c = 0; c < s.channels; c++) mean += o[c] * d[c];
-            if (dropout.active()) {
-                uint32_t key = dropout.row_key(index);
-                for (long j = 0; j < s.keys; j++) {
-                    float e = std::exp(pr[j] - highest) * inverse, f = dropout.factor(key, (uint32_t)j);
-                    pr[j] = e * f;
-                    gr[j] = e * (gr[j] * f - mean);
-                }
-            } else {
-                for (long j = 0; j < s.keys; j++) {
-                    pr[j] = std::exp(pr[j] - highest) * inverse;
-                    gr[j] = pr[j] * (gr[j] - mean);
-                }
-            }
+            if (dropout.active())
+                backward_row_dropout(pr, gr, s.keys, highest, inverse, mean, dropout.row_key(index), dropout.threshold,
+                                     dropout.scale);
+            else
+                backward_row(pr, gr, s.keys, highest, inverse, mean);
         }
         dnnl_sgemm('T', 'N', s.keys, s.channels, rows, 1.f, p, ld, grad + start, s.stride, accumulate, dv + key_start, s.stride);
         dnnl_sgemm('T', 'N', s.keys, s.channels, rows, scale, g, ld, q + start, s.stride, accumulate, dk + key_start, s.stride);

@@ -20,10 +20,13 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
 
     Returns:
         Same shape as x. Differentiable in x, weight and bias.
+
+    Raises:
+        ValueError: weight or bias of another width than x.
     """
     if list(weight.shape) != [x.shape[-1]] or list(bias.shape) != [x.shape[-1]]:
         raise ValueError(f"layer_norm over {x.shape[-1]} channels got weight {list(weight.shape)}, bias {list(bias.shape)}")
-    if not use_fused_cpu():
+    if not (use_fused_cpu() and x.dtype == weight.dtype == bias.dtype == "float32"):
         return layer_norm_reference(x, weight, bias, eps)
     return _FusedLayerNorm(eps)(x.reshape(-1, x.shape[-1]), weight, bias).reshape(x.shape)
 

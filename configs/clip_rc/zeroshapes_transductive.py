@@ -1,0 +1,13 @@
+"""CLIP-RC on ZeroShapes, transductive: the names of the unseen classes are known, their masks are not.
+
+Starts from the inductive run at half its length, which must have been trained first:
+
+    python tools/run_net.py --config configs/clip_rc/zeroshapes_transductive.py --task train
+"""
+
+_base_ = 'zeroshapes_inductive.py'
+
+model = dict(setting='transductive')
+init_from = 'work_dirs/zeroshapes_inductive/checkpoints/iter_750.safetensors'
+max_iters = 750
+checkpoint_interval = 750

@@ -1,0 +1,223 @@
+"""Name maps are strict both ways, and the same weights under any naming give the same state dict."""
+
+from typing import Dict
+
+import numpy as np
+import pytest
+
+from jseg.checkpoints.names import (
+    HUGGING_FACE,
+    OPEN_CLIP,
+    OPENAI,
+    REGION_TOKENS,
+    clip_from_any,
+    clip_rc_from_release,
+    clip_rc_parameter_names,
+    clip_rc_to_release,
+    clip_to_hugging_face,
+    regions_are_untrained,
+)
+
+WIDTH, JOINT, PATCH, VOCABULARY, CONTEXT = 6, 4, 2, 11, 5
+Arrays = Dict[str, np.ndarray]
+
+
+def block(prefix: str, width: int, generator: np.random.Generator) -> Arrays:
+    shapes = {
+        "attn.in_proj_weight": (3 * width, width),
+        "attn.in_proj_bias": (3 * width,),
+        "attn.out_proj.weight": (width, width),
+        "attn.out_proj.bias": (width,),
+        "ln_1.weight": (width,),
+        "ln_1.bias": (width,),
+        "mlp.c_fc.weight": (4 * width, width),
+        "mlp.c_fc.bias": (4 * width,),
+        "mlp.c_proj.weight": (width, 4 * width),
+        "mlp.c_proj.bias": (width,),
+        "ln_2.weight": (width,),
+        "ln_2.bias": (width,),
+    }
+    return {prefix + name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def openai_clip() -> Arrays:
+    """A CLIP of two layers a tower, as OpenAI's code names it (clip/model.py)."""
+    generator = np.random.default_rng(0)
+    shapes = {
+        "positional_embedding": (CONTEXT, WIDTH),
+        "text_projection": (WIDTH, JOINT),
+        "logit_scale": (),
+        "visual.class_embedding": (WIDTH,),
+        "visual.positional_embedding": (10, WIDTH),
+        "visual.proj": (WIDTH, JOINT),
+        "visual.conv1.weight": (WIDTH, 3, PATCH, PATCH),
+        "token_embedding.weight": (VOCABULARY, WIDTH),
+    }
+    for norm in ("visual.ln_pre", "visual.ln_post", "ln_final"):
+        shapes[f"{norm}.weight"] = shapes[f"{norm}.bias"] = (WIDTH,)
+    state = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    for tower in ("transformer", "visual.transformer"):
+        for layer in range(2):
+            state.update(block(f"{tower}.resblocks.{layer}.", WIDTH, generator))
+    return state
+
+
+def same(first: Arrays, second: Arrays) -> None:
+    assert set(first) == set(second)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def test_openai_names_with_the_extra_numbers_of_its_archives() -> None:
+    extra = {"input_resolution": np.array(6), "context_length": np.array(5), "vocab_size": np.array(11)}
+    state, report = clip_from_any({**openai_clip(), **extra})
+    report.check("file")
+    assert report.kind == OPENAI and set(report.ignored) == set(extra)
+    same(state, openai_clip())
+
+
+def test_hugging_face_names() -> None:
+    """Spot checks by hand against transformers' modeling_clip.py, then the whole dictionary."""
+    clip = openai_clip()
+    foreign = clip_to_hugging_face(clip)
+    weight = clip["visual.transformer.resblocks.1.attn.in_proj_weight"]
+    layer = "vision_model.encoder.layers.1."
+    np.testing.assert_array_equal(foreign[layer + "self_attn.q_proj.weight"], weight[:WIDTH])
+    np.testing.assert_array_equal(foreign[layer + "self_attn.k_proj.weight"], weight[WIDTH : 2 * WIDTH])
+    np.testing.assert_array_equal(foreign[layer + "self_attn.v_proj.weight"], weight[2 * WIDTH :])
+    np.testing.assert_array_equal(
+        foreign[layer + "mlp.fc1.bias"], clip["visual.transformer.resblocks.1.mlp.c_fc.bias"]
+    )
+    np.testing.assert_array_equal(foreign["visual_projection.weight"], clip["visual.proj"].T)
+    np.testing.assert_array_equal(foreign["text_projection.weight"], clip["text_projection"].T)
+    np.testing.assert_array_equal(foreign["vision_model.pre_layrnorm.weight"], clip["visual.ln_pre.weight"])
+    np.testing.assert_array_equal(
+        foreign["text_model.encoder.layers.0.layer_norm2.bias"], clip["transformer.resblocks.0.ln_2.bias"]
+    )
+    assert len(foreign) == len(clip) + 4 * 4  # q, k, v for one tensor, weight and bias, four layers
+    foreign["vision_model.embeddings.position_ids"] = np.arange(10)[None]
+    state, report = clip_from_any(foreign)
+    report.check("file")
+    assert report.kind == HUGGING_FACE and report.ignored == ("vision_model.embeddings.position_ids",)
+    same(state, clip)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_open_clip_names_with_and_without_a_text_module(prefix: str) -> None:
+    clip = openai_clip()
+    tower = {
+        name: f"text.{name}" if not name.startswith("visual.") and name != "logit_scale" else name
+        for name in clip
+    }
+    foreign = {prefix + tower[name]: array for name, array in clip.items()}
+    foreign[f"{prefix}text.attn_mask"] = np.zeros((5, 5), np.float32)
+    foreign[f"{prefix}logit_scale"] = clip["logit_scale"].reshape(1)
+    state, report = clip_from_any(foreign)
+    report.check("file")
+    assert report.kind == OPEN_CLIP and report.ignored == (f"{prefix}text.attn_mask",)
+    same(state, clip)
+
+
+@pytest.mark.parametrize("convert", [dict, clip_to_hugging_face])
+def test_missing_and_unknown_names_are_reported(convert) -> None:
+    foreign = convert(openai_clip())
+    gone = next(name for name in foreign if "ln_post" in name or "post_layernorm" in name)
+    del foreign[gone]
+    foreign["visual.surprise"] = np.zeros(1)
+    _, report = clip_from_any(foreign)
+    assert report.unused == ("visual.surprise",) and len(report.missing) == 1
+    with pytest.raises(ValueError, match="some.pt.*missing visual.ln_post.*not known visual.surprise"):
+        report.check("some.pt")
+
+
+def test_a_missing_key_projection_is_a_missing_tensor() -> None:
+    foreign = clip_to_hugging_face(openai_clip())
+    del foreign["text_model.encoder.layers.0.self_attn.k_proj.bias"]
+    _, report = clip_from_any(foreign)
+    assert report.missing == ("transformer.resblocks.0.attn.in_proj_bias",)
+    assert set(report.unused) == {f"text_model.encoder.layers.0.self_attn.{part}_proj.bias" for part in "qv"}
+
+
+def test_a_missing_layer_in_the_middle_is_noticed() -> None:
+    clip = {
+        name: array
+        for name, array in openai_clip().items()
+        if not name.startswith("transformer.resblocks.0.")
+    }
+    assert len(clip_from_any(clip)[1].missing) == 12
+
+
+@pytest.mark.parametrize("names", [["conv.weight"], ["backbone.proj"], []])
+def test_what_is_no_clip_is_refused(names) -> None:
+    with pytest.raises(ValueError):
+        clip_from_any({name: np.zeros(1) for name in names})
+
+
+def release() -> Arrays:
+    """A complete release: three-layer encoder, three decoder layers, one recovery layer, region tokens at
+    their start."""
+    width = 4
+    state: Arrays = {}
+    for name in clip_rc_parameter_names(3, 3, 1):
+        shape = {"backbone.class_embedding": (width,), "backbone.positional_embedding": (5, width)}.get(
+            name, (width,)
+        )
+        state[name] = np.random.default_rng(len(state)).normal(size=shape).astype(np.float32)
+    for stream in ("decoder_q.layers.0", "decoder_v.layers.2", "recovery_decoder.decouple_q.0"):
+        state[f"decode_head.{stream}.self_attn.in_proj_weight"] = np.ones((12, 4), np.float32)
+        state[f"decode_head.{stream}.norm1.bias"] = np.ones(4, np.float32)
+    start = state["backbone.class_embedding"] + state["backbone.positional_embedding"][0]
+    state[REGION_TOKENS] = np.tile(start, (4, 1))
+    return state
+
+
+def test_release_loses_exactly_what_nothing_uses() -> None:
+    source = release()
+    state, report = clip_rc_from_release(source)
+    report.check("file")
+    assert len(report.ignored) == 7 and REGION_TOKENS in report.ignored
+    assert set(state) == set(source) - set(report.ignored)
+    assert not any("self_attn" in name or "norm1" in name for name in state)
+
+
+def test_region_tokens_are_kept_when_they_were_trained() -> None:
+    source = release()
+    assert regions_are_untrained(source)
+    source[REGION_TOKENS] = source[REGION_TOKENS] + np.float32(0.01)
+    assert not regions_are_untrained(source)
+    state, report = clip_rc_from_release(source)
+    report.check("file")
+    np.testing.assert_array_equal(state[REGION_TOKENS], source[REGION_TOKENS])
+    assert REGION_TOKENS not in clip_rc_from_release(source, trained_regions=False)[0]
+
+
+def test_release_with_prefix_text_encoder_and_strangers() -> None:
+    source = {f"module.{name}": array for name, array in release().items()}
+    source["module.text_encoder.ln_final.weight"] = np.zeros(4)
+    source["module.backbone.self_attn.weight"] = np.zeros(4)  # not in the decoder: not on the list
+    del source["module.decode_head.recovery_decoder.linear_k_out.bias"]
+    _, report = clip_rc_from_release(source)
+    assert report.unused == ("backbone.self_attn.weight",)
+    assert report.missing == ("decode_head.recovery_decoder.linear_k_out.bias",)
+    with pytest.raises(ValueError, match="linear_k_out.bias.*backbone.self_attn"):
+        report.check("file")
+
+
+def test_back_to_the_release_and_again() -> None:
+    state, _ = clip_rc_from_release(release())
+    back = clip_rc_to_release(state, num_regions=16)
+    assert back[REGION_TOKENS].shape == (16, 4) and regions_are_untrained(back)
+    layers = 2 * 3 + 2 * 1
+    assert len(back) == len(state) + 1 + 6 * layers
+    assert back["decode_head.decoder_q.layers.1.self_attn.in_proj_weight"].shape == (12, 4)
+    np.testing.assert_array_equal(back["decode_head.decoder_v.layers.1.norm1.weight"], np.ones(4))
+    again, report = clip_rc_from_release(back)
+    report.check("again")
+    same(again, state)
+
+
+def test_back_to_the_release_needs_a_complete_model() -> None:
+    state, _ = clip_rc_from_release(release())
+    del state["decode_head.q_proj.bias"]
+    with pytest.raises(ValueError, match="q_proj.bias"):
+        clip_rc_to_release(state)

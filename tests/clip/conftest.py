@@ -1,0 +1,39 @@
+"""The recorded tiny CLIP of `tests/golden/clip_tiny`, and smaller random ones."""
+
+import gzip
+from pathlib import Path
+from typing import Dict
+
+import numpy as np
+import pytest
+
+from jseg.models.clip import CLIP, CLIPConfig, load_clip
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+@pytest.fixture(scope="session")
+def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TorchScript archive as OpenAI publishes them, half precision inside."""
+    path = tmp_path_factory.mktemp("clip") / "openai.pt"
+    path.write_bytes(gzip.decompress((GOLDEN / "clip_tiny" / "openai.pt.gz").read_bytes()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden_clip(openai_archive: Path) -> CLIP:
+    return load_clip(str(openai_archive))
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Dict[str, np.ndarray]:
+    """Inputs and outputs recorded from OpenAI's CLIP."""
+    with np.load(GOLDEN / "clip_tiny" / "io.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
+def small_config() -> CLIPConfig:
+    """Every size another number, so that a mix-up shows."""
+    return CLIPConfig(embed_dim=24, image_resolution=20, vision_layers=2, vision_width=128, vision_patch_size=4,
+                      context_length=9, vocab_size=50, transformer_width=64, transformer_layers=3)

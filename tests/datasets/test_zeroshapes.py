@@ -1,0 +1,196 @@
+"""The ZeroShapes generator: reproducible, honest about seen and unseen, and drawn as its captions say."""
+
+import colorsys
+import re
+from typing import Iterator, List, Tuple
+
+import numpy as np
+import pytest
+
+from jseg.datasets import zeroshapes
+from jseg.datasets.zeroshapes import (
+    BACKGROUND, CAPTION_FORMS, CLASS_NAMES, COLOURS, HUE_JITTER, PALETTE, SHAPES, SPLITS, UNSEEN, Scene, caption,
+    draw_scene)
+
+MIN_VISIBLE = 0.5
+
+# draw_scene(0, "test", 3): label, its pixels, their mean RGB.
+PINNED_CLASSES = (2, 4, 17, 18)
+PINNED = [(2, 257, (187.77, 28.51, 15.36)), (4, 591, (179.30, 177.17, 14.51)), (17, 645, (224.82, 6.32, 231.75)),
+          (18, 621, (180.06, 47.08, 199.44)), (BACKGROUND, 7102, (129.04, 130.28, 133.32))]
+
+
+def scenes(count: int, **options: object) -> Iterator[Scene]:
+    return (draw_scene(7, "train", index, **options) for index in range(count))
+
+
+def hue_of(pixels: np.ndarray) -> float:
+    """Hue in degrees of the mean colour of (N, 3) uint8 pixels."""
+    return 360 * colorsys.rgb_to_hsv(*(pixels.mean(axis=0) / 255))[0]
+
+
+def hue_distance(a: float, b: float) -> float:
+    return abs((a - b + 180) % 360 - 180)
+
+
+def whole_areas(monkeypatch: pytest.MonkeyPatch, index: int, **options: object) -> Tuple[Scene, List[int]]:
+    """A scene, and the pixels each object would show if nothing lay on it, noted down while it is drawn."""
+    areas: List[int] = []
+    find_place = zeroshapes._find_place
+
+    def noting_place(*arguments: object) -> object:
+        place = find_place(*arguments)
+        if place is not None:
+            areas.append(int((place[2] > 0.5).sum()))
+        return place
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zeroshapes, "_find_place", noting_place)
+        return draw_scene(7, "train", index, **options), areas
+
+
+class TestClasses:
+    def test_fifteen_seen_and_five_unseen(self) -> None:
+        assert len(CLASS_NAMES) == len(set(CLASS_NAMES)) == 20
+        assert len(UNSEEN) == len(set(UNSEEN)) == 5
+        assert CLASS_NAMES[0] == "red circle" and CLASS_NAMES[-1] == "purple ring"
+
+    def test_every_word_of_an_unseen_class_is_seen_elsewhere(self) -> None:
+        seen = [CLASS_NAMES[i].split() for i in range(20) if i not in UNSEEN]
+        for words in (COLOURS, SHAPES):
+            for word in words:
+                assert sum(word in name for name in seen) >= 2, word
+
+    def test_every_colour_has_an_unseen_class_and_every_shape_too(self) -> None:
+        unseen = [CLASS_NAMES[i].split() for i in UNSEEN]
+        assert {name[0] for name in unseen} == set(COLOURS) and {name[1] for name in unseen} == set(SHAPES)
+
+    def test_hues_can_be_told_apart(self) -> None:
+        hues = list(COLOURS.values())
+        nearest = min(hue_distance(a, b) for i, a in enumerate(hues) for b in hues[:i])
+        assert nearest > 4 * HUE_JITTER
+
+    def test_palette_is_distinct_and_of_the_right_hue(self) -> None:
+        assert PALETTE.shape == (20, 3) and PALETTE.dtype == np.uint8
+        assert len({tuple(colour) for colour in PALETTE}) == 20
+        for name, colour in zip(CLASS_NAMES, PALETTE):
+            assert hue_distance(hue_of(colour[None]), COLOURS[name.split()[0]]) < 2
+
+
+class TestReproducibility:
+    def test_same_arguments_same_scene_in_any_order(self) -> None:
+        forward = {i: draw_scene(3, "val", i) for i in (0, 1, 2)}
+        np.random.seed(1)  # the global state must not matter
+        for i in (2, 0, 1):
+            again = draw_scene(3, "val", i)
+            assert np.array_equal(again.image, forward[i].image) and np.array_equal(again.label, forward[i].label)
+            assert again.classes == forward[i].classes
+
+    def test_seed_split_and_index_each_matter(self) -> None:
+        keys = [(3, "val", 5), (4, "val", 5), (3, "val", 6), *((3, split, 5) for split in SPLITS if split != "val")]
+        assert len({draw_scene(*key).image.tobytes() for key in keys}) == len(keys)
+
+    def test_the_global_random_state_is_left_alone(self) -> None:
+        np.random.seed(1)
+        expected = np.random.random()
+        np.random.seed(1)
+        draw_scene(0, "train", 0)
+        assert np.random.random() == expected
+
+    def test_the_generator_has_not_changed(self) -> None:
+        """Published numbers belong to these pictures. Counts and means instead of bytes: another NumPy or
+        processor may round a pixel differently, but it may not move an object or a colour."""
+        scene = draw_scene(0, "test", 3)
+        assert scene.classes == PINNED_CLASSES
+        for value, count, mean in PINNED:
+            inside = scene.label == value
+            assert abs(int(inside.sum()) - count) <= 3, value
+            assert np.abs(scene.image[inside].mean(axis=0) - mean).max() < 0.5, value
+        assert {value for value, _, _ in PINNED} == set(np.unique(scene.label))
+
+
+class TestPictures:
+    def test_sizes_and_types(self) -> None:
+        scene = draw_scene(0, "train", 0, size=64, radius=(8.0, 14.0))
+        assert scene.image.shape == (64, 64, 3) and scene.image.dtype == np.uint8
+        assert scene.label.shape == (64, 64) and scene.label.dtype == np.uint8
+
+    def test_labels_are_the_drawn_classes_or_background(self) -> None:
+        for scene in scenes(60):
+            assert set(np.unique(scene.label)) - {BACKGROUND} == set(scene.classes)
+            assert (scene.label == BACKGROUND).mean() > 0.2
+
+    def test_one_to_four_objects_of_all_classes(self) -> None:
+        counts, classes = np.zeros(5, int), np.zeros(20, int)
+        for scene in scenes(300):
+            counts[len(scene.classes)] += 1
+            classes[list(scene.classes)] += 1
+        assert counts[0] == 0 and (counts[1:] > 40).all(), counts
+        assert (classes > 15).all(), classes
+
+    def test_max_objects(self) -> None:
+        assert {len(scene.classes) for scene in scenes(30, max_objects=1)} == {1}
+
+    def test_objects_have_the_hue_of_their_colour_word(self) -> None:
+        """Drawn hues stray by HUE_JITTER; noise and clipping add a little."""
+        checked = 0
+        for scene in scenes(80):
+            for index in set(scene.classes):
+                colour = CLASS_NAMES[index].split()[0]
+                hue = hue_of(scene.image[scene.label == index])
+                assert hue_distance(hue, COLOURS[colour]) < HUE_JITTER + 12, (CLASS_NAMES[index], hue)
+                checked += 1
+        assert checked > 100
+
+    def test_background_is_greyer_than_the_objects(self) -> None:
+        for scene in scenes(30):
+            ground = scene.image[scene.label == BACKGROUND].astype(int)
+            things = scene.image[scene.label != BACKGROUND].astype(int)
+            assert np.ptp(ground, axis=1).mean() < 0.5 * np.ptp(things, axis=1).mean()
+
+    def test_shapes_fill_their_share_of_the_bounding_circle(self) -> None:
+        """Areas over the squared radius, from the outlines: circle 0.95²π; ring (1² − 0.5²)π; triangle with
+        inradius 0.62: 3√3 · 0.62²; cross: two bars 2.1 × 0.64 less their common square."""
+        expected = {"circle": 0.95**2 * np.pi, "ring": 0.75 * np.pi, "triangle": 3 * 3**0.5 * 0.62**2,
+                    "cross": 2 * 2.1 * 0.64 - 0.64**2}
+        found = {shape: [] for shape in SHAPES}
+        for index in range(150):
+            scene = draw_scene(1, "train", index, size=160, max_objects=1, radius=(30.0, 30.0))
+            inside = scene.label != BACKGROUND
+            if not (inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any()):
+                found[CLASS_NAMES[scene.classes[0]].split()[1]].append(inside.sum() / 30.0**2)
+        for shape, areas in found.items():
+            assert len(areas) >= 5 and np.allclose(areas, expected[shape], rtol=0.02), shape
+
+    def test_every_object_stays_half_visible(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where no class occurs twice, the visible part of an object is its label."""
+        covered = 0
+        for index in range(60):
+            scene, areas = whole_areas(monkeypatch, index, radius=(20.0, 30.0))
+            assert len(areas) == len(scene.classes)
+            if len(set(scene.classes)) == len(scene.classes):
+                visible = [int((scene.label == i).sum()) for i in scene.classes]
+                assert all(part >= MIN_VISIBLE * area for part, area in zip(visible, areas))
+                assert visible[-1] == areas[-1]  # the topmost object
+                covered += sum(part < area for part, area in zip(visible, areas))
+        assert covered > 10, "nothing was covered: the test shows nothing"
+
+    def test_unknown_split(self) -> None:
+        with pytest.raises(ValueError, match="unknown ZeroShapes split 'training'; choose one of train, val"):
+            draw_scene(0, "training", 0)
+
+
+class TestCaptions:
+    def test_a_caption_names_every_object_as_often_as_it_occurs(self) -> None:
+        rng = np.random.default_rng(0)
+        for scene in scenes(60):
+            named = re.findall(r"a (\w+ (?:circle|triangle|cross|ring))", caption(rng, scene.classes))
+            assert sorted(named) == sorted(CLASS_NAMES[i] for i in scene.classes)
+
+    def test_order_and_form_vary(self) -> None:
+        texts = {caption(np.random.default_rng(seed), (0, 5)) for seed in range(200)}
+        assert len(texts) == 2 * len(CAPTION_FORMS)
+        assert "a photo of a red circle and a yellow triangle." in texts
+
+    def test_same_generator_same_caption(self) -> None:
+        assert len({caption(np.random.default_rng(4), (1, 2, 3)) for _ in range(3)}) == 1

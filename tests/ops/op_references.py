@@ -1,0 +1,75 @@
+"""Plain float64 NumPy versions of the operators, with analytic gradients. Written from the formulas, not from jseg."""
+
+from typing import Optional, Tuple
+
+import numpy as np
+
+from jseg.runtime.backend import jt
+
+
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference, relative to the largest expected value. NaN counts as infinite."""
+    actual = np.asarray(actual, np.float64)
+    assert actual.shape == expected.shape
+    error = np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-30)
+    return float(error) if np.isfinite(error) else np.inf
+
+
+def gradients(output: jt.Var, weights: np.ndarray, inputs: Tuple[jt.Var, ...]) -> Tuple[np.ndarray, ...]:
+    """Gradients of sum(output · weights) with respect to `inputs`."""
+    return tuple(g.numpy() for g in jt.grad((output * jt.array(weights)).sum(), list(inputs)))
+
+
+def split(x: np.ndarray, heads: int) -> np.ndarray:
+    """(B, L, H·c) -> (B, H, L, c) in float64."""
+    return x.astype(np.float64).reshape(x.shape[0], x.shape[1], heads, -1).transpose(0, 2, 1, 3)
+
+
+def join(x: np.ndarray) -> np.ndarray:
+    """The inverse of `split`."""
+    return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
+
+
+def attention_float64(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, mask: Optional[np.ndarray],
+                      d_out: np.ndarray) -> Tuple[np.ndarray, Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Output, and the gradients (dq, dk, dv) of sum(output · d_out): the chain rule through softmax."""
+    q, k, v, d = (split(x, heads) for x in (q, k, v, d_out))
+    scale = q.shape[-1] ** -0.5
+    score = np.einsum("bhic,bhjc->bhij", q, k) * scale
+    if mask is not None:
+        score = score + mask.astype(np.float64)
+    p = np.exp(score - score.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    dp = np.einsum("bhic,bhjc->bhij", d, v)
+    ds = p * (dp - (dp * p).sum(-1, keepdims=True)) * scale
+    grads = (np.einsum("bhij,bhjc->bhic", ds, k), np.einsum("bhij,bhic->bhjc", ds, q),
+             np.einsum("bhij,bhic->bhjc", p, d))
+    return join(np.einsum("bhij,bhjc->bhic", p, v)), tuple(join(g) for g in grads)
+
+
+def layer_norm_float64(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_out: np.ndarray
+                       ) -> Tuple[np.ndarray, Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Output, and (dx, dweight, dbias) of sum(output · d_out)."""
+    x, weight, d = x.astype(np.float64), weight.astype(np.float64), d_out.astype(np.float64)
+    centred = x - x.mean(-1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
+    normal, t = centred / deviation, d * weight
+    dx = (t - t.mean(-1, keepdims=True) - normal * (t * normal).mean(-1, keepdims=True)) / deviation
+    axes = tuple(range(x.ndim - 1))
+    return normal * weight + bias, (dx, (d * normal).sum(axes), d.sum(axes))
+
+
+def resize_bilinear_float64(x: np.ndarray, size: Tuple[int, int], d_out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Output, and the gradient of sum(output · d_out), pixel by pixel as the definition has it."""
+    height, width = x.shape[2:]
+    out, dx = np.zeros(x.shape[:2] + tuple(size)), np.zeros(x.shape)
+    for i in range(size[0]):
+        for j in range(size[1]):
+            y = min(max((i + 0.5) * height / size[0] - 0.5, 0.0), height - 1.0)
+            z = min(max((j + 0.5) * width / size[1] - 0.5, 0.0), width - 1.0)
+            for row in {int(y), min(int(y) + 1, height - 1)}:
+                for column in {int(z), min(int(z) + 1, width - 1)}:
+                    share = max(0.0, 1 - abs(y - row)) * max(0.0, 1 - abs(z - column))
+                    out[:, :, i, j] += share * x[:, :, row, column]
+                    dx[:, :, row, column] += share * d_out[:, :, i, j]
+    return out, dx

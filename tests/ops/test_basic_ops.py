@@ -1,0 +1,79 @@
+"""linear, quick_gelu and resize_bilinear against float64 NumPy."""
+
+from typing import Tuple
+
+import numpy as np
+import pytest
+from op_references import gradients, relative_error, resize_bilinear_float64
+
+from jseg.ops import linear, quick_gelu, resize_bilinear
+from jseg.runtime.backend import jt
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("leading", [(1, 1), (3, 5), (2, 64)])
+def test_linear_values_and_gradients(either_path: str, leading: Tuple[int, ...]) -> None:
+    x, weight, bias, weights = normal(*leading, 17), normal(9, 17), normal(9), normal(*leading, 9)
+    variables = tuple(jt.array(a) for a in (x, weight, bias))
+    output = linear(*variables)
+    wide = x.astype(np.float64)
+    assert relative_error(output.numpy(), wide @ weight.T.astype(np.float64) + bias) < 2e-6
+    dx, dweight, dbias = gradients(output, weights, variables)
+    flat, d = wide.reshape(-1, 17), weights.reshape(-1, 9).astype(np.float64)
+    assert relative_error(dx, weights.astype(np.float64) @ weight) < 2e-6
+    assert relative_error(dweight, d.T @ flat) < 2e-6
+    assert relative_error(dbias, d.sum(0)) < 2e-6
+
+
+def test_linear_other_ranks_and_no_bias() -> None:
+    weight = normal(9, 17)
+    for leading in [(), (4,), (2, 1, 3)]:
+        x = normal(*leading, 17)
+        assert relative_error(linear(jt.array(x), jt.array(weight)).numpy(), x.astype(np.float64) @ weight.T) < 2e-6
+
+
+def test_linear_widths_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"\[2, 3, 5\] and \[4, 6\]"):
+        linear(jt.zeros((2, 3, 5)), jt.zeros((4, 6)))
+
+
+def test_quick_gelu() -> None:
+    x = np.linspace(-20, 20, 81, dtype=np.float32)
+    wide, variable = x.astype(np.float64), jt.array(x)
+    sigmoid = 1 / (1 + np.exp(-1.702 * wide))
+    output = quick_gelu(variable)
+    assert relative_error(output.numpy(), wide * sigmoid) < 1e-6
+    slope = sigmoid * (1 + 1.702 * wide * (1 - sigmoid))
+    assert relative_error(gradients(output, np.ones_like(x), (variable,))[0], slope) < 1e-5
+
+
+@pytest.mark.parametrize("old, new", [
+    ((3, 4), (6, 9)), ((7, 5), (3, 2)), ((1, 1), (4, 3)), ((1, 6), (5, 2)), ((5, 5), (1, 1)), ((4, 6), (4, 3)),
+    ((12, 12), (5, 13))])
+def test_resize_values_and_gradient(either_path: str, old: Tuple[int, int], new: Tuple[int, int]) -> None:
+    """Up, down, from and to one pixel, one side only."""
+    x, weights = normal(2, 3, *old), normal(2, 3, *new)
+    expected, gradient = resize_bilinear_float64(x, new, weights)
+    variable = jt.array(x)
+    output = resize_bilinear(variable, new)
+    assert relative_error(output.numpy(), expected) < 2e-6
+    assert relative_error(gradients(output, weights, (variable,))[0], gradient) < 2e-6
+
+
+def test_resize_by_hand() -> None:
+    """Two pixels 0 and 4 doubled: centres at -0.25, 0.25, 0.75, 1.25, the outer ones clamped."""
+    x = jt.array(np.float32([0, 4]).reshape(1, 1, 1, 2))
+    assert np.array_equal(resize_bilinear(x, (1, 4)).numpy().reshape(-1), [0, 1, 3, 4])
+
+
+def test_resize_to_the_same_size_changes_nothing() -> None:
+    x = normal(1, 2, 3, 4)
+    assert np.array_equal(resize_bilinear(jt.array(x), (3, 4)).numpy(), x)
+
+
+def test_resize_to_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="0x4 pixels"):
+        resize_bilinear(jt.zeros((1, 1, 2, 2)), (0, 4))

@@ -1,0 +1,65 @@
+"""Layer normalisation against float64 NumPy."""
+
+from typing import Tuple
+
+import numpy as np
+import pytest
+from op_references import gradients, layer_norm_float64, relative_error
+
+from jseg.ops import layer_norm
+from jseg.runtime.backend import jt
+
+
+def case(shape: Tuple[int, ...], mean: float = 0.0) -> Tuple[np.ndarray, ...]:
+    """x, weight, bias, and the weights of the output in the loss."""
+    rng = np.random.default_rng(3)
+    x = (rng.standard_normal(shape) + mean).astype(np.float32)
+    weight, bias = (rng.standard_normal(shape[-1]).astype(np.float32) for _ in range(2))
+    return x, weight, bias, rng.standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (2, 5, 15), (3, 7, 16), (1, 165, 128), (2, 3, 33)])
+def test_values_and_gradients(either_path: str, shape: Tuple[int, ...]) -> None:
+    """Widths around the 16 columns of a tile."""
+    x, weight, bias, weights = case(shape)
+    expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
+    variables = tuple(jt.array(a) for a in (x, weight, bias))
+    output = layer_norm(*variables, 1e-5)
+    assert relative_error(output.numpy(), expected) < 2e-6
+    for name, actual, wanted in zip(("x", "weight", "bias"), gradients(output, weights, variables), expected_gradients):
+        assert relative_error(actual, wanted) < 2e-5, name
+
+
+def test_other_ranks() -> None:
+    for shape in [(6,), (4, 6), (2, 1, 3, 6)]:
+        x, weight, bias, weights = case(shape)
+        expected, _ = layer_norm_float64(x, weight, bias, 1e-6, weights)
+        output = layer_norm(jt.array(x), jt.array(weight), jt.array(bias), 1e-6)
+        assert relative_error(output.numpy(), expected) < 2e-6
+
+
+def test_large_mean_keeps_its_digits(either_path: str) -> None:
+    """E[x²] − E[x]², as Jittor's own has it, loses the variance beside a squared mean of 1e6."""
+    x, weight, bias, weights = case((2, 8, 128), mean=1e3)
+    expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
+    variables = tuple(jt.array(a) for a in (x, weight, bias))
+    output = layer_norm(*variables, 1e-5)
+    assert relative_error(output.numpy(), expected) < 1e-4
+    for actual, wanted in zip(gradients(output, weights, variables), expected_gradients):
+        assert relative_error(actual, wanted) < 1e-4
+    mean = x.mean(-1, keepdims=True)
+    naive = (x - mean) / np.sqrt((x * x).mean(-1, keepdims=True) - mean * mean + np.float32(1e-5)) * weight + bias
+    assert relative_error(naive, expected) > 1e-3  # the test can fail
+
+
+def test_eps_counts() -> None:
+    """A constant row gives the bias, not NaN; a row of variance eps is halved in power."""
+    one, zero = jt.ones((2,)), jt.zeros((2,))
+    assert np.array_equal(layer_norm(jt.ones((1, 1, 2)) * 7, one, zero + 3, 1e-5).numpy(), [[[3, 3]]])
+    assert np.allclose(layer_norm(jt.array(np.float32([[[-0.1, 0.1]]])), one, zero, 0.01).numpy(),
+                       np.array([[[-1, 1]]]) / np.sqrt(2))
+
+
+def test_wrong_width_names_the_shapes() -> None:
+    with pytest.raises(ValueError, match=r"over 6 channels got weight \[5\], bias \[6\]"):
+        layer_norm(jt.zeros((1, 6)), jt.ones((5,)), jt.zeros((6,)))

@@ -1,0 +1,46 @@
+"""The command line: started from another folder, and its errors."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOOL = os.path.join(REPOSITORY, "tools", "run_net.py")
+
+
+def run_tool(folder, *arguments):
+    return subprocess.run([sys.executable, TOOL, *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def test_errors_are_one_sentence_with_status_2(tmp_path):
+    (tmp_path / "run.py").write_text("max_iters = 5\nmax_itres = 3\n")
+    result = run_tool(tmp_path, "--config-file", "run.py", "--task", "val")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and "did you mean max_iters" in result.stderr
+    assert "Traceback" not in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_shipped_configs_are_found_and_a_typo_stops_before_the_data(tmp_path):
+    """The base files, joined with the smallest leaf, pass the checks; a misspelt option does not."""
+    (tmp_path / "leaf.py").write_text(
+        f"_base_ = [{os.path.join(REPOSITORY, 'configs', '_base_', 'schedule.py')!r}, "
+        f"{os.path.join(REPOSITORY, 'configs', '_base_', 'models', 'clip_rc.py')!r}]\n"
+        "model = dict(clip='nowhere.safetensors')\n"
+        "dataset = dict(train=dict(type='VOCDataset', split='train'), val=dict(type='VOCDataset', split='val'))\n"
+        "data_root = 'no_data_here'\n")
+    typo = run_tool(tmp_path, "--config", "leaf.py", "--set", "model.num_regoins=4")
+    assert typo.returncode == 2 and "did you mean num_regions" in typo.stderr
+    assert not (tmp_path / "work_dirs").exists()
+    absent = run_tool(tmp_path, "--config", "leaf.py", "--set", "seed=1", "max_iters=2", "--set", "num_workers=0")
+    assert absent.returncode == 2 and "no_data_here" in absent.stderr and "Traceback" not in absent.stderr
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("--task", "val", "--resume"), "--resume is for --task train"),
+    (("--checkpoint", "x"), "--checkpoint is for --task val and test"),
+])
+def test_options_of_another_task_are_refused(tmp_path, arguments, message):
+    result = run_tool(tmp_path, "--config", "leaf.py", *arguments)
+    assert result.returncode == 2 and message in result.stderr
