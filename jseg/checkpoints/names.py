@@ -1,13 +1,13 @@
-"""Tensor names of other projects <-> jseg's. Plain functions from state dict to state dict, strict both ways.
+"""Tensor names of other projects <-> jseg's CLIP. Plain functions from state dict to state dict, strict both
+ways.
 
-jseg's CLIP uses OpenAI's names; jseg's CLIP-RC uses those of the released checkpoints (`backbone.*`,
-`decode_head.*`), which are the same in the PyTorch (.pth) and the JSeg (.pkl) release. Every function also
-returns a report: what was ignored on purpose, what was left over, what is missing. `NameReport.check` turns
-the last two into an error.
+jseg's CLIP uses OpenAI's names; `clip_rc_names` is the counterpart for segmentation models. Every function
+also returns a report: what was ignored on purpose, what was left over, what is missing. `NameReport.check`
+turns the last two into an error.
 """
 
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ Arrays = Mapping[str, np.ndarray]
 
 OPENAI, HUGGING_FACE, OPEN_CLIP, CLIP_RC = "OpenAI CLIP", "Hugging Face CLIPModel", "open_clip", "CLIP-RC"
 
-_BLOCK = (
+BLOCK = (
     "attn.in_proj_weight",
     "attn.in_proj_bias",
     "attn.out_proj.weight",
@@ -29,7 +29,7 @@ _BLOCK = (
     "mlp.c_proj.weight",
     "mlp.c_proj.bias",
 )
-_VISION = (
+VISION = (
     "class_embedding",
     "positional_embedding",
     "proj",
@@ -47,43 +47,8 @@ _TEXT = (
     "ln_final.weight",
     "ln_final.bias",
 )
-_PROMPTS = (
-    "prompt_embeddings",
-    "deep_prompt_embeddings",
-    "prompt_proj.weight",
-    "prompt_proj.bias",
-    "prompt_norm.weight",
-    "prompt_norm.bias",
-)
-_DECODER_LAYER = tuple(
-    f"{part}.{kind}"
-    for part in (
-        "linear1",
-        "linear2",
-        "norm2",
-        "norm3",
-        "multihead_attn.q",
-        "multihead_attn.k",
-        "multihead_attn.v",
-        "multihead_attn.proj",
-    )
-    for kind in ("weight", "bias")
-)
-_HEAD = tuple(f"{part}.{kind}" for part in ("lateral_proj", "q_proj") for kind in ("weight", "bias"))
-_RECOVERY_LINEAR = tuple(
-    f"recovery_decoder.linear_{part}.{kind}"
-    for part in ("q_in", "k_in", "q_out", "k_out")
-    for kind in ("weight", "bias")
-)
-_STREAMS = (
-    ("decoder_q.layers", "decoder_v.layers"),
-    ("recovery_decoder.decouple_q", "recovery_decoder.decouple_v"),
-)
-
 _NOT_PARAMETERS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 """Numbers and the causal mask that OpenAI's archives and open_clip keep beside the parameters."""
-
-REGION_TOKENS = "backbone.region_level_bridge"
 
 
 @dataclass(frozen=True)
@@ -109,23 +74,23 @@ def _some(names: Sequence[str], limit: int = 5) -> str:
     return (shown or "nothing") + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _count(names: Sequence[str], prefix: str) -> int:
+def count_layers(names: Sequence[str], prefix: str) -> int:
     """Number of layers below `prefix`: the highest index + 1, so that a gap shows up as missing names."""
     indices = [name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)]
     return max((int(index) + 1 for index in indices if index.isdecimal() and len(index) < 4), default=0)
 
 
-def _blocks(prefix: str, count: int) -> List[str]:
-    return [f"{prefix}{layer}.{name}" for layer in range(count) for name in _BLOCK]
+def block_names(prefix: str, count: int) -> List[str]:
+    return [f"{prefix}{layer}.{name}" for layer in range(count) for name in BLOCK]
 
 
 def clip_parameter_names(vision_layers: int, text_layers: int) -> List[str]:
     """All parameters of a ViT CLIP under OpenAI's names."""
     return (
-        [f"visual.{name}" for name in _VISION]
-        + _blocks("visual.transformer.resblocks.", vision_layers)
+        [f"visual.{name}" for name in VISION]
+        + block_names("visual.transformer.resblocks.", vision_layers)
         + list(_TEXT)
-        + _blocks("transformer.resblocks.", text_layers)
+        + block_names("transformer.resblocks.", text_layers)
     )
 
 
@@ -179,7 +144,8 @@ def clip_from_any(tensors: Arrays) -> Tuple[Dict[str, np.ndarray], NameReport]:
             else:
                 state[own] = tensors[name]
     expected = clip_parameter_names(
-        _count(list(state), "visual.transformer.resblocks."), _count(list(state), "transformer.resblocks.")
+        count_layers(list(state), "visual.transformer.resblocks."),
+        count_layers(list(state), "transformer.resblocks."),
     )
     unused += [name for name in state if name not in set(expected)]
     missing = tuple(name for name in expected if name not in state)
@@ -298,114 +264,4 @@ def clip_to_hugging_face(state: Arrays) -> Dict[str, np.ndarray]:
                 result[f"{prefix}{layer}.self_attn.{part}_proj.{rest[len('attn.in_proj_'):]}"] = block
         else:
             raise ValueError(f"{own} is not a parameter of CLIP")
-    return result
-
-
-def clip_rc_parameter_names(
-    layers: int, decoder_layers: int, recovery_layers: Optional[int], trained_regions: bool = False
-) -> List[str]:
-    """All parameters of jseg's CLIP-RC; `recovery_layers` None means no recovery decoder."""
-    names = [f"backbone.{name}" for name in _VISION + _PROMPTS]
-    names += _blocks("backbone.transformer.resblocks.", layers) + ([REGION_TOKENS] if trained_regions else [])
-    names += [f"decode_head.{name}" for name in _HEAD]
-    for streams, count in zip(_STREAMS, (decoder_layers, recovery_layers or 0)):
-        names += [
-            f"decode_head.{stream}.{layer}.{name}"
-            for stream in streams
-            for layer in range(count)
-            for name in _DECODER_LAYER
-        ]
-    return names + (
-        [f"decode_head.{name}" for name in _RECOVERY_LINEAR] if recovery_layers is not None else []
-    )
-
-
-def regions_are_untrained(tensors: Arrays) -> bool:
-    """Whether the stored region tokens are all class embedding + position of CLS, as the releases start (and
-    keep) them."""
-    tokens = np.asarray(tensors[REGION_TOKENS], np.float64)
-    start = (
-        np.asarray(tensors["backbone.class_embedding"], np.float64)
-        + tensors["backbone.positional_embedding"][0]
-    )
-    if tokens.ndim != 2 or tokens.shape[1:] != start.shape:
-        return False
-    # Half precision keeps 11 bits.
-    tolerance = 2e-3 if tensors[REGION_TOKENS].dtype == np.float16 else 1e-5
-    return bool(np.abs(tokens - start).max(initial=0) <= tolerance * max(1.0, np.abs(start).max()))
-
-
-def clip_rc_from_release(
-    tensors: Arrays, trained_regions: Optional[bool] = None
-) -> Tuple[Dict[str, np.ndarray], NameReport]:
-    """A released CLIP-RC checkpoint (PyTorch or JSeg) -> jseg's CLIP-RC.
-
-    Ignored: `self_attn.*` and `norm1.*` of decoder layers (nothing uses them), a text encoder, and region
-    tokens that were not trained.
-
-    Args:
-        tensors: names and values of the release, `module.` in front allowed.
-        trained_regions: whether region tokens are parameters; by default if they differ from their start.
-    """
-    tensors = {
-        name[len("module.") :] if name.startswith("module.") else name: tensors[name] for name in tensors
-    }
-    names = list(tensors)
-    if trained_regions is None:
-        needed = (REGION_TOKENS, "backbone.class_embedding", "backbone.positional_embedding")
-        trained_regions = all(name in tensors for name in needed) and not regions_are_untrained(tensors)
-    recovery = any(name.startswith("decode_head.recovery_decoder.") for name in names)
-    expected = clip_rc_parameter_names(
-        _count(names, "backbone.transformer.resblocks."),
-        _count(names, f"decode_head.{_STREAMS[0][0]}."),
-        _count(names, f"decode_head.{_STREAMS[1][0]}.") if recovery else None,
-        trained_regions,
-    )
-    known = set(expected)
-    ignored = tuple(name for name in names if name not in known and _is_ignored(name))
-    unused = tuple(name for name in names if name not in known and not _is_ignored(name))
-    missing = tuple(name for name in expected if name not in tensors)
-    state = {name: tensors[name] for name in expected if name in tensors}
-    return state, NameReport(CLIP_RC, ignored, unused, missing)
-
-
-def _is_ignored(name: str) -> bool:
-    in_decoder = any(name.startswith(f"decode_head.{stream}.") for streams in _STREAMS for stream in streams)
-    return (
-        in_decoder
-        and (".self_attn." in name or ".norm1." in name)
-        or name == REGION_TOKENS
-        or name.startswith("text_encoder.")
-    )
-
-
-def clip_rc_to_release(state: Arrays, num_regions: int = 16) -> Dict[str, np.ndarray]:
-    """jseg's CLIP-RC -> all names of the releases, so that their code loads it strictly.
-
-    What nothing uses is filled: zeros for `self_attn`, 1 and 0 for `norm1`; region tokens get their untrained
-    value, `num_regions` of them, unless `state` holds trained ones.
-
-    Raises:
-        ValueError: `state` is not a complete CLIP-RC.
-    """
-    result, report = clip_rc_from_release(state, REGION_TOKENS in state)
-    report.check("the state dict")
-    if REGION_TOKENS not in result:
-        start = result["backbone.class_embedding"] + result["backbone.positional_embedding"][0]
-        result[REGION_TOKENS] = np.tile(start, (num_regions, 1))
-    for streams in _STREAMS:
-        for stream in streams:
-            for layer in range(_count(list(result), f"decode_head.{stream}.")):
-                prefix = f"decode_head.{stream}.{layer}."
-                norm = result[prefix + "norm2.weight"]
-                width = norm.shape[0]
-                result[prefix + "norm1.weight"] = np.ones_like(norm)
-                for name, shape in (
-                    ("norm1.bias", (width,)),
-                    ("self_attn.in_proj_weight", (3 * width, width)),
-                    ("self_attn.in_proj_bias", (3 * width,)),
-                    ("self_attn.out_proj.bias", (width,)),
-                    ("self_attn.out_proj.weight", (width, width)),
-                ):
-                    result[prefix + name] = np.zeros(shape, norm.dtype)
     return result

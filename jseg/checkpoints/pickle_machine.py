@@ -108,8 +108,8 @@ class PickleMachine:
         """
         try:
             return self._run()
-        except PickleProblem as problem:
-            raise file_error(self.path, str(problem), self.entry) from None
+        except PickleProblem as refusal:
+            raise file_error(self.path, str(refusal), self.entry) from None
         except (
             ArithmeticError,
             AttributeError,

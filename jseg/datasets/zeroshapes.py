@@ -61,10 +61,13 @@ def draw_scene(seed: int, split: str, index: int, size: int = 96, max_objects: i
         radius: smallest and largest radius of an object in pixels.
 
     Raises:
-        ValueError: an unknown split.
+        ValueError: an unknown split, no objects, or sizes that do not fit each other.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown ZeroShapes split '{split}'; choose one of {', '.join(SPLITS)}")
+    if max_objects < 1 or size < 9 or not 0 < radius[0] <= radius[1] <= size / 2:
+        raise ValueError(f"cannot draw up to {max_objects} objects of radius {radius[0]} to {radius[1]} on {size} pixels; "
+                         "at least 1 object, 9 pixels, and radii up to half the side are possible")
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     canvas = _background(rng, size)
     label = np.full((size, size), BACKGROUND, np.uint8)

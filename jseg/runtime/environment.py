@@ -85,7 +85,7 @@ def find_python_headers() -> Found:
 
 def headers_hint() -> str:
     """The command that installs the headers of the running Python."""
-    return f"apt-get install python{sys.version_info.major}.{sys.version_info.minor}-dev"
+    return f"apt-get install python{sysconfig.get_python_version()}-dev"
 
 
 def find_onednn() -> Found:
@@ -106,7 +106,8 @@ def _onednn_library(prefix: Path) -> Optional[Path]:
 
 def _onednn_version(prefix: Path) -> str:
     numbers: Dict[str, str] = {}
-    for header in (prefix / "include" / "oneapi" / "dnnl" / "dnnl_version.h", prefix / "include" / "dnnl_version.h"):
+    include = prefix / "include"
+    for header in (include / "oneapi" / "dnnl" / "dnnl_version.h", include / "dnnl_version.h"):
         if header.is_file():
             for line in header.read_text(errors="replace").splitlines():
                 words = line.split()
@@ -119,7 +120,8 @@ def find_mpicc() -> Found:
     """`mpicc` of this environment first, then of PATH."""
     for candidate in (Path(sys.prefix) / "bin" / "mpicc", shutil.which("mpicc")):
         if candidate and Path(candidate).is_file():
-            return Found(Path(candidate), _first_line([str(Path(candidate).with_name("mpirun")), "--version"]))
+            mpirun = Path(candidate).with_name("mpirun")
+            return Found(Path(candidate), _first_line([str(mpirun), "--version"]))
     return Found(None, f"mpicc was not found (only needed for training with mpirun); {MPI_HINT}")
 
 
@@ -143,7 +145,7 @@ def find_cuda() -> Found:
     if release is None:
         return Found(None, f"{nvcc} does not answer to --version")
     if release >= 13:
-        return Found(None, f"CUDA toolkit {release} at {nvcc}: Jittor 1.3.11 does not compile with it; use CUDA 11 or 12")
+        return Found(None, f"{nvcc} is CUDA {release}, with which Jittor 1.3.11 does not compile; use 11 or 12")
     return Found(Path(nvcc), f"{devices} device(s), toolkit {release}")
 
 
@@ -153,8 +155,9 @@ def _cuda_device_count():
         # The driver's own name: the stub that comes with the toolkit has only the plain libcuda.so.
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        missing = "cannot open shared object" in str(error)
-        return "no CUDA driver (libcuda) on this machine" if missing else f"the CUDA driver does not load: {error}"
+        if "cannot open shared object" in str(error):
+            return "no CUDA driver (libcuda) on this machine"
+        return f"the CUDA driver does not load: {error}"
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
         return "the CUDA driver reports no usable device"
@@ -209,9 +212,10 @@ def _prepare_mpi() -> None:
     if os.environ.get("use_mpi") == "0":
         return
     mpicc = find_mpicc()
-    if mpicc.path is None:
+    if mpicc.path is not None:
+        os.environ.setdefault("mpicc_path", str(mpicc.path))
+    elif launched_by_mpi():
         raise EnvironmentProblem(mpicc.note)
-    os.environ.setdefault("mpicc_path", str(mpicc.path))
 
 
 def _prepare_onednn() -> None:
@@ -274,4 +278,4 @@ def _python_config_candidates() -> List[str]:
 
 
 def _unwritable_cache(error: OSError) -> EnvironmentProblem:
-    return EnvironmentProblem(f"cannot write Jittor's cache folder {jittor_cache()}: {error}; make it writable")
+    return EnvironmentProblem(f"cannot write Jittor's cache {jittor_cache()}: {error}; make it writable")

@@ -74,7 +74,8 @@ def _layer_norm(jt, np, random) -> float:
     deviation = np.sqrt(x.var(-1, keepdims=True) + 1e-5)
     normal = (x - x.mean(-1, keepdims=True)) / deviation
     inner = weight * scale
-    d_x = (inner - inner.mean(-1, keepdims=True) - normal * (inner * normal).mean(-1, keepdims=True)) / deviation
+    slope = (inner * normal).mean(-1, keepdims=True)
+    d_x = (inner - inner.mean(-1, keepdims=True) - normal * slope) / deviation
     expected = (d_x, (weight * normal).sum(0), weight.sum(0))
     return _worst(np, (output, normal * scale + shift), *zip(grads, expected))
 
@@ -84,7 +85,7 @@ def _vars(jt, *arrays) -> tuple:
 
 
 def _worst(np, *pairs: Tuple) -> float:
-    """Largest difference in any (Jittor, NumPy) pair, relative to the largest value expected; NaN stays NaN."""
+    """Largest difference in any (Jittor, NumPy) pair, relative to its largest value; NaN stays NaN."""
     return float(np.max([np.abs(got.numpy() - want).max() / np.abs(want).max() for got, want in pairs]))
 
 

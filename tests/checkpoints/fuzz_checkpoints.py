@@ -368,11 +368,13 @@ def main() -> int:
     print(f"{'format':<20}{'read':>8}{'refused':>10}{'failed':>8}")
     for kind in base_files():
         print(
-            f"{kind:<20}{outcomes[kind, 'read']:>8}{outcomes[kind, 'refused']:>10}{outcomes[kind, 'failed']:>8}"
+            f"{kind:<20}{outcomes[kind, 'read']:>8}{outcomes[kind, 'refused']:>10}"
+            f"{outcomes[kind, 'failed']:>8}"
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
-        f"{options.files} files, seed {options.seed}, {time.monotonic() - start:.0f} s, peak memory {peak} MiB, "
+        f"{options.files} files, seed {options.seed}, {time.monotonic() - start:.0f} s, "
+        f"peak memory {peak} MiB, "
         f"{len(failures)} failures"
     )
     print(*failures[:20], sep="\n", end="\n" if failures else "")

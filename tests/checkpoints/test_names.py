@@ -5,18 +5,14 @@ from typing import Dict
 import numpy as np
 import pytest
 
-from jseg.checkpoints.names import (
-    HUGGING_FACE,
-    OPEN_CLIP,
-    OPENAI,
+from jseg.checkpoints.clip_rc_names import (
     REGION_TOKENS,
-    clip_from_any,
     clip_rc_from_release,
     clip_rc_parameter_names,
     clip_rc_to_release,
-    clip_to_hugging_face,
     regions_are_untrained,
 )
+from jseg.checkpoints.names import HUGGING_FACE, OPEN_CLIP, OPENAI, clip_from_any, clip_to_hugging_face
 
 WIDTH, JOINT, PATCH, VOCABULARY, CONTEXT = 6, 4, 2, 11, 5
 Arrays = Dict[str, np.ndarray]

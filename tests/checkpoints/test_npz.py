@@ -49,7 +49,8 @@ def assert_refused(path: Path, *words: str) -> None:
         assert word in str(failure.value), failure.value
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool", ">f4"])
+@pytest.mark.parametrize("dtype", [
+    "float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool", ">f4"])
 def test_round_trip(tmp_path: Path, dtype: str) -> None:
     """Every shape from a scalar to four dimensions, an empty one, and a transposed (Fortran) one."""
     rng = np.random.default_rng(0)
@@ -100,8 +101,9 @@ def test_pickled_members_are_never_opened(tmp_path: Path) -> None:
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("array", [np.array(["text"]), np.array([1j]), np.zeros(2, [("a", "f4"), ("b", "i4")]),
-                                   np.array(["2026-01-01"], "datetime64[D]")], ids=["text", "complex", "record", "date"])
+@pytest.mark.parametrize("array", [
+    np.array(["text"]), np.array([1j]), np.zeros(2, [("a", "f4"), ("b", "i4")]), np.array(["2026-01-01"], "datetime64[D]")
+], ids=["text", "complex", "record", "date"])
 def test_other_types_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     assert_refused(archive(tmp_path, {"x.npy": npy(array)}), "'x.npy'")
 

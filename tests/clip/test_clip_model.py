@@ -51,9 +51,10 @@ def test_a_text_is_encoded_alike_alone_and_beside_longer_ones(golden_clip: CLIP)
 
 def test_sizes_of_the_recorded_archive(golden_clip: CLIP) -> None:
     assert asdict(golden_clip.config) == dict(
-        embed_dim=32, image_resolution=48, vision_layers=2, vision_width=64, vision_patch_size=8, context_length=77,
-        vocab_size=49408, transformer_width=64, transformer_layers=2)
-    assert (golden_clip.config.vision_heads, golden_clip.config.transformer_heads, golden_clip.config.grid_size) == (1, 1, 6)
+        embed_dim=32, image_resolution=48, vision_layers=2, vision_width=64, vision_patch_size=8,
+        context_length=77, vocab_size=49408, transformer_width=64, transformer_layers=2)
+    config = golden_clip.config
+    assert (config.vision_heads, config.transformer_heads, config.grid_size) == (1, 1, 6)
 
 
 def test_sizes_are_read_off_the_tensors(small_config: CLIPConfig, small_arrays: Dict[str, np.ndarray]) -> None:
@@ -82,7 +83,7 @@ def test_a_resnet_clip_is_named_as_such(small_arrays: Dict[str, np.ndarray]) -> 
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a.bin is not a ViT CLIP.*visual.conv1.weight, visual.positional_embedding.*missing"):
+    with pytest.raises(ValueError, match="a.bin is not a ViT CLIP.*visual.conv1.weight, visual.pos.*missing"):
         config_from_tensors({"fc.weight": np.zeros((2, 2))}, "a.bin")
     with pytest.raises(FileNotFoundError, match="nowhere.pt"):
         load_clip(str(tmp_path / "nowhere.pt"))

@@ -179,6 +179,15 @@ class TestPictures:
         with pytest.raises(ValueError, match="unknown ZeroShapes split 'training'; choose one of train, val"):
             draw_scene(0, "training", 0)
 
+    @pytest.mark.parametrize("options", [{"size": 8, "radius": (1.0, 2.0)}, {"size": 40}, {"max_objects": 0},
+                                         {"radius": (9.0, 8.0)}, {"radius": (0.0, 8.0)}])
+    def test_sizes_that_do_not_fit(self, options: dict) -> None:
+        with pytest.raises(ValueError, match="cannot draw up to"):
+            draw_scene(0, "train", 0, **options)
+
+    def test_the_smallest_picture(self) -> None:
+        assert draw_scene(0, "train", 0, size=9, radius=(2.0, 4.5)).image.shape == (9, 9, 3)
+
 
 class TestCaptions:
     def test_a_caption_names_every_object_as_often_as_it_occurs(self) -> None:

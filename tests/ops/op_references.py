@@ -1,4 +1,4 @@
-"""Plain float64 NumPy versions of the operators, with analytic gradients. Written from the formulas, not from jseg."""
+"""Plain float64 NumPy versions of the operators, with analytic gradients, written from the formulas."""
 
 from typing import Optional, Tuple
 
@@ -59,7 +59,8 @@ def layer_norm_float64(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps:
     return normal * weight + bias, (dx, (d * normal).sum(axes), d.sum(axes))
 
 
-def resize_bilinear_float64(x: np.ndarray, size: Tuple[int, int], d_out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def resize_bilinear_float64(x: np.ndarray, size: Tuple[int, int], d_out: np.ndarray
+                            ) -> Tuple[np.ndarray, np.ndarray]:
     """Output, and the gradient of sum(output · d_out), pixel by pixel as the definition has it."""
     height, width = x.shape[2:]
     out, dx = np.zeros(x.shape[:2] + tuple(size)), np.zeros(x.shape)

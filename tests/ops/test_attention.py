@@ -28,7 +28,8 @@ def random_mask(queries: int, keys: int) -> np.ndarray:
     return mask
 
 
-def assert_agrees(batch: int, queries: int, keys: int, heads: int, channels: int, mask: Optional[np.ndarray]) -> None:
+def assert_agrees(batch: int, queries: int, keys: int, heads: int, channels: int,
+                  mask: Optional[np.ndarray]) -> None:
     q, k, v, weights = arrays(batch, queries, keys, heads * channels)
     expected, expected_gradients = attention_float64(q, k, v, heads, mask, weights)
     variables = tuple(jt.array(x) for x in (q, k, v))
@@ -44,8 +45,8 @@ def assert_agrees(batch: int, queries: int, keys: int, heads: int, channels: int
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("batch, queries, keys, heads, channels", [
     (1, 1, 1, 1, 8), (3, 5, 1, 2, 16), (1, 63, 15, 2, 24), (3, 64, 16, 1, 64), (1, 65, 17, 3, 8), (3, 130, 65, 2, 16)])
-def test_values_and_gradients(either_path: str, batch: int, queries: int, keys: int, heads: int, channels: int,
-                              masked: bool) -> None:
+def test_values_and_gradients(either_path: str, batch: int, queries: int, keys: int, heads: int,
+                              channels: int, masked: bool) -> None:
     """Sizes around the 64 query rows and the 16 keys of a block, both paths."""
     assert_agrees(batch, queries, keys, heads, channels, random_mask(queries, keys) if masked else None)
 
@@ -56,7 +57,8 @@ def test_as_many_keys_as_a_picture_has() -> None:
 
 def test_a_row_that_forbids_everything_attends_evenly(either_path: str) -> None:
     """Its gradient once was too large by the number of keys: −1e30 + log(7) is −1e30 in float32, so the
-    log-sum-exp alone cannot give the probabilities back."""
+    log-sum-exp alone cannot give the probabilities back. And on the plain path it attended by its scores: fast
+    mathematics had turned (score + mask) - maximum into score + (mask - maximum)."""
     q, k, v, weights = arrays(1, 3, 7, 8)
     variables = tuple(jt.array(x) for x in (q, k, v))
     output = attention(*variables, 1, jt.array(np.full((3, 7), FORBIDDEN)))
@@ -72,7 +74,8 @@ def test_forbidden_keys_get_nothing() -> None:
     mask[:, 3:] = FORBIDDEN
     spoiled = v.copy()
     spoiled[:, 3:] = 1e20
-    clean, dirty = (attention(jt.array(q), jt.array(k), jt.array(x), 2, jt.array(mask)).numpy() for x in (v, spoiled))
+    clean, dirty = (attention(jt.array(q), jt.array(k), jt.array(x), 2, jt.array(mask)).numpy()
+                    for x in (v, spoiled))
     assert np.array_equal(clean, dirty)
 
 
@@ -156,7 +159,7 @@ def test_frozen_inputs_give_the_same_gradient() -> None:
 
 
 @pytest.mark.parametrize("shapes, heads, words", [
-    (((1, 4, 8), (1, 5, 8), (1, 6, 8)), 2, "k (B, Lk, C)"),
+    (((1, 4, 8), (1, 5, 8), (1, 6, 8)), 2, "k, v (B, Lk, C)"),
     (((4, 8), (4, 8), (4, 8)), 2, "(B, Lq, C)"),
     (((1, 4, 8), (2, 5, 8), (2, 5, 8)), 2, "equal B and C"),
     (((1, 4, 8), (1, 5, 8), (1, 5, 8)), 3, "3 heads"),

@@ -32,7 +32,8 @@ def test_linear_other_ranks_and_no_bias() -> None:
     weight = normal(9, 17)
     for leading in [(), (4,), (2, 1, 3)]:
         x = normal(*leading, 17)
-        assert relative_error(linear(jt.array(x), jt.array(weight)).numpy(), x.astype(np.float64) @ weight.T) < 2e-6
+        output = linear(jt.array(x), jt.array(weight)).numpy()
+        assert relative_error(output, x.astype(np.float64) @ weight.T) < 2e-6
 
 
 def test_linear_widths_that_do_not_fit() -> None:

@@ -18,7 +18,7 @@ def case(shape: Tuple[int, ...], mean: float = 0.0) -> Tuple[np.ndarray, ...]:
     return x, weight, bias, rng.standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 2), (2, 5, 15), (3, 7, 16), (1, 165, 128), (2, 3, 33)])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 5, 15), (3, 7, 16), (1, 165, 128), (2, 3, 33)])
 def test_values_and_gradients(either_path: str, shape: Tuple[int, ...]) -> None:
     """Widths around the 16 columns of a tile."""
     x, weight, bias, weights = case(shape)
@@ -26,7 +26,8 @@ def test_values_and_gradients(either_path: str, shape: Tuple[int, ...]) -> None:
     variables = tuple(jt.array(a) for a in (x, weight, bias))
     output = layer_norm(*variables, 1e-5)
     assert relative_error(output.numpy(), expected) < 2e-6
-    for name, actual, wanted in zip(("x", "weight", "bias"), gradients(output, weights, variables), expected_gradients):
+    found = gradients(output, weights, variables)
+    for name, actual, wanted in zip(("x", "weight", "bias"), found, expected_gradients):
         assert relative_error(actual, wanted) < 2e-5, name
 
 
@@ -44,9 +45,9 @@ def test_large_mean_keeps_its_digits(either_path: str) -> None:
     expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
     variables = tuple(jt.array(a) for a in (x, weight, bias))
     output = layer_norm(*variables, 1e-5)
-    assert relative_error(output.numpy(), expected) < 1e-4
+    assert relative_error(output.numpy(), expected) < 3e-4
     for actual, wanted in zip(gradients(output, weights, variables), expected_gradients):
-        assert relative_error(actual, wanted) < 1e-4
+        assert relative_error(actual, wanted) < 3e-4
     mean = x.mean(-1, keepdims=True)
     naive = (x - mean) / np.sqrt((x * x).mean(-1, keepdims=True) - mean * mean + np.float32(1e-5)) * weight + bias
     assert relative_error(naive, expected) > 1e-3  # the test can fail

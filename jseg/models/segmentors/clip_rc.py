@@ -90,6 +90,11 @@ class CLIPRCSegmentor(nn.Module):
         bias[:, seen] = seen_bias if setting != "transductive" else 0.0
         self._seen_bias = jt.array(bias).stop_grad()
 
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels; sides of pictures must be multiples of it."""
+        return int(self.backbone.conv1.weight.shape[-1])
+
     def loss(self, image: jt.Var, label: jt.Var) -> Dict[str, jt.Var]:
         """Weighted loss terms of a batch, in the numbers and names of the releases.
 

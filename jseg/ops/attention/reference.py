@@ -12,7 +12,9 @@ def attention_reference(
     heads_q, heads_k, heads_v = (_split_heads(x, num_heads) for x in (q, k, v))
     scores = nn.matmul(heads_q, heads_k.transpose(0, 1, 3, 2)) * heads_q.shape[-1] ** -0.5
     if mask is not None:
-        scores = scores + mask
+        # Rounded to memory here: fused with the softmax, fast mathematics would take the maximum off the
+        # mask first, and a row that forbids everything would attend by its scores instead of evenly.
+        scores = (scores + mask).stop_fuse()
     probabilities = nn.softmax(scores, dim=-1)
     if dropout > 0:
         probabilities = nn.dropout(probabilities, dropout, is_train=True)

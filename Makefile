@@ -1,0 +1,46 @@
+# make demo: install, train CLIP-RC on ZeroShapes, evaluate, draw.    make test: install, run the tests.
+# make setup PYTHON=python3.11 chooses the Python (3.10 to 3.12) of the virtual environment.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+CONFIG := configs/clip_rc/zeroshapes_demo.py
+WORK   := work_dirs/zeroshapes_demo
+
+.PHONY: help setup demo test clean
+
+help:
+	@echo "make setup   create $(VENV) and install jseg with all it needs"
+	@echo "make demo    setup, then train CLIP-RC on ZeroShapes, evaluate and draw"
+	@echo "make test    setup, then run the tests"
+	@echo "make clean   remove $(VENV) and caches of Python; data/ and work_dirs/ stay"
+
+setup: $(STAMP)
+
+# pip is the last thing that venv installs: without it an earlier attempt broke off.
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
+		echo "error: $(PYTHON) is missing or not Python 3.10 to 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The doctor compiles Jittor on the first run, showing progress, and stops here if something is missing.
+$(STAMP): setup.py | $(VENV)/bin/pip
+	$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[test]'
+	$(PY) tools/doctor.py
+	@touch $@
+
+demo: setup
+	$(PY) tools/make_zeroshapes.py --out data/zeroshapes
+	$(PY) tools/run_net.py --config $(CONFIG) --task train --work-dir $(WORK)
+	@echo
+	@echo "pictures: $(WORK)/pictures"
+	@echo "numbers:  $(WORK)/metrics.json (evaluation), $(WORK)/log.jsonl (training)"
+
+test: setup
+	$(PY) -m pytest
+
+clean:
+	rm -rf $(VENV) .pytest_cache build dist *.egg-info
+	find jseg tests tools configs -name __pycache__ -type d -prune -exec rm -rf {} +

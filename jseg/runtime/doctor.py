@@ -1,0 +1,305 @@
+"""Says in one screen what jseg found on this machine and how to mend what is missing.
+
+Needs nothing but the standard library, so that it also runs before anything is installed. Jittor is
+only imported by the self-test, in a process of its own.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, List, Optional, Tuple
+
+import jseg
+from jseg.runtime import environment, machine, selftest_process
+
+OK, MISSING, NOTE = "ok", "missing", "note"
+COLUMNS = 100
+JITTOR_VERSION = "1.3.11"  # the release that `environment` prepares
+PYTHON_VERSIONS = ((3, 10), (3, 12))  # first and last, as in setup.py
+ROOT = Path(jseg.__file__).resolve().parents[1]
+
+_GIB = 1 << 30
+_CACHE_BYTES = 2 * _GIB  # Jittor and the kernels of a few models, with room to spare
+_MEMORY_BYTES = 2 * _GIB  # two compilers at work, or a small model in training
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: `mark` is OK, MISSING (jseg cannot work) or NOTE; `mend` is a command."""
+
+    mark: str
+    name: str
+    text: str
+    mend: Optional[str] = None
+
+
+def diagnose() -> List[Finding]:
+    """Everything that is checked without starting Jittor, in the order of the report."""
+    checks: Tuple[Callable[[], Finding], ...] = (
+        _system, _python, _jseg, _jittor, _numpy, _packages, _compiler, _python_headers, _onednn, _open_mpi,
+        _cuda, _cache, _processor, _memory)
+    return [check() for check in checks]
+
+
+def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str], None] = print) -> int:
+    """Prints the report.
+
+    Args:
+        self_test: also let Jittor compute something; compiles Jittor on the first run.
+        timeout: seconds the self-test may take.
+        write: takes one line of text.
+
+    Returns:
+        0 if all required things are fine, else 1.
+    """
+    shown: set = set()
+    findings = diagnose()
+    for finding in findings:
+        _write(finding, shown, write)
+    if not self_test:
+        _write(Finding(NOTE, "self-test", "not run (--no-self-test)"), shown, write)
+    elif any(finding.mark == MISSING for finding in findings):
+        _write(Finding(NOTE, "self-test", "not run: it needs what is missing above"), shown, write)
+    else:
+        if not _core_is_compiled():
+            write("         (first run: Jittor now compiles itself, 4-5 minutes on two cores)")
+            sys.stdout.flush()
+        findings.append(_self_test(timeout))
+        _write(findings[-1], shown, write)
+    problems = sum(finding.mark == MISSING for finding in findings)
+    write(f"{problems} problem{'s' * (problems > 1)}: follow the mend lines, then run this again" if problems
+          else "all required things are fine")
+    return 1 if problems else 0
+
+
+def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
+    """One line, cut to the screen, and its mend below: uncut, since it is to be copied, and once each."""
+    line = f"{finding.mark:<8} {finding.name:<11} " + " ".join(finding.text.split())
+    write(line if len(line) <= COLUMNS else line[:COLUMNS - 3] + "...")
+    if finding.mend and finding.mend not in shown:
+        shown.add(finding.mend)
+        write(f"         mend: {finding.mend}")
+
+
+def _install_command() -> str:
+    """Installs jseg with all it needs: into this virtual environment, or into a new one."""
+    if sys.prefix == sys.base_prefix and (ROOT / "Makefile").is_file():
+        return _make("setup")
+    return _pip(f"-e {_short(ROOT)}" if (ROOT / "setup.py").is_file() else "--force-reinstall jseg")
+
+
+def _make(target: str) -> str:
+    folder = _short(ROOT)
+    return f"make {target}" if folder == "." else f"make -C {folder} {target}"
+
+
+def _pip(what: str) -> str:
+    return f"{_short(Path(sys.executable))} -m pip install {what}"
+
+
+def _wheel_command(hint: str) -> str:
+    """`pip install ...` for this Python; before jseg is installed, the command that installs all at once."""
+    return _pip(hint.split(" install ", 1)[1]) if _version("jittor") else _install_command()
+
+
+def _short(path: Path) -> str:
+    """The path for a command line: relative where it lies in the current folder."""
+    try:
+        return shlex.quote(str(path.relative_to(Path.cwd())))
+    except (ValueError, OSError):
+        return shlex.quote(str(path))
+
+
+def _version(package: str) -> Optional[str]:
+    """Version of an installed package, without importing it."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _system() -> Finding:
+    name = platform.platform()
+    try:
+        lines = Path("/etc/os-release").read_text().splitlines()
+        pretty = next(line.split("=", 1)[1].strip('"') for line in lines if line.startswith("PRETTY_NAME="))
+        name = f"{pretty} ({name})"
+    except (OSError, StopIteration):
+        pass
+    return Finding(OK if sys.platform == "linux" else NOTE, "system",
+                   name if sys.platform == "linux" else f"{name}: jseg is only tested on Linux")
+
+
+def _python() -> Finding:
+    first, last = PYTHON_VERSIONS
+    text = f"{platform.python_version()} at {sys.executable}"
+    if first <= sys.version_info[:2] <= last:
+        return Finding(OK, "Python", text)
+    return Finding(MISSING, "Python", f"{text}: jseg works with 3.{first[1]} to 3.{last[1]}",
+                   _make(f"setup PYTHON=python3.{last[1] - 1}"))
+
+
+def _jseg() -> Finding:
+    return Finding(OK, "jseg", f"{jseg.__version__} at {ROOT}")
+
+
+def _jittor() -> Finding:
+    version = _version("jittor")
+    if version is None:
+        return Finding(MISSING, "Jittor", "not installed in this Python", _install_command())
+    if not (version + ".").startswith(JITTOR_VERSION + "."):
+        return Finding(MISSING, "Jittor", f"{version}; jseg works with {JITTOR_VERSION}", _install_command())
+    return Finding(OK, "Jittor", version)
+
+
+def _numpy() -> Finding:
+    version = _version("numpy")
+    if version is None:
+        return Finding(MISSING, "NumPy", "not installed in this Python", _install_command())
+    if int(version.split(".")[0]) >= 2:
+        return Finding(MISSING, "NumPy", f"{version}: Jittor computes wrong values with NumPy 2",
+                       _pip("'numpy<2'"))
+    return Finding(OK, "NumPy", version)
+
+
+def _packages() -> Finding:
+    versions = {name: _version(name) for name in ("pillow", "ftfy", "regex", "tqdm", "astunparse")}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        return Finding(MISSING, "packages", f"not installed: {', '.join(missing)}", _install_command())
+    return Finding(OK, "packages", ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _reason(found: environment.Found) -> str:
+    """What is missing, without the hint behind it: that is in the mend line."""
+    return found.note.split("; ")[0]
+
+
+def _compiler() -> Finding:
+    found = environment.find_compiler()
+    if found.path is None:
+        mend = "unset cc_path" if "cc_path" in os.environ else environment.COMPILER_HINT
+        return Finding(MISSING, "compiler", _reason(found), mend)
+    return Finding(OK, "compiler", f"{found.path}: {found.note}")
+
+
+def _python_headers() -> Finding:
+    found = environment.find_python_headers()
+    if found.path is None:
+        return Finding(MISSING, "headers", _reason(found), environment.headers_hint())
+    return Finding(OK, "headers", str(found.path))
+
+
+def _onednn() -> Finding:
+    if os.environ.get("use_mkl", "1") != "1":
+        return Finding(NOTE, "oneDNN", "switched off by use_mkl: matrix products are slow", "unset use_mkl")
+    found = environment.find_onednn()
+    if found.path is None:
+        mend = _wheel_command(environment.ONEDNN_HINT)
+        return Finding(MISSING, "oneDNN", _reason(found), mend)
+    return Finding(OK, "oneDNN", f"{found.note} in {found.path}")
+
+
+def _open_mpi() -> Finding:
+    found = environment.find_mpicc()
+    if found.path is None:
+        mend = _wheel_command(environment.MPI_HINT)
+        return Finding(NOTE, "Open MPI", _reason(found), mend)
+    return Finding(OK, "Open MPI", f"{found.note} at {found.path.parent}")
+
+
+def _cuda() -> Finding:
+    if os.environ.get("nvcc_path") == "":
+        return Finding(NOTE, "CUDA", "switched off: nvcc_path is set to nothing", "unset nvcc_path")
+    found = environment.find_cuda()
+    if found.path is None:
+        return Finding(NOTE, "CUDA", f"off, the CPU computes: {found.note}")
+    return Finding(OK, "CUDA", f"{found.path}: {found.note}")
+
+
+def _cache() -> Finding:
+    folder = environment.jittor_cache()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        return Finding(MISSING, "cache", f"{folder}: {existing} cannot be written",
+                       f"sudo chown -R \"$(id -un)\" {shlex.quote(str(existing))}")
+    free = shutil.disk_usage(existing).free
+    text = f"{folder}: {_folder_bytes(folder) / _GIB:.1f} GiB used, {free / _GIB:.1f} GiB free, writable"
+    if free < _CACHE_BYTES:
+        return Finding(NOTE, "cache", text, f"free some space: kernels may need {_CACHE_BYTES // _GIB} GiB")
+    return Finding(OK, "cache", text)
+
+
+def _folder_bytes(folder: Path) -> int:
+    """Size of the files below; one that vanishes meanwhile, because Jittor is at work, counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size
+            except OSError:
+                pass
+    return total
+
+
+def _processor() -> Finding:
+    cores = machine.usable_cores()
+    return Finding(OK, "processor", f"{machine.processor_name()}, {cores} core{'s' * (cores > 1)} usable")
+
+
+def _memory() -> Finding:
+    sizes = machine.memory()
+    if sizes is None:
+        return Finding(NOTE, "memory", "unknown: the kernel does not tell")
+    text = f"{sizes[0] / _GIB:.1f} GiB available of {sizes[1] / _GIB:.1f} GiB"
+    if sizes[0] < _MEMORY_BYTES:
+        return Finding(NOTE, "memory", text, f"close programs: {_MEMORY_BYTES // _GIB} GiB should be free")
+    return Finding(OK, "memory", text)
+
+
+def _core_is_compiled() -> bool:
+    """True if Jittor's core lies compiled in the cache, for this Python and this place of installation."""
+    spec = importlib.util.find_spec("jittor_utils")
+    if spec is None or spec.origin is None:
+        return False
+    key = selftest_process.place_key(spec.origin)
+    pattern = f"jt*/*/py{platform.python_version()}/*/*/{key}/*/jittor_core*.so"
+    return any(environment.jittor_cache().glob(pattern))
+
+
+def _self_test(timeout: float) -> Finding:
+    """Runs the self-test and turns its outcome into a finding."""
+    outcome = selftest_process.run(timeout, environment.jittor_cache(), ROOT)
+    if outcome.result is None:
+        return Finding(MISSING, "self-test", outcome.problem, outcome.mend)
+    result = outcome.result
+    if result["wrong"]:
+        worst = ", ".join(f"{name} (error {result['errors'][name]:.1e})" for name in result["wrong"])
+        return Finding(MISSING, "self-test", f"differs from NumPy: {worst}",
+                       f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + JITTOR_VERSION)))}")
+    seconds = f"import {result['import_seconds']:.0f} s, checks {result['check_seconds']:.0f} s"
+    return Finding(OK, "self-test", f"matrix product, attention, layer_norm, gradients as NumPy ({seconds})")
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """The command line; see `tools/doctor.py`."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Report what jseg found on this machine, and test it.")
+    parser.add_argument("--no-self-test", action="store_true", help="do not start Jittor")
+    parser.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS",
+                        help="limit for the self-test (default: %(default).0f)")
+    arguments = parser.parse_args(argv)
+    if arguments.timeout <= 0:
+        parser.error("--timeout must be above 0")
+    return report(not arguments.no_self_test, arguments.timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""What this machine offers: processor, cores, memory; limits of containers are honoured."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Iterator, Optional, Tuple
+
+
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's trade name, or its architecture where the kernel does not tell."""
+    try:
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores this process may run on; fewer than the machine has under taskset or a container's cpuset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> Optional[Tuple[int, int]]:
+    """(available, total) bytes of memory for this process, or None where the kernel does not tell.
+
+    Args:
+        proc: holds `meminfo` and `self/cgroup`.
+        cgroups: where control groups are mounted, version 1 or 2.
+    """
+    try:
+        lines = (proc / "meminfo").read_text().splitlines()
+        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if ":" in line}
+        available, total = kilobytes["MemAvailable"] * 1024, kilobytes["MemTotal"] * 1024
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    for group in _memory_groups(proc, cgroups):
+        limit = _first_number(group / "memory.max", group / "memory.limit_in_bytes")
+        if limit is None or limit >= total:
+            continue
+        used = _first_number(group / "memory.current", group / "memory.usage_in_bytes") or 0
+        total = limit
+        available = min(available, max(0, limit - used + _reclaimable(group)))
+    return available, total
+
+
+def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
+    """The control group of this process and those around it: any of them may hold the tightest limit."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines + ["0::/", "0:memory:/"]:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = cgroups / "memory" if controllers else cgroups
+        group = root / path.lstrip("/")
+        while True:
+            yield group
+            if group == root or root not in group.parents:
+                break
+            group = group.parent
+
+
+def _first_number(*files: Path) -> Optional[int]:
+    """The number in the first file that holds one; "max" (no limit) is none."""
+    for file in files:
+        try:
+            return int(file.read_text())
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _reclaimable(group: Path) -> int:
+    """Bytes of cached files that the kernel drops when memory gets scarce."""
+    try:
+        pairs = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return next((int(pair[1]) for pair in pairs if pair[0] == "inactive_file"), 0)
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,110 @@
+"""Runs `jseg.runtime.selftest` in a process of its own, with a time limit, and shows progress meanwhile."""
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+from jseg.runtime.selftest import MARK
+
+_CORE_FILES = 164  # object files of Jittor 1.3.11's core for the CPU
+_COMMAND = (sys.executable, "-m", "jseg.runtime.selftest")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`result` as the self-test printed it, or None with the problem in one sentence and how to mend it."""
+
+    result: Optional[Dict[str, Any]]
+    problem: str = ""
+    mend: str = ""
+
+
+def place_key(jittor_utils_file: str) -> str:
+    """The part of Jittor's cache path that tells installations apart (jittor_utils.find_cache_path)."""
+    return hashlib.md5(jittor_utils_file.encode()).hexdigest()[:4]
+
+
+def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMAND) -> Outcome:
+    """Runs the self-test; compiling, on the first run, takes minutes.
+
+    Args:
+        timeout: in seconds; afterwards the process and its compilers are ended.
+        cache: Jittor's cache folder, watched for progress, which goes to stderr.
+        root: folder that `jseg` is imported from.
+        command: another program to run instead (for tests).
+    """
+    search_path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": search_path}
+    file, log = tempfile.mkstemp(prefix="jseg-selftest-", suffix=".log")
+    with os.fdopen(file, "wb") as output:
+        # A session of its own, so that the compilers it started can be ended with it.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                                   env=environment, start_new_session=True)
+        try:
+            finished = _wait(process, timeout, cache)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    text = Path(log).read_text(errors="replace")
+    if not finished:
+        return Outcome(None, f"not finished after {timeout:.0f} s; output in {log}",
+                       f"python tools/doctor.py --timeout {2 * timeout:.0f}   (go on where it stopped)")
+    for line in reversed(text.splitlines()):
+        if MARK in line:
+            os.unlink(log)
+            return Outcome(json.loads(line[line.index(MARK) + len(MARK):]))
+    rebuild = f"rm -r {shlex.quote(str(cache))}/jt*"
+    return Outcome(None, f"output in {log}: {_last_error(text)}",
+                   f"less {shlex.quote(log)}   (if a compilation failed: {rebuild})")
+
+
+def _wait(process: subprocess.Popen, timeout: float, cache: Path) -> bool:
+    """Waits for the end, False at the time limit. Shows progress each second, in a log each half minute."""
+    start = time.monotonic()
+    since = time.time()
+    terminal = sys.stderr.isatty()
+    next_report = 2.0 if terminal else 30.0
+    while process.poll() is None:
+        seconds = time.monotonic() - start
+        if seconds > timeout:
+            return False
+        if seconds > next_report:
+            _show(f"self-test: {seconds:.0f} s, {_progress(cache, since)}", terminal)
+            next_report = seconds + (1.0 if terminal else 30.0)
+        time.sleep(0.1)
+    if terminal:
+        sys.stderr.write("\r\x1b[K")
+    return True
+
+
+def _show(text: str, terminal: bool) -> None:
+    sys.stderr.write(f"\r\x1b[K{text}" if terminal else text + "\n")
+    sys.stderr.flush()
+
+
+def _progress(cache: Path, since: float) -> str:
+    """What was compiled since then. With log_silent, Jittor itself says nothing for minutes."""
+    done = 0
+    for path in cache.glob("jt*/*/*/*/*/*/*/obj_files/*.o"):
+        try:
+            done += path.stat().st_mtime >= since
+        except OSError:
+            pass  # replaced at this moment
+    return f"{done} of about {_CORE_FILES} files of Jittor compiled" if done else "starting Jittor"
+
+
+def _last_error(text: str) -> str:
+    """The line that says most: the last one that names an exception or error, else the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if "Error" in line or "error:" in line or "Problem" in line]
+    return (named or lines or ["no output"])[-1][:160]

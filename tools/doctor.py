@@ -1,0 +1,14 @@
+"""Report what jseg needs and found on this machine, with a self-test: `python tools/doctor.py`.
+
+Runs before anything is installed. Exit status 0 if all required things are fine, else 1.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jseg.runtime.doctor import main  # noqa: E402  (works uninstalled, from any folder)
+
+if __name__ == "__main__":
+    sys.exit(main())
