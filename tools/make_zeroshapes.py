@@ -22,12 +22,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train", type=int, default=2000, help="training pictures (default: %(default)s)")
     parser.add_argument("--val", type=int, default=300, help="validation pictures (default: %(default)s)")
     parser.add_argument("--test", type=int, default=100, help="test pictures (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=96, help="side of a picture in pixels (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=64, help="side of a picture in pixels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace the folder if it exists with other settings")
     arguments = parser.parse_args()
-    if min(arguments.train, arguments.val, arguments.test) < 1 or arguments.size < 64:
-        parser.error("--train, --val and --test must be at least 1, --size at least 64")
+    if min(arguments.train, arguments.val, arguments.test) < 1 or arguments.size < 48:
+        parser.error("--train, --val and --test must be at least 1, --size at least 48")
     return arguments
 
 

@@ -49,8 +49,8 @@ class Scene:
     classes: Tuple[int, ...]  # class of each object, from the lowest layer to the topmost
 
 
-def draw_scene(seed: int, split: str, index: int, size: int = 96, max_objects: int = 4,
-               radius: Tuple[float, float] = (12.0, 24.0)) -> Scene:
+def draw_scene(seed: int, split: str, index: int, size: int = 64, max_objects: int = 4,
+               radius: Tuple[float, float] = (9.0, 15.0)) -> Scene:
     """Draw picture number `index` of a split.
 
     Args:
@@ -174,3 +174,19 @@ def caption(rng: np.random.Generator, classes: Sequence[int]) -> str:
     """An English sentence that names all objects of a scene, in random order."""
     names = [CLASS_NAMES[i] for i in rng.permutation(np.array(classes))]
     return CAPTION_FORMS[int(rng.integers(len(CAPTION_FORMS)))].format(" and ".join(f"a {name}" for name in names))
+
+
+def altered_classes(rng: np.random.Generator, classes: Sequence[int]) -> Tuple[int, ...]:
+    """Objects of a scene that is not there: the same colours, but two shapes exchanged or one replaced.
+
+    Makes captions that are wrong in the binding of words alone (the hard negatives of Yuksekgonul et al., ICLR 2023).
+    """
+    count = len(SHAPES)
+    altered = list(classes)
+    i, j = rng.integers(len(altered), size=2)
+    colour_i, shape_i, colour_j, shape_j = *divmod(altered[i], count), *divmod(altered[j], count)
+    if colour_i != colour_j and shape_i != shape_j and rng.random() < 0.5:
+        altered[i], altered[j] = colour_i * count + shape_j, colour_j * count + shape_i
+    else:
+        altered[i] = colour_i * count + int(shape_i + rng.integers(1, count)) % count
+    return tuple(altered)

@@ -15,7 +15,7 @@ _BACKGROUND_VALUE = 0
 _CARD = "zeroshapes.json"
 
 
-def write_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 96,
+def write_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 64,
                      progress: Optional[Callable[[int], None]] = None) -> None:
     """Draw the pictures of each split into `root`, which must not exist yet.
 
@@ -54,7 +54,7 @@ def write_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size:
         raise
 
 
-def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 96) -> bool:
+def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 64) -> bool:
     """True if `root` was written by `write_zeroshapes` with just these settings."""
     try:
         card = json.loads((Path(root) / _CARD).read_text())

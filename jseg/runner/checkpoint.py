@@ -5,7 +5,6 @@ seed, config (the whole resolved config), class_names and unseen (JSON), setting
 config), jseg_version, clip (the CLIP weight file's name) and clip_sha256. CLIP itself is frozen and not stored.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -14,12 +13,15 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from jseg import __version__
-from jseg.checkpoints import load_arrays, save_arrays
+from jseg.checkpoints import (CLIPRCSizes, clip_rc_sizes, config_differences, load_arrays, load_model_state,
+                              read_tensors, save_arrays)
+from jseg.checkpoints.complete import RUN_FORMAT, is_run_checkpoint
+from jseg.checkpoints.convert import file_sha256  # noqa: F401  (the runner takes it from here)
 from jseg.config import Config
 from jseg.runner.optimizer import STATE_PREFIX
 from jseg.runtime.backend import jt
 
-FORMAT = "jseg run 1"
+FORMAT = f"{RUN_FORMAT} 1"
 POINTER = "latest"  # file beside the checkpoints that holds the name of the newest
 _NAME = re.compile(r"iter_(\d+)\.safetensors")
 _LISTED = 6  # names shown of each kind in an error
@@ -86,19 +88,25 @@ class CheckpointStore:
 
 
 def read_model_state(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """Arrays and metadata of a checkpoint; metadata without `format` belongs to a file of another program.
+    """Arrays and metadata of a checkpoint; without metadata it is a whole model, e.g. a released one.
 
-    `path` may also be the pointer `latest` of a run.
+    `path` may also be the pointer `latest` of a run. The format is recognised by content.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or it is damaged.
+        FileNotFoundError, ValueError: no such file, or it is damaged or of another model.
     """
+    path = _behind_pointer(path)
+    return load_arrays(path) if is_run_checkpoint(read_tensors(path)) else (load_model_state(path)[0], {})
+
+
+def _behind_pointer(path: str) -> str:
+    """The file itself, where `path` is the pointer `latest`."""
     if os.path.basename(path) == POINTER and os.path.isfile(path):
         with open(path, encoding="utf-8") as file:
             path = os.path.join(os.path.dirname(path), file.read().strip())
     if not os.path.isfile(path):
         raise FileNotFoundError(f"checkpoint {path} does not exist; correct the path")
-    return load_arrays(path)
+    return path
 
 
 def describe(cfg: Config, model_cfg: Mapping[str, Any], dataset: Any, iteration: int,
@@ -123,15 +131,16 @@ def load_weights(model: Any, path: str, model_cfg: Mapping[str, Any], clip_sha25
                  ) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     """Loads a checkpoint into `model` and returns what the file holds.
 
-    jseg's own files hold the trained parameters; any other file must hold the whole model (`model.load_arrays`).
+    Checkpoints of a run hold the trained parameters; any other file must hold a whole CLIP-RC: the PyTorch or JSeg
+    release, or what `tools/convert_checkpoint.py` wrote.
 
     Raises:
         FileNotFoundError, ValueError: no such file; damaged; of another architecture or another CLIP.
     """
-    arrays, metadata = read_model_state(path)
-    if "format" not in metadata:
-        model.load_arrays(arrays, path)
-        return arrays, metadata
+    path = _behind_pointer(path)
+    if not is_run_checkpoint(read_tensors(path)):
+        return _load_whole_model(model, path, model_cfg), {}
+    arrays, metadata = load_arrays(path)
     trained = model.trainable_parameters()
     weights = {name: value for name, value in arrays.items() if not name.startswith(STATE_PREFIX)}
     check_parameters(weights, {name: tuple(value.shape) for name, value in trained.items()}, path,
@@ -143,6 +152,36 @@ def load_weights(model: Any, path: str, model_cfg: Mapping[str, Any], clip_sha25
     for name, value in trained.items():
         value.update(jt.array(np.ascontiguousarray(weights[name], np.float32)))
     return arrays, metadata
+
+
+def _load_whole_model(model: Any, path: str, model_cfg: Mapping[str, Any]) -> Dict[str, np.ndarray]:
+    """Loads a CLIP-RC of any format; see `load_weights`."""
+    arrays, sizes = load_model_state(path)
+    check_sizes(sizes, model, path, model_cfg)
+    model.load_arrays(arrays, path)
+    return arrays
+
+
+def check_sizes(sizes: CLIPRCSizes, model: Any, path: str, model_cfg: Mapping[str, Any]) -> None:
+    """Compares a whole CLIP-RC file with the model that the config built.
+
+    Untrained region tokens have no parameters, but numbers measured with another M are not those of the release: a
+    release that stores M of them must meet the same `num_regions`.
+
+    Raises:
+        ValueError: one sentence with every config key to change and its value.
+    """
+    if not hasattr(model, "load_arrays"):
+        raise ValueError(f"checkpoint {path} holds a CLIP-RC, but the config's model.type is "
+                         f"{model_cfg.get('type')!r}; set it to 'CLIPRC'")
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    own = clip_rc_sizes(shapes, "this config's model", model.num_regions or None, bool(model_cfg.get("train_regions")))
+    changes = config_differences(sizes, own, model_cfg.get("ram_inputs", ()))
+    if changes:
+        listed = ", ".join(f"{key} to {wanted} (here {now})" for key, wanted, now in changes)
+        more = ("; to evaluate with another number of regions, convert the file with tools/convert_checkpoint.py"
+                if [key for key, _, _ in changes] == ["model.num_regions"] and not sizes.trained_regions else "")
+        raise ValueError(f"checkpoint {path} is of another size than this config's model: set {listed}{more}")
 
 
 def check_parameters(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]], path: str,
@@ -209,15 +248,6 @@ def check_resumable(path: str, metadata: Mapping[str, str], seed: int, setting: 
         raise ValueError(f"--resume: {path} is of iteration {iteration}, beyond max_iters {max_iters}; "
                          "raise max_iters")
     return iteration
-
-
-def file_sha256(path: str) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from jseg.datasets.zeroshapes import CAPTION_FORMS, CLASS_NAMES, SHAPES, UNSEEN, caption, draw_scene
+from jseg.datasets.zeroshapes import CAPTION_FORMS, CLASS_NAMES, SHAPES, UNSEEN, altered_classes, caption, draw_scene
 from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
 from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddings, tokenize
 from jseg.models.clip.templates import TEMPLATES
@@ -29,14 +29,14 @@ _MAX_LOGIT_SCALE = math.log(100.0)
 class PretrainSettings:
     """One pretraining run; every number that its result depends on."""
 
-    iterations: int = 6000
-    batch_size: int = 128
+    iterations: int = 3500
+    batch_size: int = 96
     learning_rate: float = 1e-3
     warmup_iterations: int = 200
     weight_decay: float = 0.05
     num_scenes: int = 20000  # drawn once; flips and quarter turns make eight of each
-    max_objects: int = 3
-    single_object_share: float = 0.5  # of the scenes; the others hold 2 to max_objects
+    max_objects: int = 4
+    single_object_share: float = 0.3  # of the scenes; the others hold 1 to max_objects
     seed: int = 0
 
 
@@ -55,16 +55,22 @@ class SceneBank:
             progress(i + 1, settings.num_scenes)
 
     def batch(self, iteration: int) -> Tuple[np.ndarray, List[str], np.ndarray]:
-        """Images (B, 3, H, W) float32 normalised, captions, and a key of each caption's set of objects."""
+        """Images, sentences, and which sentence is true of which image, for one iteration.
+
+        Returns:
+            images (B, 3, H, W) float32 normalised; 2·B sentences, first the captions of the B images, then as many
+            that are wrong in one or two words (`altered_classes`); (2·B,) keys, equal where the named objects are.
+        """
         rng = np.random.default_rng((self.settings.seed, iteration))
         chosen = rng.integers(len(self.images), size=self.settings.batch_size)
         images = np.empty((len(chosen), *self.images.shape[1:]), np.uint8)
         for row, index, turns, flip in zip(images, chosen, rng.integers(4, size=len(chosen)), rng.random(len(chosen)) < 0.5):
             image = np.rot90(self.images[index], turns)
             row[...] = image[:, ::-1] if flip else image
-        texts = [caption(rng, self.classes[index]) for index in chosen]
-        keys = [hash(tuple(sorted(self.classes[index]))) for index in chosen]
-        return normalise_images(images), texts, np.array(keys)
+        named = [self.classes[index] for index in chosen]
+        named += [altered_classes(rng, classes) for classes in named]
+        keys = np.unique([str(sorted(classes)) for classes in named], return_inverse=True)[1]
+        return normalise_images(images), [caption(rng, classes) for classes in named], keys
 
 
 def normalise_images(images: np.ndarray) -> np.ndarray:
@@ -100,16 +106,20 @@ class Vocabulary:
 def contrastive_loss(clip: CLIP, images: jt.Var, tokens: np.ndarray, keys: np.ndarray) -> jt.Var:
     """Symmetric cross-entropy of CLIP, with every pair of the same objects counted as a match.
 
-    Twenty classes repeat within a batch; calling a second "red ring" a mismatch would teach noise.
+    Twenty classes repeat within a batch; calling a second "red ring" a mismatch would teach noise. Each image chooses
+    among all sentences, the wrong ones included; each caption chooses among the images.
 
     Args:
-        keys: (B,) equal where two samples show the same objects.
+        images: (B, 3, H, W).
+        tokens: (T, context_length), T ≥ B; the first B rows belong to the images.
+        keys: (T,) equal where two sentences name the same objects.
     """
-    match = (keys[:, None] == keys[None, :]).astype(np.float32)
-    target = jt.array(match / match.sum(axis=1, keepdims=True))
+    batch = images.shape[0]
+    match = (keys[:batch, None] == keys[None, :]).astype(np.float32)
     per_image, per_text = clip(images, tokens)
-    return -0.5 * ((target * nn.log_softmax(per_image, dim=1)).sum(1).mean()
-                   + (target * nn.log_softmax(per_text, dim=1)).sum(1).mean())
+    losses = ((per_image, match), (per_text[:batch], match[:, :batch].T))
+    return sum(-0.5 * (jt.array(target / target.sum(axis=1, keepdims=True)) * nn.log_softmax(logits, dim=1)).sum(1).mean()
+               for logits, target in losses)
 
 
 def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str], None],

@@ -284,7 +284,7 @@ def _self_test(timeout: float) -> Finding:
         return Finding(MISSING, "self-test", f"differs from NumPy: {worst}",
                        f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + JITTOR_VERSION)))}")
     seconds = f"import {result['import_seconds']:.0f} s, checks {result['check_seconds']:.0f} s"
-    return Finding(OK, "self-test", f"matrix product, attention, layer_norm, gradients as NumPy ({seconds})")
+    return Finding(OK, "self-test", f"matmul, attention, layer_norm, gradients match NumPy ({seconds})")
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -145,7 +145,7 @@ def find_cuda() -> Found:
     if release is None:
         return Found(None, f"{nvcc} does not answer to --version")
     if release >= 13:
-        return Found(None, f"{nvcc} is CUDA {release}, with which Jittor 1.3.11 does not compile; use 11 or 12")
+        return Found(None, f"{nvcc} is CUDA {release}, which Jittor 1.3.11 does not compile with: use 11, 12")
     return Found(Path(nvcc), f"{devices} device(s), toolkit {release}")
 
 

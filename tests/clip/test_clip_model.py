@@ -103,7 +103,7 @@ def test_incomplete_and_foreign_tensors_are_listed(tmp_path: Path, small_arrays:
     path = tmp_path / "clip.safetensors"
     for gone in ("logit_scale", "visual.transformer.resblocks.1.attn.in_proj_bias"):
         save_arrays(path, {name: array for name, array in small_arrays.items() if name != gone}, {})
-        with pytest.raises(ValueError, match=f"clip.safetensors does not fit.*missing {gone}; not known nothing"):
+        with pytest.raises(ValueError, match=f"clip.safetensors is not a complete .*missing {gone}; not known nothing"):
             load_clip(str(path))
     save_arrays(path, {**small_arrays, "extra.bias": np.zeros(3, np.float32)}, {})
     with pytest.raises(ValueError, match="missing nothing; not known extra.bias"):

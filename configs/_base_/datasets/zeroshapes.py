@@ -1,4 +1,4 @@
-"""ZeroShapes, the embedded benchmark: 20 classes, 15 seen and 5 unseen, 96 px pictures drawn by
+"""ZeroShapes, the embedded benchmark: 20 classes, 15 seen and 5 unseen, 64 px pictures drawn by
 `python tools/make_zeroshapes.py`. Background is ignored, as on PASCAL VOC."""
 
 data_root = 'data/zeroshapes'
@@ -10,11 +10,11 @@ dataset = dict(
     # Hues are what tells the classes apart: no photometric distortion. Objects are larger than half of a crop
     # now and then, so the class-balance rule of the crop stays.
     train=dict(type='VOCDataset', split='train', classes='zeroshapes',
-               pipeline=dict(crop_size=96, scale=(384, 96), ratio_range=(0.8, 1.5), photometric=False, **_normalise)),
+               pipeline=dict(crop_size=64, scale=(256, 64), ratio_range=(0.8, 1.25), photometric=False, **_normalise)),
     val=dict(type='VOCDataset', split='val', classes='zeroshapes', test_mode=True,
-             pipeline=dict(short_side=96, **_normalise)),
+             pipeline=dict(short_side=64, **_normalise)),
     test=dict(type='VOCDataset', split='test', classes='zeroshapes', test_mode=True,
-              pipeline=dict(short_side=96, **_normalise)),
+              pipeline=dict(short_side=64, **_normalise)),
 )
 
-inference = dict(mode='whole', crop_size=96)
+inference = dict(mode='whole', crop_size=64)

@@ -4,11 +4,11 @@ from typing import Tuple
 
 import numpy as np
 
-from jseg.ops.basic import interpolation_matrix
+from jseg.checkpoints.positions import resize_position_table
 
 
 def resize_positions(table: np.ndarray, old: Tuple[int, int], new: Tuple[int, int]) -> np.ndarray:
-    """Bilinear resize (half-pixel centres, borders clamped) of the patch part; the CLS row is kept.
+    """`resize_position_table` with the grid of the table given, in the type that models compute in.
 
     Args:
         table: (1 + old_h·old_w, D), CLS first, patches row-major.
@@ -24,10 +24,4 @@ def resize_positions(table: np.ndarray, old: Tuple[int, int], new: Tuple[int, in
     if table.shape[0] != 1 + old[0] * old[1]:
         raise ValueError(f"a position table of {table.shape[0]} rows does not fit a grid of "
                          f"{old[0]}x{old[1]} patches")
-    table = np.asarray(table, dtype=np.float32)
-    if tuple(old) == tuple(new):
-        return table
-    patches = table[1:].reshape(old[0], old[1], -1)
-    rows, columns = interpolation_matrix(old[0], new[0]), interpolation_matrix(old[1], new[1])
-    patches = np.einsum("yi,xj,ijd->yxd", rows, columns, patches, optimize=True)
-    return np.concatenate([table[:1], patches.reshape(new[0] * new[1], -1)]).astype(np.float32)
+    return resize_position_table(np.asarray(table, dtype=np.float32), new, old)

@@ -8,16 +8,13 @@ from typing import Tuple
 
 import numpy as np
 
-from jseg.checkpoints import read_tensors
+from jseg.checkpoints import clip_state, read_tensors
 from jseg.models.clip.config import CLIPConfig, config_from_tensors
 from jseg.models.clip.transformer import Transformer
 from jseg.models.layers import LayerNorm, trunc_normal
 from jseg.models.state import load_arrays_into
 from jseg.ops import linear
 from jseg.runtime.backend import jt, nn
-
-# Buffers that OpenAI's archives store beside the parameters.
-_NOT_PARAMETERS = ("input_resolution", "context_length", "vocab_size")
 
 
 def embed_patches(image: jt.Var, weight: jt.Var) -> jt.Var:
@@ -142,15 +139,16 @@ def _causal_mask(length: int) -> jt.Var:
 def load_clip(path: str) -> CLIP:
     """Build the CLIP whose weights lie in `path`, with sizes read off its tensors.
 
+    OpenAI's archives, Hugging Face `CLIPModel` and open_clip files and jseg's own are read; values become float32.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is damaged or holds something else.
     """
-    tensors = {name: value for name, value in read_tensors(path).items() if name not in _NOT_PARAMETERS}
-    model = CLIP(config_from_tensors(tensors, str(path)))
-    arrays = {name: np.asarray(value, dtype=np.float32) for name, value in tensors.items()}
-    if "logit_scale" in arrays:  # a scalar in OpenAI's files; if it is missing, the next line says so
-        arrays["logit_scale"] = arrays["logit_scale"].reshape(-1)
+    state, _ = clip_state(read_tensors(path))
+    model = CLIP(config_from_tensors(state, str(path)))
+    arrays = {name: np.asarray(value, dtype=np.float32) for name, value in state.items()}
+    arrays["logit_scale"] = arrays["logit_scale"].reshape(-1)  # 0-d in the files, one number in the model
     load_arrays_into(model, arrays, str(path))
     model.eval()
     return model

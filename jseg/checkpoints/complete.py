@@ -1,0 +1,106 @@
+"""A whole CLIP-RC from any checkpoint: released, converted, or of a jseg run (trained part only) plus its CLIP."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from jseg.checkpoints.clip_rc_names import REGION_TOKENS, clip_rc_from_release
+from jseg.checkpoints.convert import file_sha256
+from jseg.checkpoints.positions import resize_position_table
+from jseg.checkpoints.reader import read_tensors
+from jseg.checkpoints.release import check_is_clip_rc, clip_state
+from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error
+
+RUN_FORMAT = "jseg run"
+"""How `format` in the metadata of a run's checkpoints begins."""
+
+_DEFAULT_REGIONS = 16  # of the releases, where a file does not say
+_DEFAULT_CROP = 512  # pixels, likewise
+_OPTIMIZER = "optimizer."
+
+
+@dataclass
+class CompleteModel:
+    """All parameters of a CLIP-RC and what its file says beside them."""
+
+    state: Dict[str, np.ndarray]
+    ignored: Tuple[str, ...]
+    num_regions: int
+    class_names: Tuple[str, ...]
+    iteration: Optional[int]
+
+
+def is_run_checkpoint(tensors: TensorMap) -> bool:
+    """Whether a run of jseg wrote the file."""
+    return str(tensors.metadata.get("format", "")).startswith(RUN_FORMAT)
+
+
+def complete_model(tensors: TensorMap, clip: Optional[PathLike] = None) -> CompleteModel:
+    """The whole model of an opened checkpoint.
+
+    Args:
+        clip: the CLIP weights that a jseg run was trained on; checkpoints of a run leave them out.
+
+    Raises:
+        ValueError: not a CLIP-RC, incomplete, or `clip` is missing, unneeded or another one.
+    """
+    metadata = tensors.metadata
+    if is_run_checkpoint(tensors):
+        return _complete_run(tensors, clip)
+    if clip is not None:
+        raise ValueError(f"--clip: {tensors.path} holds a whole model already; leave --clip out")
+    check_is_clip_rc(tensors)
+    state, report = clip_rc_from_release(tensors)
+    report.check(tensors.path)
+    stored = next((name for name in tensors if name.endswith(REGION_TOKENS)), None)
+    regions = tensors.entry(stored).shape[0] if stored else int(metadata.get("num_regions", _DEFAULT_REGIONS))
+    iteration = metadata.get("meta.iter", metadata.get("iteration"))
+    return CompleteModel(state, report.ignored, regions, _class_names(metadata),
+                         int(iteration) if str(iteration).isdecimal() else None)
+
+
+def _complete_run(tensors: TensorMap, clip: Optional[PathLike]) -> CompleteModel:
+    metadata = tensors.metadata
+    if clip is None:
+        raise ValueError(f"{tensors.path} holds the trained part of a run only; name the CLIP it was trained on "
+                         f"({metadata.get('clip') or 'model.clip of its config'}) with --clip")
+    if metadata.get("clip_sha256") and file_sha256(clip) != metadata["clip_sha256"]:
+        raise ValueError(f"--clip: {clip} is not the CLIP that {tensors.path} was trained on "
+                         f"({metadata.get('clip')}, SHA-256 {metadata['clip_sha256'][:12]}...); name that file")
+    source, _ = clip_state(read_tensors(clip))
+    architecture = json.loads(metadata.get("architecture", "{}"))
+    trained = {name: tensors[name] for name in tensors if not name.startswith(_OPTIMIZER)}
+    state, names = clip_rc_from_release({**_frozen_part(source, architecture), **trained}, REGION_TOKENS in trained)
+    names.check(tensors.path)
+    return CompleteModel(state, names.ignored, int(architecture.get("num_regions", _DEFAULT_REGIONS)),
+                         _class_names(metadata), int(metadata["iteration"]))
+
+
+def _frozen_part(clip: Mapping[str, np.ndarray], architecture: Mapping[str, Any]) -> Dict[str, np.ndarray]:
+    """The encoder's frozen parameters (float32), positions resized to the crop of the run."""
+    visual = {name[len("visual."):]: np.asarray(clip[name], np.float32) for name in clip if name.startswith("visual.")}
+    crop = architecture.get("image_size", _DEFAULT_CROP)
+    height, width = (crop, crop) if isinstance(crop, int) else crop
+    patch = visual["conv1.weight"].shape[-1]
+    visual["positional_embedding"] = resize_position_table(
+        visual["positional_embedding"], (height // patch, width // patch))
+    return {f"backbone.{name}": value for name, value in visual.items()}
+
+
+def _class_names(metadata: Mapping[str, Any]) -> Tuple[str, ...]:
+    """Class words: JSON in jseg's files, a list in the meta data of mmsegmentation."""
+    if "class_names" in metadata:
+        return tuple(str(name) for name in json.loads(metadata["class_names"]))
+    names: List[str] = []
+    while f"meta.CLASSES.{len(names)}" in metadata:
+        names.append(str(metadata[f"meta.CLASSES.{len(names)}"]))
+    return tuple(names)
+
+
+def check_finite(path: PathLike, state: Mapping[str, np.ndarray]) -> None:
+    """Raises `ValueError` naming the first parameter that is not finite."""
+    for name, array in state.items():
+        if not np.isfinite(array).all():
+            raise file_error(path, "holds values that are not finite; the training diverged or the file is damaged", name)

@@ -1,0 +1,154 @@
+"""What both converters share: checksums, sizes in words, and writing a file that was read back before it counts."""
+
+import hashlib
+import os
+import secrets
+from collections import Counter
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from jseg.checkpoints.names import count_layers
+from jseg.checkpoints.reader import read_tensors
+from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error
+
+OPENAI_SHA256: Mapping[str, str] = {
+    "vit-b-32.pt": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+    "vit-b-16.pt": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    "vit-l-14.pt": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+    "vit-l-14-336px.pt": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+}
+"""Lower-case file name -> SHA-256 of OpenAI's CLIP files: part of the addresses under which they are published."""
+
+Digest = Tuple[Tuple[int, ...], str, str]
+_BLOCK = 1 << 20  # bytes
+
+
+def file_sha256(path: PathLike) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(_BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def published_sha256(path: PathLike) -> Optional[str]:
+    """The SHA-256 that OpenAI publishes for a file of this name, None for other names."""
+    return OPENAI_SHA256.get(os.path.basename(os.fspath(path)).lower())
+
+
+def checksum_warning(path: PathLike, found: str, published: str) -> str:
+    """The block that says loudly that a file is not the one its name promises."""
+    line = "!" * 78
+    return (
+        f"{line}\nWARNING: {os.fspath(path)} is NOT the file that OpenAI publishes under this name.\n"
+        f"  its SHA-256   {found}\n  published     {published}\n"
+        "It is damaged, was altered, or only shares the name. Fetch it again, or rename it if it is\n"
+        f"another CLIP on purpose.\n{line}"
+    )
+
+
+def digests(arrays: Mapping[str, np.ndarray]) -> Dict[str, Digest]:
+    """Name -> (shape, type, SHA-256 of the values): enough to compare with arrays that are no longer in memory."""
+    result = {}
+    for name in arrays:
+        array = np.asarray(arrays[name])
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        result[name] = (array.shape, array.dtype.name, hashlib.sha256(data.data).hexdigest())
+    return result
+
+
+def check_output(source: PathLike, out: PathLike, force: bool) -> None:
+    """Refuses to write over the source, or over any file without `force`.
+
+    Raises:
+        FileExistsError, FileNotFoundError, IsADirectoryError.
+    """
+    source, out = os.fspath(source), os.fspath(out)
+    if os.path.isdir(out):
+        raise IsADirectoryError(f"{out} is a folder; name the file to write in it")
+    if os.path.exists(out):
+        if os.path.exists(source) and os.path.samefile(source, out):
+            raise FileExistsError(f"{out} is the file to read; write to another name")
+        if not force:
+            raise FileExistsError(f"{out} exists; add --force to overwrite it, or choose another name")
+    folder = os.path.dirname(os.path.abspath(out))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"folder {folder} does not exist; create it or choose another place")
+
+
+def write_verified(
+    out: PathLike, arrays: Dict[str, np.ndarray], save: Callable[[str, Mapping[str, np.ndarray]], None]
+) -> None:
+    """Writes `arrays` beside `out`, reads them back, compares every value, and only then renames.
+
+    Args:
+        arrays: emptied once written, so that source and copy need not be in memory together.
+        save: writes arrays to the path it is given.
+
+    Raises:
+        ValueError: what was read back differs; an older `out` is untouched.
+        OSError: the file cannot be written.
+    """
+    out = os.fspath(out)
+    folder, name = os.path.split(os.path.abspath(out))
+    temporary = os.path.join(folder, f".{secrets.token_hex(4)}.{name}")
+    expected = digests(arrays)
+    try:
+        save(temporary, arrays)
+        arrays.clear()
+        written = digests(read_tensors(temporary))
+        wrong = [key for key in sorted({*expected, *written}) if expected.get(key) != written.get(key)]
+        if wrong:
+            raise file_error(out, "was read back with other values; the disk may be failing, try another", wrong[0])
+        os.replace(temporary, out)
+    except OSError as error:
+        raise OSError((error.strerror or str(error)).replace(temporary, out)) from error
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def file_lines(tensors: TensorMap, kind: str, sha256: str) -> List[str]:
+    """What a file is, in lines for the terminal."""
+    types = Counter(tensors.entry(name).dtype.name for name in tensors)
+    size = os.path.getsize(tensors.path)
+    return [
+        f"{tensors.path}",
+        f"  format      {tensors.kind}, {size / 1e6:,.2f} MB",
+        f"  holds       {kind}: {len(tensors)} tensors, {tensors.parameter_count():,} numbers "
+        f"({', '.join(f'{count} {name}' for name, count in types.most_common())})",
+        f"  SHA-256     {sha256}",
+    ]
+
+
+def clip_size_line(state: Mapping[str, np.ndarray]) -> str:
+    """The sizes of a complete CLIP under OpenAI's names, in words.
+
+    Raises:
+        ValueError: a tensor has a shape that no ViT CLIP has.
+    """
+    dimensions = {
+        "visual.conv1.weight": 4,
+        "visual.positional_embedding": 2,
+        "token_embedding.weight": 2,
+        "positional_embedding": 2,
+        "text_projection": 2,
+    }
+    shapes = {name: state[name].shape for name in dimensions}
+    wrong = [f"{name} {shapes[name]}" for name, count in dimensions.items() if len(shapes[name]) != count]
+    grid = round(max(shapes["visual.positional_embedding"][0] - 1, 0) ** 0.5) if not wrong else 0
+    if wrong or grid < 1 or grid**2 + 1 != shapes["visual.positional_embedding"][0]:
+        wrong = wrong or [f"visual.positional_embedding of {shapes['visual.positional_embedding'][0]} rows"]
+        raise ValueError(f"tensors have shapes that no ViT CLIP has: {', '.join(wrong)}; use another file")
+    width, _, patch, _ = shapes["visual.conv1.weight"]
+    vocabulary, text_width = shapes["token_embedding.weight"]
+    names = list(state)
+    return (
+        f"image {grid * patch} px, patch {patch}, "
+        f"{count_layers(names, 'visual.transformer.resblocks.')} layers of width {width}; "
+        f"text {shapes['positional_embedding'][0]} tokens of {vocabulary}, "
+        f"{count_layers(names, 'transformer.resblocks.')} layers of width {text_width}; "
+        f"joint width {shapes['text_projection'][1]}"
+    )

@@ -1,0 +1,61 @@
+"""The preprocessing of OpenAI's CLIP for whole pictures: bicubic resize, centre crop, CLIP's mean and std.
+
+The numbers are those of `clip/clip.py: _transform` with torchvision on Pillow pictures: the short side becomes the
+resolution, the long side is rounded down, the crop starts at the rounded half of what is left over.
+"""
+
+import os
+from typing import Union
+
+import numpy as np
+from PIL import Image
+
+from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
+
+MAX_ASPECT = 100
+"""Longer pictures are refused: resized by the short side they would need memory without bound."""
+
+
+def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
+    """A picture as CLIP wants it.
+
+    Palettes and transparency are turned into RGB first: resizing a palette would mix its indices.
+
+    Args:
+        image: of any mode.
+        resolution: R, side in pixels.
+
+    Returns:
+        (3, R, R) float32, RGB, normalised.
+
+    Raises:
+        ValueError: the picture is more than `MAX_ASPECT` times as long as wide.
+    """
+    image = image.convert("RGB")
+    short, long = min(image.size), max(image.size)
+    if long > MAX_ASPECT * short:
+        raise ValueError(f"the picture is {image.width}x{image.height} pixels, more than {MAX_ASPECT} times as long "
+                         "as wide; crop it")
+    width, height = (resolution if side == short else int(resolution * side / short) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - resolution) / 2), round((height - resolution) / 2)
+    pixels = np.asarray(image.crop((left, top, left + resolution, top + resolution)), np.float32)
+    normalised = (pixels - np.asarray(CLIP_MEAN, np.float32)) / np.asarray(CLIP_STD, np.float32)
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+
+
+def read_clip_image(path: Union[str, "os.PathLike[str]"], resolution: int) -> np.ndarray:
+    """`clip_preprocess` of a picture file.
+
+    Raises:
+        OSError: no such file, or not a picture. ValueError: too large or too long.
+    """
+    try:
+        with Image.open(path) as image:
+            return clip_preprocess(image, resolution)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{os.fspath(path)}: no such picture; check the path") from None
+    except (Image.DecompressionBombError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+    except (OSError, SyntaxError) as error:  # Pillow reports some damaged files as SyntaxError
+        raise OSError(f"{os.fspath(path)} is no readable picture ({error}); use a PNG or JPEG file") from error

@@ -1,0 +1,56 @@
+"""Tools imported by path, the recorded CLIP, and CLIP-RC files in the formats of the releases."""
+
+import gzip
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Callable, Dict
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+sys.path.insert(0, str(ROOT / "tests" / "checkpoints"))
+
+from checkpoint_writers import jittor_bytes, tensor, torch_archive_bytes  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], ModuleType]:
+    """tool("convert_clip") -> the module of tools/convert_clip.py."""
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    return load
+
+
+@pytest.fixture(scope="session")
+def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TorchScript archive as OpenAI publishes them, half precision inside."""
+    path = tmp_path_factory.mktemp("clip") / "openai.pt"
+    path.write_bytes(gzip.decompress((GOLDEN / "clip_tiny" / "openai.pt.gz").read_bytes()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden_weights() -> Dict[str, np.ndarray]:
+    """A whole CLIP-RC under the names of the releases, unused tensors included."""
+    with np.load(GOLDEN / "tiny" / "weights.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory, golden_weights: Dict[str, np.ndarray]) -> Dict[str, Path]:
+    """The same weights as the PyTorch (.pth) and the JSeg (.pkl) release store them, by the tests' own writers."""
+    folder = tmp_path_factory.mktemp("releases")
+    paths = {"pytorch": folder / "release.pth", "jseg": folder / "release.pkl"}
+    tensors = {name: tensor(array) for name, array in golden_weights.items()}
+    optimizer = {"state": {0: {"step": 7, "exp_avg": tensor(np.zeros(3, np.float32))}}, "param_groups": [{"lr": 1e-4}]}
+    paths["pytorch"].write_bytes(torch_archive_bytes(
+        {"meta": {"iter": 40000, "CLASSES": ["c0", "c1"]}, "state_dict": tensors, "optimizer": optimizer}))
+    paths["jseg"].write_bytes(jittor_bytes({"meta": {"iter": 40000, "save_time": "x"}, "model": golden_weights}))
+    return paths
