@@ -2,10 +2,11 @@
 
     python benchmarks/convert_clip.py [--layers 24] [--out convert_clip.json]
 
-Writes a TorchScript archive in half precision (about 860 MB) with the tests' own writer into a temporary folder,
-converts it in a process of its own and deletes everything. Peak memory is VmHWM of that process, the largest resident set since it
-started, pages of memory-mapped files included; `anonymous` leaves those out. A run of the tool without work is measured
-beside it, to show what Python and NumPy take. The limit is 2x the file. Needs Linux.
+Writes a TorchScript archive in half precision (about 860 MB) with the tests' own writer into a temporary
+folder, converts it in a process of its own and deletes everything. Peak memory is VmHWM of that process, the
+largest resident set since it started, pages of memory-mapped files included; `anonymous` leaves those out. A
+run of the tool without work is measured beside it, to show what Python and NumPy take. The limit is 2x the
+file. Needs Linux.
 """
 
 import argparse
@@ -28,23 +29,43 @@ from checkpoint_writers import Module, tensor, torch_archive_bytes  # noqa: E402
 
 from jseg.checkpoints.names import clip_parameter_names  # noqa: E402
 
-WIDTH, TEXT_WIDTH, JOINT, PATCH, POSITIONS, CONTEXT, VOCABULARY, TEXT_LAYERS = 1024, 768, 768, 14, 257, 77, 49408, 12
+WIDTH, TEXT_WIDTH, JOINT, PATCH, POSITIONS, CONTEXT, VOCABULARY, TEXT_LAYERS = (
+    1024,
+    768,
+    768,
+    14,
+    257,
+    77,
+    49408,
+    12,
+)
 LIMIT = 2.0  # times the file size
 _INTERVAL = 0.02  # seconds between two looks at the process
 
 
 def shape_of(name: str) -> Tuple[int, ...]:
     """Shape of a parameter of ViT-L/14."""
-    plain = {"visual.class_embedding": (WIDTH,), "visual.positional_embedding": (POSITIONS, WIDTH),
-             "visual.proj": (WIDTH, JOINT), "visual.conv1.weight": (WIDTH, 3, PATCH, PATCH),
-             "positional_embedding": (CONTEXT, TEXT_WIDTH), "text_projection": (TEXT_WIDTH, JOINT), "logit_scale": (),
-             "token_embedding.weight": (VOCABULARY, TEXT_WIDTH)}
+    plain = {
+        "visual.class_embedding": (WIDTH,),
+        "visual.positional_embedding": (POSITIONS, WIDTH),
+        "visual.proj": (WIDTH, JOINT),
+        "visual.conv1.weight": (WIDTH, 3, PATCH, PATCH),
+        "positional_embedding": (CONTEXT, TEXT_WIDTH),
+        "text_projection": (TEXT_WIDTH, JOINT),
+        "logit_scale": (),
+        "token_embedding.weight": (VOCABULARY, TEXT_WIDTH),
+    }
     if name in plain:
         return plain[name]
     width = WIDTH if name.startswith("visual.") else TEXT_WIDTH
-    blocks = {"attn.in_proj_weight": (3 * width, width), "attn.in_proj_bias": (3 * width,),
-              "attn.out_proj.weight": (width, width), "mlp.c_fc.weight": (4 * width, width),
-              "mlp.c_fc.bias": (4 * width,), "mlp.c_proj.weight": (width, 4 * width)}
+    blocks = {
+        "attn.in_proj_weight": (3 * width, width),
+        "attn.in_proj_bias": (3 * width,),
+        "attn.out_proj.weight": (width, width),
+        "mlp.c_fc.weight": (4 * width, width),
+        "mlp.c_fc.bias": (4 * width,),
+        "mlp.c_proj.weight": (width, 4 * width),
+    }
     return next((shape for end, shape in blocks.items() if name.endswith(end)), (width,))
 
 
@@ -64,9 +85,13 @@ def write_archive(path: Path, layers: int) -> int:
 
 
 def _module(name: str, tree: Dict) -> Module:
-    return Module(f"__torch__.model.{name}",
-                  {key: _module(f"part_{key}", value) if isinstance(value, dict) else value
-                   for key, value in tree.items()})
+    return Module(
+        f"__torch__.model.{name}",
+        {
+            key: _module(f"part_{key}", value) if isinstance(value, dict) else value
+            for key, value in tree.items()
+        },
+    )
 
 
 def measure(arguments: List[str]) -> Dict[str, float]:
@@ -77,8 +102,9 @@ def measure(arguments: List[str]) -> Dict[str, float]:
     """
     largest = {"VmHWM": 0, "RssAnon": 0}
     started = time.perf_counter()
-    with subprocess.Popen([sys.executable, str(ROOT / "tools" / "convert_clip.py"), *arguments],
-                          stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "tools" / "convert_clip.py"), *arguments], stdout=subprocess.DEVNULL
+    ) as process:
         watcher = threading.Thread(target=_watch, args=(process.pid, largest), daemon=True)
         watcher.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -86,14 +112,18 @@ def measure(arguments: List[str]) -> Dict[str, float]:
         watcher.join()
     if process.returncode:
         raise RuntimeError(f"convert_clip.py ended with status {process.returncode}")
-    return {"seconds": time.perf_counter() - started, "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "peak_mb": largest["VmHWM"] * 1024 / 1e6, "anonymous_mb": largest["RssAnon"] * 1024 / 1e6}
+    return {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_mb": largest["VmHWM"] * 1024 / 1e6,
+        "anonymous_mb": largest["RssAnon"] * 1024 / 1e6,
+    }
 
 
 def _watch(pid: int, largest: Dict[str, int]) -> None:
     """Keeps the largest value (kB) of each field of the process's status until it ends.
 
-    Not ru_maxrss: that starts at the size of this process, which the new one is a copy of until it starts Python.
+    Not ru_maxrss: that starts at the size of this process, of which the new one is a copy at first.
     """
     while True:
         try:
@@ -112,7 +142,9 @@ def _watch(pid: int, largest: Dict[str, int]) -> None:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Prints the figures; 1 if the peak is above the limit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--layers", type=int, default=24, help="vision layers; 24 is ViT-L/14")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args(argv)
@@ -123,14 +155,20 @@ def main(argv: Optional[List[str]] = None) -> int:
         figures = measure([str(archive), str(Path(folder) / "large.safetensors")])
     ratio = figures["peak_mb"] / size
     print(f"archive            {size:10.1f} MB")
-    print(f"conversion         {figures['seconds']:10.1f} s ({figures['cpu_seconds']:.1f} s of CPU), "
-          f"{size / figures['seconds']:.0f} MB/s; reads, hashes, writes, reads back")
-    print(f"peak resident      {figures['peak_mb']:10.1f} MB = {ratio:.2f}x the file "
-          f"({idle['peak_mb']:.1f} MB without work)")
+    print(
+        f"conversion         {figures['seconds']:10.1f} s ({figures['cpu_seconds']:.1f} s of CPU), "
+        f"{size / figures['seconds']:.0f} MB/s; reads, hashes, writes, reads back"
+    )
+    print(
+        f"peak resident      {figures['peak_mb']:10.1f} MB = {ratio:.2f}x the file "
+        f"({idle['peak_mb']:.1f} MB without work)"
+    )
     print(f"peak anonymous     {figures['anonymous_mb']:10.1f} MB (without mapped files)")
     if args.out:
-        args.out.write_text(json.dumps({"archive_mb": size, "ratio": ratio, "idle_mb": idle["peak_mb"], **figures},
-                                       indent=1) + "\n")
+        args.out.write_text(
+            json.dumps({"archive_mb": size, "ratio": ratio, "idle_mb": idle["peak_mb"], **figures}, indent=1)
+            + "\n"
+        )
     return 0 if ratio <= LIMIT else 1
 
 

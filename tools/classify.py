@@ -2,9 +2,9 @@
 
     python tools/classify.py picture.jpg "a cat" "a dog" --clip weights/ViT-B-16.safetensors
 
-Prints probabilities (they add up to 1 over the given words), best first. The picture is prepared as OpenAI's CLIP does:
-bicubic resize of the short side, centre crop, CLIP's mean and std. --clip takes any CLIP: OpenAI's archives, Hugging
-Face and open_clip files, and what tools/convert_clip.py wrote.
+Prints probabilities (they add up to 1 over the given words), best first. The picture is prepared as OpenAI's
+CLIP does: bicubic resize of the short side, centre crop, CLIP's mean and std. --clip takes any CLIP: OpenAI's
+archives, Hugging Face and open_clip files, and what tools/convert_clip.py wrote.
 """
 
 import argparse
@@ -20,7 +20,9 @@ from jseg.datasets.clip_image import read_clip_image  # noqa: E402
 DEFAULT_CLIP = os.path.join("weights", "zeroshapes_clip.npz")
 
 
-def classify(picture: str, words: Sequence[str], clip: str, templates: Sequence[str]) -> List[Tuple[str, float]]:
+def classify(
+    picture: str, words: Sequence[str], clip: str, templates: Sequence[str]
+) -> List[Tuple[str, float]]:
     """(word, probability) in the order of the words.
 
     Args:
@@ -48,12 +50,21 @@ def clip_path(path: str) -> str:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """0 on success, 2 after an error of the user."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("image", metavar="IMAGE", help="picture file")
     parser.add_argument("words", metavar="WORD", nargs="+", help="what might be in it; quote phrases")
-    parser.add_argument("--clip", default=DEFAULT_CLIP, metavar="PATH", help="CLIP weights (default: %(default)s)")
-    parser.add_argument("--templates", nargs="+", default=["single"], metavar="TEMPLATE",
-                        help="a name (single, ensemble15) or sentences with {} for the word (default: single)")
+    parser.add_argument(
+        "--clip", default=DEFAULT_CLIP, metavar="PATH", help="CLIP weights (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--templates",
+        nargs="+",
+        default=["single"],
+        metavar="TEMPLATE",
+        help="a name (single, ensemble15) or sentences with {} for the word (default: single)",
+    )
     args = parser.parse_args(argv)
     try:
         if not os.path.exists(args.image):

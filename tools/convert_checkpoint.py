@@ -2,14 +2,16 @@
 
     python tools/convert_checkpoint.py clip_rc_voc.pth clip_rc_voc.safetensors
     python tools/convert_checkpoint.py model.pkl model.pth --to pytorch
-    python tools/convert_checkpoint.py work_dirs/RUN/checkpoints/iter_N.safetensors model.pth --clip weights/CLIP_FILE
+    python tools/convert_checkpoint.py iter_N.safetensors model.pth --clip weights/CLIP_FILE
 
 What --to writes:
-  jseg         jseg's own file (safetensors, only what the model uses); the pickle that JSeg loads if OUT ends in .pkl
+  jseg         jseg's own file (safetensors, only what the model uses); if OUT ends in .pkl, the pickle that
+               JSeg loads
   pytorch      what the PyTorch release loads strictly: state_dict and meta in a torch.save archive
   safetensors  the same names and tensors as safetensors
-By default OUT decides: .pth and .pt mean pytorch, everything else jseg. Checkpoints of a run hold the trained part only:
-name the CLIP it was trained on with --clip. What was written is read back and compared before it gets its name.
+By default OUT decides: .pth and .pt mean pytorch, everything else jseg. Checkpoints of a jseg run hold the
+trained part only: name the CLIP it was trained on with --clip. What was written is read back and compared
+before it gets its name.
 """
 
 import argparse
@@ -23,8 +25,14 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import numpy as np  # noqa: E402
 
 from jseg import __version__  # noqa: E402
-from jseg.checkpoints import (clip_rc_sizes, clip_rc_to_release, read_tensors, save_arrays, save_jittor,  # noqa: E402
-                              save_torch)
+from jseg.checkpoints import (
+    clip_rc_sizes,
+    clip_rc_to_release,
+    read_tensors,
+    save_arrays,
+    save_jittor,  # noqa: E402
+    save_torch,
+)
 from jseg.checkpoints.clip_rc_names import REGION_TOKENS  # noqa: E402
 from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model  # noqa: E402
 from jseg.checkpoints.convert import check_output, file_lines, file_sha256, write_verified  # noqa: E402
@@ -45,7 +53,9 @@ def target_of(out: str, to: Optional[str]) -> str:
         return "jittor"
     belongs = {".pth": "pytorch", ".pt": "pytorch", ".pkl": "jittor"}.get(suffix, to)
     if belongs != to or (to == "pytorch" and suffix == ".safetensors"):
-        raise ValueError(f"{out}: a name ending in {suffix} does not suit --to {to}; choose another name or target")
+        raise ValueError(
+            f"{out}: a name ending in {suffix} does not suit --to {to}; choose another name or target"
+        )
     return to
 
 
@@ -55,10 +65,12 @@ def size_line(source: str, model: CompleteModel) -> str:
     sizes = clip_rc_sizes(shapes, source, model.num_regions, REGION_TOKENS in shapes)
     positions = shapes["backbone.positional_embedding"][0] - 1
     recovery = "none" if sizes.recovery_layers is None else str(sizes.recovery_layers)
-    return (f"encoder of {sizes.layers} layers, width {sizes.width}, patch {sizes.patch}, {positions} positions; "
-            f"{sizes.num_prompts} prompts a layer, {sizes.num_regions} region tokens"
-            f"{' (trained)' if sizes.trained_regions else ''}; joint width {sizes.joint}; "
-            f"decoder layers {sizes.decoder_layers}, recovery layers {recovery}")
+    return (
+        f"encoder of {sizes.layers} layers, width {sizes.width}, patch {sizes.patch}, {positions} positions; "
+        f"{sizes.num_prompts} prompts a layer, {sizes.num_regions} region tokens"
+        f"{' (trained)' if sizes.trained_regions else ''}; joint width {sizes.joint}; "
+        f"decoder layers {sizes.decoder_layers}, recovery layers {recovery}"
+    )
 
 
 def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) -> None:
@@ -74,10 +86,12 @@ def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) 
     if model.iteration is not None:
         plain["iteration"] = str(model.iteration)
     arrays = model.state if target == "jseg" else clip_rc_to_release(model.state, model.num_regions)
-    savers = {"jseg": lambda path, values: save_arrays(path, values, plain),
-              "safetensors": lambda path, values: save_arrays(path, values, plain),
-              "jittor": lambda path, values: save_jittor(path, values, meta),
-              "pytorch": lambda path, values: save_torch(path, values, meta)}
+    savers = {
+        "jseg": lambda path, values: save_arrays(path, values, plain),
+        "safetensors": lambda path, values: save_arrays(path, values, plain),
+        "jittor": lambda path, values: save_jittor(path, values, meta),
+        "pytorch": lambda path, values: save_torch(path, values, meta),
+    }
     write_verified(out, dict(arrays), savers[target])
 
 
@@ -97,13 +111,19 @@ def convert(source: str, out: str, to: Optional[str], clip: Optional[str], force
         print(line)
     print(f"  sizes       {size_line(source, model)}")
     parameters = sum(int(np.prod(array.shape)) for array in model.state.values())
-    print(f"  parameters  {parameters:,} in {len(model.state)} tensors of the model; "
-          f"{len(model.ignored)} tensors that nothing uses are left out")
+    print(
+        f"  parameters  {parameters:,} in {len(model.state)} tensors of the model; "
+        f"{len(model.ignored)} tensors that nothing uses are left out"
+    )
     if model.class_names:
         print(f"  classes     {', '.join(model.class_names)}")
     sys.stdout.flush()
-    text = {"kind": "CLIP-RC", "converted_by": f"jseg {__version__}", "converted_from": os.path.basename(source),
-            "source_sha256": sha256}
+    text = {
+        "kind": "CLIP-RC",
+        "converted_by": f"jseg {__version__}",
+        "converted_from": os.path.basename(source),
+        "source_sha256": sha256,
+    }
     write(out, target, model, text)
     for line in file_lines(read_tensors(out), f"CLIP-RC for {target}, read back and equal", file_sha256(out)):
         print(line)
@@ -111,7 +131,9 @@ def convert(source: str, out: str, to: Optional[str], clip: Optional[str], force
 
 def main(argv: Optional[List[str]] = None) -> int:
     """0 on success, 2 after an error of the user."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", metavar="IN", help="checkpoint of any known format")
     parser.add_argument("out", metavar="OUT", help="file to write")
     parser.add_argument("--to", choices=TARGETS, help="names and format to write; default: as OUT ends")

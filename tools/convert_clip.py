@@ -2,8 +2,8 @@
 
     python tools/convert_clip.py ViT-B-16.pt weights/ViT-B-16.safetensors
 
-Writes safetensors, or a compressed NumPy archive if OUT ends in .npz, under OpenAI's parameter names. Types are
-kept: half precision stays half precision. What was written is read back and compared before it gets its name. A file
+Writes safetensors, or a compressed NumPy archive if OUT ends in .npz, under OpenAI's parameter names. Half
+precision stays half precision. What was written is read back and compared before it gets its name. A file
 that is named like one of OpenAI's but has another SHA-256 is converted with --force only.
 """
 
@@ -15,8 +15,15 @@ from typing import List, Optional
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from jseg.checkpoints import clip_state, read_tensors, save_arrays, save_npz  # noqa: E402
-from jseg.checkpoints.convert import (check_output, checksum_warning, clip_size_line, file_lines,  # noqa: E402
-                                      file_sha256, published_sha256, write_verified)
+from jseg.checkpoints.convert import (
+    check_output,
+    checksum_warning,
+    clip_size_line,
+    file_lines,  # noqa: E402
+    file_sha256,
+    published_sha256,
+    write_verified,
+)
 
 _SUFFIXES = (".safetensors", ".npz")
 
@@ -34,8 +41,10 @@ def check_checksum(source: str, found: str, force: bool) -> str:
         return "  checksum    as published by OpenAI"
     print(checksum_warning(source, found, published), file=sys.stderr)
     if not force:
-        raise ValueError(f"{source}: SHA-256 differs from the published one; fetch the file again, rename it, or add "
-                         "--force to convert it as it is")
+        raise ValueError(
+            f"{source}: SHA-256 differs from the published one; fetch the file again, rename it, or add "
+            "--force to convert it as it is"
+        )
     return "  checksum    NOT as published by OpenAI (converted because of --force)"
 
 
@@ -59,20 +68,35 @@ def convert(source: str, out: str, force: bool) -> None:
         print(f"  left out    {', '.join(report.ignored)} (no parameters)")
     print(check_checksum(source, sha256, force), flush=True)
     del tensors  # closes the mapped file once `state` is empty: source and copy are never in memory together
-    metadata = {"kind": "CLIP", "names": "OpenAI", "converted_from": os.path.basename(source), "source_sha256": sha256}
-    write_verified(out, state, lambda path, arrays: save_npz(path, arrays) if out.lower().endswith(".npz")
-                   else save_arrays(path, arrays, metadata))
+    metadata = {
+        "kind": "CLIP",
+        "names": "OpenAI",
+        "converted_from": os.path.basename(source),
+        "source_sha256": sha256,
+    }
+    write_verified(
+        out,
+        state,
+        lambda path, arrays: (
+            save_npz(path, arrays) if out.lower().endswith(".npz") else save_arrays(path, arrays, metadata)
+        ),
+    )
     for line in file_lines(read_tensors(out), "jseg CLIP, read back and equal", file_sha256(out)):
         print(line)
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """0 on success, 2 after an error of the user."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", metavar="IN", help="CLIP weights of any known format")
     parser.add_argument("out", metavar="OUT", help="file to write: .safetensors or .npz")
-    parser.add_argument("--force", action="store_true",
-                        help="overwrite OUT, and convert even if the SHA-256 is not the published one")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="overwrite OUT, and convert even if the SHA-256 is not the published one",
+    )
     args = parser.parse_args(argv)
     try:
         convert(args.source, args.out, args.force)

@@ -17,7 +17,7 @@ from jseg.checkpoints import save_npz
 
 
 def main() -> int:
-    defaults = dict(iterations=3500, batch_size=96, seed=0)
+    defaults = dict(iterations=3000, batch_size=96, seed=0)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="file to write (.npz, half precision, compressed)")
     parser.add_argument("--iterations", type=int, default=defaults["iterations"])
@@ -29,7 +29,7 @@ def main() -> int:
     from jseg.models.clip import CLIPConfig
     from jseg.runner.pretrain import PretrainSettings, pretrain
 
-    config = CLIPConfig(embed_dim=64, image_resolution=64, vision_layers=6, vision_width=128, vision_patch_size=8,
+    config = CLIPConfig(embed_dim=64, image_resolution=64, vision_layers=5, vision_width=128, vision_patch_size=8,
                         context_length=32, vocab_size=49408, transformer_width=64, transformer_layers=3)
     settings = PretrainSettings(iterations=arguments.iterations, batch_size=arguments.batch_size,
                                 num_scenes=arguments.scenes, seed=arguments.seed)

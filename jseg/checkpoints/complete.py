@@ -1,4 +1,4 @@
-"""A whole CLIP-RC from any checkpoint: released, converted, or of a jseg run (trained part only) plus its CLIP."""
+"""A whole CLIP-RC from any checkpoint: released, converted, or of a jseg run (trained part) plus its CLIP."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jseg.checkpoints.clip_rc_names import REGION_TOKENS, clip_rc_from_release
 from jseg.checkpoints.convert import file_sha256
 from jseg.checkpoints.positions import resize_position_table
 from jseg.checkpoints.reader import read_tensors
-from jseg.checkpoints.release import check_is_clip_rc, clip_state
+from jseg.checkpoints.release import check_is_clip_rc, clip_state, stored_regions
 from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error
 
 RUN_FORMAT = "jseg run"
@@ -18,6 +18,8 @@ RUN_FORMAT = "jseg run"
 
 _DEFAULT_REGIONS = 16  # of the releases, where a file does not say
 _DEFAULT_CROP = 512  # pixels, likewise
+_MAX_REGIONS = 1 << 16
+_MAX_CROP = 1 << 14
 _OPTIMIZER = "optimizer."
 
 
@@ -54,45 +56,80 @@ def complete_model(tensors: TensorMap, clip: Optional[PathLike] = None) -> Compl
     check_is_clip_rc(tensors)
     state, report = clip_rc_from_release(tensors)
     report.check(tensors.path)
-    stored = next((name for name in tensors if name.endswith(REGION_TOKENS)), None)
-    regions = tensors.entry(stored).shape[0] if stored else int(metadata.get("num_regions", _DEFAULT_REGIONS))
+    regions = stored_regions(tensors)
+    if regions is None:
+        said = metadata.get("num_regions", _DEFAULT_REGIONS)
+        regions = _bounded(tensors, "num_regions", said, _MAX_REGIONS)
     iteration = metadata.get("meta.iter", metadata.get("iteration"))
-    return CompleteModel(state, report.ignored, regions, _class_names(metadata),
-                         int(iteration) if str(iteration).isdecimal() else None)
+    return CompleteModel(
+        state,
+        report.ignored,
+        regions,
+        _class_names(metadata),
+        int(iteration) if str(iteration).isdecimal() else None,
+    )
 
 
 def _complete_run(tensors: TensorMap, clip: Optional[PathLike]) -> CompleteModel:
     metadata = tensors.metadata
     if clip is None:
-        raise ValueError(f"{tensors.path} holds the trained part of a run only; name the CLIP it was trained on "
-                         f"({metadata.get('clip') or 'model.clip of its config'}) with --clip")
+        raise ValueError(
+            f"{tensors.path} holds the trained part of a run only; name the CLIP it was trained on "
+            f"({metadata.get('clip') or 'model.clip of its config'}) with --clip"
+        )
     if metadata.get("clip_sha256") and file_sha256(clip) != metadata["clip_sha256"]:
-        raise ValueError(f"--clip: {clip} is not the CLIP that {tensors.path} was trained on "
-                         f"({metadata.get('clip')}, SHA-256 {metadata['clip_sha256'][:12]}...); name that file")
+        raise ValueError(
+            f"--clip: {clip} is not the CLIP that {tensors.path} was trained on "
+            f"({metadata.get('clip')}, SHA-256 {metadata['clip_sha256'][:12]}...); name that file"
+        )
     source, _ = clip_state(read_tensors(clip))
     architecture = json.loads(metadata.get("architecture", "{}"))
+    if not isinstance(architecture, dict):
+        raise file_error(tensors.path, "its metadata has no architecture; the file is damaged")
     trained = {name: tensors[name] for name in tensors if not name.startswith(_OPTIMIZER)}
-    state, names = clip_rc_from_release({**_frozen_part(source, architecture), **trained}, REGION_TOKENS in trained)
+    state, names = clip_rc_from_release(
+        {**_frozen_part(tensors, source, architecture), **trained}, REGION_TOKENS in trained
+    )
     names.check(tensors.path)
-    return CompleteModel(state, names.ignored, int(architecture.get("num_regions", _DEFAULT_REGIONS)),
-                         _class_names(metadata), int(metadata["iteration"]))
+    return CompleteModel(
+        state,
+        names.ignored,
+        _bounded(tensors, "num_regions", architecture.get("num_regions", _DEFAULT_REGIONS), _MAX_REGIONS),
+        _class_names(metadata),
+        _bounded(tensors, "iteration", metadata.get("iteration"), 1 << 40),
+    )
 
 
-def _frozen_part(clip: Mapping[str, np.ndarray], architecture: Mapping[str, Any]) -> Dict[str, np.ndarray]:
+def _frozen_part(
+    tensors: TensorMap, clip: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
+) -> Dict[str, np.ndarray]:
     """The encoder's frozen parameters (float32), positions resized to the crop of the run."""
-    visual = {name[len("visual."):]: np.asarray(clip[name], np.float32) for name in clip if name.startswith("visual.")}
+    visual = {
+        name[len("visual.") :]: np.asarray(clip[name], np.float32)
+        for name in clip
+        if name.startswith("visual.")
+    }
     crop = architecture.get("image_size", _DEFAULT_CROP)
-    height, width = (crop, crop) if isinstance(crop, int) else crop
+    sides = crop if isinstance(crop, list) and len(crop) == 2 else [crop, crop]
     patch = visual["conv1.weight"].shape[-1]
-    visual["positional_embedding"] = resize_position_table(
-        visual["positional_embedding"], (height // patch, width // patch))
+    height, width = (_bounded(tensors, "image_size", side, _MAX_CROP) // patch for side in sides)
+    visual["positional_embedding"] = resize_position_table(visual["positional_embedding"], (height, width))
     return {f"backbone.{name}": value for name, value in visual.items()}
+
+
+def _bounded(tensors: TensorMap, key: str, value: Any, limit: int) -> int:
+    """A number of the metadata; anybody may have written it, so it must not ask for memory without bound."""
+    text = str(value)
+    if not text.isascii() or not text.isdecimal() or len(text) > 15 or int(text) > limit:
+        raise file_error(tensors.path, f"its metadata says {key} = {text[:40]!r}, no number up to {limit}")
+    return int(text)
 
 
 def _class_names(metadata: Mapping[str, Any]) -> Tuple[str, ...]:
     """Class words: JSON in jseg's files, a list in the meta data of mmsegmentation."""
     if "class_names" in metadata:
-        return tuple(str(name) for name in json.loads(metadata["class_names"]))
+        stored = json.loads(metadata["class_names"])
+        return tuple(str(name) for name in stored) if isinstance(stored, list) else ()
     names: List[str] = []
     while f"meta.CLASSES.{len(names)}" in metadata:
         names.append(str(metadata[f"meta.CLASSES.{len(names)}"]))
@@ -103,4 +140,6 @@ def check_finite(path: PathLike, state: Mapping[str, np.ndarray]) -> None:
     """Raises `ValueError` naming the first parameter that is not finite."""
     for name, array in state.items():
         if not np.isfinite(array).all():
-            raise file_error(path, "holds values that are not finite; the training diverged or the file is damaged", name)
+            raise file_error(
+                path, "holds values that are not finite; the training diverged or the file is damaged", name
+            )

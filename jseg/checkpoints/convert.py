@@ -1,4 +1,4 @@
-"""What both converters share: checksums, sizes in words, and writing a file that was read back before it counts."""
+"""What both converters share: checksums, sizes in words, and writing files that are read back."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ OPENAI_SHA256: Mapping[str, str] = {
     "vit-l-14.pt": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
     "vit-l-14-336px.pt": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
 }
-"""Lower-case file name -> SHA-256 of OpenAI's CLIP files: part of the addresses under which they are published."""
+"""Lower-case name -> SHA-256 of OpenAI's CLIP files: part of the addresses under which they are published."""
 
 Digest = Tuple[Tuple[int, ...], str, str]
 _BLOCK = 1 << 20  # bytes
@@ -50,7 +50,7 @@ def checksum_warning(path: PathLike, found: str, published: str) -> str:
 
 
 def digests(arrays: Mapping[str, np.ndarray]) -> Dict[str, Digest]:
-    """Name -> (shape, type, SHA-256 of the values): enough to compare with arrays that are no longer in memory."""
+    """Name -> (shape, type, SHA-256 of the values): compares with arrays that are no longer in memory."""
     result = {}
     for name in arrays:
         array = np.asarray(arrays[name])
@@ -101,7 +101,9 @@ def write_verified(
         written = digests(read_tensors(temporary))
         wrong = [key for key in sorted({*expected, *written}) if expected.get(key) != written.get(key)]
         if wrong:
-            raise file_error(out, "was read back with other values; the disk may be failing, try another", wrong[0])
+            raise file_error(
+                out, "was read back with other values; the disk may be failing, try another", wrong[0]
+            )
         os.replace(temporary, out)
     except OSError as error:
         raise OSError((error.strerror or str(error)).replace(temporary, out)) from error

@@ -106,25 +106,35 @@ def load_model_state(path: PathLike) -> Tuple[Dict[str, np.ndarray], CLIPRCSizes
     check_is_clip_rc(tensors)
     state, report = clip_rc_from_release(tensors)
     report.check(tensors.path)
-    stored = next((name for name in tensors if name.endswith(REGION_TOKENS)), None)
-    return state, clip_rc_sizes(
-        {name: array.shape for name, array in state.items()},
-        path,
-        None if stored is None else tensors.entry(stored).shape[0],
-        REGION_TOKENS in state,
-    )
+    shapes = {name: array.shape for name, array in state.items()}
+    return state, clip_rc_sizes(shapes, path, stored_regions(tensors), REGION_TOKENS in state)
+
+
+def stored_regions(tensors: TensorMap) -> Optional[int]:
+    """Number of region tokens in the file, trained or not; None if it holds none."""
+    name = next((name for name in tensors if name.endswith(REGION_TOKENS)), None)
+    return None if name is None else tensors.entry(name).shape[0]
 
 
 def check_is_clip_rc(tensors: TensorMap) -> None:
-    """Raises `ValueError` saying what the file seems to hold if it is no CLIP-RC at all."""
+    """Raises `ValueError` if the file is no CLIP-RC at all (says what it is), or has odd embeddings."""
     names = [name[len("module.") :] if name.startswith("module.") else name for name in tensors]
     parts = ("backbone.", "decode_head.")
     if not all(any(name.startswith(part) for name in names) for part in parts):
         clip = any(name.startswith(("visual.", "vision_model.")) for name in names)
-        hint = "it is a CLIP: set model.clip to it, or use tools/convert_clip.py" if clip else "use another file"
-        raise file_error(
-            tensors.path, f"is not a CLIP-RC checkpoint (no tensors named backbone.* and decode_head.*); {hint}"
+        hint = (
+            "it is a CLIP: set model.clip to it, or use tools/convert_clip.py" if clip else "use another file"
         )
+        raise file_error(
+            tensors.path,
+            f"is not a CLIP-RC checkpoint (no tensors named backbone.* and decode_head.*); {hint}",
+        )
+    dimensions = {"backbone.class_embedding": 1, "backbone.positional_embedding": 2, REGION_TOKENS: 2}
+    for name, count in dimensions.items():
+        for stored in {name, f"module.{name}"} & set(tensors):
+            shape = tensors.entry(stored).shape
+            if len(shape) != count or 0 in shape:
+                raise file_error(tensors.path, f"no CLIP-RC has this shape: {shape}; use another file", stored)
 
 
 def config_differences(

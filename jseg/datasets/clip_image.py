@@ -1,7 +1,7 @@
 """The preprocessing of OpenAI's CLIP for whole pictures: bicubic resize, centre crop, CLIP's mean and std.
 
-The numbers are those of `clip/clip.py: _transform` with torchvision on Pillow pictures: the short side becomes the
-resolution, the long side is rounded down, the crop starts at the rounded half of what is left over.
+The numbers are those of `clip/clip.py: _transform` with torchvision on Pillow pictures: the short side
+becomes the resolution, the long side is rounded down, the crop starts at the rounded half of what is left.
 """
 
 import os
@@ -34,8 +34,10 @@ def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
     image = image.convert("RGB")
     short, long = min(image.size), max(image.size)
     if long > MAX_ASPECT * short:
-        raise ValueError(f"the picture is {image.width}x{image.height} pixels, more than {MAX_ASPECT} times as long "
-                         "as wide; crop it")
+        raise ValueError(
+            f"the picture is {image.width}x{image.height} pixels, more than {MAX_ASPECT} times as long "
+            "as wide; crop it"
+        )
     width, height = (resolution if side == short else int(resolution * side / short) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = round((width - resolution) / 2), round((height - resolution) / 2)
@@ -58,4 +60,6 @@ def read_clip_image(path: Union[str, "os.PathLike[str]"], resolution: int) -> np
     except (Image.DecompressionBombError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     except (OSError, SyntaxError) as error:  # Pillow reports some damaged files as SyntaxError
-        raise OSError(f"{os.fspath(path)} is no readable picture ({error}); use a PNG or JPEG file") from error
+        raise OSError(
+            f"{os.fspath(path)} is no readable picture ({error}); use a PNG or JPEG file"
+        ) from error

@@ -50,7 +50,7 @@ class Scene:
 
 
 def draw_scene(seed: int, split: str, index: int, size: int = 64, max_objects: int = 4,
-               radius: Tuple[float, float] = (9.0, 15.0)) -> Scene:
+               radius: Tuple[float, float] = (10.0, 17.0)) -> Scene:
     """Draw picture number `index` of a split.
 
     Args:
@@ -145,7 +145,7 @@ def _texture(rng: np.random.Generator, hue: float, shape: Tuple[int, int]) -> np
         pattern = np.where(np.sin(u) + np.sin(v) > 1, 1.0, -0.3)
     else:
         pattern = (u - u.min()) / max(float(np.ptp(u)), 1e-6) * 2 - 1
-    return base * (1 + rng.uniform(0.1, 0.25) * pattern)[..., None]
+    return base * (1 + rng.uniform(0.05, 0.18) * pattern)[..., None]
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -171,7 +171,7 @@ def _smooth_grid(points: int, size: int) -> np.ndarray:
 
 
 def caption(rng: np.random.Generator, classes: Sequence[int]) -> str:
-    """An English sentence that names all objects of a scene, in random order."""
+    """An English sentence that names the given objects, in random order."""
     names = [CLASS_NAMES[i] for i in rng.permutation(np.array(classes))]
     return CAPTION_FORMS[int(rng.integers(len(CAPTION_FORMS)))].format(" and ".join(f"a {name}" for name in names))
 

@@ -29,7 +29,7 @@ _MAX_LOGIT_SCALE = math.log(100.0)
 class PretrainSettings:
     """One pretraining run; every number that its result depends on."""
 
-    iterations: int = 3500
+    iterations: int = 3000
     batch_size: int = 96
     learning_rate: float = 1e-3
     warmup_iterations: int = 200
@@ -58,8 +58,8 @@ class SceneBank:
         """Images, sentences, and which sentence is true of which image, for one iteration.
 
         Returns:
-            images (B, 3, H, W) float32 normalised; 2·B sentences, first the captions of the B images, then as many
-            that are wrong in one or two words (`altered_classes`); (2·B,) keys, equal where the named objects are.
+            images (B, 3, H, W) float32 normalised; 2·B sentences, first one for each image that names some of its
+            objects, then as many that are wrong in one or two words (`altered_classes`); truth (B, 2·B) bool.
         """
         rng = np.random.default_rng((self.settings.seed, iteration))
         chosen = rng.integers(len(self.images), size=self.settings.batch_size)
@@ -67,10 +67,22 @@ class SceneBank:
         for row, index, turns, flip in zip(images, chosen, rng.integers(4, size=len(chosen)), rng.random(len(chosen)) < 0.5):
             image = np.rot90(self.images[index], turns)
             row[...] = image[:, ::-1] if flip else image
-        named = [self.classes[index] for index in chosen]
+        named = [some_of(rng, self.classes[index]) for index in chosen]
         named += [altered_classes(rng, classes) for classes in named]
-        keys = np.unique([str(sorted(classes)) for classes in named], return_inverse=True)[1]
-        return normalise_images(images), [caption(rng, classes) for classes in named], keys
+        shown, said = _object_counts([self.classes[index] for index in chosen]), _object_counts(named)
+        truth = (said[None, :, :] <= shown[:, None, :]).all(axis=2)
+        return normalise_images(images), [caption(rng, classes) for classes in named], truth
+
+
+def some_of(rng: np.random.Generator, classes: Sequence[int]) -> Tuple[int, ...]:
+    """One of the objects half of the time, else any number of them: captions of the web rarely name everything."""
+    count = 1 if rng.random() < 0.5 else int(rng.integers(1, len(classes) + 1))
+    return tuple(int(c) for c in rng.choice(np.array(classes), size=count, replace=False))
+
+
+def _object_counts(scenes: Sequence[Sequence[int]]) -> np.ndarray:
+    """(len(scenes), number of classes): how often each class occurs."""
+    return np.stack([np.bincount(classes, minlength=len(CLASS_NAMES)) for classes in scenes])
 
 
 def normalise_images(images: np.ndarray) -> np.ndarray:
@@ -103,19 +115,19 @@ class Vocabulary:
         return {**arrays, "token_embedding.weight": table}
 
 
-def contrastive_loss(clip: CLIP, images: jt.Var, tokens: np.ndarray, keys: np.ndarray) -> jt.Var:
-    """Symmetric cross-entropy of CLIP, with every pair of the same objects counted as a match.
+def contrastive_loss(clip: CLIP, images: jt.Var, tokens: np.ndarray, truth: np.ndarray) -> jt.Var:
+    """Symmetric cross-entropy of CLIP, with every sentence that is true of an image counted as a match.
 
     Twenty classes repeat within a batch; calling a second "red ring" a mismatch would teach noise. Each image chooses
-    among all sentences, the wrong ones included; each caption chooses among the images.
+    among all sentences, the wrong ones included; each true sentence chooses among the images.
 
     Args:
         images: (B, 3, H, W).
-        tokens: (T, context_length), T ≥ B; the first B rows belong to the images.
-        keys: (T,) equal where two sentences name the same objects.
+        tokens: (T, context_length), T ≥ B; sentence i < B was written for image i.
+        truth: (B, T) bool, at least one true entry in each row and in each of the first B columns.
     """
     batch = images.shape[0]
-    match = (keys[:batch, None] == keys[None, :]).astype(np.float32)
+    match = truth.astype(np.float32)
     per_image, per_text = clip(images, tokens)
     losses = ((per_image, match), (per_text[:batch], match[:, :batch].T))
     return sum(-0.5 * (jt.array(target / target.sum(axis=1, keepdims=True)) * nn.log_softmax(logits, dim=1)).sum(1).mean()
@@ -149,8 +161,8 @@ def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str]
     bank = SceneBank(settings, config.image_resolution, drawing)
     started = time.time()
     for iteration in range(settings.iterations):
-        images, texts, keys = bank.batch(iteration)
-        loss = contrastive_loss(clip, jt.array(images), vocabulary.compact(texts), keys)
+        images, texts, truth = bank.batch(iteration)
+        loss = contrastive_loss(clip, jt.array(images), vocabulary.compact(texts), truth)
         optimizer.step(loss, lambda base: schedule(base, iteration))
         clip.logit_scale.update(clip.logit_scale.minimum(_MAX_LOGIT_SCALE))
         jt.sync_all()

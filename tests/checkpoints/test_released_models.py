@@ -1,4 +1,4 @@
-"""Released CLIP-RC files in the model and in the runner: the recorded outputs, and what a wrong config is told."""
+"""Released CLIP-RC files in model and runner: the recorded outputs, and what a wrong config is told."""
 
 import gzip
 import importlib.util
@@ -11,10 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_writers import jittor_bytes, safetensors_bytes, tensor, torch_archive_bytes, torch_legacy_bytes
+from checkpoint_writers import (
+    jittor_bytes,
+    safetensors_bytes,
+    tensor,
+    torch_archive_bytes,
+    torch_legacy_bytes,
+)
 
-from jseg.checkpoints import (clip_from_any, clip_rc_from_release, clip_rc_sizes, config_differences,
-                              load_model_state, read_tensors, save_arrays)
+from jseg.checkpoints import (
+    clip_from_any,
+    clip_rc_from_release,
+    clip_rc_sizes,
+    config_differences,
+    load_model_state,
+    read_tensors,
+    save_arrays,
+)
 from jseg.checkpoints.clip_rc_names import REGION_TOKENS
 from jseg.datasets.zeroshapes_writer import write_zeroshapes
 from jseg.runner.checkpoint import load_weights
@@ -48,19 +61,26 @@ def parity():
 def files(weights, tmp_path_factory):
     """The same weights in every form in which they may come."""
     folder = tmp_path_factory.mktemp("files")
-    root = {"meta": {"iter": 40000, "CLASSES": ["c0"]}, "state_dict": {k: tensor(v) for k, v in weights.items()}}
-    contents = {"pytorch.pth": torch_archive_bytes(root), "old.pth": torch_legacy_bytes(root),
-                "jseg.pkl": jittor_bytes({"meta": {"iter": 1}, "model": weights}),
-                "names.safetensors": safetensors_bytes(weights, {"format": "pt"}),
-                "module.pth": torch_archive_bytes({f"module.{k}": tensor(v) for k, v in weights.items()})}
+    root = {
+        "meta": {"iter": 40000, "CLASSES": ["c0"]},
+        "state_dict": {k: tensor(v) for k, v in weights.items()},
+    }
+    contents = {
+        "pytorch.pth": torch_archive_bytes(root),
+        "old.pth": torch_legacy_bytes(root),
+        "jseg.pkl": jittor_bytes({"meta": {"iter": 1}, "model": weights}),
+        "names.safetensors": safetensors_bytes(weights, {"format": "pt"}),
+        "module.pth": torch_archive_bytes({f"module.{k}": tensor(v) for k, v in weights.items()}),
+    }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     save_arrays(folder / "own.safetensors", clip_rc_from_release(weights)[0], {"kind": "CLIP-RC"})
     return folder
 
 
-@pytest.mark.parametrize("name", ["pytorch.pth", "old.pth", "jseg.pkl", "names.safetensors", "module.pth",
-                                  "own.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["pytorch.pth", "old.pth", "jseg.pkl", "names.safetensors", "module.pth", "own.safetensors"]
+)
 def test_recorded_features_and_probabilities(files, weights, parity, name):
     """Parts with random values of their own: only what the file holds can give the recorded numbers.
 
@@ -75,8 +95,12 @@ def test_recorded_features_and_probabilities(files, weights, parity, name):
     image = jt.array(inputs["image"].astype(np.float32))
     with jt.no_grad():
         features = segmentor.backbone(image, segmentor.num_regions)
-        computed = {"eval.prob_seen_minus_0.1": segmentor.predict(image), "eval.image_features": features.image,
-                    "eval.global_feature": features.global_feature, "eval.region_features": features.regions}
+        computed = {
+            "eval.prob_seen_minus_0.1": segmentor.predict(image),
+            "eval.image_features": features.image,
+            "eval.global_feature": features.global_feature,
+            "eval.region_features": features.regions,
+        }
     for key, value in computed.items():
         wanted = recorded[key]
         value = value.numpy()
@@ -85,13 +109,18 @@ def test_recorded_features_and_probabilities(files, weights, parity, name):
         assert np.abs(value.reshape(wanted.shape) - wanted).max() <= 2e-5 * np.abs(wanted).max(), key
 
 
-@pytest.mark.parametrize("model_cfg, change, words", [
-    ({}, {"num_regions": 16}, "set model.num_regions to 4 (here 16); to evaluate with another number"),
-    ({"train_regions": True}, {}, "set model.train_regions to False (here True)")])
+@pytest.mark.parametrize(
+    "model_cfg, change, words",
+    [
+        ({}, {"num_regions": 16}, "set model.num_regions to 4 (here 16); to evaluate with another number"),
+        ({"train_regions": True}, {}, "set model.train_regions to False (here True)"),
+    ],
+)
 def test_region_tokens_that_differ(files, weights, parity, model_cfg, change, words):
     parts = parity.build_parts(CASE, weights, (64, 64), load("outputs"))
-    segmentor = parity.build_segmentor({**CASE, **{"regions": change.get("num_regions", 4)}}, parts,
-                                       load("inputs")["text"], "inductive")
+    segmentor = parity.build_segmentor(
+        {**CASE, **{"regions": change.get("num_regions", 4)}}, parts, load("inputs")["text"], "inductive"
+    )
     with pytest.raises(ValueError) as caught:
         load_weights(segmentor, str(files / "pytorch.pth"), {**MODEL_CFG, **model_cfg})
     assert words in str(caught.value) and "pytorch.pth" in str(caught.value)
@@ -104,14 +133,30 @@ def test_every_difference_names_its_key(files):
     assert (sizes.layers, sizes.width, sizes.patch, sizes.joint) == (3, 64, 8, 32)
     assert (sizes.num_prompts, sizes.decoder_layers, sizes.recovery_layers, sizes.num_regions) == (3, 3, 1, 4)
     assert sizes.fused_inputs == 2 and not sizes.trained_regions and config_differences(sizes, sizes) == []
-    other = replace(sizes, num_prompts=10, decoder_layers=2, recovery_layers=None, trained_regions=True, num_regions=16,
-                    fused_inputs=1)
+    other = replace(
+        sizes,
+        num_prompts=10,
+        decoder_layers=2,
+        recovery_layers=None,
+        trained_regions=True,
+        num_regions=16,
+        fused_inputs=1,
+    )
     changes = {key: (wanted, now) for key, wanted, now in config_differences(sizes, other, ("global",))}
-    assert changes == {"model.num_prompts": (3, 10), "model.decoder_layers": (3, 2), "model.recovery_layers": (1, None),
-                       "model.train_regions": (False, True), "model.num_regions": (4, 16),
-                       "model.ram_inputs": ("('global', 'region')", ("global",))}
+    assert changes == {
+        "model.num_prompts": (3, 10),
+        "model.decoder_layers": (3, 2),
+        "model.recovery_layers": (1, None),
+        "model.train_regions": (False, True),
+        "model.num_regions": (4, 16),
+        "model.ram_inputs": ("('global', 'region')", ("global",)),
+    }
     (change,) = config_differences(sizes, replace(sizes, width=768, layers=12))
-    assert change[0] == "model.clip" and "3 layers, width 64" in change[1] and "12 layers, width 768" in change[2]
+    assert (
+        change[0] == "model.clip"
+        and "3 layers, width 64" in change[1]
+        and "12 layers, width 768" in change[2]
+    )
 
 
 def test_trained_region_tokens_are_counted(weights, tmp_path):
@@ -128,6 +173,13 @@ def test_shapes_that_no_clip_rc_has(weights, name, shape):
         clip_rc_sizes(shapes, "odd.pth")
 
 
+@pytest.mark.parametrize("name", ["backbone.class_embedding", "backbone.positional_embedding", REGION_TOKENS])
+def test_a_scalar_where_a_table_belongs(weights, tmp_path, name):
+    save_arrays(tmp_path / "odd.pth", {**weights, name: np.float32(1)}, {})
+    with pytest.raises(ValueError, match=f"odd.pth: entry '{name}': no CLIP-RC has this shape"):
+        load_model_state(tmp_path / "odd.pth")
+
+
 @pytest.fixture(scope="module")
 def run_folder(files, weights, tmp_path_factory):
     """A folder with a CLIP that has the golden image tower, four pictures and a config."""
@@ -136,8 +188,13 @@ def run_folder(files, weights, tmp_path_factory):
     archive.write_bytes(gzip.decompress((GOLDEN / "clip_tiny" / "openai.pt.gz").read_bytes()))
     text, _ = clip_from_any(read_tensors(archive))
     clip = {name: value for name, value in text.items() if not name.startswith("visual.")}
-    clip.update({f"visual.{name[len('backbone.'):]}": value.astype(np.float32) for name, value in weights.items()
-                 if name.startswith("backbone.") and "prompt" not in name and name != REGION_TOKENS})
+    clip.update(
+        {
+            f"visual.{name[len('backbone.'):]}": value.astype(np.float32)
+            for name, value in weights.items()
+            if name.startswith("backbone.") and "prompt" not in name and name != REGION_TOKENS
+        }
+    )
     save_arrays(folder / "clip.safetensors", clip, {})
     write_zeroshapes(folder / "data", {"train": 2, "val": 2}, size=64)
     base = ROOT / "configs" / "_base_"
@@ -146,13 +203,23 @@ def run_folder(files, weights, tmp_path_factory):
         f"{str(base / 'schedule.py')!r}]\n"
         f"data_root = {str(folder / 'data')!r}\n"
         "model = dict(clip='clip.safetensors', num_prompts=3, num_regions=4, decoder_heads=4)\n"
-        "inference = dict(mode='whole', crop_size=64)\nmax_iters = 1\nvisualize = dict(num_images=1)\n")
+        "inference = dict(mode='whole', crop_size=64)\nmax_iters = 1\nvisualize = dict(num_images=1)\n"
+    )
     return folder
 
 
 def run_val(folder, checkpoint, *overrides):
-    command = [sys.executable, str(ROOT / "tools" / "run_net.py"), "--config", "released.py", "--task", "val",
-               "--checkpoint", str(checkpoint), *(("--set", *overrides) if overrides else ())]
+    command = [
+        sys.executable,
+        str(ROOT / "tools" / "run_net.py"),
+        "--config",
+        "released.py",
+        "--task",
+        "val",
+        "--checkpoint",
+        str(checkpoint),
+        *(("--set", *overrides) if overrides else ()),
+    ]
     environment = {**os.environ, "JSEG_CACHE": str(folder / "cache")}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
@@ -170,9 +237,21 @@ def test_run_net_evaluates_released_files(run_folder, files):
 
 
 def test_run_net_says_which_keys_to_set(run_folder, files):
-    result = run_val(run_folder, files / "pytorch.pth", "model.num_prompts=5", "model.decoder_layers=2",
-                     "model.recovery_layers=None")
-    assert result.returncode == 2 and result.stderr.count("\n") == 1 and result.stderr.startswith("error: checkpoint")
-    for words in ("model.num_prompts to 3 (here 5)", "model.decoder_layers to 3 (here 2)",
-                  "model.recovery_layers to 1 (here None)"):
+    result = run_val(
+        run_folder,
+        files / "pytorch.pth",
+        "model.num_prompts=5",
+        "model.decoder_layers=2",
+        "model.recovery_layers=None",
+    )
+    assert (
+        result.returncode == 2
+        and result.stderr.count("\n") == 1
+        and result.stderr.startswith("error: checkpoint")
+    )
+    for words in (
+        "model.num_prompts to 3 (here 5)",
+        "model.decoder_layers to 3 (here 2)",
+        "model.recovery_layers to 1 (here None)",
+    ):
         assert words in result.stderr

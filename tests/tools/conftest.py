@@ -20,11 +20,13 @@ from checkpoint_writers import jittor_bytes, tensor, torch_archive_bytes  # noqa
 @pytest.fixture(scope="session")
 def tool() -> Callable[[str], ModuleType]:
     """tool("convert_clip") -> the module of tools/convert_clip.py."""
+
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
+
     return load
 
 
@@ -44,13 +46,23 @@ def golden_weights() -> Dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def releases(tmp_path_factory: pytest.TempPathFactory, golden_weights: Dict[str, np.ndarray]) -> Dict[str, Path]:
-    """The same weights as the PyTorch (.pth) and the JSeg (.pkl) release store them, by the tests' own writers."""
+def releases(
+    tmp_path_factory: pytest.TempPathFactory, golden_weights: Dict[str, np.ndarray]
+) -> Dict[str, Path]:
+    """The same weights as the PyTorch (.pth) and the JSeg (.pkl) release store them."""
     folder = tmp_path_factory.mktemp("releases")
     paths = {"pytorch": folder / "release.pth", "jseg": folder / "release.pkl"}
     tensors = {name: tensor(array) for name, array in golden_weights.items()}
-    optimizer = {"state": {0: {"step": 7, "exp_avg": tensor(np.zeros(3, np.float32))}}, "param_groups": [{"lr": 1e-4}]}
-    paths["pytorch"].write_bytes(torch_archive_bytes(
-        {"meta": {"iter": 40000, "CLASSES": ["c0", "c1"]}, "state_dict": tensors, "optimizer": optimizer}))
-    paths["jseg"].write_bytes(jittor_bytes({"meta": {"iter": 40000, "save_time": "x"}, "model": golden_weights}))
+    optimizer = {
+        "state": {0: {"step": 7, "exp_avg": tensor(np.zeros(3, np.float32))}},
+        "param_groups": [{"lr": 1e-4}],
+    }
+    paths["pytorch"].write_bytes(
+        torch_archive_bytes(
+            {"meta": {"iter": 40000, "CLASSES": ["c0", "c1"]}, "state_dict": tensors, "optimizer": optimizer}
+        )
+    )
+    paths["jseg"].write_bytes(
+        jittor_bytes({"meta": {"iter": 40000, "save_time": "x"}, "model": golden_weights})
+    )
     return paths

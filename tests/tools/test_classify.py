@@ -34,21 +34,23 @@ def normalised(pixels):
     return ((pixels / 255.0 - MEAN) / STD).transpose(2, 0, 1)
 
 
-@pytest.mark.parametrize("width, height, left, top", [(8, 8, 0, 0), (13, 8, 2, 0), (15, 8, 4, 0), (8, 11, 0, 2)])
+@pytest.mark.parametrize(
+    "width, height, left, top", [(8, 8, 0, 0), (13, 8, 2, 0), (15, 8, 4, 0), (8, 11, 0, 2)]
+)
 def test_crop_starts_at_the_rounded_half(width, height, left, top):
     """Short side right already: no resize. Halves go to the even number: 2.5 -> 2, 3.5 -> 4, 1.5 -> 2."""
     pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
     result = clip_preprocess(Image.fromarray(pixels), 8)
     assert result.shape == (3, 8, 8) and result.dtype == np.float32
-    np.testing.assert_allclose(result, normalised(pixels[top:top + 8, left:left + 8]), atol=1e-5)
+    np.testing.assert_allclose(result, normalised(pixels[top : top + 8, left : left + 8]), atol=1e-5)
 
 
 def cubic(distance, a=-0.5):
     """Keys' kernel with a = -0.5, which Pillow calls BICUBIC."""
     distance = abs(distance)
     if distance < 1:
-        return (a + 2) * distance ** 3 - (a + 3) * distance ** 2 + 1
-    return a * (distance ** 3 - 5 * distance ** 2 + 8 * distance - 4) if distance < 2 else 0.0
+        return (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    return a * (distance**3 - 5 * distance**2 + 8 * distance - 4) if distance < 2 else 0.0
 
 
 def test_shrinking_is_bicubic_with_smoothing():
@@ -91,31 +93,54 @@ def test_bad_pictures_are_named(tmp_path):
 def test_probabilities_are_those_of_the_formula(main, picture, openai_archive, capsys):
     """softmax(exp(logit_scale) · cos(image, text)) in float64, from the features of the two towers."""
     words = ["cat", "red car", "very large old dog"]  # of 1, 2, 4 tokens: the recorded table knows few words
-    assert main([str(picture), *words, "--clip", str(openai_archive), "--templates", "a sketch of a {}."]) == 0
+    assert (
+        main([str(picture), *words, "--clip", str(openai_archive), "--templates", "a sketch of a {}."]) == 0
+    )
     shown = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
     clip = load_clip(str(openai_archive))
     with jt.no_grad():
         image = clip.encode_image(jt.array(read_clip_image(picture, 48)[None])).numpy()[0].astype(np.float64)
-        text = clip.encode_text(tokenize([f"a sketch of a {word}." for word in words], 77)).numpy().astype(np.float64)
+        text = (
+            clip.encode_text(tokenize([f"a sketch of a {word}." for word in words], 77))
+            .numpy()
+            .astype(np.float64)
+        )
     cosines = text @ image / np.linalg.norm(text, axis=1) / np.linalg.norm(image)
     scores = np.exp(cosines * np.exp(clip.logit_scale.numpy().item()))
     expected = sorted(zip(scores / scores.sum(), words), reverse=True)
     assert [word for _, word in shown] == [word for _, word in expected]
-    np.testing.assert_allclose([float(value) for value, _ in shown], [value for value, _ in expected], atol=6e-5)
+    np.testing.assert_allclose(
+        [float(value) for value, _ in shown], [value for value, _ in expected], atol=6e-5
+    )
 
 
 def test_from_another_folder_and_with_named_templates(picture, openai_archive, tmp_path):
-    command = [sys.executable, str(ROOT / "tools" / "classify.py"), picture.name, "a", "b", "--clip",
-               str(openai_archive), "--templates", "ensemble15"]
+    command = [
+        sys.executable,
+        str(ROOT / "tools" / "classify.py"),
+        picture.name,
+        "a",
+        "b",
+        "--clip",
+        str(openai_archive),
+        "--templates",
+        "ensemble15",
+    ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-500:]
     values = [float(line.split()[0]) for line in result.stdout.splitlines() if line.endswith(("  a", "  b"))]
     assert len(values) == 2 and values[0] >= values[1] and sum(values) == pytest.approx(1, abs=2e-4)
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"image": "none.png"}, "none.png: no such picture"), ({"--clip": "none.pt"}, "none.pt: no such weight file"),
-    ({"--templates": "sinlge"}, "unknown templates 'sinlge'"), ({"--templates": "{} {}"}, "exactly once")])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"image": "none.png"}, "none.png: no such picture"),
+        ({"--clip": "none.pt"}, "none.pt: no such weight file"),
+        ({"--templates": "sinlge"}, "unknown templates 'sinlge'"),
+        ({"--templates": "{} {}"}, "exactly once"),
+    ],
+)
 def test_errors_are_one_sentence(main, picture, openai_archive, capsys, changes, words):
     image = changes.pop("image", str(picture))
     options = {"--clip": str(openai_archive), **changes}

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from checkpoint_writers import safetensors_bytes
 
-from jseg.checkpoints import (clip_from_any, clip_rc_from_release, clip_rc_to_release, clip_to_hugging_face,
-                              read_tensors, resize_position_table, save_arrays)
+from jseg.checkpoints import (
+    clip_from_any,
+    clip_rc_from_release,
+    clip_rc_to_release,
+    clip_to_hugging_face,
+    read_tensors,
+    resize_position_table,
+    save_arrays,
+)
 from jseg.checkpoints import convert as shared
 from jseg.checkpoints.clip_rc_names import REGION_TOKENS, clip_rc_parameter_names
 from jseg.checkpoints.convert import digests, file_sha256
@@ -55,12 +62,16 @@ def clip_files(openai_archive, tmp_path_factory):
 def features(path, recorded):
     clip = load_clip(str(path))
     with jt.no_grad():
-        return [clip.encode_image(jt.array(recorded["image"])).numpy(), clip.encode_text(recorded["tokens"]).numpy(),
-                clip(jt.array(recorded["image"]), recorded["tokens"])[0].numpy()]
+        return [
+            clip.encode_image(jt.array(recorded["image"])).numpy(),
+            clip.encode_text(recorded["tokens"]).numpy(),
+            clip(jt.array(recorded["image"]), recorded["tokens"])[0].numpy(),
+        ]
 
 
-def test_every_naming_gives_the_recorded_features_before_and_after_conversion(clip_files, convert_clip, tmp_path,
-                                                                               capsys):
+def test_every_naming_gives_the_recorded_features_before_and_after_conversion(
+    clip_files, convert_clip, tmp_path, capsys
+):
     with np.load(GOLDEN / "clip_tiny" / "io.npz") as file:
         recorded = dict(file)
     expected = [recorded[name] for name in ("image_features", "text_features", "logits_per_image")]
@@ -97,13 +108,18 @@ def test_overwriting_needs_force_and_never_hits_the_source(openai_archive, conve
     assert convert_clip([str(openai_archive), str(out), "--force"]) == 0 and len(read_tensors(out)) == 62
     assert convert_clip([str(out), str(out), "--force"]) == 2
     assert "is the file to read" in capsys.readouterr().err
-    for target, words in ((tmp_path / "x.pt", "end its name in"), (tmp_path / "none" / "x.npz", "does not exist"),
-                          (tmp_path, "end its name")):
+    for target, words in (
+        (tmp_path / "x.pt", "end its name in"),
+        (tmp_path / "none" / "x.npz", "does not exist"),
+        (tmp_path, "end its name"),
+    ):
         assert convert_clip([str(openai_archive), str(target)]) == 2
         assert words in capsys.readouterr().err
 
 
-def test_a_wrong_checksum_is_said_loudly_and_stops(openai_archive, convert_clip, tmp_path, capsys, monkeypatch):
+def test_a_wrong_checksum_is_said_loudly_and_stops(
+    openai_archive, convert_clip, tmp_path, capsys, monkeypatch
+):
     source, out = tmp_path / "ViT-B-16.pt", tmp_path / "out.safetensors"
     source.write_bytes(openai_archive.read_bytes())
     assert convert_clip([str(source), str(out)]) == 2 and not out.exists()
@@ -156,15 +172,22 @@ def test_checkpoints_both_ways(releases, golden_weights, convert_checkpoint, tmp
     assert "285,728 in 190 tensors of the model; 49 tensors that nothing uses" in said
     state, report = clip_rc_from_release(golden_weights)
     assert_same(read_tensors(own), state)
-    targets = {back: ["--to", "pytorch"], tmp_path / "back.pkl": ["--to", "jseg"],
-               tmp_path / "names.safetensors": ["--to", "safetensors"], tmp_path / "again.pt": []}
+    targets = {
+        back: ["--to", "pytorch"],
+        tmp_path / "back.pkl": ["--to", "jseg"],
+        tmp_path / "names.safetensors": ["--to", "safetensors"],
+        tmp_path / "again.pt": [],
+    }
     for out, to in targets.items():
         assert convert_checkpoint([str(own), str(out), *to]) == 0
         written = read_tensors(out)
         assert set(written) == set(golden_weights) and written[REGION_TOKENS].shape == (4, 64)
         assert all(written[name].shape == golden_weights[name].shape for name in written)
         assert_same(clip_rc_from_release(written)[0], state)
-    assert read_tensors(back).kind == "torch.save archive" and read_tensors(tmp_path / "back.pkl").kind == "Jittor pickle"
+    assert (
+        read_tensors(back).kind == "torch.save archive"
+        and read_tensors(tmp_path / "back.pkl").kind == "Jittor pickle"
+    )
     again = tmp_path / "again.safetensors"
     assert convert_checkpoint([str(back), str(again)]) == 0
     assert_same(read_tensors(again), state)
@@ -173,16 +196,22 @@ def test_checkpoints_both_ways(releases, golden_weights, convert_checkpoint, tmp
         assert read_tensors(back).metadata["meta.iter"] == 40000
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["out.pkl", "--to", "pytorch"], ".pkl does not suit --to pytorch"),
-    (["out.pth", "--to", "jseg"], ".pth does not suit --to jseg"),
-    (["out.npz", "--clip", "x.pt"], "whole model already; leave --clip out")])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["out.pkl", "--to", "pytorch"], ".pkl does not suit --to pytorch"),
+        (["out.pth", "--to", "jseg"], ".pth does not suit --to jseg"),
+        (["out.npz", "--clip", "x.pt"], "whole model already; leave --clip out"),
+    ],
+)
 def test_contradictory_options(releases, convert_checkpoint, tmp_path, capsys, arguments, words):
     assert convert_checkpoint([str(releases["jseg"]), str(tmp_path / arguments[0]), *arguments[1:]]) == 2
     assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def test_damaged_and_foreign_checkpoints(releases, openai_archive, convert_checkpoint, golden_weights, tmp_path, capsys):
+def test_damaged_and_foreign_checkpoints(
+    releases, openai_archive, convert_checkpoint, golden_weights, tmp_path, capsys
+):
     out = str(tmp_path / "out.safetensors")
     cut = tmp_path / "cut.pth"
     cut.write_bytes(releases["pytorch"].read_bytes()[:100_000])
@@ -190,24 +219,35 @@ def test_damaged_and_foreign_checkpoints(releases, openai_archive, convert_check
     save_arrays(infinite, {**golden_weights, "decode_head.q_proj.bias": np.full(32, np.nan, np.float32)}, {})
     partial = tmp_path / "partial.safetensors"
     save_arrays(partial, {name: golden_weights[name] for name in golden_weights if "q_proj" not in name}, {})
-    for source, words in ((cut, "cut.pth"), (openai_archive, "it is a CLIP"), (tmp_path / "no.pth", "no such weight"),
-                          (infinite, "entry 'decode_head.q_proj.bias': holds values that are not finite"),
-                          (partial, "missing decode_head.q_proj.weight")):
+    for source, words in (
+        (cut, "cut.pth"),
+        (openai_archive, "it is a CLIP"),
+        (tmp_path / "no.pth", "no such weight"),
+        (infinite, "entry 'decode_head.q_proj.bias': holds values that are not finite"),
+        (partial, "missing decode_head.q_proj.weight"),
+    ):
         assert convert_checkpoint([str(source), out]) == 2
         said = capsys.readouterr().err
         assert said.startswith("error: ") and words in said and not os.path.exists(out)
 
 
-def test_a_checkpoint_of_a_run_is_completed_with_its_clip(openai_archive, convert_checkpoint, tmp_path, capsys):
+def test_a_checkpoint_of_a_run_is_completed_with_its_clip(
+    openai_archive, convert_checkpoint, tmp_path, capsys
+):
     """Trained part from the run, frozen part from the CLIP, positions resized to the crop (4x6 patches)."""
     clip, _ = clip_from_any(read_tensors(openai_archive))
     generator = np.random.default_rng(0)
     trained = {name: generator.standard_normal(8).astype(np.float32) for name in _trained_names()}
     trained["backbone.prompt_embeddings"] = np.ones((1, 2, 64), np.float32)
     trained["decode_head.lateral_proj.weight"] = np.ones((32, 96), np.float32)
-    metadata = {"format": "jseg run 1", "iteration": "9", "class_names": '["a", "b"]', "clip": "openai.pt",
-                "clip_sha256": file_sha256(openai_archive),
-                "architecture": json.dumps({"image_size": [32, 48], "num_regions": 4})}
+    metadata = {
+        "format": "jseg run 1",
+        "iteration": "9",
+        "class_names": '["a", "b"]',
+        "clip": "openai.pt",
+        "clip_sha256": file_sha256(openai_archive),
+        "architecture": json.dumps({"image_size": [32, 48], "num_regions": 4}),
+    }
     run, out = tmp_path / "iter_9.safetensors", tmp_path / "whole.pth"
     save_arrays(run, {**trained, "optimizer.exp_avg.x": np.zeros(2)}, metadata)
     assert convert_checkpoint([str(run), str(out)]) == 2
@@ -220,19 +260,32 @@ def test_a_checkpoint_of_a_run_is_completed_with_its_clip(openai_archive, conver
     assert whole["backbone.conv1.weight"].dtype == np.float32
     assert np.array_equal(whole["backbone.proj"], clip["visual.proj"].astype(np.float32))
     table = resize_position_table(clip["visual.positional_embedding"].astype(np.float32), (4, 6))
-    assert np.array_equal(whole["backbone.positional_embedding"], table) and whole[REGION_TOKENS].shape == (4, 64)
+    assert np.array_equal(whole["backbone.positional_embedding"], table) and whole[REGION_TOKENS].shape == (
+        4,
+        64,
+    )
     assert whole.metadata["meta.CLASSES.1"] == "b" and whole.metadata["meta.iter"] == 9
 
 
 def _trained_names():
-    return [name for name in clip_rc_parameter_names(2, 1, None) if "prompt" in name or name.startswith("decode_head.")]
+    return [
+        name
+        for name in clip_rc_parameter_names(2, 1, None)
+        if "prompt" in name or name.startswith("decode_head.")
+    ]
 
 
 def test_tools_work_from_any_folder_without_jittor(openai_archive, releases, tmp_path):
     """Started as a user does; the converters must not load Jittor (it takes seconds and memory)."""
     for name, source in (("convert_clip", openai_archive), ("convert_checkpoint", releases["pytorch"])):
-        command = [sys.executable, "-X", "importtime", str(ROOT / "tools" / f"{name}.py"), str(source),
-                   f"{name}.safetensors"]
+        command = [
+            sys.executable,
+            "-X",
+            "importtime",
+            str(ROOT / "tools" / f"{name}.py"),
+            str(source),
+            f"{name}.safetensors",
+        ]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr[-500:]
         assert (tmp_path / command[-1]).is_file() and " jittor" not in result.stderr
@@ -246,3 +299,11 @@ def test_the_way_out_needs_no_state_of_the_way_in(golden_weights):
     back = clip_rc_to_release(state, 4)
     assert_same({name: back[name] for name in state}, {name: golden_weights[name] for name in state})
     assert set(report.ignored) == set(back) - set(state)
+
+
+@pytest.mark.parametrize("regions", ["999999999999", "-4", "many", "4.5"])
+def test_metadata_cannot_ask_for_memory(golden_weights, convert_checkpoint, tmp_path, capsys, regions):
+    source = tmp_path / "own.safetensors"
+    save_arrays(source, clip_rc_from_release(golden_weights)[0], {"num_regions": regions})
+    assert convert_checkpoint([str(source), str(tmp_path / "out.pth")]) == 2
+    assert f"own.safetensors: its metadata says num_regions = '{regions}'" in capsys.readouterr().err
