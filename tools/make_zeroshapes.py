@@ -19,7 +19,7 @@ from jseg.datasets.zeroshapes_writer import holds_zeroshapes, write_zeroshapes
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/zeroshapes"), help="folder to write (default: %(default)s)")
-    parser.add_argument("--train", type=int, default=2000, help="training pictures (default: %(default)s)")
+    parser.add_argument("--train", type=int, default=3000, help="training pictures (default: %(default)s)")
     parser.add_argument("--val", type=int, default=300, help="validation pictures (default: %(default)s)")
     parser.add_argument("--test", type=int, default=100, help="test pictures (default: %(default)s)")
     parser.add_argument("--size", type=int, default=64, help="side of a picture in pixels (default: %(default)s)")

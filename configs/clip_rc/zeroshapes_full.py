@@ -5,5 +5,5 @@
 
 _base_ = 'zeroshapes_inductive.py'
 
-# As in the releases, nothing is recovered when there is no unseen class to keep in mind.
-model = dict(setting='full', recovery_weight=0.0)
+# As in the releases, nothing is recovered and no class is lowered when there is no unseen class to favour.
+model = dict(setting='full', recovery_weight=0.0, seen_bias=0.0)

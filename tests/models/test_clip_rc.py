@@ -265,7 +265,9 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
     assert tuple(model.predict(image).shape) == (1, 3, 64, 32)
     trained = CLIPRC(**options, train_regions=True)
     start = trained.backbone.region_level_bridge.numpy()
-    assert np.array_equal(start, np.tile(trained.backbone.class_embedding.numpy(), (4, 1)))
+    untrained = trained.backbone.class_embedding.numpy() + trained.backbone.positional_embedding.numpy()[0]
+    assert np.allclose(start, np.tile(untrained, (4, 1)), atol=1e-7)
+    assert np.allclose(*(m.region_probabilities(image, original_clip=True).numpy() for m in (trained, model)), atol=1e-6)
     assert np.allclose(trained.region_probabilities(image).numpy().sum(1), 1, atol=1e-5)
     baseline = CLIPRC(**options, region_bridge=False, ram_inputs=(), recovery_layers=None)
     assert baseline.num_regions == 0

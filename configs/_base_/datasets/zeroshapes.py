@@ -7,10 +7,10 @@ data_root = 'data/zeroshapes'
 _normalise = dict(mean=(122.7709383, 116.7460125, 104.09373615), std=(68.5005327, 66.6321579, 70.3231630))
 
 dataset = dict(
-    # Hues are what tells the classes apart: no photometric distortion. Objects are larger than half of a crop
-    # now and then, so the class-balance rule of the crop stays.
+    # No photometric distortion: hues are what tells the classes apart. No scaling: the tiny CLIP knows objects of one
+    # range of sizes only, and a picture is exactly one crop.
     train=dict(type='VOCDataset', split='train', classes='zeroshapes',
-               pipeline=dict(crop_size=64, scale=(256, 64), ratio_range=(0.8, 1.25), photometric=False, **_normalise)),
+               pipeline=dict(crop_size=64, scale=(256, 64), ratio_range=(1.0, 1.0), photometric=False, **_normalise)),
     val=dict(type='VOCDataset', split='val', classes='zeroshapes', test_mode=True,
              pipeline=dict(short_side=64, **_normalise)),
     test=dict(type='VOCDataset', split='test', classes='zeroshapes', test_mode=True,

@@ -51,8 +51,8 @@ class RegionBridgeEncoder(nn.Module):
         width: D. layers: L. heads: attention heads. patch_size: p. joint_width: d.
         position_grid: (h, w) of the position table; other grids are resized from it at run time.
         num_prompts: K prompt tokens a layer.
-        trained_regions: M region tokens with parameters of their own (Table 6, "Update"), or 0: every region
-            token is then class embedding + pos[0], and any M may be asked for.
+        trained_regions: M region tokens with parameters of their own (Table 6, "Update"), stored as the releases
+            do, pos[0] included; or 0: every region token is class embedding + pos[0], and any M may be asked for.
         double_class_embedding: release quirk, CLS = class + (pos[0] + class).
     """
 
@@ -178,7 +178,7 @@ class RegionBridgeEncoder(nn.Module):
         patches = self.ln_pre(self.conv1(image) + position[1:].unsqueeze(0))
         bridge = None
         if num_regions:
-            bridge = self.region_level_bridge + position[:1] if self.trained_regions else cls.unsqueeze(0)
+            bridge = self.region_level_bridge if self.trained_regions else cls.unsqueeze(0)
             bridge = self.ln_pre(bridge).unsqueeze(0).expand(batch, num_regions, width)
         if doubled and self.double_class_embedding:
             cls = cls + self.class_embedding

@@ -281,14 +281,15 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
 def copy_clip_weights(backbone: RegionBridgeEncoder, visual: Mapping[str, np.ndarray]) -> None:
     """Fills the frozen part of an encoder from CLIP's vision transformer (names without `visual.`).
 
-    The square position table is resized to the encoder's grid; trained region tokens start as the class
-    embedding, like untrained ones.
+    The square position table is resized to the encoder's grid; trained region tokens start as the untrained
+    ones: class embedding + pos[0].
     """
     side = int(round((visual["positional_embedding"].shape[0] - 1) ** 0.5))
     values = {**arrays_of(backbone), **visual}
     values["positional_embedding"] = resize_positions(visual["positional_embedding"], (side, side),
                                                       backbone.position_grid)
     if backbone.trained_regions:
-        values["region_level_bridge"] = np.tile(visual["class_embedding"], (backbone.trained_regions, 1))
+        start = visual["class_embedding"] + visual["positional_embedding"][0]
+        values["region_level_bridge"] = np.tile(start, (backbone.trained_regions, 1))
     load_arrays_into(backbone, values, "CLIP's vision transformer")
     backbone.freeze()
