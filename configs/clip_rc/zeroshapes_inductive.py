@@ -14,8 +14,8 @@ model = dict(
     seen_bias=0.05,  # a run this short ends with smaller probabilities than the releases' 40,000 iterations
 )
 
-max_iters = 1500
+max_iters = 1000
 optimizer = dict(lr=1e-4)  # times 10 by lr_mult
 scheduler = dict(warmup_iters=50)
 eval_interval = 250
-checkpoint_interval = 750
+checkpoint_interval = 500

@@ -8,6 +8,5 @@ Starts from the inductive run at half its length, which must have been trained f
 _base_ = 'zeroshapes_inductive.py'
 
 model = dict(setting='transductive')
-init_from = 'work_dirs/zeroshapes_inductive/checkpoints/iter_750.safetensors'
-max_iters = 750
-checkpoint_interval = 750
+init_from = 'work_dirs/zeroshapes_inductive/checkpoints/iter_500.safetensors'
+max_iters = 500
