@@ -5,6 +5,6 @@
 
 _base_ = 'zeroshapes_inductive.py'
 
-max_iters = 400
-eval_interval = 100
-checkpoint_interval = 200
+max_iters = 1000
+eval_interval = 250
+checkpoint_interval = 500

@@ -14,8 +14,9 @@ model = dict(
     seen_bias=0.05,  # a run this short ends with smaller probabilities than the releases' 40,000 iterations
 )
 
-max_iters = 1000
+max_iters = 2000
+batch_size = 8  # with so few pictures to the hour, more and smaller steps go further
 optimizer = dict(lr=1e-4)  # times 10 by lr_mult
-scheduler = dict(warmup_iters=50)
-eval_interval = 250
-checkpoint_interval = 500
+scheduler = dict(warmup_iters=100)
+eval_interval = 500
+checkpoint_interval = 1000

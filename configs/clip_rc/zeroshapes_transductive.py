@@ -8,5 +8,5 @@ Starts from the inductive run at half its length, which must have been trained f
 _base_ = 'zeroshapes_inductive.py'
 
 model = dict(setting='transductive')
-init_from = 'work_dirs/zeroshapes_inductive/checkpoints/iter_500.safetensors'
-max_iters = 500
+init_from = 'work_dirs/zeroshapes_inductive/checkpoints/iter_1000.safetensors'
+max_iters = 1000
