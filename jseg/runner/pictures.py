@@ -12,6 +12,7 @@ from jseg.visualization import save_curves, save_panels, save_region_picture
 
 _CANDIDATES = 4  # pictures looked at for each one drawn, to find unseen classes
 _IGNORE_INDEX = 255
+_FIGURE_REGIONS = 16  # the 4 x 4 grid of the paper's Fig. 2
 
 
 def draw_pictures(model: Any, dataset: Any, inference: Mapping[str, Any], work_dir: str, num_images: int) -> List[str]:
@@ -34,7 +35,7 @@ def draw_pictures(model: Any, dataset: Any, inference: Mapping[str, Any], work_d
         chosen = choose_pictures(dataset, num_images)
         written.append(_draw_panels(model, dataset, inference, folder, chosen))
         if hasattr(model, "region_probabilities") and model.num_regions:
-            written.append(_draw_regions(model, dataset, folder, chosen[0]))
+            written.append(_draw_regions(model, dataset, folder, _most_classes(dataset, chosen)))
     log = os.path.join(work_dir, "log.jsonl")
     if os.path.exists(log):
         written.append(os.path.join(folder, "curves.png"))
@@ -64,13 +65,20 @@ def _draw_panels(model: Any, dataset: Any, inference: Mapping[str, Any], folder:
     return path
 
 
+def _most_classes(dataset: Any, chosen: List[int]) -> int:
+    """The picture with the most classes: where all regions show the same, there is little to tell apart."""
+    return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [_IGNORE_INDEX])))
+
+
 def _draw_regions(model: Any, dataset: Any, folder: str, index: int) -> str:
     sample = dataset.sample(index, 0)
     image = _fit_patches(sample["image"], int(getattr(model, "patch_size", 1)))
     batch = jt.array(np.ascontiguousarray(image[None]))
+    too_small = min(image.shape[1:]) < model.patch_size * _FIGURE_REGIONS**0.5
+    count = model.num_regions if model.trains_regions or too_small else _FIGURE_REGIONS
     with jt.no_grad():
-        original = model.region_probabilities(batch, original_clip=True).numpy()[0]
-        trained = model.region_probabilities(batch).numpy()[0]
+        original, trained = (model.region_probabilities(batch, original_clip=original, num_regions=count).numpy()[0]
+                             for original in (True, False))
     raw = dataset.raw(index)[0]
     scale_y, scale_x = raw.shape[0] / sample["image"].shape[1], raw.shape[1] / sample["image"].shape[2]
     shown = _cut(raw, (round(image.shape[1] * scale_y), round(image.shape[2] * scale_x)))

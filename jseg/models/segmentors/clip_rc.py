@@ -91,6 +91,11 @@ class CLIPRCSegmentor(nn.Module):
         self._seen_bias = jt.array(bias).stop_grad()
 
     @property
+    def trains_regions(self) -> bool:
+        """Whether region tokens are parameters (Table 6, "Update"), which fixes their number."""
+        return self.backbone.trained_regions > 0
+
+    @property
     def patch_size(self) -> int:
         """Side of a patch in pixels; sides of pictures must be multiples of it."""
         return int(self.backbone.conv1.weight.shape[-1])
@@ -141,12 +146,14 @@ class CLIPRCSegmentor(nn.Module):
             logits, _ = self.decode_head(features, self._text)
             return resize_bilinear(logits, tuple(image.shape[2:])).sigmoid() - self._seen_bias
 
-    def region_probabilities(self, image: jt.Var, original_clip: bool = False) -> jt.Var:
+    def region_probabilities(self, image: jt.Var, original_clip: bool = False,
+                             num_regions: Optional[int] = None) -> jt.Var:
         """Classification of each region by its token (paper, Fig. 2).
 
         Args:
             image: (B, 3, H, W).
             original_clip: run the frozen encoder without prompts (left side of the figure).
+            num_regions: regions to classify, by default those of the model; trained region tokens allow no other.
 
         Returns:
             (B, C, m, m): softmax over classes of 100·cos(R, T).
@@ -157,7 +164,7 @@ class CLIPRCSegmentor(nn.Module):
         if not self.num_regions:
             raise ValueError("this model has no region bridge (num_regions is 0): no regions to classify")
         with jt.no_grad():
-            features = self.backbone(image, self.num_regions, use_prompts=not original_clip)
+            features = self.backbone(image, num_regions or self.num_regions, use_prompts=not original_clip)
             scores = REGION_LOGIT_SCALE * nn.matmul_transpose(
                 features.regions.reshape(-1, self._text.shape[1]), self._text)
             scores = (scores - scores.max(1, keepdims=True)).exp()
