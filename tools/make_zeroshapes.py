@@ -45,7 +45,7 @@ def main() -> int:
     try:
         if arguments.out.exists():
             shutil.rmtree(arguments.out)
-        with tqdm(total=sum(counts.values()), unit="picture", desc="ZeroShapes") as bar:
+        with tqdm(total=sum(counts.values()), unit="picture", desc="ZeroShapes", disable=None) as bar:
             write_zeroshapes(arguments.out, progress=bar.update, **settings)
     except OSError as error:
         print(f"error: cannot write {arguments.out}: {error}", file=sys.stderr)

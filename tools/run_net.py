@@ -64,7 +64,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; go on from the newest checkpoint with --resume", file=sys.stderr)
+        print("interrupted" + ("; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""),
+              file=sys.stderr)
         return 130
     return 0
 

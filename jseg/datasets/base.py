@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Un
 import numpy as np
 
 from jseg.datasets.classes import load_class_list, resolve_unseen
-from jseg.datasets.masks import check_labels, read_image, read_mask
+from jseg.datasets.masks import IGNORE_INDEX, check_labels, read_image, read_mask
 from jseg.datasets.pipeline import build_pipeline
 
 # Last word of the seed of every generator, so that order (loader) and augmentation never share a stream.
@@ -20,11 +20,11 @@ PipelineSettings = Union[None, Mapping[str, Any], Sequence[Mapping[str, Any]]]
 
 
 class Record(NamedTuple):
-    """One picture: its id, the picture file and the mask file."""
+    """One picture: its id, the picture file and the mask file, None without masks."""
 
     name: str
     image: Path
-    mask: Path
+    mask: Optional[Path]
 
 
 class SegmentationDataset:
@@ -68,11 +68,15 @@ class SegmentationDataset:
     def raw(self, index: int) -> Tuple[np.ndarray, np.ndarray, str]:
         """Picture `index` as stored: RGB uint8 (H, W, 3), label uint8 (H, W) with 255 ignored, and its id.
 
+        Without masks every pixel is ignored.
+
         Raises:
             FileNotFoundError, ValueError: naming the file that is missing or wrong.
         """
         record = self.records[index]
         image = read_image(record.image)
+        if record.mask is None:
+            return image, np.full(image.shape[:2], IGNORE_INDEX, np.uint8), record.name
         mask = read_mask(record.mask)
         if mask.shape != image.shape[:2]:
             raise ValueError(f'{record.mask}: the mask is {_size(mask)} pixels but its picture '

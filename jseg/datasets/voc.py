@@ -25,6 +25,7 @@ class VOCDataset(SegmentationDataset):
         image_dir: folder of the pictures.
         mask_dir: folder of the masks, or several: each id takes the first that has its mask. The released VOC
             training set is `split=('train', 'aug')` with `('SegmentationClass', 'SegmentationClassAug')`.
+            None for pictures without masks, which can be segmented (test mode) but not trained on or evaluated.
         split_dir: folder of the split files.
         classes, unseen, reduce_zero_label, pipeline, test_mode, seed: see `SegmentationDataset`. In VOC masks
             0 is background, hence `reduce_zero_label` is on by default.
@@ -35,7 +36,7 @@ class VOCDataset(SegmentationDataset):
     """
 
     def __init__(self, data_root: str, split: Union[str, Sequence[str]],
-                 image_dir: str = 'JPEGImages', mask_dir: Union[str, Sequence[str]] = 'SegmentationClass',
+                 image_dir: str = 'JPEGImages', mask_dir: Union[str, Sequence[str], None] = 'SegmentationClass',
                  split_dir: str = 'ImageSets/Segmentation', classes: Union[str, Sequence[str]] = 'voc2012',
                  unseen: Optional[Sequence[Union[int, str]]] = None, reduce_zero_label: bool = True,
                  pipeline: PipelineSettings = None, test_mode: bool = False, seed: int = 0) -> None:
@@ -47,19 +48,22 @@ class VOCDataset(SegmentationDataset):
             raise FileNotFoundError(f'{root}: this data set folder does not exist; {mend}')
         images = _files_by_stem(root / image_dir, 'image_dir', _IMAGE_SUFFIXES)
         masks: Dict[str, Path] = {}
+        if mask_dir is None and not test_mode:
+            raise ValueError('mask_dir is None, but training needs masks; name their folder, or set test_mode=True')
         for folder in reversed(_as_tuple(mask_dir)):
             masks.update(_files_by_stem(root / folder, 'mask_dir', ('.png',)))
         names: List[str] = []
         for part in _as_tuple(split):
             names.extend(_read_split(root / split_dir, part))
         _require(names, images, root / image_dir, _IMAGE_SUFFIXES, 'picture')
-        _require(names, masks, root / ' or '.join(_as_tuple(mask_dir)), ('.png',), 'mask')
-        records = [Record(name, images[name], masks[name]) for name in names]
+        if mask_dir is not None:
+            _require(names, masks, root / ' or '.join(_as_tuple(mask_dir)), ('.png',), 'mask')
+        records = [Record(name, images[name], masks.get(name)) for name in names]
         super().__init__(records, classes, unseen, reduce_zero_label, pipeline, test_mode, seed)
 
 
-def _as_tuple(value: Union[str, Sequence[str]]) -> Tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+def _as_tuple(value: Union[str, Sequence[str], None]) -> Tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def _files_by_stem(folder: Path, option: str, suffixes: Sequence[str]) -> Dict[str, Path]:

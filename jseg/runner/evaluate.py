@@ -5,8 +5,8 @@ import time
 from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
 
 import numpy as np
-from PIL import Image
 
+from jseg.datasets.masks import save_mask
 from jseg.distributed import all_reduce_sum, rank, world_size
 from jseg.evaluation import ConfusionMatrix, predict_slide, predict_whole, summarise
 from jseg.runner.log import RunLog, clock
@@ -51,21 +51,17 @@ def evaluate(model: Any, dataset: Any, inference: Mapping[str, Any], log: RunLog
 
 
 def save_predictions(model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, log: RunLog) -> int:
-    """Writes one palette PNG (pixel = class index) for each picture of `dataset`; returns how many are on this rank.
+    """Writes one palette PNG (pixel = class index from 0, without a background) for each picture of `dataset`; returns how many are on this rank.
 
     Raises:
         OSError: the folder cannot be written.
     """
     os.makedirs(folder, exist_ok=True)
-    palette = np.zeros((256, 3), np.uint8)
-    palette[:len(dataset.palette)] = dataset.palette
     count = 0
     for _, sample in _samples(dataset, log, "segmented"):
-        picture = Image.fromarray(class_map(model, sample, inference))
-        picture.putpalette(palette.reshape(-1).tolist())
         path = os.path.join(folder, sample["name"] + ".png")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        picture.save(path)
+        save_mask(path, class_map(model, sample, inference), dataset.palette)
         count += 1
     return count
 

@@ -5,7 +5,7 @@ from typing import Optional
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = os.path.join(REPOSITORY, "jseg")
-RUN_FILES = ("config.py", "log.txt", "log.jsonl", "eval.jsonl", "metrics.json", "checkpoints", "pictures")
+RUN_FILES = ("config.py", "log.txt", "log.jsonl", "eval.jsonl", "metrics.json", "checkpoints", "pictures", "predictions")
 
 
 def resolve_path(path: str) -> str:
@@ -41,6 +41,8 @@ def prepare_work_dir(path: str) -> str:
         with open(probe, "w", encoding="utf-8") as file:
             file.write("ok")
         os.unlink(probe)
+    except FileExistsError as error:
+        raise OSError(f"work folder {path} is a file, not a folder; choose another one with --work-dir") from error
     except OSError as error:
         raise OSError(f"work folder {path} cannot be written ({error.strerror or error}); choose another one with "
                       "--work-dir") from error

@@ -176,7 +176,11 @@ class Runner:
     def _load_initial_weights(self) -> Optional[str]:
         setting = self.cfg.model.get("setting", "inductive")
         if self.cfg.init_from:
-            path = resolve_path(self.cfg.init_from)
+            try:
+                path = resolve_path(self.cfg.init_from)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the "
+                                        "run it comes from first, or --set init_from=PATH") from error
             _, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
             check_initial_weights(path, metadata, self._dataset("train").class_names)
             return path

@@ -4,7 +4,9 @@ The first import on a machine compiles Jittor's core (minutes on two cores) into
 """
 
 import os
+import signal
 import sys
+import threading
 
 from jseg.runtime.environment import prepare_jittor
 
@@ -24,7 +26,19 @@ def _import_jittor():
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     os.environ.pop(_RERUN_MARK, None)
+    _restore_signals()
     return jittor
+
+
+def _restore_signals() -> None:
+    """Take back the signals that Jittor claims while it is imported.
+
+    Its handlers end the whole process at once: on Ctrl-C without KeyboardInterrupt, and when any child process dies,
+    before anybody can say which one it was.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT) or signal.default_int_handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 jt = _import_jittor()

@@ -43,3 +43,15 @@ def test_doctor_starts_without_any_package(tmp_path):
                          capture_output=True, text=True, timeout=120)
     assert run.returncode == 1 and run.stderr == ""
     assert "missing  Jittor" in run.stdout and "mend: " in run.stdout
+
+
+def test_signals_are_ours_after_jittor_is_loaded():
+    """Jittor ends the process at once when a child is killed and on Ctrl-C; a dead loader worker could not be named,
+    and `--resume` not be offered."""
+    program = ("import subprocess, os, signal\nfrom jseg.runtime.backend import jt\n"
+               "child = subprocess.Popen(['sleep', '60'])\nchild.kill()\nchild.wait()\n"
+               "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(5)\n"
+               "except KeyboardInterrupt:\n    print('still here')\n")
+    root = str(Path(jseg.__file__).resolve().parents[1])
+    run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=300)
+    assert run.stdout.strip().endswith("still here"), run.stderr
