@@ -3,8 +3,9 @@
     python benchmarks/zeroshapes.py --seeds 0 1 2 --jobs 2 --out benchmarks/zeroshapes.json
 
 Each run is `tools/run_net.py --config configs/clip_rc/zeroshapes_<name>.py --task train --seed S`; one that has finished
-in its work folder is not repeated. The seed fixes initial weights, order of the pictures and dropout; pictures and the
-pretrained CLIP stay the same. Prints mean ± standard deviation over the seeds, in percent.
+in its work folder with the same config and options is not repeated. The seed fixes initial weights, order of the
+pictures and dropout; pictures and the pretrained CLIP stay the same. Prints mean ± standard deviation over the seeds,
+in percent.
 """
 
 import argparse
@@ -19,6 +20,10 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from jseg.config import Config  # noqa: E402
+
 NAMES = ("inductive", "transductive", "full", "baseline")
 SCORES = ("pAcc", "mIoU(S)", "mIoU(U)", "hIoU")
 
@@ -31,14 +36,17 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
     """
     work_dir = work_root / f"{name}_seed{seed}"
     metrics = work_dir / "metrics.json"
-    if not (work_dir / "done").exists():
-        overrides = list(extra)
-        if name == "transductive":
-            half = sorted((work_root / f"inductive_seed{seed}" / "checkpoints").glob("iter_*.safetensors"), key=iteration)[0]
-            overrides.append(f"init_from={half}")
-        command = [sys.executable, str(ROOT / "tools/run_net.py"), "--config",
-                   str(ROOT / f"configs/clip_rc/zeroshapes_{name}.py"), "--task", "train", "--seed", str(seed),
-                   "--work-dir", str(work_dir), *(["--set", *overrides] if overrides else [])]
+    config = ROOT / f"configs/clip_rc/zeroshapes_{name}.py"
+    overrides = list(extra)
+    if name == "transductive":
+        half = Path(Config.load(str(config))["init_from"]).name
+        overrides.append(f"init_from={work_root / f'inductive_seed{seed}' / 'checkpoints' / half}")
+    # What the run was: another config or another option makes another run.
+    wanted = json.dumps([Config.load(str(config)).text(), overrides])
+    done = work_dir / "done"
+    if not done.exists() or done.read_text(encoding="utf-8") != wanted:
+        command = [sys.executable, str(ROOT / "tools/run_net.py"), "--config", str(config), "--task", "train",
+                   "--seed", str(seed), "--work-dir", str(work_dir), *(["--set", *overrides] if overrides else [])]
         work_root.mkdir(parents=True, exist_ok=True)
         log = work_root / f"{name}_seed{seed}.log"
         with open(log, "w", encoding="utf-8") as file:
@@ -46,13 +54,8 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
                                     env={**os.environ, "OMP_NUM_THREADS": str(threads)}).returncode
         if status:
             raise RuntimeError(f"{name}, seed {seed}: exit status {status}; see {log}")
-        (work_dir / "done").touch()
+        done.write_text(wanted, encoding="utf-8")
     return json.loads(metrics.read_text(encoding="utf-8"))
-
-
-def iteration(path: Path) -> int:
-    """Iteration in the name of a checkpoint."""
-    return int(path.stem.split("_")[1])
 
 
 def table(results: Dict[Tuple[str, int], Dict[str, Any]], names: Sequence[str], seeds: Sequence[int]) -> str:

@@ -5,20 +5,25 @@ else lies there:
 
 - `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label) and
   `outputs.npz`;
-- `clip`: `openai.pt` (CLIP as OpenAI publishes it) and `io.npz` (image, tokens, the recorded features);
+- `clip`: `openai.pt` (CLIP as OpenAI publishes it) or `openai.pt.gz`, and `io.npz` (image, tokens, the recorded
+  features);
 - `tokenizer`: `cases.json` (texts and token ids).
 
 Every recorded quantity is computed again. The table gives the largest difference relative to the largest
-recorded value of the tensor (share of differing elements for integers). Exit status 1 beyond tolerance, 2 for
-a bad case folder.
+recorded value of the tensor (share of differing elements for integers). Exit status 1 beyond tolerance, 2 with
+one sentence on stderr for a bad case folder.
 """
 
 import argparse
+import contextlib
+import gzip
 import json
 import sys
+import tempfile
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
@@ -28,6 +33,14 @@ OUTPUT_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 2e-4
 
 Arrays = Dict[str, np.ndarray]
+
+# What the runners read of each file: the type of a setting, the number of axes of an array.
+CASE_KEYS = {"heads": int, "dec_heads": int, "regions": int, "seen": list, "settings": list,
+             "mask_weight": (int, float), "dice_weight": (int, float), "recovery_weight": (int, float)}
+CLIP_ARRAYS = {"image": 4, "tokens": 2, "image_features": 2, "text_features": 2, "logits_per_image": 2}
+INPUT_ARRAYS = {"image": 4, "text": 2, "label": 4}
+WEIGHT_ARRAYS = {"backbone.conv1.weight": 4, "backbone.proj": 2, "backbone.positional_embedding": 2,
+                 "backbone.prompt_embeddings": 3, "decode_head.lateral_proj.weight": 2}
 
 
 class Row(NamedTuple):
@@ -50,14 +63,17 @@ def run_case(folder: Path) -> Tuple[Arrays, Arrays]:
         (computed, recorded) arrays by name.
 
     Raises:
-        ValueError, OSError: if the folder is no case of a known kind.
+        ValueError, OSError: if the folder is no case of a known kind, or a file of it is missing or damaged.
     """
     folder = Path(folder)
-    case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    if not folder.is_dir():
+        raise FileNotFoundError("no such folder; name one that holds a case.json")
+    case = _load_json(folder / "case.json")
+    if not isinstance(case, dict):
+        raise ValueError("case.json: holds no object; write {\"kind\": ...} with the settings of the case")
     runners = {"clip_rc": run_clip_rc, "clip": run_clip, "tokenizer": run_tokenizer}
-    if case.get("kind") not in runners:
-        raise ValueError(f"{folder / 'case.json'}: kind is {case.get('kind')!r}, it must be one of "
-                         f"{', '.join(runners)}")
+    if not isinstance(case.get("kind"), str) or case["kind"] not in runners:
+        raise ValueError(f"case.json: kind is {case.get('kind')!r}, it must be one of {', '.join(runners)}")
     return runners[case["kind"]](folder, case)
 
 
@@ -65,7 +81,11 @@ def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays
     """Token ids of every text, cut to 77."""
     from jseg.models.clip import tokenize
 
-    cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+    cases = _load_json(folder / "cases.json")
+    if not isinstance(cases, list) or not cases:
+        raise ValueError("cases.json: holds no list of texts and token ids, or an empty one; copy it again")
+    for number, item in enumerate(cases):
+        _check_text(item, number)
     recorded = np.array([item["tokens_77_truncated"] for item in cases])
     tokens = tokenize([item["text"] for item in cases], 77, truncate=True)
     return {"tokens_77_truncated": np.asarray(tokens)}, {"tokens_77_truncated": recorded}
@@ -76,8 +96,9 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
     from jseg.models.clip import load_clip
     from jseg.runtime.backend import jt
 
-    recorded = _load(folder / "io.npz")
-    clip = load_clip(str(folder / "openai.pt"))
+    recorded = _load(folder / "io.npz", CLIP_ARRAYS)
+    with openai_archive(folder) as archive:
+        clip = load_clip(str(archive))
     image, tokens = jt.array(recorded.pop("image")), recorded.pop("tokens")
     with jt.no_grad():
         computed = {"image_features": clip.encode_image(image).numpy(),
@@ -86,11 +107,40 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
     return computed, recorded
 
 
+@contextlib.contextmanager
+def openai_archive(folder: Path) -> Iterator[Path]:
+    """`openai.pt` of a case folder, or `openai.pt.gz` unpacked to a temporary file for as long as the context lasts.
+
+    Raises:
+        FileNotFoundError: neither lies there.
+        ValueError: the file is damaged; the message names the one in the folder.
+    """
+    plain, packed = folder / "openai.pt", folder / "openai.pt.gz"
+    if plain.exists():
+        yield plain
+        return
+    if not packed.exists():
+        raise FileNotFoundError("openai.pt is missing, and so is openai.pt.gz; copy one of them into the folder")
+    try:
+        content = gzip.decompress(packed.read_bytes())
+    except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
+        raise ValueError(f"openai.pt.gz: no readable gzip file ({problem}); copy it again") from problem
+    with tempfile.TemporaryDirectory() as temporary:
+        unpacked = Path(temporary) / plain.name
+        unpacked.write_bytes(content)
+        try:
+            yield unpacked
+        except ValueError as problem:
+            raise ValueError(str(problem).replace(str(unpacked), packed.name)) from problem
+
+
 def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
     """Mask, features, probabilities, and for each setting outputs, losses and gradients. Dropout is off."""
     from jseg.runtime.backend import jt
 
-    weights, inputs, recorded = (_load(folder / f"{name}.npz") for name in ("weights", "inputs", "outputs"))
+    check_settings(case)
+    weights, inputs = _load(folder / "weights.npz", WEIGHT_ARRAYS), _load(folder / "inputs.npz", INPUT_ARRAYS)
+    recorded = _load(folder / "outputs.npz", {})
     image = jt.array(inputs["image"].astype(np.float32))
     label = jt.array(inputs["label"].reshape(image.shape[0], *inputs["label"].shape[-2:]).astype(np.int32))
     parts = build_parts(case, weights, inputs["image"].shape[2:], recorded)
@@ -219,12 +269,67 @@ def format_rows(rows: List[Row]) -> str:
     return "\n".join(lines + [f"{len(rows) - failed} of {len(rows)} within tolerance"])
 
 
-def _load(path: Path) -> Arrays:
+def check_settings(case: Mapping[str, Any]) -> None:
+    """Refuses a `case.json` of kind clip_rc that lacks a setting or has one of the wrong type.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for key, kind in CASE_KEYS.items():
+        if key not in case:
+            raise ValueError(f"case.json: key {key!r} is missing; add it or copy the file again")
+        if not isinstance(case[key], kind) or isinstance(case[key], bool):
+            expected = {int: "a whole number", list: "a list"}.get(kind, "a number")
+            raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must be {expected}")
+    for key, least in (("heads", 1), ("dec_heads", 1), ("regions", 0)):
+        if case[key] < least:
+            raise ValueError(f"case.json: key {key!r} is {case[key]}, it must be at least {least}")
+    for key, kind, expected in (("seen", int, "class indices"), ("settings", str, "names of settings")):
+        if not all(isinstance(entry, kind) for entry in case[key]):
+            raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must list {expected}")
+
+
+def _check_text(item: Any, number: int) -> None:
+    for key, kind in (("text", str), ("tokens_77_truncated", list)):
+        if not isinstance(item, dict) or not isinstance(item.get(key), kind):
+            raise ValueError(f"cases.json: entry {number} has no {key!r}, or one of the wrong type; copy it again")
+    tokens = item["tokens_77_truncated"]
+    if len(tokens) != 77 or not all(isinstance(token, int) for token in tokens):
+        raise ValueError(f"cases.json: 'tokens_77_truncated' of entry {number} must be 77 whole numbers; copy it again")
+
+
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise FileNotFoundError(f"{path.name}: missing; copy it into the folder") from problem
+    except ValueError as problem:
+        raise ValueError(f"{path.name}: no readable JSON file ({problem}); copy it again") from problem
+
+
+def _load(path: Path, axes: Mapping[str, int]) -> Arrays:
+    """All arrays of a file; those that `axes` names must be there with so many axes."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError) as problem:
-        raise ValueError(f"{path.name} is no readable .npz file ({problem}); copy it again") from problem
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as problem:
+        raise FileNotFoundError(f"{path.name}: missing; copy it into the folder") from problem
+    # AttributeError, TypeError: a lone .npy array, which np.load reads as well.
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, AttributeError,
+            TypeError) as problem:
+        raise ValueError(f"{path.name}: no readable .npz file ({problem}); copy it again") from problem
+    if not arrays:
+        raise ValueError(f"{path.name}: holds no arrays; copy it again")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub" or not array.size:
+            raise ValueError(f"{path.name}: array {name!r} is empty or holds no numbers; copy the file again")
+    for name, count in axes.items():
+        if name not in arrays:
+            raise ValueError(f"{path.name}: array {name!r} is missing; copy the file again")
+        if arrays[name].ndim != count:
+            raise ValueError(f"{path.name}: array {name!r} has shape {arrays[name].shape}, it must have {count} "
+                             "axes; copy the file again")
+    return arrays
 
 
 def _count(names: Mapping[str, Any], prefix: str) -> int:
@@ -238,14 +343,25 @@ def main(arguments: List[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         computed, recorded = run_case(options.case_dir)
-        if options.out:
+        rows = compare(computed, recorded)
+        table = format_rows(rows)
+    except (OSError, ValueError) as problem:
+        return _refuse(f"{options.case_dir}: {problem}")
+    except (RuntimeError, AssertionError, KeyError, IndexError) as problem:  # Jittor's, of sizes that do not fit
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        return _refuse(f"{options.case_dir}: cannot be computed ({reason}); check that its files belong together")
+    if options.out:
+        try:
             np.savez(options.out, **computed)
-    except (OSError, ValueError, KeyError) as problem:
-        print(f"error: {options.case_dir}: {problem}", file=sys.stderr)
-        return 2
-    rows = compare(computed, recorded)
-    print(format_rows(rows))
+        except OSError as problem:
+            return _refuse(f"--out {options.out}: cannot be written ({problem.strerror}); choose another path")
+    print(table)
     return 0 if all(row.passed for row in rows) else 1
+
+
+def _refuse(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

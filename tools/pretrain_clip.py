@@ -2,12 +2,15 @@
 """Pretrain the tiny CLIP that ZeroShapes starts from: python tools/pretrain_clip.py weights/zeroshapes_clip.npz
 
 Pictures and captions are drawn on the way; nothing is read from disk. Written after every test, so
-that a run that is cut short leaves its last state.
+that a run that is cut short leaves its last state. What is not given is the default of `PretrainSettings`
+(jseg/runner/pretrain.py): 3000 iterations, batch size 96, 20000 scenes, seed 0.
 """
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
+from typing import Dict, List, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -15,30 +18,77 @@ import numpy as np
 
 from jseg.checkpoints import save_npz
 
+LARGEST_SEED = 2 ** 31 - 1
+"""Jittor keeps the seed in a C int."""
 
-def main() -> int:
-    defaults = dict(iterations=3000, batch_size=96, seed=0)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+def parse_arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """`out`, and iterations, batch_size, num_scenes and seed as far as they were given.
+
+    Raises:
+        SystemExit: with status 2 after a message, for a number out of its range.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     argument_default=argparse.SUPPRESS)
     parser.add_argument("out", type=Path, help="file to write (.npz, half precision, compressed)")
-    parser.add_argument("--iterations", type=int, default=defaults["iterations"])
-    parser.add_argument("--batch-size", type=int, default=defaults["batch_size"])
-    parser.add_argument("--scenes", type=int, default=20000, help="scenes drawn before training")
-    parser.add_argument("--seed", type=int, default=defaults["seed"])
-    arguments = parser.parse_args()
+    parser.add_argument("--iterations", type=int, help="training steps")
+    parser.add_argument("--batch-size", type=int, help="pictures per step")
+    parser.add_argument("--scenes", type=int, dest="num_scenes", metavar="SCENES", help="scenes drawn before training")
+    parser.add_argument("--seed", type=int, help="of weights, scenes and batches")
+    arguments = parser.parse_args(argv)
+    for option, name in (("--iterations", "iterations"), ("--batch-size", "batch_size"), ("--scenes", "num_scenes")):
+        if getattr(arguments, name, 1) < 1:
+            parser.error(f"{option} {getattr(arguments, name)}: must be at least 1")
+    if not 0 <= getattr(arguments, "seed", 0) <= LARGEST_SEED:
+        parser.error(f"--seed {arguments.seed}: must be from 0 to {LARGEST_SEED}")
+    return arguments
 
+
+def prove_writable(path: Path) -> None:
+    """Makes the folder of `path` and writes a temporary file there, so that no training ends in a refusal.
+
+    Raises:
+        OSError: names `path` and what to do.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name the file to write, such as {path / 'clip.npz'}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as problem:
+        raise OSError(f"{path} cannot be written ({problem.strerror}); choose another path") from problem
+
+
+def train(out: Path, given: Dict[str, int]) -> None:
+    """Pretrains with the settings that were given, the others at their defaults, and writes `out`.
+
+    Raises:
+        ValueError, OSError: `out` cannot be written.
+    """
     from jseg.models.clip import CLIPConfig
     from jseg.runner.pretrain import PretrainSettings, pretrain
 
     config = CLIPConfig(embed_dim=64, image_resolution=64, vision_layers=5, vision_width=128, vision_patch_size=8,
                         context_length=32, vocab_size=49408, transformer_width=64, transformer_layers=3)
-    settings = PretrainSettings(iterations=arguments.iterations, batch_size=arguments.batch_size,
-                                num_scenes=arguments.scenes, seed=arguments.seed)
 
-    def save(arrays) -> None:
-        save_npz(arguments.out, {name: value.astype(np.float16) for name, value in arrays.items()})
+    def save(arrays: Dict[str, np.ndarray]) -> None:
+        save_npz(out, {name: value.astype(np.float16) for name, value in arrays.items()})
 
-    pretrain(config, settings, lambda line: print(line, flush=True), save)
-    print(f"wrote {arguments.out} ({arguments.out.stat().st_size / 1e6:.2f} MB)")
+    pretrain(config, PretrainSettings(**given), lambda line: print(line, flush=True), save)
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """0 on success, 2 after an error of the user."""
+    given = vars(parse_arguments(argv))
+    out = given.pop("out")
+    try:
+        prove_writable(out)
+        train(out, given)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -29,11 +29,18 @@ def test_clip_rc_forward_losses_and_every_gradient(name):
     _assert_parity(GOLDEN / name, least=400)
 
 
-def test_clip_features_from_an_openai_archive(tmp_path):
-    for name in ("case.json", "io.npz"):
-        shutil.copy(GOLDEN / "clip_tiny" / name, tmp_path)
-    (tmp_path / "openai.pt").write_bytes(gzip.decompress((GOLDEN / "clip_tiny" / "openai.pt.gz").read_bytes()))
-    _assert_parity(tmp_path, least=3)
+def test_clip_features_from_a_packed_openai_archive():
+    _assert_parity(GOLDEN / "clip_tiny", least=3)
+
+
+def test_unpacked_archive_comes_first_and_a_packed_one_leaves_nothing_behind(tmp_path):
+    (tmp_path / "openai.pt.gz").write_bytes(gzip.compress(b"packed"))
+    with parity.openai_archive(tmp_path) as path:
+        assert path.read_bytes() == b"packed"
+    assert not path.exists()
+    (tmp_path / "openai.pt").write_bytes(b"plain")
+    with parity.openai_archive(tmp_path) as path:
+        assert path == tmp_path / "openai.pt"
 
 
 def test_tokenizer_byte_for_byte():
@@ -62,6 +69,77 @@ def test_a_folder_that_is_no_case_gives_one_sentence(tmp_path, capsys):
     assert parity.main([str(tmp_path)]) == 2
     assert "'poem'" in capsys.readouterr().err
     assert parity.main([str(tmp_path / "nowhere")]) == 2
+
+
+def _edit_case(change):
+    def edit(folder):
+        case = json.loads((folder / "case.json").read_text())
+        change(case)
+        (folder / "case.json").write_text(json.dumps(case))
+    return edit
+
+
+def _truncate(name):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:200])
+
+
+def _damage(name):
+    """The directory of the archive stays whole, what it points to does not inflate."""
+    def edit(folder):
+        content = bytearray((folder / name).read_bytes())
+        content[100:300] = b"\xff" * 200
+        (folder / name).write_bytes(content)
+    return edit
+
+
+def _drop_array(name, array):
+    def edit(folder):
+        with np.load(folder / name) as file:
+            rest = {key: file[key] for key in file.files if key != array}
+        np.savez(folder / name, **rest)
+    return edit
+
+
+def _write(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def _empty_archive(name):
+    return lambda folder: np.savez(folder / name)
+
+
+BAD_CASES = {
+    "case_is_a_list": ("tiny", _write("case.json", b"[]"), "case.json: holds no object"),
+    "case_is_no_json": ("tiny", _write("case.json", b"{"), "case.json: no readable JSON"),
+    "case_lacks_heads": ("tiny", _edit_case(lambda case: case.pop("heads")), "case.json: key 'heads' is missing"),
+    "heads_is_text": ("tiny", _edit_case(lambda case: case.update(heads="4")), "case.json: key 'heads' is '4'"),
+    "unknown_setting": ("tiny", _edit_case(lambda case: case.update(settings=["some"])), "'some'"),
+    "empty_npz": ("tiny", _write("weights.npz", b""), "weights.npz: no readable .npz"),
+    "truncated_npz": ("tiny", _truncate("inputs.npz"), "inputs.npz: no readable .npz"),
+    "damaged_npz": ("tiny", _damage("inputs.npz"), "inputs.npz: no readable .npz"),
+    "no_npz": ("tiny", lambda folder: (folder / "outputs.npz").unlink(), "outputs.npz: missing"),
+    "outputs_without_arrays": ("tiny", _empty_archive("outputs.npz"), "outputs.npz: holds no arrays"),
+    "no_label": ("tiny", _drop_array("inputs.npz", "label"), "inputs.npz: array 'label' is missing"),
+    "no_proj": ("tiny", _drop_array("weights.npz", "backbone.proj"), "weights.npz: array 'backbone.proj' is missing"),
+    "no_archive": ("clip_tiny", lambda folder: (folder / "openai.pt.gz").unlink(), "openai.pt is missing"),
+    "truncated_archive": ("clip_tiny", _truncate("openai.pt.gz"), "openai.pt.gz: no readable gzip"),
+    "packed_nonsense": ("clip_tiny", _write("openai.pt.gz", gzip.compress(b"nonsense")), "openai.pt.gz"),
+    "no_features": ("clip_tiny", _drop_array("io.npz", "text_features"), "io.npz: array 'text_features' is missing"),
+    "no_texts": ("tokenizer", _write("cases.json", b"[]"), "cases.json: holds no list"),
+    "text_without_ids": ("tokenizer", _write("cases.json", b'[{"text": "a"}]'), "entry 0 has no 'tokens_77_trunc"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CASES)
+def test_a_bad_case_gives_one_sentence_and_status_2(name, tmp_path, capsys):
+    source, spoil, sentence = BAD_CASES[name]
+    folder = tmp_path / "case"
+    shutil.copytree(GOLDEN / source, folder)
+    spoil(folder)
+    assert parity.main([str(folder)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {folder}: ") and printed.count("\n") == 1
+    assert sentence in printed
 
 
 def test_out_file_and_exit_status(tmp_path, capsys):

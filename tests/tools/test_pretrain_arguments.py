@@ -1,0 +1,56 @@
+"""tools/pretrain_clip.py: what it hands on, and what it refuses before anything is drawn."""
+
+import pytest
+
+import jseg.runner.pretrain as runner
+from jseg.runner.pretrain import PretrainSettings
+
+
+@pytest.fixture
+def pretrain_clip(tool):
+    return tool("pretrain_clip")
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Settings of the runs that were started; each writes one small array."""
+    started = []
+
+    def pretrain(config, settings, log, save):
+        started.append(settings)
+        save({"logit_scale": runner.np.ones(1, runner.np.float32)})
+
+    monkeypatch.setattr(runner, "pretrain", pretrain)
+    return started
+
+
+def test_only_what_was_given_departs_from_the_defaults(pretrain_clip, runs, tmp_path):
+    out = tmp_path / "new" / "clip.npz"
+    assert pretrain_clip.main([str(out)]) == 0
+    assert pretrain_clip.main([str(out), "--scenes", "7", "--batch-size", "3"]) == 0
+    assert runs == [PretrainSettings(), PretrainSettings(num_scenes=7, batch_size=3)]
+    assert [path.name for path in out.parent.iterdir()] == ["clip.npz"]
+
+
+def test_help_tells_the_defaults(pretrain_clip):
+    settings = PretrainSettings()
+    assert (f"{settings.iterations} iterations, batch size {settings.batch_size}, {settings.num_scenes} scenes, "
+            f"seed {settings.seed}.") in pretrain_clip.__doc__
+
+
+@pytest.mark.parametrize("option, value", [("--iterations", "0"), ("--batch-size", "-1"), ("--scenes", "0"),
+                                           ("--seed", "-1"), ("--seed", str(2 ** 31))])
+def test_numbers_out_of_range_are_refused(pretrain_clip, runs, tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as stop:
+        pretrain_clip.main([str(tmp_path / "clip.npz"), option, value])
+    assert stop.value.code == 2 and not runs
+    assert f"{option} {value}: must be" in capsys.readouterr().err
+
+
+def test_an_unwritable_out_is_refused_before_the_run(pretrain_clip, runs, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path, tmp_path / "file" / "clip.npz", tmp_path / ("x" * 300)):
+        assert pretrain_clip.main([str(out)]) == 2
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: {out} ") and printed.count("\n") == 1
+    assert not runs
