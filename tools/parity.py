@@ -5,13 +5,13 @@ else lies there:
 
 - `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label) and
   `outputs.npz`;
-- `clip`: `openai.pt` (CLIP as OpenAI publishes it) or `openai.pt.gz`, and `io.npz` (image, tokens, the recorded
-  features);
+- `clip`: `openai.pt` (CLIP as OpenAI publishes it) or `openai.pt.gz`, and `io.npz` (image, tokens,
+  the recorded features);
 - `tokenizer`: `cases.json` (texts and token ids).
 
 Every recorded quantity is computed again. The table gives the largest difference relative to the largest
-recorded value of the tensor (share of differing elements for integers). Exit status 1 beyond tolerance, 2 with
-one sentence on stderr for a bad case folder.
+recorded value of the tensor (share of differing elements for integers). Exit status 1 beyond tolerance, 2
+with one sentence on stderr for a bad case folder.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
 
 @contextlib.contextmanager
 def openai_archive(folder: Path) -> Iterator[Path]:
-    """`openai.pt` of a case folder, or `openai.pt.gz` unpacked to a temporary file for as long as the context lasts.
+    """`openai.pt` of a case folder, or `openai.pt.gz` unpacked to a temporary file while the context lasts.
 
     Raises:
         FileNotFoundError: neither lies there.
@@ -120,7 +120,7 @@ def openai_archive(folder: Path) -> Iterator[Path]:
         yield plain
         return
     if not packed.exists():
-        raise FileNotFoundError("openai.pt is missing, and so is openai.pt.gz; copy one of them into the folder")
+        raise FileNotFoundError("openai.pt is missing, and so is openai.pt.gz; copy one into the folder")
     try:
         content = gzip.decompress(packed.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
@@ -292,10 +292,11 @@ def check_settings(case: Mapping[str, Any]) -> None:
 def _check_text(item: Any, number: int) -> None:
     for key, kind in (("text", str), ("tokens_77_truncated", list)):
         if not isinstance(item, dict) or not isinstance(item.get(key), kind):
-            raise ValueError(f"cases.json: entry {number} has no {key!r}, or one of the wrong type; copy it again")
+            raise ValueError(f"cases.json: entry {number} has no {key!r} of the right type; copy it again")
     tokens = item["tokens_77_truncated"]
     if len(tokens) != 77 or not all(isinstance(token, int) for token in tokens):
-        raise ValueError(f"cases.json: 'tokens_77_truncated' of entry {number} must be 77 whole numbers; copy it again")
+        raise ValueError(f"cases.json: 'tokens_77_truncated' of entry {number} must be 77 whole numbers; "
+                         "copy it again")
 
 
 def _load_json(path: Path) -> Any:
@@ -327,8 +328,8 @@ def _load(path: Path, axes: Mapping[str, int]) -> Arrays:
         if name not in arrays:
             raise ValueError(f"{path.name}: array {name!r} is missing; copy the file again")
         if arrays[name].ndim != count:
-            raise ValueError(f"{path.name}: array {name!r} has shape {arrays[name].shape}, it must have {count} "
-                             "axes; copy the file again")
+            raise ValueError(f"{path.name}: array {name!r} has shape {arrays[name].shape}, it must "
+                             f"have {count} axes; copy the file again")
     return arrays
 
 
@@ -347,14 +348,15 @@ def main(arguments: List[str]) -> int:
         table = format_rows(rows)
     except (OSError, ValueError) as problem:
         return _refuse(f"{options.case_dir}: {problem}")
-    except (RuntimeError, AssertionError, KeyError, IndexError) as problem:  # Jittor's, of sizes that do not fit
+    # Jittor's refusals of sizes that do not fit.
+    except (RuntimeError, AssertionError, KeyError, IndexError) as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        return _refuse(f"{options.case_dir}: cannot be computed ({reason}); check that its files belong together")
+        return _refuse(f"{options.case_dir}: cannot be computed ({reason}); its files must belong together")
     if options.out:
         try:
             np.savez(options.out, **computed)
         except OSError as problem:
-            return _refuse(f"--out {options.out}: cannot be written ({problem.strerror}); choose another path")
+            return _refuse(f"--out {options.out}: cannot be written ({problem.strerror}); name another")
     print(table)
     return 0 if all(row.passed for row in rows) else 1
 

@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Pretrain the tiny CLIP that ZeroShapes starts from: python tools/pretrain_clip.py weights/zeroshapes_clip.npz
+"""Pretrain the tiny CLIP that ZeroShapes starts from.
+
+    python tools/pretrain_clip.py weights/zeroshapes_clip.npz
 
 Pictures and captions are drawn on the way; nothing is read from disk. Written after every test, so
 that a run that is cut short leaves its last state. What is not given is the default of `PretrainSettings`
@@ -28,15 +30,18 @@ def parse_arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
     Raises:
         SystemExit: with status 2 after a message, for a number out of its range.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     argument_default=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS)  # only what is given reaches PretrainSettings
     parser.add_argument("out", type=Path, help="file to write (.npz, half precision, compressed)")
     parser.add_argument("--iterations", type=int, help="training steps")
     parser.add_argument("--batch-size", type=int, help="pictures per step")
-    parser.add_argument("--scenes", type=int, dest="num_scenes", metavar="SCENES", help="scenes drawn before training")
+    parser.add_argument("--scenes", type=int, dest="num_scenes", metavar="SCENES",
+                        help="scenes drawn before training")
     parser.add_argument("--seed", type=int, help="of weights, scenes and batches")
     arguments = parser.parse_args(argv)
-    for option, name in (("--iterations", "iterations"), ("--batch-size", "batch_size"), ("--scenes", "num_scenes")):
+    counts = {"--iterations": "iterations", "--batch-size": "batch_size", "--scenes": "num_scenes"}
+    for option, name in counts.items():
         if getattr(arguments, name, 1) < 1:
             parser.error(f"{option} {getattr(arguments, name)}: must be at least 1")
     if not 0 <= getattr(arguments, "seed", 0) <= LARGEST_SEED:
@@ -50,14 +55,15 @@ def prove_writable(path: Path) -> None:
     Raises:
         OSError: names `path` and what to do.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name the file to write, such as {path / 'clip.npz'}")
     try:
+        folder = path.is_dir()
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
             pass
     except OSError as problem:
         raise OSError(f"{path} cannot be written ({problem.strerror}); choose another path") from problem
+    if folder:
+        raise IsADirectoryError(f"{path} is a folder; name the file to write, such as {path / 'clip.npz'}")
 
 
 def train(out: Path, given: Dict[str, int]) -> None:
@@ -69,8 +75,9 @@ def train(out: Path, given: Dict[str, int]) -> None:
     from jseg.models.clip import CLIPConfig
     from jseg.runner.pretrain import PretrainSettings, pretrain
 
-    config = CLIPConfig(embed_dim=64, image_resolution=64, vision_layers=5, vision_width=128, vision_patch_size=8,
-                        context_length=32, vocab_size=49408, transformer_width=64, transformer_layers=3)
+    config = CLIPConfig(embed_dim=64, image_resolution=64, vision_layers=5, vision_width=128,
+                        vision_patch_size=8, context_length=32, vocab_size=49408, transformer_width=64,
+                        transformer_layers=3)
 
     def save(arrays: Dict[str, np.ndarray]) -> None:
         save_npz(out, {name: value.astype(np.float16) for name, value in arrays.items()})

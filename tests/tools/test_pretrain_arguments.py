@@ -34,8 +34,8 @@ def test_only_what_was_given_departs_from_the_defaults(pretrain_clip, runs, tmp_
 
 def test_help_tells_the_defaults(pretrain_clip):
     settings = PretrainSettings()
-    assert (f"{settings.iterations} iterations, batch size {settings.batch_size}, {settings.num_scenes} scenes, "
-            f"seed {settings.seed}.") in pretrain_clip.__doc__
+    assert (f"{settings.iterations} iterations, batch size {settings.batch_size}, "
+            f"{settings.num_scenes} scenes, seed {settings.seed}.") in pretrain_clip.__doc__
 
 
 @pytest.mark.parametrize("option, value", [("--iterations", "0"), ("--batch-size", "-1"), ("--scenes", "0"),
