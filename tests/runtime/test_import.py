@@ -48,7 +48,9 @@ def test_doctor_starts_without_any_package(tmp_path):
 def test_signals_are_ours_after_jittor_is_loaded():
     """Jittor ends the process at once when a child is killed and on Ctrl-C; a dead loader worker could not be named,
     and `--resume` not be offered."""
-    program = ("import subprocess, os, signal\nfrom jseg.runtime.backend import jt\n"
+    # Set first: a suite started in the background inherits an ignored SIGINT, which would rightly stay ignored.
+    program = ("import subprocess, os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+               "from jseg.runtime.backend import jt\n"
                "child = subprocess.Popen(['sleep', '60'])\nchild.kill()\nchild.wait()\n"
                "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(5)\n"
                "except KeyboardInterrupt:\n    print('still here')\n")
