@@ -26,8 +26,8 @@ POINTER = "latest"  # file beside the checkpoints that holds the name of the new
 _NAME = re.compile(r"iter_(\d+)\.safetensors")
 _LISTED = 6  # names shown of each kind in an error
 # Parts of the model's config that do not change which parameters exist.
-_NOT_ARCHITECTURE = ("clip", "setting", "templates", "focal_weight", "dice_weight", "recovery_weight", "recovery_loss",
-                     "seen_bias", "ignore_index", "dropout")
+_NOT_ARCHITECTURE = ("clip", "setting", "templates", "text_embeddings", "focal_weight", "dice_weight",
+                     "recovery_weight", "recovery_loss", "seen_bias", "ignore_index", "dropout")
 
 
 class CheckpointStore:
@@ -211,22 +211,42 @@ def _differences(metadata: Mapping[str, str], model_cfg: Mapping[str, Any]) -> s
     return f"it was trained with {', '.join(changed)}: set the same here" if changed else ""
 
 
-def check_initial_weights(path: str, metadata: Mapping[str, str], class_names: Sequence[str]) -> None:
-    """`init_from` starts a transductive run from an inductive one with the same classes.
+def check_initial_weights(path: str, metadata: Mapping[str, str], dataset: Any, model_cfg: Mapping[str, Any]) -> None:
+    """`init_from` starts a transductive run from an inductive one: same dataset, same split, same model.
+
+    Options that leave the shapes of all parameters alone, such as the number of regions or heads, are compared too. A
+    whole model without metadata, such as a release, says nothing about its origin and is taken as it is.
 
     Raises:
-        ValueError: the checkpoint is of another setting or other classes.
+        ValueError: the checkpoint is of another setting, other classes, other unseen classes or another model.
     """
     if metadata.get("setting", "inductive") != "inductive":
         raise ValueError(f"init_from: {path} was trained in the {metadata['setting']} setting; "
                          "give an inductive checkpoint")
     names = json.loads(metadata.get("class_names", "null"))
-    if names is not None and names != list(class_names):
-        only_file = sorted(set(names) - set(class_names))
-        only_here = sorted(set(class_names) - set(names))
+    if names is not None and names != list(dataset.class_names):
+        only_file = sorted(set(names) - set(dataset.class_names))
+        only_here = sorted(set(dataset.class_names) - set(names))
         raise ValueError(f"init_from: {path} was trained with other classes (only there: {_shortened(only_file)}; "
                          f"only here: {_shortened(only_here)}; or another order); "
                          "give a checkpoint of the same dataset")
+    unseen = json.loads(metadata.get("unseen", "null"))
+    if unseen is not None and sorted(unseen) != sorted(int(index) for index in dataset.unseen):
+        listed = [_shortened([dataset.class_names[index] for index in indices]) for indices in (unseen, dataset.unseen)]
+        raise ValueError(f"init_from: {path} was trained with other unseen classes (there: {listed[0]}; here: "
+                         f"{listed[1]}): what is unseen here had masks there; give a checkpoint of the same split")
+    note = _differences(metadata, model_cfg) if "architecture" in metadata else ""
+    if note:
+        raise ValueError(f"init_from: {path} is of another model than this config's; {note}")
+
+
+def half_way_note(metadata: Mapping[str, str]) -> str:
+    """A remark if a checkpoint of a run is not the one at half its length, which the releases start from; else ''."""
+    length = re.search(r"^max_iters = (\d+)$", metadata.get("config", ""), re.MULTILINE)
+    if not length or 2 * int(metadata["iteration"]) == int(length.group(1)):
+        return ""
+    return (f"note: init_from is iteration {metadata['iteration']} of a run of {length.group(1)}; the releases start from "
+            "half the length")
 
 
 def check_resumable(path: str, metadata: Mapping[str, str], seed: int, setting: str, max_iters: int) -> int:

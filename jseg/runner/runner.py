@@ -16,7 +16,7 @@ from jseg.distributed import barrier, is_main, world_size
 from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
 from jseg.runner.checkpoint import (CheckpointStore, check_initial_weights, check_resumable, describe, file_sha256,
-                                    load_weights)
+                                    half_way_note, load_weights)
 from jseg.runner.evaluate import evaluate, save_predictions
 from jseg.runner.log import Eta, LossWindow, RunLog, clock, peak_memory_mb
 from jseg.runner.paths import default_work_dir, prepare_work_dir, resolve_path, set_aside_earlier_run
@@ -182,7 +182,10 @@ class Runner:
                 raise FileNotFoundError(f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the "
                                         "run it comes from first, or --set init_from=PATH") from error
             _, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
-            check_initial_weights(path, metadata, self._dataset("train").class_names)
+            check_initial_weights(path, metadata, self._dataset("train"), self._model_cfg())
+            note = half_way_note(metadata)
+            if note:
+                self.log.info(note)
             return path
         if setting == "transductive":
             raise ValueError("config key init_from: the transductive setting starts from an inductive checkpoint at "
@@ -215,8 +218,12 @@ class Runner:
         accepted = MODELS.parameters(model_cfg["type"], "model")
         if crop is not None and "image_size" in accepted:
             model_cfg.setdefault("image_size", crop if isinstance(crop, int) else tuple(crop))
-        if isinstance(model_cfg.get("clip"), str):
-            model_cfg["clip"] = resolve_path(model_cfg["clip"])
+        for key in ("clip", "text_embeddings"):
+            if isinstance(model_cfg.get(key), str):
+                try:
+                    model_cfg[key] = resolve_path(model_cfg[key])
+                except FileNotFoundError as error:
+                    raise FileNotFoundError(f"config key model.{key}: {error}") from error
         return model_cfg
 
     def _built_model(self) -> Any:

@@ -271,6 +271,10 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
     assert np.allclose(trained.region_probabilities(image).numpy().sum(1), 1, atol=1e-5)
     baseline = CLIPRC(**options, region_bridge=False, ram_inputs=(), recovery_layers=None)
     assert baseline.num_regions == 0
+    computed = baseline._text.numpy()
+    np.save(tmp_path / "text.npy", computed.astype(np.float16))
+    read = CLIPRC(**options, text_embeddings=str(tmp_path / "text.npy"))
+    assert np.abs(read._text.numpy() - computed).max() < 1e-3
 
 
 @pytest.mark.parametrize("options, message", [

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,10 +120,28 @@ def test_transductive_starts_from_inductive_weights(trained, make_config):
         Runner(make_config(transductive, init_from=pointer)).train()
 
 
-def test_initial_weights_of_other_classes_are_refused():
-    metadata = {"setting": "inductive", "class_names": '["red", "grey"]'}
-    with pytest.raises(ValueError, match="only there: grey; only here: blue"):
-        checkpoints.check_initial_weights("a.safetensors", metadata, ["red", "blue"])
+@pytest.mark.parametrize("metadata, message", [
+    ({"setting": "full"}, "trained in the full setting"),
+    ({"class_names": '["red", "grey"]'}, "only there: grey; only here: blue"),
+    ({"class_names": '["blue", "red"]'}, "or another order"),
+    ({"unseen": "[0]"}, r"other unseen classes \(there: red; here: blue\)"),
+    ({"architecture": '{"type": "CLIPRC", "num_regions": 4}'}, r"model.num_regions=4 \(here 16\)"),
+])
+def test_initial_weights_of_another_run_are_refused(metadata, message):
+    dataset = SimpleNamespace(class_names=("red", "blue"), unseen=(1,))
+    model = {"type": "CLIPRC", "num_regions": 16, "setting": "transductive"}
+    right = {"setting": "inductive", "class_names": '["red", "blue"]', "unseen": "[1]",
+             "architecture": '{"type": "CLIPRC", "num_regions": 16}'}
+    checkpoints.check_initial_weights("a.safetensors", right, dataset, model)
+    checkpoints.check_initial_weights("release.pth", {}, dataset, model)
+    with pytest.raises(ValueError, match=message):
+        checkpoints.check_initial_weights("a.safetensors", {**right, **metadata}, dataset, model)
+
+
+def test_a_start_that_is_not_half_way_is_remarked():
+    assert checkpoints.half_way_note({"iteration": "6", "config": "seed = 1\nmax_iters = 12\n"}) == ""
+    assert "iteration 4 of a run of 12" in checkpoints.half_way_note({"iteration": "4", "config": "max_iters = 12\n"})
+    assert checkpoints.half_way_note({}) == ""
 
 
 def test_a_checkpoint_of_another_architecture_lists_both_sides(trained, make_config):

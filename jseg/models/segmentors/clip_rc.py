@@ -23,11 +23,12 @@ from jseg.models.backbones.region_bridge import RegionBridgeEncoder
 from jseg.models.backbones.region_mask import region_grid
 from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
-from jseg.models.clip.zero_shot import text_embeddings
+from jseg.models.clip.zero_shot import text_embeddings as embed_classes
 from jseg.models.heads.clip_rc_head import CLIPRCHead, Recovery
 from jseg.models.losses import RECOVERY_LOSSES, nel_loss, pixel_accuracy, recovery_loss
 from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, split_classes
 from jseg.models.segmentors.text_cache import cached_embeddings, file_hash
+from jseg.models.segmentors.text_file import read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import resize_bilinear
 from jseg.registry import MODELS
@@ -230,7 +231,7 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
            focal_weight: float = 100.0, dice_weight: float = 1.0, recovery_weight: float = 2.0,
            seen_bias: float = 0.1, ignore_index: int = 255, dropout: float = 0.1,
            image_size: Union[int, Tuple[int, int]] = 512,
-           double_class_embedding: bool = True) -> CLIPRCSegmentor:
+           double_class_embedding: bool = True, text_embeddings: Optional[str] = None) -> CLIPRCSegmentor:
     """Builds CLIP-RC on a CLIP vision transformer; see the module for the ablations.
 
     Args:
@@ -253,9 +254,11 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
         dropout: rate in prompts and head while training.
         image_size: crop in pixels, one number or (H, W); fixes the grid of the position table.
         double_class_embedding: release quirk: CLS holds the class embedding twice.
+        text_embeddings: `.npy` file of the released form, one row for each class, in place of `templates`; None
+            computes them from the class words once and keeps them in a cache.
 
     Raises:
-        ValueError: naming the option that is wrong. FileNotFoundError: no such weight file.
+        ValueError: naming the option that is wrong. FileNotFoundError: no such file of weights or embeddings.
     """
     words = get_templates(templates)
     if not region_bridge and (train_regions or "region" in ram_inputs):
@@ -272,8 +275,11 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
     if len(size) != 2 or any(side < patch or side % patch for side in size):
         raise ValueError(f"image_size is {image_size}: it must be one or two multiples of the patch "
                          f"size {patch}")
-    text = cached_embeddings(file_hash(clip), class_names, words,
-                             lambda: text_embeddings(source, class_names, words))
+    if text_embeddings is not None:
+        text = read_text_embeddings(text_embeddings, class_names, config.embed_dim)
+    else:
+        text = cached_embeddings(file_hash(clip), class_names, words,
+                                 lambda: embed_classes(source, class_names, words))
     backbone = RegionBridgeEncoder(
         config.vision_width, config.vision_layers, config.vision_heads, patch, config.embed_dim,
         position_grid=(size[0] // patch, size[1] // patch),

@@ -1,0 +1,44 @@
+"""Text embeddings from a file of the released form."""
+
+import numpy as np
+import pytest
+
+from jseg.models.segmentors.text_file import read_text_embeddings
+
+NAMES = ["cat", "dog", "playingfield"]
+
+
+def write(path, values):
+    np.save(path, values)
+    return str(path)
+
+
+def test_half_precision_rows_become_unit_vectors(tmp_path):
+    values = np.random.default_rng(0).normal(size=(3, 4))
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    read = read_text_embeddings(write(tmp_path / "a.npy", values.astype(np.float16)), NAMES, 4)
+    assert read.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(read, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(read, values, atol=1e-3)
+
+
+@pytest.mark.parametrize("values, message", [
+    (np.ones((2, 4)), r"shape \(2, 4\).*\(3, 4\)"),
+    (np.ones((3, 5)), r"shape \(3, 5\)"),
+    (np.ones((3, 4), np.int32), "floating-point"),
+    (np.diag([1.0, np.nan, 1.0, 1.0])[:3], r"row 1 \(class 'dog'\)"),
+    (np.diag([1.0, 1.0, 0.0, 1.0])[:3], r"row 2 \(class 'playingfield'\)"),
+    (np.array([{"a": 1}], dtype=object), "not a readable .npy"),
+])
+def test_what_is_no_such_file_is_explained(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message) as error:
+        read_text_embeddings(write(tmp_path / "a.npy", values), NAMES, 4)
+    assert "a.npy" in str(error.value)
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file.*b.npy"):
+        read_text_embeddings(str(tmp_path / "b.npy"), NAMES, 4)
+    (tmp_path / "c.npy").write_bytes(b"\x93NUMPY\x01\x00junk")
+    with pytest.raises(ValueError, match="c.npy is not a readable"):
+        read_text_embeddings(str(tmp_path / "c.npy"), NAMES, 4)
