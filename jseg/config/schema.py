@@ -23,7 +23,7 @@ TOP_LEVEL: Dict[str, Key] = {
     "scheduler": Key((dict,), required=True),
     "max_iters": Key((int,), required=True, minimum=1),
     "batch_size": Key((int,), required=True, minimum=1),  # over all ranks
-    "data_root": Key((str, _NONE)),
+    "data_root": Key((str, _NONE)),  # None: the environment variable JSEG_DATA_ROOT, else data
     "num_workers": Key((int,), 0, minimum=0),
     "seed": Key((int,), 0, minimum=0),
     "log_interval": Key((int,), 50, minimum=1),  # iterations, like all intervals

@@ -1,14 +1,16 @@
 """Class lists: names, colours and the seen/unseen split, kept once as data and found by name.
 
 A list is a JSON file in `jseg/datasets/data/` with the keys `title`, `names`, `palette` (one RGB triple per
-class) and `unseen` (indices into `names`); adding a data set means adding a file. The list `zeroshapes` is
-computed by `jseg.datasets.zeroshapes`. Indices are training indices, that is after zero-label reduction.
+class) and `unseen` (indices into `names`); adding a data set means adding a file. A list may instead name another
+`list` and the classes it is `without`. `raw_values`, where present, are the values that stand for the classes in the
+annotations as published. The list `zeroshapes` is computed by `jseg.datasets.zeroshapes`. Indices are training
+indices, that is after zero-label reduction.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence, Tuple, Union
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -47,8 +49,13 @@ def load_class_list(classes: Union[str, Sequence[str]]) -> ClassList:
     if classes not in known:
         raise ValueError(f"classes: there is no class list '{classes}'{did_you_mean(classes, known)}; "
                          'a tuple of class names is accepted too')
-    content = json.loads((_DATA / f'{classes}.json').read_text(encoding='utf-8'))
+    content = _read(classes)
     return _checked(classes, content['names'], content['palette'], content['unseen'])
+
+
+def raw_values(classes: str) -> Tuple[int, ...]:
+    """The value of each class of a list in the annotations as their authors publish them (C)."""
+    return tuple(_read(classes)['raw_values'])
 
 
 def resolve_unseen(unseen: Sequence[Union[int, str]], names: Sequence[str]) -> Tuple[int, ...]:
@@ -81,6 +88,17 @@ def voc_palette(count: int) -> np.ndarray:
             for channel in range(3):
                 palette[index, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
     return palette
+
+
+def _read(name: str) -> Dict[str, Any]:
+    """The file of a class list; one without some classes of another list is worked out."""
+    content = json.loads((_DATA / f'{name}.json').read_text(encoding='utf-8'))
+    if 'list' not in content:
+        return content
+    whole = _read(content['list'])
+    kept = [index for index, class_name in enumerate(whole['names']) if class_name not in content['without']]
+    return {'names': [whole['names'][index] for index in kept], 'palette': [whole['palette'][index] for index in kept],
+            'unseen': [kept.index(index) for index in whole['unseen']]}
 
 
 def _checked(origin: str, names: Sequence[str], palette: Sequence, unseen: Sequence[int]) -> ClassList:

@@ -11,7 +11,7 @@ import jseg.models.segmentors  # noqa: F401  (fills the registry of models)
 import jseg.runner.optimizer  # noqa: F401  (fills the registry of optimizers)
 import jseg.runner.schedule  # noqa: F401  (fills the registry of schedulers)
 from jseg.config import Config, validate
-from jseg.datasets import DataLoader
+from jseg.datasets import DataLoader, configured_root
 from jseg.distributed import barrier, is_main, world_size
 from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
@@ -205,9 +205,7 @@ class Runner:
             cfg = self.cfg.dataset.get(part)
             if cfg is None:
                 raise ValueError(f"config key dataset.{part}: missing; this task needs it")
-            offered: Dict[str, Any] = {"seed": self.seed}
-            if self.cfg.data_root is not None:
-                offered["data_root"] = self.cfg.data_root
+            offered: Dict[str, Any] = {"seed": self.seed, "data_root": configured_root(self.cfg.data_root)}
             self._datasets[part] = DATASETS.build(cfg, where=f"dataset.{part}", offered=offered)
         return self._datasets[part]
 

@@ -1,0 +1,65 @@
+"""Finding the files of a data set, with one clear message for each gap."""
+
+import os
+from pathlib import Path
+from typing import Dict, List, Mapping, Sequence
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+
+
+def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str = '') -> Dict[str, Path]:
+    """The files of a folder: name without suffix -> path.
+
+    One directory listing instead of a look-up per file: there may be 100,000 of them on a network disk.
+
+    Args:
+        folder: where to look, not below it.
+        option: what a user sets to name this folder, for the message.
+        suffixes: in lower case, those that count; the first in the order of the alphabet wins.
+        make: how else a missing folder can be mended, for the message.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder}: this folder does not exist; check data_root and {option}{make}')
+    found: Dict[str, Path] = {}
+    for entry in sorted(os.listdir(folder), reverse=True):  # reverse: .jpg wins over .png
+        stem, suffix = os.path.splitext(entry)
+        if suffix.lower() in suffixes:
+            found[stem] = folder / entry
+    return found
+
+
+def read_split(folder: Path, split: str, make: str = '') -> List[str]:
+    """The ids in `<folder>/<split>.txt`, one a line.
+
+    Raises:
+        FileNotFoundError: no such file; names the splits there are. ValueError: it lists nothing, or is no text.
+    """
+    path = folder / f'{split}.txt'
+    if not path.is_file():
+        present = sorted(file.stem for file in folder.glob('*.txt'))
+        have = f"the splits there are: {', '.join(present)}" if present else 'there are no split files there'
+        raise FileNotFoundError(f"{path}: there is no split '{split}'; {have}; set split to one of them or "
+                                f'write this file, one id a line{make}')
+    try:
+        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise ValueError(f'{path}: this is no text file; write one picture id a line') from None
+    if not names:
+        raise ValueError(f'{path}: the split is empty; write one picture id a line')
+    return names
+
+
+def require_files(names: Sequence[str], files: Mapping[str, Path], folder: Path, endings: Sequence[str], kind: str,
+                  mend: str = 'although the split lists it; add the file or remove the id from the split') -> None:
+    """Checks that `files` has every one of `names`.
+
+    Raises:
+        FileNotFoundError: names the first that is missing and says how many more are.
+    """
+    missing = [name for name in names if name not in files]
+    if missing:
+        more = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
+        raise FileNotFoundError(f"{folder}: no {kind} '{missing[0]}' ({', '.join(endings)}){more}, {mend}")

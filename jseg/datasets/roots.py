@@ -1,0 +1,65 @@
+"""Where data sets lie: one setting for all of them, and the folder of each below it.
+
+The setting is the config key `data_root` (in the file, or `--set data_root=...`); without it the environment
+variable JSEG_DATA_ROOT, and without that the folder `data`. It names the folder of one data set, or a folder that
+holds several under the names that mmsegmentation gives them (`_PLACES`): a config that trains on one and tests on
+another needs one setting too.
+"""
+
+import os
+from pathlib import Path
+from typing import Dict, Optional, Tuple
+
+ENVIRONMENT = 'JSEG_DATA_ROOT'
+DEFAULT_ROOT = 'data'
+
+# Class list of a data set -> its folder below the common one, best first.
+_PLACES: Dict[str, Tuple[str, ...]] = {
+    'voc2012': ('VOCdevkit/VOC2012', 'VOC2012'),
+    'context60': ('VOCdevkit/VOC2010', 'VOC2010'),
+    'context59': ('VOCdevkit/VOC2010', 'VOC2010'),
+    'coco_stuff164k': ('coco_stuff164k',),
+}
+# Class list of a data set -> the command that makes it.
+_COMMANDS: Dict[str, str] = {
+    'zeroshapes': 'tools/make_zeroshapes.py',
+    'voc2012': 'tools/prepare_dataset.py voc2012',
+    'context60': 'tools/prepare_dataset.py context',
+    'context59': 'tools/prepare_dataset.py context',
+    'coco_stuff164k': 'tools/prepare_dataset.py coco_stuff',
+}
+
+
+def configured_root(data_root: Optional[str]) -> str:
+    """`data_root` of a config, or what stands in for None: the environment variable, else `data`."""
+    return os.environ.get(ENVIRONMENT) or DEFAULT_ROOT if data_root is None else data_root
+
+
+def find_root(data_root: str, classes: object, folder: str) -> Path:
+    """The folder of a data set: `data_root` itself, or the place below it where this data set is expected.
+
+    Args:
+        data_root: an existing folder.
+        classes: name of the class list; own class names have no known place.
+        folder: a folder of the data set; the place that has it is taken, or `data_root` if none has.
+
+    Raises:
+        FileNotFoundError: `data_root` does not exist.
+    """
+    root = Path(data_root)
+    if not root.is_dir():
+        raise FileNotFoundError(f'{root}: this data set folder does not exist; set data_root (--set data_root=..., or '
+                                f'{ENVIRONMENT}) to the folder that holds {folder}{how_to_make(classes)}')
+    candidates = [root, *(root / place for place in _PLACES.get(_name(classes), ()))]
+    return next((place for place in candidates if (place / folder).is_dir()), root)
+
+
+def how_to_make(classes: object) -> str:
+    """What an error about missing files may add: the command that makes this data set, if it is a known one."""
+    command = _COMMANDS.get(_name(classes))
+    return f', or make the data set with `python {command}`' if command else ''
+
+
+def _name(classes: object) -> str:
+    """The name of a class list; own class names, a sequence, have none."""
+    return classes if isinstance(classes, str) else ''
