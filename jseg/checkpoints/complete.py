@@ -8,6 +8,7 @@ import numpy as np
 
 from jseg.checkpoints.clip_rc_names import REGION_TOKENS, clip_rc_from_release
 from jseg.checkpoints.convert import file_sha256
+from jseg.checkpoints.native import check_checksum
 from jseg.checkpoints.positions import resize_position_table
 from jseg.checkpoints.reader import read_tensors
 from jseg.checkpoints.release import check_is_clip_rc, clip_state, stored_regions
@@ -50,6 +51,7 @@ def complete_model(tensors: TensorMap, clip: Optional[PathLike] = None) -> Compl
     """
     metadata = tensors.metadata
     if is_run_checkpoint(tensors):
+        check_checksum(tensors.path)
         return _complete_run(tensors, clip)
     if clip is not None:
         raise ValueError(f"--clip: {tensors.path} holds a whole model already; leave --clip out")

@@ -1,22 +1,28 @@
 """jseg's own weight files: safetensors, written so that a reader never sees half a file.
 
 The data goes to a temporary name in the same folder, is flushed to the disk and then renamed. Whatever fails,
-a full disk included, leaves an older file of that name as it was.
+a full disk included, leaves an older file of that name as it was. The metadata holds the SHA-256 of the file, counted
+with zeros in the place of the digits themselves; `load_arrays` refuses a file in which any bit has changed.
 """
 
+import hashlib
 import json
 import os
 import secrets
-from typing import BinaryIO, Callable, Dict, List, Mapping, Tuple
+from typing import BinaryIO, Callable, Dict, Iterable, List, Mapping, Tuple
 
 import numpy as np
 
 from jseg.checkpoints.safetensors import DTYPES, METADATA_KEY, read_safetensors
-from jseg.checkpoints.tensor_map import PathLike, file_error
+from jseg.checkpoints.tensor_map import PathLike, file_error, map_file
 
 _WRITTEN_AS: Dict[np.dtype, str] = {
     DTYPES[code]: code for code in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 }
+CHECKSUM_KEY = "jseg_sha256"
+_NO_DIGEST = "0" * 64
+TEMPORARY_SUFFIX = ".tmp"
+"""How the hidden names end under which files are written."""
 
 
 def write_atomically(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
@@ -28,7 +34,7 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
     """
     path = os.fspath(path)
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         # Mode "x" refuses to follow or reuse anything that already has the temporary name.
         with open(temporary, "xb") as file:
@@ -92,7 +98,7 @@ def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
             raise file_error(path, f"metadata {key!r} is not text; convert keys and values with str()")
     prepared = {name: _little_endian(path, name, array) for name, array in arrays.items()}
     order: List[str] = sorted(prepared, key=lambda name: (-prepared[name][0].dtype.itemsize, name))
-    header: Dict[str, object] = {METADATA_KEY: dict(sorted(metadata.items()))} if metadata else {}
+    header: Dict[str, object] = {METADATA_KEY: dict(sorted({**metadata, CHECKSUM_KEY: _NO_DIGEST}.items()))}
     position = 0
     for name in order:
         array, code = prepared[name]
@@ -104,12 +110,12 @@ def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
         position += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
+    parts = [np.ascontiguousarray(prepared[name][0]).reshape(-1).view(np.uint8).data for name in order]
+    text = text.replace(_checksum_entry(_NO_DIGEST), _checksum_entry(_digest(text, parts)), 1)
 
     def write(file: BinaryIO) -> None:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
-        for name in order:
-            file.write(np.ascontiguousarray(prepared[name][0]).reshape(-1).view(np.uint8).data)
+        for part in (len(text).to_bytes(8, "little"), text, *parts):
+            file.write(part)
 
     write_atomically(path, write)
 
@@ -122,4 +128,35 @@ def load_arrays(path: PathLike) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         ValueError: the file is damaged; the message names file and entry.
     """
     tensors = read_safetensors(path)
-    return {name: np.array(tensors[name]) for name in tensors}, dict(tensors.metadata)
+    check_checksum(path)
+    metadata = {key: value for key, value in tensors.metadata.items() if key != CHECKSUM_KEY}
+    return {name: np.array(tensors[name]) for name in tensors}, metadata
+
+
+def check_checksum(path: PathLike) -> None:
+    """Compares a safetensors file with the checksum inside; a file without one, of another program, passes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged.
+    """
+    stored = read_safetensors(path).metadata.get(CHECKSUM_KEY)
+    if stored is None:
+        return
+    content = map_file(path)
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    text = content[8:start].tobytes().replace(_checksum_entry(stored), _checksum_entry(_NO_DIGEST), 1)
+    if _digest(text, [content[start:].data]) != stored:
+        raise file_error(path, "its content does not have the SHA-256 written inside; the file is damaged")
+
+
+def _checksum_entry(digest: str) -> bytes:
+    """As it stands in the header; it cannot occur inside a text there, where quotes are escaped."""
+    return f'"{CHECKSUM_KEY}":"{digest}"'.encode("utf-8")
+
+
+def _digest(text: bytes, parts: Iterable[memoryview]) -> str:
+    digest = hashlib.sha256(len(text).to_bytes(8, "little"))
+    for part in (text, *parts):
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """jseg's own files: exact round trip, readable as safetensors, and nothing lost when writing fails."""
 
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -45,11 +46,30 @@ def test_file_is_safetensors_byte_by_byte(tmp_path: Path) -> None:
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     assert length % 8 == 0
-    assert json.loads(content[8 : 8 + length]) == {
+    header = json.loads(content[8 : 8 + length])
+    digest = header.pop("__metadata__")["jseg_sha256"]
+    blank = content.replace(digest.encode(), b"0" * 64)
+    assert hashlib.sha256(blank).hexdigest() == digest
+    assert header == {
         "b": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]},
         "a": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]},
     }
     assert content[8 + length :] == np.array([2.0]).tobytes() + np.array([1.0], np.float32).tobytes()
+
+
+def test_one_changed_bit_anywhere_is_noticed(tmp_path: Path) -> None:
+    """A value, a name and the metadata included, although the format itself stays valid."""
+    path = tmp_path / "weights.safetensors"
+    note = f'"jseg_sha256":"{"0" * 64}"'  # text that looks like the checksum itself
+    save_arrays(path, ARRAYS, {"a_note": note, "config": "lr = 0.1"})
+    assert load_arrays(path)[1] == {"a_note": note, "config": "lr = 0.1"}
+    content = path.read_bytes()
+    for position in (content.index(b"lr = 0.1") + 5, content.index(b'"half"') + 1, len(content) - 1):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match="weights.safetensors.*damaged"):
+            load_arrays(path)
 
 
 def test_equal_input_gives_an_equal_file(tmp_path: Path) -> None:
