@@ -2,18 +2,29 @@
 
 import numpy as np
 
+from jseg.distributed import rank
+from jseg.ops.randomness import set_first_sample
 from jseg.runtime.backend import jt
 
-
 BEFORE_TRAINING = -1
-"""The "iteration" in which parameters get their initial values."""
+"""The "iteration" in which parameters get their initial values: the same on every rank."""
 
 
-def seed_everything(seed: int, iteration: int) -> None:
-    """Seeds Python, numpy and Jittor for one iteration (0-based, or `BEFORE_TRAINING`); different on every rank.
+def seed_everything(seed: int, iteration: int, first_sample: int = 0) -> None:
+    """Seeds Python, numpy and Jittor for one iteration (0-based, or `BEFORE_TRAINING`).
+
+    Python, numpy and the dropout of jseg's models are set alike on every rank; dropout then depends on the position of
+    a picture in the whole batch. Jittor's own generator (`jt.random`), which knows no positions, is set differently
+    on every rank in training.
 
     Jittor draws when it executes, not when it is called: the work of the previous iteration must have been launched
     (`jt.sync_all()`) before this, or it would draw from the new state.
+
+    Args:
+        first_sample: position of this process's first picture in the whole batch.
     """
     state = int(np.random.SeedSequence([seed, iteration + 1]).generate_state(1)[0] % (1 << 30))
-    jt.set_global_seed(state)
+    jt.set_global_seed(state, different_seed_for_mpi=False)
+    if iteration != BEFORE_TRAINING:
+        jt.set_seed(state + 2591 * rank())  # Jittor's own distance between ranks
+    set_first_sample(first_sample)

@@ -7,6 +7,7 @@ import pytest
 from op_references import attention_float64, gradients, relative_error
 
 from jseg.ops import attention
+from jseg.ops.randomness import set_first_sample
 from jseg.runtime.backend import jt
 
 FORBIDDEN = np.float32(-1e30)
@@ -141,6 +142,22 @@ class TestDropout:
             return float((self.run(11, 0.4, *moved).astype(np.float64) * weights).sum())
 
         assert (loss(5e-3) - loss(-5e-3)) / 1e-2 == pytest.approx(slope, rel=5e-3)
+
+    def test_plain_path_drops_the_same_probabilities(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        q, k, v, _ = arrays(3, 9, 33, 16)
+        fused = self.run(4, 0.3, q, k, v)
+        monkeypatch.setenv("JSEG_FUSED_OPS", "0")
+        assert relative_error(self.run(4, 0.3, q, k, v), fused) < 5e-6
+
+    def test_a_part_of_a_batch_has_its_part_of_the_pattern(self) -> None:
+        q, k, v, _ = arrays(3, 9, 33, 16)
+        whole = self.run(4, 0.3, q, k, v)
+        set_first_sample(2)
+        try:
+            last = self.run(4, 0.3, *(np.ascontiguousarray(x[2:]) for x in (q, k, v)))
+        finally:
+            set_first_sample(0)
+        assert np.array_equal(last, whole[2:])
 
     def test_plain_path_keeps_the_mean(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("JSEG_FUSED_OPS", "0")

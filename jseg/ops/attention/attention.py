@@ -2,10 +2,9 @@
 
 from typing import Optional
 
-import numpy as np
-
 from jseg.ops.attention.reference import attention_reference
 from jseg.ops.dispatch import include_header, use_fused_cpu
+from jseg.ops.randomness import first_sample, next_seed
 from jseg.runtime.backend import jt
 
 _HEADER = include_header(__file__, "attention_cpu.h")
@@ -14,7 +13,8 @@ _SHAPE = """
     jseg_attention::Shape shape{in0_shape0, (int)data["heads"], in0_shape1, in1_shape1,
                                 in0_shape2 / (long)data["heads"], in0_shape2};
     const float* mask = data["masked"] > 0 ? in3_p : nullptr;
-    jseg_attention::Dropout dropout((float)data["dropout"], (unsigned)data["seed"]);
+    jseg_attention::Dropout dropout(data["dropout"], (unsigned)data["seed"],
+                                    (uint64_t)data["first_sample"] * shape.heads * shape.queries);
 """
 _FORWARD = _SHAPE + "jseg_attention::forward(shape, in0_p, in1_p, in2_p, mask, dropout, out0_p, out1_p);"
 _BACKWARD = _SHAPE + """
@@ -35,7 +35,8 @@ def attention(
         mask: additive, (Lq, Lk), shared by all heads and images; 0 where a query may attend and a
             large negative finite number (−1e30) where not. A row that forbids everything attends evenly.
         dropout: share of probabilities set to zero, the others scaled by 1 / (1 − dropout). The
-            pattern follows NumPy's global random state, so a reseeded step repeats itself.
+            pattern follows NumPy's global random state and `jseg.ops.randomness.first_sample`, so a
+            reseeded step repeats itself, however its batch is spread over processes.
 
     Returns:
         (B, Lq, H·c).
@@ -72,7 +73,7 @@ class _FusedAttention(jt.Function):
     def __init__(self, num_heads: int, mask: Optional[jt.Var], dropout: float) -> None:
         # Scalars travel through `data`, so that other values need no recompilation.
         self.data = {"heads": num_heads, "masked": float(mask is not None), "dropout": dropout,
-                     "seed": float(np.random.randint(2**31)) if dropout > 0 else 0.0}
+                     "seed": float(next_seed()) if dropout > 0 else 0.0, "first_sample": float(first_sample())}
         self.mask = mask
 
     def execute(self, q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:

@@ -26,16 +26,23 @@ struct Shape {
 
 // Keeps or drops probability (row, column) by a hash of the position: forward and backward agree
 // without a stored pattern.
+// The same pattern as jseg/ops/randomness.py; first_row: rows of the whole batch before this part of it.
 struct Dropout {
-    float rate, scale;
+    double rate;
+    float scale;
     uint32_t seed, threshold;
-    Dropout(float rate_, uint32_t seed_)
-        : rate(rate_), scale(1.f / (1.f - rate_)), seed(seed_), threshold((uint32_t)((double)rate_ * 4294967296.0)) {}
+    uint64_t first_row;
+    Dropout(double rate_, uint32_t seed_, uint64_t first_row_)
+        : rate(rate_), scale(1.f / (1.f - (float)rate_)), seed(seed_), threshold((uint32_t)(rate_ * 4294967296.0)),
+          first_row(first_row_) {}
     bool active() const { return rate > 0; }
     static uint32_t mix(uint32_t x) {
         x ^= x >> 16; x *= 0x85ebca6bu; x ^= x >> 13; x *= 0xc2b2ae35u; return x ^ (x >> 16);
     }
-    uint32_t row_key(uint64_t row) const { return mix((uint32_t)row ^ mix(seed + (uint32_t)(row >> 32))); }
+    uint32_t row_key(uint64_t row) const {
+        row += first_row;
+        return mix((uint32_t)row ^ mix(seed + (uint32_t)(row >> 32)));
+    }
 };
 
 // Grow-only scratch memory, one buffer per caller is enough: kernels run one at a time.

@@ -2,6 +2,7 @@
 
 from typing import Optional
 
+from jseg.ops.randomness import keep_mask, next_seed
 from jseg.runtime.backend import jt, nn
 
 
@@ -17,7 +18,7 @@ def attention_reference(
         scores = (scores + mask).stop_fuse()
     probabilities = nn.softmax(scores, dim=-1)
     if dropout > 0:
-        probabilities = nn.dropout(probabilities, dropout, is_train=True)
+        probabilities = probabilities * keep_mask(probabilities.shape, dropout, next_seed()) * (1.0 / (1.0 - dropout))
     return nn.matmul(probabilities, heads_v).transpose(0, 2, 1, 3).reshape(q.shape)
 
 
