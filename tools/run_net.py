@@ -21,6 +21,10 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
                         help="go on with a checkpoint; without PATH (or with auto) the newest of the work folder")
     parser.add_argument("--checkpoint", metavar="PATH",
                         help="weights for val and test; default: the newest of the work folder")
+    parser.add_argument("--save-predictions", action="store_true",
+                        help="val: also write masks to WORK_DIR/val_predictions, for tools/evaluate_masks.py")
+    parser.add_argument("--per-image", action="store_true",
+                        help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl")
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
     args = parser.parse_args(argv)
@@ -28,6 +32,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         parser.error("--resume is for --task train; val and test take --checkpoint")
     if args.checkpoint and args.task == "train":
         parser.error("--checkpoint is for --task val and test; train takes --resume, or --set init_from=PATH")
+    if (args.save_predictions or args.per_image) and args.task != "val":
+        parser.error("--save-predictions and --per-image are for --task val; test always writes its masks")
     return args
 
 
@@ -57,7 +63,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         if args.task == "train":
             runner.train(args.resume)
         elif args.task == "val":
-            runner.val(args.checkpoint)
+            runner.val(args.checkpoint, args.save_predictions, args.per_image)
         else:
             runner.test(args.checkpoint)
     except (ValueError, OSError, FloatingPointError) as error:

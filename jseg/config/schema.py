@@ -40,6 +40,8 @@ INFERENCE: Dict[str, Key] = {
     "mode": Key((str,), "slide"),
     "crop_size": Key((int, list, tuple, _NONE)),  # pixels: size, or (height, width)
     "stride": Key((int, list, tuple, _NONE)),  # pixels
+    "scales": Key((list, tuple), (1.0,)),  # test-time augmentation: factors of the tested size, averaged
+    "flip": Key((bool,), False),  # test-time augmentation: average with the mirror image
 }
 VISUALIZE: Dict[str, Key] = {"num_images": Key((int,), 8, minimum=0)}
 DATASET: Dict[str, Key] = {"train": Key((dict,)), "val": Key((dict,)), "test": Key((dict,))}

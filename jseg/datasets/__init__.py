@@ -3,12 +3,13 @@
 from jseg.datasets.base import SegmentationDataset
 from jseg.datasets.classes import ClassList, available_class_lists, load_class_list
 from jseg.datasets.coco_stuff import COCOStuffDataset
+from jseg.datasets.folder import FolderDataset
 from jseg.datasets.loader import DataLoader
 from jseg.datasets.masks import IGNORE_INDEX, read_image, read_mask, save_mask
 from jseg.datasets.pascal_context import PascalContextDataset
 from jseg.datasets.roots import configured_root
 from jseg.datasets.voc import VOCDataset
 
-__all__ = ['COCOStuffDataset', 'ClassList', 'DataLoader', 'IGNORE_INDEX', 'PascalContextDataset',
-           'SegmentationDataset', 'VOCDataset', 'available_class_lists', 'configured_root', 'load_class_list',
+__all__ = ['COCOStuffDataset', 'ClassList', 'DataLoader', 'FolderDataset', 'IGNORE_INDEX',
+           'PascalContextDataset', 'SegmentationDataset', 'VOCDataset', 'available_class_lists', 'configured_root', 'load_class_list',
            'read_image', 'read_mask', 'save_mask']

@@ -8,6 +8,7 @@ from typing import Callable, List, Sequence, Tuple, Union
 import numpy as np
 
 PredictFn = Callable[[np.ndarray], np.ndarray]
+ScoresFn = Callable[[np.ndarray], np.ndarray]
 Size = Union[int, Sequence[int]]
 
 
@@ -60,6 +61,35 @@ def predict_slide(predict_fn: PredictFn, image: np.ndarray, crop: Size, stride: 
         count[window[1:]] += 1
     total /= count
     return resize_bilinear(total[:, :height, :width], original_size)
+
+
+def predict_augmented(scores_fn: ScoresFn, image: np.ndarray, scales: Sequence[float] = (1.0,),
+                      flip: bool = False) -> np.ndarray:
+    """Class probabilities averaged over sizes and mirror images (test-time augmentation; the releases use none).
+
+    Args:
+        scores_fn: float32 (3, h', w') of any size -> probabilities (C, H, W), always of the same size; for example
+            `predict_whole` or `predict_slide` with a fixed original_size.
+        image: float32 (3, h, w), normalised, at the size of the test recipe.
+        scales: factors of h and w.
+        flip: take the picture and its left-right mirror image.
+
+    Returns:
+        float32 (C, H, W).
+
+    Raises:
+        ValueError: no scale, or one that is not positive.
+    """
+    if not len(scales) or min(scales) <= 0:
+        raise ValueError(f'scales: {tuple(scales)} must be one or more positive factors')
+    total: Union[np.ndarray, None] = None
+    for scale in scales:
+        size = tuple(max(int(side * scale + 0.5), 1) for side in image.shape[1:])
+        resized = image if size == image.shape[1:] else resize_bilinear(image, size)
+        for mirrored in ((False, True) if flip else (False,)):
+            scores = scores_fn(np.ascontiguousarray(resized[..., ::-1]))[..., ::-1] if mirrored else scores_fn(resized)
+            total = scores.copy() if total is None else total + scores
+    return total / (len(scales) * (2 if flip else 1))
 
 
 def window_positions(size: Tuple[int, int], crop: Tuple[int, int],

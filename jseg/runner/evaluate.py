@@ -1,19 +1,35 @@
 """Running a segmentor over a dataset: metrics on labelled pictures, or predictions as palette images."""
 
-import os
 import time
-from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 
-from jseg.datasets.masks import save_mask
 from jseg.distributed import all_reduce_sum, rank, world_size
-from jseg.evaluation import ConfusionMatrix, predict_slide, predict_whole, summarise
+from jseg.evaluation import ConfusionMatrix, predict_augmented, predict_slide, predict_whole, summarise
 from jseg.runner.log import RunLog, clock
+from jseg.runner.outputs import PictureOutputs
 from jseg.runtime.backend import jt
 
 _PROGRESS_SECONDS = 15.0
 PredictFn = Callable[[np.ndarray], np.ndarray]
+
+
+def check_inference(inference: Mapping[str, Any]) -> None:
+    """Refuses the config's `inference` before anything is trained.
+
+    Raises:
+        ValueError: another mode than 'slide' and 'whole', 'slide' without crop_size and stride, impossible scales.
+    """
+    mode, scales = inference.get("mode"), inference.get("scales")
+    if mode not in ("slide", "whole"):
+        raise ValueError(f"config key inference.mode: expected 'slide' or 'whole', got {mode!r}")
+    if mode == "slide" and (inference.get("crop_size") is None or inference.get("stride") is None):
+        raise ValueError("config key inference: mode 'slide' needs crop_size and stride in pixels; set both, or "
+                         "inference.mode='whole'")
+    numbers = [scale for scale in scales if isinstance(scale, (int, float)) and not isinstance(scale, bool)]
+    if len(numbers) != len(scales) or not numbers or min(numbers) <= 0:
+        raise ValueError(f"config key inference.scales: expected one or more positive factors, got {scales!r}")
 
 
 def class_map(model: Any, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
@@ -22,48 +38,44 @@ def class_map(model: Any, sample: Mapping[str, Any], inference: Mapping[str, Any
     Args:
         model: segmentor; its `predict` already lowers the seen classes.
         sample: of a dataset in test mode, `image` float32 (3, h, w) and `original_size`.
-        inference: `mode` 'whole' or 'slide', for the latter `crop_size` and `stride` in pixels.
-
-    Raises:
-        ValueError: another mode, or 'slide' without crop_size and stride.
+        inference: `mode` 'whole' or 'slide', for the latter `crop_size` and `stride` in pixels; `scales` and `flip` of
+            test-time augmentation. See `check_inference`.
     """
-    mode = inference.get("mode")
-    if mode == "whole":
-        scores = predict_whole(_predictor(model), sample["image"], sample["original_size"], size_divisor=_patch(model))
-    elif mode == "slide":
-        crop, stride = inference.get("crop_size"), inference.get("stride")
-        if crop is None or stride is None:
-            raise ValueError("config key inference: mode 'slide' needs crop_size and stride in pixels; set both, or "
-                             "inference.mode='whole'")
-        scores = predict_slide(_predictor(model), sample["image"], crop, stride, sample["original_size"])
-    else:
-        raise ValueError(f"config key inference.mode: expected 'slide' or 'whole', got {mode!r}")
-    return scores.argmax(axis=0).astype(np.uint8)
+    size, predictor = sample["original_size"], _predictor(model)
+
+    def scores(image: np.ndarray) -> np.ndarray:
+        if inference["mode"] == "whole":
+            return predict_whole(predictor, image, size, size_divisor=_patch(model))
+        return predict_slide(predictor, image, inference["crop_size"], inference["stride"], size)
+    return predict_augmented(scores, sample["image"], inference["scales"], inference["flip"]).argmax(0).astype(np.uint8)
 
 
-def evaluate(model: Any, dataset: Any, inference: Mapping[str, Any], log: RunLog) -> Dict[str, Any]:
+def evaluate(model: Any, dataset: Any, inference: Mapping[str, Any], log: RunLog,
+             outputs: Optional[PictureOutputs] = None) -> Dict[str, Any]:
     """Metrics of `model` on a labelled dataset, over all ranks: see `jseg.evaluation.summarise`."""
     confusion = ConfusionMatrix(len(dataset.class_names))
-    for _, sample in _samples(dataset, log, "evaluated"):
-        confusion.update(class_map(model, sample, inference), sample["label"])
+    for index, sample in _samples(dataset, log, "evaluated"):
+        prediction = class_map(model, sample, inference)
+        own = ConfusionMatrix(confusion.num_classes)
+        own.update(prediction, sample["label"])
+        confusion.merge(own)
+        if outputs is not None:
+            outputs.take(index, prediction, own.matrix)
+    if outputs is not None:
+        outputs.close()
     total = all_reduce_sum(confusion.matrix)
     return summarise(total, dataset.class_names, dataset.unseen)
 
 
-def save_predictions(model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, log: RunLog) -> int:
-    """Writes one palette PNG (pixel = class index from 0, without a background) for each picture of `dataset`; returns how many are on this rank.
+def save_predictions(model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, log: RunLog) -> None:
+    """Writes one palette PNG for each picture of `dataset`, which needs no labels; see `PictureOutputs`.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    os.makedirs(folder, exist_ok=True)
-    count = 0
-    for _, sample in _samples(dataset, log, "segmented"):
-        path = os.path.join(folder, sample["name"] + ".png")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        save_mask(path, class_map(model, sample, inference), dataset.palette)
-        count += 1
-    return count
+    outputs = PictureOutputs(dataset, masks=folder)
+    for index, sample in _samples(dataset, log, "segmented"):
+        outputs.take(index, class_map(model, sample, inference))
 
 
 def _samples(dataset: Any, log: RunLog, verb: str) -> Iterator[Tuple[int, Mapping[str, Any]]]:

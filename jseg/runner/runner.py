@@ -17,8 +17,9 @@ from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
 from jseg.runner.checkpoint import (CheckpointStore, check_initial_weights, check_resumable, describe, file_sha256,
                                     half_way_note, load_weights)
-from jseg.runner.evaluate import evaluate, save_predictions
+from jseg.runner.evaluate import check_inference, evaluate, save_predictions
 from jseg.runner.log import Eta, LossWindow, RunLog, clock, peak_memory_mb
+from jseg.runner.outputs import MASKS, PER_IMAGE, PictureOutputs
 from jseg.runner.paths import default_work_dir, prepare_work_dir, resolve_path, set_aside_earlier_run
 from jseg.runner.pictures import draw_pictures
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
@@ -41,6 +42,7 @@ class Runner:
 
     def __init__(self, cfg: Config) -> None:
         validate(cfg, REGISTRIES)
+        check_inference(cfg.inference)
         self.cfg = cfg
         self.seed = cfg.seed
         self.work_dir = prepare_work_dir(cfg.work_dir or default_work_dir(cfg.filename))
@@ -82,11 +84,19 @@ class Runner:
             batches.close()
         self._draw(model)
 
-    def val(self, checkpoint: Optional[str] = None) -> Dict[str, Any]:
-        """Evaluates a checkpoint (default: the newest of the work folder); prints the table, writes `metrics.json`."""
+    def val(self, checkpoint: Optional[str] = None, save_masks: bool = False, per_image: bool = False
+            ) -> Dict[str, Any]:
+        """Evaluates a checkpoint (default: the newest of the work folder); prints the table, writes `metrics.json`.
+
+        Args:
+            save_masks: also write the predictions to `val_predictions/`, which `tools/evaluate_masks.py` can score.
+            per_image: also write the scores of every picture to `per_image.jsonl`.
+        """
         model, path = self._trained_model(checkpoint)
         self.log.info(f"evaluating {path}")
-        summary = self._evaluate(model)
+        wanted = (os.path.join(self.work_dir, name) if asked else None
+                  for name, asked in ((MASKS, save_masks), (PER_IMAGE, per_image)))
+        summary = self._evaluate(model, outputs=PictureOutputs(self._dataset("val"), *wanted))
         self._write_metrics(summary, {"checkpoint": path})
         self._draw(model)
         return summary
@@ -240,9 +250,9 @@ class Runner:
             jt.sync_all()
         return self._model
 
-    def _evaluate(self, model: Any, short: bool = False) -> Dict[str, Any]:
+    def _evaluate(self, model: Any, short: bool = False, outputs: Optional[PictureOutputs] = None) -> Dict[str, Any]:
         model.eval()
-        summary = evaluate(model, self._dataset("val"), self.cfg.inference, self.log)
+        summary = evaluate(model, self._dataset("val"), self.cfg.inference, self.log, outputs)
         headline = "  ".join(f"{key} {summary[key]:.2f}" for key in HEADLINE)
         self.log.info(headline if short else "\n" + format_table(summary))
         return summary

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jseg.evaluation import predict_slide, predict_whole, resize_bilinear, window_positions
+from jseg.evaluation import predict_augmented, predict_slide, predict_whole, resize_bilinear, window_positions
 
 
 def plain_bilinear(maps: np.ndarray, size) -> np.ndarray:
@@ -101,3 +101,22 @@ def test_gaps_and_wrong_models_are_refused():
         predict_slide(lambda x: x, image, 8, 9, (8, 8))
     with pytest.raises(ValueError, match=r'predict_fn returned shape \(1, 3, 4, 8\)'):
         predict_whole(lambda x: x[:, :, :4], image, (8, 8))
+
+
+def test_augmentation_averages_sizes_and_mirror_images():
+    """Scores of 2x4: the width seen, and the first column; a mirror image is turned back."""
+    def scores(image):
+        seen.append(image.shape)
+        return np.stack([np.full((2, 4), image.shape[2], np.float32), np.tile(image[0, 0, :4], (2, 1))])
+    seen = []
+    image = np.zeros((3, 2, 4), np.float32)
+    image[..., 0] = 8
+    result = predict_augmented(scores, image, scales=(1.0, 1.5), flip=True)
+    assert seen == [(3, 2, 4)] * 2 + [(3, 3, 6)] * 2
+    np.testing.assert_allclose(result[0], 5)  # 4, 4, 6, 6
+    # Unscaled: the same picture twice. Scaled columns: 8, 8 * (1 - 1/2), 0, ... seen from both ends, then cut to 4.
+    wide = resize_bilinear(image, (3, 6))[0, 0]
+    np.testing.assert_allclose(result[1, 0], (2 * image[0, 0] + wide[:4] + wide[::-1][:4][::-1]) / 4)
+    np.testing.assert_array_equal(predict_augmented(scores, image), scores(image))
+    with pytest.raises(ValueError, match="scales"):
+        predict_augmented(scores, image, ())

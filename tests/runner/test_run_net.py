@@ -29,7 +29,7 @@ def test_shipped_configs_are_found_and_a_typo_stops_before_the_data(tmp_path):
         f"{os.path.join(REPOSITORY, 'configs', '_base_', 'models', 'clip_rc.py')!r}]\n"
         "model = dict(clip='nowhere.safetensors')\n"
         "dataset = dict(train=dict(type='VOCDataset', split='train'), val=dict(type='VOCDataset', split='val'))\n"
-        "data_root = 'no_data_here'\n")
+        "data_root = 'no_data_here'\ninference = dict(mode='whole')\n")
     typo = run_tool(tmp_path, "--config", "leaf.py", "--set", "model.num_regoins=4")
     assert typo.returncode == 2 and "did you mean num_regions" in typo.stderr
     assert not (tmp_path / "work_dirs").exists()

@@ -1,0 +1,97 @@
+"""Scoring predictions that were saved as masks, with the numbers that the run itself printed.
+
+A prediction is a palette or grey PNG whose pixel values are class indices from 0, as `tools/run_net.py` saves them.
+Ground truth is stored as the data set publishes it.
+"""
+
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from jseg.datasets.coco_stuff import MASK_ENDING
+from jseg.datasets.masks import check_labels, read_mask
+from jseg.evaluation.confusion import ConfusionMatrix
+
+
+class MaskForm(NamedTuple):
+    """How ground truth is stored: whether 0 is no class (and k is class k-1), and what follows the id in file names."""
+
+    reduce_zero_label: bool = False
+    ending: str = ''
+
+
+MASK_FORMS: Dict[str, MaskForm] = {
+    'voc2012': MaskForm(reduce_zero_label=True),
+    'zeroshapes': MaskForm(reduce_zero_label=True),
+    'context60': MaskForm(),
+    'context59': MaskForm(reduce_zero_label=True),
+    'coco_stuff164k': MaskForm(ending=MASK_ENDING),
+}
+
+
+class Pair(NamedTuple):
+    """One picture: its id, the predicted mask and the true one."""
+
+    name: str
+    prediction: Path
+    truth: Path
+
+
+def find_pairs(predictions: str, truth: str, ending: str = '', names: Optional[Sequence[str]] = None) -> List[Pair]:
+    """The pictures to score, sorted by id.
+
+    Args:
+        predictions: folder of `<id>.png`; an id may contain folders.
+        truth: folder of `<id><ending>.png`.
+        names: the ids that must be there; None takes every prediction.
+
+    Raises:
+        FileNotFoundError: a folder or a mask is missing. ValueError: there are no predictions.
+    """
+    for folder, what in ((predictions, 'predictions'), (truth, 'ground truth')):
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f'{folder}: there is no such folder of {what}; correct the path')
+    found = {path.relative_to(predictions).with_suffix('').as_posix(): path
+             for path in Path(predictions).rglob('*.png')}
+    if not found:
+        raise ValueError(f'{predictions}: there are no PNG masks; save them with '
+                         '`tools/run_net.py --task val --save-predictions`')
+    missing = [name for name in names or () if name not in found]
+    if missing:
+        raise FileNotFoundError(f"{predictions}: no prediction '{missing[0]}.png'{_more(missing)}, although the split "
+                                'lists it; segment the whole split')
+    pairs = [Pair(name, found[name], Path(truth) / f'{name}{ending}.png') for name in names or sorted(found)]
+    absent = [pair for pair in pairs if not pair.truth.is_file()]
+    if absent:
+        raise FileNotFoundError(f'{absent[0].truth}: there is no ground truth for {absent[0].prediction}{_more(absent)}; '
+                                'name the folder of its masks')
+    return pairs
+
+
+def picture_confusion(pair: Pair, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
+    """Confusion matrix int64 (C, C) of one picture, rows = label, columns = prediction.
+
+    Raises:
+        ValueError: naming the file that is damaged, of another size, or holds a value that no class has.
+    """
+    label = check_labels(read_mask(pair.truth), num_classes, reduce_zero_label, pair.truth)
+    predicted = read_mask(pair.prediction)
+    if predicted.shape != label.shape:
+        raise ValueError(f'{pair.prediction}: {_size(predicted)} pixels, but {pair.truth} has {_size(label)} '
+                         '(width x height); save predictions at the size of the picture')
+    confusion = ConfusionMatrix(num_classes)
+    try:
+        confusion.update(predicted, label)
+    except ValueError as error:
+        raise ValueError(f'{pair.prediction}: {error}; predictions are class indices from 0, without a background '
+                         'that is ignored') from error
+    return confusion.matrix
+
+
+def _more(items: Sequence) -> str:
+    return f' (and {len(items) - 1} more)' if len(items) > 1 else ''
+
+
+def _size(array: np.ndarray) -> str:
+    return f'{array.shape[1]}x{array.shape[0]}'

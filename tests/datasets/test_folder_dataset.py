@@ -1,0 +1,131 @@
+"""Own data: the three ways to split it, and every mistake a user can make with it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jseg.datasets import FolderDataset, save_mask
+from jseg.registry import DATASETS
+
+NAMES = [f"p{number}" for number in range(10)]
+CLASSES = ("red car", "blue car", "tree")
+
+
+def write_picture(folder, name, size=(16, 12)):
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size[1], size[0], 3), 90, np.uint8)).save(folder / f"{name}.jpg")
+
+
+def write_mask(folder, name, value=1, size=(16, 12)):
+    folder.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    mask[:, size[0] // 2:] = value
+    save_mask(folder / f"{name}.png", mask, [])
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in NAMES:
+        write_picture(tmp_path / "images", name)
+        write_mask(tmp_path / "masks", name)
+    (tmp_path / "classes.txt").write_text("\ufeffred car\n\n blue car \ntree\n", encoding="utf-8")
+    return tmp_path
+
+
+def names(dataset):
+    return [dataset.name(index) for index in range(len(dataset))]
+
+
+def test_words_pictures_and_masks(root):
+    (root / "unseen.txt").write_text("tree\n")
+    dataset = DATASETS.build(dict(type="FolderDataset", data_root=str(root)))
+    assert names(dataset) == NAMES and dataset.class_names == CLASSES and dataset.unseen == (2,)
+    image, label, name = dataset.raw(3)
+    assert image.shape == (12, 16, 3) and set(np.unique(label)) == {0, 1} and name == "p3"
+    shifted = FolderDataset(str(root), reduce_zero_label=True, unseen=["blue car"])
+    assert set(np.unique(shifted.raw(3)[1])) == {0, 255} and shifted.unseen == (1,)
+    assert FolderDataset(str(root), classes=("a", "b"), unseen=()).unseen == ()
+
+
+def test_pictures_are_set_aside_by_name(root):
+    train, val = (names(FolderDataset(str(root), part, val_share=0.3)) for part in ("train", "val"))
+    assert len(val) == 3 and sorted(train + val) == NAMES
+    assert names(FolderDataset(str(root), "val", val_share=0.3)) == val
+    assert any(names(FolderDataset(str(root), "val", val_share=0.3, split_seed=seed)) != val for seed in (1, 2, 3))
+    write_picture(root / "images", "new")
+    write_mask(root / "masks", "new")
+    assert len(set(names(FolderDataset(str(root), "val", val_share=0.3))) - set(val)) <= 1
+    assert len(FolderDataset(str(root), "val", val_share=0.001)) == 1
+
+
+def test_lists_win(root):
+    (root / "train.txt").write_text("p1\np2.jpg\n")
+    (root / "val.txt").write_text("p3\n")
+    assert names(FolderDataset(str(root), "train")) == ["p1", "p2"]
+    (root / "masks" / "p9.png").unlink()  # not listed: not needed
+    assert names(FolderDataset(str(root), "val")) == ["p3"]
+
+
+def test_folders_of_a_split(root):
+    for part, name in (("train", "a"), ("val", "b")):
+        write_picture(root / "images" / part, name)
+        write_mask(root / "masks" / part, name)
+    assert names(FolderDataset(str(root), "train")) == ["a"] and names(FolderDataset(str(root), "val")) == ["b"]
+    with pytest.raises(FileNotFoundError, match="images/test: this folder does not exist, but there is train and val"):
+        FolderDataset(str(root), "test")
+
+
+def test_pictures_without_masks_can_be_segmented_only(root):
+    write_picture(root / "new", "x", (20, 10))
+    dataset = FolderDataset(str(root), image_dir="new", mask_dir=None, test_mode=True)
+    assert dataset.sample(0)["original_size"] == (10, 20)
+    with pytest.raises(ValueError, match="training needs masks"):
+        FolderDataset(str(root), image_dir="new", mask_dir=None)
+
+
+def test_masks_with_an_ending(root):
+    for name in NAMES:
+        (root / "masks" / f"{name}.png").rename(root / "masks" / f"{name}_mask.png")
+    assert len(FolderDataset(str(root), mask_ending="_mask")) == 10
+    with pytest.raises(FileNotFoundError, match=r"no mask 'p0' .*and 9 more.*there is p0_mask.png: .*mask_ending"):
+        FolderDataset(str(root))
+
+
+def spoil_list(root):
+    (root / "train.txt").write_text("p1\nghost\n")
+
+
+def spoil_size(root):
+    write_mask(root / "masks", "p0", size=(5, 5))
+
+
+def spoil_colours(root):
+    Image.fromarray(np.zeros((12, 16, 3), np.uint8)).save(root / "masks" / "p0.png")
+
+
+MISTAKES = {
+    "root": (lambda root: None, dict(data_root="nowhere"), "nowhere: this folder does not exist; set data_root"),
+    "images": (lambda root: None, dict(image_dir="pictures"), "pictures: this folder does not exist.*image_dir"),
+    "mask": (lambda root: (root / "masks/p4.png").unlink(), {}, r"masks: no mask 'p4' .*train.txt and val.txt"),
+    "size": (spoil_size, {}, r"p0.png: the mask is 5x5 pixels but its picture .*p0.jpg is 16x12"),
+    "label": (lambda root: write_mask(root / "masks", "p0", 7), {}, r"p0.png: label 7 on 96 pixels .*0..2 and 255"),
+    "colours": (spoil_colours, {}, r"p0.png: the mask is stored in mode RGB"),
+    "unseen word": (lambda root: (root / "unseen.txt").write_text("blue cat\n"), {},
+                    r"unseen.txt: .*no class 'blue cat'; did you mean blue car"),
+    "unseen option": (lambda root: None, dict(unseen=["tee"]), "no class 'tee'; did you mean tree"),
+    "classes": (lambda root: (root / "classes.txt").unlink(), {}, "classes.txt: there is no such file"),
+    "no class": (lambda root: (root / "classes.txt").write_text("\n"), {}, "classes.txt: the file is empty"),
+    "list": (spoil_list, dict(split="train"), r"images: no picture 'ghost' .*train.txt lists it"),
+    "one list": (spoil_list, dict(split="val"), r"val.txt: there is no list of this split, but there is one of train"),
+    "twice": (lambda root: (root / "val.txt").write_text("p1\np1\n"), dict(split="val"), "'p1' is listed twice"),
+    "test": (lambda root: None, dict(split="test"), "neither a list nor a folder of 'test'"),
+    "share": (lambda root: None, dict(val_share=1.5), "val_share: 1.5"),
+}
+
+
+@pytest.mark.parametrize("spoil, options, message", MISTAKES.values(), ids=list(MISTAKES))
+def test_mistakes_are_named(root, spoil, options, message):
+    spoil(root)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        FolderDataset(**{"data_root": str(root), **options}).raw(0)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,139 @@
+"""Masks and scores of single pictures that an evaluation leaves, and scoring the masks later from disk."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jseg.datasets import FolderDataset, VOCDataset, save_mask
+from jseg.evaluation import HEADLINE, json_ready
+from jseg.runner.evaluate import check_inference, class_map, evaluate
+from jseg.runner.log import RunLog
+from jseg.runner.outputs import PictureOutputs
+from jseg.runtime.backend import jt
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate_masks.py"
+INFERENCE = dict(mode="whole", scales=(1.0,), flip=False)
+SIZE = (30, 40)
+
+
+class Guess:
+    """Class scores from the colour of a pixel, often wrong."""
+
+    def __init__(self, num_classes):
+        self.weights = np.random.default_rng(0).normal(size=(num_classes, 3)).astype(np.float32)
+
+    def predict(self, image):
+        return jt.array(np.einsum("ck,bkhw->bchw", self.weights, image.numpy()))
+
+
+@pytest.fixture(params=["voc", "own"])
+def case(request, tmp_path):
+    """Dataset, the folder of its true masks, and the options of the tool that describe them."""
+    if request.param == "voc":  # background 0, classes from 1, 255
+        root, values = tmp_path / "VOC", (0, 1, 16, 20, 255)
+        images, masks, split = root / "JPEGImages", root / "SegmentationClass", root / "ImageSets/Segmentation/val.txt"
+        options = ["--dataset", "voc2012"]
+    else:
+        root, values = tmp_path / "own", (0, 1, 3, 255)  # class 2 does not occur
+        images, masks, split = root / "images", root / "masks", root / "val.txt"
+        options = ["--classes", str(root / "classes.txt"), "--unseen", str(root / "unseen.txt")]
+    for folder in (images, masks, split.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    for name in ("a", "b", "c"):
+        Image.fromarray(rng.integers(0, 256, (*SIZE, 3), np.uint8)).save(images / f"{name}.png")
+        save_mask(masks / f"{name}.png", rng.choice(values, SIZE), [])
+    split.write_text("c\na\n")  # b has a mask but is not of the split
+    if request.param == "voc":
+        return VOCDataset(str(root), "val", test_mode=True, pipeline=dict(short_side=20)), masks, options
+    (root / "classes.txt").write_text("w\nx\ny\nz\n")
+    (root / "unseen.txt").write_text("x\n")
+    return FolderDataset(str(root), "val", test_mode=True, pipeline=dict(short_side=20)), masks, options
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location("evaluate_masks", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_lines(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
+    dataset, truth, options = case
+    outputs = PictureOutputs(dataset, str(tmp_path / "masks"), str(tmp_path / "run.jsonl"))
+    summary = evaluate(Guess(len(dataset.class_names)), dataset, INFERENCE, RunLog(None, active=False), outputs)
+    assert np.isfinite([summary["mIoU(S)"], summary["mIoU(U)"], summary["hIoU"]]).all()
+    status = load_tool().main([str(tmp_path / "masks"), str(truth), *options, "--out", str(tmp_path / "m.json"),
+                               "--per-image", str(tmp_path / "tool.jsonl")])
+    assert status == 0 and "2 pictures" in capsys.readouterr().out
+    scored = json.loads((tmp_path / "m.json").read_text())
+    assert scored.pop("pictures") == 2 and scored == json.loads(json.dumps(json_ready(summary)))
+    of_run = read_lines(tmp_path / "run.jsonl")
+    assert [record["name"] for record in of_run] == ["c", "a"]
+    assert sorted(of_run, key=lambda record: record["name"]) == read_lines(tmp_path / "tool.jsonl")
+    assert set(of_run[0]) == {"name", "pixels", "iou", *HEADLINE}
+    assert not list(tmp_path.glob("run.jsonl.*"))
+
+
+def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
+    dataset, truth, options = case
+    predictions = tmp_path / "predicted"
+    predictions.mkdir()
+    main = load_tool().main
+
+    def error_of(*more):
+        assert main([str(predictions), str(truth), *options, *more]) == 2
+        captured = capsys.readouterr().err
+        assert captured.startswith("error: ") and captured.count("\n") == 1
+        return captured
+    assert "no PNG masks" in error_of()
+    save_mask(predictions / "a.png", np.zeros(SIZE, np.uint8), [])
+    (tmp_path / "split.txt").write_text("a\nc\n")
+    assert "no prediction 'c.png'" in error_of("--split", str(tmp_path / "split.txt"))
+    save_mask(predictions / "zzz.png", np.zeros(SIZE, np.uint8), [])
+    assert "there is no ground truth for" in error_of()
+    (predictions / "zzz.png").unlink()
+    save_mask(predictions / "a.png", np.full(SIZE, 200, np.uint8), [])
+    assert "a.png: the prediction holds values 200..200" in error_of()
+    save_mask(predictions / "a.png", np.zeros((3, 4), np.uint8), [])
+    assert "a.png: 4x3 pixels, but" in error_of()
+
+
+def test_test_time_augmentation_by_options():
+    """Flip alone must not change a model that looks at single pixels; scales do."""
+    image = np.random.default_rng(2).normal(size=(3, 8, 12)).astype(np.float32)
+    sample = {"image": image, "original_size": (8, 12)}
+    plain, flipped, scaled = (class_map(Guess(4), sample, {**INFERENCE, **more})
+                              for more in ({}, dict(flip=True), dict(scales=(0.5, 1.0))))
+    np.testing.assert_array_equal(plain, flipped)
+    assert (plain != scaled).any()
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(mode="hole"), "inference.mode"), (dict(mode="slide"), "needs crop_size and stride"),
+    (dict(scales=()), "inference.scales"), (dict(scales=(0,)), "inference.scales"),
+    (dict(scales=("1",)), "inference.scales")])
+def test_impossible_inference_is_refused_at_once(make_config, options, message):
+    from jseg.runner import Runner
+    with pytest.raises(ValueError, match=message):
+        check_inference({**INFERENCE, **options})
+    with pytest.raises(ValueError, match=message):
+        Runner(make_config(inference={**INFERENCE, **options}))
+
+
+def test_val_writes_on_demand(make_config):
+    from jseg.runner import Runner
+    cfg = make_config(max_iters=1)
+    Runner(cfg).train()
+    assert not (Path(cfg.work_dir) / "per_image.jsonl").exists()
+    Runner(cfg).val(save_masks=True, per_image=True)
+    assert len(read_lines(Path(cfg.work_dir) / "per_image.jsonl")) == 3
+    assert len(list((Path(cfg.work_dir) / "val_predictions").glob("*.png"))) == 3
