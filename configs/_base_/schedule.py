@@ -6,7 +6,6 @@ The releases also set the decay of 'norm' and 'ln' to zero, but their longest-ma
 
 max_iters = 40000
 batch_size = 16  # over all processes
-num_workers = 0
 seed = 0
 
 optimizer = dict(type='AdamW', lr=2e-5, weight_decay=0.01, betas=(0.9, 0.999),

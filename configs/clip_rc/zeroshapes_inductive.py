@@ -2,7 +2,7 @@
 
     python tools/run_net.py --config configs/clip_rc/zeroshapes_inductive.py --task train
 
-Scores over three seeds: README.md, section "Results on ZeroShapes".
+Measured: README.md, section "Results on ZeroShapes"
 """
 
 _base_ = ['../_base_/datasets/zeroshapes.py', '../_base_/models/clip_rc.py', '../_base_/schedule.py']

@@ -3,6 +3,8 @@
 Starts from the inductive run at half its length, which must have been trained first:
 
     python tools/run_net.py --config configs/clip_rc/zeroshapes_transductive.py --task train
+
+Measured: README.md, section "Results on ZeroShapes"
 """
 
 _base_ = 'zeroshapes_inductive.py'

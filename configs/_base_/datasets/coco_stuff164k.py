@@ -1,0 +1,15 @@
+"""COCO-Stuff 164K: 171 classes, 156 seen and 15 unseen.
+
+    python tools/prepare_dataset.py coco_stuff --help
+    --set data_root=... or JSEG_DATA_ROOT: the folder that holds coco_stuff164k, or that one; default: data
+
+Pipelines are the releases': nothing to set. 118,287 pictures to train on, 5,000 to test.
+"""
+
+dataset = dict(
+    train=dict(type='COCOStuffDataset', split='train2017'),
+    val=dict(type='COCOStuffDataset', split='val2017', test_mode=True),
+    test=dict(type='COCOStuffDataset', split='val2017', test_mode=True),
+)
+inference = dict(mode='slide', crop_size=512, stride=426)
+num_workers = 4

@@ -1,0 +1,8 @@
+"""CLIP-RC on OpenAI's CLIP ViT-B/16, as in the paper. The weights, converted once:
+
+    python tools/convert_clip.py ViT-B-16.pt weights/ViT-B-16.safetensors
+"""
+
+_base_ = 'clip_rc.py'
+
+model = dict(clip='weights/ViT-B-16.safetensors')
