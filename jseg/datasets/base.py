@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Un
 import numpy as np
 
 from jseg.datasets.classes import load_class_list, resolve_unseen
-from jseg.datasets.masks import IGNORE_INDEX, check_labels, read_image, read_mask
+from jseg.datasets.masks import IGNORE_INDEX, check_labels, check_size, read_image, read_mask
 from jseg.datasets.pipeline import build_pipeline
 
 # Last word of the seed of every generator, so that order (loader) and augmentation never share a stream.
@@ -78,9 +78,7 @@ class SegmentationDataset:
         if record.mask is None:
             return image, np.full(image.shape[:2], IGNORE_INDEX, np.uint8), record.name
         mask = read_mask(record.mask)
-        if mask.shape != image.shape[:2]:
-            raise ValueError(f'{record.mask}: the mask is {_size(mask)} pixels but its picture '
-                             f'{record.image} is {_size(image)} (width x height); replace the wrong one')
+        check_size(mask, image.shape[:2], record.mask, record.image)
         label = check_labels(mask, len(self.class_names), self.reduce_zero_label, record.mask)
         return image, label, record.name
 
@@ -105,7 +103,3 @@ class SegmentationDataset:
             raise ValueError("pipeline: the picture was never normalised; add dict(type='Normalize')")
         return {'image': np.ascontiguousarray(state['image'].transpose(2, 0, 1)),
                 'label': state.get('label', label), 'name': name, 'original_size': image.shape[:2]}
-
-
-def _size(array: np.ndarray) -> str:
-    return f'{array.shape[1]}x{array.shape[0]}'

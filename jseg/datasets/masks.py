@@ -7,7 +7,7 @@ where the colours are only for the eye) or 8-bit grey PNG. Colours are never tur
 import struct
 import zlib
 from pathlib import Path
-from typing import Sequence, Union
+from typing import Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -87,6 +87,18 @@ def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool,
     table = np.arange(-1, 255).astype(np.uint8)  # -1 wraps to 255
     table[IGNORE_INDEX] = IGNORE_INDEX
     return table[mask]
+
+
+def check_size(mask: np.ndarray, image_size: Tuple[int, int], mask_path: Union[str, Path],
+               image_path: Union[str, Path]) -> None:
+    """Checks that a mask (H, W) has the size (H, W) of its picture.
+
+    Raises:
+        ValueError: naming both files and both sizes.
+    """
+    if mask.shape != tuple(image_size):
+        raise ValueError(f'{mask_path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its picture {image_path} '
+                         f'is {image_size[1]}x{image_size[0]} (width x height); replace the wrong one')
 
 
 def _open(path: Union[str, Path], kind: str, keep_depth: bool = False) -> Image.Image:

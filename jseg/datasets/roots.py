@@ -50,14 +50,24 @@ def find_root(data_root: str, classes: object, folder: str) -> Path:
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: this data set folder does not exist; set data_root (--set data_root=..., or '
                                 f'{ENVIRONMENT}) to the folder that holds {folder}{how_to_make(classes)}')
-    candidates = [root, *(root / place for place in _PLACES.get(_name(classes), ()))]
-    return next((place for place in candidates if (place / folder).is_dir()), root)
+    return _existing(root, classes, folder) or root
+
+
+def new_root(data_root: str, classes: str, folder: str) -> Path:
+    """As `find_root`, for a data set that is to be made: if no place has `folder` yet, the best place for it."""
+    root = Path(data_root)
+    return _existing(root, classes, folder) or root / _PLACES[classes][0]
 
 
 def how_to_make(classes: object) -> str:
     """What an error about missing files may add: the command that makes this data set, if it is a known one."""
     command = _COMMANDS.get(_name(classes))
     return f', or make the data set with `python {command}`' if command else ''
+
+
+def _existing(root: Path, classes: object, folder: str) -> Optional[Path]:
+    candidates = [root, *(root / place for place in _PLACES.get(_name(classes), ()))]
+    return next((place for place in candidates if (place / folder).is_dir()), None)
 
 
 def _name(classes: object) -> str:

@@ -1,0 +1,101 @@
+"""Unpacking the official archives: only what is needed, each file complete or absent, and nothing outside the folder.
+
+Files that are there already with the right size are left alone, so an interrupted run goes on where it stopped.
+"""
+
+import gzip
+import shutil
+import tarfile
+import zipfile
+import zlib
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Callable, Iterator, Mapping, NamedTuple, Optional
+
+from tqdm import tqdm
+
+from jseg.datasets.prepare.files import unfinished
+
+# What tarfile, zipfile and the decompressors raise for archives that are cut off or damaged.
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+
+
+class Archive(NamedTuple):
+    """An official archive: its file name, and the beginning of the names of wanted members -> what replaces it."""
+
+    name: str
+    members: Mapping[str, str]
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int  # bytes, uncompressed
+    open: Optional[Callable[[], IO[bytes]]]  # None for links, devices and whatever else is no plain file
+    position: int  # bytes of the archive up to here
+
+
+def unpack(archive: Archive, source: Path, target: Path) -> int:
+    """Extracts the wanted members of the archive file `source` into the folder `target`.
+
+    Returns:
+        The number of files written; those that were there already do not count.
+
+    Raises:
+        ValueError: the archive is damaged, or a wanted member would be written outside `target`.
+        OSError: a file cannot be read or written.
+    """
+    written = 0
+    try:
+        with tqdm(total=source.stat().st_size, unit='B', unit_scale=True, desc=archive.name, disable=None) as bar:
+            for member in _members(source):
+                place = _place(archive, member, source)
+                if place is not None:
+                    written += _extract(member, target / place)
+                bar.update(member.position - bar.n)
+    except _DAMAGE as problem:
+        raise ValueError(f'{source}: the archive is damaged or incomplete ({problem}); download it again') from problem
+    return written
+
+
+def _members(source: Path) -> Iterator[_Member]:
+    """All files of a .zip, or of a tar archive, compressed or not."""
+    if source.suffix == '.zip':
+        with zipfile.ZipFile(source) as file:
+            position = 0
+            for entry in file.infolist():
+                position += entry.compress_size
+                link = entry.external_attr >> 28 == 0o12  # the upper half holds the Unix mode
+                if not entry.is_dir():
+                    yield _Member(entry.filename, entry.file_size, None if link else partial(file.open, entry), position)
+        return
+    with open(source, 'rb') as raw, tarfile.open(fileobj=raw, mode='r:*') as file:
+        for entry in file:
+            if not entry.isdir():
+                yield _Member(entry.name, entry.size, partial(file.extractfile, entry) if entry.isreg() else None,
+                              raw.tell())
+
+
+def _place(archive: Archive, member: _Member, source: Path) -> Optional[PurePosixPath]:
+    """Where a member goes, relative to the target folder; None if it is not needed."""
+    name = str(PurePosixPath(member.name))  # ./trainval/x is trainval/x
+    for prefix, replacement in archive.members.items():
+        if name.startswith(prefix):
+            place = PurePosixPath(replacement + name[len(prefix):])
+            if '..' in place.parts or place.is_absolute() or '\\' in name or member.open is None:
+                raise ValueError(f'{source}: the member {member.name!r} is a link or leads out of the folder; this is '
+                                 f'not the official {archive.name}, download it again')
+            return place
+    return None
+
+
+def _extract(member: _Member, path: Path) -> bool:
+    """Writes the file unless it is there with the right size; whether it did."""
+    if path.is_file() and path.stat().st_size == member.size:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished(path) as temporary:
+        with member.open() as content, open(temporary, 'wb') as file:
+            shutil.copyfileobj(content, file, 1 << 20)
+            if file.tell() != member.size:
+                raise EOFError(f'{member.name} ends after {file.tell()} of {member.size} bytes')
+    return True

@@ -1,0 +1,70 @@
+"""Whether a data set on disk is complete and sound: counts, files, sizes and label values."""
+
+from pathlib import Path
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+from jseg.datasets.files import read_split
+from jseg.datasets.masks import check_labels, check_size, read_image, read_mask
+from jseg.datasets.prepare.parallel import run_tasks
+from jseg.datasets.prepare.work import Contents, Pair
+
+
+def absent_files(contents: Contents) -> List[str]:
+    """One sentence for every picture and mask that should be there and is not."""
+    problems = []
+    for pair in contents.pairs:
+        for path, kind in ((pair.image, 'picture'), (pair.mask, 'mask')):
+            if not path.is_file():
+                problems.append(f'{path}: this {kind} does not exist; unpack and prepare again')
+    return problems
+
+
+def bad_files(contents: Contents, jobs: int, label: str) -> List[str]:
+    """One sentence for everything that is wrong with a picture or mask, found by reading all of them."""
+    outcomes = run_tasks(check_pair, contents.pairs, jobs, label)
+    return [problem for outcome in outcomes for problem in outcome.value]
+
+
+def check_pair(pair: Pair) -> List[str]:
+    """What is wrong with a picture and its mask: existence, content, size, label values; one sentence each."""
+    problems = []
+    image = mask = None
+    try:
+        image = read_image(pair.image)
+    except (ValueError, FileNotFoundError) as problem:
+        problems.append(str(problem))
+    try:
+        mask = read_mask(pair.mask)
+        check_labels(mask, pair.num_values, False, pair.mask)
+    except (ValueError, FileNotFoundError) as problem:
+        problems.append(str(problem))
+    if image is not None and mask is not None:
+        try:
+            check_size(mask, image.shape[:2], pair.mask, pair.image)
+        except ValueError as problem:
+            problems.append(str(problem))
+    return problems
+
+
+def wrong_counts(home: Path, found: Mapping[str, int], published: Sequence[Mapping[str, int]]) -> List[str]:
+    """What differs from the published counts, one sentence each; nothing if one of the `published` fits."""
+    nearest = max(published, key=lambda counts: sum(counts[name] == found[name] for name in counts))
+    return [f'{home}: {found[name]} {name} instead of {count}; unpack the archives again, or pass --any-count for a part '
+            'of the data set' for name, count in nearest.items() if found[name] != count]
+
+
+def read_lists(folder: Path, splits: Sequence[str]) -> Tuple[Dict[str, List[str]], List[str]]:
+    """The ids of each split file, and what is wrong with the files: absent, empty, an id twice."""
+    lists: Dict[str, List[str]] = {}
+    problems = []
+    for split in splits:
+        try:
+            names = read_split(folder, split)
+        except (ValueError, FileNotFoundError) as problem:
+            names = []
+            problems.append(str(problem))
+        lists[split] = list(dict.fromkeys(names))
+        if len(lists[split]) < len(names):
+            problems.append(f"{folder / f'{split}.txt'}: {len(names) - len(lists[split])} ids are listed twice; make the "
+                            'list again')
+    return lists, problems
