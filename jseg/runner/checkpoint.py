@@ -1,90 +1,42 @@
-"""Checkpoints of a run: trained parameters and optimizer state in `work_dir/checkpoints/iter_N.safetensors`.
+"""What a checkpoint of a run holds, and whether it fits the run that loads it. Files: `jseg.runner.store`.
 
-Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text): format, iteration,
-seed, config (the whole resolved config), class_names and unseen (JSON), setting, architecture (JSON of the model's
-config), jseg_version, clip (the CLIP weight file's name) and clip_sha256. CLIP itself is frozen and not stored.
+Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text):
+    format, iteration, seed, setting, class_names and unseen (JSON), config (the whole resolved config; with the iteration
+        it gives the learning rates, which are a function of both), architecture (JSON of the model's config),
+    clip, clip_sha256: name and hash of the CLIP weight file, which is frozen and not stored,
+    data: JSON of pictures, batch_size, epoch and offset: the next picture is number `offset` of epoch `epoch`,
+    random: the first numbers that Python, numpy (which also seeds the masks of attention dropout) and Jittor draw in the
+        next iteration. Their states are a function of (seed, iteration): a resume sets them anew, and checks them so,
+    losses: JSON of the loss terms since the last log line, so that a resumed log has the same lines,
+    bad_pictures: JSON of the pictures that were left out because they could not be read,
+    versions: JSON of jseg, jittor, numpy and Python.
 """
 
 import json
 import os
+import platform
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from jseg import __version__
-from jseg.checkpoints import (CLIPRCSizes, clip_rc_sizes, config_differences, load_arrays, load_model_state,
-                              read_tensors, save_arrays)
+from jseg.checkpoints import (CLIPRCSizes, clip_rc_sizes, config_differences, load_arrays, load_model_state, read_tensors)
 from jseg.checkpoints.complete import RUN_FORMAT, is_run_checkpoint
 from jseg.checkpoints.convert import file_sha256  # noqa: F401  (the runner takes it from here)
 from jseg.config import Config
 from jseg.runner.optimizer import STATE_PREFIX
+from jseg.runner.seeding import fingerprint
+from jseg.runner.store import behind_pointer
 from jseg.runtime.backend import jt
 
 FORMAT = f"{RUN_FORMAT} 1"
-POINTER = "latest"  # file beside the checkpoints that holds the name of the newest
-_NAME = re.compile(r"iter_(\d+)\.safetensors")
 _LISTED = 6  # names shown of each kind in an error
 # Parts of the model's config that do not change which parameters exist.
 _NOT_ARCHITECTURE = ("clip", "setting", "templates", "text_embeddings", "focal_weight", "dice_weight",
                      "recovery_weight", "recovery_loss", "seen_bias", "ignore_index", "dropout")
-
-
-class CheckpointStore:
-    """The checkpoints of one work folder; at most `keep` of them."""
-
-    def __init__(self, work_dir: str, keep: int = 3) -> None:
-        self.folder = os.path.join(work_dir, "checkpoints")
-        self.keep = keep
-
-    def path(self, iteration: int) -> str:
-        """File of the checkpoint after `iteration` iterations."""
-        return os.path.join(self.folder, f"iter_{iteration}.safetensors")
-
-    def iterations(self) -> List[int]:
-        """Iterations that have a checkpoint, ascending."""
-        if not os.path.isdir(self.folder):
-            return []
-        found = [_NAME.fullmatch(name) for name in os.listdir(self.folder)]
-        return sorted(int(match.group(1)) for match in found if match)
-
-    def newest(self) -> Optional[str]:
-        """The file named by `latest`, else the one of the highest iteration, else None."""
-        try:
-            with open(os.path.join(self.folder, POINTER), encoding="utf-8") as file:
-                named = os.path.join(self.folder, file.read().strip())
-            if os.path.isfile(named):
-                return named
-        except OSError:
-            pass  # no pointer yet: the names of the files say the same
-        iterations = self.iterations()
-        return self.path(iterations[-1]) if iterations else None
-
-    def save(self, iteration: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-        """Writes a checkpoint, points `latest` to it, then removes the oldest beyond `keep`.
-
-        Raises:
-            OSError: it could not be written; earlier checkpoints are as they were.
-        """
-        path = self.path(iteration)
-        try:
-            os.makedirs(self.folder, exist_ok=True)
-            save_arrays(path, arrays, metadata)
-            self._point_to(os.path.basename(path))
-        except OSError as error:
-            newest = self.newest()
-            kept = f"{newest} is complete; go on from it with --resume" if newest else "no earlier one exists"
-            raise OSError(f"checkpoint of iteration {iteration}: {error}; {kept}") from error
-        for old in self.iterations()[:-self.keep]:
-            if old != iteration:
-                os.unlink(self.path(old))
-        return path
-
-    def _point_to(self, name: str) -> None:
-        temporary = os.path.join(self.folder, f".latest.{os.getpid()}")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(name + "\n")
-        os.replace(temporary, os.path.join(self.folder, POINTER))
+# Config keys that do not change what is trained.
+_NOT_TRAINING = ("work_dir", "keep_checkpoints", "num_workers", "visualize", "data_root")
 
 
 def read_model_state(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
@@ -95,31 +47,36 @@ def read_model_state(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     Raises:
         FileNotFoundError, ValueError: no such file, or it is damaged or of another model.
     """
-    path = _behind_pointer(path)
+    path = behind_pointer(path)
     return load_arrays(path) if is_run_checkpoint(read_tensors(path)) else (load_model_state(path)[0], {})
 
 
-def _behind_pointer(path: str) -> str:
-    """The file itself, where `path` is the pointer `latest`."""
-    if os.path.basename(path) == POINTER and os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            path = os.path.join(os.path.dirname(path), file.read().strip())
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"checkpoint {path} does not exist; correct the path")
-    return path
-
-
-def describe(cfg: Config, model_cfg: Mapping[str, Any], dataset: Any, iteration: int,
-             clip_sha256: str) -> Dict[str, str]:
+def describe(cfg: Config, model_cfg: Mapping[str, Any], dataset: Any, iteration: int, clip_sha256: str,
+             losses: Sequence[Mapping[str, float]] = (), bad_pictures: Sequence[str] = ()) -> Dict[str, str]:
     """Metadata of a checkpoint; `model_cfg` is the model's config with what the runner filled in."""
     return {
         "format": FORMAT, "iteration": str(iteration), "seed": str(cfg.seed), "config": cfg.text(),
         "class_names": json.dumps(list(dataset.class_names)),
         "unseen": json.dumps([int(index) for index in dataset.unseen]),
         "setting": str(model_cfg.get("setting", "inductive")),
-        "architecture": json.dumps(architecture(model_cfg)), "jseg_version": __version__,
+        "architecture": json.dumps(architecture(model_cfg)),
         "clip": os.path.basename(str(model_cfg.get("clip", ""))), "clip_sha256": clip_sha256,
+        "data": json.dumps(data_position(iteration, cfg.batch_size, len(dataset))),
+        "random": fingerprint(cfg.seed, iteration),
+        "losses": json.dumps(list(losses)), "bad_pictures": json.dumps(list(bad_pictures)),
+        "versions": json.dumps(_versions()),
     }
+
+
+def data_position(iteration: int, batch_size: int, pictures: int) -> Dict[str, int]:
+    """Where in the data iteration number `iteration` (from 0) begins; `batch_size` is that of all ranks together."""
+    epoch, offset = divmod(iteration * batch_size, pictures)
+    return {"pictures": pictures, "batch_size": batch_size, "epoch": epoch, "offset": offset}
+
+
+def _versions() -> Dict[str, str]:
+    return {"jseg": __version__, "jittor": str(jt.__version__), "numpy": np.__version__,
+            "python": platform.python_version()}
 
 
 def architecture(model_cfg: Mapping[str, Any]) -> Dict[str, Any]:
@@ -137,7 +94,7 @@ def load_weights(model: Any, path: str, model_cfg: Mapping[str, Any], clip_sha25
     Raises:
         FileNotFoundError, ValueError: no such file; damaged; of another architecture or another CLIP.
     """
-    path = _behind_pointer(path)
+    path = behind_pointer(path)
     if not is_run_checkpoint(read_tensors(path)):
         return _load_whole_model(model, path, model_cfg), {}
     arrays, metadata = load_arrays(path)
@@ -249,25 +206,47 @@ def half_way_note(metadata: Mapping[str, str]) -> str:
             "half the length")
 
 
-def check_resumable(path: str, metadata: Mapping[str, str], seed: int, setting: str, max_iters: int) -> int:
+def check_resumable(path: str, metadata: Mapping[str, str], cfg: Config, pictures: int) -> int:
     """The iteration to go on from.
 
     Raises:
-        ValueError: the checkpoint is not of this run (seed, setting), or the run is longer than `max_iters`.
+        ValueError: the checkpoint is not of this run (seed, setting, batch size, training set), or the run is longer than
+            `max_iters`.
     """
     if "iteration" not in metadata:
         raise ValueError(f"--resume: {path} is not a checkpoint of a jseg run; "
                          "use --checkpoint or init_from for weights")
-    for option, own in (("seed", str(seed)), ("setting", setting)):
-        if metadata.get(option, own) != own:
-            key = "--seed" if option == "seed" else "model.setting"
-            raise ValueError(f"--resume: {path} was trained with {option} {metadata[option]}, this config says {own}; "
-                             f"set {key} to {metadata[option]}")
+    data = json.loads(metadata.get("data", "{}"))
+    options = (("seed", "--seed", metadata.get("seed"), cfg.seed),
+               ("setting", "model.setting", metadata.get("setting"), cfg.model.get("setting", "inductive")),
+               ("batch_size", "batch_size", data.get("batch_size"), cfg.batch_size),
+               ("a training set of size", "dataset.train", data.get("pictures"), pictures))
+    for title, key, saved, own in options:
+        if saved is not None and str(saved) != str(own):
+            raise ValueError(f"--resume: {path} was trained with {title} {saved}, this config says {own}; "
+                             f"set {key} to {'that one' if key == 'dataset.train' else saved}")
     iteration = int(metadata["iteration"])
-    if iteration > max_iters:
-        raise ValueError(f"--resume: {path} is of iteration {iteration}, beyond max_iters {max_iters}; "
+    if iteration > cfg.max_iters:
+        raise ValueError(f"--resume: {path} is of iteration {iteration}, beyond max_iters {cfg.max_iters}; "
                          "raise max_iters")
     return iteration
+
+
+def resume_notes(metadata: Mapping[str, str], cfg: Config) -> List[str]:
+    """What keeps a resumed run from repeating the unbroken one bit for bit: other options, other random numbers."""
+    notes = []
+    if metadata.get("random", "") not in ("", fingerprint(cfg.seed, int(metadata["iteration"]))):
+        saved, own = json.loads(metadata.get("versions", "{}")), _versions()
+        other = ", ".join(f"{name} {saved.get(name)} there, {own[name]} here" for name in own if saved.get(name) != own[name])
+        notes.append("warning: the random numbers are not those of the run before "
+                     f"({other or 'same versions, another machine'}): losses will be close to an unbroken run, not equal")
+    before, now = ({line.split(" = ")[0]: line for line in re.split(r"\n(?=\w+ = )", text.strip())}
+                   for text in (metadata.get("config", ""), cfg.text()))
+    changed = [key for key, text in now.items() if before.get(key) != text]
+    ours = [key for key in changed if key not in _NOT_TRAINING]
+    if before and ours and metadata.get("config"):
+        notes.append(f"note: since that checkpoint these config keys have changed: {', '.join(ours)}")
+    return notes
 
 
 def _shortened(names: Sequence[str]) -> str:

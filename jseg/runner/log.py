@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from jseg.runtime.backend import jt
 
@@ -46,9 +46,18 @@ class RunLog:
                 file.writelines(kept)
             os.replace(path + ".tmp", path)
 
+    def has(self, name: str, iteration: int) -> bool:
+        """Whether `name` has a record of `iteration`."""
+        path = os.path.join(self.work_dir or "", name)
+        if not os.path.exists(path):
+            return False
+        with open(path, encoding="utf-8") as file:
+            return any(_iteration(line) == iteration for line in file)
+
     def _append(self, name: str, line: str) -> None:
         path = os.path.join(self.work_dir or "", name)
         try:
+            os.makedirs(self.work_dir or ".", exist_ok=True)
             with open(path, "a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
@@ -56,38 +65,64 @@ class RunLog:
                           "free space, then go on with --resume") from error
 
 
-class LossWindow:
-    """Loss terms of the iterations since the last log line, fetched from the device only when asked for."""
+class NonFiniteLoss(FloatingPointError):
+    """The loss of `iteration` (counted from 1) is not finite."""
 
-    def __init__(self, first_iteration: int) -> None:
-        self._next = first_iteration
+    def __init__(self, iteration: int, terms: Mapping[str, float]) -> None:
+        shown = ", ".join(f"{name}={value:.6g}" for name, value in terms.items())
+        super().__init__(f"the loss is not finite at iteration {iteration}: {shown}; lower optimizer.lr or "
+                         "look at the data of that iteration; earlier checkpoints are intact")
+        self.iteration = iteration
+
+
+class LossWindow:
+    """Loss terms of the iterations since the last log line, fetched from the device only when asked for.
+
+    Args:
+        first_iteration: how many iterations are done.
+        values: terms of the latest of them that no log line has yet, from a checkpoint.
+    """
+
+    def __init__(self, first_iteration: int, values: Sequence[Mapping[str, float]] = ()) -> None:
+        self._next = first_iteration - len(values)
+        self._values: List[Dict[str, float]] = [dict(terms) for terms in values]
         self._terms: List[Dict[str, jt.Var]] = []
         self._start = time.perf_counter()
         self._data_seconds = 0.0
+        self._timed = 0
 
     def add(self, terms: Mapping[str, jt.Var], data_seconds: float) -> None:
         """Takes the terms of one iteration, already computed (or being computed) on the device."""
         self._terms.append(dict(terms))
         self._data_seconds += data_seconds
+        self._timed += 1
+
+    def values(self) -> List[Dict[str, float]]:
+        """The terms of every iteration in the window.
+
+        Raises:
+            NonFiniteLoss: a total is not finite; the message shows every term of that iteration.
+        """
+        self._values += [{name: float(term.item()) for name, term in terms.items()} for terms in self._terms]
+        self._terms = []
+        for offset, terms in enumerate(self._values):
+            if not math.isfinite(terms["total"]):
+                raise NonFiniteLoss(self._next + offset + 1, terms)
+        return self._values
 
     def close(self) -> Dict[str, float]:
         """Means over the window with `seconds` and `data_seconds` an iteration; the window starts anew.
 
         Raises:
-            FloatingPointError: a total is not finite; the message shows every term of that iteration.
+            NonFiniteLoss: see `values`.
         """
-        values = [{name: float(term.item()) for name, term in terms.items()} for terms in self._terms]
-        for offset, terms in enumerate(values):
-            if not math.isfinite(terms["total"]):
-                shown = ", ".join(f"{name}={value:.6g}" for name, value in terms.items())
-                raise FloatingPointError(
-                    f"the loss is not finite at iteration {self._next + offset + 1}: {shown}; lower optimizer.lr or "
-                    "look at the data of that iteration; earlier checkpoints are intact")
+        values = self.values()
         now = time.perf_counter()
         means = {name: sum(terms[name] for terms in values) / len(values) for name in values[0]}
-        means.update(seconds=(now - self._start) / len(values), data_seconds=self._data_seconds / len(values))
+        timed = max(1, self._timed)
+        means.update(seconds=(now - self._start) / timed, data_seconds=self._data_seconds / timed)
         self._next += len(values)
-        self._terms, self._data_seconds, self._start = [], 0.0, now
+        self._values, self._data_seconds, self._timed, self._start = [], 0.0, 0, now
         return means
 
     def restart_clock(self) -> None:
@@ -95,7 +130,7 @@ class LossWindow:
         self._start = time.perf_counter()
 
     def __len__(self) -> int:
-        return len(self._terms)
+        return len(self._values) + len(self._terms)
 
 
 class Eta:

@@ -3,26 +3,31 @@
 import copy
 import json
 import os
+import signal
 import time
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import jseg.datasets  # noqa: F401  (fills the registry of datasets and transforms)
 import jseg.models.segmentors  # noqa: F401  (fills the registry of models)
 import jseg.runner.optimizer  # noqa: F401  (fills the registry of optimizers)
 import jseg.runner.schedule  # noqa: F401  (fills the registry of schedulers)
+from jseg.checkpoints.native import write_atomically
 from jseg.config import Config, validate
 from jseg.datasets import DataLoader, configured_root
 from jseg.distributed import barrier, is_main, world_size
 from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
-from jseg.runner.checkpoint import (CheckpointStore, check_initial_weights, check_resumable, describe, file_sha256,
-                                    half_way_note, load_weights)
+from jseg.runner.checkpoint import (check_initial_weights, check_resumable, describe, file_sha256, half_way_note,
+                                    load_weights, resume_notes)
 from jseg.runner.evaluate import check_inference, evaluate, save_predictions
-from jseg.runner.log import Eta, LossWindow, RunLog, clock, peak_memory_mb
+from jseg.runner.inspection import save_batch
+from jseg.runner.interrupt import Interrupted, StopSignals
+from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, RunLog, clock, peak_memory_mb
 from jseg.runner.outputs import MASKS, PER_IMAGE, PictureOutputs
 from jseg.runner.paths import default_work_dir, prepare_work_dir, resolve_path, set_aside_earlier_run
 from jseg.runner.pictures import draw_pictures
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
+from jseg.runner.store import CheckpointStore
 from jseg.runtime.backend import jt
 
 REGISTRIES = {"model": MODELS, "dataset.*": DATASETS, "dataset.*.pipeline.#": TRANSFORMS, "optimizer": OPTIMIZERS,
@@ -47,7 +52,7 @@ class Runner:
         self.seed = cfg.seed
         self.work_dir = prepare_work_dir(cfg.work_dir or default_work_dir(cfg.filename))
         self.log = RunLog(self.work_dir, active=is_main())
-        self.store = CheckpointStore(self.work_dir, cfg.keep_checkpoints)
+        self.store = CheckpointStore(self.work_dir, cfg.keep_checkpoints, cfg.checkpoint_interval)
         self._datasets: Dict[str, Any] = {}
         self._model: Any = None
         self._clip_sha256 = ""
@@ -61,17 +66,18 @@ class Runner:
 
         Raises:
             ValueError: config, data or checkpoint do not fit; FloatingPointError: the loss is not finite;
-            OSError: a file cannot be read or written.
+            OSError: a file cannot be read or written; Interrupted: a signal stopped it, after a checkpoint.
         """
         if world_size() > 1:
             raise ValueError("training runs in one process; start it without mpirun (evaluation may use several)")
         cfg = self.cfg
-        newest = self.store.newest() if resume == "auto" else resume
+        newest = self.store.newest_undamaged(self.log.info) if resume == "auto" else resume
         dataset, _ = self._dataset("train"), self._dataset("val")  # a missing val set must not show after the training
         model = self._built_model()
         scheduler = SCHEDULERS.build(cfg.scheduler, where="scheduler", offered={"max_iters": cfg.max_iters})
         optimizer = OPTIMIZERS.build(cfg.optimizer, where="optimizer", parameters=model.trainable_parameters())
-        start = self._restore(newest, optimizer) if newest else self._begin(resume)
+        start, losses = self._restore(newest, optimizer) if newest else (self._begin(resume), [])
+        os.makedirs(self.work_dir, exist_ok=True)
         cfg.dump(os.path.join(self.work_dir, "config.py"))
         loader = DataLoader(dataset, cfg.batch_size, self.seed, num_workers=cfg.num_workers)
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
@@ -79,7 +85,11 @@ class Runner:
                       f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}")
         batches = loader.batches(start)
         try:
-            self._loop(start, batches, model, optimizer, scheduler)
+            with StopSignals() as stop:
+                self._loop(start, batches, model, optimizer, scheduler, LossWindow(start, losses), stop)
+        except NonFiniteLoss as error:
+            kept = save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))
+            raise FloatingPointError(f"{error}; its batch is in {kept}") from None
         finally:
             batches.close()
         self._draw(model)
@@ -113,10 +123,13 @@ class Runner:
         self.log.info(f"{len(dataset)} predictions are in {folder}")
         return folder
 
-    def _loop(self, start: int, batches: Any, model: Any, optimizer: Any, scheduler: Any) -> None:
+    def _loop(self, start: int, batches: Any, model: Any, optimizer: Any, scheduler: Any, window: LossWindow,
+              stop: StopSignals) -> None:
         cfg, eta = self.cfg, Eta()
+        if start and self._due(start, cfg.eval_interval) and not self.log.has("eval.jsonl", start):
+            self._measure(start, model, optimizer, stop)  # the run before ended between saving and evaluating
         model.train()
-        window = LossWindow(start)
+        window.restart_clock()
         for iteration in range(start, cfg.max_iters):
             waited = time.perf_counter()
             batch = next(batches)
@@ -135,13 +148,33 @@ class Runner:
             if save:
                 self._save(done, optimizer)
             if measure:
-                summary = self._evaluate(model, short=done < cfg.max_iters)
-                headline = {key: summary[key] for key in HEADLINE}
-                self.log.record("eval.jsonl", {"iter": done, **headline})
-                self._write_metrics(summary, {"iter": done})
+                self._measure(done, model, optimizer, stop)
                 model.train()
             if save or measure:
                 window.restart_clock()
+            if stop.number and done < cfg.max_iters:
+                self._stop(stop.number, done, optimizer, window)
+
+    def _measure(self, done: int, model: Any, optimizer: Any, stop: StopSignals) -> None:
+        """Evaluates, then keeps the checkpoint of this iteration if none was better."""
+        with stop.at_once("stopped by {signal} while evaluating; the newest checkpoint is complete, "
+                          "--resume auto goes on from it"):
+            summary = self._evaluate(model, short=done < self.cfg.max_iters)
+        headline = {key: summary[key] for key in HEADLINE}
+        self._write_metrics(summary, {"iter": done})
+        if is_main() and self.store.is_best(done, headline["hIoU"]):
+            if not os.path.isfile(self.store.path(done)):
+                self._save(done, optimizer)
+            self.store.point_to_best(done, headline["hIoU"])
+        self.log.record("eval.jsonl", {"iter": done, **headline})  # last: it says that this evaluation is complete
+
+    def _stop(self, number: int, done: int, optimizer: Any, window: LossWindow) -> None:
+        """Ends the training after iteration `done`, with a checkpoint."""
+        path = self.store.path(done)
+        if not self._due(done, self.cfg.checkpoint_interval):
+            self._save(done, optimizer, window.values())
+        raise Interrupted(number, f"stopped by {signal.Signals(number).name} after iteration {done}; {path} is complete, "
+                          "the same command with --resume auto goes on from it")
 
     def _due(self, done: int, interval: Optional[int]) -> bool:
         return done == self.cfg.max_iters or (interval is not None and done % interval == 0)
@@ -155,21 +188,28 @@ class Runner:
         self.log.record("log.jsonl", {"iter": done, "lr": lr, **means, "eta_seconds": round(left, 1),
                                       "memory_mb": peak_memory_mb()})
 
-    def _save(self, done: int, optimizer: Any) -> None:
+    def _save(self, done: int, optimizer: Any, losses: Sequence[Mapping[str, float]] = ()) -> None:
+        if not is_main():
+            return
         arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
         arrays.update(optimizer.state())
-        metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256)
+        metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256, losses)
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
-    def _restore(self, checkpoint: str, optimizer: Any) -> int:
+    def _restore(self, checkpoint: str, optimizer: Any) -> Tuple[int, List[Dict[str, float]]]:
+        """Takes over a checkpoint; returns its iteration and the loss terms that it has not logged yet."""
         path = resolve_path(checkpoint)
         arrays, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
-        setting = self.cfg.model.get("setting", "inductive")
-        start = check_resumable(path, metadata, self.seed, setting, self.cfg.max_iters)
+        start = check_resumable(path, metadata, self.cfg, len(self._dataset("train")))
         optimizer.load_state(arrays)
-        self.log.drop_after(start)
+        if is_main():
+            self.store.go_on_after(start)
+        losses = json.loads(metadata.get("losses", "[]"))
+        self.log.drop_after(start - len(losses))
         self.log.info(f"resuming {path} at iteration {start}")
-        return start
+        for note in resume_notes(metadata, self.cfg):
+            self.log.info(note)
+        return start, losses
 
     def _begin(self, resume: Optional[str]) -> int:
         source = self._load_initial_weights()
@@ -260,10 +300,8 @@ class Runner:
     def _write_metrics(self, summary: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
         if not is_main():
             return
-        path = os.path.join(self.work_dir, "metrics.json")
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump({**extra, **json_ready(dict(summary))}, file, indent=1)
-            file.write("\n")
+        text = json.dumps({**extra, **json_ready(dict(summary))}, indent=1) + "\n"
+        write_atomically(os.path.join(self.work_dir, "metrics.json"), lambda file: file.write(text.encode("utf-8")))
 
     def _draw(self, model: Any) -> None:
         if is_main():

@@ -1,0 +1,64 @@
+"""Requests to stop: Ctrl-C, and the signals with which clusters announce that a job's time is over."""
+
+import contextlib
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Dict, Iterator, Optional, Type
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interrupted(Exception):
+    """Training stopped because it was told to, with a checkpoint; `exit_code` is 128 + the signal's number (130 for
+    SIGINT, 143 for SIGTERM, 138 for SIGUSR1)."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+class StopSignals:
+    """Within `with StopSignals() as stop:` the signals only set `stop.number`; the loop ends at the next good moment.
+
+    A second Ctrl-C raises KeyboardInterrupt at once. A signal that was ignored when the process began (SIGINT under nohup
+    or in a background job) stays ignored. Outside the main thread, where Python cannot handle signals, nothing happens.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._at_once = ""
+        self._before: Dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def at_once(self, message: str) -> Iterator[None]:
+        """Within it a request raises `Interrupted(message)` immediately; `{signal}` in `message` becomes its name."""
+        self._at_once = message
+        try:
+            if self.number:
+                self._raise()
+            yield
+        finally:
+            self._at_once = ""
+
+    def _request(self, number: int, frame: Optional[FrameType]) -> None:
+        if self.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = self.number or number
+        if self._at_once:
+            self._raise()
+
+    def _raise(self) -> None:
+        raise Interrupted(self.number, self._at_once.format(signal=signal.Signals(self.number).name))
