@@ -1,12 +1,12 @@
 """What a checkpoint of a run holds, and whether it fits the run that loads it. Files: `jseg.runner.store`.
 
 Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text):
-    format, iteration, seed, setting, class_names and unseen (JSON), config (the whole resolved config; with the iteration
-        it gives the learning rates, which are a function of both), architecture (JSON of the model's config),
+    format, iteration, seed, setting, class_names and unseen (JSON), config (the whole resolved config; with the
+        iteration it gives the learning rates, which are a function of both), architecture (JSON of the model's config),
     clip, clip_sha256: name and hash of the CLIP weight file, which is frozen and not stored,
     data: JSON of pictures, batch_size, epoch and offset: the next picture is number `offset` of epoch `epoch`,
-    random: the first numbers that Python, numpy (which also seeds the masks of attention dropout) and Jittor draw in the
-        next iteration. Their states are a function of (seed, iteration): a resume sets them anew, and checks them so,
+    random: hash of the first numbers that Python, numpy (which also seeds the masks of dropout) and Jittor draw in
+        the next iteration. Their states are a function of (seed, iteration): a resume sets them anew, and checks them so,
     losses: JSON of the loss terms since the last log line, so that a resumed log has the same lines,
     bad_pictures: JSON of the pictures that were left out because they could not be read,
     versions: JSON of jseg, jittor, numpy and Python.
@@ -21,7 +21,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from jseg import __version__
-from jseg.checkpoints import (CLIPRCSizes, clip_rc_sizes, config_differences, load_arrays, load_model_state, read_tensors)
+from jseg.checkpoints import (CLIPRCSizes, clip_rc_sizes, config_differences, load_arrays, load_model_state,
+                              read_tensors)
 from jseg.checkpoints.complete import RUN_FORMAT, is_run_checkpoint
 from jseg.checkpoints.convert import file_sha256  # noqa: F401  (the runner takes it from here)
 from jseg.config import Config
@@ -210,8 +211,8 @@ def check_resumable(path: str, metadata: Mapping[str, str], cfg: Config, picture
     """The iteration to go on from.
 
     Raises:
-        ValueError: the checkpoint is not of this run (seed, setting, batch size, training set), or the run is longer than
-            `max_iters`.
+        ValueError: the checkpoint is not of this run (seed, setting, batch size, training set), or the run is longer
+            than `max_iters`.
     """
     if "iteration" not in metadata:
         raise ValueError(f"--resume: {path} is not a checkpoint of a jseg run; "
@@ -233,20 +234,23 @@ def check_resumable(path: str, metadata: Mapping[str, str], cfg: Config, picture
 
 
 def resume_notes(metadata: Mapping[str, str], cfg: Config) -> List[str]:
-    """What keeps a resumed run from repeating the unbroken one bit for bit: other options, other random numbers."""
+    """What keeps a resumed run from repeating the unbroken one bit for bit: other random numbers, other options."""
     notes = []
     if metadata.get("random", "") not in ("", fingerprint(cfg.seed, int(metadata["iteration"]))):
         saved, own = json.loads(metadata.get("versions", "{}")), _versions()
-        other = ", ".join(f"{name} {saved.get(name)} there, {own[name]} here" for name in own if saved.get(name) != own[name])
-        notes.append("warning: the random numbers are not those of the run before "
-                     f"({other or 'same versions, another machine'}): losses will be close to an unbroken run, not equal")
-    before, now = ({line.split(" = ")[0]: line for line in re.split(r"\n(?=\w+ = )", text.strip())}
-                   for text in (metadata.get("config", ""), cfg.text()))
-    changed = [key for key, text in now.items() if before.get(key) != text]
-    ours = [key for key in changed if key not in _NOT_TRAINING]
-    if before and ours and metadata.get("config"):
-        notes.append(f"note: since that checkpoint these config keys have changed: {', '.join(ours)}")
+        other = [f"{name} {saved.get(name)} there, {own[name]} here" for name in own if saved.get(name) != own[name]]
+        notes.append("warning: random numbers are not those of the run before "
+                     f"({', '.join(other) or 'same versions'}): losses will be close to those of an unbroken run, not equal")
+    before, now = (_config_lines(text) for text in (metadata.get("config", ""), cfg.text()))
+    changed = [key for key, text in now.items() if before.get(key, text) != text and key not in _NOT_TRAINING]
+    if changed:
+        notes.append(f"note: since that checkpoint these config keys have changed: {', '.join(changed)}")
     return notes
+
+
+def _config_lines(text: str) -> Dict[str, str]:
+    """Top-level key -> its (perhaps several) lines in the text of a config."""
+    return {block.split(" = ")[0]: block for block in re.split(r"\n(?=\w+ = )", text.strip())}
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -73,8 +73,8 @@ class CheckpointStore:
                 continue
             return path
         if damaged:
-            raise ValueError(f"--resume: every checkpoint in {self.folder} is damaged ({damaged}, now *.damaged); begin "
-                             "anew without --resume, or restore one from a backup")
+            raise ValueError(f"--resume: every checkpoint in {self.folder} is damaged ({damaged}, now *.damaged); "
+                             "begin anew without --resume, or restore one from a backup")
         return None
 
     def save(self, iteration: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:

@@ -11,6 +11,8 @@ from PIL import Image
 
 from jseg.runner import Runner
 from jseg.runner import checkpoint as checkpoints
+from jseg.runner import store as stores
+from jseg.runner.store import POINTER, CheckpointStore
 
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
 
@@ -43,7 +45,7 @@ def test_training_learns_logs_saves_and_draws(trained):
     assert set(records[0]) == {"iter", "lr", "loss_fit", "loss_size", "total"}
     # Iteration 12 is t = 11 of 12; largest group rate 0.01 * 2.
     assert records[-1]["lr"] == pytest.approx((0.02 - 1e-6) * (1 / 12) ** 0.9 + 1e-6)
-    assert checkpoints.CheckpointStore(folder).iterations() == [4, 8, 12]
+    assert CheckpointStore(folder).iterations() == [4, 8, 12]
     with open(os.path.join(folder, "checkpoints", "latest")) as file:
         assert file.read().strip() == "iter_12.safetensors"
     with open(os.path.join(folder, "metrics.json")) as file:
@@ -54,7 +56,7 @@ def test_training_learns_logs_saves_and_draws(trained):
 
 
 def test_checkpoint_holds_everything_by_name(trained):
-    arrays, metadata = checkpoints.read_model_state(checkpoints.CheckpointStore(trained.work_dir).newest())
+    arrays, metadata = checkpoints.read_model_state(CheckpointStore(trained.work_dir).newest())
     parameters = {"backbone.weight", "decode_head.bias"}
     moments = {f"optimizer.{kind}.{name}" for kind in ("exp_avg", "exp_avg_sq") for name in parameters}
     assert set(arrays) == parameters | moments | {"optimizer.steps"}
@@ -81,7 +83,7 @@ def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_co
         file.write('{"iter": 7, "tot')
     Runner(cfg).train(resume="auto")
     assert read_log(cfg.work_dir) == read_log(trained.work_dir)
-    ours, theirs = (checkpoints.read_model_state(checkpoints.CheckpointStore(work_dir).path(12))[0]
+    ours, theirs = (checkpoints.read_model_state(CheckpointStore(work_dir).path(12))[0]
                     for work_dir in (cfg.work_dir, trained.work_dir))
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
@@ -108,14 +110,14 @@ def test_val_and_test_take_the_newest_checkpoint(trained, make_config):
 
 
 def test_transductive_starts_from_inductive_weights(trained, make_config):
-    weights = checkpoints.CheckpointStore(trained.work_dir).path(8)
+    weights = CheckpointStore(trained.work_dir).path(8)
     transductive = {"model.setting": "transductive"}
     with pytest.raises(ValueError, match="init_from"):
         Runner(make_config(transductive)).train()
     cfg = make_config(transductive, init_from=weights, max_iters=1)
     runner = Runner(cfg)
     runner.train()
-    pointer = os.path.join(runner.store.folder, checkpoints.POINTER)
+    pointer = os.path.join(runner.store.folder, POINTER)
     with pytest.raises(ValueError, match="trained in the transductive setting"):
         Runner(make_config(transductive, init_from=pointer)).train()
 
@@ -145,7 +147,7 @@ def test_a_start_that_is_not_half_way_is_remarked():
 
 
 def test_a_checkpoint_of_another_architecture_lists_both_sides(trained, make_config):
-    weights = checkpoints.CheckpointStore(trained.work_dir).newest()
+    weights = CheckpointStore(trained.work_dir).newest()
     with pytest.raises(ValueError) as error:
         Runner(make_config({"model.hidden": 2})).val(weights)
     for part in ("backbone.weight (3, 3) in the file, (5, 3) in the model", "model.hidden", "here 2", weights):
@@ -156,7 +158,7 @@ def test_a_checkpoint_of_another_architecture_lists_both_sides(trained, make_con
 
 
 def test_resume_refuses_a_checkpoint_of_another_run(trained, make_config):
-    weights = checkpoints.CheckpointStore(trained.work_dir).newest()
+    weights = CheckpointStore(trained.work_dir).newest()
     with pytest.raises(ValueError, match="--seed to 5"):
         Runner(make_config(seed=6)).train(resume=weights)
     with pytest.raises(ValueError, match="beyond max_iters 10"):
@@ -179,7 +181,7 @@ def test_a_loss_that_is_not_finite_stops_with_every_term(make_config):
     cfg = make_config({"dataset.train.poison": True})
     with pytest.raises(FloatingPointError, match="iteration 1: loss_fit=.*loss_size=.*total="):
         Runner(cfg).train()
-    assert checkpoints.CheckpointStore(cfg.work_dir).newest() is None
+    assert CheckpointStore(cfg.work_dir).newest() is None
 
 
 def test_a_typo_fails_before_anything_is_built(make_config):
@@ -188,12 +190,12 @@ def test_a_typo_fails_before_anything_is_built(make_config):
 
 
 def test_a_failed_save_keeps_the_earlier_checkpoint(trained, tmp_path, monkeypatch):
-    store = checkpoints.CheckpointStore(str(tmp_path), keep=1)
+    store = CheckpointStore(str(tmp_path), keep=1)
     first = store.save(1, {"a": np.zeros(2, np.float32)}, {})
 
     def full_disk(*arguments):
         raise OSError(28, "No space left on device")
-    monkeypatch.setattr(checkpoints, "save_arrays", full_disk)
+    monkeypatch.setattr(stores, "save_arrays", full_disk)
     with pytest.raises(OSError, match="No space left.*iter_1.safetensors is complete"):
         store.save(2, {"a": np.zeros(2, np.float32)}, {})
     monkeypatch.undo()
