@@ -54,11 +54,15 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Runs the task; 0 on success, 2 after an error of the user, 130 after Ctrl-C."""
+    """Runs the task; 0 on success, 2 after an error of the user, 130, 138 or 143 after SIGINT, SIGUSR1 or SIGTERM."""
     args = parse_args(argv)
     try:
         config = load_config(args)
-        from jseg.runner import Runner  # loads Jittor: only once the config is known to be readable
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from jseg.runner import Interrupted, Runner  # loads Jittor: only once the config is known to be readable
+    try:
         runner = Runner(config)
         if args.task == "train":
             runner.train(args.resume)
@@ -69,6 +73,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("interrupted" + ("; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""),
               file=sys.stderr)

@@ -1,6 +1,7 @@
 """Train, val and test loops with checkpoints, logs and resume."""
 
+from jseg.runner.interrupt import Interrupted
 from jseg.runner.paths import resolve_path
 from jseg.runner.runner import REGISTRIES, Runner
 
-__all__ = ["REGISTRIES", "Runner", "resolve_path"]
+__all__ = ["Interrupted", "REGISTRIES", "Runner", "resolve_path"]

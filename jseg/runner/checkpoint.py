@@ -6,7 +6,7 @@ Arrays: trained parameters under their names, `optimizer.*` from the optimizer. 
     clip, clip_sha256: name and hash of the CLIP weight file, which is frozen and not stored,
     data: JSON of pictures, batch_size, epoch and offset: the next picture is number `offset` of epoch `epoch`,
     random: hash of the first numbers that Python, numpy (which also seeds the masks of dropout) and Jittor draw in
-        the next iteration. Their states are a function of (seed, iteration): a resume sets them anew, and checks them so,
+        the next iteration. Their states are functions of (seed, iteration): a resume sets them, and checks them so,
     losses: JSON of the loss terms since the last log line, so that a resumed log has the same lines,
     bad_pictures: JSON of the pictures that were left out because they could not be read,
     versions: JSON of jseg, jittor, numpy and Python.
@@ -203,8 +203,8 @@ def half_way_note(metadata: Mapping[str, str]) -> str:
     length = re.search(r"^max_iters = (\d+)$", metadata.get("config", ""), re.MULTILINE)
     if not length or 2 * int(metadata["iteration"]) == int(length.group(1)):
         return ""
-    return (f"note: init_from is iteration {metadata['iteration']} of a run of {length.group(1)}; the releases start from "
-            "half the length")
+    return (f"note: init_from is iteration {metadata['iteration']} of a run of {length.group(1)}; the releases start "
+            "from half the length")
 
 
 def check_resumable(path: str, metadata: Mapping[str, str], cfg: Config, pictures: int) -> int:
@@ -240,7 +240,7 @@ def resume_notes(metadata: Mapping[str, str], cfg: Config) -> List[str]:
         saved, own = json.loads(metadata.get("versions", "{}")), _versions()
         other = [f"{name} {saved.get(name)} there, {own[name]} here" for name in own if saved.get(name) != own[name]]
         notes.append("warning: random numbers are not those of the run before "
-                     f"({', '.join(other) or 'same versions'}): losses will be close to those of an unbroken run, not equal")
+                     f"({', '.join(other) or 'same versions'}): losses will be close to an unbroken run's, not equal")
     before, now = (_config_lines(text) for text in (metadata.get("config", ""), cfg.text()))
     changed = [key for key, text in now.items() if before.get(key, text) != text and key not in _NOT_TRAINING]
     if changed:

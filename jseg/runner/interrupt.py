@@ -22,7 +22,8 @@ class StopSignals:
     """Within `with StopSignals() as stop:` the signals only set `stop.number`; the loop ends at the next good moment.
 
     A second Ctrl-C raises KeyboardInterrupt at once. A signal that was ignored when the process began (SIGINT under
-    nohup or in a background job) stays ignored. Outside the main thread, where Python cannot handle signals, nothing happens.
+    nohup or in a background job) stays ignored. Outside the main thread, where Python cannot handle signals,
+    nothing happens.
     """
 
     def __init__(self) -> None:

@@ -173,8 +173,9 @@ class Runner:
         path = self.store.path(done)
         if not self._due(done, self.cfg.checkpoint_interval):
             self._save(done, optimizer, window.values())
-        raise Interrupted(number, f"stopped by {signal.Signals(number).name} after iteration {done}; {path} is complete, the "
-                          "same command with --resume auto goes on from it")
+        name = signal.Signals(number).name
+        raise Interrupted(number, f"stopped by {name} after iteration {done}: {path} is complete, the same command with "
+                          "--resume auto goes on from it")
 
     def _due(self, done: int, interval: Optional[int]) -> bool:
         return done == self.cfg.max_iters or (interval is not None and done % interval == 0)
