@@ -1,5 +1,14 @@
-"""Rank, size and sums over MPI processes; sensible answers in a single process."""
+"""Processes that work together over MPI; sensible answers in a single process.
 
-from jseg.distributed.ranks import all_reduce_sum, barrier, is_main, rank, world_size
+Every function named after a collective must be called by all ranks, in the same order.
+"""
 
-__all__ = ["all_reduce_sum", "barrier", "is_main", "rank", "world_size"]
+from jseg.distributed.agreement import check_same
+from jseg.distributed.collectives import (all_reduce_max, all_reduce_mean, all_reduce_sum, barrier, broadcast_object,
+                                          gather_objects)
+from jseg.distributed.gradients import average_gradients
+from jseg.distributed.mpi import abort, is_main, local_rank, local_size, rank, set_wait_observer, world_size
+
+__all__ = ["abort", "all_reduce_max", "all_reduce_mean", "all_reduce_sum", "average_gradients", "barrier",
+           "broadcast_object", "check_same", "gather_objects", "is_main", "local_rank", "local_size", "rank",
+           "set_wait_observer", "world_size"]

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional
 
+from jseg.runtime.threads import prepare_threads
+
 # The folder name that Jittor 1.3.11 expects for oneDNN below its cache (compile_extern.install_mkl).
 _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
 COMPILER_HINT = "apt-get install g++"
@@ -216,6 +218,10 @@ def _prepare_mpi() -> None:
         os.environ.setdefault("mpicc_path", str(mpicc.path))
     elif launched_by_mpi():
         raise EnvironmentProblem(mpicc.note)
+    if launched_by_mpi():
+        # Without this a waiting rank keeps a core busy that another one may need.
+        os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+        prepare_threads()
 
 
 def _prepare_onednn() -> None:

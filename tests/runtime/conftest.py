@@ -13,7 +13,8 @@ from jseg.runtime import environment
 # What `prepare_jittor` sets and what users may have set: each test starts without these. JITTOR_HOME is
 # among them and no test ever sets it: Jittor would remember it for this user.
 _VARIABLES = ("cc_path", "nvcc_path", "use_mpi", "use_mkl", "mpicc_path", "python_config_path", "log_silent",
-              "FIX_TORCH_ERROR", "cache_name", "JITTOR_HOME", "OMPI_COMM_WORLD_SIZE")
+              "FIX_TORCH_ERROR", "cache_name", "JITTOR_HOME", "OMPI_COMM_WORLD_SIZE",
+              "OMPI_COMM_WORLD_LOCAL_SIZE", "OMP_NUM_THREADS", "OMPI_MCA_mpi_yield_when_idle")
 
 
 class FakeMachine:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jseg.runtime import environment
+from jseg.runtime import environment, threads
 from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
 
 _FOLDER = Path("mkl") / "dnnl_lnx_2.2.0_cpu_gomp"
@@ -167,6 +167,28 @@ def test_mpi_is_only_asked_for_under_mpirun(machine):
     prepare_jittor()
     assert os.environ["mpicc_path"] == str(mpicc) and "use_mpi" not in os.environ
     assert environment.find_mpicc().note == "mpirun (Open MPI) 4.1.8"
+
+
+def test_a_rank_takes_its_share_of_the_cores_unless_told_otherwise(machine, monkeypatch):
+    machine.program(machine.prefix / "bin" / "mpicc", "cc")
+    monkeypatch.setattr(threads, "usable_cores", lambda: 8)
+    monkeypatch.setattr(threads, "_cores_of_the_job", lambda: 8)
+    prepare_jittor()
+    assert "OMP_NUM_THREADS" not in os.environ  # not under mpirun: every core
+    del os.environ["use_mpi"]
+    os.environ.update(OMPI_COMM_WORLD_SIZE="4", OMPI_COMM_WORLD_LOCAL_SIZE="2")
+    prepare_jittor()
+    assert os.environ["OMP_NUM_THREADS"] == "4"
+    os.environ["OMP_NUM_THREADS"] = "3"
+    prepare_jittor()
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize("own, together, ranks, expected", [
+    (64, 64, 8, 8), (1, 64, 64, 1), (8, 64, 8, 8), (32, 64, 8, 8), (64, 64, 3, 21), (2, 2, 4, 1), (8, 4, 2, 4)],
+    ids=["not bound", "a core each", "eight each", "a socket each", "uneven", "oversubscribed", "narrow parent"])
+def test_threads_of_a_rank(own, together, ranks, expected):
+    assert threads.threads_per_rank(own, together, ranks) == expected
 
 
 def test_mpirun_without_mpicc_names_the_pip_command_unless_switched_off(machine):

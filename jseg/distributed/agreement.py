@@ -1,0 +1,55 @@
+"""Proof, instead of trust, that all processes begin with the same things."""
+
+import hashlib
+import socket
+from typing import Any, Dict, Iterable, Mapping
+
+import numpy as np
+
+from jseg.distributed import mpi
+from jseg.distributed.collectives import gather_objects
+
+
+def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing all ranks") -> None:
+    """Compares texts, arrays, or lists of texts between all processes, by SHA-256.
+
+    Args:
+        things: name in the message -> str, numpy array, or sequence of str; the same names in every process.
+        advice: how to mend it, the end of the message.
+
+    Raises:
+        ValueError: on every process, naming the first things that differ, the ranks and their machines.
+    """
+    if mpi.world_size() == 1:
+        return
+    own = {name: _digest(thing) for name, thing in things.items()}
+    everybody = gather_objects((socket.gethostname(), own), what)
+    reference = everybody[0][1]
+    others: Dict[str, list] = {}
+    for number, (host, digests) in enumerate(everybody):
+        for name in reference:
+            if digests.get(name) != reference[name]:
+                others.setdefault(name, []).append(f"rank {number} on {host}")
+    if others:
+        name, ranks = next(iter(others.items()))
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        raise ValueError(f"{', '.join(ranks)} differ{'s' if len(ranks) == 1 else ''} from rank 0 on {everybody[0][0]} "
+                         f"in {name}{more}; {advice}")
+
+
+def _digest(thing: Any) -> bytes:
+    digest = hashlib.sha256()
+    for part in _parts(thing):
+        digest.update(part)
+    return digest.digest()
+
+
+def _parts(thing: Any) -> Iterable[Any]:
+    if isinstance(thing, np.ndarray):
+        yield f"{thing.dtype} {thing.shape} ".encode()
+        yield np.ascontiguousarray(thing).reshape(-1).view(np.uint8)
+    elif isinstance(thing, str):
+        yield thing.encode("utf-8")
+    else:
+        for text in thing:
+            yield text.encode("utf-8") + b"\0"

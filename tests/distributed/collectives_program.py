@@ -1,0 +1,78 @@
+"""Run by test_collectives.py under `mpirun`: each collective against what it must give."""
+
+import sys
+import time
+
+import numpy as np
+
+from jseg.distributed import (all_reduce_max, all_reduce_mean, all_reduce_sum, average_gradients, barrier,
+                              broadcast_object, check_same, gather_objects, is_main, local_rank, local_size, rank,
+                              set_wait_observer, world_size)
+from jseg.distributed import gradients as gradients_module
+from jseg.runtime.backend import jt
+
+
+def numbers(own: int, size: int) -> None:
+    """Types, shapes and values of the reductions."""
+    total = all_reduce_sum(np.array([[own + 1, 2**60]], np.int64))
+    assert total.dtype == np.int64 and total.tolist() == [[size * (size + 1) // 2, size * 2**60]]
+    for dtype in (np.float32, np.float64, np.float16, np.int32, np.uint8, bool):
+        value = all_reduce_sum(np.full((2, 3), 1, dtype))
+        assert value.dtype == dtype and value.shape == (2, 3) and (value == np.array(size).astype(dtype)).all()
+    assert all_reduce_sum(np.array(0.5)).shape == () and all_reduce_sum(np.zeros((0, 3))).shape == (0, 3)
+    assert all_reduce_max(np.array([own, -own])).tolist() == [size - 1, 0]
+    mean = all_reduce_mean(np.array([own]))
+    assert mean.dtype == np.float64 and mean[0] == (size - 1) / 2
+    scattered = np.arange(12.0).reshape(3, 4).T  # not contiguous
+    np.testing.assert_array_equal(all_reduce_sum(scattered), scattered * size)
+
+
+def variables(own: int, size: int) -> None:
+    """The same for Jittor's, and gradients over several buckets."""
+    assert all_reduce_sum(jt.array([1, own])).numpy().tolist() == [size, size * (size - 1) // 2]
+    assert all_reduce_max(jt.array([0.5, own])).numpy().tolist() == [0.5, size - 1]
+    assert all_reduce_mean(jt.array([float(own)])).item() == (size - 1) / 2
+    gradients_module.BUCKET_NUMBERS = 8
+    shapes = [(2, 3), (4,), (5, 2), (1,)]
+    own_gradients = [jt.ones(shape) * (own + index) for index, shape in enumerate(shapes)]
+    for index, (mean, shape) in enumerate(zip(average_gradients(own_gradients), shapes)):
+        np.testing.assert_allclose(mean.numpy(), np.full(shape, (size - 1) / 2 + index), rtol=1e-6)
+
+
+def objects(own: int, size: int) -> None:
+    """Objects, and the comparison of all ranks."""
+    assert broadcast_object({"from": own}, root=size - 1) == {"from": size - 1}
+    assert gather_objects("x" * own) == ["x" * number for number in range(size)]
+    check_same({"weights": np.ones(3), "names": ["a", "b"]}, "")
+    try:
+        check_same({"names": ["a"], "weights": np.array([1.0, own == 1])}, "copy the file")
+    except ValueError as error:
+        message = str(error)
+        assert message.startswith("rank 1 on ") and "differs from rank 0" in message
+        assert message.endswith("in weights; copy the file")
+    else:
+        raise AssertionError("a difference was not noticed")
+
+
+def waiting(own: int) -> None:
+    """A rank that waits tells what for, and may give up waiting without ending the others."""
+    seen = []
+    set_wait_observer(lambda what, seconds: seen.append((what, seconds)))
+    if own == 0:
+        time.sleep(1.2)
+    barrier("the late one")
+    set_wait_observer(None)
+    assert bool(seen) == (own != 0), seen
+    assert all(what == "the late one" and seconds >= 0.5 for what, seconds in seen)
+
+
+if __name__ == "__main__":
+    me, everybody = rank(), world_size()
+    assert everybody == int(sys.argv[1]) and local_size() == everybody and local_rank() == me
+    assert is_main() == (me == 0)
+    numbers(me, everybody)
+    variables(me, everybody)
+    objects(me, everybody)
+    waiting(me)
+    barrier()
+    sys.stdout.write(f"rank {me} is done\n")

@@ -1,0 +1,47 @@
+"""Collectives in one process and in several."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jseg.distributed import (all_reduce_max, all_reduce_mean, all_reduce_sum, average_gradients, barrier,
+                              broadcast_object, check_same, gather_objects, is_main, rank, world_size)
+from jseg.distributed.gradients import buckets
+from jseg.runtime.backend import jt
+
+PROGRAM = str(Path(__file__).with_name("collectives_program.py"))
+
+
+def test_every_collective_on_several_ranks(mpirun):
+    output = mpirun(3, PROGRAM, "3")
+    assert [f"rank {number} is done" in output for number in range(3)] == [True] * 3
+
+
+def test_abort_ends_ranks_that_wait(mpirun, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("from jseg.distributed import abort, barrier, rank\n"
+                       "abort(7) if rank() == 1 else barrier('never')\n")
+    mpirun(2, str(program), status=7)
+
+
+def test_a_single_process_is_its_own_group():
+    assert (rank(), world_size(), is_main()) == (0, 1, True)
+    array = np.arange(3)
+    total = all_reduce_sum(array)
+    assert total.tolist() == [0, 1, 2] and total is not array
+    assert all_reduce_max(np.float32(2)).dtype == np.float32
+    assert all_reduce_mean(array).dtype == np.float64
+    assert all_reduce_sum(jt.array([1.5])).item() == 1.5
+    gradient = jt.ones(2)
+    assert average_gradients([gradient])[0] is gradient
+    assert broadcast_object("a") == "a" and gather_objects("a") == ["a"]
+    barrier()
+    check_same({"weights": array}, "")
+    with pytest.raises(TypeError, match="only numbers"):
+        all_reduce_sum(np.array(["a"]))
+
+
+def test_gradients_fill_buckets_in_order():
+    assert buckets([3, 4, 2, 20, 1, 1], largest=8) == [[0, 1], [2], [3], [4, 5]]
+    assert buckets([], largest=8) == []
