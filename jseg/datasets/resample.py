@@ -8,6 +8,8 @@ from typing import Tuple
 import numpy as np
 from PIL import Image
 
+_VALUES_AT_ONCE = 1 << 15
+
 
 def resize_image(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     """`image` uint8 (H, W, 3) bilinearly resized to `size` (h, w), rounded to uint8."""
@@ -18,8 +20,16 @@ def resize_image(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
         # When growing, Pillow's triangle filter is the bilinear formula, many times faster than the lines
         # below. When shrinking it averages over more pixels, which the recipe does not.
         return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    rows = _lerp(image.astype(np.float32), size[0], axis=0)
-    return np.floor(_lerp(rows, size[1], axis=1) + 0.5).astype(np.uint8)
+    resized = np.empty(size + (3,), np.uint8)
+    rows, columns = bilinear_taps(height, size[0]), bilinear_taps(width, size[1])
+    step = max(_VALUES_AT_ONCE // (3 * width), 1)  # a few rows at a time stay in the processor's cache
+    for top in range(0, size[0], step):
+        part = slice(top, top + step)
+        lines = lerp(*(image[tap[part]].astype(np.float32) for tap in rows[:2]), rows[2][part, None, None])
+        values = lerp(*(lines.take(tap, 1) for tap in columns[:2]), columns[2][:, None])
+        values += np.float32(0.5)
+        resized[part] = values
+    return resized
 
 
 def resize_label(label: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
@@ -27,17 +37,19 @@ def resize_label(label: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     height, width = label.shape
     rows = np.arange(size[0]) * height // size[0]
     columns = np.arange(size[1]) * width // size[1]
-    return label[rows[:, None], columns[None, :]]
+    return label.take(columns, 1).take(rows, 0)
 
 
-def _lerp(array: np.ndarray, length: int, axis: int) -> np.ndarray:
-    """Linear interpolation of float32 `array` along `axis` to `length` samples, clamped at both ends."""
-    available = array.shape[axis]
+def bilinear_taps(available: int, length: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `length` samples: the two neighbours among `available` and the weight of the second, float32."""
     position = np.clip((np.arange(length) + 0.5) * (available / length) - 0.5, 0, available - 1)
-    left = np.floor(position).astype(np.intp)
-    right = np.minimum(left + 1, available - 1)
-    shape = [1] * array.ndim
-    shape[axis] = length
-    weight = (position - left).astype(np.float32).reshape(shape)
-    start = array.take(left, axis)
-    return start + (array.take(right, axis) - start) * weight
+    first = np.floor(position).astype(np.intp)
+    return first, np.minimum(first + 1, available - 1), (position - first).astype(np.float32)
+
+
+def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """start + (end - start) * weight, computed in the memory of `end`."""
+    end -= start
+    end *= weight
+    end += start
+    return end
