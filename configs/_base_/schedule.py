@@ -15,4 +15,5 @@ scheduler = dict(type='WarmupPoly', power=0.9, min_lr=1e-6, warmup_iters=1500, w
 log_interval = 50
 eval_interval = 4000  # a tenth of the run, as in the releases
 checkpoint_interval = 4000
-keep_checkpoints = 3
+keep_checkpoints = 3  # the newest; the best one of all evaluations stays too
+max_bad_pictures = 0  # training pictures that may be unreadable: left out with a warning; one more stops the run

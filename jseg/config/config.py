@@ -14,7 +14,7 @@ import traceback
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from jseg.config.overrides import apply_overrides
-from jseg.config.schema import PLAIN_PARTS, TOP_LEVEL, check_keys
+from jseg.config.schema import PLAIN_PARTS, TOP_LEVEL, KeyProblem, check_keys
 from jseg.registry import Registry, did_you_mean
 
 _LITERALS = (str, int, float, bool, type(None))
@@ -55,15 +55,19 @@ class Config(Dict[str, Any]):
             if isinstance(key.default, dict):  # so that an override finds it
                 values.setdefault(name, copy.deepcopy(key.default))
         apply_overrides(values, overrides)
-        config = cls.from_dict(values, filename=os.path.abspath(path))
+        config = cls.from_dict(values, os.path.abspath(path), overrides)
         if registries is not None:
             from jseg.config.validate import validate
             validate(config, registries)
         return config
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], filename: Optional[str] = None) -> "Config":
+    def from_dict(cls, values: Mapping[str, Any], filename: Optional[str] = None,
+                  overrides: Sequence[str] = ()) -> "Config":
         """Checks the top-level keys of a plain dict and fills in defaults.
+
+        Args:
+            filename, overrides: where the values came from, for messages; `overrides` have been applied already.
 
         Raises:
             ValueError: unknown or missing keys, values that a config file could not spell.
@@ -73,8 +77,9 @@ class Config(Dict[str, Any]):
             check_keys(values, TOP_LEVEL)
             for name, keys in PLAIN_PARTS.items():
                 check_keys(values.get(name) or {}, keys, name)
-        except ValueError as error:
-            raise ValueError(f"{error}{origin}") from None
+        except KeyProblem as error:
+            given = [text for text in overrides if (text.partition("=")[0].strip() + ".").startswith(error.key + ".")]
+            raise ValueError(f"{error}{f'; correct --set {given[-1]}' if given else origin}") from None
         for name, key in TOP_LEVEL.items():
             if key.required and name not in values:
                 raise ValueError(f"config key {name}: missing{origin}; set it there or inherit it with _base_")

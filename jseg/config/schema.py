@@ -16,6 +16,14 @@ class Key(NamedTuple):
     minimum: float = float("-inf")
 
 
+class KeyProblem(ValueError):
+    """What is wrong with the config key `key`."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"config key {key}: {problem}")
+        self.key = key
+
+
 TOP_LEVEL: Dict[str, Key] = {
     "model": Key((dict,), required=True),
     "dataset": Key((dict,), required=True),
@@ -25,6 +33,7 @@ TOP_LEVEL: Dict[str, Key] = {
     "batch_size": Key((int,), required=True, minimum=1),  # over all ranks
     "data_root": Key((str, _NONE)),  # None: the environment variable JSEG_DATA_ROOT, else data
     "num_workers": Key((int,), 0, minimum=0),
+    "max_bad_pictures": Key((int,), 0, minimum=0),  # training pictures that may be unreadable, and are left out
     "seed": Key((int,), 0, minimum=0),
     "log_interval": Key((int,), 50, minimum=1),  # iterations, like all intervals
     "eval_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
@@ -53,16 +62,16 @@ def check_keys(values: Mapping[str, Any], keys: Mapping[str, Key], where: str = 
     """Checks names, types and lower bounds of `values`.
 
     Raises:
-        ValueError: names the key, the accepted types and the nearest known key.
+        KeyProblem: names the key, the accepted types and the nearest known key.
     """
     prefix = where + "." if where else ""
     for name, value in values.items():
         if name not in keys:
             hint = "" if where else " (a helper variable of a config file begins with an underscore)"
-            raise ValueError(f"config key {prefix}{name}: unknown{did_you_mean(name, keys)}{hint}")
+            raise KeyProblem(prefix + name, f"unknown{did_you_mean(name, keys)}{hint}")
         key = keys[name]
         if not matches(value, key.types):
             accepted = " or ".join("None" if item is _NONE else item.__name__ for item in key.types)
-            raise ValueError(f"config key {prefix}{name}: expected {accepted}, got {value!r}")
+            raise KeyProblem(prefix + name, f"expected {accepted}, got {value!r}")
         if isinstance(value, (int, float)) and value < key.minimum:
-            raise ValueError(f"config key {prefix}{name}: must be at least {key.minimum}, got {value}")
+            raise KeyProblem(prefix + name, f"must be at least {key.minimum}, got {value}")

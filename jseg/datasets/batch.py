@@ -7,6 +7,8 @@ import numpy as np
 
 from jseg.datasets.base import ORDER_STREAM
 
+_TRIES = 16  # unreadable pictures in a row, after which the storage or the pipeline is to blame
+
 
 def batch_indices(iteration: int, size: int, batch_size: int, seed: int, rank: int, world_size: int,
                   shuffle: bool) -> List[Tuple[int, int]]:
@@ -23,6 +25,33 @@ def batch_indices(iteration: int, size: int, batch_size: int, seed: int, rank: i
         index = int(_epoch_order(size, seed, epoch)[offset]) if shuffle else offset
         pairs.append((index, epoch))
     return pairs
+
+
+def load_batch(dataset: Any, pairs: Sequence[Tuple[int, int]], skip_unreadable: bool) -> Dict[str, Any]:
+    """The batch of these (index, epoch) pairs: image, label and names as in `collate`, and `bad`.
+
+    `bad` maps the name of each picture that could not be read to the reason; the next readable one of the data set stands
+    in for it. It is the same one in every run, so that a resumed training repeats the unbroken one. Without
+    `skip_unreadable` the first such picture raises, and `bad` is empty.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: a picture cannot be read; with `skip_unreadable`, 16 in a row.
+    """
+    bad: Dict[str, str] = {}
+    samples = [_stand_in(dataset, index, epoch, bad) if skip_unreadable else dataset.sample(index, epoch)
+               for index, epoch in pairs]
+    return {**collate(samples), 'bad': bad}
+
+
+def _stand_in(dataset: Any, index: int, epoch: int, bad: Dict[str, str]) -> Dict[str, Any]:
+    for step in range(min(_TRIES, len(dataset))):
+        candidate = (index + step) % len(dataset)
+        try:
+            return dataset.sample(candidate, epoch)
+        except (OSError, ValueError) as error:
+            bad[dataset.name(candidate)] = str(error)
+            latest = error
+    raise type(latest)(f'{latest} ({_TRIES} pictures in a row cannot be read: the fault is not in a single one)')
 
 
 def collate(samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:

@@ -14,7 +14,7 @@ import threading
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from jseg.datasets.base import SegmentationDataset
-from jseg.datasets.batch import batch_indices, collate
+from jseg.datasets.batch import batch_indices, load_batch
 
 _PREFETCH = 2  # batches in preparation per worker, one being prepared and one waiting
 _ERROR_KINDS = {kind.__name__: kind for kind in (FileNotFoundError, OSError, ValueError)}
@@ -30,13 +30,15 @@ class DataLoader:
         rank, world_size: this process and how many there are.
         num_workers: loading processes; with 0 one thread of this process prepares the next batches.
         shuffle: a new permutation every epoch; otherwise the order of the data set.
+        skip_unreadable: put the next picture in the place of one that cannot be read; see `load_batch`.
 
     Raises:
         ValueError: for an empty data set or an impossible number.
     """
 
     def __init__(self, dataset: SegmentationDataset, batch_size: int, seed: int, rank: int = 0,
-                 world_size: int = 1, num_workers: int = 0, shuffle: bool = True) -> None:
+                 world_size: int = 1, num_workers: int = 0, shuffle: bool = True,
+                 skip_unreadable: bool = False) -> None:
         if len(dataset) == 0:
             raise ValueError('dataset: it holds no pictures; check its split')
         if batch_size < 1:
@@ -52,6 +54,7 @@ class DataLoader:
         self.world_size = world_size
         self.num_workers = num_workers
         self.shuffle = shuffle
+        self.skip_unreadable = skip_unreadable
 
     def indices(self, iteration: int) -> List[Tuple[int, int]]:
         """The (index, epoch) pairs of the batch of `iteration`."""
@@ -59,8 +62,8 @@ class DataLoader:
                              self.world_size, self.shuffle)
 
     def batch(self, iteration: int) -> Dict[str, Any]:
-        """The batch of `iteration`, prepared here and now; keys image, label and names as in `collate`."""
-        return collate([self.dataset.sample(index, epoch) for index, epoch in self.indices(iteration)])
+        """The batch of `iteration`, prepared here and now; keys as in `load_batch`."""
+        return load_batch(self.dataset, self.indices(iteration), self.skip_unreadable)
 
     def batches(self, start_iteration: int = 0) -> Iterator[Dict[str, Any]]:
         """The batches of `start_iteration`, `start_iteration` + 1, ... without end.
@@ -113,7 +116,7 @@ class DataLoader:
         workers: List[_Worker] = []
         try:
             for number in range(self.num_workers):
-                workers.append(_Worker(number, self.dataset))
+                workers.append(_Worker(number, self.dataset, self.skip_unreadable))
             ahead = _PREFETCH * self.num_workers
             for offset in range(ahead):
                 workers[offset % self.num_workers].request(self.indices(start + offset))
@@ -130,7 +133,7 @@ class DataLoader:
 class _Worker:
     """One process running `jseg.datasets.worker`, and the requests it has not answered yet."""
 
-    def __init__(self, number: int, dataset: SegmentationDataset) -> None:
+    def __init__(self, number: int, dataset: SegmentationDataset, skip_unreadable: bool) -> None:
         self._number = number
         self._dataset = dataset
         self._pending: List[Sequence[Tuple[int, int]]] = []
@@ -139,8 +142,9 @@ class _Worker:
         environment['PYTHONPATH'] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
         environment.setdefault('OMP_NUM_THREADS', '1')
         self._process = subprocess.Popen([sys.executable, '-m', 'jseg.datasets.worker'],
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self._send(dataset)
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+                                         start_new_session=True)  # Ctrl-C and `kill -- -GROUP` pass it by
+        self._send((dataset, skip_unreadable))
 
     def request(self, pairs: Sequence[Tuple[int, int]]) -> None:
         self._pending.append(pairs)

@@ -1,10 +1,11 @@
 """A data loading process: `python -m jseg.datasets.worker`, started and fed by `jseg.datasets.loader`.
 
-Reads pickles from stdin: first the data set, then requests, each a list of (index, epoch); answers every
-request on stdout with ('batch', dict) or ('error', kind, message). Ends when stdin does, hence also when its
-parent dies. It never runs the parent's main script, so it never imports what that imports, such as Jittor.
+Reads pickles from stdin: first (data set, skip_unreadable), then requests, each a list of (index, epoch); answers
+every request on stdout with ('batch', dict) or ('error', kind, message). Ends when stdin does, and at once when its
+parent dies, even if it hangs in a read. It never runs the parent's main script, so it never imports what that imports, such as Jittor.
 """
 
+import ctypes
 import os
 import pickle
 import signal
@@ -12,21 +13,24 @@ import sys
 import traceback
 from typing import Any, Tuple
 
-from jseg.datasets.batch import collate
+from jseg.datasets.batch import load_batch
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Errors a user can cause keep their kind on the way to the parent; the others arrive with their traceback.
 USER_ERRORS = (FileNotFoundError, OSError, ValueError)
 
 
 def main() -> None:
     """Serve requests until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # these may reach every process of a job; the parent decides
+    _die_with_parent()
     requests = sys.stdin.buffer
     replies = os.fdopen(os.dup(sys.stdout.fileno()), 'wb')
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between the pickles
     try:
         try:
-            dataset = pickle.load(requests)
+            dataset, skip_unreadable = pickle.load(requests)
         except Exception as problem:
             _send(replies, _failure(problem, 'the data set cannot be loaded in a worker process: '))
             return
@@ -36,12 +40,20 @@ def main() -> None:
             except EOFError:
                 return
             try:
-                reply: Tuple[Any, ...] = ('batch', collate([dataset.sample(*entry) for entry in wanted]))
+                reply: Tuple[Any, ...] = ('batch', load_batch(dataset, wanted, skip_unreadable))
             except Exception as problem:
                 reply = _failure(problem)
             _send(replies, reply)
     except BrokenPipeError:
         os._exit(0)  # the parent has left; there is nobody to flush to
+
+
+def _die_with_parent() -> None:
+    """Asks Linux for SIGKILL when the parent ends; elsewhere the end of stdin has to do."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError, TypeError):
+        pass
 
 
 def _failure(problem: Exception, prefix: str = '') -> Tuple[str, str, str]:

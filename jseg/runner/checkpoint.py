@@ -8,7 +8,7 @@ Arrays: trained parameters under their names, `optimizer.*` from the optimizer. 
     random: hash of the first numbers that Python, numpy (which also seeds the masks of dropout) and Jittor draw in
         the next iteration. Their states are functions of (seed, iteration): a resume sets them, and checks them so,
     losses: JSON of the loss terms since the last log line, so that a resumed log has the same lines,
-    bad_pictures: JSON of the pictures that were left out because they could not be read,
+    bad_pictures: JSON, name -> reason, of the pictures left out because they could not be read,
     versions: JSON of jseg, jittor, numpy and Python.
 """
 
@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import re
+from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -53,7 +54,7 @@ def read_model_state(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
 
 
 def describe(cfg: Config, model_cfg: Mapping[str, Any], dataset: Any, iteration: int, clip_sha256: str,
-             losses: Sequence[Mapping[str, float]] = (), bad_pictures: Sequence[str] = ()) -> Dict[str, str]:
+             losses: Sequence[Mapping[str, float]] = (), bad_pictures: Mapping[str, str] = MappingProxyType({})) -> Dict[str, str]:
     """Metadata of a checkpoint; `model_cfg` is the model's config with what the runner filled in."""
     return {
         "format": FORMAT, "iteration": str(iteration), "seed": str(cfg.seed), "config": cfg.text(),
@@ -64,7 +65,7 @@ def describe(cfg: Config, model_cfg: Mapping[str, Any], dataset: Any, iteration:
         "clip": os.path.basename(str(model_cfg.get("clip", ""))), "clip_sha256": clip_sha256,
         "data": json.dumps(data_position(iteration, cfg.batch_size, len(dataset))),
         "random": fingerprint(cfg.seed, iteration),
-        "losses": json.dumps(list(losses)), "bad_pictures": json.dumps(list(bad_pictures)),
+        "losses": json.dumps(list(losses)), "bad_pictures": json.dumps(dict(bad_pictures)),
         "versions": json.dumps(_versions()),
     }
 

@@ -1,5 +1,6 @@
 """Where files are: paths of configs, the work folder, and the folder of an earlier run that must not be lost."""
 
+import contextlib
 import os
 from typing import Optional
 
@@ -30,12 +31,17 @@ def default_work_dir(config_file: Optional[str]) -> str:
     return os.path.join("work_dirs", name)
 
 
-def prepare_work_dir(path: str) -> str:
-    """Creates the folder and proves that files can be written there.
+def check_work_dir(path: str) -> None:
+    """Proves that the folder exists or can be created, and that files can be written there; leaves nothing behind.
 
     Raises:
         OSError: it cannot be created or written.
     """
+    created = []
+    folder = os.path.abspath(path)
+    while not os.path.lexists(folder):
+        created.append(folder)
+        folder = os.path.dirname(folder)
     probe = os.path.join(path, f".jseg-write-test-{os.getpid()}")
     try:
         os.makedirs(path, exist_ok=True)
@@ -47,7 +53,10 @@ def prepare_work_dir(path: str) -> str:
     except OSError as error:
         raise OSError(f"work folder {path} cannot be written ({error.strerror or error}); choose another one with "
                       "--work-dir") from error
-    return path
+    finally:
+        with contextlib.suppress(OSError):  # not empty: another run began there at the same time
+            for folder in created:
+                os.rmdir(folder)
 
 
 def set_aside_earlier_run(work_dir: str) -> Optional[str]:

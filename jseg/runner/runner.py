@@ -24,7 +24,7 @@ from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
 from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, RunLog, clock, peak_memory_mb
 from jseg.runner.outputs import MASKS, PER_IMAGE, PictureOutputs
-from jseg.runner.paths import default_work_dir, prepare_work_dir, resolve_path, set_aside_earlier_run
+from jseg.runner.paths import check_work_dir, default_work_dir, resolve_path, set_aside_earlier_run
 from jseg.runner.pictures import draw_pictures
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
 from jseg.runner.store import CheckpointStore
@@ -50,12 +50,15 @@ class Runner:
         check_inference(cfg.inference)
         self.cfg = cfg
         self.seed = cfg.seed
-        self.work_dir = prepare_work_dir(cfg.work_dir or default_work_dir(cfg.filename))
+        self.work_dir = cfg.work_dir or default_work_dir(cfg.filename)
+        if is_main():
+            check_work_dir(self.work_dir)
         self.log = RunLog(self.work_dir, active=is_main())
         self.store = CheckpointStore(self.work_dir, cfg.keep_checkpoints, cfg.checkpoint_interval)
         self._datasets: Dict[str, Any] = {}
         self._model: Any = None
         self._clip_sha256 = ""
+        self._bad_pictures: Dict[str, str] = {}  # name -> reason
 
     def train(self, resume: Optional[str] = None) -> None:
         """Trains to `max_iters`, with checkpoints and evaluations on the way, and draws the pictures of the run.
@@ -79,7 +82,8 @@ class Runner:
         start, losses = self._restore(newest, optimizer) if newest else (self._begin(resume), [])
         os.makedirs(self.work_dir, exist_ok=True)
         cfg.dump(os.path.join(self.work_dir, "config.py"))
-        loader = DataLoader(dataset, cfg.batch_size, self.seed, num_workers=cfg.num_workers)
+        loader = DataLoader(dataset, cfg.batch_size, self.seed, num_workers=cfg.num_workers,
+                            skip_unreadable=cfg.max_bad_pictures > 0)
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
         self.log.info(f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
                       f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}")
@@ -141,6 +145,7 @@ class Runner:
             # Launches the iteration without waiting for its end: random numbers are drawn at launch, before the
             # next seed, and the lazy graph does not grow.
             jt.sync_all()
+            self._count_bad(batch["bad"])
             done = iteration + 1
             save, measure = (self._due(done, interval) for interval in (cfg.checkpoint_interval, cfg.eval_interval))
             if save or measure or done % cfg.log_interval == 0:
@@ -154,6 +159,22 @@ class Runner:
                 window.restart_clock()
             if stop.number and done < cfg.max_iters:
                 self._stop(stop.number, done, optimizer, window)
+
+    def _count_bad(self, found: Mapping[str, str]) -> None:
+        """Remembers training pictures that could not be read.
+
+        Raises:
+            ValueError: there are more than `max_bad_pictures`.
+        """
+        for name, reason in found.items():
+            if name not in self._bad_pictures:
+                self._bad_pictures[name] = reason
+                self.log.info(f"warning: training picture {name} is left out: {reason}")
+        count, limit = len(self._bad_pictures), self.cfg.max_bad_pictures
+        if count > limit:
+            raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {limit} may be left "
+                             f"out ({', '.join(sorted(self._bad_pictures))}); mend them or raise the limit, then go on "
+                             "with --resume auto")
 
     def _measure(self, done: int, model: Any, optimizer: Any, stop: StopSignals) -> None:
         """Evaluates, then keeps the checkpoint of this iteration if none was better."""
@@ -194,7 +215,8 @@ class Runner:
             return
         arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
         arrays.update(optimizer.state())
-        metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256, losses)
+        metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256, losses,
+                            self._bad_pictures)
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
     def _restore(self, checkpoint: str, optimizer: Any) -> Tuple[int, List[Dict[str, float]]]:
@@ -206,6 +228,7 @@ class Runner:
         if is_main():
             self.store.go_on_after(start)
         losses = json.loads(metadata.get("losses", "[]"))
+        self._bad_pictures = json.loads(metadata.get("bad_pictures", "{}"))
         self.log.drop_after(start - len(losses))
         self.log.info(f"resuming {path} at iteration {start}")
         for note in resume_notes(metadata, self.cfg):
@@ -257,7 +280,12 @@ class Runner:
             if cfg is None:
                 raise ValueError(f"config key dataset.{part}: missing; this task needs it")
             offered: Dict[str, Any] = {"seed": self.seed, "data_root": configured_root(self.cfg.data_root)}
-            self._datasets[part] = DATASETS.build(cfg, where=f"dataset.{part}", offered=offered)
+            try:
+                self._datasets[part] = DATASETS.build(cfg, where=f"dataset.{part}", offered=offered)
+            except ValueError as error:
+                if str(error).startswith("config key"):
+                    raise
+                raise ValueError(f"config key dataset.{part}: {error}") from error
         return self._datasets[part]
 
     def _model_cfg(self) -> Dict[str, Any]:

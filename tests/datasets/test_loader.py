@@ -153,6 +153,30 @@ def test_scripts_need_no_main_guard_and_leave_nothing_behind(voc_root, tmp_path)
     assert done.stdout.splitlines() == ['some output', '(2, 3, 24, 24)']
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_unreadable_picture_is_replaced_by_the_next_and_named(voc_root, workers):
+    """Order a1, a2, ...: the damaged second picture gives way to the third, in every run alike."""
+    dataset = dataset_of(voc_root)
+    names = [dataset.name(index) for index in range(len(dataset))]
+    damaged = dataset.records[1].image
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    options = dict(batch_size=3, seed=0, shuffle=False, num_workers=workers)
+    batch, second = take(DataLoader(dataset, **options, skip_unreadable=True), 2)
+    assert batch['names'] == [names[0], names[2], names[2]]
+    assert list(batch['bad']) == [names[1]] and damaged.name in batch['bad'][names[1]]
+    assert second['bad'] == {}
+    with pytest.raises(ValueError, match=damaged.name):
+        take(DataLoader(dataset, **options), 1)
+
+
+def test_a_data_set_without_readable_pictures_stops(voc_root):
+    dataset = dataset_of(voc_root)
+    for record in dataset.records:
+        record.image.unlink()
+    with pytest.raises(FileNotFoundError, match='in a row cannot be read'):
+        DataLoader(dataset, 2, seed=0, skip_unreadable=True).batch(0)
+
+
 def test_importing_the_data_side_does_not_import_jittor():
     code = ("import sys, jseg.datasets, jseg.evaluation, jseg.datasets.worker; "
             "sys.exit('jittor' in sys.modules)")

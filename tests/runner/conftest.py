@@ -55,8 +55,10 @@ class Stripes:
     unseen = (2,)
     palette = COLOURS
 
-    def __init__(self, length: int = 6, seed: int = 0, poison: bool = False) -> None:
-        self.length, self.seed, self.poison = length, seed, poison
+    def __init__(self, length: int = 6, seed: int = 0, poison: bool = False, unreadable: Sequence[int] = ()) -> None:
+        if length < 0:
+            raise ValueError(f"length: {length} is negative")
+        self.length, self.seed, self.poison, self.unreadable = length, seed, poison, unreadable
 
     def __len__(self) -> int:
         return self.length
@@ -74,6 +76,8 @@ class Stripes:
     def sample(self, index: int, epoch: int = 0) -> Dict[str, Any]:
         """The picture with values around 0."""
         image, label, name = self.raw(index)
+        if index in self.unreadable:
+            raise ValueError(f"{name}: truncated")
         values = image.transpose(2, 0, 1).astype(np.float32) / 128 - 0.7
         if self.poison:
             values[0, 0, 0] = 3e38  # its square overflows

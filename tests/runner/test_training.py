@@ -3,15 +3,15 @@
 import json
 import os
 import re
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jseg.runner import Runner
+from jseg.runner import Interrupted, Runner
 from jseg.runner import checkpoint as checkpoints
-from jseg.runner import store as stores
 from jseg.runner.store import POINTER, CheckpointStore
 
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
@@ -182,26 +182,68 @@ def test_a_loss_that_is_not_finite_stops_with_every_term(make_config):
     with pytest.raises(FloatingPointError, match="iteration 1: loss_fit=.*loss_size=.*total="):
         Runner(cfg).train()
     assert CheckpointStore(cfg.work_dir).newest() is None
+    with np.load(os.path.join(cfg.work_dir, "bad_batch_iter_1_rank_0.npz")) as kept:
+        assert kept["image"].max() > 1e38 and len(kept["names"]) == len(kept["label"]) == 2
 
 
 def test_a_typo_fails_before_anything_is_built(make_config):
     with pytest.raises(ValueError, match="did you mean noise"):
         Runner(make_config({"model.niose": 0.0}))
+    wrong = make_config({"dataset.train.length": -1})
+    with pytest.raises(ValueError, match="config key dataset.train: length: -1"):
+        Runner(wrong).train()
+    assert not os.path.exists(wrong.work_dir)  # nothing happened there
 
 
-def test_a_failed_save_keeps_the_earlier_checkpoint(trained, tmp_path, monkeypatch):
-    store = CheckpointStore(str(tmp_path), keep=1)
-    first = store.save(1, {"a": np.zeros(2, np.float32)}, {})
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
+def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(trained, make_config, monkeypatch, number, code):
+    """In iteration 7, between two log lines: the mean of 7 and 8 must still be logged at 8."""
+    cfg = make_config()
+    killed = Runner(cfg)
+    drawn = Runner._count_bad
+    calls = []
 
-    def full_disk(*arguments):
-        raise OSError(28, "No space left on device")
-    monkeypatch.setattr(stores, "save_arrays", full_disk)
-    with pytest.raises(OSError, match="No space left.*iter_1.safetensors is complete"):
-        store.save(2, {"a": np.zeros(2, np.float32)}, {})
+    def signal_late(self, found):
+        drawn(self, found)
+        calls.append(found)
+        if len(calls) == 7:
+            os.kill(os.getpid(), number)
+    monkeypatch.setattr(Runner, "_count_bad", signal_late)
+    before = signal.signal(number, signal.default_int_handler)  # however the suite was started, it is not ignored
+    try:
+        with pytest.raises(Interrupted, match="after iteration 7.*iter_7.safetensors is complete") as stop:
+            killed.train()
+    finally:
+        signal.signal(number, before)
+    assert stop.value.exit_code == code
     monkeypatch.undo()
-    assert store.newest() == first and store.iterations() == [1]
-    store.save(2, {"a": np.zeros(2, np.float32)}, {})
-    assert store.iterations() == [2]
+    Runner(cfg).train(resume="auto")
+    assert read_log(cfg.work_dir) == read_log(trained.work_dir)
+    assert read_log(cfg.work_dir, "eval.jsonl") == read_log(trained.work_dir, "eval.jsonl")
+    assert CheckpointStore(cfg.work_dir).iterations() == [4, 8, 12]
+
+
+def test_an_evaluation_that_was_cut_off_is_repeated(trained, make_config, monkeypatch):
+    cfg = make_config()
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_evaluate", lambda *arguments, **options: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Runner(cfg).train()
+    assert CheckpointStore(cfg.work_dir).iterations() == [4, 8, 12]
+    Runner(cfg).train(resume="auto")
+    assert read_log(cfg.work_dir, "eval.jsonl") == read_log(trained.work_dir, "eval.jsonl")
+
+
+def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
+    cfg = make_config({"dataset.train.unreadable": [2]}, max_bad_pictures=1, max_iters=4)
+    runner = Runner(cfg)
+    runner.train()
+    _, metadata = checkpoints.read_model_state(runner.store.newest())
+    assert json.loads(metadata["bad_pictures"]) == {"stripes_2": "stripes_2: truncated"}
+    with open(os.path.join(cfg.work_dir, "log.txt")) as file:
+        assert file.read().count("picture stripes_2 is left out") == 1
+    with pytest.raises(ValueError, match="max_bad_pictures: 2 training pictures"):
+        Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=1)).train()
 
 
 def test_an_unusable_work_folder_is_named(make_config, tmp_path):
