@@ -30,8 +30,8 @@ def batch_indices(iteration: int, size: int, batch_size: int, seed: int, rank: i
 def load_batch(dataset: Any, pairs: Sequence[Tuple[int, int]], skip_unreadable: bool) -> Dict[str, Any]:
     """The batch of these (index, epoch) pairs: image, label and names as in `collate`, and `bad`.
 
-    `bad` maps the name of each picture that could not be read to the reason; the next readable one of the data set stands
-    in for it. It is the same one in every run, so that a resumed training repeats the unbroken one. Without
+    `bad` maps the name of each picture that could not be read to the reason; the next readable one of the data set
+    stands in for it. It is the same one in every run, so that a resumed training repeats the unbroken one. Without
     `skip_unreadable` the first such picture raises, and `bad` is empty.
 
     Raises:

@@ -2,7 +2,8 @@
 
 Reads pickles from stdin: first (data set, skip_unreadable), then requests, each a list of (index, epoch); answers
 every request on stdout with ('batch', dict) or ('error', kind, message). Ends when stdin does, and at once when its
-parent dies, even if it hangs in a read. It never runs the parent's main script, so it never imports what that imports, such as Jittor.
+parent dies, even if it hangs in a read. It never runs the parent's main script, so it never imports what
+that imports, such as Jittor.
 """
 
 import ctypes

@@ -54,7 +54,8 @@ def read_model_state(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
 
 
 def describe(cfg: Config, model_cfg: Mapping[str, Any], dataset: Any, iteration: int, clip_sha256: str,
-             losses: Sequence[Mapping[str, float]] = (), bad_pictures: Mapping[str, str] = MappingProxyType({})) -> Dict[str, str]:
+             losses: Sequence[Mapping[str, float]] = (), bad_pictures: Mapping[str, str] = MappingProxyType({})
+             ) -> Dict[str, str]:
     """Metadata of a checkpoint; `model_cfg` is the model's config with what the runner filled in."""
     return {
         "format": FORMAT, "iteration": str(iteration), "seed": str(cfg.seed), "config": cfg.text(),

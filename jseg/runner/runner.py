@@ -172,8 +172,8 @@ class Runner:
                 self.log.info(f"warning: training picture {name} is left out: {reason}")
         count, limit = len(self._bad_pictures), self.cfg.max_bad_pictures
         if count > limit:
-            raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {limit} may be left "
-                             f"out ({', '.join(sorted(self._bad_pictures))}); mend them or raise the limit, then go on "
+            raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {limit} may be "
+                             f"left out ({', '.join(sorted(self._bad_pictures))}); mend them or raise the limit, then go on "
                              "with --resume auto")
 
     def _measure(self, done: int, model: Any, optimizer: Any, stop: StopSignals) -> None:
@@ -195,8 +195,8 @@ class Runner:
         if not self._due(done, self.cfg.checkpoint_interval):
             self._save(done, optimizer, window.values())
         name = signal.Signals(number).name
-        raise Interrupted(number, f"stopped by {name} after iteration {done}: {path} is complete, the same command with "
-                          "--resume auto goes on from it")
+        raise Interrupted(number, f"stopped by {name} after iteration {done}: {path} is complete, the same command "
+                          "with --resume auto goes on from it")
 
     def _due(self, done: int, interval: Optional[int]) -> bool:
         return done == self.cfg.max_iters or (interval is not None and done % interval == 0)
