@@ -1,11 +1,14 @@
-"""Operators the model is built from: fused C++ kernels where Jittor's own are slow or lose digits.
+"""Operators the model is built from: fused kernels where Jittor's own are slow or lose digits.
 
-One folder per fused operator: its Python front, a plain Jittor reference, and the kernel. The front
-takes the kernel on the CPU and the reference everywhere else; `JSEG_FUSED_OPS=0` forces the reference.
+One folder per fused operator: its Python front with the contract, a plain Jittor reference, the kernels and a README.
+The front takes the kernel where one applies and the reference everywhere else; `JSEG_FUSED=0` forces the references.
 """
 
 from jseg.ops.attention import attention
-from jseg.ops.basic import linear, quick_gelu, resize_bilinear
+from jseg.ops.basic import linear, resize_bilinear
+from jseg.ops.bias_activation import bias_quick_gelu, bias_relu
 from jseg.ops.layer_norm import layer_norm
+from jseg.ops.region_attention import RegionLayout, region_attention
 
-__all__ = ["attention", "layer_norm", "linear", "quick_gelu", "resize_bilinear"]
+__all__ = ["RegionLayout", "attention", "bias_quick_gelu", "bias_relu", "layer_norm", "linear", "region_attention",
+           "resize_bilinear"]

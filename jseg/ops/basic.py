@@ -5,7 +5,7 @@ from typing import Optional, Tuple
 
 import numpy as np
 
-from jseg.ops.dispatch import use_fused_cpu
+from jseg.ops.dispatch import use_fused
 from jseg.runtime.backend import jt, nn
 
 
@@ -42,18 +42,13 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
     leading = x.shape[:-1]
     if len(leading) != 1:
         x = x.reshape(-1, x.shape[-1])
-    if use_fused_cpu() and jt.mkl_ops is not None and x.dtype == weight.dtype == "float32":
+    if not jt.flags.use_cuda and jt.mkl_ops is not None and use_fused(x, weight):
         y = _OneDNNProduct()(x, weight)
     else:
         y = nn.matmul_transpose(x, weight)
     if bias is not None:
         y = y + bias
     return y.reshape(*leading, weight.shape[0]) if len(leading) != 1 else y
-
-
-def quick_gelu(x: jt.Var) -> jt.Var:
-    """x · sigmoid(1.702 x), the activation of CLIP's transformers."""
-    return x * jt.sigmoid(1.702 * x)
 
 
 def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:

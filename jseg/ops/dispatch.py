@@ -1,4 +1,4 @@
-"""Decides between the fused C++ kernels and the plain Jittor references."""
+"""Decides between the fused kernels and the plain Jittor references."""
 
 import os
 from pathlib import Path
@@ -6,15 +6,19 @@ from pathlib import Path
 from jseg.runtime.backend import jt
 
 
-def use_fused_cpu() -> bool:
-    """True when the C++ kernels apply: Jittor computes on the CPU and the user did not turn them off."""
-    return not jt.flags.use_cuda and os.environ.get("JSEG_FUSED_OPS", "1") != "0"
+def use_fused(*inputs: jt.Var) -> bool:
+    """True when the fused kernels serve `inputs`: float32 on the CPU, and `JSEG_FUSED` is not 0."""
+    if jt.flags.use_cuda or os.environ.get("JSEG_FUSED", "1") == "0":
+        return False
+    return all(x.dtype == "float32" for x in inputs)
 
 
-def include_header(python_file: str, name: str) -> str:
-    """`#include` line for a kernel that lies beside `python_file`.
+def include_headers(*names: str) -> str:
+    """`#include` lines for kernels, named relative to this folder.
 
-    The path is absolute and quoted because Jittor hashes the content of files included this way: an
-    edited kernel is compiled anew by the next process.
+    The paths are absolute and quoted because Jittor hashes the content of files included this way: an edited kernel
+    is compiled anew by the next process. It cannot follow a relative `#include` from one header to another, so a header
+    that needs another names it in its first lines, and the front lists both, in order.
     """
-    return f'#include "{Path(python_file).resolve().with_name(name)}"\n'
+    folder = Path(__file__).resolve().parent
+    return "".join(f'#include "{folder / name}"\n' for name in names)

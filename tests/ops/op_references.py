@@ -4,6 +4,7 @@ from typing import Optional, Tuple
 
 import numpy as np
 
+from jseg.ops import RegionLayout
 from jseg.runtime.backend import jt
 
 
@@ -30,21 +31,51 @@ def join(x: np.ndarray) -> np.ndarray:
     return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
 
 
-def attention_float64(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, mask: Optional[np.ndarray],
-                      d_out: np.ndarray) -> Tuple[np.ndarray, Tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Output, and the gradients (dq, dk, dv) of sum(output · d_out): the chain rule through softmax."""
+def attention_float64(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, allowed: Optional[np.ndarray],
+                      d_out: np.ndarray, factors: Optional[np.ndarray] = None
+                      ) -> Tuple[np.ndarray, Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Output, and the gradients (dq, dk, dv) of sum(output · d_out): the chain rule through softmax.
+
+    allowed: (Lq, Lk) bool or None. factors: (B, H, Lq, Lk) of the probabilities, from dropout.
+    """
     q, k, v, d = (split(x, heads) for x in (q, k, v, d_out))
     scale = q.shape[-1] ** -0.5
-    score = np.einsum("bhic,bhjc->bhij", q, k) * scale
-    if mask is not None:
-        score = score + mask.astype(np.float64)
+    score = q @ k.transpose(0, 1, 3, 2) * scale
+    if allowed is not None:
+        score = np.where(allowed, score, -np.inf)
     p = np.exp(score - score.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
-    dp = np.einsum("bhic,bhjc->bhij", d, v)
+    factors = np.ones(1) if factors is None else factors
+    dp = d @ v.transpose(0, 1, 3, 2) * factors
     ds = p * (dp - (dp * p).sum(-1, keepdims=True)) * scale
-    grads = (np.einsum("bhij,bhjc->bhic", ds, k), np.einsum("bhij,bhic->bhjc", ds, q),
-             np.einsum("bhij,bhic->bhjc", p, d))
-    return join(np.einsum("bhij,bhjc->bhic", p, v)), tuple(join(g) for g in grads)
+    p = p * factors
+    grads = (ds @ k, ds.transpose(0, 1, 3, 2) @ q, p.transpose(0, 1, 3, 2) @ d)
+    return join(p @ v), tuple(join(g) for g in grads)
+
+
+def region_attention_float64(qkv: np.ndarray, heads: int, layout: RegionLayout, d_out: np.ndarray
+                             ) -> Tuple[np.ndarray, np.ndarray]:
+    """Output and gradient of qkv, with the dense mask; rows of skipped tokens are 0 and pass no gradient."""
+    width = qkv.shape[-1] // 3
+    q, k, v = (qkv[..., i * width:(i + 1) * width] for i in range(3))
+    kept = np.ones((layout.tokens, 1))
+    kept[layout.prefix - layout.skipped:layout.prefix] = 0
+    output, grads = attention_float64(q, k, v, heads, layout.allowed(), d_out * kept)
+    return output * kept, np.concatenate(grads, axis=-1)
+
+
+def dropout_factors(batch: int, heads: int, queries: int, keys: int, rate: float, seed: int) -> np.ndarray:
+    """(B, H, Lq, Lk): 1 / (1 − rate) where the kernels keep a probability, 0 where they drop it."""
+    def mix(x):
+        x = (x ^ (x >> 16)) * 0x85ebca6b % 2**32
+        x = (x ^ (x >> 13)) * 0xc2b2ae35 % 2**32
+        return x ^ (x >> 16)
+
+    row = np.arange(batch * heads * queries, dtype=np.uint64)
+    column = np.arange(keys, dtype=np.uint64) * 0x9e3779b1 % 2**32
+    key = mix(row ^ np.uint64(mix(seed)))  # fewer rows than 2**32 here
+    kept = mix((key[:, None] + column[None, :]) % 2**32) >= int(rate * 2**32)
+    return np.where(kept, 1 / (1 - rate), 0).reshape(batch, heads, queries, keys)
 
 
 def layer_norm_float64(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_out: np.ndarray

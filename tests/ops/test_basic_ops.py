@@ -1,4 +1,4 @@
-"""linear, quick_gelu and resize_bilinear against float64 NumPy."""
+"""linear and resize_bilinear against float64 NumPy."""
 
 from typing import Tuple
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from op_references import gradients, relative_error, resize_bilinear_float64
 
-from jseg.ops import linear, quick_gelu, resize_bilinear
+from jseg.ops import linear, resize_bilinear
 from jseg.runtime.backend import jt
 
 
@@ -39,16 +39,6 @@ def test_linear_other_ranks_and_no_bias() -> None:
 def test_linear_widths_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"\[2, 3, 5\] and \[4, 6\]"):
         linear(jt.zeros((2, 3, 5)), jt.zeros((4, 6)))
-
-
-def test_quick_gelu() -> None:
-    x = np.linspace(-20, 20, 81, dtype=np.float32)
-    wide, variable = x.astype(np.float64), jt.array(x)
-    sigmoid = 1 / (1 + np.exp(-1.702 * wide))
-    output = quick_gelu(variable)
-    assert relative_error(output.numpy(), wide * sigmoid) < 1e-6
-    slope = sigmoid * (1 + 1.702 * wide * (1 - sigmoid))
-    assert relative_error(gradients(output, np.ones_like(x), (variable,))[0], slope) < 1e-5
 
 
 @pytest.mark.parametrize("old, new", [

@@ -6,12 +6,12 @@ from typing import Dict, Optional, Tuple
 import numpy as np
 
 from jseg.models.backbones.positions import resize_positions
-from jseg.models.backbones.region_mask import additive_mask, region_attention_allowed, region_grid
 from jseg.models.clip.model import embed_patches, l2_normalize
-from jseg.models.clip.transformer import Transformer
+from jseg.models.clip.transformer import Transformer, over_regions
 from jseg.models.dropout import dropout
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
-from jseg.ops import linear
+from jseg.ops import RegionLayout, linear
+from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt, nn
 
 PROMPT_NORM_EPS = 1e-6
@@ -84,7 +84,6 @@ class RegionBridgeEncoder(nn.Module):
             region_grid(trained_regions)
             self.region_level_bridge = trunc_normal((trained_regions, width), scale)
         self.trained_regions = trained_regions
-        self._masks: Dict[tuple, jt.Var] = {}
         self._positions: Dict[tuple, jt.Var] = {}
         self.freeze()
 
@@ -119,14 +118,15 @@ class RegionBridgeEncoder(nn.Module):
         grid, regions = self._grid(height, width), self._region_grid(num_regions)
         prefix = 1 + (self.num_prompts if use_prompts else 0)
         start = prefix + grid[0] * grid[1]
-        mask = self._mask(grid, regions, prefix)
+        # What a layer computes at a prompt is overwritten by the next layer, or left out of the features.
+        attend = over_regions(RegionLayout(grid, regions, prefix, skipped=prefix - 1))
         cls, patches, bridge = self._embed(image, grid, num_regions, doubled=use_prompts)
         tokens = [cls] + ([self._prompt(0, batch, dropout_rate)] if use_prompts else []) + [patches]
         x = jt.concat(tokens + ([bridge] if num_regions else []), dim=1)
         for i, block in enumerate(self.transformer.resblocks):
             if i and use_prompts:
                 x = jt.concat([x[:, :1], self._prompt(i, batch, dropout_rate), x[:, prefix:]], dim=1)
-            x = block(x, mask)
+            x = block(x, attend)
         return ImageFeatures(image=self._joint(x[:, prefix:start], use_prompts),
                              global_feature=self._joint(x[:, 0], use_prompts),
                              regions=self._joint(x[:, start:], False) if num_regions else None,
@@ -135,7 +135,7 @@ class RegionBridgeEncoder(nn.Module):
     def attention_allowed(self, image_size: Tuple[int, int], num_regions: int) -> np.ndarray:
         """(E, E) bool: which token may attend to which, for an image of (H, W) pixels with prompts."""
         regions = self._region_grid(num_regions)
-        return region_attention_allowed(self._grid(*image_size), regions, 1 + self.num_prompts)
+        return RegionLayout(self._grid(*image_size), regions, 1 + self.num_prompts).allowed()
 
     def _grid(self, height: int, width: int) -> Tuple[int, int]:
         patch = self.patch_size
@@ -151,15 +151,6 @@ class RegionBridgeEncoder(nn.Module):
             raise ValueError(f"num_regions is {num_regions}, but this model trains {self.trained_regions} "
                              "region tokens of its own; only untrained region tokens may change in number")
         return region_grid(num_regions)
-
-    def _mask(self, grid: Tuple[int, int], regions: Tuple[int, int], prefix: int) -> Optional[jt.Var]:
-        if regions[0] == 0:
-            return None
-        key = (grid, regions, prefix)
-        if key not in self._masks:
-            allowed = region_attention_allowed(grid, regions, prefix)
-            self._masks[key] = jt.array(additive_mask(allowed)).stop_grad()
-        return self._masks[key]
 
     def _position(self, grid: Tuple[int, int]) -> jt.Var:
         if grid == self.position_grid:

@@ -10,10 +10,10 @@ import numpy as np
 
 from jseg.checkpoints import clip_state, read_tensors
 from jseg.models.clip.config import CLIPConfig, config_from_tensors
-from jseg.models.clip.transformer import Transformer
+from jseg.models.clip.transformer import Transformer, causal, over_regions
 from jseg.models.layers import LayerNorm, trunc_normal
 from jseg.models.state import load_arrays_into
-from jseg.ops import linear
+from jseg.ops import RegionLayout, linear
 from jseg.runtime.backend import jt, nn
 
 
@@ -71,7 +71,9 @@ class VisionTransformer(nn.Module):
                              f"{self.positional_embedding.shape[0] - 1} positions; resize the image to its resolution")
         first = self.class_embedding.reshape(1, 1, width).broadcast((batch, 1, width))
         tokens = jt.concat([first, patches], dim=1) + self.positional_embedding
-        tokens = self.transformer(self.ln_pre(tokens))
+        patch = self.conv1.weight.shape[-1]
+        layout = RegionLayout((image.shape[2] // patch, image.shape[3] // patch), regions=(0, 0), prefix=1)
+        tokens = self.transformer(self.ln_pre(tokens), over_regions(layout))
         return linear(self.ln_post(tokens[:, 0, :]), self.proj.transpose())
 
 
@@ -116,7 +118,7 @@ class CLIP(nn.Module):
         # A token sees only earlier ones, so what follows the last end mark cannot matter: leave it out.
         length = int(end.max()) + 1
         x = self.token_embedding(jt.array(tokens[:, :length].astype(np.int32))) + self.positional_embedding[:length]
-        x = self.transformer(x, _causal_mask(length))
+        x = self.transformer(x, causal)
         x = x.reshape(-1, x.shape[-1])[jt.array((np.arange(len(tokens)) * length + end).astype(np.int32))]
         return linear(self.ln_final(x), self.text_projection.transpose())
 
@@ -130,10 +132,6 @@ class CLIP(nn.Module):
 def l2_normalize(x: jt.Var) -> jt.Var:
     """Divide by the L2 norm over the last axis."""
     return x / jt.sqrt((x * x).sum(-1, keepdims=True))
-
-
-def _causal_mask(length: int) -> jt.Var:
-    return jt.array(np.triu(np.full((length, length), -1e30, dtype=np.float32), k=1))
 
 
 def load_clip(path: str) -> CLIP:

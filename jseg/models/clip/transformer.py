@@ -1,11 +1,27 @@
 """The pre-norm transformer that both towers of CLIP use. Parameter names are OpenAI's."""
 
 from collections import OrderedDict
-from typing import Optional
+from functools import partial
+from typing import Callable
 
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
-from jseg.ops import attention, linear, quick_gelu
+from jseg.ops import RegionLayout, attention, bias_quick_gelu, linear, region_attention
 from jseg.runtime.backend import jt, nn
+
+Attend = Callable[[jt.Var, int], jt.Var]
+"""Mixes tokens: (packed query, key and value (B, L, 3·D), number of heads) -> (B, L, D)."""
+
+
+def causal(packed: jt.Var, heads: int) -> jt.Var:
+    """Every token sees itself and the ones before it: the text tower."""
+    width = packed.shape[-1] // 3
+    q, k, v = (packed[:, :, i * width:(i + 1) * width] for i in range(3))
+    return attention(q, k, v, heads, causal=True)
+
+
+def over_regions(layout: RegionLayout) -> Attend:
+    """Vision tower: tokens see what `layout` says; without regions all see all."""
+    return partial(region_attention, layout=layout)
 
 
 class MultiheadAttention(nn.Module):
@@ -20,12 +36,9 @@ class MultiheadAttention(nn.Module):
         self.out_proj = Linear(width, width)
         self.heads = heads
 
-    def execute(self, x: jt.Var, mask: Optional[jt.Var] = None) -> jt.Var:
-        """x (B, L, D), additive mask (L, L) or None -> (B, L, D)."""
-        width = x.shape[-1]
-        packed = linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = (packed[:, :, i * width:(i + 1) * width] for i in range(3))
-        return self.out_proj(attention(q, k, v, self.heads, mask))
+    def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
+        """x (B, L, D) -> (B, L, D)."""
+        return self.out_proj(attend(linear(x, self.in_proj_weight, self.in_proj_bias), self.heads))
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -37,10 +50,11 @@ class ResidualAttentionBlock(nn.Module):
         self.mlp = nn.Sequential(OrderedDict([("c_fc", Linear(width, 4 * width)), ("c_proj", Linear(4 * width, width))]))
         self.ln_2 = LayerNorm(width)
 
-    def execute(self, x: jt.Var, mask: Optional[jt.Var] = None) -> jt.Var:
-        """x (B, L, D), additive mask (L, L) or None -> (B, L, D)."""
-        x = x + self.attn(self.ln_1(x), mask)
-        return x + self.mlp.c_proj(quick_gelu(self.mlp.c_fc(self.ln_2(x))))
+    def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
+        """x (B, L, D) -> (B, L, D)."""
+        x = x + self.attn(self.ln_1(x), attend)
+        hidden = linear(self.ln_2(x), self.mlp.c_fc.weight)
+        return x + self.mlp.c_proj(bias_quick_gelu(hidden, self.mlp.c_fc.bias))
 
 
 class Transformer(nn.Module):
@@ -49,7 +63,7 @@ class Transformer(nn.Module):
     def __init__(self, width: int, layers: int, heads: int) -> None:
         self.resblocks = nn.ModuleList([ResidualAttentionBlock(width, heads) for _ in range(layers)])
 
-    def execute(self, x: jt.Var, mask: Optional[jt.Var] = None) -> jt.Var:
+    def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
         for block in self.resblocks:
-            x = block(x, mask)
+            x = block(x, attend)
         return x

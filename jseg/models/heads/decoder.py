@@ -4,7 +4,7 @@ from typing import Tuple
 
 from jseg.models.dropout import dropout
 from jseg.models.layers import LayerNorm, Linear
-from jseg.ops import attention
+from jseg.ops import attention, bias_relu, linear
 from jseg.runtime.backend import jt, nn
 
 FEED_FORWARD_FACTOR = 4
@@ -44,7 +44,7 @@ class DecoderLayer(nn.Module):
     def execute(self, x: jt.Var, memory: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
         """x (B, Lq, d), memory (B, Lk, d) -> (B, Lq, d)."""
         x = self.norm2(x + dropout(self.multihead_attn(x, memory, dropout_rate), dropout_rate))
-        hidden = self.linear2(nn.relu(self.linear1(x)))
+        hidden = self.linear2(bias_relu(linear(x, self.linear1.weight), self.linear1.bias))
         return self.norm3(x + dropout(hidden, dropout_rate))
 
 

@@ -20,7 +20,6 @@ import numpy as np
 
 from jseg.models.backbones.positions import resize_positions
 from jseg.models.backbones.region_bridge import RegionBridgeEncoder
-from jseg.models.backbones.region_mask import region_grid
 from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
 from jseg.models.clip.zero_shot import text_embeddings as embed_classes
@@ -31,6 +30,7 @@ from jseg.models.segmentors.text_cache import cached_embeddings, file_hash
 from jseg.models.segmentors.text_file import read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import resize_bilinear
+from jseg.ops.region_attention.layout import region_grid
 from jseg.registry import MODELS
 from jseg.runtime.backend import jt, nn
 

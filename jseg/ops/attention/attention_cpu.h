@@ -1,179 +1,346 @@
-// Multi-head attention on the CPU: oneDNN products on blocks of query rows, softmax between them.
-// Nothing of size Lq x Lk is kept: a block of kRows rows lives in a scratch buffer of its thread.
+// Multi-head attention on the CPU: tiles of scores, an online softmax between the two products, no row kept.
+// Keys and values are packed so that each tile reads straight lines; a block of queries meets a block of keys in the
+// second-level cache. Backwards the scores are computed again from the log-sum-exp of each row. Needs simd.h before it.
 #pragma once
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 #include <omp.h>
 
-extern "C" int dnnl_sgemm(char transa, char transb, long M, long N, long K, float alpha, const float* A, long lda,
-                          const float* B, long ldb, float beta, float* C, long ldc);
-
 namespace jseg_attention {
+using namespace jseg_simd;
 
-constexpr long kRows = 128;
+constexpr long kQueries = 48, kForwardKeys = 512, kBackwardKeys = 256;  // of a block; multiples of the tiles' sizes
+constexpr long kPackedFloats = 4l << 20;  // of packed keys and values at a time, if that gives each thread a head
 
-struct Shape {
+// Rows of a (batch, rows, heads * channels) tensor, or of a part of wider rows.
+template <class T>
+struct Rows {
+    T* data;
+    long row, batch;  // strides
+    Rows shifted(long columns) const { return {data + columns, row, batch}; }
+    Rows head(long b, long h, long channels) const { return {data + b * batch + h * channels, row, batch}; }
+    T* operator[](long i) const { return data + i * row; }
+};
+typedef Rows<const float> Input;
+typedef Rows<float> Output;
+
+struct Problem {
     long batch;
     int heads;
-    long queries, keys, channels;  // channels of one head
-    long stride;                   // of a row: heads * channels
-    long padded_keys() const { return (keys + 15) / 16 * 16 + 16; }  // off powers of two
+    long channels;       // of one head
+    long queries, keys;  // rows that see all keys (or those up to their own, if causal)
+    bool causal;
+    long first_skipped, skipped;  // rows that are no queries: query i is row i, or i + skipped from first_skipped on
+    long rows;                    // of the log-sum-exp, all tokens
+
+    long row(long query) const { return query < first_skipped ? query : query + skipped; }
+    float scale() const { return 1.f / std::sqrt((float)channels); }
+    long padded() const { return round_up(channels, kLanes); }
+    long pairs() const { return batch * heads; }  // of image and head
 };
 
 // Keeps or drops probability (row, column) by a hash of the position: forward and backward agree
-// without a stored pattern.
-// The same pattern as jseg/ops/randomness.py; first_row: rows of the whole batch before this part of it.
+// without a stored pattern. The pattern of jseg/ops/randomness.py; first_row: rows of the whole batch before this part of it.
 struct Dropout {
-    double rate;
-    float scale;
-    uint32_t seed, threshold;
-    uint64_t first_row;
+    double rate = 0;
+    float scale = 1.f;
+    uint32_t seed = 0, threshold = 0;
+    uint64_t first_row = 0;
+    Dropout() {}
     Dropout(double rate_, uint32_t seed_, uint64_t first_row_)
         : rate(rate_), scale(1.f / (1.f - (float)rate_)), seed(seed_), threshold((uint32_t)(rate_ * 4294967296.0)),
           first_row(first_row_) {}
     bool active() const { return rate > 0; }
-    static uint32_t mix(uint32_t x) {
+    template <class T>
+    static T mix(T x) {
         x ^= x >> 16; x *= 0x85ebca6bu; x ^= x >> 13; x *= 0xc2b2ae35u; return x ^ (x >> 16);
     }
     uint32_t row_key(uint64_t row) const {
         row += first_row;
         return mix((uint32_t)row ^ mix(seed + (uint32_t)(row >> 32)));
     }
+    // Factors of kLanes columns of a row, 0 or `scale`.
+    Vec factors(uint32_t row_key, uint32_t column) const {
+        Bits steps;
+        for (int i = 0; i < kLanes; i++) steps[i] = i * 0x9e3779b1u;
+        return mix(steps + (row_key + column * 0x9e3779b1u)) >= threshold ? Vec{} + scale : Vec{};
+    }
 };
 
-// Grow-only scratch memory, one buffer per caller is enough: kernels run one at a time.
-inline float* scratch(int slot, size_t count) {
-    static float* buffer[2];
-    static size_t capacity[2];
-    if (capacity[slot] < count) {
-        std::free(buffer[slot]);
-        buffer[slot] = (float*)::aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64);
-        capacity[slot] = buffer[slot] ? count : 0;
-        if (!buffer[slot]) throw std::bad_alloc();
-    }
-    return buffer[slot];
+// What a patch sees beyond the keys that all see; none in plain attention.
+struct NoExtraKey {
+    long operator()(long) const { return -1; }
+};
+
+inline float dot(const float* a, const float* b, long n) {
+    float total = 0.f;
+    for (long i = 0; i < n; i++) total += a[i] * b[i];
+    return total;
 }
 
-inline void add_mask(float* score, const float* mask, long n) {
-    for (long j = 0; j < n; j++) score[j] += mask[j];
+inline void add_scaled(float* __restrict__ y, float factor, const float* __restrict__ x, long n) {
+    for (long i = 0; i < n; i++) y[i] += factor * x[i];
 }
 
-inline void scores(const Shape& s, const float* q, const float* k, const float* mask, long first, long rows, float* out) {
-    long ld = s.padded_keys();
-    dnnl_sgemm('N', 'T', rows, s.keys, s.channels, 1.f / std::sqrt((float)s.channels), q, s.stride, k, s.stride, 0.f, out, ld);
-    if (mask)
-        for (long i = 0; i < rows; i++) add_mask(out + i * ld, mask + (first + i) * s.keys, s.keys);
+inline void scale_row(float* y, float factor, long n) {
+    for (long i = 0; i < n; i++) y[i] *= factor;
 }
 
-// The loops over a row stand in functions of their own, with plain scalars and unaliased pointers: only so does the
-// compiler vectorise them.
-inline float dropout_factor(uint32_t key, uint32_t column, uint32_t threshold, float scale) {
-    return Dropout::mix(key + column * 0x9e3779b1u) >= threshold ? scale : 0.f;
-}
-
-inline float exponentials(float* __restrict__ row, uint32_t n, float highest) {
-    float sum = 0.f;
-    for (uint32_t j = 0; j < n; j++) { row[j] = std::exp(row[j] - highest); sum += row[j]; }
-    return sum;
-}
-
-inline void drop(float* __restrict__ row, uint32_t n, uint32_t key, uint32_t threshold, float scale) {
-    for (uint32_t j = 0; j < n; j++) row[j] *= dropout_factor(key, j, threshold, scale);
-}
-
-// p: scores -> probabilities; g: gradient of the probabilities -> gradient of the scores.
-inline void backward_row(float* __restrict__ p, float* __restrict__ g, uint32_t n, float highest, float inverse, float mean) {
-    for (uint32_t j = 0; j < n; j++) {
-        float e = std::exp(p[j] - highest) * inverse;
-        p[j] = e;
-        g[j] = e * (g[j] - mean);
+// A block of rows, scaled, each padded with zeros to `width`; the block itself is padded to kQueries rows.
+inline void gather(const Problem& p, Input source, long first, long count, float factor, long width, float* block) {
+    std::memset(block, 0, kQueries * width * sizeof(float));
+    for (long i = 0; i < count; i++) {
+        const float* row = source[p.row(first + i)];
+        for (long c = 0; c < p.channels; c++) block[i * width + c] = factor * row[c];
     }
 }
 
-inline void backward_row_dropout(float* __restrict__ p, float* __restrict__ g, uint32_t n, float highest, float inverse,
-                                 float mean, uint32_t key, uint32_t threshold, float scale) {
-    for (uint32_t j = 0; j < n; j++) {
-        float e = std::exp(p[j] - highest) * inverse, f = dropout_factor(key, j, threshold, scale);
-        p[j] = e * f;
-        g[j] = e * (g[j] * f - mean);
+// One row of the online softmax over `n` more scores: they become exponentials below the new largest score.
+// Returns the factor that what was summed so far shrinks by.
+inline float softmax_step(float* score, long n, float& highest, float& total) {
+    long padded = round_up(n, kPanel);
+    for (long j = n; j < padded; j++) score[j] = -1e30f;
+    Vec top = load(score);
+    for (long j = kLanes; j < padded; j += kLanes) top = maximum(top, load(score + j));
+    float now = std::max(highest, largest(top)), shrink = std::exp(highest - now);
+    Vec sums[2] = {};
+    for (long j = 0; j < padded; j += kPanel) {
+        Vec a = exp_nonpositive(load(score + j) - now), b = exp_nonpositive(load(score + j + kLanes) - now);
+        store(score + j, a);
+        store(score + j + kLanes, b);
+        sums[0] += a;
+        sums[1] += b;
     }
+    total = total * shrink + sum(sums[0] + sums[1]);
+    highest = now;
+    return shrink;
 }
 
-// statistics: (batch, heads, queries, 2) = largest score and 1 / sum of exponentials of each row. Two numbers, not the
-// log-sum-exp: in a row whose scores are all -1e30 the logarithm would vanish beside the largest score.
-inline void forward(const Shape& s, const float* q, const float* k, const float* v, const float* mask,
-                    const Dropout& dropout, float* output, float* statistics) {
-    long ld = s.padded_keys(), blocks = (s.queries + kRows - 1) / kRows;
-    float* work = scratch(0, (size_t)omp_get_max_threads() * kRows * ld);
-    #pragma omp parallel for collapse(3) schedule(dynamic, 1)
-    for (long b = 0; b < s.batch; b++)
-        for (long h = 0; h < s.heads; h++)
-            for (long block = 0; block < blocks; block++) {
-                float* score = work + (size_t)omp_get_thread_num() * kRows * ld;
-                long first = block * kRows, rows = std::min(kRows, s.queries - first);
-                const float *kb = k + b * s.keys * s.stride + h * s.channels, *vb = v + b * s.keys * s.stride + h * s.channels;
-                long start = (b * s.queries + first) * s.stride + h * s.channels;
-                scores(s, q + start, kb, mask, first, rows, score);
-                float inverse[kRows];
-                for (long i = 0; i < rows; i++) {
-                    float *row = score + i * ld, highest = -3e38f;
-                    for (long j = 0; j < s.keys; j++) highest = std::max(highest, row[j]);
-                    long index = (b * s.heads + h) * s.queries + first + i;
-                    inverse[i] = 1.f / exponentials(row, s.keys, highest);
-                    statistics[2 * index] = highest;
-                    statistics[2 * index + 1] = inverse[i];
-                    if (dropout.active())
-                        drop(row, s.keys, dropout.row_key(index), dropout.threshold, dropout.scale);
-                }
-                dnnl_sgemm('N', 'N', rows, s.channels, s.keys, 1.f, score, ld, vb, s.stride, 0.f, output + start, s.stride);
-                for (long i = 0; i < rows; i++)
-                    for (long c = 0; c < s.channels; c++) output[start + i * s.stride + c] *= inverse[i];
-            }
+inline void drop(float* row, long n, const Dropout& dropout, uint32_t key, uint32_t first) {
+    for (long j = 0; j < n; j += kLanes) store(row + j, load(row + j) * dropout.factors(key, first + j));
 }
 
-// One head of one image: dv and dk are sums over its query blocks, so they stay with one thread.
-inline void backward_head(const Shape& s, long b, long h, const float* q, const float* k, const float* v,
-                          const float* mask, const Dropout& dropout, const float* output, const float* grad,
-                          const float* statistics, float* dq, float* dk, float* dv, float* work) {
-    long ld = s.padded_keys(), key_start = b * s.keys * s.stride + h * s.channels;
-    float *p = work, *g = work + kRows * ld, scale = 1.f / std::sqrt((float)s.channels);
-    for (long first = 0; first < s.queries; first += kRows) {
-        long rows = std::min(kRows, s.queries - first), start = (b * s.queries + first) * s.stride + h * s.channels;
-        float accumulate = first ? 1.f : 0.f;
-        scores(s, q + start, k + key_start, mask, first, rows, p);
-        dnnl_sgemm('N', 'T', rows, s.keys, s.channels, 1.f, grad + start, s.stride, v + key_start, s.stride, 0.f, g, ld);
-        for (long i = 0; i < rows; i++) {
-            long index = (b * s.heads + h) * s.queries + first + i;
-            const float *o = output + start + i * s.stride, *d = grad + start + i * s.stride;
-            float *pr = p + i * ld, *gr = g + i * ld, mean = 0.f;
-            float highest = statistics[2 * index], inverse = statistics[2 * index + 1];
-            for (long c = 0; c < s.channels; c++) mean += o[c] * d[c];
-            if (dropout.active())
-                backward_row_dropout(pr, gr, s.keys, highest, inverse, mean, dropout.row_key(index), dropout.threshold,
-                                     dropout.scale);
-            else
-                backward_row(pr, gr, s.keys, highest, inverse, mean);
+struct ForwardBlock {
+    float score[kQueries * (kForwardKeys + 16)], highest[kQueries], total[kQueries];
+    float* query;   // kQueries x padded
+    float* output;  // the same
+    static constexpr long kLd = kForwardKeys + 16;  // off powers of two
+};
+
+// Rows `first` ... of one head against packed keys and values.
+template <class ExtraKey>
+inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey extra, long pair, long first, Input q, Input k,
+                          Input v, const float* panels, const float* values, Output o, float* log_sum, ForwardBlock& w) {
+    const long count = std::min(kQueries, p.queries - first), width = p.padded(), ld = ForwardBlock::kLd;
+    const long rows = round_up(count, kTallRows), last = p.causal ? first + count : p.keys;
+    gather(p, q, first, count, p.scale(), width, w.query);
+    std::memset(w.output, 0, kQueries * width * sizeof(float));
+    std::fill(w.highest, w.highest + kQueries, -1e30f);
+    std::fill(w.total, w.total + kQueries, 0.f);
+    for (long start = 0; start < last; start += kForwardKeys) {
+        long keys = std::min(kForwardKeys, last - start);
+        panel_product(rows, round_up(keys, kPanel) / kPanel, p.channels, w.query, width, panels + start * p.channels, w.score, ld);
+        for (long i = 0; i < count; i++) {
+            float* score = w.score + i * ld;
+            if (p.causal)
+                for (long j = std::max(0l, first + i + 1 - start); j < keys; j++) score[j] = -1e30f;
+            float shrink = softmax_step(score, keys, w.highest[i], w.total[i]);
+            if (start && shrink != 1.f) scale_row(w.output + i * width, shrink, width);
+            if (dropout.active()) drop(score, keys, dropout, dropout.row_key(pair * p.queries + first + i), start);
         }
-        dnnl_sgemm('T', 'N', s.keys, s.channels, rows, 1.f, p, ld, grad + start, s.stride, accumulate, dv + key_start, s.stride);
-        dnnl_sgemm('T', 'N', s.keys, s.channels, rows, scale, g, ld, q + start, s.stride, accumulate, dk + key_start, s.stride);
-        dnnl_sgemm('N', 'N', rows, s.channels, s.keys, scale, g, ld, k + key_start, s.stride, 0.f, dq + start, s.stride);
+        add_product(rows, keys, width, w.score, ld, 1, values + start * width, w.output);
+    }
+    for (long i = 0; i < count; i++) {
+        long row = p.row(first + i), key = extra(row);
+        float* out = w.output + i * width;
+        if (key >= 0) {
+            float score = dot(w.query + i * width, k[key], p.channels), now = std::max(w.highest[i], score);
+            float shrink = std::exp(w.highest[i] - now), weight = std::exp(score - now);
+            scale_row(out, shrink, p.channels);
+            add_scaled(out, weight, v[key], p.channels);
+            w.total[i] = w.total[i] * shrink + weight;
+            w.highest[i] = now;
+        }
+        for (long c = 0; c < p.channels; c++) o[row][c] = out[c] / w.total[i];
+        log_sum[pair * p.rows + row] = w.highest[i] + std::log(w.total[i]);
     }
 }
 
-inline void backward(const Shape& s, const float* q, const float* k, const float* v, const float* mask,
-                     const Dropout& dropout, const float* output, const float* grad, const float* statistics,
-                     float* dq, float* dk, float* dv) {
-    size_t per_thread = (size_t)2 * kRows * s.padded_keys();
-    float* work = scratch(1, (size_t)omp_get_max_threads() * per_thread);
-    #pragma omp parallel for collapse(2) schedule(dynamic, 1)
-    for (long b = 0; b < s.batch; b++)
-        for (long h = 0; h < s.heads; h++)
-            backward_head(s, b, h, q, k, v, mask, dropout, output, grad, statistics, dq, dk, dv,
-                          work + (size_t)omp_get_thread_num() * per_thread);
+// log_sum: (batch, heads, rows), logarithm of the sum of exponentials of each row's scores.
+template <class ExtraKey = NoExtraKey>
+inline void forward(const Problem& p, const Dropout& dropout, Input q, Input k, Input v, Output o, float* log_sum,
+                    ExtraKey extra = {}) {
+    const long width = p.padded(), panels = (p.keys + kPanel - 1) / kPanel, packed = panels * kPanel * (p.channels + width);
+    const long blocks = (p.queries + kQueries - 1) / kQueries, threads = omp_get_max_threads();
+    const long group = std::min(p.pairs(), std::max(kPackedFloats / packed, threads));
+    const long block_floats = round_up(sizeof(ForwardBlock) / sizeof(float) + 16, 16) + 2 * kQueries * width;
+    float *store_of_keys = scratch(0, group * packed), *work = scratch(1, threads * block_floats);
+    for (long begin = 0; begin < p.pairs(); begin += group) {
+        const long end = std::min(p.pairs(), begin + group);
+        #pragma omp parallel
+        {
+            #pragma omp for collapse(2) schedule(static)
+            for (long pair = begin; pair < end; pair++)
+                for (long panel = 0; panel < panels; panel++) {
+                    Input kh = k.head(pair / p.heads, pair % p.heads, p.channels), vh = v.head(pair / p.heads, pair % p.heads, p.channels);
+                    float *to = store_of_keys + (pair - begin) * packed, *values = to + panels * kPanel * p.channels;
+                    long start = panel * kPanel, count = std::min((long)kPanel, p.keys - start);
+                    pack_panel(kh[start], kh.row, count, p.channels, to + start * p.channels);
+                    for (long x = start; x < start + count; x++) {
+                        std::copy(vh[x], vh[x] + p.channels, values + x * width);
+                        std::fill(values + x * width + p.channels, values + (x + 1) * width, 0.f);
+                    }
+                }
+            float* mine = work + omp_get_thread_num() * block_floats;
+            ForwardBlock& block = *(ForwardBlock*)mine;
+            block.query = mine + block_floats - 2 * kQueries * width;
+            block.output = block.query + kQueries * width;
+            #pragma omp for collapse(2) schedule(dynamic, 1)
+            for (long pair = begin; pair < end; pair++)
+                for (long index = 0; index < blocks; index++) {
+                    long b = pair / p.heads, h = pair % p.heads;
+                    const float* from = store_of_keys + (pair - begin) * packed;
+                    forward_block(p, dropout, extra, pair, index * kQueries, q.head(b, h, p.channels), k.head(b, h, p.channels),
+                                  v.head(b, h, p.channels), from, from + panels * kPanel * p.channels, o.head(b, h, p.channels),
+                                  log_sum, block);
+                }
+        }
+    }
+}
+
+struct BackwardBlock {
+    static constexpr long kLd = kBackwardKeys + 16, kKeyRows = kBackwardKeys + 8;  // room for rows rounded up to a tile
+    float *share, *slope;                      // kQueries x kLd: probabilities, gradients of the scores
+    float *key_panels, *value_panels;          // packed for products with queries
+    float *keys, *dkeys, *dvalues;             // kKeyRows x padded
+    float *query, *grad_output, *dquery;       // kQueries x padded
+    static long floats(const Problem& p) {
+        return 2 * kQueries * kLd + 2 * kBackwardKeys * p.channels + 3 * (kKeyRows + kQueries) * p.padded() + 64;
+    }
+    BackwardBlock(const Problem& p, float* memory) {
+        auto take = [&](long count) { float* start = memory; memory += round_up(count, 4); return start; };
+        share = take(kQueries * kLd); slope = take(kQueries * kLd);
+        key_panels = take(kBackwardKeys * p.channels); value_panels = take(kBackwardKeys * p.channels);
+        keys = take(kKeyRows * p.padded()); dkeys = take(kKeyRows * p.padded()); dvalues = take(kKeyRows * p.padded());
+        query = take(kQueries * p.padded()); grad_output = take(kQueries * p.padded()); dquery = take(kQueries * p.padded());
+    }
+};
+
+// In one row, scores become probabilities (with the factor of dropout) and gradients of those become gradients of scores.
+inline void backward_row(float* score, float* slope, long n, float log_sum, float delta, const Dropout& dropout, uint32_t key,
+                         uint32_t first) {
+    if (!dropout.active()) {
+        for (long j = 0; j < n; j += kLanes) {
+            Vec share = exp_nonpositive(load(score + j) - log_sum);
+            store(score + j, share);
+            store(slope + j, share * (load(slope + j) - delta));
+        }
+        return;
+    }
+    for (long j = 0; j < n; j += kLanes) {
+        Vec share = exp_nonpositive(load(score + j) - log_sum), factor = dropout.factors(key, first + j);
+        store(score + j, share * factor);
+        store(slope + j, share * (load(slope + j) * factor - delta));
+    }
+}
+
+// One block of queries against the keys `start` ... packed in `w`: adds to dkeys and dvalues, and to rows of dq.
+inline void backward_block(const Problem& p, const Dropout& dropout, long pair, long first, long start, long keys, Input q,
+                           Input grad, const float* log_sum, const float* delta, Output dq, BackwardBlock& w) {
+    const long count = std::min(kQueries, p.queries - first), width = p.padded(), ld = BackwardBlock::kLd;
+    const long rows = round_up(count, kTallRows), panels = round_up(keys, kPanel) / kPanel;
+    gather(p, q, first, count, p.scale(), width, w.query);
+    gather(p, grad, first, count, 1.f, width, w.grad_output);
+    panel_product(rows, panels, p.channels, w.query, width, w.key_panels, w.share, ld);
+    panel_product(rows, panels, p.channels, w.grad_output, width, w.value_panels, w.slope, ld);
+    for (long i = 0; i < count; i++) {
+        long row = pair * p.rows + p.row(first + i);
+        float* score = w.share + i * ld;
+        if (p.causal)
+            for (long j = std::max(0l, first + i + 1 - start); j < keys; j++) score[j] = -1e30f;
+        backward_row(score, w.slope + i * ld, panels * kPanel, log_sum[row], delta[row], dropout,
+                     dropout.row_key(pair * p.queries + first + i), start);
+    }
+    add_product(keys, count, width, w.share, 1, ld, w.grad_output, w.dvalues);
+    add_product(keys, count, width, w.slope, 1, ld, w.query, w.dkeys);
+    std::memset(w.dquery, 0, kQueries * width * sizeof(float));
+    add_product(rows, keys, width, w.slope, ld, 1, w.keys, w.dquery);
+    for (long i = 0; i < count; i++) add_scaled(dq[p.row(first + i)], p.scale(), w.dquery + i * width, p.channels);
+}
+
+// The keys of blocks `from` ... `to` of one head against all its queries; q ... dv point at that head.
+inline void backward_keys(const Problem& p, const Dropout& dropout, long pair, long from, long to, Input q, Input k, Input v,
+                          Input grad, const float* log_sum, const float* delta, Output dq, Output dk, Output dv,
+                          BackwardBlock& w) {
+    const long width = p.padded();
+    for (long i = 0; i < p.queries; i++) std::fill(dq[p.row(i)], dq[p.row(i)] + p.channels, 0.f);
+    for (long block = from; block < to; block++) {
+        const long start = block * kBackwardKeys, keys = std::min(kBackwardKeys, p.keys - start);
+        for (long x = 0; x < keys; x += kPanel) {
+            long count = std::min((long)kPanel, keys - x);
+            pack_panel(k[start + x], k.row, count, p.channels, w.key_panels + x * p.channels);
+            pack_panel(v[start + x], v.row, count, p.channels, w.value_panels + x * p.channels);
+        }
+        std::memset(w.keys, 0, keys * width * sizeof(float));
+        for (long x = 0; x < keys; x++) std::copy(k[start + x], k[start + x] + p.channels, w.keys + x * width);
+        std::memset(w.dkeys, 0, BackwardBlock::kKeyRows * width * sizeof(float));
+        std::memset(w.dvalues, 0, BackwardBlock::kKeyRows * width * sizeof(float));
+        for (long first = p.causal ? start / kQueries * kQueries : 0; first < p.queries; first += kQueries)
+            backward_block(p, dropout, pair, first, start, keys, q, grad, log_sum, delta, dq, w);
+        for (long x = 0; x < keys; x++) {
+            std::copy(w.dkeys + x * width, w.dkeys + x * width + p.channels, dk[start + x]);
+            std::copy(w.dvalues + x * width, w.dvalues + x * width + p.channels, dv[start + x]);
+        }
+    }
+}
+
+// Into how many parts the keys of a head are split, so that the threads have equal work.
+inline long key_parts(const Problem& p, long threads) {
+    const long most = std::min(8l, (p.keys + kBackwardKeys - 1) / kBackwardKeys);
+    long best = 1;
+    double best_share = 0;
+    for (long parts = 1; parts <= most; parts++) {
+        long units = p.pairs() * parts, rounds = (units + threads - 1) / threads;
+        double share = (double)units / (rounds * threads);
+        if (share > best_share + 0.1) { best = parts; best_share = share; }
+    }
+    return best;
+}
+
+// Writes dq, dk and dv of the queries and keys of `p`. delta: (batch, heads, rows), filled here with grad . output. Sums run
+// in an order that depends on the number of threads alone.
+inline void backward(const Problem& p, const Dropout& dropout, Input q, Input k, Input v, Input o, Input grad,
+                     const float* log_sum, Output dq, Output dk, Output dv) {
+    const long c = p.channels, threads = omp_get_max_threads(), parts = key_parts(p, threads);
+    const long blocks = (p.keys + kBackwardKeys - 1) / kBackwardKeys, floats = round_up(BackwardBlock::floats(p), 16);
+    float* work = scratch(0, threads * floats);
+    float* delta = scratch(1, p.pairs() * p.rows * (1 + (parts - 1) * c));
+    float* partial = delta + p.pairs() * p.rows;  // dq of the second part of the keys, of the third, ...
+    #pragma omp parallel
+    {
+        #pragma omp for collapse(2) schedule(static)
+        for (long pair = 0; pair < p.pairs(); pair++)
+            for (long i = 0; i < p.queries; i++) {
+                long row = p.row(i), b = pair / p.heads, h = pair % p.heads;
+                delta[pair * p.rows + row] = dot(grad.head(b, h, c)[row], o.head(b, h, c)[row], c);
+            }
+        BackwardBlock w(p, work + omp_get_thread_num() * floats);
+        #pragma omp for collapse(2) schedule(dynamic, 1)
+        for (long pair = 0; pair < p.pairs(); pair++)
+            for (long part = 0; part < parts; part++) {
+                long b = pair / p.heads, h = pair % p.heads;
+                Output target = dq.head(b, h, c);
+                if (part) target = {partial + (pair * (parts - 1) + part - 1) * p.rows * c, c, 0};
+                backward_keys(p, dropout, pair, blocks * part / parts, blocks * (part + 1) / parts, q.head(b, h, c), k.head(b, h, c),
+                              v.head(b, h, c), grad.head(b, h, c), log_sum, delta, target, dk.head(b, h, c), dv.head(b, h, c), w);
+            }
+        #pragma omp for collapse(2) schedule(static)
+        for (long pair = 0; pair < p.pairs(); pair++)
+            for (long i = 0; i < p.queries; i++)
+                for (long part = 1; part < parts; part++)
+                    add_scaled(dq.head(pair / p.heads, pair % p.heads, c)[p.row(i)], 1.f,
+                               partial + ((pair * (parts - 1) + part - 1) * p.rows + p.row(i)) * c, c);
+    }
 }
 
 }  // namespace jseg_attention

@@ -1,21 +1,34 @@
-"""Plain Jittor attention: the documentation of the fused kernel, and its stand-in off the CPU."""
+"""Plain Jittor attention: the documentation of the fused kernels, and their stand-in where none applies."""
 
 from typing import Optional
+
+import numpy as np
 
 from jseg.ops.randomness import keep_mask, next_seed
 from jseg.runtime.backend import jt, nn
 
+MASKED = -1e30
+"""Additive value of a forbidden pair. Finite: Jittor's kernels are built without infinities (-Ofast)."""
+
 
 def attention_reference(
+    q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, causal: bool = False, dropout: float = 0.0
+) -> jt.Var:
+    """softmax(q kᵀ / √c) v for each head; arguments and result as in `attention`."""
+    mask = None
+    if causal:
+        mask = jt.array(np.triu(np.full((q.shape[1], q.shape[1]), MASKED, dtype=np.float32), k=1))
+    return masked_attention(q, k, v, num_heads, mask, dropout)
+
+
+def masked_attention(
     q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, mask: Optional[jt.Var] = None, dropout: float = 0.0
 ) -> jt.Var:
-    """softmax(q kᵀ / √c + mask) v for each head; arguments and result as in `attention`."""
+    """softmax(q kᵀ / √c + mask) v with an additive mask (Lq, Lk) that all heads and images share."""
     heads_q, heads_k, heads_v = (_split_heads(x, num_heads) for x in (q, k, v))
     scores = nn.matmul(heads_q, heads_k.transpose(0, 1, 3, 2)) * heads_q.shape[-1] ** -0.5
     if mask is not None:
-        # Rounded to memory here: fused with the softmax, fast mathematics would take the maximum off the
-        # mask first, and a row that forbids everything would attend by its scores instead of evenly.
-        scores = (scores + mask).stop_fuse()
+        scores = scores + mask.cast(scores.dtype)
     probabilities = nn.softmax(scores, dim=-1)
     if dropout > 0:
         probabilities = probabilities * keep_mask(probabilities.shape, dropout, next_seed()) * (1.0 / (1.0 - dropout))

@@ -4,10 +4,11 @@ Jittor's own computes the variance as E[x²] − E[x]², which loses digits when
 is several times slower on the CPU.
 """
 
-from jseg.ops.dispatch import include_header, use_fused_cpu
+from jseg.ops.dispatch import include_headers, use_fused
+from jseg.ops.layer_norm.reference import layer_norm_reference
 from jseg.runtime.backend import jt
 
-_HEADER = include_header(__file__, "layer_norm_cpu.h")
+_HEADER = include_headers("layer_norm/layer_norm_cpu.h")
 
 
 def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt.Var:
@@ -26,15 +27,9 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
     """
     if list(weight.shape) != [x.shape[-1]] or list(bias.shape) != [x.shape[-1]]:
         raise ValueError(f"layer_norm over {x.shape[-1]} channels got weight {list(weight.shape)}, bias {list(bias.shape)}")
-    if not (use_fused_cpu() and x.dtype == weight.dtype == bias.dtype == "float32"):
+    if not use_fused(x, weight, bias):
         return layer_norm_reference(x, weight, bias, eps)
     return _FusedLayerNorm(eps)(x.reshape(-1, x.shape[-1]), weight, bias).reshape(x.shape)
-
-
-def layer_norm_reference(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt.Var:
-    """The same in plain Jittor."""
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / jt.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * weight + bias
 
 
 class _FusedLayerNorm(jt.Function):

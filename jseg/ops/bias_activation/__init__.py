@@ -1,0 +1,5 @@
+"""Bias and activation in one pass over the output of a matrix product."""
+
+from jseg.ops.bias_activation.bias_activation import bias_quick_gelu, bias_relu
+
+__all__ = ["bias_quick_gelu", "bias_relu"]

@@ -1,0 +1,55 @@
+"""Front of bias + activation: what follows the first product of a feed-forward layer, in one pass.
+
+Backwards the activation is computed again from the product, so that nothing but the product is kept.
+"""
+
+from jseg.ops.bias_activation.reference import bias_quick_gelu_reference, bias_relu_reference
+from jseg.ops.dispatch import include_headers, use_fused
+from jseg.runtime.backend import jt
+
+_HEADER = include_headers("simd.h", "bias_activation/bias_activation_cpu.h")
+
+
+def bias_quick_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
+    """t · sigmoid(1.702 t) with t = x + bias, the activation of CLIP's transformers.
+
+    Args:
+        x: (..., D) float32, a product without its bias.
+        bias: (D,).
+
+    Returns:
+        Same shape as x. Differentiable in x and bias.
+
+    Raises:
+        ValueError: bias of another width than x.
+    """
+    return _apply("QuickGelu", bias_quick_gelu_reference, x, bias)
+
+
+def bias_relu(x: jt.Var, bias: jt.Var) -> jt.Var:
+    """max(x + bias, 0); arguments, result and errors as in `bias_quick_gelu`."""
+    return _apply("Relu", bias_relu_reference, x, bias)
+
+
+def _apply(activation: str, reference, x: jt.Var, bias: jt.Var) -> jt.Var:
+    if list(bias.shape) != [x.shape[-1]]:
+        raise ValueError(f"an activation over {x.shape[-1]} channels got a bias {list(bias.shape)}")
+    if not use_fused(x, bias):
+        return reference(x, bias)
+    return _FusedActivation(activation)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)
+
+
+class _FusedActivation(jt.Function):
+    def __init__(self, activation: str) -> None:
+        self.function = f"jseg_bias_activation::{{}}<jseg_bias_activation::{activation}>"
+
+    def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
+        self.saved = (x, bias)
+        return jt.code(x.shape, x.dtype, [x, bias], cpu_header=_HEADER,
+                       cpu_src=self.function.format("forward") + "(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);")
+
+    def grad(self, grad_output: jt.Var):
+        x, bias = self.saved
+        dx = jt.code(x.shape, x.dtype, [x, bias, grad_output], cpu_header=_HEADER,
+                     cpu_src=self.function.format("backward") + "(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p);")
+        return dx, dx.sum(0)

@@ -1,0 +1,61 @@
+// Activation of (x + bias) for rows of a matrix, and its gradient. Needs simd.h before it.
+#pragma once
+
+namespace jseg_bias_activation {
+using namespace jseg_simd;
+
+struct QuickGelu {
+    static Vec sigmoid(Vec x) {
+        Vec small = exp_nonpositive(x < Vec{} ? x : -x), share = 1.f / (1.f + small);
+        return x < Vec{} ? small * share : share;
+    }
+    static Vec value(Vec t) { return t * sigmoid(1.702f * t); }
+    static Vec slope(Vec t) {
+        Vec s = sigmoid(1.702f * t);
+        return s + s * (1.f - s) * 1.702f * t;
+    }
+};
+
+struct Relu {
+    static Vec value(Vec t) { return maximum(t, Vec{}); }
+    static Vec slope(Vec t) { return t > Vec{} ? Vec{} + 1.f : Vec{}; }
+};
+
+// Applies f to the vectors of each row; what is left over at the end of a row goes through a padded vector.
+template <class F>
+inline void for_each_vector(long rows, long width, F f) {
+    const long whole = width / kLanes * kLanes;
+    #pragma omp parallel for schedule(static)
+    for (long r = 0; r < rows; r++) {
+        for (long c = 0; c < whole; c += kLanes) f(r * width + c, c, (long)kLanes);
+        if (whole < width) f(r * width + whole, whole, width - whole);
+    }
+}
+
+inline Vec load_some(const float* p, long n) {
+    if (n == kLanes) return load(p);
+    Vec x = {};
+    std::memcpy(&x, p, n * sizeof(float));
+    return x;
+}
+
+inline void store_some(float* p, Vec x, long n) {
+    if (n == kLanes) store(p, x);
+    else std::memcpy(p, &x, n * sizeof(float));
+}
+
+template <class Activation>
+inline void forward(long rows, long width, const float* x, const float* bias, float* y) {
+    for_each_vector(rows, width, [=](long i, long c, long n) {
+        store_some(y + i, Activation::value(load_some(x + i, n) + load_some(bias + c, n)), n);
+    });
+}
+
+template <class Activation>
+inline void backward(long rows, long width, const float* x, const float* bias, const float* dy, float* dx) {
+    for_each_vector(rows, width, [=](long i, long c, long n) {
+        store_some(dx + i, load_some(dy + i, n) * Activation::slope(load_some(x + i, n) + load_some(bias + c, n)), n);
+    });
+}
+
+}  // namespace jseg_bias_activation

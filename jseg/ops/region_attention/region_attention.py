@@ -1,0 +1,75 @@
+"""Front of the region attention: checks, dispatch, and the `jt.Function` around the kernel."""
+
+from jseg.ops.dispatch import include_headers, use_fused
+from jseg.ops.region_attention.layout import RegionLayout
+from jseg.ops.region_attention.reference import region_attention_reference
+from jseg.runtime.backend import jt
+
+_HEADER = include_headers("simd.h", "attention/attention_cpu.h", "region_attention/region_attention_cpu.h")
+
+_PROBLEM = """
+    long width = in0_shape2 / 3, packed = in0_shape2, tokens = in0_shape1;
+    jseg_attention::Regions regions{(long)data["grid_h"], (long)data["grid_w"], (long)data["regions_h"],
+                                    (long)data["regions_w"], (long)data["prefix"], (long)data["skipped"]};
+    jseg_attention::Problem problem = regions.problem(in0_shape0, (int)data["heads"], width / (long)data["heads"]);
+    jseg_attention::Rows<const float> q{in0_p, packed, tokens * packed}, k = q.shifted(width), v = q.shifted(2 * width);
+"""
+_FORWARD = _PROBLEM + """
+    jseg_attention::region_forward(problem, regions, q, k, v, {out0_p, width, tokens * width}, out1_p);
+"""
+_BACKWARD = _PROBLEM + """
+    jseg_attention::Rows<float> dq{out0_p, packed, tokens * packed};
+    jseg_attention::region_backward(problem, regions, q, k, v, {in1_p, width, tokens * width}, {in2_p, width, tokens * width},
+                                    in3_p, dq, dq.shifted(width), dq.shifted(2 * width));
+"""
+
+
+def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Var:
+    """Self-attention softmax(q kᵀ / √c) v where each row runs over the keys that `layout` allows it.
+
+    Time is that of (prefix + N)² pairs, and memory that of the inputs, for any number of regions: a patch sees
+    one key more, and a region token walks the patches of its window.
+
+    Args:
+        qkv: (B, E, 3·H·c) float32, E = `layout.tokens`: query, key and value side by side, as one projection makes
+            them; head h in channels h·c … (h+1)·c of each.
+        num_heads: H.
+        layout: which token is what; `layout.allowed()` is the mask that is meant.
+
+    Returns:
+        (B, E, H·c), rows of skipped tokens 0. Differentiable; what is behind a skipped row gets no gradient.
+
+    Raises:
+        ValueError: shapes or types that do not fit, naming them.
+    """
+    if num_heads < 1 or qkv.ndim != 3 or qkv.shape[1] != layout.tokens or qkv.shape[2] % (3 * num_heads):
+        raise ValueError(f"region attention over {num_heads} heads expects qkv (B, {layout.tokens}, 3·heads·c); "
+                         f"got {list(qkv.shape)}")
+    if qkv.dtype not in ("float32", "float64", "float16", "bfloat16"):
+        raise ValueError(f"region attention expects a floating type; got {qkv.dtype}")
+    if not use_fused(qkv):
+        return region_attention_reference(qkv, num_heads, layout)
+    return _FusedRegionAttention(num_heads, layout)(qkv)
+
+
+class _FusedRegionAttention(jt.Function):
+    """Keeps one number of each row instead of its probabilities, and recomputes those backwards."""
+
+    def __init__(self, num_heads: int, layout: RegionLayout) -> None:
+        # Scalars travel through `data`, so that other sizes need no recompilation.
+        self.data = {"heads": num_heads, "grid_h": layout.grid[0], "grid_w": layout.grid[1],
+                     "regions_h": layout.regions[0], "regions_w": layout.regions[1],
+                     "prefix": layout.prefix, "skipped": layout.skipped}
+
+    def execute(self, qkv: jt.Var) -> jt.Var:
+        batch, tokens, packed = qkv.shape
+        output, log_sum = jt.code([[batch, tokens, packed // 3], [batch, self.data["heads"], tokens]],
+                                  [qkv.dtype, "float32"], [qkv],
+                                  cpu_header=_HEADER, cpu_src=_FORWARD, data=self.data)
+        self.saved = (qkv, output, log_sum)
+        return output
+
+    def grad(self, grad_output: jt.Var):
+        qkv, output, log_sum = self.saved
+        return jt.code(qkv.shape, qkv.dtype, [qkv, output, grad_output, log_sum],
+                       cpu_header=_HEADER, cpu_src=_BACKWARD, data=self.data)

@@ -1,0 +1,115 @@
+// Self-attention with the mask of the region-level bridge: the plain kernel over prefix and patches, where a patch takes one
+// key more into its softmax, and short loops for the rows of the region tokens. Needs attention_cpu.h before it.
+#pragma once
+#include <vector>
+
+namespace jseg_attention {
+
+// Token order [prefix | patches | regions]; the last `skipped` tokens of the prefix are keys only.
+struct Regions {
+    long grid_h, grid_w, regions_h, regions_w, prefix, skipped;
+    long patches() const { return grid_h * grid_w; }
+    long count() const { return regions_h * regions_w; }
+    long base() const { return prefix + patches(); }
+    long of_patch(long patch) const {
+        return patch / grid_w * regions_h / grid_h * regions_w + patch % grid_w * regions_w / grid_w;
+    }
+    // The region token that row `token` sees besides prefix and patches, or -1.
+    long operator()(long token) const { return token < prefix || !count() ? -1 : base() + of_patch(token - prefix); }
+    Problem problem(long batch, int heads, long channels) const {
+        return {batch, heads, channels, base() - skipped, base(), false, prefix - skipped, skipped, base() + count()};
+    }
+    // Patches of region r: entries offsets[r] ... offsets[r + 1] of `members`, which are tokens.
+    void group(std::vector<long>& offsets, std::vector<long>& members) const {
+        offsets.assign(count() + 1, 0);
+        members.resize(patches());
+        for (long i = 0; i < patches(); i++) offsets[of_patch(i) + 1]++;
+        for (long r = 0; r < count(); r++) offsets[r + 1] += offsets[r];
+        std::vector<long> next(offsets.begin(), offsets.end() - 1);
+        for (long i = 0; i < patches(); i++) members[next[of_patch(i)]++] = prefix + i;
+    }
+};
+
+// Row of one region token over `n` patches and itself.
+inline void region_row(const Problem& p, long token, const long* members, long n, Input q, Input k, Input v, float* out,
+                       float* log_sum) {
+    float highest = -1e30f, total = 0.f;
+    std::fill(out, out + p.channels, 0.f);
+    for (long x = 0; x <= n; x++) {
+        long key = x < n ? members[x] : token;
+        float score = p.scale() * dot(q[token], k[key], p.channels), now = std::max(highest, score);
+        float shrink = std::exp(highest - now), weight = std::exp(score - now);
+        if (shrink != 1.f) scale_row(out, shrink, p.channels);
+        add_scaled(out, weight, v[key], p.channels);
+        total = total * shrink + weight;
+        highest = now;
+    }
+    scale_row(out, 1.f / total, p.channels);
+    *log_sum = highest + std::log(total);
+}
+
+inline void clear_skipped(const Problem& p, Output rows, float* log_sum = nullptr) {
+    for (long pair = 0; pair < p.pairs(); pair++)
+        for (long row = p.first_skipped; row < p.first_skipped + p.skipped; row++) {
+            float* out = rows.head(pair / p.heads, pair % p.heads, p.channels)[row];
+            std::fill(out, out + p.channels, 0.f);
+            if (log_sum) log_sum[pair * p.rows + row] = 0.f;
+        }
+}
+
+inline void region_forward(const Problem& p, const Regions& regions, Input q, Input k, Input v, Output o, float* log_sum) {
+    forward(p, Dropout(), q, k, v, o, log_sum, regions);
+    clear_skipped(p, o, log_sum);
+    if (!regions.count()) return;
+    std::vector<long> offsets, members;
+    regions.group(offsets, members);
+    #pragma omp parallel for collapse(2) schedule(static)
+    for (long pair = 0; pair < p.pairs(); pair++)
+        for (long r = 0; r < regions.count(); r++) {
+            long b = pair / p.heads, h = pair % p.heads, token = regions.base() + r;
+            region_row(p, token, members.data() + offsets[r], offsets[r + 1] - offsets[r], q.head(b, h, p.channels),
+                       k.head(b, h, p.channels), v.head(b, h, p.channels), o.head(b, h, p.channels)[token],
+                       log_sum + pair * p.rows + token);
+        }
+}
+
+// Gradients of one pair of query row and key row, added to the three outputs.
+struct PairGradient {
+    const Problem& p;
+    Input q, k, v, grad;
+    Output dq, dk, dv;
+    const float* log_sum;  // of this head
+    void operator()(long query, long key, float delta) const {
+        float share = std::exp(p.scale() * dot(q[query], k[key], p.channels) - log_sum[query]);
+        float slope = share * p.scale() * (dot(grad[query], v[key], p.channels) - delta);
+        add_scaled(dv[key], share, grad[query], p.channels);
+        add_scaled(dk[key], slope, q[query], p.channels);
+        add_scaled(dq[query], slope, k[key], p.channels);
+    }
+};
+
+inline void region_backward(const Problem& p, const Regions& regions, Input q, Input k, Input v, Input o, Input grad,
+                            const float* log_sum, Output dq, Output dk, Output dv) {
+    backward(p, Dropout(), q, k, v, o, grad, log_sum, dq, dk, dv);
+    clear_skipped(p, dq);
+    if (!regions.count()) return;
+    const long c = p.channels;
+    #pragma omp parallel for schedule(static)
+    for (long pair = 0; pair < p.pairs(); pair++) {
+        long b = pair / p.heads, h = pair % p.heads;
+        PairGradient add{p, q.head(b, h, c), k.head(b, h, c), v.head(b, h, c), grad.head(b, h, c), dq.head(b, h, c),
+                         dk.head(b, h, c), dv.head(b, h, c), log_sum + pair * p.rows};
+        Input out = o.head(b, h, c);
+        auto delta = [&](long token) { return dot(add.grad[token], out[token], c); };
+        for (long token = regions.base(); token < p.rows; token++) {
+            for (Output rows : {add.dq, add.dk, add.dv}) std::fill(rows[token], rows[token] + c, 0.f);
+            add(token, token, delta(token));
+        }
+        for (long token = regions.prefix; token < regions.base(); token++) {
+            add(token, regions(token), delta(token));
+            add(regions(token), token, delta(regions(token)));
+        }
+    }
+}
+
+}  // namespace jseg_attention

@@ -1,0 +1,53 @@
+"""Bias with QuickGELU and with ReLU against float64 NumPy."""
+
+from typing import Tuple
+
+import numpy as np
+import pytest
+from op_references import gradients, relative_error
+
+from jseg.ops import bias_quick_gelu, bias_relu
+from jseg.runtime.backend import jt
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def gelu_and_slope(t: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    s = sigmoid(1.702 * t)
+    return t * s, s * (1 + 1.702 * t * (1 - s))
+
+
+def relu_and_slope(t: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    return np.maximum(t, 0), (t > 0).astype(np.float64)
+
+
+@pytest.mark.parametrize("activation, formula", [(bias_quick_gelu, gelu_and_slope), (bias_relu, relu_and_slope)],
+                         ids=["quick_gelu", "relu"])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 7, 37), (2, 5, 64)])
+def test_values_and_gradients(either_path: str, activation, formula, shape: Tuple[int, ...]) -> None:
+    """Widths below, beside and at whole vectors."""
+    rng = np.random.default_rng(2)
+    x, bias, weights = (4 * rng.standard_normal(s).astype(np.float32) for s in (shape, shape[-1:], shape))
+    value, slope = formula(x.astype(np.float64) + bias)
+    variables = jt.array(x), jt.array(bias)
+    output = activation(*variables)
+    assert relative_error(output.numpy(), value) < 2e-6
+    dx, dbias = gradients(output, weights, variables)
+    assert relative_error(dx, weights * slope) < 5e-6
+    assert relative_error(dbias, (weights * slope).sum((0, 1))) < 5e-6
+
+
+def test_far_from_zero(either_path: str) -> None:
+    """-1e4 ... 1e4: no overflow of the exponential, no NaN."""
+    x = np.linspace(-1e4, 1e4, 81, dtype=np.float32).reshape(1, 1, 81)
+    variables = jt.array(x), jt.zeros((81,))
+    output = bias_quick_gelu(*variables)
+    assert np.allclose(output.numpy(), np.maximum(x, 0), atol=1e-6)
+    assert np.allclose(gradients(output, np.ones_like(x), variables)[0], (x > 0) + 0.5 * (x == 0), atol=1e-6)
+
+
+def test_wrong_width_names_the_shapes() -> None:
+    with pytest.raises(ValueError, match=r"over 6 channels got a bias \[5\]"):
+        bias_relu(jt.zeros((1, 6)), jt.ones((5,)))
