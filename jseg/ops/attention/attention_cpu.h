@@ -40,7 +40,8 @@ struct Problem {
 };
 
 // Keeps or drops probability (row, column) by a hash of the position: forward and backward agree
-// without a stored pattern. The pattern of jseg/ops/randomness.py; first_row: rows of the whole batch before this part of it.
+// without a stored pattern. The pattern of jseg/ops/randomness.py; first_row: rows of the whole
+// batch before this part of it.
 struct Dropout {
     double rate = 0;
     float scale = 1.f;
