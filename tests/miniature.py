@@ -4,7 +4,7 @@
 pictures, palette and grey PNG masks, MATLAB files with the nesting of the originals, JSON with compressed RLE.
 `unpack` writes such members as the extracted folders, `pack` as the archives themselves, `prepared` makes all three
 ready to train on. `scene` gives the picture and the labels behind every file again, so that a test can compare what the
-tools make of it.
+tools make of it. The archives are made once and shared: copy before you change them.
 """
 
 import io
@@ -12,6 +12,7 @@ import json
 import tarfile
 import zipfile
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
@@ -70,6 +71,7 @@ def sbd_mask(name: str) -> np.ndarray:
     return label
 
 
+@lru_cache(maxsize=None)
 def voc2012() -> Archives:
     """PASCAL VOC 2012 and SBD."""
     top = 'VOCdevkit/VOC2012'
@@ -86,6 +88,7 @@ def voc2012() -> Archives:
     return {'VOCtrainval_11-May-2012.tar': voc, 'benchmark.tgz': sbd}
 
 
+@lru_cache(maxsize=None)
 def context_json() -> Archives:
     """PASCAL Context as one JSON of the detail API; the last picture of each list is left out of it."""
     images: List[dict] = []
@@ -105,6 +108,7 @@ def context_json() -> Archives:
     return {**_voc2010(), 'trainval_merged.json': {'trainval_merged.json': json.dumps(content).encode()}}
 
 
+@lru_cache(maxsize=None)
 def context_mat() -> Archives:
     """PASCAL Context as the release of 459 classes."""
     mats = {f'./trainval/{name}.mat': matlab(LabelMap=scene(name, CONTEXT_VALUES)[1].astype(np.uint16))
@@ -112,6 +116,7 @@ def context_mat() -> Archives:
     return {**_voc2010(), 'trainval.tar.gz': {**mats, './labels.txt': b'1: accordion\n'}}
 
 
+@lru_cache(maxsize=None)
 def _voc2010() -> Archives:
     top = 'VOCdevkit/VOC2010'
     members = {f'{top}/JPEGImages/{name}.jpg': jpeg(scene(name, CONTEXT_VALUES)[0])
@@ -123,6 +128,7 @@ def _voc2010() -> Archives:
     return {'VOCtrainval_03-May-2010.tar': members}
 
 
+@lru_cache(maxsize=None)
 def coco_stuff() -> Archives:
     """COCO-Stuff 164K."""
     archives = {f'{split}.zip': {f'{split}/{name}.jpg': jpeg(scene(name, COCO_VALUES)[0]) for name in names}

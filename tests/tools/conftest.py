@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
-sys.path.insert(0, str(ROOT / "tests" / "checkpoints"))
+sys.path[:0] = [str(ROOT / "tests" / "checkpoints"), str(ROOT / "tests")]  # for miniature too
 
 from checkpoint_writers import jittor_bytes, tensor, torch_archive_bytes  # noqa: E402
 

@@ -18,6 +18,7 @@ from jseg.datasets.prepare.files import unfinished
 
 # What tarfile, zipfile and the decompressors raise for archives that are cut off or damaged.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+_PIECE = 1 << 20  # bytes read at a time
 
 
 class Archive(NamedTuple):
@@ -46,15 +47,23 @@ def unpack(archive: Archive, source: Path, target: Path) -> int:
     """
     written = 0
     try:
-        with tqdm(total=source.stat().st_size, unit='B', unit_scale=True, desc=archive.name, disable=None) as bar:
+        if not source.name.endswith(('.tar', '.zip')):
+            with _bar(source, f'{archive.name}: checking') as bar:
+                _check_sum(source, bar)
+        with _bar(source, archive.name) as bar:
             for member in _members(source):
                 place = _place(archive, member, source)
                 if place is not None:
                     written += _extract(member, target / place)
                 bar.update(member.position - bar.n)
     except _DAMAGE as problem:
-        raise ValueError(f'{source}: the archive is damaged or incomplete ({problem}); download it again') from problem
+        reason = (str(problem) or type(problem).__name__).splitlines()[0].rstrip(':')
+        raise ValueError(f'{source}: the archive is damaged or incomplete ({reason}); download it again') from problem
     return written
+
+
+def _bar(source: Path, label: str) -> tqdm:
+    return tqdm(total=source.stat().st_size, unit='B', unit_scale=True, desc=label, disable=None)
 
 
 def _members(source: Path) -> Iterator[_Member]:
@@ -73,6 +82,20 @@ def _members(source: Path) -> Iterator[_Member]:
             if not entry.isdir():
                 yield _Member(entry.name, entry.size, partial(file.extractfile, entry) if entry.isreg() else None,
                               raw.tell())
+        file.fileobj.seek(file.offset)
+        while rest := file.fileobj.read(_PIECE):
+            if rest.strip(b'\0'):  # tarfile takes a damaged header for the end
+                raise tarfile.ReadError('unreadable data after the last member')
+
+
+def _check_sum(source: Path, bar: tqdm) -> None:
+    """Reads a compressed tar to its end, where the check sum of the whole is; raises one of `_DAMAGE` if it differs.
+
+    Before anything is written: what a damaged archive gives has the right size, and would be kept from then on.
+    """
+    with open(source, 'rb') as raw, gzip.GzipFile(fileobj=raw) as file:
+        while file.read(_PIECE):
+            bar.update(raw.tell() - bar.n)
 
 
 def _place(archive: Archive, member: _Member, source: Path) -> Optional[PurePosixPath]:
@@ -95,7 +118,7 @@ def _extract(member: _Member, path: Path) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     with unfinished(path) as temporary:
         with member.open() as content, open(temporary, 'wb') as file:
-            shutil.copyfileobj(content, file, 1 << 20)
+            shutil.copyfileobj(content, file, _PIECE)
             if file.tell() != member.size:
                 raise EOFError(f'{member.name} ends after {file.tell()} of {member.size} bytes')
     return True

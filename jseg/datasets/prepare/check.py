@@ -48,9 +48,15 @@ def check_pair(pair: Pair) -> List[str]:
 
 def wrong_counts(home: Path, found: Mapping[str, int], published: Sequence[Mapping[str, int]]) -> List[str]:
     """What differs from the published counts, one sentence each; nothing if one of the `published` fits."""
-    nearest = max(published, key=lambda counts: sum(counts[name] == found[name] for name in counts))
-    return [f'{home}: {found[name]} {name} instead of {count}; unpack the archives again, or pass --any-count for a part '
-            'of the data set' for name, count in nearest.items() if found[name] != count]
+    if found in published:
+        return []
+    problems = []
+    for name, count in found.items():
+        accepted = [counts[name] for counts in published]
+        if count not in accepted:
+            problems.append(f"{home}: {count} {name} instead of {' or '.join(map(str, accepted))}; unpack the archives "
+                            'again and prepare them, or pass --any-count for a part of the data set')
+    return problems or [f'{home}: the lists do not belong together; remove them and prepare the data set again']
 
 
 def read_lists(folder: Path, splits: Sequence[str]) -> Tuple[Dict[str, List[str]], List[str]]:

@@ -72,6 +72,9 @@ def contents(home: Path) -> Contents:
         except FileNotFoundError as problem:
             problems.append(str(problem))
             image_names = mask_names = set()
+        else:
+            if not image_names:
+                problems.append(f'{images}: there are no pictures; unpack {IMAGES[split].name} again')
         counts[f'pictures in {split}'], counts[f'masks in {split}'] = len(image_names), len(mask_names)
         pairs += [Pair(images / f'{name}.jpg', masks / f'{name}{MASK_ENDING}.png', len(raw_values(CLASS_LIST)))
                   for name in sorted(image_names | mask_names)]

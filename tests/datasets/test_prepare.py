@@ -1,0 +1,450 @@
+"""From archives to data sets: every format, resumption, and one clear message for each thing that can be wrong."""
+
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import miniature
+from jseg.datasets import read_mask
+from jseg.datasets.prepare import BENCHMARKS, Problems, Work, check, prepare
+from jseg.datasets.prepare.archives import Archive, unpack
+
+VOC, CONTEXT, COCO = 'VOCdevkit/VOC2012', 'VOCdevkit/VOC2010', 'coco_stuff164k'
+SOURCES = {'voc2012': miniature.voc2012, 'context': miniature.context_json, 'coco_stuff': miniature.coco_stuff}
+
+
+def work(root, **options):
+    return Work(root, options.pop('archives', root), **{'any_count': True, **options})
+
+
+def content(root, ending='.png'):
+    """Relative path -> bytes of all masks and lists below a folder."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob('*'))
+            if path.is_file() and path.suffix in (ending, '.txt')}
+
+
+def problems_of(name, root, **options):
+    return check(name, work(root, **options)).problems
+
+
+def context_masks(names):
+    """What the conversion must give, by a loop over the class list."""
+    masks = {name: miniature.classes_of(miniature.scene(name, miniature.CONTEXT_VALUES)[1], 'context60') for name in names}
+    return {name: np.where(mask == 255, 0, mask) for name, mask in masks.items()}
+
+
+@pytest.mark.parametrize('name', list(SOURCES))
+def test_archives_and_their_contents_give_the_same(name, tmp_path):
+    """Once from the archives, kept in a folder of their own, and once from what a user has extracted."""
+    miniature.pack(SOURCES[name](), tmp_path / 'archives')
+    miniature.unpack(SOURCES[name](), tmp_path / 'b')
+    first = prepare(name, work(tmp_path / 'a', archives=tmp_path / 'archives'))
+    second = prepare(name, work(tmp_path / 'b'))
+    assert first.counts == second.counts and first.problems == second.problems == []
+    made = content(first.home)
+    assert made and all(content(second.home)[path] == data for path, data in made.items())
+    assert problems_of(name, tmp_path / 'a') == []
+    assert not list(tmp_path.rglob('*.part')) and not list((tmp_path / 'a').rglob('SegmentationObject'))
+    assert len(list((tmp_path / 'archives').iterdir())) == len(SOURCES[name]())
+
+
+def test_lists_of_voc(tmp_path):
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    report = prepare('voc2012', work(tmp_path))
+    lists = {split: (tmp_path / VOC / f'ImageSets/Segmentation/{split}.txt').read_text().split()
+             for split in ('aug', 'trainaug')}
+    assert lists == {'aug': sorted(miniature.SBD_ONLY), 'trainaug': sorted(miniature.VOC_TRAIN + miniature.SBD_ONLY)}
+    assert report.counts == {'pictures in train': 5, 'pictures in val': 4, 'pictures in aug': 8, 'pictures in trainaug': 13}
+    masks = tmp_path / VOC / 'SegmentationClassAug'
+    assert sorted(path.stem for path in masks.iterdir()) == sorted(miniature.SBD)
+    for name in miniature.SBD:
+        np.testing.assert_array_equal(read_mask(masks / f'{name}.png'), miniature.sbd_mask(name))
+
+
+def test_lists_of_context_from_either_source(tmp_path):
+    """The JSON leaves out the last picture of each list of VOC 2010, as the original leaves out two and one."""
+    for folder, source, less in (('json', miniature.context_json, 1), ('mat', miniature.context_mat, 0)):
+        miniature.unpack(source(), tmp_path / folder)
+        report = prepare('context', work(tmp_path / folder))
+        assert report.counts == {'pictures in train': 6 - less, 'pictures in val': 5 - less}
+        masks = tmp_path / folder / CONTEXT / 'SegmentationClassContext'
+        expected = context_masks((*miniature.CONTEXT_TRAIN[:6 - less], *miniature.CONTEXT_VAL[:5 - less]))
+        assert sorted(path.stem for path in masks.iterdir()) == sorted(expected)
+        for name, mask in expected.items():
+            np.testing.assert_array_equal(read_mask(masks / f'{name}.png'), mask, err_msg=f'{folder} {name}')
+
+
+def test_later_regions_cover_earlier_ones(tmp_path):
+    miniature.unpack(miniature.context_json(), tmp_path)
+    path = tmp_path / CONTEXT / 'trainval_merged.json'
+    name = miniature.CONTEXT_TRAIN[0]
+    shape = miniature.scene(name, miniature.CONTEXT_VALUES)[1].shape
+    everything = miniature.compressed_rle(np.ones(shape, bool))
+    left = np.zeros(shape, bool)
+    left[:, :5] = True
+    data = json.loads(path.read_text())
+    image_id = int(name.replace('_', ''))
+    data['annos_segmentation'] = [
+        {'image_id': image_id, 'category_id': 458, 'segmentation': miniature.compressed_rle(left)},
+        {'image_id': image_id, 'category_id': 2, 'segmentation': everything},
+        {'image_id': image_id, 'category_id': 9, 'segmentation': miniature.compressed_rle(left)}]
+    path.write_text(json.dumps(data))
+    prepare('context', work(tmp_path))
+    mask = read_mask(tmp_path / CONTEXT / f'SegmentationClassContext/{name}.png')
+    assert (mask[:, :5] == 2).all() and (mask[:, 5:] == 1).all()
+
+
+def test_lists_of_the_json_are_kept_beside_mat_files(tmp_path):
+    """The counts of the paper with masks of the other release: its lists are a part of VOC 2010's."""
+    miniature.unpack(miniature.context_mat(), tmp_path)
+    folder = tmp_path / CONTEXT / 'ImageSets/SegmentationContext'
+    folder.mkdir(parents=True)
+    (folder / 'train.txt').write_bytes(miniature.lines(miniature.CONTEXT_TRAIN[:5][::-1]))
+    assert prepare('context', work(tmp_path)).counts == {'pictures in train': 5, 'pictures in val': 5}
+    assert (folder / 'train.txt').read_bytes() == miniature.lines(miniature.CONTEXT_TRAIN[:5][::-1])
+
+
+def test_coco_values(tmp_path):
+    miniature.unpack(miniature.coco_stuff(), tmp_path)
+    prepare('coco_stuff', work(tmp_path))
+    name = miniature.COCO['val2017'][0]
+    folder = tmp_path / COCO / 'annotations/val2017'
+    published, label = read_mask(folder / f'{name}.png'), read_mask(folder / f'{name}_labelTrainIds.png')
+    np.testing.assert_array_equal(label, miniature.classes_of(published, 'coco_stuff164k'))
+
+
+def test_every_published_value_of_coco(tmp_path):
+    miniature.unpack(miniature.coco_stuff(), tmp_path)
+    name = miniature.COCO['val2017'][0]
+    path = tmp_path / COCO / f'annotations/val2017/{name}.png'
+    published = np.append(np.arange(182), [255] * 18).reshape(10, 20).astype(np.uint8)
+    path.write_bytes(miniature.grey_png(published))
+    (tmp_path / COCO / f'images/val2017/{name}.jpg').write_bytes(miniature.jpeg(np.zeros((10, 20, 3), np.uint8)))
+    prepare('coco_stuff', work(tmp_path))
+    label = read_mask(path.with_name(f'{name}_labelTrainIds.png')).reshape(-1)
+    nothing = [11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90]  # never drawn
+    assert np.flatnonzero(label[:182] == 255).tolist() == nothing
+    assert label[label != 255].tolist() == list(range(171)) and (label[182:] == 255).all()
+
+
+def test_community_masks_need_no_sbd(tmp_path):
+    """A SegmentationClassAug of another origin is taken as it is; only the lists are made."""
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    prepare('voc2012', work(tmp_path))
+    lists = tmp_path / VOC / 'ImageSets/Segmentation'
+    before = content(tmp_path / VOC)
+    shutil.rmtree(tmp_path / 'benchmark_RELEASE')
+    (lists / 'aug.txt').unlink()
+    (lists / 'trainaug.txt').unlink()
+    assert prepare('voc2012', work(tmp_path)).problems == [] and content(tmp_path / VOC) == before
+
+
+# ---- resumption ----
+
+@pytest.mark.parametrize('name', list(SOURCES))
+def test_what_is_done_stays_and_the_rest_is_made(name, tmp_path):
+    miniature.pack(SOURCES[name](), tmp_path)
+    home = prepare(name, work(tmp_path)).home
+    made = content(home)
+    masks = [path for path in sorted(home.rglob('*.png')) if f'{path.parent.name}/' not in ('SegmentationClass/',)
+             and (name != 'coco_stuff' or path.stem.endswith('_labelTrainIds'))]
+    kept, gone, cut, empty = masks[:4]
+    age = kept.stat().st_mtime_ns
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:-5])  # what a power cut may leave behind
+    empty.write_bytes(b'')
+    picture = next(home.rglob('*.jpg'))
+    picture.write_bytes(picture.read_bytes()[:100])  # not the size of the archive's member
+    assert prepare(name, work(tmp_path)).problems == []
+    assert content(home) == made and kept.stat().st_mtime_ns == age
+    assert problems_of(name, tmp_path) == []
+
+
+def test_lists_of_the_same_ids_keep_their_order_and_others_are_not_overwritten(tmp_path):
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    prepare('voc2012', work(tmp_path))
+    path = tmp_path / VOC / 'ImageSets/Segmentation/trainaug.txt'
+    path.write_text('\n'.join(reversed(path.read_text().split())))
+    own = path.read_bytes()
+    prepare('voc2012', work(tmp_path))
+    assert path.read_bytes() == own
+    path.write_bytes(own + b'\n2031_000007\n')
+    with pytest.raises(ValueError, match=r"trainaug\.txt: this list exists, but differs .*by 1 ids, e\.g\. '2031_000007'"):
+        prepare('voc2012', work(tmp_path))
+    assert path.read_bytes().startswith(own)
+
+
+# ---- archives ----
+
+ANY = Archive('any.tar', {'top/': 'in/'})
+
+
+def tar_of(path, *entries):
+    with tarfile.open(path, 'w') as file:
+        for entry, data in entries:
+            entry.size = len(data)
+            file.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def linked(name, kind):
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, '/etc/passwd'
+    return entry
+
+
+@pytest.mark.parametrize('entry', [tarfile.TarInfo('top/../../out.txt'), tarfile.TarInfo('top//out/../../../x'),
+                                   linked('top/link', tarfile.SYMTYPE), linked('top/link', tarfile.LNKTYPE),
+                                   linked('top/pipe', tarfile.FIFOTYPE)])
+def test_nothing_is_written_outside_the_folder(tmp_path, entry):
+    (tmp_path / 'home').mkdir()
+    tar_of(tmp_path / 'any.tar', (tarfile.TarInfo('top/good.txt'), b'x'), (entry, b''))
+    with pytest.raises(ValueError, match=r'any\.tar: the member .* is a link or leads out of the folder'):
+        unpack(ANY, tmp_path / 'any.tar', tmp_path / 'home')
+    assert sorted(path.name for path in tmp_path.rglob('*')) == ['any.tar', 'good.txt', 'home', 'in']
+
+
+@pytest.mark.parametrize('name, mode', [('top/../../../x', 0o100644), ('top/..\\..\\x', 0o100644), ('top/link', 0o120777)])
+def test_nothing_is_written_outside_the_folder_from_zip(tmp_path, name, mode):
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = mode << 16
+    with zipfile.ZipFile(tmp_path / 'any.zip', 'w') as file:
+        file.writestr(entry, b'/etc/passwd')
+    with pytest.raises(ValueError, match=r'any\.zip: the member .* is a link or leads out'):
+        unpack(Archive('any.zip', ANY.members), tmp_path / 'any.zip', tmp_path / 'home')
+    assert [path.name for path in tmp_path.rglob('*')] == ['any.zip']
+
+
+def test_absolute_names_and_what_is_not_wanted_are_left_alone(tmp_path):
+    tar_of(tmp_path / 'any.tar', (tarfile.TarInfo('/top/x'), b'x'), (tarfile.TarInfo('../top/x'), b'x'),
+           (tarfile.TarInfo('other/x'), b'x'), (tarfile.TarInfo('./top/deep/x'), b'x'))
+    assert unpack(ANY, tmp_path / 'any.tar', tmp_path / 'home') == 1
+    assert (tmp_path / 'home/in/deep/x').read_bytes() == b'x'
+
+
+@pytest.mark.parametrize('archive', ['VOCtrainval_11-May-2012.tar', 'benchmark.tgz', 'train2017.zip'])
+@pytest.mark.parametrize('damage', ['cut', 'middle', 'text', 'empty'])
+def test_damaged_archive(tmp_path, archive, damage):
+    name = 'coco_stuff' if archive.endswith('.zip') else 'voc2012'
+    miniature.pack(SOURCES[name](), tmp_path)
+    path = tmp_path / archive
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    path.write_bytes({'cut': whole[:half], 'middle': whole[:half] + bytes(2000) + whole[half + 2000:],
+                      'text': b'<html>not found</html>' * 100, 'empty': b''}[damage])
+    if damage == 'middle' and archive.endswith('.tar'):  # a tar has no checksum of the contents: --check finds it
+        prepare(name, work(tmp_path))
+        assert problems_of(name, tmp_path)
+        return
+    with pytest.raises(ValueError, match=rf'{archive}: the archive is damaged or incomplete .* download it again'):
+        prepare(name, work(tmp_path))
+    path.write_bytes(whole)
+    assert prepare(name, work(tmp_path)).problems == [] and problems_of(name, tmp_path) == []
+
+
+# ---- missing and bad sources ----
+
+@pytest.mark.parametrize('name, archive', [(name, archive) for name, source in SOURCES.items() for archive in source()])
+def test_missing_archive_is_named(tmp_path, name, archive):
+    archives = {other: members for other, members in SOURCES[name]().items() if other != archive}
+    miniature.pack(archives, tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf'missing.*{archive}.*run this again'):
+        prepare(name, work(tmp_path))
+
+
+@pytest.mark.parametrize('published', [None, {'train': 4}])
+def test_published_counts_are_demanded(tmp_path, published):
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    report = prepare('voc2012', work(tmp_path, any_count=False))
+    assert len(report.problems) == 4 and report.problems[0].startswith(
+        f'{tmp_path / VOC}: 5 pictures in train instead of 1464; unpack the archives again')
+    assert check('voc2012', work(tmp_path, any_count=False)).problems == report.problems
+
+
+def test_counts_of_context_come_in_pairs():
+    from jseg.datasets.prepare.check import wrong_counts
+    published = BENCHMARKS['context'].PUBLISHED
+
+    def problems(train, val):
+        return wrong_counts('home', {'pictures in train': train, 'pictures in val': val}, published)
+    assert problems(4996, 5104) == problems(4998, 5105) == []
+    assert '4990 pictures in train instead of 4996 or 4998' in problems(4990, 5105)[0]
+    assert 'do not belong together' in problems(4996, 5105)[0]
+
+
+def test_published_counts():
+    assert BENCHMARKS['voc2012'].PUBLISHED == ({'pictures in train': 1464, 'pictures in val': 1449,
+                                                'pictures in aug': 9118, 'pictures in trainaug': 1464 + 9118},)
+    assert list(BENCHMARKS['coco_stuff'].PUBLISHED[0].values()) == [118287, 118287, 5000, 5000]
+
+
+def refused(name, root, *parts):
+    """Prepares, expects problems that hold `parts`, and returns them."""
+    with pytest.raises(Problems) as caught:
+        prepare(name, work(root))
+    text = '\n'.join(caught.value.problems)
+    assert all(part in text for part in parts), text
+    assert all('\n' not in problem for problem in caught.value.problems)
+    return caught.value.problems
+
+
+def test_bad_sbd_annotations_are_all_named_and_the_others_converted(tmp_path):
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    folder = tmp_path / 'benchmark_RELEASE/dataset/cls'
+    names = sorted(miniature.SBD_ONLY)
+    mask = miniature.sbd_mask(names[0])
+    mask[0, 0] = 21
+    (folder / f'{names[0]}.mat').write_bytes(miniature.sbd_mat(mask))
+    (folder / f'{names[1]}.mat').write_bytes(b'MATLAB 5.0 MAT-file' + bytes(200))
+    (folder / f'{names[2]}.mat').unlink()
+    (folder / f'{names[3]}.mat').write_bytes(miniature.matlab(LabelMap=mask))
+    (folder / f'{names[4]}.mat').write_bytes(miniature.sbd_mat(miniature.sbd_mask(names[4])[:-1]))
+    (folder / f'{names[5]}.mat').write_bytes(miniature.matlab(GTcls=mask))
+    problems = refused('voc2012', tmp_path, f'{names[0]}.mat: label 21 is outside 0..20', f'{names[2]}.mat: this annotation '
+                       'does not exist', f'{names[3]}.mat: there is no GTcls', f'{names[4]}.mat: the mask is',
+                       f'{names[5]}.mat: there is no GTcls.Segmentation')
+    assert len(problems) == 6 and f'{names[1]}.mat' in problems[1]
+    assert len(list((tmp_path / VOC / 'SegmentationClassAug').iterdir())) == len(miniature.SBD) - 6
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    assert prepare('voc2012', work(tmp_path)).problems == []
+
+
+def test_damaged_mat_files_never_break_it(tmp_path):
+    from jseg.datasets.prepare.matlab import read_label_map, read_sbd
+    rng = np.random.default_rng(0)
+    for reader, data in ((read_sbd, miniature.sbd_mat(miniature.sbd_mask('x'))),
+                         (read_label_map, miniature.matlab(LabelMap=np.ones((40, 30), np.uint16)))):
+        for _ in range(60):
+            broken = bytearray(data[:rng.integers(1, len(data))] if rng.random() < 0.5 else data)
+            for place in rng.integers(0, len(broken), 5):
+                broken[place] = rng.integers(256)
+            (tmp_path / 'x.mat').write_bytes(broken)
+            try:
+                reader(tmp_path / 'x.mat')
+            except ValueError as problem:
+                assert 'x.mat' in str(problem)
+
+
+def test_without_scipy(tmp_path, monkeypatch):
+    import sys
+    monkeypatch.setitem(sys.modules, 'scipy.io', None)
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    with pytest.raises(ValueError, match=r"reading \.mat files needs SciPy: pip install 'jseg\[datasets\]'"):
+        prepare('voc2012', work(tmp_path))
+
+
+def edited_json(root, edit):
+    path = root / CONTEXT / 'trainval_merged.json'
+    data = json.loads(path.read_text())
+    edit(data)
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize('edit, part', [
+    (lambda first: first['segmentation'].update(counts='131'), 'the run lengths of the segmentation do not make'),
+    (lambda first: first['segmentation'].update(size=[3, 3]), 'do not make 3x3 pixels'),
+    (lambda first: first.update(segmentation=miniature.compressed_rle(np.ones((3, 3), bool))), 'is 3x3 pixels but'),
+    (lambda first: first.update(category_id=460), 'category 460 is outside 1..459'),
+    (lambda first: first.update(category_id='cat'), "category 'cat' is outside 1..459"),
+    (lambda first: first.update(segmentation=[[1, 2]]), 'holds no size and compressed counts'),
+])
+def test_bad_region_names_file_and_picture(tmp_path, edit, part):
+    miniature.unpack(miniature.context_json(), tmp_path)
+    edited_json(tmp_path, lambda data: edit(data['annos_segmentation'][0]))
+    problems = refused('context', tmp_path, part, f'trainval_merged.json, picture {miniature.CONTEXT_TRAIN[0]}')
+    assert len(problems) == 1 and len(list((tmp_path / CONTEXT / 'SegmentationClassContext').iterdir())) == 8
+
+
+@pytest.mark.parametrize('edit', [lambda data: data.pop('images'), lambda data: data.pop('annos_segmentation'),
+                                  lambda data: data['images'][0].pop('phase'), lambda data: data.update(images=[3])])
+def test_another_json(tmp_path, edit):
+    miniature.unpack(miniature.context_json(), tmp_path)
+    edited_json(tmp_path, edit)
+    with pytest.raises(ValueError, match=r'trainval_merged\.json: this is not the JSON of the detail API'):
+        prepare('context', work(tmp_path))
+
+
+@pytest.mark.parametrize('damage', [b'', b'[]', b'\xff\xfe', b'{"images": [{"file'])
+def test_damaged_json(tmp_path, damage):
+    miniature.unpack(miniature.context_json(), tmp_path)
+    (tmp_path / CONTEXT / 'trainval_merged.json').write_bytes(damage)
+    with pytest.raises(ValueError, match=r'trainval_merged\.json: '):
+        prepare('context', work(tmp_path))
+
+
+def test_bad_stuff_maps(tmp_path):
+    miniature.unpack(miniature.coco_stuff(), tmp_path)
+    folder = tmp_path / COCO / 'annotations/train2017'
+    first, second, third, fourth = miniature.COCO['train2017'][:4]
+    label = read_mask(folder / f'{first}.png')
+    label[0, 0] = 182
+    (folder / f'{first}.png').write_bytes(miniature.grey_png(label))
+    (folder / f'{second}.png').write_bytes(miniature.grey_png(label[1:]))
+    (folder / f'{third}.png').write_bytes(b'no picture')
+    (tmp_path / COCO / f'images/train2017/{fourth}.jpg').unlink()
+    refused('coco_stuff', tmp_path, f'{first}.png: value 182 is outside 0..181 and 255', f'{second}.png: the mask is',
+            f'{third}.png: the mask cannot be read', f'{fourth}.jpg: this picture does not exist')
+
+
+# ---- the check ----
+
+def test_check_lists_every_bad_file(tmp_path):
+    """One planted fault of each kind, in different files: all are found, and nothing else."""
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    home = prepare('voc2012', work(tmp_path)).home
+    train, val, aug = miniature.VOC_TRAIN, miniature.VOC_VAL, sorted(miniature.SBD_ONLY)
+    masks, more = home / 'SegmentationClass', home / 'SegmentationClassAug'
+    picture = home / f'JPEGImages/{aug[0]}.jpg'
+    picture.write_bytes(picture.read_bytes()[:800])
+    (home / f'JPEGImages/{aug[1]}.jpg').unlink()
+    (masks / f'{val[0]}.png').unlink()
+    (masks / f'{val[1]}.png').write_bytes(b'')
+    label = read_mask(more / f'{aug[2]}.png')
+    label[2, 3] = 60
+    (more / f'{aug[2]}.png').write_bytes(miniature.palette_png(label))
+    (more / f'{aug[3]}.png').write_bytes(miniature.palette_png(label[:, :-1] % 20))
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(masks / f'{train[0]}.png')
+    with open(home / 'ImageSets/Segmentation/val.txt', 'a') as file:
+        file.write(f'{train[1]}\n{val[3]}\n')
+    problems = problems_of('voc2012', tmp_path)
+    expected = [('val.txt: 1 ids are listed twice',), ('train.txt: lists 1 ids of val.txt too', train[1]),
+                (f'{aug[0]}.jpg: the picture cannot be read',), (f'{aug[1]}.jpg: this picture does not exist',),
+                (f'SegmentationClass/{val[0]}.png: this mask does not exist',),
+                (f'SegmentationClass/{val[1]}.png: the mask cannot be read',), (f'Aug/{aug[2]}.png: label 60 on 1 pixels',),
+                (f'Aug/{aug[3]}.png: the mask is',), (f'{train[0]}.png: the mask is stored in mode RGB',)]
+    unexplained = list(problems)
+    for parts in expected:
+        found = [problem for problem in unexplained if all(part in problem for part in parts)]
+        assert len(found) == 1, (parts, problems)
+        unexplained.remove(found[0])
+    assert unexplained == []
+
+
+def test_check_of_pictures_without_masks_and_masks_without_pictures(tmp_path):
+    miniature.unpack(miniature.coco_stuff(), tmp_path)
+    home = prepare('coco_stuff', work(tmp_path)).home
+    first, second = miniature.COCO['val2017'][:2]
+    (home / f'images/val2017/{first}.jpg').unlink()
+    (home / f'annotations/val2017/{second}_labelTrainIds.png').unlink()
+    report = check('coco_stuff', work(tmp_path))
+    assert len(report.problems) == 2 and report.counts['pictures in val2017'] == report.counts['masks in val2017'] == 3
+    assert f'{first}.jpg: this picture does not exist' in report.problems[0]
+    assert f'{second}_labelTrainIds.png: this mask does not exist' in report.problems[1]
+    prepare('coco_stuff', work(tmp_path))  # makes the mask again; the picture stays away
+    assert len(problems_of('coco_stuff', tmp_path)) == 1
+
+
+@pytest.mark.parametrize('name', list(SOURCES))
+def test_check_of_what_was_never_prepared(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match='this folder does not exist; name the one of'):
+        check(name, work(tmp_path))
+    miniature.unpack(SOURCES[name](), tmp_path)
+    before = sorted(path for path in tmp_path.rglob('*'))
+    assert problems_of(name, tmp_path)
+    assert sorted(path for path in tmp_path.rglob('*')) == before
