@@ -24,6 +24,8 @@ setup(
     package_data={
         "jseg.datasets": ["data/*.json"],
         "jseg.models.clip": ["data/*"],
+        # CUDA: headers and a front end of nvcc, joined to the user's toolkit.
+        "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
     },
     # Below 3.10 the dependencies have stopped publishing wheels; NumPy 1.26, the last that Jittor

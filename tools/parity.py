@@ -29,6 +29,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jseg.runtime.device import add_device_option, select_device  # noqa: E402
+
 OUTPUT_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 2e-4
 
@@ -341,7 +343,12 @@ def main(arguments: List[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("case_dir", type=Path, help="folder with case.json")
     parser.add_argument("--out", type=Path, help="write the computed arrays to this .npz file")
+    add_device_option(parser)
     options = parser.parse_args(arguments)
+    try:
+        select_device(options.device)
+    except ValueError as problem:
+        return _refuse(str(problem))
     try:
         computed, recorded = run_case(options.case_dir)
         rows = compare(computed, recorded)

@@ -8,6 +8,7 @@ from typing import List, Optional
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from jseg.config import Config  # noqa: E402  (works uninstalled, from any folder)
+from jseg.runtime.device import add_device_option, select_device  # noqa: E402
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -27,6 +28,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
                         help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl")
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
+    add_device_option(parser)
     args = parser.parse_args(argv)
     if args.resume and args.task != "train":
         parser.error("--resume is for --task train; val and test take --checkpoint")
@@ -58,6 +60,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parse_args(argv)
     try:
         config = load_config(args)
+        select_device(args.device)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

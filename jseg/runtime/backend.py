@@ -8,26 +8,52 @@ import signal
 import sys
 import threading
 
-from jseg.runtime.environment import prepare_jittor
+from jseg.runtime.cuda.prepare import FAILED
+from jseg.runtime.device import wanted_device
+from jseg.runtime.environment import EnvironmentProblem, launched_by_mpi, prepare_jittor
 
 _RERUN_MARK = "JSEG_RERUN_AFTER_JITTOR_BUILD"
 
 
 def _import_jittor():
-    prepare_jittor()
+    device = prepare_jittor()
+    if not device.expected and os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
+        print(f"warning: computing on the CPU: {device.reason}", file=sys.stderr, flush=True)
     try:
         import jittor
+
+        jittor.flags.use_cuda = int(device.kind == "cuda")
+    except Exception as error:
+        if device.kind == "cuda":
+            _go_on_without_cuda(error)
+        raise
     except SystemExit:
         # Jittor rebuilt its bootstrap library and asks to be run again, with exit status 0. A second
         # such exit is an error: without the mark a broken cache would loop here for ever.
         if os.environ.get(_RERUN_MARK):
             raise RuntimeError("Jittor rebuilt itself twice in a row; remove its cache folder and try again")
         os.environ[_RERUN_MARK] = "1"
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        _start_anew()
     os.environ.pop(_RERUN_MARK, None)
     _restore_signals()
-    return jittor
+    return jittor, device
+
+
+def _start_anew() -> None:
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _go_on_without_cuda(error: Exception) -> None:
+    """Starts this program again on the CPU, unless CUDA was asked for: Jittor cannot be imported a second time."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    named = next((line for line in reversed(lines) if "rror" in line), lines[0])
+    reason = f"Jittor does not start with CUDA ({named[:200]})"
+    if wanted_device() == "cuda" or launched_by_mpi():
+        raise EnvironmentProblem(f"{reason}; --device cpu does without") from error
+    print(f"warning: {reason}; computing on the CPU", file=sys.stderr, flush=True)
+    os.environ[FAILED] = reason
+    _start_anew()
 
 
 def _restore_signals() -> None:
@@ -41,5 +67,5 @@ def _restore_signals() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-jt = _import_jittor()
+jt, device = _import_jittor()
 nn = jt.nn

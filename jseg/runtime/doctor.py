@@ -17,6 +17,8 @@ from typing import Callable, List, Optional, Tuple
 
 import jseg
 from jseg.runtime import environment, machine, selftest_process
+from jseg.runtime.cuda.report import cuda_lines
+from jseg.runtime.device import VARIABLE, add_device_option
 
 OK, MISSING, NOTE = "ok", "missing", "note"
 COLUMNS = 100
@@ -42,9 +44,8 @@ class Finding:
 def diagnose() -> List[Finding]:
     """Everything that is checked without starting Jittor, in the order of the report."""
     checks: Tuple[Callable[[], Finding], ...] = (
-        _system, _python, _jseg, _jittor, _numpy, _packages, _compiler, _python_headers, _onednn, _open_mpi,
-        _cuda, _cache, _processor, _memory)
-    return [check() for check in checks]
+        _system, _python, _jseg, _jittor, _numpy, _packages, _compiler, _python_headers, _onednn, _open_mpi)
+    return [*(check() for check in checks), *_cuda(), _cache(), _processor(), _memory()]
 
 
 def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str], None] = print) -> int:
@@ -214,13 +215,12 @@ def _open_mpi() -> Finding:
     return Finding(OK, "Open MPI", f"{found.note} at {found.path.parent}")
 
 
-def _cuda() -> Finding:
-    if os.environ.get("nvcc_path") == "":
-        return Finding(NOTE, "CUDA", "switched off: nvcc_path is set to nothing", "unset nvcc_path")
-    found = environment.find_cuda()
-    if found.path is None:
-        return Finding(NOTE, "CUDA", f"off, the CPU computes: {found.note}")
-    return Finding(OK, "CUDA", f"{found.path}: {found.note}")
+def _cuda() -> List[Finding]:
+    lines = cuda_lines()
+    marks = [OK if line.usable else NOTE for line in lines]
+    if not lines[0].usable and os.environ.get(VARIABLE) == "cuda":
+        marks[0] = MISSING
+    return [Finding(mark, line.name, line.text, line.mend) for mark, line in zip(marks, lines)]
 
 
 def _cache() -> Finding:
@@ -284,7 +284,7 @@ def _self_test(timeout: float) -> Finding:
         return Finding(MISSING, "self-test", f"differs from NumPy: {worst}",
                        f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + JITTOR_VERSION)))}")
     seconds = f"import {result['import_seconds']:.0f} s, checks {result['check_seconds']:.0f} s"
-    return Finding(OK, "self-test", f"matmul, attention, layer_norm, gradients match NumPy ({seconds})")
+    return Finding(OK, "self-test", f"matmul, attention, layer_norm, gradients match NumPy on {result['device']} ({seconds})")
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -295,9 +295,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument("--no-self-test", action="store_true", help="do not start Jittor")
     parser.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS",
                         help="limit for the self-test (default: %(default).0f)")
+    add_device_option(parser)
     arguments = parser.parse_args(argv)
     if arguments.timeout <= 0:
         parser.error("--timeout must be above 0")
+    if arguments.device:
+        os.environ[VARIABLE] = arguments.device
     return report(not arguments.no_self_test, arguments.timeout)
 
 

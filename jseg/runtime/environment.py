@@ -1,4 +1,4 @@
-"""Finds the compiler, oneDNN, Open MPI and CUDA, and tells Jittor about them before it is imported.
+"""Finds the compiler, oneDNN and Open MPI, and with `jseg.runtime.cuda` tells Jittor before it is imported.
 
 Jittor 1.3.11 configures itself from environment variables and from files under its cache while it
 is being imported. Left alone it downloads oneDNN, trusts any `nvcc` on PATH, and starts MPI in
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional
 
+from jseg.runtime.cuda.prepare import NoCuda, prepare_cuda
+from jseg.runtime.device import Device
 from jseg.runtime.threads import prepare_threads
 
 # The folder name that Jittor 1.3.11 expects for oneDNN below its cache (compile_extern.install_mkl).
@@ -132,49 +134,6 @@ def launched_by_mpi() -> bool:
     return "OMPI_COMM_WORLD_SIZE" in os.environ
 
 
-def find_cuda() -> Found:
-    """nvcc, if a driver and a device stand behind it; else the reason why CUDA stays off.
-
-    An nvcc alone is not enough: with it Jittor links the CUDA runtime and aborts at import.
-    """
-    nvcc = os.environ.get("nvcc_path") or shutil.which("nvcc")
-    devices = _cuda_device_count()
-    if isinstance(devices, str):
-        return Found(None, f"{devices}{f' ({nvcc} is present but of no use without one)' if nvcc else ''}")
-    if not nvcc:
-        return Found(None, f"{devices} CUDA device(s), but no nvcc on PATH; install the CUDA toolkit")
-    release = _nvcc_release(nvcc)
-    if release is None:
-        return Found(None, f"{nvcc} does not answer to --version")
-    if release >= 13:
-        return Found(None, f"{nvcc} is CUDA {release}, which Jittor 1.3.11 does not compile with: use 11, 12")
-    return Found(Path(nvcc), f"{devices} device(s), toolkit {release}")
-
-
-def _cuda_device_count():
-    """Number of CUDA devices by the driver, or the sentence that says why there are none."""
-    try:
-        # The driver's own name: the stub that comes with the toolkit has only the plain libcuda.so.
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        if "cannot open shared object" in str(error):
-            return "no CUDA driver (libcuda) on this machine"
-        return f"the CUDA driver does not load: {error}"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "the CUDA driver reports no usable device"
-    return count.value
-
-
-def _nvcc_release(nvcc: str) -> Optional[int]:
-    try:
-        text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    _, found, tail = text.partition("release ")
-    return int(tail.split(".")[0]) if found and tail.split(".")[0].isdigit() else None
-
-
 def _first_line(command: List[str]) -> str:
     try:
         output = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
@@ -183,13 +142,18 @@ def _first_line(command: List[str]) -> str:
     return output.splitlines()[0].strip() if output else ""
 
 
-def prepare_jittor() -> None:
+def prepare_jittor() -> Device:
     """Set what Jittor reads at import. Call before `import jittor`; calling it again changes nothing.
 
+    Returns:
+        What will compute: a GPU if one is usable, unless JSEG_DEVICE says otherwise.
+
     Raises:
-        EnvironmentProblem: no C++ compiler, no Python headers, or no oneDNN.
+        EnvironmentProblem: no C++ compiler, no Python headers, no oneDNN, or CUDA was asked for and cannot be used.
+        ValueError: JSEG_DEVICE holds no known device.
     """
-    for found in (find_compiler(), find_python_headers()):
+    compiler = find_compiler()
+    for found in (compiler, find_python_headers()):
         if found.path is None:
             raise EnvironmentProblem(found.note)
     os.environ.setdefault("log_silent", "1")
@@ -198,13 +162,17 @@ def prepare_jittor() -> None:
     # Jittor names its cache after the git branch its own files are in: a virtual environment inside a
     # clone would build everything anew, for minutes, after each change of branch.
     os.environ.setdefault("cache_name", "default")
-    if "nvcc_path" not in os.environ:
-        cuda = find_cuda()
-        os.environ["nvcc_path"] = str(cuda.path) if cuda.path else ""
+    try:
+        device = prepare_cuda(jittor_cache(), str(compiler.path))
+    except NoCuda as problem:
+        raise EnvironmentProblem(str(problem)) from problem
+    except OSError as error:
+        raise _unwritable_cache(error) from error
     _prepare_mpi()
     _prepare_python_config()
     if os.environ.get("use_mkl", "1") == "1":
         _prepare_onednn()
+    return device
 
 
 def _prepare_mpi() -> None:

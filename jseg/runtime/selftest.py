@@ -18,14 +18,14 @@ def main() -> None:
     start = time.perf_counter()
     import numpy as np
 
-    from jseg.runtime.backend import jt
+    from jseg.runtime.backend import device, jt
 
     imported = time.perf_counter()
     random = np.random.RandomState(0)
     checks: Dict[str, Callable[..., float]] = {
         "matrix product": _matmul, "attention": _attention, "layer_norm": _layer_norm}
     errors = {name: check(jt, np, random) for name, check in checks.items()}
-    result = {"import_seconds": imported - start, "check_seconds": time.perf_counter() - imported,
+    result = {"device": device.kind.upper(), "import_seconds": imported - start, "check_seconds": time.perf_counter() - imported,
               "errors": errors, "tolerance": _TOLERANCE,
               "wrong": [name for name, error in errors.items() if not error <= _TOLERANCE]}
     print(MARK + json.dumps(result), flush=True)

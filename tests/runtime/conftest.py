@@ -3,25 +3,31 @@
 import os
 import sys
 from pathlib import Path
-from typing import Iterator, List, Union
+from typing import Iterator, List, Tuple
 from unittest import mock
 
 import pytest
 
 from jseg.runtime import environment
+from jseg.runtime.cuda import detect, prepare, toolkit
+from jseg.runtime.cuda.driver import Driver, Gpu
 
 # What `prepare_jittor` sets and what users may have set: each test starts without these. JITTOR_HOME is
 # among them and no test ever sets it: Jittor would remember it for this user.
 _VARIABLES = ("cc_path", "nvcc_path", "use_mpi", "use_mkl", "mpicc_path", "python_config_path", "log_silent",
-              "FIX_TORCH_ERROR", "cache_name", "JITTOR_HOME", "OMPI_COMM_WORLD_SIZE",
-              "OMPI_COMM_WORLD_LOCAL_SIZE", "OMP_NUM_THREADS", "OMPI_MCA_mpi_yield_when_idle")
+              "FIX_TORCH_ERROR", "cache_name", "JITTOR_HOME", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+              "OMPI_COMM_WORLD_LOCAL_SIZE", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH", "conv_opt", "use_cutt",
+              "use_cutlass", "use_nccl", "nccl_include_path", "nccl_lib_path", "JSEG_DEVICE", prepare.OURS,
+              prepare.FAILED, "OMP_NUM_THREADS", "OMPI_MCA_mpi_yield_when_idle")
 
 
 class FakeMachine:
-    """Holds `bin` (the whole PATH), `prefix` (of the virtual environment) and `cache` (Jittor's)."""
+    """Holds `bin` (the whole PATH), `prefix` (of the virtual environment), `cache` (Jittor's), `opt` (where toolkits
+    are installed) and `site` (installed packages)."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.bin, self.prefix, self.cache = root, root / "bin", root / "prefix", root / "cache"
+        self.opt, self.site = root / "opt", root / "site-packages"
         self.loaded: List[str] = []  # libraries that were opened
         self._monkeypatch = monkeypatch
         self.bin.mkdir()
@@ -44,9 +50,52 @@ class FakeMachine:
         (prefix / "lib" / "libdnnl.so.2").touch()
         return prefix
 
-    def driver(self, answer: Union[int, str]) -> None:
-        """Number of CUDA devices, or the sentence that says why there are none."""
-        self._monkeypatch.setattr(environment, "_cuda_device_count", lambda: answer)
+    def driver(self, problem: str = "", version: Tuple[int, int] = (13, 0), gpus: int = 1,
+               capability: Tuple[int, int] = (9, 0)) -> None:
+        """A driver with so many equal GPUs; none at all by version (0, 0)."""
+        answer = Driver(version, (Gpu("Test GPU", capability, 80 << 30),) * gpus, problem)
+        for module in (detect, prepare):
+            self._monkeypatch.setattr(module, "query_driver", lambda: answer)
+
+    def nvcc(self, path: Path, release: str, codes: str = "80 86 90", compiles: bool = True) -> Path:
+        """A compiler that answers what it is asked for; it compiles nothing, with or without success."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        listed = " ".join(f"sm_{code}" for code in codes.split())
+        failure = "echo 'check.cu: error: #error -- unsupported GNU version!' >&2; exit 1"
+        path.write_text(f"#!/bin/sh\ncase $1 in\n--version) echo 'Cuda compilation tools, release {release}, V1' ;;\n"
+                        f"--list-gpu-code) printf '%s\\n' {listed} ;;\n*) {'exit 0' if compiles else failure} ;;\nesac\n")
+        path.chmod(0o755)
+        return path
+
+    def libraries(self, include: Path, lib: Path, major: int, names: str = "cudart cublas curand") -> None:
+        """Headers and shared objects as CUDA 11, 12 and 13 name them."""
+        include.mkdir(parents=True, exist_ok=True)
+        lib.mkdir(parents=True, exist_ok=True)
+        for name in names.split():
+            header, text, soname = _LIBRARIES[name]
+            (include / header).write_text(text.format(major=major))
+            (lib / soname.format(major=major, runtime="11.0" if major == 11 else major)).touch()
+        if "cudart" in names.split():
+            (include / "cuda_runtime.h").touch()
+
+    def toolkit(self, release: str, names: str = "cudart cublas curand", **options: object) -> Path:
+        """A system installation; its folder."""
+        root = self.opt / f"cuda-{release}"
+        self.nvcc(root / "bin" / "nvcc", release, **options)
+        self.libraries(root / "include", root / "lib64", int(release.split(".")[0]), names)
+        return root
+
+
+# Name of a library -> header, its text, name of the shared object.
+_LIBRARIES = {
+    "cudart": ("cuda_runtime_api.h", "#define CUDART_VERSION  {major}040\n", "libcudart.so.{runtime}"),
+    "cublas": ("cublas_api.h", "#define CUBLAS_VER_MAJOR {major}\n#define CUBLAS_VER_MINOR 4\n#define CUBLAS_VER_PATCH 5\n",
+               "libcublas.so.{major}"),
+    "curand": ("curand.h", "", "libcurand.so.10"),
+    "nccl": ("nccl.h", "#define NCCL_MAJOR 2\n#define NCCL_MINOR 20\n#define NCCL_PATCH 5\n", "libnccl.so.2"),
+    "cudnn": ("cudnn_version.h", "#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 1\n#define CUDNN_PATCHLEVEL 0\n",
+              "libcudnn.so.9"),
+}
 
 
 @pytest.fixture
@@ -55,7 +104,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     fake = FakeMachine(tmp_path, monkeypatch)
     fake.program(fake.bin / "g++", "g++ (test) 12.2.0")
     fake.onednn(fake.prefix)
-    fake.driver("no CUDA driver (libcuda) on this machine")
+    fake.driver("no CUDA driver (libcuda.so.1) on this machine", version=(0, 0), gpus=0)
+    monkeypatch.setattr(toolkit, "system_roots", lambda: [fake.opt])
+    monkeypatch.setattr(toolkit, "site_folders", lambda: [fake.site])
+    monkeypatch.setattr(toolkit, "standard_place", lambda: toolkit.Place("system", fake.root / "usr", fake.root / "usr"))
     monkeypatch.setattr(sys, "prefix", str(fake.prefix))
     monkeypatch.setattr(environment, "_prefixes", lambda: [fake.prefix])
     monkeypatch.setattr(environment, "jittor_cache", lambda: fake.cache)

@@ -10,7 +10,7 @@ from jseg.runtime import doctor, environment, machine as machine_facts, selftest
 
 _INSTALLED = {"jittor": "1.3.11.0", "numpy": "1.26.4", "pillow": "11.0", "ftfy": "6.3", "regex": "2024.1",
               "tqdm": "4.6", "astunparse": "1.6.3"}
-_PASSED = {"import_seconds": 3.0, "check_seconds": 4.0, "errors": {"attention": 1e-7}, "wrong": []}
+_PASSED = {"import_seconds": 3.0, "check_seconds": 4.0, "errors": {"attention": 1e-7}, "wrong": [], "device": "CPU"}
 
 
 @pytest.fixture

@@ -60,30 +60,6 @@ def test_missing_headers_name_the_package(machine, monkeypatch):
     assert found.path is None and "apt-get install python3" in found.note and "-dev" in found.note
 
 
-def test_nvcc_without_a_driver_is_not_shown_to_jittor(machine):
-    """With such an nvcc, `import jittor` aborts the process."""
-    machine.program(machine.bin / "nvcc", "Cuda compilation tools, release 12.4, V12.4.1")
-    found = environment.find_cuda()
-    assert found.path is None and "no CUDA driver" in found.note and str(machine.bin / "nvcc") in found.note
-    prepare_jittor()
-    assert os.environ["nvcc_path"] == ""
-
-
-@pytest.mark.parametrize("devices, release, usable", [(1, "12.4", True), (2, "11.8", True), (1, "13.0", False)])
-def test_nvcc_with_a_device_counts_if_jittor_compiles_with_it(machine, devices, release, usable):
-    nvcc = machine.program(machine.bin / "nvcc", f"Cuda compilation tools, release {release}, V{release}.1")
-    machine.driver(devices)
-    prepare_jittor()
-    assert os.environ["nvcc_path"] == (str(nvcc) if usable else "")
-
-
-def test_a_device_without_nvcc_and_a_broken_nvcc_say_why(machine):
-    machine.driver(1)
-    assert "no nvcc on PATH" in environment.find_cuda().note
-    machine.program(machine.bin / "nvcc", "Segmentation fault")
-    assert "does not answer" in environment.find_cuda().note
-
-
 def test_missing_onednn_names_the_pip_command(machine):
     (machine.prefix / "lib" / "libdnnl.so.2").unlink()
     with pytest.raises(EnvironmentProblem, match="pip install onednn-cpu-gomp==.* onednn-devel-cpu-gomp=="):

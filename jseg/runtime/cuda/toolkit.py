@@ -1,0 +1,201 @@
+"""nvcc and the CUDA libraries: in the system, in wheels (`nvidia-*`), or beside an installed PyTorch."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+
+# Name of a library -> the header that states its version, and the macros of major, minor, patch in it.
+_HEADERS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
+    "cudart": (("cuda_runtime_api.h",), ("CUDART_VERSION",)),
+    "cublas": (("cublas_api.h",), ("CUBLAS_VER_MAJOR", "CUBLAS_VER_MINOR", "CUBLAS_VER_PATCH")),
+    "cublasLt": (("cublasLt.h",), ()),
+    "curand": (("curand.h",), ("CURAND_VER_MAJOR", "CURAND_VER_MINOR", "CURAND_VER_PATCH")),
+    "nccl": (("nccl.h",), ("NCCL_MAJOR", "NCCL_MINOR", "NCCL_PATCH")),
+    "cudnn": (("cudnn_version.h", "cudnn_version_v9.h", "cudnn_version_v8.h", "cudnn.h"),
+              ("CUDNN_MAJOR", "CUDNN_MINOR", "CUDNN_PATCHLEVEL")),
+}
+_FOLLOWS_CUDA = ("cudart", "cublas", "cublasLt")  # their first number is that of CUDA; cuRAND has been 10 since CUDA 10
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """One nvcc. `root` holds its `include`; `codes` are the architectures it compiles for: 90 for sm_90."""
+
+    nvcc: Path
+    root: Path
+    release: Tuple[int, int]
+    codes: Tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Library:
+    """One library: `path` of the shared object, `header` and `version` as far as they are there."""
+
+    name: str
+    path: Path
+    header: Optional[Path]
+    version: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of headers and one of libraries that belong together; `source` says whose they are."""
+
+    source: str
+    include: Path
+    lib: Path
+
+
+def system_roots() -> List[Path]:
+    """Where toolkits are installed: the folders that hold `cuda`, `cuda-13.0` and so on."""
+    return [Path("/usr/local"), Path("/opt")]
+
+
+def standard_place() -> Place:
+    """Where a distribution's own packages put headers and libraries."""
+    return Place("system", Path("/usr/include"), Path(f"/usr/lib/{platform.machine()}-linux-gnu"))
+
+
+def site_folders() -> List[Path]:
+    """Folders of installed packages: those of this Python, of the one it was made from, of the distribution."""
+    folders = [Path(entry) for entry in sys.path if entry.rstrip("/").endswith("-packages")]
+    folders.append(Path(sysconfig.get_path("purelib", vars={"base": sys.base_prefix})))
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    folders += [Path(f"/usr/local/lib/{version}/dist-packages"), Path("/usr/lib/python3/dist-packages")]
+    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def find_toolkits() -> List[Toolkit]:
+    """Every nvcc that answers, the user's choice first: CUDA_HOME, PATH, this environment, the system, wheels."""
+    toolkits: Dict[Path, Toolkit] = {}
+    for source, nvcc in _nvcc_candidates():
+        if nvcc.is_file() and os.access(nvcc, os.X_OK):
+            toolkit = _toolkit(nvcc, source)
+            if toolkit is not None:
+                toolkits.setdefault(toolkit.root, toolkit)
+    return list(toolkits.values())
+
+
+def _nvcc_candidates() -> Iterator[Tuple[str, Path]]:
+    for variable in ("CUDA_HOME", "CUDA_PATH"):
+        if os.environ.get(variable):
+            yield variable, Path(os.environ[variable]) / "bin" / "nvcc"
+    on_path = shutil.which("nvcc")
+    if on_path:
+        yield "PATH", Path(on_path)
+    yield "this environment", Path(sys.prefix) / "bin" / "nvcc"
+    for root in system_roots():
+        yield "system", root / "cuda" / "bin" / "nvcc"
+        for folder in sorted(root.glob("cuda-*"), key=_numbers, reverse=True):
+            yield "system", folder / "bin" / "nvcc"
+    for site in site_folders():
+        for folder in sorted(site.glob("nvidia/cu[0-9]*"), key=_numbers, reverse=True):
+            yield "wheels", folder / "bin" / "nvcc"
+        yield "wheels", site / "nvidia" / "cuda_nvcc" / "bin" / "nvcc"
+
+
+def _numbers(path: Path) -> List[int]:
+    return [int(number) for number in re.findall(r"\d+", path.name)]
+
+
+def _toolkit(nvcc: Path, source: str) -> Optional[Toolkit]:
+    release = re.search(r"release (\d+)\.(\d+)", _output([str(nvcc), "--version"]))
+    if release is None:
+        return None
+    real = nvcc.resolve()
+    root = real.parent.parent
+    if not (root / "include" / "cuda_runtime.h").is_file():
+        # A script that calls the real one; nvcc itself tells where it lies.
+        top = re.search(r"^#\$ TOP=(.*)$", _output([str(nvcc), "--dryrun", "-x", "cu", os.devnull]), re.MULTILINE)
+        if top:
+            root = Path(top[1].strip()).resolve()
+            if (root / "bin" / "nvcc").is_file():
+                real = root / "bin" / "nvcc"
+    codes = re.findall(r"sm_(\d+)\b", _output([str(nvcc), "--list-gpu-code"]))
+    return Toolkit(real, root, (int(release[1]), int(release[2])), tuple(sorted(map(int, codes))), source)
+
+
+def _output(command: List[str]) -> str:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout + result.stderr  # --dryrun writes to stderr
+
+
+def places(toolkit: Toolkit) -> List[Place]:
+    """Where headers and libraries of the toolkit's major release may lie, the toolkit's own first."""
+    root, major, machine = toolkit.root, toolkit.release[0], platform.machine()
+    arch = {"aarch64": "sbsa"}.get(machine, machine)
+    found = [Place(toolkit.source, root / include, root / lib) for include, lib in (
+        ("include", "lib64"), ("include", "lib"), (f"targets/{arch}-linux/include", f"targets/{arch}-linux/lib"),
+        ("include", f"lib/{machine}-linux-gnu"))]
+    for site in site_folders():
+        joint = site / "nvidia" / f"cu{major}"
+        found.append(Place("wheels", joint / "include", joint / "lib"))
+        for folder in sorted((site / "nvidia").glob("*")):
+            if not re.fullmatch(r"cu\d+", folder.name):  # one folder a package: CUDA 11 and 12, and NCCL and cuDNN
+                found.append(Place("wheels", folder / "include", folder / "lib"))
+        found.append(Place("PyTorch", site / "torch" / "include", site / "torch" / "lib"))
+    prefix = Path(sys.prefix)
+    found.append(Place("this environment", prefix / "include", prefix / "lib"))
+    found.append(standard_place())
+    return [place for place in dict.fromkeys(found) if place.include.is_dir() or place.lib.is_dir()]
+
+
+def find_libraries(toolkit: Toolkit, where: Iterable[Place]) -> Dict[str, Library]:
+    """The libraries that are there, by name; those of another major release of CUDA do not count."""
+    where = list(where)
+    found = (_library(name, toolkit.release[0], where) for name in _HEADERS)
+    return {library.name: library for library in found if library is not None}
+
+
+def _library(name: str, major: int, where: List[Place]) -> Optional[Library]:
+    for place in where:
+        path = _shared_object(name, major, place.lib)
+        if path is not None:
+            headers = [other.include / header for other in (place, *where) for header in _HEADERS[name][0]]
+            header = next((header for header in headers if header.is_file()), None)
+            version = _header_version(header, _HEADERS[name][1]) or _file_version(path)
+            return Library(name, path, header, version, place.source)
+    return None
+
+
+def _shared_object(name: str, major: int, folder: Path) -> Optional[Path]:
+    """`libNAME.so`, with a version or without, or as PyTorch names its copies: `libNAME-HASH.so.11.0`."""
+    if not folder.is_dir():
+        return None
+    pattern = re.compile(rf"lib{name}(-[0-9a-f]+)?\.so(\.\d+)*")
+    for path in sorted(folder.glob(f"lib{name}*.so*")):
+        if pattern.fullmatch(path.name) and path.is_file():
+            version = _file_version(path)
+            if name not in _FOLLOWS_CUDA or not version or version.split(".")[0] == str(major):
+                return path
+    return None
+
+
+def _file_version(path: Path) -> str:
+    return path.resolve().name.partition(".so")[2].lstrip(".")
+
+
+def _header_version(header: Optional[Path], macros: Tuple[str, ...]) -> str:
+    """'13.0.2' of a header; CUDART_VERSION holds 13000. Empty where a macro is missing."""
+    if header is None or not macros:
+        return ""
+    text = header.read_text(errors="replace")
+    numbers = [re.search(rf"^\s*#\s*define\s+{macro}\s+(\d+)", text, re.MULTILINE) for macro in macros]
+    if not all(numbers):
+        return ""
+    values = [int(number[1]) for number in numbers if number]
+    if len(values) == 1:
+        values = [values[0] // 1000, values[0] % 1000 // 10]
+    return ".".join(map(str, values))

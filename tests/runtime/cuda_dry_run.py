@@ -1,0 +1,161 @@
+"""Jittor on CUDA without a GPU: does it build, import, compile and dispatch? Minutes of compiling; run by hand.
+
+    python tests/runtime/cuda_dry_run.py FOLDER --libraries SITE_PACKAGES
+
+nvcc and g++ are the real ones. The driver and the libraries are stubs that say yes to everything: device memory is
+host memory and no kernel runs, so results are not looked at. FOLDER keeps the stubs and a home folder with Jittor's
+cache, so that a second run is quick. SITE_PACKAGES holds the wheels nvidia-cublas and nvidia-curand, whose headers
+and names of functions are used. Ends with "dry run passed", or the error.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from jseg.runtime.cuda.toolkit import find_toolkits  # noqa: E402
+
+_PROGRAM = """
+import sys
+from jseg.runtime.backend import device, jt
+assert device.kind == "cuda" and jt.has_cuda and jt.flags.use_cuda == 1, device
+print("imported:", device.line, "architectures", jt.flags.cuda_archs, flush=True)
+a = jt.array([[1.0, 2.0], [3.0, 4.0]])
+for name, value in {"elementwise": a * 2 + 1, "matrix product": a @ a, "bfloat16": a.bfloat16() @ a.bfloat16(),
+                    "sum": a.sum(1), "argsort": jt.argsort(a, -1)[1], "random": jt.rand(4),
+                    "gradient": jt.grad((a @ a).sum(), [a])[0]}.items():
+    value.sync()
+    print("dispatched:", name, flush=True)
+print("dry run passed", flush=True)
+"""
+_CREATED = "(void** p) { static int object; *p = &object; return 0; }"
+_ALLOCATE = "(void** p, size_t n) { *p = aligned_alloc(256, (n + 511) / 256 * 256); return *p ? 0 : 2; }"
+# Functions that must answer something; all others return 0.
+_BODIES: Dict[str, str] = {
+    "cudaGetDeviceCount": "int cudaGetDeviceCount(int* n) { *n = 1; return 0; }",
+    "cudaGetDevice": "int cudaGetDevice(int* n) { *n = 0; return 0; }",
+    "cudaRuntimeGetVersion": "int cudaRuntimeGetVersion(int* n) { *n = 13000; return 0; }",
+    "cudaDriverGetVersion": "int cudaDriverGetVersion(int* n) { *n = 13000; return 0; }",
+    "cudaGetDeviceProperties": "int cudaGetDeviceProperties(struct cudaDeviceProp* p, int d) {"
+                               " memset(p, 0, sizeof *p); p->major = 9; p->multiProcessorCount = 132; return 0; }",
+    "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int* v, int a, int d) {"
+                              " *v = a == 75 ? 9 : a == 76 ? 0 : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32 : 1; return 0; }",
+    "cudaMemcpy": "int cudaMemcpy(void* d, const void* s, size_t n, int k) { memmove(d, s, n); return 0; }",
+    "cudaMemcpyAsync": "int cudaMemcpyAsync(void* d, const void* s, size_t n, int k, void* q) {"
+                       " memmove(d, s, n); return 0; }",
+    "cudaMemset": "int cudaMemset(void* d, int c, size_t n) { memset(d, c, n); return 0; }",
+    "cudaMemsetAsync": "int cudaMemsetAsync(void* d, int c, size_t n, void* q) { memset(d, c, n); return 0; }",
+    "cudaMemGetInfo": "int cudaMemGetInfo(size_t* a, size_t* b) { *a = *b = 8ull << 30; return 0; }",
+    "cudaGetErrorName": "const char* cudaGetErrorName(int e) { return \"stub\"; }",
+    "cudaGetErrorString": "const char* cudaGetErrorString(int e) { return \"stub\"; }",
+    "cudaLaunchHostFunc": "int cudaLaunchHostFunc(void* s, void (*f)(void*), void* u) { f(u); return 0; }",
+    "cudaStreamAddCallback": "int cudaStreamAddCallback(void* s, void (*f)(void*, int, void*), void* u, unsigned g) {"
+                             " f(s, 0, u); return 0; }",
+    "cudaEventElapsedTime": "int cudaEventElapsedTime(float* t, void* a, void* b) { *t = 1; return 0; }",
+    "__cudaRegisterFatBinary": "void** __cudaRegisterFatBinary(void* p) { static void* handle; return &handle; }",
+    **{name: f"int {name}{_ALLOCATE}" for name in ("cudaMalloc", "cudaMallocHost", "cudaMallocManaged", "cudaHostAlloc",
+                                                  "cudaMallocAsync")},
+    **{name: f"int {name}(void* p) {{ free(p); return 0; }}" for name in ("cudaFree", "cudaFreeHost", "cudaFreeAsync")},
+    **{name: f"int {name}{_CREATED}" for name in (
+        "cudaStreamCreate", "cudaStreamCreateWithFlags", "cudaStreamCreateWithPriority", "cudaEventCreate",
+        "cudaEventCreateWithFlags", "cublasCreate_v2", "cublasLtCreate", "curandCreateGenerator")},
+}
+_DRIVER = """
+int cuInit(unsigned f) { return 0; }
+int cuDriverGetVersion(int* v) { *v = 13000; return 0; }
+int cuDeviceGetCount(int* n) { *n = 1; return 0; }
+int cuDeviceGet(int* d, int n) { *d = n; return 0; }
+int cuDeviceGetName(char* s, int n, int d) { strcpy(s, "Stub"); return 0; }
+int cuDeviceTotalMem_v2(size_t* n, int d) { *n = 8ull << 30; return 0; }
+int cuDeviceGetAttribute(int* v, int a, int d) { *v = a == 75 ? 9 : 0; return 0; }
+int cuDevicePrimaryCtxRetain(void** c, int d) { *c = c; return 0; }
+int cuDevicePrimaryCtxRelease_v2(int d) { return 0; }
+int cuCtxSetCurrent(void* c) { return 0; }
+int cuMemAlloc_v2(unsigned long long* p, size_t n) { *p = 1; return 0; }
+int cuMemFree_v2(unsigned long long p) { return 0; }
+"""
+
+
+def make_toolkit(folder: Path, libraries: Path) -> Path:
+    """A CUDA home with the real nvcc and headers, and stubs for libraries; its folder."""
+    toolkit = next(iter(find_toolkits()), None)
+    if toolkit is None:
+        raise SystemExit("no nvcc found: the dry run needs a real one")
+    home = folder / "cuda"
+    shutil.rmtree(home, ignore_errors=True)
+    for name in ("bin", "include", "lib64"):
+        (home / name).mkdir(parents=True)
+    front = home / "bin" / "nvcc"
+    front.write_text(f'#!/bin/sh\nexec "{toolkit.nvcc}" "$@"\n')
+    front.chmod(0o755)
+    wheels = sorted(libraries.glob("nvidia/*"))
+    for include in [toolkit.root / "include", *(wheel / "include" for wheel in wheels)]:
+        for entry in include.iterdir() if include.is_dir() else ():
+            if not (home / "include" / entry.name).exists():
+                (home / "include" / entry.name).symlink_to(entry)
+    (home / "lib64" / "libcudadevrt.a").symlink_to(toolkit.root / "lib64" / "libcudadevrt.a")
+    found = [*(toolkit.root / "lib64").glob("libcudart.so.*"), *(path for wheel in wheels for path in wheel.glob("lib/*"))]
+    for library in sorted(found):
+        if re.fullmatch(r"lib(cudart|cublas|cublasLt|curand)\.so\.\d+", library.name):
+            make_stub(library, home)
+    return home
+
+
+def make_stub(library: Path, home: Path) -> None:
+    """A library of the same name and version with the same functions, most of which return 0."""
+    symbols: Dict[str, str] = {}
+    for line in subprocess.check_output(["nm", "-D", "--defined-only", str(library)], text=True).splitlines():
+        kind, symbol = line.split()[1:3]
+        if kind in "TWi" and re.match(r"(__)?cu", symbol):
+            name, _, version = symbol.replace("@@", "@").partition("@")
+            symbols.setdefault(name, version)
+    lines: List[str] = ["#include <stdlib.h>", "#include <string.h>"]
+    if "cudaGetDeviceProperties" in symbols:
+        lines.append("#include <driver_types.h>")
+    lines += [_BODIES.get(name, f"int {name}() {{ return 0; }}") for name in symbols]
+    versions = sorted({version for version in symbols.values() if version})
+    build(lines, home / "lib64" / library.name, home / "include", versions[:1])
+    (home / "lib64" / f"{library.name.partition('.so')[0]}.so").symlink_to(library.name)
+
+
+def build(lines: List[str], target: Path, include: Path, versions: List[str]) -> None:
+    """Compiles C lines to a shared library that carries its file name as its soname."""
+    source = target.with_suffix(".c")
+    source.write_text("\n".join(lines) + "\n")
+    command = ["gcc", "-w", "-std=gnu11", "-fno-builtin", "-shared", "-fPIC", f"-I{include}", str(source), "-o", str(target),
+               f"-Wl,-soname,{target.name}"]
+    if versions:
+        script = target.with_suffix(".map")
+        script.write_text(f"{versions[0]} {{ global: *; }};\n")
+        command.append(f"-Wl,--version-script={script}")
+    subprocess.run(command, check=True)
+
+
+def main() -> int:
+    """0 if all went through."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="keeps stubs and the home folder with Jittor's cache")
+    parser.add_argument("--libraries", type=Path, required=True, help="site-packages with nvidia-cublas, nvidia-curand")
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    home = make_toolkit(folder, arguments.libraries.resolve())
+    driver = folder / "driver"
+    driver.mkdir(exist_ok=True)
+    build(["#include <string.h>", _DRIVER], driver / "libcuda.so.1", home / "include", [])
+    (folder / "home").mkdir(exist_ok=True)
+    environment = {**os.environ, "HOME": str(folder / "home"), "CUDA_HOME": str(home), "JSEG_DEVICE": "cuda",
+                   "LD_LIBRARY_PATH": str(driver), "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, stdout=subprocess.PIPE, text=True)
+    print(run.stdout, end="")
+    return 0 if "dry run passed" in run.stdout else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The headers of our own compile with the real nvcc, where there is one, for sm_80 and sm_90."""
+
+import subprocess
+
+import pytest
+
+from jseg.runtime.cuda.detect import detect
+from jseg.runtime.cuda.driver import Driver, Gpu
+from jseg.runtime.cuda.home import write_home
+
+_SOURCE = """
+#include <npp.h>
+#include <cub/cub.cuh>
+struct Square {
+    __host__ __device__ float operator()(int i) const { return float(i) * i; }
+};
+__global__ void check(float* out, long long* limit) {
+    cub::CountingInputIterator<int> count(0);
+    cub::TransformInputIterator<float, Square, cub::CountingInputIterator<int>> squares(count, Square());
+    out[threadIdx.x] = cub::Max()(squares[threadIdx.x], cub::Sum()(1.f, cub::Min()(2.f, 3.f))) + cub::LaneId();
+    limit[0] = NPP_MAX_64S;
+}
+int device_property(const cudaDeviceProp& properties) {
+    return properties.computeMode == cudaComputeModeProhibited ? 0 : properties.clockRate;
+}
+"""
+
+
+def test_headers_of_our_own_compile(tmp_path):
+    """Jittor's -std=c++14 comes along, and CUDA 13 does without the names that Jittor uses. Of CUB, which takes nvcc ten
+    times as long as the rest, only the version is included."""
+    cuda = detect(Driver((99, 0), (Gpu("any", (9, 0), 1 << 30),), ""))
+    if cuda.toolkit is None or "cudart" not in cuda.libraries:
+        pytest.skip("no nvcc on this machine")
+    write_home(tmp_path / "home", cuda)
+    stand_in = tmp_path / "cub_version" / "cub"
+    stand_in.mkdir(parents=True)
+    (stand_in / "cub.cuh").write_text("#include <cub/version.cuh>\n" if cuda.toolkit.release >= (13, 0)
+                                      else "#include <cub/util_ptx.cuh>\n#include <cub/iterator/counting_input_iterator.cuh>\n"
+                                      "#include <cub/iterator/transform_input_iterator.cuh>\n"
+                                      "#include <cub/thread/thread_operators.cuh>\n")
+    (tmp_path / "check.cu").write_text(_SOURCE)
+    run = subprocess.run(
+        [str(tmp_path / "home" / "bin" / "nvcc"), "-std=c++14", f"-I{tmp_path / 'home' / 'include'}",
+         f"-I{tmp_path / 'cub_version'}", "-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90",
+         "-c", "-o", str(tmp_path / "check.o"), str(tmp_path / "check.cu")], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
