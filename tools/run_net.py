@@ -2,13 +2,18 @@
 
 import argparse
 import os
+import socket
 import sys
+import time
+import traceback
 from typing import List, Optional
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from jseg.config import Config  # noqa: E402  (works uninstalled, from any folder)
 from jseg.runtime.device import add_device_option, select_device  # noqa: E402
+
+_AFTER_RANK_0 = 2.0  # seconds: what is wrong for every process is said by one
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -56,34 +61,52 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Runs the task; 0 on success, 2 after an error of the user, 130, 138 or 143 after SIGINT, SIGUSR1 or SIGTERM."""
+    """Runs the task; 0 on success, 2 after an error of the user, 130, 138 or 143 after SIGINT, SIGUSR1 or SIGTERM.
+
+    Under mpirun a process that fails ends all of them, since the others would wait for it.
+    """
     args = parse_args(argv)
     try:
         config = load_config(args)
         select_device(args.device)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _end(f"error: {error}", 2)
     from jseg.runner import Interrupted, Runner  # loads Jittor: only once the config is known to be readable
     try:
         runner = Runner(config)
         if args.task == "train":
             runner.train(args.resume)
         elif args.task == "val":
-            runner.val(args.checkpoint, args.save_predictions, args.per_image)
+            runner.val(args.checkpoint)
         else:
             runner.test(args.checkpoint)
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _end(f"error: {error}", 2)
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return stop.exit_code
+        return _end(str(stop), stop.exit_code)
     except KeyboardInterrupt:
-        print("interrupted" + ("; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""),
-              file=sys.stderr)
-        return 130
+        resume = "; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""
+        return _end("interrupted" + resume, 130)
+    except Exception:
+        if "OMPI_COMM_WORLD_RANK" not in os.environ:
+            raise
+        return _end(traceback.format_exc().rstrip(), 1)
     return 0
+
+
+def _end(message: str, code: int) -> int:
+    """Says why the run ends, with the rank under mpirun, and there ends the other processes too."""
+    rank = os.environ.get("OMPI_COMM_WORLD_RANK")
+    if rank is None:
+        print(message, file=sys.stderr)
+        return code
+    if rank != "0":
+        time.sleep(_AFTER_RANK_0)
+    print(f"{message} (rank {rank} on {socket.gethostname()})", file=sys.stderr, flush=True)
+    if "jseg.distributed" in sys.modules:
+        from jseg.distributed import abort
+        abort(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ TOP_LEVEL: Dict[str, Key] = {
     "inference": Key((dict,), {"mode": "slide"}),
     "init_from": Key((str, _NONE)),
     "work_dir": Key((str, _NONE)),
+    "watchdog_seconds": Key((int, float, _NONE), 45, minimum=1),  # a rank that hangs so long ends the job; None: never
     "visualize": Key((dict,), {"num_images": 8}),
 }
 

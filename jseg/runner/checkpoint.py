@@ -17,7 +17,7 @@ import os
 import platform
 import re
 from types import MappingProxyType
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from jseg.checkpoints import (CLIPRCSizes, clip_rc_sizes, config_differences, lo
 from jseg.checkpoints.complete import RUN_FORMAT, is_run_checkpoint
 from jseg.checkpoints.convert import file_sha256  # noqa: F401  (the runner takes it from here)
 from jseg.config import Config
+from jseg.distributed import broadcast_object, is_main
 from jseg.runner.optimizer import STATE_PREFIX
 from jseg.runner.seeding import fingerprint
 from jseg.runner.store import behind_pointer
@@ -39,18 +40,6 @@ _NOT_ARCHITECTURE = ("clip", "setting", "templates", "text_embeddings", "focal_w
                      "recovery_weight", "recovery_loss", "seen_bias", "ignore_index", "dropout")
 # Config keys that do not change what is trained.
 _NOT_TRAINING = ("work_dir", "keep_checkpoints", "num_workers", "visualize", "data_root")
-
-
-def read_model_state(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """Arrays and metadata of a checkpoint; without metadata it is a whole model, e.g. a released one.
-
-    `path` may also be the pointer `latest` of a run. The format is recognised by content.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or it is damaged or of another model.
-    """
-    path = behind_pointer(path)
-    return load_arrays(path) if is_run_checkpoint(read_tensors(path)) else (load_model_state(path)[0], {})
 
 
 def describe(cfg: Config, model_cfg: Mapping[str, Any], dataset: Any, iteration: int, clip_sha256: str,
@@ -97,10 +86,11 @@ def load_weights(model: Any, path: str, model_cfg: Mapping[str, Any], clip_sha25
     Raises:
         FileNotFoundError, ValueError: no such file; damaged; of another architecture or another CLIP.
     """
-    path = behind_pointer(path)
-    if not is_run_checkpoint(read_tensors(path)):
-        return _load_whole_model(model, path, model_cfg), {}
-    arrays, metadata = load_arrays(path)
+    arrays, metadata, sizes = broadcast_object(_read(path) if is_main() else None, what=f"the weights in {path}")
+    if sizes is not None:
+        check_sizes(sizes, model, path, model_cfg)
+        model.load_arrays(arrays, path)
+        return arrays, {}
     trained = model.trainable_parameters()
     weights = {name: value for name, value in arrays.items() if not name.startswith(STATE_PREFIX)}
     check_parameters(weights, {name: tuple(value.shape) for name, value in trained.items()}, path,
@@ -114,12 +104,13 @@ def load_weights(model: Any, path: str, model_cfg: Mapping[str, Any], clip_sha25
     return arrays, metadata
 
 
-def _load_whole_model(model: Any, path: str, model_cfg: Mapping[str, Any]) -> Dict[str, np.ndarray]:
-    """Loads a CLIP-RC of any format; see `load_weights`."""
+def _read(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str], Optional[CLIPRCSizes]]:
+    """Arrays, metadata (of a run's checkpoint) and sizes (of a whole model)."""
+    path = behind_pointer(path)
+    if is_run_checkpoint(read_tensors(path)):
+        return (*load_arrays(path), None)
     arrays, sizes = load_model_state(path)
-    check_sizes(sizes, model, path, model_cfg)
-    model.load_arrays(arrays, path)
-    return arrays
+    return arrays, {}, sizes
 
 
 def check_sizes(sizes: CLIPRCSizes, model: Any, path: str, model_cfg: Mapping[str, Any]) -> None:

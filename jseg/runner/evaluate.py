@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 
-from jseg.distributed import all_reduce_sum, rank, world_size
+from jseg.distributed import alive, all_reduce_sum, rank, world_size
 from jseg.evaluation import ConfusionMatrix, predict_augmented, predict_slide, predict_whole, summarise
 from jseg.runner.log import RunLog, clock
 from jseg.runner.outputs import PictureOutputs
@@ -94,6 +94,7 @@ def _samples(dataset: Any, log: RunLog, verb: str) -> Iterator[Tuple[int, Mappin
 
 def _predictor(model: Any) -> PredictFn:
     def predict(image: np.ndarray) -> np.ndarray:
+        alive("segmenting a picture")
         with jt.no_grad():
             return model.predict(jt.array(np.ascontiguousarray(image, np.float32))).numpy()
     return predict

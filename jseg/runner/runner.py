@@ -1,11 +1,15 @@
 """Runner: trains, evaluates and applies a segmentor as a config says."""
 
+import contextlib
 import copy
+import functools
 import json
 import os
 import signal
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
 
 import jseg.datasets  # noqa: F401  (fills the registry of datasets and transforms)
 import jseg.models.segmentors  # noqa: F401  (fills the registry of models)
@@ -14,7 +18,8 @@ import jseg.runner.schedule  # noqa: F401  (fills the registry of schedulers)
 from jseg.checkpoints.native import write_atomically
 from jseg.config import Config, validate
 from jseg.datasets import DataLoader, configured_root
-from jseg.distributed import barrier, is_main, world_size
+from jseg.distributed import (alive, all_reduce_max, barrier, broadcast_object, gather_objects, is_main, watched,
+                              world_size)
 from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
 from jseg.runner.checkpoint import (check_initial_weights, check_resumable, describe, file_sha256, half_way_note,
@@ -32,6 +37,20 @@ from jseg.runtime.backend import jt
 
 REGISTRIES = {"model": MODELS, "dataset.*": DATASETS, "dataset.*.pipeline.#": TRANSFORMS, "optimizer": OPTIMIZERS,
               "scheduler": SCHEDULERS}
+
+
+def _watched(task: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `Runner` during which a process that hangs is noticed."""
+    @functools.wraps(task)
+    def run(self: "Runner", *arguments: Any, **options: Any) -> Any:
+        with watched(self.cfg.watchdog_seconds):
+            return task(self, *arguments, **options)
+    return run
+
+
+def _located(path: str) -> str:
+    """`resolve_path` by the main rank, whose disk holds the checkpoints."""
+    return broadcast_object(resolve_path(path) if is_main() else None, what=f"the path of {path}")
 
 
 class Runner:
@@ -60,6 +79,7 @@ class Runner:
         self._clip_sha256 = ""
         self._bad_pictures: Dict[str, str] = {}  # name -> reason
 
+    @_watched
     def train(self, resume: Optional[str] = None) -> None:
         """Trains to `max_iters`, with checkpoints and evaluations on the way, and draws the pictures of the run.
 
@@ -74,14 +94,15 @@ class Runner:
         if world_size() > 1:
             raise ValueError("training runs in one process; start it without mpirun (evaluation may use several)")
         cfg = self.cfg
-        newest = self.store.newest_undamaged(self.log.info) if resume == "auto" else resume
+        newest = self._newest_undamaged() if resume == "auto" else resume
         dataset, _ = self._dataset("train"), self._dataset("val")  # a missing val set must not show after the training
         model = self._built_model()
         scheduler = SCHEDULERS.build(cfg.scheduler, where="scheduler", offered={"max_iters": cfg.max_iters})
         optimizer = OPTIMIZERS.build(cfg.optimizer, where="optimizer", parameters=model.trainable_parameters())
         start, losses = self._restore(newest, optimizer) if newest else (self._begin(resume), [])
-        os.makedirs(self.work_dir, exist_ok=True)
-        cfg.dump(os.path.join(self.work_dir, "config.py"))
+        if is_main():
+            os.makedirs(self.work_dir, exist_ok=True)
+            cfg.dump(os.path.join(self.work_dir, "config.py"))
         loader = DataLoader(dataset, cfg.batch_size, self.seed, num_workers=cfg.num_workers,
                             skip_unreadable=cfg.max_bad_pictures > 0)
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
@@ -93,11 +114,13 @@ class Runner:
                 self._loop(start, batches, model, optimizer, scheduler, LossWindow(start, losses), stop)
         except NonFiniteLoss as error:
             kept = save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))
+            barrier("the files of every process about a loss that is not finite")
             raise FloatingPointError(f"{error}; its batch is in {kept}") from None
         finally:
             batches.close()
         self._draw(model)
 
+    @_watched
     def val(self, checkpoint: Optional[str] = None, save_masks: bool = False, per_image: bool = False
             ) -> Dict[str, Any]:
         """Evaluates a checkpoint (default: the newest of the work folder); prints the table, writes `metrics.json`.
@@ -115,6 +138,7 @@ class Runner:
         self._draw(model)
         return summary
 
+    @_watched
     def test(self, checkpoint: Optional[str] = None) -> str:
         """Segments `dataset.test` into palette PNG files; returns their folder."""
         model, path = self._trained_model(checkpoint)
@@ -130,14 +154,16 @@ class Runner:
     def _loop(self, start: int, batches: Any, model: Any, optimizer: Any, scheduler: Any, window: LossWindow,
               stop: StopSignals) -> None:
         cfg, eta = self.cfg, Eta()
-        if start and self._due(start, cfg.eval_interval) and not self.log.has("eval.jsonl", start):
+        if start and self._due(start, cfg.eval_interval) and not broadcast_object(self.log.has("eval.jsonl", start)):
             self._measure(start, model, optimizer, stop)  # the run before ended between saving and evaluating
         model.train()
         window.restart_clock()
         for iteration in range(start, cfg.max_iters):
+            alive(f"reading the pictures of iteration {iteration + 1}")
             waited = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - waited
+            alive(f"computing iteration {iteration + 1}")
             seed_everything(self.seed, iteration)
             terms = model.loss(jt.array(batch["image"]), jt.array(batch["label"].astype("int32")))
             optimizer.step(terms["total"], lambda base: scheduler(base, iteration))
@@ -145,8 +171,9 @@ class Runner:
             # Launches the iteration without waiting for its end: random numbers are drawn at launch, before the
             # next seed, and the lazy graph does not grow.
             jt.sync_all()
-            self._count_bad(batch["bad"])
             done = iteration + 1
+            number, bad = self._agree(stop.number, batch["bad"], done)
+            self._count_bad(bad)
             save, measure = (self._due(done, interval) for interval in (cfg.checkpoint_interval, cfg.eval_interval))
             if save or measure or done % cfg.log_interval == 0:
                 self._report(done, window.close(), scheduler(optimizer.base_lr, iteration), eta)
@@ -157,8 +184,17 @@ class Runner:
                 model.train()
             if save or measure:
                 window.restart_clock()
-            if stop.number and done < cfg.max_iters:
-                self._stop(stop.number, done, optimizer, window)
+            if number and done < cfg.max_iters:
+                self._stop(number, done, optimizer, window)
+
+    @staticmethod
+    def _agree(number: int, bad: Mapping[str, str], done: int) -> Tuple[int, Mapping[str, str]]:
+        """The largest signal number and all unreadable pictures that any process has seen in this iteration."""
+        what = f"the end of iteration {done}"
+        number, count = (int(value) for value in all_reduce_max(np.array([number, len(bad)]), what))
+        if count:
+            bad = {name: reason for found in gather_objects(bad, what) for name, reason in found.items()}
+        return number, bad
 
     def _count_bad(self, found: Mapping[str, str]) -> None:
         """Remembers training pictures that could not be read.
@@ -178,8 +214,9 @@ class Runner:
 
     def _measure(self, done: int, model: Any, optimizer: Any, stop: StopSignals) -> None:
         """Evaluates, then keeps the checkpoint of this iteration if none was better."""
-        with stop.at_once("stopped by {signal} while evaluating; the newest checkpoint is complete, "
-                          "--resume auto goes on from it"):
+        alive("evaluating")
+        message = "stopped by {signal} while evaluating; the newest checkpoint is complete, --resume auto goes on from it"
+        with stop.at_once(message) if is_main() else contextlib.nullcontext():  # the main rank ends the others
             summary = self._evaluate(model, short=done < self.cfg.max_iters)
         headline = {key: summary[key] for key in HEADLINE}
         self._write_metrics(summary, {"iter": done})
@@ -194,6 +231,7 @@ class Runner:
         path = self.store.path(done)
         if not self._due(done, self.cfg.checkpoint_interval):
             self._save(done, optimizer, window.values())
+        barrier("the checkpoint before the end")
         name = signal.Signals(number).name
         raise Interrupted(number, f"stopped by {name} after iteration {done}: {path} is complete, the same command "
                           "with --resume auto goes on from it")
@@ -213,15 +251,20 @@ class Runner:
     def _save(self, done: int, optimizer: Any, losses: Sequence[Mapping[str, float]] = ()) -> None:
         if not is_main():
             return
+        alive(f"saving the checkpoint of iteration {done}")
         arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
         arrays.update(optimizer.state())
         metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256, losses,
                             self._bad_pictures)
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
+    def _newest_undamaged(self) -> Optional[str]:
+        return broadcast_object(self.store.newest_undamaged(self.log.info) if is_main() else None,
+                                what="the checkpoint to resume from")
+
     def _restore(self, checkpoint: str, optimizer: Any) -> Tuple[int, List[Dict[str, float]]]:
         """Takes over a checkpoint; returns its iteration and the loss terms that it has not logged yet."""
-        path = resolve_path(checkpoint)
+        path = _located(checkpoint)
         arrays, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
         start = check_resumable(path, metadata, self.cfg, len(self._dataset("train")))
         optimizer.load_state(arrays)
@@ -237,7 +280,7 @@ class Runner:
 
     def _begin(self, resume: Optional[str]) -> int:
         source = self._load_initial_weights()
-        folder = set_aside_earlier_run(self.work_dir)
+        folder = set_aside_earlier_run(self.work_dir) if is_main() else None
         if folder:
             self.log.info(f"an earlier run was here; its files are now in {folder} "
                           "(--resume would have gone on with it)")
@@ -251,7 +294,7 @@ class Runner:
         setting = self.cfg.model.get("setting", "inductive")
         if self.cfg.init_from:
             try:
-                path = resolve_path(self.cfg.init_from)
+                path = _located(self.cfg.init_from)
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the "
                                         "run it comes from first, or --set init_from=PATH") from error
@@ -267,7 +310,7 @@ class Runner:
         return None
 
     def _trained_model(self, checkpoint: Optional[str]) -> Any:
-        path = resolve_path(checkpoint) if checkpoint else self.store.newest()
+        path = _located(checkpoint) if checkpoint else broadcast_object(self.store.newest())
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
         model = self._built_model()

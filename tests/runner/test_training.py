@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jseg.checkpoints import load_arrays
 from jseg.runner import Interrupted, Runner
 from jseg.runner import checkpoint as checkpoints
+from jseg.runner import runner as running
 from jseg.runner.store import POINTER, CheckpointStore
 
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
@@ -56,7 +58,7 @@ def test_training_learns_logs_saves_and_draws(trained):
 
 
 def test_checkpoint_holds_everything_by_name(trained):
-    arrays, metadata = checkpoints.read_model_state(CheckpointStore(trained.work_dir).newest())
+    arrays, metadata = load_arrays(CheckpointStore(trained.work_dir).newest())
     parameters = {"backbone.weight", "decode_head.bias"}
     moments = {f"optimizer.{kind}.{name}" for kind in ("exp_avg", "exp_avg_sq") for name in parameters}
     assert set(arrays) == parameters | moments | {"optimizer.steps"}
@@ -83,7 +85,7 @@ def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_co
         file.write('{"iter": 7, "tot')
     Runner(cfg).train(resume="auto")
     assert read_log(cfg.work_dir) == read_log(trained.work_dir)
-    ours, theirs = (checkpoints.read_model_state(CheckpointStore(work_dir).path(12))[0]
+    ours, theirs = (load_arrays(CheckpointStore(work_dir).path(12))[0]
                     for work_dir in (cfg.work_dir, trained.work_dir))
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
@@ -200,15 +202,13 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(trained, 
     """In iteration 7, between two log lines: the mean of 7 and 8 must still be logged at 8."""
     cfg = make_config()
     killed = Runner(cfg)
-    drawn = Runner._count_bad
-    calls = []
+    seed = running.seed_everything
 
-    def signal_late(self, found):
-        drawn(self, found)
-        calls.append(found)
-        if len(calls) == 7:
+    def signal_late(own_seed, iteration, *rest):
+        seed(own_seed, iteration, *rest)
+        if iteration == 6:
             os.kill(os.getpid(), number)
-    monkeypatch.setattr(Runner, "_count_bad", signal_late)
+    monkeypatch.setattr(running, "seed_everything", signal_late)
     before = signal.signal(number, signal.default_int_handler)  # however the suite was started, it is not ignored
     try:
         with pytest.raises(Interrupted, match="after iteration 7.*iter_7.safetensors is complete") as stop:
@@ -238,7 +238,7 @@ def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
     cfg = make_config({"dataset.train.unreadable": [2]}, max_bad_pictures=1, max_iters=4)
     runner = Runner(cfg)
     runner.train()
-    _, metadata = checkpoints.read_model_state(runner.store.newest())
+    _, metadata = load_arrays(runner.store.newest())
     assert json.loads(metadata["bad_pictures"]) == {"stripes_2": "stripes_2: truncated"}
     with open(os.path.join(cfg.work_dir, "log.txt")) as file:
         assert file.read().count("picture stripes_2 is left out") == 1

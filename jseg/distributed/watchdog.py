@@ -1,0 +1,71 @@
+"""Ends the job when one of its processes hangs: each process starts a watcher of its own (`watcher.py`) and gives it
+signs of life. The watcher of the process that hangs names it and kills it, and `mpirun` ends the rest."""
+
+import contextlib
+import json
+import mmap
+import os
+import socket
+import subprocess
+import sys
+from typing import Iterator, Optional
+
+from jseg.distributed.mpi import rank, set_wait_observer, world_size
+from jseg.distributed.watcher import HEADER, SIZE
+
+LONGEST = 1800.0
+"""Seconds that compiling at the start, or waiting for a lock or a disk, may take."""
+
+_state: dict = {"memory": None, "signs": 0}
+
+
+def process_name() -> str:
+    """`rank 1 on HOST` for messages; `this process` without MPI."""
+    return f"rank {rank()} on {socket.gethostname()}" if world_size() > 1 else "this process"
+
+
+def alive(doing: str) -> None:
+    """A sign of life; `doing` is what this process begins now, e.g. "computing iteration 8". Costs next to nothing."""
+    memory: Optional[mmap.mmap] = _state["memory"]
+    if memory is not None:
+        _state["signs"] += 1
+        text = doing.encode("utf-8")[:SIZE - HEADER.size]
+        memory[HEADER.size:HEADER.size + len(text)] = text
+        HEADER.pack_into(memory, 0, _state["signs"], len(text))
+
+
+@contextlib.contextmanager
+def watched(patience: Optional[float]) -> Iterator[None]:
+    """Within it this process is watched, if it is one of several and the system has /proc.
+
+    Waiting for other processes in a collective counts as a sign of life: only the one that hangs is blamed.
+
+    Args:
+        patience: seconds without a sign of life after which an idle process, or one that takes far longer than before,
+            counts as hanging; None for no watching.
+    """
+    if patience is None or world_size() == 1 or not os.path.isdir("/proc/self"):
+        yield
+        return
+    shared = os.memfd_create("jseg-watchdog")
+    os.ftruncate(shared, SIZE)
+    reading, writing = os.pipe()
+    settings = {"pid": os.getpid(), "memory": shared, "pipe": reading, "patience": patience, "longest": LONGEST,
+                "name": process_name()}
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watcher.py")
+    # Isolated (-I): the watcher needs nothing of this environment. In a session of its own: signals to the group of the
+    # job pass it by.
+    process = subprocess.Popen([sys.executable, "-I", script, json.dumps(settings)], pass_fds=(shared, reading),
+                               stdin=subprocess.DEVNULL, start_new_session=True)
+    os.close(reading)
+    _state.update(memory=mmap.mmap(shared, SIZE), signs=0)
+    os.close(shared)
+    alive("starting")
+    set_wait_observer(lambda what, seconds: alive(f"waiting for the other processes: {what}"))
+    try:
+        yield
+    finally:
+        set_wait_observer(None)
+        _state["memory"] = None
+        os.close(writing)
+        process.wait()

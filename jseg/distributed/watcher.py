@@ -1,0 +1,167 @@
+"""Watches one rank from a small process beside it: `python watcher.py SETTINGS`, started by `jseg.distributed.watchdog`.
+
+Jittor computes and compiles with Python's interpreter lock held, so no thread of the rank itself could notice that it
+hangs. This process needs the standard library only. It reads the rank's signs of life from shared memory and its activity
+from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and killed with its child processes;
+`mpirun` then ends the others. It ends by itself when the rank does (end of the pipe).
+"""
+
+import collections
+import json
+import mmap
+import os
+import select
+import signal
+import struct
+import sys
+from time import monotonic
+from typing import Any, Deque, Dict, List, Optional, Set
+
+HEADER = struct.Struct("<QI")  # signs of life so far, bytes of the text that follows
+SIZE = 512  # bytes of shared memory
+_LOOK_SECONDS = 1.0
+_BUSY_SHARE = 0.05  # of one core: less is idle
+_WARM_UP = 5  # signs of life after which the usual distance between two is known
+_USUAL = 10  # a busy rank may take so many times the longest of the recent distances
+_RECENT = 50
+
+
+class Judge:
+    """Decides from what is seen each second whether a rank hangs.
+
+    Args:
+        patience: seconds without a sign of life, while idle or far beyond the usual time, that are a hang.
+        longest: seconds that compiling, waiting for the compiler's lock or the disk, or the start of a run may last.
+    """
+
+    def __init__(self, patience: float, longest: float, now: float) -> None:
+        self._patience, self._longest = patience, longest
+        self._signs = 0
+        self._sign_at = self._seen_at = self._active_at = now
+        self._activity = 0.0
+        self._excused = 0.0
+        self._recent: Deque[float] = collections.deque(maxlen=_RECENT)
+
+    def look(self, now: float, signs: int, activity: float, excuse: str) -> Optional[str]:
+        """The reason why the rank counts as hanging, None while it does not.
+
+        Args:
+            signs: signs of life so far. activity: seconds of processor time so far, used or waited for.
+            excuse: what legitimately takes long just now, "" for nothing.
+        """
+        elapsed, used = now - self._seen_at, activity - self._activity
+        self._seen_at, self._activity = now, activity
+        if used > _BUSY_SHARE * elapsed:
+            self._active_at = now
+        if signs != self._signs:
+            if self._signs:
+                self._recent.append(now - self._sign_at - self._excused)
+            self._signs, self._sign_at, self._active_at, self._excused = signs, now, now, 0.0
+            return None
+        if excuse:
+            self._excused += elapsed
+            self._active_at = now
+        silent = now - self._sign_at
+        if silent > self._longest:
+            return f"no sign of life for {silent:.0f} s" + (f" ({excuse})" if excuse else "")
+        if not excuse and now - self._active_at > self._patience:
+            return f"no sign of life for {silent:.0f} s, and no processor time used for {now - self._active_at:.0f} s"
+        usual = max(self._recent, default=0.0)
+        if signs >= _WARM_UP and silent - self._excused > max(self._patience, _USUAL * usual):
+            return f"no sign of life for {silent:.0f} s, where {usual:.1f} s were the most before"
+        return None
+
+
+def main(settings: Dict[str, Any]) -> None:
+    """Looks once a second until the rank ends, or has to."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # these may reach every process of a job; the rank decides
+    pid = settings["pid"]
+    memory = mmap.mmap(settings["memory"], SIZE)
+    judge = Judge(settings["patience"], settings["longest"], monotonic())
+    parent = _parents().get(pid)
+    while not select.select([settings["pipe"]], [], [], _LOOK_SECONDS)[0]:
+        parents = _parents()
+        family = _descendants(pid, parents) - {os.getpid()}
+        signs, length = HEADER.unpack_from(memory)
+        reason = judge.look(monotonic(), signs, sum(_activity(member) for member in (pid, *family)),
+                            _excuse(pid, family))
+        if parents.get(pid, parent) != parent:
+            reason = "the mpirun that started it has ended"
+        if reason:
+            doing = memory[HEADER.size:HEADER.size + length].decode("utf-8", "replace")
+            print(f"error: {settings['name']}, process {pid}, is ended: {reason}; it was {doing}; checkpoints are complete, "
+                  "go on with --resume auto", file=sys.stderr, flush=True)
+            for member in (*family, pid):
+                _kill(member)
+            return
+
+
+def _parents() -> Dict[int, int]:
+    """Process -> parent, of all that can be seen."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            fields = _stat(int(entry))
+            if fields:
+                parents[int(entry)] = int(fields[1])
+    return parents
+
+
+def _descendants(pid: int, parents: Dict[int, int]) -> Set[int]:
+    found: Set[int] = set()
+    fresh = {pid}
+    while fresh:
+        fresh = {child for child, parent in parents.items() if parent in fresh} - found
+        found |= fresh
+    return found
+
+
+def _excuse(pid: int, family: Set[int]) -> str:
+    """What the rank may be waiting for without being at fault."""
+    for member in family:
+        name = _read(f"/proc/{member}/comm").strip()
+        if name and not name.startswith("python"):  # loading processes are; compilers are not
+            return f"running {name}"
+    for line in _read("/proc/locks").splitlines():
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "->" and fields[5] == str(pid):
+            return "waiting for a file lock, as the compiler's cache has"
+    return "waiting for a disk" if (_stat(pid) or [""])[0] == "D" else ""
+
+
+def _activity(pid: int) -> float:
+    """Seconds that the threads of a process computed or were ready to."""
+    total = 0
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return 0.0
+    for thread in threads:
+        total += sum(int(value) for value in _read(f"/proc/{pid}/task/{thread}/schedstat").split()[:2])
+    return total / 1e9
+
+
+def _stat(pid: int) -> Optional[List[str]]:
+    """State, parent, ... of a process: the fields behind its name; None if it has gone."""
+    text = _read(f"/proc/{pid}/stat")
+    return text[text.rindex(")") + 2:].split() if ")" in text else None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,263 @@
+"""Kills real `mpirun` trainings on ZeroShapes at random moments, resumes them, and compares with unbroken ones.
+
+    python tests/distributed/fault_injection.py --kills 40 --ranks 1 2 4 --out /tmp/faults
+
+Kinds of faults: SIGKILL of one rank or of mpirun at a random moment, SIGKILL while a checkpoint is being written,
+SIGTERM and SIGUSR1 to mpirun (which the run answers with a checkpoint), SIGSTOP of one rank (a hang). After each: every
+process must be gone within 60 s, every checkpoint file must have its SHA-256, and none that was reported as saved may be
+missing. The same command with `--resume auto` goes on. At the end the loss curve (log.jsonl without times) and the last
+checkpoint must equal those of an unbroken run with as many ranks, bit for bit. Ends with
+
+    lost: 0 checkpoints, curves equal
+
+and exit status 0, or says what differs, with status 1.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from jseg.checkpoints import load_arrays  # noqa: E402  (works uninstalled, from any folder)
+from jseg.datasets.zeroshapes_writer import write_zeroshapes  # noqa: E402
+
+MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
+KINDS = ("kill rank", "kill rank", "kill save", "kill save", "kill mpirun", "SIGTERM", "SIGUSR1", "stop rank")
+TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
+END_SECONDS = 60.0  # within which everything must have ended
+WATCHDOG_SECONDS = 15
+MARK = "JSEG_FAULT_INJECTION"
+
+
+class Trial:
+    """Trainings with one number of ranks in one work folder."""
+
+    def __init__(self, options: argparse.Namespace, ranks: int, name: str) -> None:
+        self.options, self.ranks = options, ranks
+        self.work_dir = options.out / f"{name}_{ranks}_ranks"
+        self.output = options.out / f"{name}_{ranks}_ranks.log"
+        shutil.rmtree(self.work_dir, ignore_errors=True)
+
+    def start(self, number: int = 0) -> subprocess.Popen:
+        """Starts the training, or goes on with it."""
+        options = self.options
+        command = [str(MPIRUN), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+                   "--mca", "odls_base_sigkill_timeout", "20", "-n", str(self.ranks),
+                   sys.executable, str(ROOT / "tools" / "run_net.py"), "--config", str(options.config),
+                   "--work-dir", str(self.work_dir), "--resume", "auto"]
+        kept = {key: value for key, value in os.environ.items() if key != "use_mpi" and not key.startswith("OMPI_")}
+        self.mark = f"{os.getpid()}.{self.work_dir.name}.{number}"
+        environment = {**kept, "OMP_NUM_THREADS": "1", MARK: self.mark, "PYTHONPATH": str(ROOT)}
+        with open(self.output, "ab") as output:
+            output.write(f"--- start {number}\n".encode())
+            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT,
+                                    start_new_session=True, cwd=options.out)
+
+    def processes(self) -> Dict[int, Optional[int]]:
+        """Processes of the run that still live -> rank, None for mpirun and helpers."""
+        found: Dict[int, Optional[int]] = {}
+        for entry in os.listdir("/proc"):
+            try:
+                environment = Path("/proc", entry, "environ").read_bytes().split(b"\0")
+                command = Path("/proc", entry, "cmdline").read_bytes()
+                state = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if f"{MARK}={self.mark}".encode() in environment and state != "Z":
+                numbers = [item for item in environment if item.startswith(b"OMPI_COMM_WORLD_RANK=")]
+                is_rank = numbers and b"run_net.py" in command and b"mpirun" not in command
+                found[int(entry)] = int(numbers[0].split(b"=")[1]) if is_rank else None
+        return found
+
+    def logged(self) -> int:
+        """The last iteration in log.jsonl, 0 without one."""
+        try:
+            lines = (self.work_dir / "log.jsonl").read_text().splitlines()
+            return json.loads(lines[-1])["iter"] if lines else 0
+        except (OSError, ValueError):
+            return 0
+
+    def reported(self) -> int:
+        """The last iteration whose checkpoint was reported as saved."""
+        try:
+            saved = re.findall(r"saved \S*iter_(\d+)\.safetensors", (self.work_dir / "log.txt").read_text())
+        except OSError:
+            return 0
+        return max((int(iteration) for iteration in saved), default=0)
+
+    def complete(self) -> List[int]:
+        """Iterations with an undamaged checkpoint; a damaged one raises."""
+        files = list((self.work_dir / "checkpoints").glob("iter_*.safetensors"))
+        for file in files:
+            load_arrays(file)
+        return sorted(int(file.stem[5:]) for file in files)
+
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written right now."""
+        try:
+            return any(name.startswith(".iter_") for name in os.listdir(self.work_dir / "checkpoints"))
+        except OSError:
+            return False
+
+    def curve(self) -> List[Dict[str, Any]]:
+        """log.jsonl without times."""
+        records = [json.loads(line) for line in (self.work_dir / "log.jsonl").read_text().splitlines()]
+        return [{key: value for key, value in record.items() if key not in TIMING} for record in records]
+
+
+def write_config(options: argparse.Namespace) -> None:
+    """A schedule of seconds on 24 pictures, with a checkpoint every other iteration."""
+    if not (options.out / "data").exists():
+        write_zeroshapes(options.out / "data", counts=dict(train=24, val=2, test=1), seed=0, size=64)
+    options.config = options.out / "faults.py"
+    options.config.write_text(
+        f"_base_ = {str(ROOT / 'configs' / 'clip_rc' / 'zeroshapes_inductive.py')!r}\n"
+        f"data_root = {str(options.out / 'data')!r}\nmax_iters = {options.iterations}\nbatch_size = 4\n"
+        "log_interval = 3\ncheckpoint_interval = 2\neval_interval = None\nvisualize = dict(num_images=0)\n"
+        f"keep_checkpoints = 2\nwatchdog_seconds = {WATCHDOG_SECONDS}\n"
+        "scheduler = dict(warmup_iters=4)\n")
+
+
+def wait_for_end(trial: Trial, process: subprocess.Popen) -> Tuple[float, bool]:
+    """Seconds until every process of the run has gone, and whether they went by themselves within a minute."""
+    start = time.monotonic()
+    process_left = True
+    while process_left and time.monotonic() - start < END_SECONDS:
+        process_left = process.poll() is None or bool(trial.processes())
+        time.sleep(0.05)
+    took = time.monotonic() - start
+    for pid in trial.processes():
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    return took, not process_left
+
+
+def injure(trial: Trial, process: subprocess.Popen, kind: str, rng: random.Random) -> Optional[str]:
+    """Waits for a random moment and injures the run; what was done, None if the run ended before."""
+    goal = trial.logged() + rng.randint(0, 2)
+    early = rng.random() < 0.15  # sometimes while it starts
+    deadline = time.monotonic() + rng.uniform(1.0, 8.0) if early else float("inf")
+    while process.poll() is None and trial.logged() <= goal and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if not early:
+        time.sleep(rng.uniform(0.0, 0.5))
+    if kind == "kill save" and not early:
+        while process.poll() is None and not trial.writing():
+            time.sleep(0.0002)
+    ranks = {pid: number for pid, number in trial.processes().items() if number is not None}
+    if process.poll() is not None or (not ranks and "rank" in kind):
+        return None
+    saving = " while a checkpoint was being written" if trial.writing() else ""
+    if kind in ("kill mpirun", "SIGTERM", "SIGUSR1"):
+        os.kill(process.pid, {"kill mpirun": signal.SIGKILL}.get(kind) or signal.Signals[kind])
+        return f"{kind.replace('kill', 'SIGKILL')} to mpirun" if kind != "kill mpirun" else f"SIGKILL to mpirun{saving}"
+    victim = min(ranks, key=lambda pid: ranks[pid]) if kind == "kill save" else rng.choice(sorted(ranks))
+    os.kill(victim, signal.SIGSTOP if kind == "stop rank" else signal.SIGKILL)
+    return f"{'SIGSTOP' if kind == 'stop rank' else 'SIGKILL'} to rank {ranks[victim]}{saving}"
+
+
+def break_and_resume(trial: Trial, kills: int, rng: random.Random, problems: List[str]) -> Dict[str, float]:
+    """One training, injured until `kills` is used up or it has finished; figures for the report."""
+    figures = {"kills": 0, "while saving": 0, "slowest end": 0.0}
+    number = 0
+    while True:
+        process = trial.start(number)
+        number += 1
+        done = None
+        if figures["kills"] < kills:
+            kind = rng.choice(KINDS if trial.ranks > 1 else KINDS[:-1])
+            done = injure(trial, process, kind, rng)
+        if done is None:
+            if process.wait():
+                problems.append(f"{trial.work_dir.name}: start {number - 1} ended with status {process.returncode}, "
+                                f"see {trial.output}")
+            return figures
+        took, gone = wait_for_end(trial, process)
+        reported, complete = trial.reported(), trial.complete()
+        figures["kills"] += 1
+        figures["while saving"] += "being written" in done
+        figures["slowest end"] = max(figures["slowest end"], took)
+        print(f"{trial.ranks} ranks, kill {figures['kills']}: {done} after iteration {trial.logged()}; all ended in "
+              f"{took:.1f} s with status {process.returncode}; checkpoints {complete}", flush=True)
+        if not gone:
+            problems.append(f"{trial.work_dir.name}: processes were left {END_SECONDS:.0f} s after {done}")
+        if reported and (not complete or complete[-1] < reported):
+            problems.append(f"{trial.work_dir.name}: lost checkpoint {reported} after {done}")
+
+
+def compare(broken: Trial, unbroken: Trial, problems: List[str]) -> None:
+    """Curves and last checkpoints, bit for bit."""
+    if broken.curve() != unbroken.curve():
+        problems.append(f"{broken.work_dir.name}: log.jsonl differs from {unbroken.work_dir.name}")
+    last = f"checkpoints/iter_{broken.options.iterations}.safetensors"
+    ours, theirs = (load_arrays(trial.work_dir / last)[0] for trial in (broken, unbroken))
+    for name, array in theirs.items():
+        if not np.array_equal(ours[name], array):
+            problems.append(f"{broken.work_dir.name}: {name} of the last checkpoint differs")
+            return
+
+
+def distance(trial: Trial, other: Trial) -> float:
+    """The largest relative difference between the losses of two curves."""
+    return max(abs(a["total"] - b["total"]) / abs(b["total"]) for a, b in zip(trial.curve(), other.curve()))
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Runs the whole trial; 0 if nothing was lost and all curves are equal."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--iterations", type=int, default=24)
+    parser.add_argument("--out", type=Path, required=True, help="folder for data, work folders and outputs")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    options.out = options.out.resolve()
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_config(options)
+    rng = random.Random(options.seed)
+    problems: List[str] = []
+    unbroken: Dict[int, Trial] = {}
+    total = {"kills": 0, "while saving": 0, "slowest end": 0.0}
+    attempt = 0
+    while total["kills"] < options.kills and not problems:
+        ranks = options.ranks[attempt % len(options.ranks)]
+        if ranks not in unbroken:
+            unbroken[ranks] = Trial(options, ranks, "unbroken")
+            break_and_resume(unbroken[ranks], 0, rng, problems)
+        broken = Trial(options, ranks, f"broken{attempt}")
+        share = -(-(options.kills - total["kills"]) // max(1, len(options.ranks) - attempt))
+        figures = break_and_resume(broken, share, rng, problems)
+        if not problems:
+            compare(broken, unbroken[ranks], problems)
+        for key, value in figures.items():
+            total[key] = max(total[key], value) if key == "slowest end" else total[key] + value
+        attempt += 1
+    first = unbroken[options.ranks[0]]
+    if not problems:
+        for ranks, trial in unbroken.items():
+            print(f"unbroken, {ranks} ranks against {first.ranks}: largest relative difference of a loss "
+                  f"{distance(trial, first):.1e}")
+    print(f"{total['kills']} kills in {attempt} trainings, {total['while saving']} while a checkpoint was being written; "
+          f"slowest end of all processes {total['slowest end']:.1f} s")
+    lost = sum("lost checkpoint" in problem for problem in problems)
+    for problem in problems:
+        print(f"problem: {problem}")
+    print(f"lost: {lost} checkpoints, curves {'equal' if not problems else 'not shown to be equal'}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""When a rank counts as hanging, and that its watcher kills it: without MPI, since the watcher knows none."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from jseg.distributed import watcher
+from jseg.distributed.watcher import Judge
+
+LONGEST = 100.0
+
+
+def seconds_until_blamed(looks, limit=400):
+    """Feeds one look a second, `looks(second)` -> (signs, activity, excuse); (second, reason) of the verdict."""
+    judge = Judge(patience=10.0, longest=LONGEST, now=0.0)
+    for second in range(1, limit):
+        reason = judge.look(float(second), *looks(second))
+        if reason:
+            return second, reason
+    return None
+
+
+def test_a_rank_that_gives_signs_of_life_is_left_alone():
+    assert seconds_until_blamed(lambda second: (second // 9, 0.0, "")) is None  # idle, a sign every 9 s
+    assert seconds_until_blamed(lambda second: (second // 40, float(second), "")) is None  # slow but busy
+
+
+@pytest.mark.parametrize("looks, when, why", [
+    (lambda second: (min(second, 30), min(second, 30), ""), 41, "no processor time"),  # falls asleep or is stopped
+    (lambda second: (0, 0.0, ""), 11, "no processor time"),  # never wakes up
+    (lambda second: (min(second, 30), second, ""), 41, "where 1.0 s were the most"),  # an endless loop
+    (lambda second: (0, second, ""), 101, "no sign of life for 101 s"),  # an endless loop before the first step
+])
+def test_a_rank_that_hangs_is_blamed(looks, when, why):
+    second, reason = seconds_until_blamed(looks)
+    assert abs(second - when) <= 1 and why in reason
+
+
+def test_compiling_may_take_long_but_not_for_ever():
+    second, reason = seconds_until_blamed(lambda second: (1, 0.0, "running cc1plus"))
+    assert second == LONGEST + 2 and "running cc1plus" in reason
+
+
+def test_descendants_of_descendants_are_found():
+    assert watcher._descendants(1, {1: 0, 2: 1, 3: 2, 4: 9}) == {2, 3}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the watcher reads /proc")
+def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
+    rank = tmp_path / "rank.py"
+    rank.write_text(textwrap.dedent(f"""
+        import json, mmap, os, subprocess, sys, time
+        sys.path.insert(0, {os.path.dirname(watcher.__file__)!r})
+        from watcher import HEADER, SIZE
+        shared = os.memfd_create("test")
+        os.ftruncate(shared, SIZE)
+        memory = mmap.mmap(shared, SIZE)
+        HEADER.pack_into(memory, 0, 1, 4)
+        memory[HEADER.size:HEADER.size + 4] = b"idle"
+        reading, writing = os.pipe()
+        settings = dict(pid=os.getpid(), memory=shared, pipe=reading, patience=1.0, longest=60.0, name="rank 3 on here")
+        subprocess.Popen([sys.executable, "-I", {watcher.__file__!r}, json.dumps(settings)], pass_fds=(shared, reading))
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        print(child.pid, flush=True)
+        time.sleep(60)
+    """))
+    done = subprocess.run([sys.executable, str(rank)], capture_output=True, text=True, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert "rank 3 on here" in done.stderr and "it was idle" in done.stderr and "no processor time" in done.stderr
+    assert (watcher._stat(int(done.stdout)) or "Z")[0] == "Z"  # gone, or dead with nobody to collect it
