@@ -98,12 +98,12 @@ def main(settings: Dict[str, Any]) -> None:
 
 
 def _parents() -> Dict[int, int]:
-    """Process -> parent, of all that can be seen."""
+    """Process -> parent, of all that can be seen and have not ended."""
     parents = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             fields = _stat(int(entry))
-            if fields:
+            if fields and fields[0] != "Z":
                 parents[int(entry)] = int(fields[1])
     return parents
 

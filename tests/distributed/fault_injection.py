@@ -39,6 +39,7 @@ KINDS = ("kill rank", "kill rank", "kill save", "kill save", "kill mpirun", "SIG
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
 END_SECONDS = 60.0  # within which everything must have ended
 WATCHDOG_SECONDS = 15
+GRACE_SECONDS = 5  # between mpirun's SIGTERM and SIGKILL
 MARK = "JSEG_FAULT_INJECTION"
 
 
@@ -55,7 +56,7 @@ class Trial:
         """Starts the training, or goes on with it."""
         options = self.options
         command = [str(MPIRUN), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-                   "--mca", "odls_base_sigkill_timeout", "20", "-n", str(self.ranks),
+                   "--mca", "odls_base_sigkill_timeout", str(GRACE_SECONDS), "-n", str(self.ranks),
                    sys.executable, str(ROOT / "tools" / "run_net.py"), "--config", str(options.config),
                    "--work-dir", str(self.work_dir), "--resume", "auto"]
         kept = {key: value for key, value in os.environ.items() if key != "use_mpi" and not key.startswith("OMPI_")}
