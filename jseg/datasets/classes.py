@@ -83,10 +83,10 @@ def voc_palette(count: int) -> np.ndarray:
     Source: VOC development kit, `VOClabelcolormap`: bit 3j+k of the index is bit 7-j of channel k.
     """
     palette = np.zeros((count, 3), np.uint8)
-    for index in range(count):
-        for bit in range(8):
-            for channel in range(3):
-                palette[index, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
+    index = np.arange(count)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
     return palette
 
 

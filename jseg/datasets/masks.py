@@ -97,8 +97,8 @@ def check_size(mask: np.ndarray, image_size: Tuple[int, int], mask_path: Union[s
         ValueError: naming both files and both sizes.
     """
     if mask.shape != tuple(image_size):
-        raise ValueError(f'{mask_path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its picture {image_path} '
-                         f'is {image_size[1]}x{image_size[0]} (width x height); replace the wrong one')
+        raise ValueError(f'{mask_path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its picture '
+                         f'{image_path} is {image_size[1]}x{image_size[0]} (width x height); replace the wrong one')
 
 
 def _open(path: Union[str, Path], kind: str, keep_depth: bool = False) -> Image.Image:

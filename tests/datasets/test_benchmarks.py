@@ -12,8 +12,8 @@ UNSEEN = {
     'voc2012': ['pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor'],
     'context60': ['aeroplane', 'bird', 'boat', 'cat', 'cow', 'fence', 'keyboard', 'motorbike', 'sofa', 'tvmonitor'],
     'context59': ['aeroplane', 'bird', 'boat', 'cat', 'cow', 'fence', 'keyboard', 'motorbike', 'sofa', 'tvmonitor'],
-    'coco_stuff164k': ['cow', 'giraffe', 'suitcase', 'frisbee', 'skateboard', 'carrot', 'scissors', 'cardboard', 'clouds',
-                       'grass', 'playingfield', 'river', 'road', 'tree', 'wall-concrete'],
+    'coco_stuff164k': ['cow', 'giraffe', 'suitcase', 'frisbee', 'skateboard', 'carrot', 'scissors', 'cardboard',
+                       'clouds', 'grass', 'playingfield', 'river', 'road', 'tree', 'wall-concrete'],
 }
 
 
@@ -36,7 +36,8 @@ def reduced(mask):
     return np.where(mask == 0, 255, np.where(mask == 255, 255, mask - 1)).astype(np.uint8)
 
 
-@pytest.mark.parametrize('name, count', [('voc2012', 20), ('context60', 60), ('context59', 59), ('coco_stuff164k', 171)])
+@pytest.mark.parametrize('name, count', [('voc2012', 20), ('context60', 60), ('context59', 59),
+                                         ('coco_stuff164k', 171)])
 def test_class_lists(name, count):
     classes = load_class_list(name)
     assert len(classes.names) == len(classes.palette) == count
@@ -83,8 +84,8 @@ def test_context(root, background):
 @pytest.mark.parametrize('split', list(miniature.COCO))
 def test_coco_stuff(root, split):
     dataset = COCOStuffDataset(str(root), split)
-    same(labels_of(dataset), {name: miniature.classes_of(miniature.scene(name, miniature.COCO_VALUES)[1], 'coco_stuff164k')
-                              for name in miniature.COCO[split]})
+    truth = {name: miniature.scene(name, miniature.COCO_VALUES)[1] for name in miniature.COCO[split]}
+    same(labels_of(dataset), {name: miniature.classes_of(label, 'coco_stuff164k') for name, label in truth.items()})
     assert len(dataset.class_names) == 171 and len(dataset.unseen) == 15
 
 
@@ -113,8 +114,8 @@ def test_which_setting_of_the_root_counts(monkeypatch):
 
 def test_build_from_configs(root):
     offered = {'data_root': str(root), 'seed': 3}
-    train = DATASETS.build(dict(type='COCOStuffDataset', split='train2017', pipeline=dict(crop_size=32, scale=(128, 40))),
-                           offered=offered)
+    train = DATASETS.build(dict(type='COCOStuffDataset', split='train2017',
+                                pipeline=dict(crop_size=32, scale=(128, 40))), offered=offered)
     val = DATASETS.build(dict(type='PascalContextDataset', split='val', background=False, unseen=(), test_mode=True,
                               pipeline=dict(short_side=32)), offered=offered)
     assert train.sample(0)['image'].shape == (3, 32, 32) and train.seed == 3
@@ -140,8 +141,8 @@ def test_coco_mask_missing(root, tmp_path):
         COCOStuffDataset(str(tmp_path), 'val2017')
     (tmp_path / 'images/val2017/7.jpg').write_bytes(b'')
     (tmp_path / 'annotations/val2017/7.png').write_bytes(b'')  # published, not prepared
-    with pytest.raises(FileNotFoundError, match=r"annotations/val2017: no mask '7' \(_labelTrainIds\.png\), although .* add the"
-                                                r" file, or make the data set with `python tools/prepare_dataset\.py"):
+    with pytest.raises(FileNotFoundError, match=r"annotations/val2017: no mask '7' \(_labelTrainIds\.png\), although .* "
+                                                r"add the file, or make the data set with `python tools/prepare_"):
         COCOStuffDataset(str(tmp_path), 'val2017')
 
 

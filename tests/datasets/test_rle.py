@@ -8,8 +8,8 @@ from miniature import compressed_rle
 
 
 def test_by_hand():
-    """2 rows, 3 columns, columns first: 0 1 | 1 1 | 0 1 -> runs 1 3 1 1. From the fourth number on the difference to the
-    run before the last: 1 - 3 = -2. Digits 1, 3, 1 and 30 (-2 in five bits), plus 48: '1', '3', '1', 'N'."""
+    """2 rows, 3 columns, columns first: 0 1 | 1 1 | 0 1 -> runs 1 3 1 1. From the fourth number on the difference to
+    the run before the last: 1 - 3 = -2. Digits 1, 3, 1 and 30 (-2 in five bits), plus 48: '1', '3', '1', 'N'."""
     region = decode_rle({'size': [2, 3], 'counts': '131N'})
     np.testing.assert_array_equal(region, [[0, 1, 0], [1, 1, 1]])
 

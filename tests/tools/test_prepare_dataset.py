@@ -63,7 +63,7 @@ def begun(root, *arguments):
     """The command in a process group of its own, after it has finished some masks but not all."""
     process = subprocess.Popen(command("voc2012", "--data-root", root, "--any-count", *arguments), text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while sum(1 for _ in (root / MASKS).glob("*.png")) < 15:
         assert process.poll() is None and time.monotonic() < end, process.communicate()
         time.sleep(0.002)
@@ -98,12 +98,12 @@ def test_interrupted_and_resumed(many, main, how, jobs):
         os.killpg(process.pid, how)  # as a terminal does it
     else:
         process.kill()
-    errors = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=300)[1]
     if how is signal.SIGINT:
         assert process.returncode == 130 and errors.splitlines()[-1] == (
             "interrupted; what is done stays, and the same command goes on from here")
         assert "Traceback" not in errors and not list(masks.glob(".*"))
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not all(map(gone, workers)):
         assert time.monotonic() < end, "a worker outlived the command"
         time.sleep(0.01)
@@ -115,7 +115,8 @@ def test_interrupted_and_resumed(many, main, how, jobs):
     assert not (many / "VOCdevkit/VOC2012/ImageSets/Segmentation/aug.txt").exists()
 
     status, out, _ = main("voc2012", "--data-root", many, "--any-count", "--jobs", 1)
-    assert status == 0 and f"SegmentationClassAug: {73 - len(done)} masks written, {len(done)} were there already" in out
+    assert status == 0
+    assert f"SegmentationClassAug: {73 - len(done)} masks written, {len(done)} were there already" in out
     assert "complete; 5 pictures in train, 4 pictures in val, 68 pictures in aug, 73 pictures in trainaug" in out
     assert all(path.stat().st_mtime_ns == age for path, age in ages.items())
     assert not list(masks.glob(".*"))
@@ -141,7 +142,8 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
-@pytest.mark.parametrize("name, source, files", [("coco_stuff", miniature.coco_stuff, 10), ("voc2012", miniature.voc2012, 29)])
+@pytest.mark.parametrize("name, source, files", [("coco_stuff", miniature.coco_stuff, 10),
+                                                 ("voc2012", miniature.voc2012, 29)])
 def test_killed_while_unpacking(tmp_path, main, name, source, files):
     """The seventh file is half written when the power goes: it is not there, the six before it are kept."""
     miniature.pack(source(), tmp_path)
@@ -156,12 +158,12 @@ def test_killed_while_unpacking(tmp_path, main, name, source, files):
 
 
 def test_exit_status_and_messages(main, tmp_path):
-    refused(main("voc2012", "--data-root", tmp_path / "nowhere"), 2, "nowhere: this folder does not exist; name the folder")
-    refused(main("voc2012", "--data-root", tmp_path), 2, "JPEGImages: missing; it comes with VOCtrainval_11-May-2012.tar")
-    refused(main("context", "--data-root", tmp_path, "--check"), 2, "VOC2010: this folder does not exist", "PASCAL Context")
+    refused(main("voc2012", "--data-root", tmp_path / "no"), 2, "no: this folder does not exist; name the folder that")
+    refused(main("voc2012", "--data-root", tmp_path), 2, "JPEGImages: missing; it comes with VOCtrainval_11-May-2012")
+    refused(main("context", "--data-root", tmp_path, "--check"), 2, "VOC2010: this folder does not exist", "Context")
     miniature.unpack(miniature.coco_stuff(), tmp_path)
     wrong = main("coco_stuff", "--data-root", tmp_path, "--jobs", 1)
-    refused(wrong, 1, "coco_stuff164k: 6 pictures in train2017 instead of 118287; unpack the archives again and prepare")
+    refused(wrong, 1, "coco_stuff164k: 6 pictures in train2017 instead of 118287; unpack the archives again and")
     assert "wrong; 6 pictures in train2017" in wrong[1] and len(wrong[2].splitlines()) == 4
     ready = ("coco_stuff", "--data-root", tmp_path, "--any-count", "--check", "--jobs", 1)
     assert main(*ready)[0] == 0
@@ -191,7 +193,8 @@ def test_two_processes_make_what_one_makes(tmp_path):
         environment = {**os.environ, "JSEG_DATA_ROOT": str(tmp_path / str(jobs))}
         options = dict(capture_output=True, text=True, env=environment)
         made = subprocess.run(command("context", "--any-count", "--jobs", jobs), **options)
-        assert made.returncode == 0 and f"{tmp_path / str(jobs)}/VOCdevkit/VOC2010: complete" in made.stdout, made.stderr
+        assert made.returncode == 0, made.stderr
+        assert f"{tmp_path / str(jobs)}/VOCdevkit/VOC2010: complete" in made.stdout
     checked = subprocess.run(command("context", "--any-count", "--check", "--jobs", 2), **options)
     assert checked.returncode == 0 and checked.stdout.endswith("complete; 5 pictures in train, 4 pictures in val\n")
     masks = [{path.name: path.read_bytes() for path in (tmp_path / jobs).rglob("SegmentationClassContext/*")}

@@ -75,7 +75,8 @@ def _members(source: Path) -> Iterator[_Member]:
                 position += entry.compress_size
                 link = entry.external_attr >> 28 == 0o12  # the upper half holds the Unix mode
                 if not entry.is_dir():
-                    yield _Member(entry.filename, entry.file_size, None if link else partial(file.open, entry), position)
+                    yield _Member(entry.filename, entry.file_size, None if link else partial(file.open, entry),
+                                  position)
         return
     with open(source, 'rb') as raw, tarfile.open(fileobj=raw, mode='r:*') as file:
         for entry in file:

@@ -71,6 +71,6 @@ def read_lists(folder: Path, splits: Sequence[str]) -> Tuple[Dict[str, List[str]
             problems.append(str(problem))
         lists[split] = list(dict.fromkeys(names))
         if len(lists[split]) < len(names):
-            problems.append(f"{folder / f'{split}.txt'}: {len(names) - len(lists[split])} ids are listed twice; make the "
-                            'list again')
+            problems.append(f"{folder / f'{split}.txt'}: {len(names) - len(lists[split])} ids are listed twice; make "
+                            'the list again')
     return lists, problems

@@ -73,8 +73,8 @@ def prepare(work: Work) -> None:
         work.unpack(MATS, home)
         source = work.find(home, 'trainval')
     if source is None:
-        raise FileNotFoundError(f'{home / JSON}: missing, and so is the folder trainval of {MATS.name}; put {JSON} (for '
-                                f'the counts of the paper) or {MATS.name} into {work.root} and run this again')
+        raise FileNotFoundError(f'{home / JSON}: missing, and so is the folder trainval of {MATS.name}; put {JSON} '
+                                f'(for the counts of the paper) or {MATS.name} into {work.root} and run this again')
     (home / _MASKS).mkdir(exist_ok=True)
     lists = _convert_json(work, home, source) if source.suffix == '.json' else _convert_mats(work, home, source)
     for split, names in lists.items():
@@ -107,8 +107,8 @@ def _convert_json(work: Work, home: Path, source: Path) -> Dict[str, List[str]]:
             if annotation['image_id'] in tasks:
                 tasks[annotation['image_id']].regions.append((annotation['category_id'], annotation['segmentation']))
     except (KeyError, TypeError) as problem:
-        raise ValueError(f'{source}: this is not the JSON of the detail API ({type(problem).__name__} {problem} in images '
-                         'or annos_segmentation); get it again') from problem
+        raise ValueError(f'{source}: this is not the JSON of the detail API ({type(problem).__name__} {problem} in '
+                         'images or annos_segmentation); get it again') from problem
     work.convert(_convert_regions, list(tasks.values()), _MASKS)
     return lists
 

@@ -11,7 +11,7 @@ def require_scipy() -> None:
     try:
         import scipy.io  # noqa: F401
     except ImportError:
-        raise ValueError("reading .mat files needs SciPy: pip install 'jseg[datasets]' (or pip install scipy)") from None
+        raise ValueError("reading .mat files needs SciPy: pip install -e '.[datasets]' (or pip install scipy)") from None
 
 
 def read_sbd(path: Path) -> np.ndarray:
@@ -44,7 +44,7 @@ def _load(path: Path, variable: str) -> Any:
         content: Dict[str, Any] = loadmat(str(path), variable_names=[variable])
     except FileNotFoundError:
         raise FileNotFoundError(f'{path}: this annotation does not exist; unpack its archive again') from None
-    except Exception as problem:  # for damaged files SciPy has no error of its own: IndexError, zlib.error, MemoryError ...
+    except Exception as problem:  # SciPy raises anything for a damaged file: IndexError, zlib.error, MemoryError ...
         reason = str(problem) or type(problem).__name__
         raise ValueError(f'{path}: this MATLAB file cannot be read ({reason}); unpack its archive again') from problem
     if variable not in content:

@@ -66,7 +66,8 @@ def contents(home: Path) -> Contents:
     for first, second in (('train', 'val'), ('aug', 'val'), ('aug', 'train')):
         problems += overlap(lists, folder, first, second)
     if set(lists['trainaug']) != set(lists['train']) | set(lists['aug']):
-        problems.append(f"{folder / 'trainaug.txt'}: does not list just the ids of train.txt and aug.txt; make it again")
+        problems.append(f"{folder / 'trainaug.txt'}: does not list just the ids of train.txt and aug.txt; make it "
+                        'again')
     pairs = listed_pairs(lists, home, _NUM_VALUES, {'train': _MASKS, 'val': _MASKS, 'aug': _AUG_MASKS})
     pairs += [pair for pair in listed_pairs(lists, home, _NUM_VALUES, {'train': _AUG_MASKS}) if pair.mask.is_file()]
     return Contents(pairs, {f'pictures in {split}': len(names) for split, names in lists.items()}, problems)

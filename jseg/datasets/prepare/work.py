@@ -52,7 +52,8 @@ class Work:
         outcomes = run_tasks(function, tasks, self.jobs, label)
         problems = [outcome.problem for outcome in outcomes if outcome.problem]
         written = sum(bool(outcome.value) for outcome in outcomes)
-        print(f'{label}: {written} masks written, {len(tasks) - written - len(problems)} were there already', flush=True)
+        kept = len(tasks) - written - len(problems)
+        print(f'{label}: {written} masks written, {kept} were there already', flush=True)
         if problems:
             raise Problems(problems)
 
@@ -94,8 +95,8 @@ def require(path: Path, archive: Archive, root: Path) -> Path:
         FileNotFoundError: names the official archive that holds it.
     """
     if not path.exists():
-        raise FileNotFoundError(f'{path}: missing; it comes with {archive.name}: put that archive, or what is in it, into '
-                                f'{root} and run this again')
+        raise FileNotFoundError(f'{path}: missing; it comes with {archive.name}: put that archive, or what is in it, '
+                                f'into {root} and run this again')
     return path
 
 
@@ -110,4 +111,5 @@ def overlap(lists: Dict[str, List[str]], folder: Path, first: str, second: str) 
     both = sorted(set(lists[first]) & set(lists[second]))
     if not both:
         return []
-    return [f"{folder / f'{first}.txt'}: lists {len(both)} ids of {second}.txt too, e.g. '{both[0]}'; make the lists again"]
+    return [f"{folder / f'{first}.txt'}: lists {len(both)} ids of {second}.txt too, e.g. '{both[0]}'; make the lists "
+            'again']
