@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 import shutil
 import tarfile
 import zipfile
@@ -15,6 +16,7 @@ import miniature
 from jseg.datasets import read_mask
 from jseg.datasets.prepare import BENCHMARKS, Problems, Work, check, prepare
 from jseg.datasets.prepare.archives import Archive, unpack
+from jseg.datasets.prepare.parallel import run_tasks
 
 VOC, CONTEXT, COCO = 'VOCdevkit/VOC2012', 'VOCdevkit/VOC2010', 'coco_stuff164k'
 SOURCES = {'voc2012': miniature.voc2012, 'context': miniature.context_json, 'coco_stuff': miniature.coco_stuff}
@@ -181,6 +183,11 @@ def test_lists_of_the_same_ids_keep_their_order_and_others_are_not_overwritten(t
     with pytest.raises(ValueError, match=r"trainaug\.txt: this list exists, but .*by 1 ids, e\.g\. '2031_000007'"):
         prepare('voc2012', work(tmp_path))
     assert path.read_bytes().startswith(own)
+
+
+def test_process_that_dies_is_reported():
+    with pytest.raises(ChildProcessError, match='--jobs: a process was killed, .* run the same command again'):
+        run_tasks(os._exit, [1, 1, 1], 2, 'label')
 
 
 # ---- archives ----

@@ -1,4 +1,4 @@
-"""Files that are complete or absent, lists of ids, and the search for what a user has downloaded."""
+"""Files that are complete or absent: masks, lists of ids, and what is asked of pictures without reading them."""
 
 import errno
 import os
