@@ -1,0 +1,57 @@
+"""The benchmarks in miniature, and the shipped configs cut down to run on them with the tiny CLIP."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+import miniature  # noqa: E402
+
+CROP, PATCH = 32, 8  # pixels: a grid of 4 x 4 patches of the tiny CLIP
+_OPTIONS = ("model.clip=weights/zeroshapes_clip.npz", "model.decoder_heads=1", "model.num_prompts=2", "batch_size=2",
+            "num_workers=0", "log_interval=1", "visualize.num_images=0", f"inference.crop_size={CROP}",
+            "inference.stride=24")
+
+
+@pytest.fixture(scope="session")
+def tool():
+    """tool("run_net") -> the module of tools/run_net.py."""
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    return load
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory):
+    """VOC, Context and COCO-Stuff in miniature, prepared from archives of the official form."""
+    root = miniature.prepared(tmp_path_factory.mktemp("miniature"))
+    lists = root / "VOCdevkit/VOC2012/ImageSets/Segmentation"
+    (lists / "one.txt").write_text((lists / "val.txt").read_text().splitlines()[0] + "\n")
+    return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Text embeddings of this session, out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def reduced():
+    """reduced(cfg) -> the --set options that make a config run in seconds, all else as it is but the data root."""
+    def options(cfg):
+        chosen = [*_OPTIONS, f"model.num_regions={min(cfg.model['num_regions'], (CROP // PATCH) ** 2)}"]
+        if "train" in cfg.dataset:
+            chosen.append(f"dataset.train.pipeline={dict(crop_size=CROP, scale=(4 * CROP, CROP))}")
+        chosen += [f"dataset.{part}.pipeline={dict(short_side=CROP)}" for part in ("val", "test") if part in cfg.dataset]
+        return chosen
+    return options

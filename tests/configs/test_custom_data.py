@@ -1,0 +1,71 @@
+"""Own data as docs/custom_dataset.md goes through it: check, train, evaluate, score from disk, segment new pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jseg.config import Config
+from jseg.datasets import save_mask
+from jseg.datasets.zeroshapes import CLASS_NAMES, PALETTE, UNSEEN, draw_scene
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "clip_rc"
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    root = tmp_path / "mydata"
+    for folder in ("images", "masks", "test"):
+        (root / folder).mkdir(parents=True)
+    for number in range(8):
+        scene = draw_scene(0, "train", number)
+        Image.fromarray(scene.image).save(root / f"images/{number}.png")
+        save_mask(root / f"masks/{number}.png", scene.label, PALETTE)
+    Image.fromarray(draw_scene(0, "test", 0).image).save(root / "test/new.png")
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
+    (root / "unseen.txt").write_text("".join(f"{CLASS_NAMES[index]}\n" for index in UNSEEN))
+    return root
+
+
+def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, tool, capsys):
+    monkeypatch.chdir(tmp_path)
+    config, run = str(CONFIGS / "custom_tiny.py"), tmp_path / "work_dirs/custom_tiny"
+    options = ["--set", f"data_root={own_data}", "max_iters=2", "visualize.num_images=1", "batch_size=2"]
+    assert tool("check_dataset").main(["--config", config, *options]) == 0
+    assert "all files are good" in capsys.readouterr().out
+    run_net = tool("run_net")
+    assert run_net.main(["--config", config, "--task", "train", *options]) == 0
+    assert (run / "pictures/panels.png").exists()
+    assert run_net.main(["--config", config, "--task", "val", "--save-predictions", "--per-image", *options]) == 0
+    assert run_net.main(["--config", config, "--task", "test", *options]) == 0
+    label = np.array(Image.open(run / "predictions/new.png"))
+    assert label.shape == (64, 64) and label.max() < len(CLASS_NAMES)
+    assert tool("evaluate_masks").main([
+        str(run / "val_predictions"), str(own_data / "masks"), "--classes", str(own_data / "classes.txt"),
+        "--unseen", str(own_data / "unseen.txt"), "--out", "scores.json"]) == 0
+    scores, metrics = (json.loads(path.read_text()) for path in (tmp_path / "scores.json", run / "metrics.json"))
+    assert scores["per_class"] == metrics["per_class"]
+
+
+def test_every_bad_file_is_listed(own_data, tool, capsys):
+    options = ["--config", str(CONFIGS / "custom_inductive.py"), "--set", f"data_root={own_data}"]
+    picture = own_data / "images/3.png"
+    picture.write_bytes(picture.read_bytes()[:200])
+    save_mask(own_data / "masks/5.png", np.full((64, 64), 99, np.uint8), [])
+    assert tool("check_dataset").main(options) == 1
+    captured = capsys.readouterr()
+    assert "2 bad files" in captured.out and "3.png: the picture cannot be read" in captured.err
+    assert "5.png: label 99" in captured.err
+    (own_data / "masks/6.png").unlink()
+    assert tool("check_dataset").main(options) == 2
+    assert "no mask '6'" in capsys.readouterr().err
+
+
+def test_the_config_for_real_pictures_runs_reduced(own_data, tmp_path, reduced):
+    from jseg.runner import Runner
+    path = str(CONFIGS / "custom_inductive.py")
+    Runner(Config.load(path, [*reduced(Config.load(path)), f"data_root={own_data}", "max_iters=1",
+                              f"work_dir={tmp_path / 'run'}"])).train()
+    assert (tmp_path / "run/metrics.json").exists()
