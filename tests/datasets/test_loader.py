@@ -67,6 +67,21 @@ def test_same_batches_however_they_are_prepared_and_wherever_they_start(voc_root
         assert_same(batch, DataLoader(dataset, 2, seed=5).batch(7 + offset))
 
 
+@pytest.mark.parametrize('world_size, num_workers', [(2, 2), (4, 0), (4, 1)])
+def test_ranks_with_workers_together_see_what_one_rank_sees(voc_root, world_size, num_workers):
+    """A picture depends on (seed, epoch, index) alone, through every random step of the released recipe."""
+    dataset = dataset_of(voc_root)
+    assert [type(step).__name__ for step in dataset.transforms] == [
+        'Resize', 'RandomCrop', 'RandomFlip', 'PhotometricDistortion', 'Normalize', 'Pad']
+    ranks = [take(DataLoader(dataset, 4 // world_size, seed=2, rank=rank, world_size=world_size, num_workers=num_workers),
+                  3, start=4) for rank in range(world_size)]
+    for offset in range(3):
+        whole, parts = DataLoader(dataset, 4, seed=2).batch(4 + offset), [batches[offset] for batches in ranks]
+        assert whole['names'] == [name for part in parts for name in part['names']]
+        for key in ('image', 'label'):
+            np.testing.assert_array_equal(whole[key], np.concatenate([part[key] for part in parts]))
+
+
 @pytest.mark.parametrize('num_workers', [0, 2])
 @pytest.mark.parametrize('damage', ['picture', 'label'])
 def test_the_bad_file_is_named_also_from_a_worker(voc_root, num_workers, damage):

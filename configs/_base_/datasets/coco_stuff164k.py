@@ -11,5 +11,3 @@ dataset = dict(
     val=dict(type='COCOStuffDataset', split='val2017', test_mode=True),
     test=dict(type='COCOStuffDataset', split='val2017', test_mode=True),
 )
-inference = dict(mode='slide', crop_size=512, stride=426)
-num_workers = 4

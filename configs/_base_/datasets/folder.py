@@ -8,5 +8,3 @@ dataset = dict(
     val=dict(type='FolderDataset', split='val', test_mode=True),
     test=dict(type='FolderDataset', image_dir='test', mask_dir=None, test_mode=True),
 )
-inference = dict(mode='slide', crop_size=512, stride=426)
-num_workers = 4

@@ -12,5 +12,3 @@ dataset = dict(
     val=dict(type='VOCDataset', split='val', test_mode=True),
     test=dict(type='VOCDataset', split='val', test_mode=True),
 )
-inference = dict(mode='slide', crop_size=512, stride=426)
-num_workers = 4

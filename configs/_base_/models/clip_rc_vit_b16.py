@@ -6,3 +6,5 @@
 _base_ = 'clip_rc.py'
 
 model = dict(clip='weights/ViT-B-16.safetensors')
+inference = dict(mode='slide', crop_size=512, stride=426)  # windows as large as the crops of training
+num_workers = 4  # of each process
