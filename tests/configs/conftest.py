@@ -37,12 +37,15 @@ def data_root(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory):
     """Text embeddings of this session, out of the user's own cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _cache(cache_folder, monkeypatch):
+    monkeypatch.setenv("JSEG_CACHE", str(cache_folder))
 
 
 @pytest.fixture(scope="session")
