@@ -9,6 +9,7 @@ indices, that is after zero-label reduction.
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple, Union
 
@@ -90,6 +91,7 @@ def voc_palette(count: int) -> np.ndarray:
     return palette
 
 
+@lru_cache(maxsize=None)
 def _read(name: str) -> Dict[str, Any]:
     """The file of a class list; one without some classes of another list is worked out."""
     content = json.loads((_DATA / f'{name}.json').read_text(encoding='utf-8'))

@@ -33,7 +33,7 @@ def test_round_trip(seed):
     {'size': [2, 3], 'counts': '131'}, {'size': [2, 4], 'counts': '131N'}, {'size': [2, 3], 'counts': ''},
     {'size': [2, 3], 'counts': '131n'}, {'size': [2, 3], 'counts': '13 1N'}, {'size': [2, 3], 'counts': '13\u20ac'},
     {'size': [2, 3], 'counts': [1, 3, 1, 1]}, {'size': [2], 'counts': '131N'}, {'counts': '131N'}, [[1, 2, 3]], None,
-    {'size': [2, 3], 'counts': 'o' * 40 + '1'}, {'size': [2, 3], 'counts': 'N9'},
+    {'size': [2, 3], 'counts': 'o' * 40 + '1'}, {'size': [2, 3], 'counts': 'N9'}, {'size': [-2, -3], 'counts': '131N'},
 ])
 def test_refused(segmentation):
     with pytest.raises(ValueError, match='size and compressed counts|run lengths'):

@@ -85,9 +85,8 @@ def _convert(annotation: _Annotation) -> bool:
     if is_complete_png(annotation.mask):
         return False
     published = read_mask(annotation.source)
-    values = np.unique(published)
     highest = max(raw_values(CLASS_LIST))
-    wrong = values[(values > highest) & (values != IGNORE_INDEX)]
+    wrong = published[(published > highest) & (published != IGNORE_INDEX)]
     if wrong.size:
         raise ValueError(f'{annotation.source}: value {wrong[0]} is outside 0..{highest} and 255; take this file from '
                          f'{MAPS.name} again')

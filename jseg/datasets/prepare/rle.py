@@ -24,7 +24,7 @@ def decode_rle(segmentation: Mapping[str, Any]) -> np.ndarray:
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError('the segmentation holds no size and compressed counts') from None
     runs = _runs(digits)
-    if runs.size == 0 or runs.min() < 0 or runs.sum() != height * width:
+    if min(height, width) < 1 or runs.size == 0 or runs.min() < 0 or runs.sum() != height * width:
         raise ValueError(f'the run lengths of the segmentation do not make {width}x{height} pixels')
     values = np.arange(runs.size) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
