@@ -30,7 +30,8 @@ TOP_LEVEL: Dict[str, Key] = {
     "optimizer": Key((dict,), required=True),
     "scheduler": Key((dict,), required=True),
     "max_iters": Key((int,), required=True, minimum=1),
-    "batch_size": Key((int,), required=True, minimum=1),  # over all ranks
+    "batch_size": Key((int,), required=True, minimum=1),  # of one update, over all ranks and accumulation steps
+    "accumulate": Key((int,), 1, minimum=1),  # parts in which a rank computes its share of the batch
     "data_root": Key((str, _NONE)),  # None: the environment variable JSEG_DATA_ROOT, else data
     "num_workers": Key((int,), 0, minimum=0),
     "max_bad_pictures": Key((int,), 0, minimum=0),  # training pictures that may be unreadable, and are left out

@@ -8,6 +8,9 @@ import sys
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+import numpy as np
+
+from jseg.distributed import all_reduce_mean
 from jseg.runtime.backend import jt
 
 
@@ -98,12 +101,14 @@ class LossWindow:
         self._timed += 1
 
     def values(self) -> List[Dict[str, float]]:
-        """The terms of every iteration in the window.
+        """The terms of every iteration in the window, means over all ranks, all of which must call this.
 
         Raises:
             NonFiniteLoss: a total is not finite; the message shows every term of that iteration.
         """
-        self._values += [{name: float(term.item()) for name, term in terms.items()} for terms in self._terms]
+        own = np.array([[term.item() for term in terms.values()] for terms in self._terms])
+        means = all_reduce_mean(own, "loss terms")
+        self._values += [dict(zip(terms, map(float, row))) for terms, row in zip(self._terms, means)]
         self._terms = []
         for offset, terms in enumerate(self._values):
             if not math.isfinite(terms["total"]):

@@ -78,17 +78,24 @@ class AdamW:
         return max(setting.lr for setting in self.settings.values())
 
     def step(self, loss: jt.Var, learning_rate: Callable[[float], float]) -> None:
-        """Computes gradients of the scalar `loss`, frees its graph and updates every parameter.
+        """`apply` with the `gradients` of `loss`."""
+        self.apply(self.gradients(loss), learning_rate)
+
+    def gradients(self, loss: jt.Var) -> List[jt.Var]:
+        """Gradients of the scalar `loss` in the order of `parameters`; frees its graph."""
+        # retain_graph=False releases the activations; without it a step keeps twice the memory.
+        return jt.grad(loss, list(self.parameters.values()), retain_graph=False)
+
+    def apply(self, gradients: Sequence[jt.Var], learning_rate: Callable[[float], float]) -> None:
+        """Updates every parameter.
 
         Args:
+            gradients: in the order of `parameters`.
             learning_rate: the schedule, a parameter's configured rate -> its rate in this iteration.
         """
-        names = list(self.parameters)
-        # retain_graph=False releases the activations; without it a step keeps twice the memory.
-        gradients = jt.grad(loss, [self.parameters[name] for name in names], retain_graph=False)
         self.steps += 1
         rates = {rate: learning_rate(rate) for rate in {setting.lr for setting in self.settings.values()}}
-        for name, gradient in zip(names, gradients):
+        for name, gradient in zip(self.parameters, gradients):
             self._update(name, gradient, rates[self.settings[name].lr])
 
     def _update(self, name: str, gradient: jt.Var, lr: float) -> None:

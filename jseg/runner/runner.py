@@ -18,9 +18,10 @@ import jseg.runner.schedule  # noqa: F401  (fills the registry of schedulers)
 from jseg.checkpoints.native import write_atomically
 from jseg.config import Config, validate
 from jseg.datasets import DataLoader, configured_root
-from jseg.distributed import (alive, all_reduce_max, barrier, broadcast_object, gather_objects, is_main, watched,
-                              world_size)
+from jseg.distributed import (alive, all_reduce_max, barrier, broadcast_object, check_same, gather_objects, is_main,
+                              rank, watched, world_size)
 from jseg.evaluation import HEADLINE, format_table, json_ready
+from jseg.models.state import arrays_of
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
 from jseg.runner.checkpoint import (check_initial_weights, check_resumable, describe, file_sha256, half_way_note,
                                     load_weights, resume_notes)
@@ -32,6 +33,7 @@ from jseg.runner.outputs import MASKS, PER_IMAGE, PictureOutputs
 from jseg.runner.paths import check_work_dir, default_work_dir, resolve_path, set_aside_earlier_run
 from jseg.runner.pictures import draw_pictures
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
+from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runner.store import CheckpointStore
 from jseg.runtime.backend import jt
 
@@ -91,19 +93,19 @@ class Runner:
             ValueError: config, data or checkpoint do not fit; FloatingPointError: the loss is not finite;
             OSError: a file cannot be read or written; Interrupted: a signal stopped it, after a checkpoint.
         """
-        if world_size() > 1:
-            raise ValueError("training runs in one process; start it without mpirun (evaluation may use several)")
         cfg = self.cfg
+        batch_size = rank_batch_size(cfg.batch_size, world_size(), cfg.accumulate)
         newest = self._newest_undamaged() if resume == "auto" else resume
         dataset, _ = self._dataset("train"), self._dataset("val")  # a missing val set must not show after the training
         model = self._built_model()
         scheduler = SCHEDULERS.build(cfg.scheduler, where="scheduler", offered={"max_iters": cfg.max_iters})
         optimizer = OPTIMIZERS.build(cfg.optimizer, where="optimizer", parameters=model.trainable_parameters())
         start, losses = self._restore(newest, optimizer) if newest else (self._begin(resume), [])
+        self._check_same(model, optimizer)
         if is_main():
             os.makedirs(self.work_dir, exist_ok=True)
             cfg.dump(os.path.join(self.work_dir, "config.py"))
-        loader = DataLoader(dataset, cfg.batch_size, self.seed, num_workers=cfg.num_workers,
+        loader = DataLoader(dataset, batch_size, self.seed, rank(), world_size(), num_workers=cfg.num_workers,
                             skip_unreadable=cfg.max_bad_pictures > 0)
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
         self.log.info(f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
@@ -154,6 +156,7 @@ class Runner:
     def _loop(self, start: int, batches: Any, model: Any, optimizer: Any, scheduler: Any, window: LossWindow,
               stop: StopSignals) -> None:
         cfg, eta = self.cfg, Eta()
+        step = TrainingStep(model, optimizer, self.seed, cfg.accumulate)
         if start and self._due(start, cfg.eval_interval) and not broadcast_object(self.log.has("eval.jsonl", start)):
             self._measure(start, model, optimizer, stop)  # the run before ended between saving and evaluating
         model.train()
@@ -164,10 +167,7 @@ class Runner:
             batch = next(batches)
             waited = time.perf_counter() - waited
             alive(f"computing iteration {iteration + 1}")
-            seed_everything(self.seed, iteration)
-            terms = model.loss(jt.array(batch["image"]), jt.array(batch["label"].astype("int32")))
-            optimizer.step(terms["total"], lambda base: scheduler(base, iteration))
-            window.add({name: term.stop_grad() for name, term in terms.items()}, waited)
+            window.add(step(iteration, batch, lambda base: scheduler(base, iteration)), waited)
             # Launches the iteration without waiting for its end: random numbers are drawn at launch, before the
             # next seed, and the lazy graph does not grow.
             jt.sync_all()
@@ -211,6 +211,19 @@ class Runner:
             raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {limit} may be "
                              f"left out ({', '.join(sorted(self._bad_pictures))}); mend them or raise the limit, then go on "
                              "with --resume auto")
+
+    def _check_same(self, model: Any, optimizer: Any) -> None:
+        """Every rank must begin with the same config, pictures, weights and optimizer state.
+
+        Raises:
+            ValueError: naming the ranks that differ and in what.
+        """
+        dataset = self._dataset("train")
+        if world_size() > 1:
+            pictures = [dataset.name(index) for index in range(len(dataset))]
+            arrays = {**arrays_of(model), **optimizer.state()}
+            check_same({"the config": self.cfg.text(), "the training pictures": pictures, **arrays},
+                       "give every machine the same files and the same jseg", "the comparison of weights")
 
     def _measure(self, done: int, model: Any, optimizer: Any, stop: StopSignals) -> None:
         """Evaluates, then keeps the checkpoint of this iteration if none was better."""

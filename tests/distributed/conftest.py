@@ -8,6 +8,8 @@ from typing import Dict, List, Optional
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
+
 ROOT = Path(__file__).resolve().parents[2]
 MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
 # More ranks than cores are welcome here, and so is root: containers run tests as root.

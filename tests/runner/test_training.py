@@ -13,7 +13,7 @@ from PIL import Image
 from jseg.checkpoints import load_arrays
 from jseg.runner import Interrupted, Runner
 from jseg.runner import checkpoint as checkpoints
-from jseg.runner import runner as running
+from jseg.runner import step as stepping
 from jseg.runner.store import POINTER, CheckpointStore
 
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
@@ -202,13 +202,13 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(trained, 
     """In iteration 7, between two log lines: the mean of 7 and 8 must still be logged at 8."""
     cfg = make_config()
     killed = Runner(cfg)
-    seed = running.seed_everything
+    seed = stepping.seed_everything
 
     def signal_late(own_seed, iteration, *rest):
         seed(own_seed, iteration, *rest)
         if iteration == 6:
             os.kill(os.getpid(), number)
-    monkeypatch.setattr(running, "seed_everything", signal_late)
+    monkeypatch.setattr(stepping, "seed_everything", signal_late)
     before = signal.signal(number, signal.default_int_handler)  # however the suite was started, it is not ignored
     try:
         with pytest.raises(Interrupted, match="after iteration 7.*iter_7.safetensors is complete") as stop:

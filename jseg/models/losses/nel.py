@@ -3,7 +3,7 @@
 Paper, section 3.5; the normalisation is the releases' (MaskFormer's criterion with classes for masks).
 """
 
-from typing import Dict
+from typing import Dict, Optional
 
 from jseg.runtime.backend import jt
 
@@ -33,7 +33,9 @@ def focal_loss(logits: jt.Var, target: jt.Var) -> jt.Var:
     positive = FOCAL_ALPHA * miss * miss * softplus_neg
     negative = (1 - FOCAL_ALPHA) * probability * probability * softplus_pos
     loss = target * positive + (1 - target) * negative
-    return loss.sum() / (logits.shape[2] * logits.shape[3])
+    # Row by row: one float32 sum over all pixels and classes would lose the last digits, and parts of a batch would
+    # not add up to the whole.
+    return loss.mean(3).mean(2).sum()
 
 
 def dice_loss(logits: jt.Var, target: jt.Var, present: jt.Var) -> jt.Var:
@@ -50,38 +52,46 @@ def dice_loss(logits: jt.Var, target: jt.Var, present: jt.Var) -> jt.Var:
     return (dice * present).sum()
 
 
-def nel_loss(logits: jt.Var, label: jt.Var, focal_weight: float, dice_weight: float) -> Dict[str, jt.Var]:
-    """Weighted focal and dice terms, both divided by the number of present (image, class) pairs.
+def label_counts(label: jt.Var, num_classes: int) -> jt.Var:
+    """(2,) float32: present (image, class) pairs, and labelled pixels, of a label (B, H, W) as in `nel_loss`."""
+    target = one_hot_label(label, num_classes)
+    pixels = target.sum(3).sum(2)
+    return jt.stack([(pixels > 0).float32().sum(), pixels.sum()])
 
-    The number is averaged over MPI ranks and at least 1, so that an image of ignored pixels only is harmless.
+
+def nel_loss(logits: jt.Var, label: jt.Var, focal_weight: float, dice_weight: float,
+             pairs: Optional[jt.Var] = None) -> Dict[str, jt.Var]:
+    """Weighted focal and dice terms, both divided by the number of present (image, class) pairs.
 
     Args:
         logits: (B, C, H, W) at the size of the label.
         label: (B, H, W) integers; values outside 0..C-1 are ignored.
         focal_weight, dice_weight: weights of the terms.
+        pairs: () the divisor; by default the number in this batch, at least 1, so that an image of ignored pixels only
+            is harmless. A batch that is spread over MPI ranks or accumulation steps needs the mean over all of them.
 
     Returns:
         {'loss_mask': (), 'loss_dice': ()}.
     """
     target = one_hot_label(label, logits.shape[1])
     present = (target.sum(3).sum(2) > 0).float32()
-    pairs = present.sum()
-    if jt.in_mpi:
-        pairs = pairs.mpi_all_reduce("mean")
-    pairs = pairs.maximum(1.0).detach()
+    if pairs is None:
+        pairs = present.sum().maximum(1.0)
+    pairs = pairs.detach()
     return {"loss_mask": focal_loss(logits, target) * focal_weight / pairs,
             "loss_dice": dice_loss(logits, target, present) * dice_weight / pairs}
 
 
-def pixel_accuracy(logits: jt.Var, label: jt.Var) -> jt.Var:
+def pixel_accuracy(logits: jt.Var, label: jt.Var, pixels: Optional[jt.Var] = None) -> jt.Var:
     """Percent of labelled pixels whose arg-max class is the label; 0 where no pixel is labelled. No gradient.
 
     Args:
         logits: (B, C, H, W).
         label: (B, H, W) integers; values outside 0..C-1 do not count.
+        pixels: () the divisor; by default the labelled pixels of this batch, at least 1; compare `nel_loss`.
     """
     label = label.int32()
     prediction, _ = jt.argmax(logits.detach(), 1)
     labelled = (label >= 0).logical_and(label < logits.shape[1]).float32()
     correct = (prediction.int32() == label).float32() * labelled
-    return 100 * correct.sum() / labelled.sum().maximum(1.0)
+    return 100 * correct.sum() / (labelled.sum().maximum(1.0) if pixels is None else pixels.detach())

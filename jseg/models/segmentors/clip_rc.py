@@ -14,7 +14,7 @@ Table 8. `recovery_loss` = 'l1', 'l2', 'kd'; `recovery_layers` = 0 ... 3. 0 keep
 """
 
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
 from jseg.models.clip.zero_shot import text_embeddings as embed_classes
 from jseg.models.heads.clip_rc_head import CLIPRCHead, Recovery
-from jseg.models.losses import RECOVERY_LOSSES, nel_loss, pixel_accuracy, recovery_loss
+from jseg.models.losses import RECOVERY_LOSSES, label_counts, nel_loss, pixel_accuracy, recovery_loss
 from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, split_classes
 from jseg.models.segmentors.text_cache import cached_embeddings, file_hash
 from jseg.models.segmentors.text_file import read_text_embeddings
@@ -33,6 +33,8 @@ from jseg.ops import resize_bilinear
 from jseg.ops.region_attention.layout import region_grid
 from jseg.registry import MODELS
 from jseg.runtime.backend import jt, nn
+
+AverageFn = Callable[[jt.Var], Tuple[jt.Var, jt.Var]]
 
 REGION_LOGIT_SCALE = 100.0
 """CLIP's learned logit scale, for the classification of regions (paper, Fig. 2)."""
@@ -101,21 +103,43 @@ class CLIPRCSegmentor(nn.Module):
         """Side of a patch in pixels; sides of pictures must be multiples of it."""
         return int(self.backbone.conv1.weight.shape[-1])
 
-    def loss(self, image: jt.Var, label: jt.Var) -> Dict[str, jt.Var]:
+    def loss(self, image: jt.Var, label: jt.Var, average: Optional[AverageFn] = None) -> Dict[str, jt.Var]:
         """Weighted loss terms of a batch, in the numbers and names of the releases.
 
         Args:
             image: (B, 3, H, W) normalised RGB.
             label: (B, H, W) integers in the dataset's numbering (all C classes), at the size of the image.
+            average: for a batch that is one part of a larger one: takes the `loss_counts` of this part, returns those to
+                divide by, so that the mean of the terms over all parts is the loss of the whole.
 
         Returns:
             `loss_mask`, `loss_dice`, `acc_seg` (percent, no gradient), `total` (to optimise); with a recovery
             decoder of non-zero weight also `recovery_loss_q`, `recovery_loss_k`.
         """
-        terms, _, _, _ = self.loss_details(image, label)
+        terms, _, _, _ = self.loss_details(image, label, average)
         return terms
 
-    def loss_details(self, image: jt.Var, label: jt.Var
+    def loss_counts(self, image: jt.Var, label: jt.Var) -> jt.Var:
+        """(2,) what some terms of `loss` are divided by: present (image, class) pairs, and labelled pixels.
+
+        Only the pseudo labels of the transductive setting need a forward pass, with the dropout of the current random
+        state. No gradient.
+        """
+        with jt.no_grad():
+            logits = None
+            if self.setting == "transductive":
+                dropout_rate = self.dropout if self.is_training() else 0.0
+                features = self.backbone(image, self.num_regions, dropout_rate)
+                logits, _ = self.decode_head(features, self._train_text, dropout_rate)
+                logits = resize_bilinear(logits, tuple(label.shape[1:]))
+            return label_counts(self._train_label(logits, label), self._train_text.shape[0])
+
+    def _train_label(self, logits: Optional[jt.Var], label: jt.Var) -> jt.Var:
+        """The dataset's label in the numbers of the setting; logits are for pseudo labels."""
+        label = self._label_table[label.int32()]
+        return pseudo_label(logits, label, self._unseen) if self.setting == "transductive" else label
+
+    def loss_details(self, image: jt.Var, label: jt.Var, average: Optional[AverageFn] = None
                      ) -> Tuple[Dict[str, jt.Var], jt.Var, jt.Var, Optional[Recovery]]:
         """`loss` and what it was made from: terms, logits (B, C', H, W), label (B, H, W), recovery.
 
@@ -127,16 +151,17 @@ class CLIPRCSegmentor(nn.Module):
         features = self.backbone(image, self.num_regions, dropout_rate)
         logits, recovery = self.decode_head(features, self._train_text, dropout_rate, recover)
         logits = resize_bilinear(logits, tuple(label.shape[1:]))
-        label = self._label_table[label.int32()]
-        if self.setting == "transductive":
-            label = pseudo_label(logits, label, self._unseen)
-        terms = nel_loss(logits, label, self.focal_weight, self.dice_weight)
+        label = self._train_label(logits, label)
+        pairs = pixels = None
+        if average is not None:
+            pairs, pixels = average(label_counts(label, logits.shape[1]).detach())
+        terms = nel_loss(logits, label, self.focal_weight, self.dice_weight, pairs)
         if recovery is not None:
             weight, kind = self.recovery_weight, self.recovery_kind
             terms["recovery_loss_q"] = weight * recovery_loss(recovery.queries, recovery.query_target, kind)
             terms["recovery_loss_k"] = weight * recovery_loss(recovery.pixels, recovery.pixel_target, kind)
         total = sum(terms.values())
-        terms["acc_seg"] = pixel_accuracy(logits, label)
+        terms["acc_seg"] = pixel_accuracy(logits, label, pixels)
         terms["total"] = total
         return terms, logits, label, recovery
 

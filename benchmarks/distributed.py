@@ -1,0 +1,237 @@
+"""Training over MPI: are n ranks equal to one, what does communication cost, how does it scale?
+
+    python benchmarks/distributed.py equality          # losses and weights of 50 iterations, 1, 2 and 4 ranks, accumulation
+    python benchmarks/distributed.py scaling           # two ranks with a thread each against one rank with two
+    python benchmarks/distributed.py communication     # time of averaging gradients, a step's parts
+
+All on ZeroShapes (`python tools/make_zeroshapes.py`), by real `mpirun` runs of the Python environment this script runs in.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+CONFIG = str(ROOT / "configs/clip_rc/zeroshapes_inductive.py")
+MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
+MPI_OPTIONS = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
+# The released sizes: joint width 512, 8 heads, 11 layers of 10 prompts of width 768 (VOC, ViT-B/16).
+VIT_B_PROMPTS = [(1, 10, 768), (11, 10, 768), (768, 768), (768,), (768,), (768,)]
+
+
+def launch(ranks: int, threads: int, program: Sequence[str]) -> str:
+    """Runs a program on `ranks` ranks (1: without mpirun); its output.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    prefix = [str(MPIRUN), *MPI_OPTIONS, "-n", str(ranks)] if ranks > 1 else []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run([*prefix, sys.executable, *program], env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, program))} failed on {ranks} ranks:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def train(ranks: int, accumulate: int, folder: Path, iterations: int, extra: Sequence[str]
+          ) -> Tuple[List[Dict[str, float]], Dict[str, np.ndarray]]:
+    """Loss terms of every iteration and the last checkpoint of a run by tools/run_net.py."""
+    from jseg.checkpoints import load_arrays
+    work_dir = folder / f"ranks{ranks}_accumulate{accumulate}"
+    launch(ranks, 1, [str(ROOT / "tools/run_net.py"), "--config", CONFIG, "--task", "train", "--work-dir", str(work_dir),
+                      "--set", f"max_iters={iterations}", f"accumulate={accumulate}", "log_interval=1",
+                      "eval_interval=None", "checkpoint_interval=None", "visualize.num_images=0", *extra])
+    lines = (work_dir / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    arrays, _ = load_arrays(str(work_dir / "checkpoints" / f"iter_{iterations}.safetensors"))
+    metrics = json.loads((work_dir / "metrics.json").read_text(encoding="utf-8"))
+    return [json.loads(line) for line in lines], arrays, metrics
+
+
+def equality(arguments: argparse.Namespace) -> None:
+    """Prints the largest differences to one rank without accumulation."""
+    folder = arguments.work_root or Path(tempfile.mkdtemp(prefix="jseg-equality-"))
+    cases = [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2)]
+    print("| ranks | accumulate | largest relative difference of a loss | of a weight's update | hIoU after |\n"
+          "|---:|---:|---:|---:|---:|")
+    reference = None
+    for ranks, accumulate in cases:
+        losses, arrays, metrics = train(ranks, accumulate, folder, arguments.iterations, arguments.overrides)
+        reference = reference or (losses, arrays)
+        terms = [name for name in losses[0] if name.startswith(("loss", "recovery", "total", "acc"))]
+        loss = max(abs(own[name] - one[name]) / max(abs(one[name]), 1e-6)
+                   for own, one in zip(losses, reference[0]) for name in terms)
+        print(f"| {ranks} | {accumulate} | {loss:.1e} | {update_difference(arrays, reference[1]):.1e} | "
+              f"{metrics['hIoU']:.3f} |", flush=True)
+    print(f"\n{arguments.iterations} iterations; terms {', '.join(terms)}; the runs are in {folder}")
+
+
+def update_difference(own: Dict[str, np.ndarray], reference: Dict[str, np.ndarray]) -> float:
+    """Largest difference of a parameter, relative to the largest value of its tensor."""
+    names = [name for name in reference if not name.startswith("optimizer.")]
+    return max(float(np.abs(own[name] - reference[name]).max() / max(np.abs(reference[name]).max(), 1e-6))
+               for name in names)
+
+
+def scaling(arguments: argparse.Namespace) -> None:
+    """Prints seconds an iteration, several times in turn."""
+    layouts = {"one rank, one thread": (1, 1), "one rank, two threads": (1, 2), "two ranks, one thread each": (2, 1)}
+    times: Dict[str, List[float]] = {name: [] for name in layouts}
+    for _ in range(arguments.rounds):
+        for name, (ranks, threads) in layouts.items():
+            times[name].append(worker_result(ranks, threads, arguments)["step"])
+    print("| layout | ms an iteration, median of rounds | all rounds |\n|---|---:|---|")
+    for name, values in times.items():
+        print(f"| {name} | {1e3 * np.median(values):.0f} | {', '.join(f'{1e3 * value:.0f}' for value in values)} |")
+
+
+def communication(arguments: argparse.Namespace) -> None:
+    """Prints where the time of a step on two ranks goes, and of averaging alone for two models."""
+    result = worker_result(2, 1, arguments)
+    print("| part of a step on two ranks | median ms |\n|---|---:|")
+    for part in ("step", "waiting", "transfer", "packing"):
+        print(f"| {part} | {1e3 * result[part]:.2f} |")
+    print("\n| gradients of | numbers | messages | median ms |\n|---|---:|---:|---:|")
+    for name in ("ZeroShapes", "CLIP-RC on ViT-B/16"):
+        numbers, messages, seconds = result["alone"][name]
+        print(f"| {name} | {numbers / 1e6:.2f} M | {messages} | {1e3 * seconds:.1f} |")
+
+
+def worker_result(ranks: int, threads: int, arguments: argparse.Namespace) -> Dict[str, Any]:
+    """What rank 0 of a worker measured."""
+    program = [str(Path(__file__).resolve()), "worker", "--iterations", str(arguments.iterations)]
+    if arguments.overrides:
+        program += ["--set", *arguments.overrides]
+    output = launch(ranks, threads, program)
+    return json.loads(next(line for line in output.splitlines() if line.startswith("RESULT "))[7:])
+
+
+def worker(arguments: argparse.Namespace) -> None:
+    """Times steps on this rank, and averages alone; rank 0 prints `RESULT {json}`."""
+    from jseg.config import Config
+    from jseg.datasets import DataLoader
+    from jseg.distributed import is_main, rank, world_size
+    from jseg.runner import Runner
+    from jseg.runner import step as step_module
+    from jseg.runner.optimizer import AdamW
+    from jseg.runtime.backend import jt
+
+    with tempfile.TemporaryDirectory() as folder:
+        runner = Runner(Config.load(CONFIG, [*arguments.overrides, f"work_dir={folder}"]))
+        dataset = runner._dataset("train")
+        model = runner._built_model()
+        optimizer = AdamW(model.trainable_parameters(), lr=1e-4)
+        size = step_module.rank_batch_size(runner.cfg.batch_size, world_size(), 1)
+        step = step_module.TrainingStep(model, optimizer, 0)
+        clock = Clock(step_module)
+        model.train()
+        steps = []
+        batches = DataLoader(dataset, size, 0, rank(), world_size()).batches(0)
+        for iteration in range(arguments.iterations):
+            batch = next(batches)
+            start = time.perf_counter()
+            step(iteration, batch, lambda base: base)
+            jt.sync_all(True)
+            steps.append(time.perf_counter() - start)
+            clock.next()
+        batches.close()
+    result = {"step": float(np.median(steps[3:])), **clock.medians(), "alone": {}}
+    if world_size() > 1:
+        shapes = {"ZeroShapes": [tuple(p.shape) for p in optimizer.parameters.values()], "CLIP-RC on ViT-B/16": vit_b_shapes()}
+        result["alone"] = {name: averaging_alone(shapes[name]) for name in shapes}
+    if is_main():
+        print("\nRESULT " + json.dumps(result), flush=True)
+
+
+class Clock:
+    """Takes the time of waiting for others, of transfer, and of packing and unpacking, in each step."""
+
+    def __init__(self, step_module: Any) -> None:
+        from jseg.distributed import mpi
+        from jseg.runtime.backend import jt
+        self._parts = {"waiting": 0.0, "transfer": 0.0, "packing": 0.0}
+        self._steps: List[Dict[str, float]] = []
+        arrive, average, call = mpi.arrive, step_module.average_gradients, mpi._call
+
+        def timed_arrive(what: str) -> None:
+            start = time.perf_counter()
+            arrive(what)
+            self._parts["waiting"] += time.perf_counter() - start
+
+        def timed_call(name: str, *values: Any) -> None:
+            start = time.perf_counter()
+            call(name, *values)
+            if name == "MPI_Allreduce":
+                self._parts["transfer"] += time.perf_counter() - start
+
+        def timed_average(gradients: Any, what: str) -> Any:
+            jt.sync(list(gradients))
+            jt.sync_all(True)
+            start, before = time.perf_counter(), sum(self._parts.values())
+            means = average(gradients, what)
+            jt.sync(list(means))
+            jt.sync_all(True)
+            self._parts["packing"] += time.perf_counter() - start - (sum(self._parts.values()) - before)
+            return means
+
+        mpi.arrive, mpi._call, step_module.average_gradients = timed_arrive, timed_call, timed_average
+
+    def next(self) -> None:
+        """The step has ended."""
+        self._steps.append(dict(self._parts))
+        self._parts.update(dict.fromkeys(self._parts, 0.0))
+
+    def medians(self) -> Dict[str, float]:
+        """Seconds of each part, without the first three steps."""
+        return {name: float(np.median([step[name] for step in self._steps[3:]])) for name in self._parts}
+
+
+def vit_b_shapes() -> List[Tuple[int, ...]]:
+    """What CLIP-RC trains on ViT-B/16."""
+    from jseg.models.heads.clip_rc_head import CLIPRCHead
+    head = CLIPRCHead(512)
+    return VIT_B_PROMPTS + [tuple(p.shape) for p in head.parameters()]
+
+
+def averaging_alone(shapes: Sequence[Tuple[int, ...]], repeats: int = 7) -> Tuple[int, int, float]:
+    """Numbers, messages, median seconds of `average_gradients` for ready gradients of these shapes."""
+    from jseg.distributed import average_gradients, barrier
+    from jseg.distributed.gradients import buckets
+    from jseg.runtime.backend import jt
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    seconds = []
+    for _ in range(repeats):
+        gradients = [jt.ones(shape).stop_grad() for shape in shapes]
+        jt.sync_all(True)
+        barrier()
+        start = time.perf_counter()
+        jt.sync(average_gradients(gradients))
+        jt.sync_all(True)
+        seconds.append(time.perf_counter() - start)
+    return sum(sizes), len(buckets(sizes)), float(np.median(seconds))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measure", choices=("equality", "scaling", "communication", "worker"))
+    parser.add_argument("--iterations", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3, help="of scaling, in turn")
+    parser.add_argument("--work-root", type=Path, help="keeps the runs of equality here")
+    parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run")
+    arguments = parser.parse_args()
+    {"equality": equality, "scaling": scaling, "communication": communication, "worker": worker}[arguments.measure](arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

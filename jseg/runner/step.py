@@ -1,0 +1,98 @@
+"""One training iteration on one rank: its part of the batch, gradients averaged over accumulation steps and ranks.
+
+n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once, up to the order
+of summation. What that rests on:
+- every part has the same number of pictures, so the mean over parts of a mean over pictures is the mean over the batch;
+- terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean over all parts,
+  which is at least 1 over the whole batch; models with such terms offer `loss_counts` and take `average` in `loss`;
+- dropout depends on (seed, iteration, position of the picture in the whole batch): `jseg.ops.randomness`.
+"""
+
+from typing import Any, Callable, Dict, List, Mapping, Tuple
+
+import numpy as np
+
+from jseg.distributed import all_reduce_sum, average_gradients, rank, world_size
+from jseg.runner.seeding import seed_everything
+from jseg.runtime.backend import jt
+
+
+def rank_batch_size(batch_size: int, ranks: int, accumulate: int) -> int:
+    """Pictures of one rank in one iteration.
+
+    Raises:
+        ValueError: the batch cannot be dealt out evenly.
+    """
+    if batch_size % (ranks * accumulate):
+        fits = max(1, batch_size // (ranks * accumulate)) * ranks * accumulate
+        raise ValueError(f"config key batch_size: {batch_size} pictures cannot be dealt out evenly to {ranks} rank(s) times "
+                         f"{accumulate} accumulation step(s); batch_size={fits} would fit, or change accumulate or mpirun -n")
+    return batch_size // ranks
+
+
+class TrainingStep:
+    """Computes one iteration and updates the parameters.
+
+    Args:
+        model: a segmentor in training mode.
+        optimizer: of its parameters.
+        seed: of the run.
+        accumulate: parts in which this rank computes its pictures, which must be a multiple of it. Memory is that of one.
+    """
+
+    def __init__(self, model: Any, optimizer: Any, seed: int, accumulate: int = 1) -> None:
+        self._model, self._optimizer = model, optimizer
+        self._seed, self._accumulate = seed, accumulate
+        self._parts = accumulate * world_size()
+
+    def __call__(self, iteration: int, batch: Mapping[str, Any], learning_rate: Callable[[float], float]
+                 ) -> Dict[str, jt.Var]:
+        """Trains on this rank's pictures of `iteration`.
+
+        Args:
+            batch: image (B, 3, H, W), label (B, H, W), numpy.
+            learning_rate: see `AdamW.apply`.
+
+        Returns:
+            Loss terms, means over the accumulation steps of this rank; no gradient.
+        """
+        size = len(batch["image"]) // self._accumulate
+        first = rank() * len(batch["image"])
+        parts = [(first + start, batch["image"][start:start + size], batch["label"][start:start + size].astype("int32"))
+                 for start in range(0, size * self._accumulate, size)]
+        options = self._options(iteration, parts)
+        gradients: List[jt.Var] = []
+        terms: List[Dict[str, jt.Var]] = []
+        for position, image, label in parts:
+            seed_everything(self._seed, iteration, position)
+            loss = self._model.loss(jt.array(image), jt.array(label), **options)
+            own = self._optimizer.gradients(loss["total"])
+            gradients = [(a + b).stop_grad() for a, b in zip(gradients, own)] if gradients else own
+            terms.append({name: term.stop_grad() for name, term in loss.items()})
+            if self._accumulate > 1:
+                jt.sync_all()  # frees the activations of this part, and draws its random numbers
+        if self._accumulate > 1:
+            gradients = [(gradient * (1.0 / self._accumulate)).stop_grad() for gradient in gradients]
+            terms = [{name: sum(part[name] for part in terms) / self._accumulate for name in terms[0]}]
+        gradients = average_gradients(gradients, f"gradients of iteration {iteration + 1}")
+        self._optimizer.apply(gradients, learning_rate)
+        return terms[0]
+
+    def _options(self, iteration: int, parts: List[Tuple[int, np.ndarray, np.ndarray]]) -> Dict[str, Any]:
+        """Arguments of the model's loss."""
+        if self._parts == 1 or not hasattr(self._model, "loss_counts"):
+            return {}
+        what = f"counts of iteration {iteration + 1}"
+        if self._accumulate == 1:
+            return {"average": lambda counts: self._mean_counts(counts.numpy(), what)}
+        own = 0.0
+        for position, image, label in parts:
+            seed_everything(self._seed, iteration, position)
+            own = own + self._model.loss_counts(jt.array(image), jt.array(label)).numpy()
+        mean = self._mean_counts(own, what)
+        return {"average": lambda counts: mean}
+
+    def _mean_counts(self, own: np.ndarray, what: str) -> List[jt.Var]:
+        """Means over all parts of the batch; exact, and at least 1 over the whole of it."""
+        total = np.maximum(all_reduce_sum(own.astype(np.float64), what), 1.0)
+        return [jt.array(np.float32(count / self._parts)) for count in total]

@@ -1,0 +1,33 @@
+"""Run by test_training.py under `mpirun`: trains, evaluates and segments with the tiny model in the folder argv[1]."""
+
+import sys
+
+from tiny import tiny_config
+
+from jseg.distributed import rank
+from jseg.runner import Runner
+from jseg.runtime.backend import jt
+
+folder = sys.argv[1]
+Runner(tiny_config(folder)).train()
+Runner(tiny_config(folder)).val(per_image=True)
+Runner(tiny_config(folder)).test()  # one picture for all ranks
+
+try:
+    runner = Runner(tiny_config(folder + "-other"))
+    model = runner._built_model()
+    if rank() == 1:
+        model.bias.update(jt.ones(model.bias.shape))
+    runner.train()
+except ValueError as error:
+    assert str(error).startswith("rank 1 on ") and "differs from rank 0" in str(error) and "in bias" in str(error), error
+else:
+    raise AssertionError("other weights on rank 1 were not noticed")
+
+try:
+    Runner(tiny_config(folder + "-odd", batch_size=3)).train()
+except ValueError as error:
+    assert "batch_size=2 would fit" in str(error), error
+else:
+    raise AssertionError("three pictures were dealt out to two ranks")
+sys.stdout.write(f"rank {rank()} is done\n")
