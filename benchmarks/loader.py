@@ -126,7 +126,8 @@ def main() -> int:
         rows = [[name, f"{value:.2f}", f"{100 * value / total:.0f} %"] for name, value in times.items()]
         print(table(["step", "CPU ms a picture", "share"], rows + [["sum", f"{total:.2f}", ""]]))
         print(f"\none worker on a core of its own: {1000 / total:.0f} pictures/s\n")
-        rows = [[str(workers), f"{rate(dataset, workers, args.batch_size, args.batches):.1f}"] for workers in args.workers]
+        rows = [[str(workers), f"{rate(dataset, workers, args.batch_size, args.batches):.1f}"]
+                for workers in args.workers]
         print(table(["num_workers", "pictures/s (wall)"], rows) + "\n")
         rows = []
         for trainer in args.trainers:

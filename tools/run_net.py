@@ -77,7 +77,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         if args.task == "train":
             runner.train(args.resume)
         elif args.task == "val":
-            runner.val(args.checkpoint)
+            runner.val(args.checkpoint, args.save_predictions, args.per_image)
         else:
             runner.test(args.checkpoint)
     except (ValueError, OSError, FloatingPointError) as error:

@@ -64,8 +64,8 @@ def find_pairs(predictions: str, truth: str, ending: str = '', names: Optional[S
     pairs = [Pair(name, found[name], Path(truth) / f'{name}{ending}.png') for name in names or sorted(found)]
     absent = [pair for pair in pairs if not pair.truth.is_file()]
     if absent:
-        raise FileNotFoundError(f'{absent[0].truth}: there is no ground truth for {absent[0].prediction}{_more(absent)}; '
-                                'name the folder of its masks')
+        raise FileNotFoundError(f'{absent[0].truth}: there is no ground truth for {absent[0].prediction}'
+                                f'{_more(absent)}; name the folder of its masks')
     return pairs
 
 

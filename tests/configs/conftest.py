@@ -55,6 +55,6 @@ def reduced():
         chosen = [*_OPTIONS, f"model.num_regions={min(cfg.model['num_regions'], (CROP // PATCH) ** 2)}"]
         if "train" in cfg.dataset:
             chosen.append(f"dataset.train.pipeline={dict(crop_size=CROP, scale=(4 * CROP, CROP))}")
-        chosen += [f"dataset.{part}.pipeline={dict(short_side=CROP)}" for part in ("val", "test") if part in cfg.dataset]
+        chosen += [f"dataset.{part}.pipeline={dict(short_side=CROP)}" for part in ("val", "test")]
         return chosen
     return options

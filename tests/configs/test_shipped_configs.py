@@ -41,7 +41,8 @@ RECIPES = {
 ABLATIONS = {
     "table5_none": dict(region_bridge=False, ram_inputs=(), recovery_layers=None),
     "table5_rlb": dict(ram_inputs=(), recovery_layers=None), "table5_rlb_ram": dict(recovery_layers=None),
-    "table6_16_updated": dict(train_regions=True), **{f"table6_{m}": dict(num_regions=m) for m in (1, 4, 64, 256, 1024)},
+    "table6_16_updated": dict(train_regions=True),
+    **{f"table6_{m}": dict(num_regions=m) for m in (1, 4, 64, 256, 1024)},
     "table7_none": dict(ram_inputs=()), "table7_cls": dict(ram_inputs=("global",)),
     "table7_rlb": dict(ram_inputs=("region",)), "table8_l2": dict(recovery_loss="l2"),
     "table8_kd": dict(recovery_loss="kd"), **{f"table8_{n}_layers": dict(recovery_layers=n) for n in (0, 2, 3)},
@@ -76,11 +77,12 @@ def test_every_row_of_the_paper_has_its_config_and_numbers(tool):
 def test_the_recipe_is_the_releases(name):
     cfg, model = load(name), load(name).model
     iterations, prompts, focal, dice, recovery, templates = RECIPES[name]
-    assert (cfg.max_iters, cfg.eval_interval, cfg.checkpoint_interval) == (iterations, iterations // 10, iterations // 10)
+    assert cfg.max_iters == iterations and cfg.eval_interval == cfg.checkpoint_interval == iterations // 10
     assert (model["num_prompts"], model["focal_weight"], model["dice_weight"], model["recovery_weight"],
             model["templates"]) == (prompts, focal, dice, recovery, templates)
     assert model["setting"] == name.split("_")[-1] and model["seen_bias"] == (0.0 if "full" in name else 0.1)
-    assert (model["num_regions"], model["decoder_layers"], model["decoder_heads"], model["recovery_layers"]) == (16, 3, 8, 1)
+    sizes = [model[key] for key in ("num_regions", "decoder_layers", "decoder_heads", "recovery_layers")]
+    assert sizes == [16, 3, 8, 1]
     assert (cfg.batch_size, cfg.optimizer["lr"], cfg.optimizer["weight_decay"]) == (16, 2e-5, 0.01)
     assert (cfg.scheduler["warmup_iters"], cfg.scheduler["power"], cfg.scheduler["min_lr"]) == (1500, 0.9, 1e-6)
     assert {**cfg.inference} == dict(mode="slide", crop_size=512, stride=426, scales=(1.0,), flip=False)
