@@ -49,15 +49,13 @@ def watched(patience: Optional[float]) -> Iterator[None]:
         return
     shared = os.memfd_create("jseg-watchdog")
     os.ftruncate(shared, SIZE)
-    reading, writing = os.pipe()
-    settings = {"pid": os.getpid(), "memory": shared, "pipe": reading, "patience": patience, "longest": LONGEST,
+    settings = {"pid": os.getpid(), "memory": shared, "patience": patience, "longest": LONGEST,
                 "name": process_name()}
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watcher.py")
     # Isolated (-I): the watcher needs nothing of this environment. In a session of its own: signals to the group of the
     # job pass it by.
-    process = subprocess.Popen([sys.executable, "-I", script, json.dumps(settings)], pass_fds=(shared, reading),
+    process = subprocess.Popen([sys.executable, "-I", script, json.dumps(settings)], pass_fds=(shared,),
                                stdin=subprocess.DEVNULL, start_new_session=True)
-    os.close(reading)
     _state.update(memory=mmap.mmap(shared, SIZE), signs=0)
     os.close(shared)
     alive("starting")
@@ -67,5 +65,5 @@ def watched(patience: Optional[float]) -> Iterator[None]:
     finally:
         set_wait_observer(None)
         _state["memory"] = None
-        os.close(writing)
+        process.kill()
         process.wait()

@@ -3,19 +3,18 @@
 Jittor computes and compiles with Python's interpreter lock held, so no thread of the rank itself could notice that it
 hangs. This process needs the standard library only. It reads the rank's signs of life from shared memory and its activity
 from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and killed with its child processes;
-`mpirun` then ends the others. It ends by itself when the rank does (end of the pipe).
+`mpirun` then ends the others. What a killed rank leaves running is killed too.
 """
 
 import collections
 import json
 import mmap
 import os
-import select
 import signal
 import struct
 import sys
-from time import monotonic
-from typing import Any, Deque, Dict, List, Optional, Set
+from time import monotonic, sleep
+from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
 HEADER = struct.Struct("<QI")  # signs of life so far, bytes of the text that follows
 SIZE = 512  # bytes of shared memory
@@ -73,28 +72,34 @@ class Judge:
 
 
 def main(settings: Dict[str, Any]) -> None:
-    """Looks once a second until the rank ends, or has to."""
+    """Looks once a second until the rank has ended, or has to."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # these may reach every process of a job; the rank decides
     pid = settings["pid"]
     memory = mmap.mmap(settings["memory"], SIZE)
     judge = Judge(settings["patience"], settings["longest"], monotonic())
-    parent = _parents().get(pid)
-    while not select.select([settings["pipe"]], [], [], _LOOK_SECONDS)[0]:
-        parents = _parents()
+    parents = _parents()
+    parent, family = parents.get(pid), set()
+    leads_group = os.getpgid(pid) == pid  # as under mpirun
+    while pid in parents:
         family = _descendants(pid, parents) - {os.getpid()}
         signs, length = HEADER.unpack_from(memory)
         reason = judge.look(monotonic(), signs, sum(_activity(member) for member in (pid, *family)),
                             _excuse(pid, family))
-        if parents.get(pid, parent) != parent:
+        if parents[pid] != parent:
             reason = "the mpirun that started it has ended"
         if reason:
             doing = memory[HEADER.size:HEADER.size + length].decode("utf-8", "replace")
             print(f"error: {settings['name']}, process {pid}, is ended: {reason}; it was {doing}; checkpoints are complete, "
                   "go on with --resume auto", file=sys.stderr, flush=True)
-            for member in (*family, pid):
-                _kill(member)
-            return
+            break
+        sleep(_LOOK_SECONDS)
+        parents = _parents()
+    # What a killed rank leaves behind, such as Jittor's compiling processes, would wait for it for ever.
+    for member in (pid, *family):
+        _kill(os.kill, member)
+    if leads_group:
+        _kill(os.killpg, pid)
 
 
 def _parents() -> Dict[int, int]:
@@ -123,9 +128,10 @@ def _excuse(pid: int, family: Set[int]) -> str:
         name = _read(f"/proc/{member}/comm").strip()
         if name and not name.startswith("python"):  # loading processes are; compilers are not
             return f"running {name}"
+    processes = {str(member) for member in (pid, *family)}
     for line in _read("/proc/locks").splitlines():
         fields = line.split()
-        if len(fields) > 5 and fields[1] == "->" and fields[5] == str(pid):
+        if len(fields) > 5 and fields[1] == "->" and fields[5] in processes:
             return "waiting for a file lock, as the compiler's cache has"
     return "waiting for a disk" if (_stat(pid) or [""])[0] == "D" else ""
 
@@ -156,11 +162,11 @@ def _read(path: str) -> str:
         return ""
 
 
-def _kill(pid: int) -> None:
+def _kill(kill: Callable[[int, int], None], number: int) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+        kill(number, signal.SIGKILL)
+    except OSError:
+        pass  # it has ended already
 
 
 if __name__ == "__main__":

@@ -61,9 +61,8 @@ def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
         memory = mmap.mmap(shared, SIZE)
         HEADER.pack_into(memory, 0, 1, 4)
         memory[HEADER.size:HEADER.size + 4] = b"idle"
-        reading, writing = os.pipe()
-        settings = dict(pid=os.getpid(), memory=shared, pipe=reading, patience=1.0, longest=60.0, name="rank 3 on here")
-        subprocess.Popen([sys.executable, "-I", {watcher.__file__!r}, json.dumps(settings)], pass_fds=(shared, reading))
+        settings = dict(pid=os.getpid(), memory=shared, patience=1.0, longest=60.0, name="rank 3 on here")
+        subprocess.Popen([sys.executable, "-I", {watcher.__file__!r}, json.dumps(settings)], pass_fds=(shared,))
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         print(child.pid, flush=True)
         time.sleep(60)
