@@ -1,13 +1,12 @@
 """What an evaluation leaves on disk besides its numbers: masks and scores of single pictures."""
 
-import json
 import os
 from typing import Any, Dict, Optional
 
 import numpy as np
 
 from jseg.datasets.masks import save_mask
-from jseg.distributed import barrier, is_main, rank, world_size
+from jseg.distributed import gather_objects, is_main
 from jseg.evaluation.per_image import image_record, write_records
 
 MASKS, PER_IMAGE = "val_predictions", "per_image.jsonl"
@@ -42,27 +41,15 @@ class PictureOutputs:
             self._own[index] = image_record(name, matrix, self._dataset.class_names, self._dataset.unseen)
 
     def close(self) -> None:
-        """Writes the records of all ranks into one file.
+        """Writes the records of all ranks into one file, by the main rank.
 
         Raises:
             OSError: the file cannot be written.
         """
         if self._records is None:
             return
-        write_records(self._part(rank()), ({"index": index, **record} for index, record in self._own.items()))
-        barrier()
+        records: Dict[int, Dict[str, Any]] = {}
+        for part in gather_objects(self._own, what="gathering the scores of single pictures"):
+            records.update(part)
         if is_main():
-            write_records(self._records, self._gathered())
-        barrier()
-        os.unlink(self._part(rank()))
-
-    def _part(self, number: int) -> str:
-        return f"{self._records}.{number}"
-
-    def _gathered(self) -> Any:
-        rows = []
-        for number in range(world_size()):
-            with open(self._part(number), encoding="utf-8") as file:
-                rows.extend(json.loads(line) for line in file)
-        rows.sort(key=lambda row: row.pop("index"))
-        return rows
+            write_records(self._records, (records[index] for index in sorted(records)))
