@@ -1,8 +1,8 @@
-"""Watches one rank from a small process beside it: `python watcher.py SETTINGS`, started by `jseg.distributed.watchdog`.
+"""Watches one rank from a small process beside it: `python watcher.py SETTINGS`, started by `watchdog.py`.
 
 Jittor computes and compiles with Python's interpreter lock held, so no thread of the rank itself could notice that it
-hangs. This process needs the standard library only. It reads the rank's signs of life from shared memory and its activity
-from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and killed with its child processes;
+hangs. This process needs the standard library only. It reads the rank's signs of life from shared memory and its
+activity from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and killed with its child processes;
 `mpirun` then ends the others. What a killed rank leaves running is killed too.
 """
 
@@ -90,8 +90,8 @@ def main(settings: Dict[str, Any]) -> None:
             reason = "the mpirun that started it has ended"
         if reason:
             doing = memory[HEADER.size:HEADER.size + length].decode("utf-8", "replace")
-            print(f"error: {settings['name']}, process {pid}, is ended: {reason}; it was {doing}; checkpoints are complete, "
-                  "go on with --resume auto", file=sys.stderr, flush=True)
+            print(f"error: {settings['name']}, process {pid}, is ended: {reason}; it was {doing}; checkpoints are "
+                  "complete, go on with --resume auto", file=sys.stderr, flush=True)
             break
         sleep(_LOOK_SECONDS)
         parents = _parents()

@@ -209,8 +209,8 @@ class Runner:
         count, limit = len(self._bad_pictures), self.cfg.max_bad_pictures
         if count > limit:
             raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {limit} may be "
-                             f"left out ({', '.join(sorted(self._bad_pictures))}); mend them or raise the limit, then go on "
-                             "with --resume auto")
+                             f"left out ({', '.join(sorted(self._bad_pictures))}); mend them or raise the limit, then go "
+                             "on with --resume auto")
 
     def _check_same(self, model: Any, optimizer: Any) -> None:
         """Every rank must begin with the same config, pictures, weights and optimizer state.
@@ -228,7 +228,8 @@ class Runner:
     def _measure(self, done: int, model: Any, optimizer: Any, stop: StopSignals) -> None:
         """Evaluates, then keeps the checkpoint of this iteration if none was better."""
         alive("evaluating")
-        message = "stopped by {signal} while evaluating; the newest checkpoint is complete, --resume auto goes on from it"
+        message = ("stopped by {signal} while evaluating; the newest checkpoint is complete, "
+                   "--resume auto goes on from it")
         with stop.at_once(message) if is_main() else contextlib.nullcontext():  # the main rank ends the others
             summary = self._evaluate(model, short=done < self.cfg.max_iters)
         headline = {key: summary[key] for key in HEADLINE}

@@ -4,8 +4,8 @@
 
 Kinds of faults: SIGKILL of one rank or of mpirun at a random moment, SIGKILL while a checkpoint is being written,
 SIGTERM and SIGUSR1 to mpirun (which the run answers with a checkpoint), SIGSTOP of one rank (a hang). After each: every
-process must be gone within 60 s, every checkpoint file must have its SHA-256, and none that was reported as saved may be
-missing. The same command with `--resume auto` goes on. At the end the loss curve (log.jsonl without times) and the last
+process must be gone within 60 s, every checkpoint file must have its SHA-256, and none that was reported as saved may
+be missing. The same command with `--resume auto` goes on. At the end the loss curve (log.jsonl without times) and the last
 checkpoint must equal those of an unbroken run with as many ranks, bit for bit. Ends with
 
     lost: 0 checkpoints, curves equal
@@ -39,7 +39,7 @@ KINDS = ("kill rank", "kill rank", "kill save", "kill save", "kill mpirun", "SIG
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
 END_SECONDS = 60.0  # within which everything must have ended
 WATCHDOG_SECONDS = 15
-GRACE_SECONDS = 5  # between mpirun's SIGTERM and SIGKILL
+GRACE_SECONDS = 3  # between mpirun's SIGTERM and SIGKILL
 MARK = "JSEG_FAULT_INJECTION"
 
 
@@ -251,8 +251,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         for ranks, trial in unbroken.items():
             print(f"unbroken, {ranks} ranks against {first.ranks}: largest relative difference of a loss "
                   f"{distance(trial, first):.1e}")
-    print(f"{total['kills']} kills in {attempt} trainings, {total['while saving']} while a checkpoint was being written; "
-          f"slowest end of all processes {total['slowest end']:.1f} s")
+    print(f"{total['kills']} kills in {attempt} trainings, {total['while saving']} while a checkpoint was being "
+          f"written; slowest end of all processes {total['slowest end']:.1f} s")
     lost = sum("lost checkpoint" in problem for problem in problems)
     for problem in problems:
         print(f"problem: {problem}")
