@@ -187,6 +187,8 @@ def break_and_resume(trial: Trial, kills: int, rng: random.Random, problems: Lis
                                 f"see {trial.output}")
             return figures
         took, gone = wait_for_end(trial, process)
+        if process.returncode == 0:
+            return figures  # it had finished just before
         reported, complete = trial.reported(), trial.complete()
         figures["kills"] += 1
         figures["while saving"] += "being written" in done
