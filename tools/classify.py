@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from jseg.datasets.clip_image import read_clip_image  # noqa: E402
-from jseg.runtime.device import add_device_option, select_device  # noqa: E402
+from jseg.runtime.device import add_device_options, select_device  # noqa: E402
 
 DEFAULT_CLIP = os.path.join("weights", "zeroshapes_clip.npz")
 
@@ -66,10 +66,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         metavar="TEMPLATE",
         help="a name (single, ensemble15) or sentences with {} for the word (default: single)",
     )
-    add_device_option(parser)
+    add_device_options(parser)
     args = parser.parse_args(argv)
     try:
-        select_device(args.device)
+        select_device(args.device, args.precision)
         if not os.path.exists(args.image):
             raise FileNotFoundError(f"{args.image}: no such picture; check the path")
         rows = classify(args.image, args.words, clip_path(args.clip), args.templates)

@@ -29,7 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jseg.runtime.device import add_device_option, select_device  # noqa: E402
+from jseg.runtime.device import add_device_options, select_device  # noqa: E402
 
 OUTPUT_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 2e-4
@@ -343,10 +343,10 @@ def main(arguments: List[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("case_dir", type=Path, help="folder with case.json")
     parser.add_argument("--out", type=Path, help="write the computed arrays to this .npz file")
-    add_device_option(parser)
+    add_device_options(parser)
     options = parser.parse_args(arguments)
     try:
-        select_device(options.device)
+        select_device(options.device, options.precision)
     except ValueError as problem:
         return _refuse(str(problem))
     try:

@@ -19,14 +19,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from jseg.checkpoints import save_npz
-from jseg.runtime.device import add_device_option, select_device
+from jseg.runtime.device import add_device_options, select_device
+from jseg.runtime.memory import memory_advice
 
 LARGEST_SEED = 2 ** 31 - 1
 """Jittor keeps the seed in a C int."""
 
 
 def parse_arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    """`out`, and device, iterations, batch_size, num_scenes and seed as far as they were given.
+    """`out`, and device, precision, iterations, batch_size, num_scenes and seed as far as they were given.
 
     Raises:
         SystemExit: with status 2 after a message, for a number out of its range.
@@ -40,7 +41,7 @@ def parse_arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, dest="num_scenes", metavar="SCENES",
                         help="scenes drawn before training")
     parser.add_argument("--seed", type=int, help="of weights, scenes and batches")
-    add_device_option(parser)
+    add_device_options(parser)
     arguments = parser.parse_args(argv)
     counts = {"--iterations": "iterations", "--batch-size": "batch_size", "--scenes": "num_scenes"}
     for option, name in counts.items():
@@ -93,9 +94,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     given = vars(parse_arguments(argv))
     out = given.pop("out")
     try:
-        select_device(given.pop("device", None))
+        select_device(given.pop("device", None), given.pop("precision", None))
         prove_writable(out)
-        train(out, given)
+        with memory_advice("lower --batch-size"):
+            train(out, given)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,7 +11,8 @@ from typing import List, Optional
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from jseg.config import Config  # noqa: E402  (works uninstalled, from any folder)
-from jseg.runtime.device import add_device_option, select_device  # noqa: E402
+from jseg.runtime.device import add_device_options, select_device  # noqa: E402
+from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice  # noqa: E402
 
 _AFTER_RANK_0 = 2.0  # seconds: what is wrong for every process is said by one
 
@@ -33,7 +34,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
                         help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl")
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
-    add_device_option(parser)
+    add_device_options(parser)
     args = parser.parse_args(argv)
     if args.resume and args.task != "train":
         parser.error("--resume is for --task train; val and test take --checkpoint")
@@ -68,18 +69,19 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parse_args(argv)
     try:
         config = load_config(args)
-        select_device(args.device)
+        select_device(args.device, args.precision)
     except (ValueError, OSError) as error:
         return _end(f"error: {error}", 2)
     from jseg.runner import Interrupted, Runner  # loads Jittor: only once the config is known to be readable
     try:
-        runner = Runner(config)
-        if args.task == "train":
-            runner.train(args.resume)
-        elif args.task == "val":
-            runner.val(args.checkpoint, args.save_predictions, args.per_image)
-        else:
-            runner.test(args.checkpoint)
+        with memory_advice(TRAINING if args.task == "train" else INFERENCE):
+            runner = Runner(config)
+            if args.task == "train":
+                runner.train(args.resume)
+            elif args.task == "val":
+                runner.val(args.checkpoint, args.save_predictions, args.per_image)
+            else:
+                runner.test(args.checkpoint)
     except (ValueError, OSError, FloatingPointError) as error:
         return _end(f"error: {error}", 2)
     except Interrupted as stop:

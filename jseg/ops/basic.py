@@ -6,6 +6,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from jseg.ops.dispatch import use_fused
+from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
 
 
@@ -42,10 +43,11 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
     leading = x.shape[:-1]
     if len(leading) != 1:
         x = x.reshape(-1, x.shape[-1])
-    if not jt.flags.use_cuda and jt.mkl_ops is not None and use_fused(x, weight):
-        y = _OneDNNProduct()(x, weight)
+    operands = lower(x, weight)
+    if not jt.flags.use_cuda and jt.mkl_ops is not None and use_fused(*operands):
+        y = _OneDNNProduct()(*operands)
     else:
-        y = nn.matmul_transpose(x, weight)
+        y = nn.matmul_transpose(*operands).cast(x.dtype)
     if bias is not None:
         y = y + bias
     return y.reshape(*leading, weight.shape[0]) if len(leading) != 1 else y

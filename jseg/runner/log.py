@@ -168,6 +168,14 @@ def peak_memory_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
+def gpu_memory_mb() -> Optional[float]:
+    """What Jittor holds of the GPU's memory, in MiB; None on the CPU.
+
+    Its pools only grow, so this is the peak of all steps so far, and what other programs cannot have.
+    """
+    return round(jt.get_mem_info().total_cuda_used / (1 << 20), 1) if jt.flags.use_cuda else None
+
+
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

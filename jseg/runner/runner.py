@@ -28,14 +28,14 @@ from jseg.runner.checkpoint import (check_initial_weights, check_resumable, desc
 from jseg.runner.evaluate import check_inference, evaluate, save_predictions
 from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
-from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, RunLog, clock, peak_memory_mb
+from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, RunLog, clock, gpu_memory_mb, peak_memory_mb
 from jseg.runner.outputs import MASKS, PER_IMAGE, PictureOutputs
 from jseg.runner.paths import check_work_dir, default_work_dir, resolve_path, set_aside_earlier_run
 from jseg.runner.pictures import draw_pictures
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
 from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runner.store import CheckpointStore
-from jseg.runtime.backend import jt
+from jseg.runtime.backend import device, jt
 
 REGISTRIES = {"model": MODELS, "dataset.*": DATASETS, "dataset.*.pipeline.#": TRANSFORMS, "optimizer": OPTIMIZERS,
               "scheduler": SCHEDULERS}
@@ -109,7 +109,7 @@ class Runner:
                             skip_unreadable=cfg.max_bad_pictures > 0)
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
         self.log.info(f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
-                      f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}")
+                      f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, on {device.line}")
         batches = loader.batches(start)
         try:
             with StopSignals() as stop:
@@ -257,10 +257,11 @@ class Runner:
         left = eta.update(means["seconds"], self.cfg.max_iters - done)
         terms = {name: value for name, value in means.items() if name not in ("seconds", "data_seconds")}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
+        gpu = gpu_memory_mb()
         self.log.info(f"iter {done}/{self.cfg.max_iters}  lr {lr:.3g}  {shown}  {means['seconds']:.3f} s/iter "
-                      f"(data {means['data_seconds']:.3f})  {clock(left)} left")
+                      f"(data {means['data_seconds']:.3f})  {clock(left)} left" + (f"  GPU {gpu:.0f} MiB" if gpu else ""))
         self.log.record("log.jsonl", {"iter": done, "lr": lr, **means, "eta_seconds": round(left, 1),
-                                      "memory_mb": peak_memory_mb()})
+                                      "memory_mb": peak_memory_mb(), "gpu_memory_mb": gpu})
 
     def _save(self, done: int, optimizer: Any, losses: Sequence[Mapping[str, float]] = ()) -> None:
         if not is_main():

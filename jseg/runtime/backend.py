@@ -9,7 +9,7 @@ import sys
 import threading
 
 from jseg.runtime.cuda.prepare import FAILED
-from jseg.runtime.device import wanted_device
+from jseg.runtime.device import wanted_device, wanted_precision
 from jseg.runtime.environment import EnvironmentProblem, launched_by_mpi, prepare_jittor
 
 _RERUN_MARK = "JSEG_RERUN_AFTER_JITTOR_BUILD"
@@ -22,7 +22,9 @@ def _import_jittor():
     try:
         import jittor
 
-        jittor.flags.use_cuda = int(device.kind == "cuda")
+        if device.kind == "cuda":
+            jittor.flags.use_cuda = 1
+            jittor.flags.use_tensorcore = int(wanted_precision() == "tf32")
     except Exception as error:
         if device.kind == "cuda":
             _go_on_without_cuda(error)

@@ -1,4 +1,4 @@
-"""Which device computes: the option `--device` of the tools, and the environment variable JSEG_DEVICE behind it.
+"""Which device computes and how exactly: `--device` and `--precision` of the tools, JSEG_DEVICE and JSEG_PRECISION.
 
 The choice must be made before Jittor is imported: Jittor is configured for a device while it loads.
 """
@@ -7,10 +7,12 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Sequence
 
 VARIABLE = "JSEG_DEVICE"
 DEVICES = ("auto", "cpu", "cuda")
+PRECISION_VARIABLE = "JSEG_PRECISION"
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,13 @@ class Device:
         return self.reason if self.kind == "cuda" else f"CPU ({self.reason})"
 
 
-def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Adds `--device`; hand its value to `select_device` before anything that computes is imported."""
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--device` and `--precision`; hand them to `select_device` before anything that computes is imported."""
     parser.add_argument("--device", choices=DEVICES,
                         help=f"what computes; auto takes a GPU if one is usable (default: ${VARIABLE}, else auto)")
+    parser.add_argument("--precision", choices=PRECISIONS,
+                        help="number format of matrix products and attention; tf32 changes nothing on a CPU "
+                             f"(default: ${PRECISION_VARIABLE}, else float32)")
 
 
 def wanted_device() -> str:
@@ -42,20 +47,35 @@ def wanted_device() -> str:
     Raises:
         ValueError: JSEG_DEVICE holds no known device.
     """
-    name = os.environ.get(VARIABLE) or "auto"
-    if name not in DEVICES:
-        raise ValueError(f"{VARIABLE}={name}: must be one of {', '.join(DEVICES)}")
+    return _wanted(VARIABLE, DEVICES)
+
+
+def wanted_precision() -> str:
+    """The number format the user asked for.
+
+    Raises:
+        ValueError: JSEG_PRECISION holds no known format.
+    """
+    return _wanted(PRECISION_VARIABLE, PRECISIONS)
+
+
+def _wanted(variable: str, known: Sequence[str]) -> str:
+    name = os.environ.get(variable) or known[0]
+    if name not in known:
+        raise ValueError(f"{variable}={name}: must be one of {', '.join(known)}")
     return name
 
 
-def select_device(name: Optional[str]) -> None:
-    """Makes the choice for this process and those it starts; None leaves JSEG_DEVICE as it is.
+def select_device(name: Optional[str], precision: Optional[str] = None) -> None:
+    """Makes the choice for this process and those it starts; None leaves the variable as it is.
 
     Raises:
         ValueError: cuda is asked for and cannot be used, or Jittor was already loaded for another device.
     """
-    if name is not None:
-        os.environ[VARIABLE] = name
+    for variable, value in ((VARIABLE, name), (PRECISION_VARIABLE, precision)):
+        if value is not None:
+            os.environ[variable] = value
+    wanted_precision()
     wanted = wanted_device()
     backend = sys.modules.get("jseg.runtime.backend")
     if backend is not None:

@@ -16,7 +16,7 @@ from jseg.runner import checkpoint as checkpoints
 from jseg.runner import step as stepping
 from jseg.runner.store import POINTER, CheckpointStore
 
-TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
+TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb", "gpu_memory_mb")
 
 
 def read_log(work_dir, name="log.jsonl"):

@@ -70,8 +70,9 @@ def test_every_layout_becomes_one_home(machine, layout):
     modern = "13" in device.line.split(" on ")[0]
     assert ("-std=c++17" in (home / "bin" / "nvcc").read_text()) == modern
     assert (home / "include" / "cub" / "cub.cuh").is_file() == modern
-    switches = {name: os.environ[name] for name in ("conv_opt", "use_cutt", "use_cutlass", "use_nccl")}
-    assert switches == {"conv_opt": "1", "use_cutt": "0", "use_cutlass": "0", "use_nccl": "0"}
+    switches = {name: os.environ[name] for name in ("conv_opt", "use_cutt", "use_cutlass")}
+    assert switches == {"conv_opt": "1", "use_cutt": "0", "use_cutlass": "0"}
+    assert os.environ["use_mpi"] == "0"  # which keeps NCCL, and its download, away too
 
 
 def test_libraries_keep_the_names_the_loader_asks_for(machine):
@@ -134,8 +135,9 @@ def cuda_lines_of(machine):
 PROBLEMS = {
     "nvcc without libraries": (dict(), lambda m: m.toolkit("12.4", names="cudart"),
                                "cuBLAS and cuRAND are missing; pip install nvidia-cuda-runtime-cu12 nvidia-cublas-cu12"),
-    "libraries of another release": (dict(), lambda m: shutil.move(
-        m.toolkit("12.4", names="cudart curand") and _lone_cublas(m, 11), m.opt / "cuda-12.4" / "lib64"), "cuBLAS is missing"),
+    "libraries of another release": (dict(), lambda m: m.libraries(
+        m.toolkit("12.4", names="cudart curand") / "include", m.opt / "cuda-12.4" / "lib64", 11, "cublas"),
+                                     "cuBLAS is missing"),
     "no toolkit": (dict(), lambda m: None, "1 GPU (Test GPU), but no nvcc; install the CUDA toolkit, or pip install"),
     "driver without a device": (dict(problem="the CUDA driver reports no device", gpus=0), lambda m: m.toolkit("12.4"),
                                 "reports no device"),
@@ -144,12 +146,6 @@ PROBLEMS = {
     "CUDA too old": (dict(), lambda m: m.toolkit("10.2"), "is CUDA 10.2"),
     "compiler too new": (dict(), lambda m: m.toolkit("11.8", compiles=False), "set cc_path to an older g++"),
 }
-
-
-def _lone_cublas(machine, major):
-    lib = machine.root / "elsewhere"
-    machine.libraries(lib, lib, major, "cublas")
-    return lib / f"libcublas.so.{major}"
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -204,9 +200,8 @@ def test_nvcc_path_set_to_nothing_switches_cuda_off(machine):
     machine.driver()
     machine.toolkit("13.0")
     os.environ["nvcc_path"] = ""
+    assert cuda_lines()[0].mend == "unset nvcc_path"
     assert "nvcc_path is set to nothing" in prepare_jittor().line
-    os.environ["JSEG_DEVICE"] = "cuda"
-    assert cuda_lines()[0].mend == "unset nvcc_path" or cuda_lines()[0].usable
 
 
 def test_unknown_device_is_named(machine):
@@ -242,6 +237,8 @@ def test_ranks_share_gpus_or_join_through_nccl(machine):
                              cuda, home)
 
     assert rank_settings({}, cuda, home) == {}
+    assert rank_settings({"use_mpi": "1"}, cuda, home) == {"use_nccl": "0"}
+    assert settings(1, 2, use_nccl="0") == {"use_nccl": "0", "CUDA_VISIBLE_DEVICES": "1"}
     assert settings(1, 2) == {"use_nccl": "1", "nccl_include_path": "/home/include", "nccl_lib_path": "/home/lib64"}
     assert [settings(rank, 3)["CUDA_VISIBLE_DEVICES"] for rank in range(3)] == ["0", "1", "0"]
     assert settings(1, 3, CUDA_VISIBLE_DEVICES="4, 6")["CUDA_VISIBLE_DEVICES"] == "6"

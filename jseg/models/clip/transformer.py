@@ -6,6 +6,7 @@ from typing import Callable
 
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
 from jseg.ops import RegionLayout, attention, bias_quick_gelu, linear, region_attention
+from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
 
 Attend = Callable[[jt.Var, int], jt.Var]
@@ -38,7 +39,8 @@ class MultiheadAttention(nn.Module):
 
     def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
         """x (B, L, D) -> (B, L, D)."""
-        return self.out_proj(attend(linear(x, self.in_proj_weight, self.in_proj_bias), self.heads))
+        packed, = lower(linear(x, self.in_proj_weight, self.in_proj_bias))
+        return self.out_proj(attend(packed, self.heads).float32())
 
 
 class ResidualAttentionBlock(nn.Module):

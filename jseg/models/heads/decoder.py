@@ -5,6 +5,7 @@ from typing import Tuple
 from jseg.models.dropout import dropout
 from jseg.models.layers import LayerNorm, Linear
 from jseg.ops import attention, bias_relu, linear
+from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
 
 FEED_FORWARD_FACTOR = 4
@@ -23,8 +24,9 @@ class CrossAttention(nn.Module):
 
     def execute(self, query: jt.Var, memory: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
         """query (B, Lq, d), memory (B, Lk, d) -> (B, Lq, d); dropout acts on the attention probabilities."""
-        mixed = attention(self.q(query), self.k(memory), self.v(memory), self.num_heads, dropout=dropout_rate)
-        return self.proj(mixed)
+        q, k, v = lower(self.q(query), self.k(memory), self.v(memory))
+        mixed = attention(q, k, v, self.num_heads, dropout=dropout_rate)
+        return self.proj(mixed.float32())
 
 
 class DecoderLayer(nn.Module):

@@ -44,14 +44,15 @@ def _examine(driver: Driver, toolkit: Toolkit) -> Cuda:
 def _mismatch(driver: Driver, toolkit: Toolkit) -> str:
     release = "{}.{}".format(*toolkit.release)
     if toolkit.release < OLDEST_CUDA:
-        return f"{toolkit.nvcc} is CUDA {release}; Jittor's kernels need 11.8 or newer"
+        return f"{toolkit.nvcc} is CUDA {release}; jseg needs CUDA 11 or newer"
     if driver.version[0] < toolkit.release[0]:
         return (f"the driver runs CUDA {'{}.{}'.format(*driver.version)} at most and {toolkit.nvcc} is {release}; "
                 f"update the driver, or install the CUDA {driver.version[0]} toolkit")
     for gpu in driver.gpus:
         if toolkit.codes and gpu.code not in toolkit.codes:
             other = "an older" if gpu.code < min(toolkit.codes) else "a newer"
-            return f"{toolkit.nvcc} (CUDA {release}) does not compile for {gpu.name} (sm_{gpu.code}); install {other} one"
+            return (f"{toolkit.nvcc} (CUDA {release}) does not compile for {gpu.name} (sm_{gpu.code}); "
+                    f"install {other} one")
     return ""
 
 
@@ -69,8 +70,8 @@ def _missing(toolkit: Toolkit, libraries: Dict[str, Library]) -> str:
 def wheels_hint(major: int) -> str:
     """The pip command that brings what a bare driver lacks."""
     if major >= 13:
-        return (f"pip install 'nvidia-cuda-nvcc=={major}.*' 'nvidia-cuda-cccl=={major}.*' 'nvidia-cuda-runtime=={major}.*' "
-                "nvidia-cublas nvidia-curand")
+        return (f"pip install 'nvidia-cuda-nvcc=={major}.*' 'nvidia-cuda-cccl=={major}.*' "
+                f"'nvidia-cuda-runtime=={major}.*' nvidia-cublas nvidia-curand")
     suffix = f"-cu{max(major, 11)}"
     return f"pip install nvidia-cuda-runtime{suffix} nvidia-cublas{suffix} nvidia-curand{suffix}"
 

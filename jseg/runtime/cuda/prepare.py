@@ -45,6 +45,7 @@ def prepare_cuda(cache: Path, compiler: str) -> Device:
     if chosen is not None and chosen != os.environ.get(OURS):
         if chosen:
             _set_switches()
+            os.environ.setdefault("use_nccl", "0")
             return Device("cuda", f"CUDA by nvcc_path={chosen}")
         device = _cpu("CUDA is switched off: nvcc_path is set to nothing")
     elif os.environ.get(FAILED):
@@ -89,7 +90,6 @@ def _use(home: Path, cuda: Cuda) -> None:
 def _set_switches() -> None:
     for variable, (value, _, _) in SWITCHES.items():
         os.environ.setdefault(variable, value)
-    os.environ.setdefault("use_nccl", "0")
 
 
 def rank_settings(environment: Mapping[str, str], cuda: Cuda, home: Path) -> Dict[str, str]:
@@ -105,11 +105,12 @@ def rank_settings(environment: Mapping[str, str], cuda: Cuda, home: Path) -> Dic
         Variables to set; none outside of `mpirun`.
     """
     if "OMPI_COMM_WORLD_LOCAL_RANK" not in environment:
-        return {}
+        return {"use_nccl": "0"} if environment.get("use_mpi") == "1" else {}
     rank = int(environment["OMPI_COMM_WORLD_LOCAL_RANK"])
     ranks = int(environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
     nccl = cuda.libraries.get("nccl")
-    if nccl is not None and nccl.header is not None and ranks <= len(cuda.driver.gpus):
+    wanted = environment.get("use_nccl") != "0"
+    if wanted and nccl is not None and nccl.header is not None and ranks <= len(cuda.driver.gpus):
         return {"use_nccl": "1", "nccl_include_path": str(home / "include"), "nccl_lib_path": str(home / "lib64")}
     visible = [entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
     visible = visible or [str(number) for number in range(len(cuda.driver.gpus))]

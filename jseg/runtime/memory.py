@@ -1,0 +1,38 @@
+"""Turns "out of memory" of Jittor, CUDA and NumPy into one sentence that says what to lower."""
+
+import contextlib
+import re
+from typing import Iterator
+
+_OUT_OF_MEMORY = re.compile(
+    r"Unable to alloc (cuda device )?memory|memory is overflow|out of memory|cudaErrorMemoryAllocation|"
+    r"CUBLAS_STATUS_ALLOC_FAILED|CURAND_STATUS_ALLOCATION_FAILED|Cannot allocate memory", re.IGNORECASE)
+_WANTED = re.compile(r"for size\W*(\d+)")
+TRAINING = "lower batch_size, then model.num_regions, then crop_size in dataset.train.pipeline"
+INFERENCE = "set inference.mode=slide with a smaller inference.crop_size, or lower model.num_regions"
+
+
+class OutOfMemory(OSError):
+    """Memory of the GPU or the machine ran out; the message is one sentence of advice."""
+
+
+@contextlib.contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Within, errors that mean "out of memory" become `OutOfMemory`; others pass.
+
+    Args:
+        advice: what to lower, such as `TRAINING`.
+
+    Raises:
+        OutOfMemory: instead of a RuntimeError or MemoryError of that meaning.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = str(error)
+        if not (isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(text)):
+            raise
+        wanted = _WANTED.search(text)
+        size = f" ({int(wanted[1]) / (1 << 30):.2f} GiB more were needed)" if wanted else ""
+        where = "the GPU" if re.search("cuda|cublas|curand|GPU", text, re.IGNORECASE) else "the machine"
+        raise OutOfMemory(f"{where} is out of memory{size}: {advice}; other programs may hold memory too") from None

@@ -1,0 +1,36 @@
+"""Out of memory: one sentence with advice, whatever says so; other errors stay what they are."""
+
+import pytest
+
+from jseg.runtime.memory import INFERENCE, TRAINING, OutOfMemory, memory_advice
+
+# As Jittor 1.3.11 words them (cuda_device_allocator.cc, mem_info.cc), shortened in the middle.
+_CUDA = ("Wrong inputs arguments... Execute fused operator(3/9) failed: [Op(code)] ... [Error] source file location: "
+         "/root/.cache/jittor/x_op.cc Unable to alloc cuda device memory for size 8589934592 **********")
+_OVERFLOW = "******* GPU memory is overflow, please reduce your batch_size or data size! Total: 80GB Used: 79GB"
+
+
+@pytest.mark.parametrize("error, where, size", [
+    (RuntimeError(_CUDA), "the GPU", "8.00 GiB"), (RuntimeError(_OVERFLOW), "the GPU", ""),
+    (RuntimeError("code=3( CUBLAS_STATUS_ALLOC_FAILED ) cublasCreate"), "the GPU", ""),
+    (MemoryError("Unable to allocate 3.00 GiB for an array"), "the machine", ""),
+    (RuntimeError("fork: Cannot allocate memory"), "the machine", "")])
+def test_one_sentence_with_advice_and_without_names_of_c(error, where, size):
+    with pytest.raises(OutOfMemory) as caught:
+        with memory_advice(TRAINING):
+            raise error
+    text = str(caught.value)
+    assert text.startswith(f"{where} is out of memory") and size in text
+    assert "batch_size" in text and "model.num_regions" in text
+    assert "Op(" not in text and "\n" not in text and caught.value.__suppress_context__
+
+
+def test_other_errors_pass_and_inference_has_its_own_advice():
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        with memory_advice(TRAINING):
+            raise RuntimeError("shapes differ")
+    with pytest.raises(OutOfMemory, match="inference.mode=slide"):
+        with memory_advice(INFERENCE):
+            raise MemoryError()
+    with memory_advice(TRAINING):
+        pass

@@ -1,0 +1,196 @@
+"""The stages of `tools/gpu_check.py` that compute, each in a process of its own: device and precision are chosen by
+JSEG_DEVICE and JSEG_PRECISION before Jittor is imported.
+
+    python tools/gpu_check_stages.py import|ops|golden|benchmark [--small]
+
+The last line of the output is `RESULT {json}`.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "ops")]
+
+from jseg.runtime.device import wanted_precision  # noqa: E402
+
+MARK = "RESULT "
+OP_TOLERANCES = {"float32": 2e-5, "tf32": 4e-3, "bfloat16": 3e-2}
+"""Largest difference from float64, relative to the largest value, of outputs and gradients of one operator: a few
+units in the last place of the format, times what a sum over some hundred products collects."""
+
+GOLDEN_FACTORS = {"float32": 1.0, "tf32": 1000.0, "bfloat16": 5000.0}
+"""How much wider than float32's the tolerances of the golden vectors are. Not yet measured on a GPU."""
+
+GOLDEN_CASES = ("tiny", "tiny_m16", "clip_tiny")
+
+
+class Setting(NamedTuple):
+    """A training setting of the paper: K prompts, M regions, C classes of which S are seen, pictures of `size`."""
+
+    name: str
+    prompts: int
+    regions: int
+    classes: int
+    seen: int
+    size: int
+    batch: int
+    width: int = 768
+    layers: int = 12
+    joint: int = 512
+
+
+SETTINGS = (Setting("VOC", 10, 16, 20, 15, 512, 16), Setting("COCO-Stuff", 100, 16, 171, 156, 512, 16))
+SMALL_SETTINGS = (Setting("small", 4, 4, 5, 3, 64, 2, width=128, layers=2, joint=64),)
+
+
+def import_stage(small: bool) -> Dict[str, Any]:
+    """Imports Jittor, which compiles its core on a fresh machine."""
+    start = time.perf_counter()
+    from jseg.runtime.backend import device, jt
+
+    jt.ones((2, 2)).sync()
+    return {"device": device.line, "kind": device.kind, "seconds": time.perf_counter() - start}
+
+
+def op_stage(small: bool) -> Dict[str, Any]:
+    """Errors of the operators, forwards and backwards, against float64 NumPy: name -> largest of output, gradients."""
+    from op_references import (attention_float64, gradients, layer_norm_float64, region_attention_float64,
+                               relative_error)
+
+    from jseg.ops import RegionLayout, attention, layer_norm, linear, region_attention
+    from jseg.ops.precision import lower
+    from jseg.runtime.backend import jt
+
+    rng = np.random.default_rng(0)
+    heads, channels, batch = (2, 64, 2) if small else (12, 64, 2)
+    width = heads * channels
+    layout = RegionLayout((4, 4) if small else (32, 32), (2, 2) if small else (4, 4), 11, skipped=10)
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    def error(function: Callable[..., Any], inputs: Tuple[np.ndarray, ...], expected: np.ndarray,
+              expected_gradients: Tuple[np.ndarray, ...], weights: np.ndarray) -> float:
+        variables = tuple(jt.array(x) for x in inputs)
+        output = function(*variables)
+        pairs = [(output.numpy(), expected), *zip(gradients(output, weights, variables), expected_gradients)]
+        return max(relative_error(found, wanted) for found, wanted in pairs)
+
+    errors: Dict[str, float] = {}
+    x, weight, d = draw(64, width), draw(48, width), draw(64, 48)
+    wide = [a.astype(np.float64) for a in (x, weight, d)]
+    errors["linear"] = error(linear, (x, weight), wide[0] @ wide[1].T, (wide[2] @ wide[1], wide[2].T @ wide[0]), d)
+    q, k, v, d = (draw(batch, rows, width) for rows in (65, 70, 70, 65))
+    errors["attention"] = error(lambda *a: attention(*lower(*a), heads).float32(), (q, k, v),
+                                *attention_float64(q, k, v, heads, None, d), d)
+    q, k, v, d = (draw(batch, 77, width) for _ in range(4))
+    errors["causal attention"] = error(lambda *a: attention(*lower(*a), heads, causal=True).float32(), (q, k, v),
+                                       *attention_float64(q, k, v, heads, np.tri(77, dtype=bool), d), d)
+    qkv, d = draw(batch, layout.tokens, 3 * width), draw(batch, layout.tokens, width)
+    expected, gradient = region_attention_float64(qkv, heads, layout, d)
+    errors["region attention"] = error(lambda a: region_attention(*lower(a), heads, layout).float32(), (qkv,),
+                                       expected, (gradient,), d)
+    x, scale, shift, d = draw(batch, 70, width), draw(width), draw(width), draw(batch, 70, width)
+    errors["layer_norm"] = error(layer_norm, (x, scale, shift), *layer_norm_float64(x, scale, shift, 1e-5, d), d)
+    tolerance = OP_TOLERANCES[wanted_precision()]
+    return {"errors": errors, "tolerance": tolerance,
+            "failed": [name for name, value in errors.items() if not value <= tolerance]}
+
+
+def golden_stage(small: bool) -> Dict[str, Any]:
+    """Recorded outputs of the released code, under tolerances of the precision: worst share of them that was used."""
+    spec = importlib.util.spec_from_file_location("parity", ROOT / "tools" / "parity.py")
+    parity = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(parity)
+    factor = GOLDEN_FACTORS[wanted_precision()]
+    cases: Dict[str, Any] = {}
+    for name in GOLDEN_CASES[-1:] if small else GOLDEN_CASES:
+        computed, recorded = parity.run_case(ROOT / "tests" / "golden" / name)
+        # Pseudo labels follow float32 scores and may flip where two of these are equal but for rounding.
+        rows = [row for row in parity.compare(computed, recorded) if row.tolerance or factor == 1]
+        failed = [row.name for row in rows if not row.difference <= row.tolerance * factor]
+        cases[name] = {"quantities": len(rows), "failed": failed,
+                       "worst_output": max(row.difference for row in rows if ".grad." not in row.name),
+                       "worst_gradient": max((row.difference for row in rows if ".grad." in row.name), default=0.0)}
+    return {"cases": cases, "failed": [f"{name}: {entry}" for name, case in cases.items() for entry in case["failed"]]}
+
+
+def benchmark_stage(small: bool) -> Dict[str, Any]:
+    """Pictures a second of a training step and of inference, with random weights, and the GPU memory taken."""
+    return {"rows": [_time_setting(setting, 2 if small else 10) for setting in (SMALL_SETTINGS if small else SETTINGS)]}
+
+
+def _time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
+    from jseg.models.backbones.region_bridge import RegionBridgeEncoder
+    from jseg.models.heads.clip_rc_head import CLIPRCHead
+    from jseg.models.segmentors.clip_rc import CLIPRCSegmentor
+    from jseg.runner.log import gpu_memory_mb
+    from jseg.runner.optimizer import AdamW
+    from jseg.runtime.backend import jt
+
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((setting.classes, setting.joint)).astype(np.float32)
+    grid = setting.size // 16
+    backbone = RegionBridgeEncoder(setting.width, setting.layers, setting.width // 64, 16, setting.joint, (grid, grid),
+                                   num_prompts=setting.prompts)
+    model = CLIPRCSegmentor(backbone, CLIPRCHead(setting.joint, setting.joint // 64),
+                            text / np.linalg.norm(text, axis=1, keepdims=True), range(setting.seen, setting.classes),
+                            num_regions=setting.regions)
+    optimizer = AdamW(model.trainable_parameters(), lr=1e-4)
+    image = jt.array(rng.standard_normal((setting.batch, 3, setting.size, setting.size)).astype(np.float32))
+    label = jt.array(rng.integers(0, setting.classes, (setting.batch, setting.size, setting.size)).astype(np.int32))
+
+    def train() -> None:
+        optimizer.step(model.loss(image, label)["total"], lambda base: base)
+
+    def infer() -> None:
+        model.predict(image).sync()
+
+    model.train()
+    training = _seconds(train, runs)
+    model.eval()
+    return {"setting": setting.name, "batch": setting.batch, "train": setting.batch / training,
+            "infer": setting.batch / _seconds(infer, runs), "gpu_memory_mb": gpu_memory_mb()}
+
+
+def _seconds(work: Callable[[], None], runs: int) -> float:
+    """Median time of one call; the first two compile and warm up."""
+    from jseg.runtime.backend import jt
+
+    times: List[float] = []
+    for _ in range(runs + 2):
+        jt.sync_all(True)
+        start = time.perf_counter()
+        work()
+        jt.sync_all(True)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[2:]))
+
+
+STAGES = {"import": import_stage, "ops": op_stage, "golden": golden_stage, "benchmark": benchmark_stage}
+
+
+def main() -> int:
+    """Prints the result of one stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--small", action="store_true", help="small sizes, for a processor")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    result = STAGES[arguments.stage](arguments.small)
+    print(MARK + json.dumps({**result, "stage_seconds": time.perf_counter() - start}), flush=True)
+    # Jittor may crash while it is unloaded, after all went well.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
