@@ -5,8 +5,10 @@
 Kinds of faults: SIGKILL of one rank or of mpirun at a random moment, SIGKILL while a checkpoint is being written,
 SIGTERM and SIGUSR1 to mpirun (which the run answers with a checkpoint), SIGSTOP of one rank (a hang). After each: every
 process must be gone within 60 s, every checkpoint file must have its SHA-256, and none that was reported as saved may
-be missing. The same command with `--resume auto` goes on. At the end the loss curve (log.jsonl without times) and the last
-checkpoint must equal those of an unbroken run with as many ranks, bit for bit. Ends with
+be missing. The same command with `--resume auto` goes on. At the end the loss curve (log.jsonl without times) and the
+last checkpoint must equal those of an unbroken run with as many ranks, bit for bit. A last training goes on with
+another number of ranks after each fault: its losses must be within a relative 1e-3, for sums are taken in another
+order. Ends with
 
     lost: 0 checkpoints, curves equal
 
@@ -40,21 +42,23 @@ TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
 END_SECONDS = 60.0  # within which everything must have ended
 WATCHDOG_SECONDS = 15
 GRACE_SECONDS = 3  # between mpirun's SIGTERM and SIGKILL
+MIXED_TOLERANCE = 1e-3  # of a loss, relative
 MARK = "JSEG_FAULT_INJECTION"
 
 
 class Trial:
-    """Trainings with one number of ranks in one work folder."""
+    """A training in a work folder of its own; start k has `ranks[k % len(ranks)]` ranks."""
 
-    def __init__(self, options: argparse.Namespace, ranks: int, name: str) -> None:
-        self.options, self.ranks = options, ranks
-        self.work_dir = options.out / f"{name}_{ranks}_ranks"
-        self.output = options.out / f"{name}_{ranks}_ranks.log"
+    def __init__(self, options: argparse.Namespace, ranks: Sequence[int], name: str) -> None:
+        self.options, self.all_ranks, self.ranks = options, tuple(ranks), ranks[0]
+        self.work_dir = options.out / f"{name}_{'_'.join(map(str, ranks))}_ranks"
+        self.output = self.work_dir.with_name(self.work_dir.name + ".log")
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
     def start(self, number: int = 0) -> subprocess.Popen:
         """Starts the training, or goes on with it."""
         options = self.options
+        self.ranks = self.all_ranks[number % len(self.all_ranks)]
         command = [str(MPIRUN), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
                    "--mca", "odls_base_sigkill_timeout", str(GRACE_SECONDS), "-n", str(self.ranks),
                    sys.executable, str(ROOT / "tools" / "run_net.py"), "--config", str(options.config),
@@ -215,7 +219,44 @@ def compare(broken: Trial, unbroken: Trial, problems: List[str]) -> None:
 
 def distance(trial: Trial, other: Trial) -> float:
     """The largest relative difference between the losses of two curves."""
-    return max(abs(a["total"] - b["total"]) / abs(b["total"]) for a, b in zip(trial.curve(), other.curve()))
+    ours, theirs = trial.curve(), other.curve()
+    if [record["iter"] for record in ours] != [record["iter"] for record in theirs]:
+        return float("inf")
+    return max(abs(a["total"] - b["total"]) / abs(b["total"]) for a, b in zip(ours, theirs))
+
+
+def break_trainings(options: argparse.Namespace, rng: random.Random, problems: List[str]
+                    ) -> Tuple[Dict[int, Trial], Dict[str, float]]:
+    """Trainings with each number of ranks in turn until all kills are used up; the unbroken ones, and figures."""
+    unbroken: Dict[int, Trial] = {}
+    total = {"kills": 0, "while saving": 0, "slowest end": 0.0, "trainings": 0}
+    while total["kills"] < options.kills and not problems:
+        attempt = total["trainings"]
+        ranks = options.ranks[attempt % len(options.ranks)]
+        if ranks not in unbroken:
+            unbroken[ranks] = Trial(options, [ranks], "unbroken")
+            break_and_resume(unbroken[ranks], 0, rng, problems)
+        broken = Trial(options, [ranks], f"broken{attempt}")
+        share = -(-(options.kills - total["kills"]) // max(1, len(options.ranks) - attempt))
+        figures = break_and_resume(broken, share, rng, problems)
+        if not problems:
+            compare(broken, unbroken[ranks], problems)
+        total["kills"] += figures["kills"]
+        total["while saving"] += figures["while saving"]
+        total["slowest end"] = max(total["slowest end"], figures["slowest end"])
+        total["trainings"] += 1
+    return unbroken, total
+
+
+def change_ranks(options: argparse.Namespace, rng: random.Random, unbroken: Trial, problems: List[str]) -> None:
+    """A training that goes on with another number of ranks after each fault."""
+    mixed = Trial(options, options.ranks, "mixed")
+    figures = break_and_resume(mixed, len(options.ranks) + 1, rng, problems)
+    difference = float("inf") if problems else distance(mixed, unbroken)
+    print(f"{figures['kills']} kills, each time another number of ranks: largest relative difference of a loss "
+          f"{difference:.1e}")
+    if difference > MIXED_TOLERANCE:
+        problems.append("going on with another number of ranks changed the losses")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -232,32 +273,19 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     write_config(options)
     rng = random.Random(options.seed)
     problems: List[str] = []
-    unbroken: Dict[int, Trial] = {}
-    total = {"kills": 0, "while saving": 0, "slowest end": 0.0}
-    attempt = 0
-    while total["kills"] < options.kills and not problems:
-        ranks = options.ranks[attempt % len(options.ranks)]
-        if ranks not in unbroken:
-            unbroken[ranks] = Trial(options, ranks, "unbroken")
-            break_and_resume(unbroken[ranks], 0, rng, problems)
-        broken = Trial(options, ranks, f"broken{attempt}")
-        share = -(-(options.kills - total["kills"]) // max(1, len(options.ranks) - attempt))
-        figures = break_and_resume(broken, share, rng, problems)
-        if not problems:
-            compare(broken, unbroken[ranks], problems)
-        for key, value in figures.items():
-            total[key] = max(total[key], value) if key == "slowest end" else total[key] + value
-        attempt += 1
+    unbroken, total = break_trainings(options, rng, problems)
     first = unbroken[options.ranks[0]]
+    if len(options.ranks) > 1 and not problems:
+        change_ranks(options, rng, first, problems)
     if not problems:
         for ranks, trial in unbroken.items():
             print(f"unbroken, {ranks} ranks against {first.ranks}: largest relative difference of a loss "
                   f"{distance(trial, first):.1e}")
-    print(f"{total['kills']} kills in {attempt} trainings, {total['while saving']} while a checkpoint was being "
-          f"written; slowest end of all processes {total['slowest end']:.1f} s")
-    lost = sum("lost checkpoint" in problem for problem in problems)
+    print(f"{total['kills']} kills in {total['trainings']} trainings, {total['while saving']} while a checkpoint "
+          f"was being written; slowest end of all processes {total['slowest end']:.1f} s")
     for problem in problems:
         print(f"problem: {problem}")
+    lost = sum("lost checkpoint" in problem for problem in problems)
     print(f"lost: {lost} checkpoints, curves {'equal' if not problems else 'not shown to be equal'}")
     return 1 if problems else 0
 
