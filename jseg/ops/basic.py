@@ -39,7 +39,8 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
         ValueError: widths that do not fit each other, naming the shapes.
     """
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
-        raise ValueError(f"linear expects x (..., in) and weight (out, in); got {list(x.shape)} and {list(weight.shape)}")
+        raise ValueError("linear expects x (..., in) and weight (out, in); "
+                         f"got {list(x.shape)} and {list(weight.shape)}")
     leading = x.shape[:-1]
     if len(leading) != 1:
         x = x.reshape(-1, x.shape[-1])

@@ -65,8 +65,8 @@ inline Vec exp_nonpositive(Vec x) {
 
 // C (+)= A B for ROWS rows and VECTORS vectors of columns. Element (i, k) of A lies at a[i * a_row + k * a_depth].
 template <int ROWS, int VECTORS, bool ADD>
-inline __attribute__((always_inline)) void tile(long depth, const float* a, long a_row, long a_depth, const float* b, long ldb,
-                                                float* c, long ldc) {
+inline __attribute__((always_inline)) void tile(long depth, const float* a, long a_row, long a_depth, const float* b,
+                                                long ldb, float* c, long ldc) {
     Vec sums[ROWS][VECTORS];
     #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
@@ -95,14 +95,14 @@ inline void pack_panel(const float* source, long stride, long n, long channels, 
         for (long k = 0; k < channels; k++) panel[k * kPanel + x] = 0.f;
 }
 
-// scores (rows x panels * kPanel) = left (rows x channels) * packed panels. Rows are rounded up to kTallRows: `left` and
-// `scores` must have room for that.
+// scores (rows x panels * kPanel) = left (rows x channels) * packed panels. Rows are rounded up to kTallRows: `left`
+// and `scores` must have room for that.
 inline void panel_product(long rows, long panels, long channels, const float* left, long left_row, const float* packed,
                           float* scores, long ld) {
     for (long p = 0; p < panels; p++)
         for (long i = 0; i < rows; i += kTallRows)
-            tile<kTallRows, 2, false>(channels, left + i * left_row, left_row, 1, packed + p * kPanel * channels, kPanel,
-                                      scores + i * ld + p * kPanel, ld);
+            tile<kTallRows, 2, false>(channels, left + i * left_row, left_row, 1, packed + p * kPanel * channels,
+                                      kPanel, scores + i * ld + p * kPanel, ld);
 }
 
 template <int VECTORS>
@@ -112,8 +112,8 @@ inline void add_flat_tiles(long rows, long depth, const float* a, long a_row, lo
         tile<kFlatRows, VECTORS, true>(depth, a + i * a_row, a_row, a_depth, b, ldb, c + i * ldb, ldb);
 }
 
-// c (rows x width) += A (rows x depth) * b (depth x width); b and c have leading dimension `width`, a multiple of kLanes.
-// Rows are rounded up to kFlatRows.
+// c (rows x width) += A (rows x depth) * b (depth x width); b and c have leading dimension `width`, a multiple of
+// kLanes. Rows are rounded up to kFlatRows.
 inline void add_product(long rows, long depth, long width, const float* a, long a_row, long a_depth, const float* b,
                         float* c) {
     constexpr long kDepth = 64;  // so much of b stays in the first-level cache

@@ -36,8 +36,8 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if compiler is None or not supported(request.param):
         pytest.skip(f"no g++, or this processor does not run {request.param}")
     library = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    subprocess.run([compiler, "-std=c++14", "-Ofast", "-fopenmp", "-shared", "-fPIC", f"-I{HEADERS}", *OPTIONS[request.param],
-                    str(SOURCE), "-o", str(library)], check=True)
+    options = ["-std=c++14", "-Ofast", "-fopenmp", "-shared", "-fPIC", f"-I{HEADERS}", *OPTIONS[request.param]]
+    subprocess.run([compiler, *options, str(SOURCE), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
     assert loaded.lanes() == (8 if request.param == "avx2" else 4)
     return loaded

@@ -50,7 +50,8 @@ def test_numbers_of_regions_and_prompts(side: int, prompts: int) -> None:
     assert_agrees(1, prompted((9, 14), side, prompts), 2, 16)
 
 
-@pytest.mark.parametrize("batch, heads, channels", [(1, 1, 128), (2, 3, 80), (3, 2, 24), (4, 16, 16), (1, 5, 64), (2, 1, 9)])
+@pytest.mark.parametrize("batch, heads, channels", [
+    (1, 1, 128), (2, 3, 80), (3, 2, 24), (4, 16, 16), (1, 5, 64), (2, 1, 9)])
 def test_batches_heads_and_channels(batch: int, heads: int, channels: int) -> None:
     assert_agrees(batch, prompted((7, 6), 3, 10), heads, channels)
 
@@ -114,7 +115,8 @@ def test_gradient_by_finite_differences() -> None:
     assert (loss(1e-2) - loss(-1e-2)) / 2e-2 == pytest.approx(float((gradient * direction).sum()), rel=2e-3)
 
 
-@pytest.mark.parametrize("shape, heads", [((1, 20, 24), 1), ((1, 21, 25), 1), ((1, 21, 24), 3), ((21, 24), 1), ((1, 21, 24), 0)])
+@pytest.mark.parametrize("shape, heads", [
+    ((1, 20, 24), 1), ((1, 21, 25), 1), ((1, 21, 24), 3), ((21, 24), 1), ((1, 21, 24), 0)])
 def test_shapes_that_do_not_fit(shape: Tuple[int, ...], heads: int) -> None:
     with pytest.raises(ValueError, match=r"heads expects qkv \(B, 21, 3·heads·c\); got \["):
         region_attention(jt.zeros(shape), heads, RegionLayout((4, 4), (2, 2), 1))

@@ -52,7 +52,8 @@ def test_number_of_regions_must_be_a_square():
             region_grid(bad)
 
 
-@pytest.mark.parametrize("grid, regions, prefix, skipped", [((0, 4), (1, 1), 1, 0), ((2, 2), (-1, 1), 1, 0), ((2, 2), (1, 1), 2, 3)])
+@pytest.mark.parametrize("grid, regions, prefix, skipped", [
+    ((0, 4), (1, 1), 1, 0), ((2, 2), (-1, 1), 1, 0), ((2, 2), (1, 1), 2, 3)])
 def test_bad_sizes_are_refused(grid, regions, prefix, skipped):
     with pytest.raises(ValueError, match="no attention over grid"):
         RegionLayout(grid, regions, prefix, skipped)

@@ -13,7 +13,7 @@ _PROBLEM = """
                                     data["causal"] > 0, in0_shape1, 0, in0_shape1};
     jseg_attention::Dropout dropout(data["dropout"], (unsigned)data["seed"],
                                     (uint64_t)data["first_sample"] * problem.heads * problem.queries);
-    jseg_attention::Rows<const float> q{in0_p, width, query_batch}, k{in1_p, width, key_batch}, v{in2_p, width, key_batch};
+    jseg_attention::Input q{in0_p, width, query_batch}, k{in1_p, width, key_batch}, v{in2_p, width, key_batch};
 """
 _FORWARD = _PROBLEM + """
     jseg_attention::forward(problem, dropout, q, k, v, {out0_p, width, query_batch}, out1_p);

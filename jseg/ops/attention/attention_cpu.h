@@ -130,8 +130,9 @@ struct ForwardBlock {
 
 // Rows `first` ... of one head against packed keys and values.
 template <class ExtraKey>
-inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey extra, long pair, long first, Input q, Input k,
-                          Input v, const float* panels, const float* values, Output o, float* log_sum, ForwardBlock& w) {
+inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey extra, long pair, long first, Input q,
+                          Input k, Input v, const float* panels, const float* values, Output o, float* log_sum,
+                          ForwardBlock& w) {
     const long count = std::min(kQueries, p.queries - first), width = p.padded(), ld = ForwardBlock::kLd;
     const long rows = round_up(count, kTallRows), last = p.causal ? first + count : p.keys;
     gather(p, q, first, count, p.scale(), width, w.query);
@@ -140,7 +141,8 @@ inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey ext
     std::fill(w.total, w.total + kQueries, 0.f);
     for (long start = 0; start < last; start += kForwardKeys) {
         long keys = std::min(kForwardKeys, last - start);
-        panel_product(rows, round_up(keys, kPanel) / kPanel, p.channels, w.query, width, panels + start * p.channels, w.score, ld);
+        panel_product(rows, round_up(keys, kPanel) / kPanel, p.channels, w.query, width, panels + start * p.channels,
+                      w.score, ld);
         for (long i = 0; i < count; i++) {
             float* score = w.score + i * ld;
             if (p.causal)
@@ -171,7 +173,8 @@ inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey ext
 template <class ExtraKey = NoExtraKey>
 inline void forward(const Problem& p, const Dropout& dropout, Input q, Input k, Input v, Output o, float* log_sum,
                     ExtraKey extra = {}) {
-    const long width = p.padded(), panels = (p.keys + kPanel - 1) / kPanel, packed = panels * kPanel * (p.channels + width);
+    const long width = p.padded(), panels = (p.keys + kPanel - 1) / kPanel,
+               packed = panels * kPanel * (p.channels + width);
     const long blocks = (p.queries + kQueries - 1) / kQueries, threads = omp_get_max_threads();
     const long group = std::min(p.pairs(), std::max(kPackedFloats / packed, threads));
     const long block_floats = round_up(sizeof(ForwardBlock) / sizeof(float) + 16, 16) + 2 * kQueries * width;
@@ -183,7 +186,8 @@ inline void forward(const Problem& p, const Dropout& dropout, Input q, Input k, 
             #pragma omp for collapse(2) schedule(static)
             for (long pair = begin; pair < end; pair++)
                 for (long panel = 0; panel < panels; panel++) {
-                    Input kh = k.head(pair / p.heads, pair % p.heads, p.channels), vh = v.head(pair / p.heads, pair % p.heads, p.channels);
+                    Input kh = k.head(pair / p.heads, pair % p.heads, p.channels),
+                          vh = v.head(pair / p.heads, pair % p.heads, p.channels);
                     float *to = store_of_keys + (pair - begin) * packed, *values = to + panels * kPanel * p.channels;
                     long start = panel * kPanel, count = std::min((long)kPanel, p.keys - start);
                     pack_panel(kh[start], kh.row, count, p.channels, to + start * p.channels);
@@ -201,9 +205,9 @@ inline void forward(const Problem& p, const Dropout& dropout, Input q, Input k, 
                 for (long index = 0; index < blocks; index++) {
                     long b = pair / p.heads, h = pair % p.heads;
                     const float* from = store_of_keys + (pair - begin) * packed;
-                    forward_block(p, dropout, extra, pair, index * kQueries, q.head(b, h, p.channels), k.head(b, h, p.channels),
-                                  v.head(b, h, p.channels), from, from + panels * kPanel * p.channels, o.head(b, h, p.channels),
-                                  log_sum, block);
+                    forward_block(p, dropout, extra, pair, index * kQueries, q.head(b, h, p.channels),
+                                  k.head(b, h, p.channels), v.head(b, h, p.channels), from,
+                                  from + panels * kPanel * p.channels, o.head(b, h, p.channels), log_sum, block);
                 }
         }
     }
@@ -223,13 +227,16 @@ struct BackwardBlock {
         share = take(kQueries * kLd); slope = take(kQueries * kLd);
         key_panels = take(kBackwardKeys * p.channels); value_panels = take(kBackwardKeys * p.channels);
         keys = take(kKeyRows * p.padded()); dkeys = take(kKeyRows * p.padded()); dvalues = take(kKeyRows * p.padded());
-        query = take(kQueries * p.padded()); grad_output = take(kQueries * p.padded()); dquery = take(kQueries * p.padded());
+        query = take(kQueries * p.padded());
+        grad_output = take(kQueries * p.padded());
+        dquery = take(kQueries * p.padded());
     }
 };
 
-// In one row, scores become probabilities (with the factor of dropout) and gradients of those become gradients of scores.
-inline void backward_row(float* score, float* slope, long n, float log_sum, float delta, const Dropout& dropout, uint32_t key,
-                         uint32_t first) {
+// In one row, scores become probabilities (with the factor of dropout) and gradients of those become gradients of
+// scores.
+inline void backward_row(float* score, float* slope, long n, float log_sum, float delta, const Dropout& dropout,
+                         uint32_t key, uint32_t first) {
     if (!dropout.active()) {
         for (long j = 0; j < n; j += kLanes) {
             Vec share = exp_nonpositive(load(score + j) - log_sum);
@@ -246,8 +253,8 @@ inline void backward_row(float* score, float* slope, long n, float log_sum, floa
 }
 
 // One block of queries against the keys `start` ... packed in `w`: adds to dkeys and dvalues, and to rows of dq.
-inline void backward_block(const Problem& p, const Dropout& dropout, long pair, long first, long start, long keys, Input q,
-                           Input grad, const float* log_sum, const float* delta, Output dq, BackwardBlock& w) {
+inline void backward_block(const Problem& p, const Dropout& dropout, long pair, long first, long start, long keys,
+                           Input q, Input grad, const float* log_sum, const float* delta, Output dq, BackwardBlock& w) {
     const long count = std::min(kQueries, p.queries - first), width = p.padded(), ld = BackwardBlock::kLd;
     const long rows = round_up(count, kTallRows), panels = round_up(keys, kPanel) / kPanel;
     gather(p, q, first, count, p.scale(), width, w.query);
@@ -270,9 +277,9 @@ inline void backward_block(const Problem& p, const Dropout& dropout, long pair, 
 }
 
 // The keys of blocks `from` ... `to` of one head against all its queries; q ... dv point at that head.
-inline void backward_keys(const Problem& p, const Dropout& dropout, long pair, long from, long to, Input q, Input k, Input v,
-                          Input grad, const float* log_sum, const float* delta, Output dq, Output dk, Output dv,
-                          BackwardBlock& w) {
+inline void backward_keys(const Problem& p, const Dropout& dropout, long pair, long from, long to, Input q, Input k,
+                          Input v, Input grad, const float* log_sum, const float* delta, Output dq, Output dk,
+                          Output dv, BackwardBlock& w) {
     const long width = p.padded();
     for (long i = 0; i < p.queries; i++) std::fill(dq[p.row(i)], dq[p.row(i)] + p.channels, 0.f);
     for (long block = from; block < to; block++) {
@@ -308,8 +315,8 @@ inline long key_parts(const Problem& p, long threads) {
     return best;
 }
 
-// Writes dq, dk and dv of the queries and keys of `p`. delta: (batch, heads, rows), filled here with grad . output. Sums run
-// in an order that depends on the number of threads alone.
+// Writes dq, dk and dv of the queries and keys of `p`. delta: (batch, heads, rows), filled here with grad . output.
+// Sums run in an order that depends on the number of threads alone.
 inline void backward(const Problem& p, const Dropout& dropout, Input q, Input k, Input v, Input o, Input grad,
                      const float* log_sum, Output dq, Output dk, Output dv) {
     const long c = p.channels, threads = omp_get_max_threads(), parts = key_parts(p, threads);
@@ -332,8 +339,9 @@ inline void backward(const Problem& p, const Dropout& dropout, Input q, Input k,
                 long b = pair / p.heads, h = pair % p.heads;
                 Output target = dq.head(b, h, c);
                 if (part) target = {partial + (pair * (parts - 1) + part - 1) * p.rows * c, c, 0};
-                backward_keys(p, dropout, pair, blocks * part / parts, blocks * (part + 1) / parts, q.head(b, h, c), k.head(b, h, c),
-                              v.head(b, h, c), grad.head(b, h, c), log_sum, delta, target, dk.head(b, h, c), dv.head(b, h, c), w);
+                backward_keys(p, dropout, pair, blocks * part / parts, blocks * (part + 1) / parts, q.head(b, h, c),
+                              k.head(b, h, c), v.head(b, h, c), grad.head(b, h, c), log_sum, delta, target,
+                              dk.head(b, h, c), dv.head(b, h, c), w);
             }
         #pragma omp for collapse(2) schedule(static)
         for (long pair = 0; pair < p.pairs(); pair++)

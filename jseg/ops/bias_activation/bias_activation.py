@@ -41,15 +41,16 @@ def _apply(activation: str, reference, x: jt.Var, bias: jt.Var) -> jt.Var:
 
 class _FusedActivation(jt.Function):
     def __init__(self, activation: str) -> None:
-        self.function = f"jseg_bias_activation::{{}}<jseg_bias_activation::{activation}>"
+        self.activation = f"<jseg_bias_activation::{activation}>"
 
     def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
         self.saved = (x, bias)
-        return jt.code(x.shape, x.dtype, [x, bias], cpu_header=_HEADER,
-                       cpu_src=self.function.format("forward") + "(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);")
+        source = f"jseg_bias_activation::forward{self.activation}(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
+        return jt.code(x.shape, x.dtype, [x, bias], cpu_header=_HEADER, cpu_src=source)
 
     def grad(self, grad_output: jt.Var):
         x, bias = self.saved
-        dx = jt.code(x.shape, x.dtype, [x, bias, grad_output], cpu_header=_HEADER,
-                     cpu_src=self.function.format("backward") + "(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p);")
+        source = (f"jseg_bias_activation::backward{self.activation}"
+                  "(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p);")
+        dx = jt.code(x.shape, x.dtype, [x, bias, grad_output], cpu_header=_HEADER, cpu_src=source)
         return dx, dx.sum(0)

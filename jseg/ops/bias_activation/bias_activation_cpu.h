@@ -4,6 +4,8 @@
 namespace jseg_bias_activation {
 using namespace jseg_simd;
 
+constexpr long kParallel = 1 << 16;  // elements; fewer are done before other threads have woken up
+
 struct QuickGelu {
     static Vec sigmoid(Vec x) {
         Vec small = exp_nonpositive(x < Vec{} ? x : -x), share = 1.f / (1.f + small);
@@ -25,7 +27,7 @@ struct Relu {
 template <class F>
 inline void for_each_vector(long rows, long width, F f) {
     const long whole = width / kLanes * kLanes;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for schedule(static) if (rows * width > kParallel)
     for (long r = 0; r < rows; r++) {
         for (long c = 0; c < whole; c += kLanes) f(r * width + c, c, (long)kLanes);
         if (whole < width) f(r * width + whole, whole, width - whole);

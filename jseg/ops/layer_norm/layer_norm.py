@@ -26,7 +26,8 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
         ValueError: weight or bias of another width than x.
     """
     if list(weight.shape) != [x.shape[-1]] or list(bias.shape) != [x.shape[-1]]:
-        raise ValueError(f"layer_norm over {x.shape[-1]} channels got weight {list(weight.shape)}, bias {list(bias.shape)}")
+        raise ValueError(f"layer_norm over {x.shape[-1]} channels got weight {list(weight.shape)}, "
+                         f"bias {list(bias.shape)}")
     if not use_fused(x, weight, bias):
         return layer_norm_reference(x, weight, bias, eps)
     return _FusedLayerNorm(eps)(x.reshape(-1, x.shape[-1]), weight, bias).reshape(x.shape)
@@ -39,14 +40,16 @@ class _FusedLayerNorm(jt.Function):
     def execute(self, x: jt.Var, weight: jt.Var, bias: jt.Var) -> jt.Var:
         y, statistics = jt.code(
             [x.shape, [x.shape[0], 2]], [x.dtype, x.dtype], [x, weight, bias], cpu_header=_HEADER, data=self.data,
-            cpu_src='jseg_layer_norm::forward(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, (float)data["eps"], out0_p, out1_p);')
+            cpu_src='jseg_layer_norm::forward(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, (float)data["eps"], '
+                    'out0_p, out1_p);')
         self.saved = (x, weight, statistics)
         return y
 
     def grad(self, grad_output: jt.Var):
         x, weight, statistics = self.saved
         dx = jt.code(x.shape, x.dtype, [x, weight, statistics, grad_output], cpu_header=_HEADER,
-                     cpu_src="jseg_layer_norm::backward_input(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, in3_p, out0_p);")
+                     cpu_src="jseg_layer_norm::backward_input(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, in3_p, "
+                             "out0_p);")
         # A separate operator: frozen weights never ask for it, and Jittor computes only what is asked for.
         dweight, dbias = jt.code(
             [weight.shape, weight.shape], [x.dtype, x.dtype], [x, statistics, grad_output], cpu_header=_HEADER,

@@ -4,10 +4,12 @@
 
 namespace jseg_layer_norm {
 
+constexpr long kParallel = 1 << 17;  // elements; fewer are done before other threads have woken up
+
 // statistics: (rows, 2) = mean and 1 / sqrt(variance + eps) of each row.
 inline void forward(long rows, long width, const float* x, const float* weight, const float* bias, float eps, float* y,
                     float* statistics) {
-    #pragma omp parallel for
+    #pragma omp parallel for if (rows * width > kParallel)
     for (long r = 0; r < rows; r++) {
         const float* in = x + r * width;
         float *out = y + r * width, mean = 0.f, variance = 0.f;
@@ -23,7 +25,7 @@ inline void forward(long rows, long width, const float* x, const float* weight, 
 
 inline void backward_input(long rows, long width, const float* x, const float* weight, const float* statistics,
                            const float* dy, float* dx) {
-    #pragma omp parallel for
+    #pragma omp parallel for if (rows * width > kParallel)
     for (long r = 0; r < rows; r++) {
         const float *in = x + r * width, *d = dy + r * width;
         float mean = statistics[2 * r], inverse = statistics[2 * r + 1], sum = 0.f, dot = 0.f, *out = dx + r * width;
@@ -38,24 +40,31 @@ inline void backward_input(long rows, long width, const float* x, const float* w
     }
 }
 
+// Sums over rows for the `columns` columns of one tile.
+template <long columns>
+inline void sum_rows(long rows, long width, const float* x, const float* statistics, const float* dy, float* dweight,
+                     float* dbias) {
+    float w[columns] = {}, b[columns] = {};
+    for (long r = 0; r < rows; r++) {
+        const float mean = statistics[2 * r], inverse = statistics[2 * r + 1], *in = x + r * width, *d = dy + r * width;
+        for (long c = 0; c < columns; c++) {
+            w[c] += d[c] * ((in[c] - mean) * inverse);
+            b[c] += d[c];
+        }
+    }
+    for (long c = 0; c < columns; c++) { dweight[c] = w[c]; dbias[c] = b[c]; }
+}
+
 // Each thread owns some columns, so that the order of summation does not depend on their number.
 inline void backward_weight(long rows, long width, const float* x, const float* statistics, const float* dy,
                             float* dweight, float* dbias) {
-    const long tile = 16, tiles = (width + tile - 1) / tile;
-    #pragma omp parallel for
-    for (long t = 0; t < tiles; t++) {
-        long first = t * tile, last = first + tile < width ? first + tile : width;
-        float w[tile] = {}, b[tile] = {};
-        for (long r = 0; r < rows; r++) {
-            float mean = statistics[2 * r], inverse = statistics[2 * r + 1];
-            for (long c = first; c < last; c++) {
-                float d = dy[r * width + c];
-                w[c - first] += d * (x[r * width + c] - mean) * inverse;
-                b[c - first] += d;
-            }
-        }
-        for (long c = first; c < last; c++) { dweight[c] = w[c - first]; dbias[c] = b[c - first]; }
-    }
+    constexpr long kTile = 64;
+    const long whole = width / kTile;
+    #pragma omp parallel for if (rows * width > kParallel)
+    for (long t = 0; t < whole; t++)
+        sum_rows<kTile>(rows, width, x + t * kTile, statistics, dy + t * kTile, dweight + t * kTile, dbias + t * kTile);
+    for (long c = whole * kTile; c < width; c++)
+        sum_rows<1>(rows, width, x + c, statistics, dy + c, dweight + c, dbias + c);
 }
 
 }  // namespace jseg_layer_norm

@@ -25,8 +25,9 @@ class RegionLayout:
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.regions) < 0 or not 0 <= self.skipped <= self.prefix:
-            raise ValueError(f"no attention over grid {self.grid}, regions {self.regions}, {self.prefix} prefix tokens, "
-                             f"{self.skipped} of them skipped: sizes must be positive, and only the prefix can be skipped")
+            raise ValueError(f"no attention over grid {self.grid}, regions {self.regions}, {self.prefix} prefix "
+                             f"tokens, {self.skipped} of them skipped: sizes must be positive, and only tokens of "
+                             "the prefix can be skipped")
 
     @property
     def base(self) -> int:

@@ -12,15 +12,16 @@ _PROBLEM = """
     jseg_attention::Regions regions{(long)data["grid_h"], (long)data["grid_w"], (long)data["regions_h"],
                                     (long)data["regions_w"], (long)data["prefix"], (long)data["skipped"]};
     jseg_attention::Problem problem = regions.problem(in0_shape0, (int)data["heads"], width / (long)data["heads"]);
-    jseg_attention::Rows<const float> q{in0_p, packed, tokens * packed}, k = q.shifted(width), v = q.shifted(2 * width);
+    jseg_attention::Input q{in0_p, packed, tokens * packed}, k = q.shifted(width), v = q.shifted(2 * width);
 """
 _FORWARD = _PROBLEM + """
     jseg_attention::region_forward(problem, regions, q, k, v, {out0_p, width, tokens * width}, out1_p);
 """
 _BACKWARD = _PROBLEM + """
-    jseg_attention::Rows<float> dq{out0_p, packed, tokens * packed};
-    jseg_attention::region_backward(problem, regions, q, k, v, {in1_p, width, tokens * width}, {in2_p, width, tokens * width},
-                                    in3_p, dq, dq.shifted(width), dq.shifted(2 * width));
+    jseg_attention::Output dq{out0_p, packed, tokens * packed};
+    jseg_attention::region_backward(problem, regions, q, k, v, {in1_p, width, tokens * width},
+                                    {in2_p, width, tokens * width}, in3_p, dq, dq.shifted(width),
+                                    dq.shifted(2 * width));
 """
 
 

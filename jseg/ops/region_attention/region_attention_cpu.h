@@ -1,5 +1,6 @@
-// Self-attention with the mask of the region-level bridge: the plain kernel over prefix and patches, where a patch takes one
-// key more into its softmax, and short loops for the rows of the region tokens. Needs attention_cpu.h before it.
+// Self-attention with the mask of the region-level bridge: the plain kernel over prefix and patches, where a patch
+// takes one key more into its softmax, and short loops for the rows of the region tokens. Needs attention_cpu.h before
+// it.
 #pragma once
 #include <vector>
 
@@ -57,7 +58,8 @@ inline void clear_skipped(const Problem& p, Output rows, float* log_sum = nullpt
         }
 }
 
-inline void region_forward(const Problem& p, const Regions& regions, Input q, Input k, Input v, Output o, float* log_sum) {
+inline void region_forward(const Problem& p, const Regions& regions, Input q, Input k, Input v, Output o,
+                           float* log_sum) {
     forward(p, Dropout(), q, k, v, o, log_sum, regions);
     clear_skipped(p, o, log_sum);
     if (!regions.count()) return;

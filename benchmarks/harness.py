@@ -1,0 +1,174 @@
+"""What the operator benchmarks share: workers that take turns, medians, peak memory, tables.
+
+Each contender is a process of its own that reads one job a line (JSON) and answers with seconds or bytes, so that
+PyTorch needs no place in jseg's environment and no contender keeps another's memory. Only one works at a time.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+HERE = Path(__file__).resolve().parent
+CONTENDERS = ("fused", "plain", "torch")
+JSEG_WORKER, TORCH_WORKER = HERE / "worker_jseg.py", HERE / "worker_torch.py"
+
+
+class Case(NamedTuple):
+    """One workload. `job` is what the workers read; flops: of the forward and of the backward pass."""
+
+    name: str
+    job: dict
+    flops: Sequence[float] = (0.0, 0.0)
+    plain: bool = True
+    """False where the plain version would not fit into memory or take minutes."""
+
+
+class Contender:
+    """A worker process. name: 'fused', 'plain' (JSEG_FUSED=0) or 'torch'."""
+
+    def __init__(self, name: str, torch_python: Optional[str]) -> None:
+        self.name = name
+        self.command = [torch_python, str(TORCH_WORKER)] if name == "torch" else [sys.executable, str(JSEG_WORKER)]
+        self.environment = {**os.environ, "JSEG_FUSED": "0" if name == "plain" else "1"}
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self.command, env=self.environment, stdin=pipe, stdout=pipe, text=True)
+
+    @staticmethod
+    def _ask(process: subprocess.Popen, job: dict) -> dict:
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        for line in process.stdout:  # Jittor prints about compilation, too
+            if line.startswith("ANSWER "):
+                return json.loads(line[len("ANSWER "):])
+        raise RuntimeError(f"the worker for {job} ended; its message is above")
+
+    def seconds(self, job: dict) -> List[float]:
+        """[forward, backward] of one call."""
+        time.sleep(0.1)  # the threads of the contender before have stopped spinning
+        return self._ask(self.process, job)["seconds"]
+
+    def peak(self, job: dict) -> int:
+        """Bytes that forward and backward take beyond inputs, in a fresh process."""
+        process = self._start()
+        try:
+            return self._ask(process, {**job, "memory": True})["bytes"]
+        finally:
+            process.stdin.close()
+            process.wait()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Row(NamedTuple):
+    """One measured line: milliseconds (median) and, where it was asked for, peak MiB, by contender."""
+
+    case: str
+    direction: str
+    milliseconds: Dict[str, float]
+    gflops: float
+    mebibytes: Dict[str, float]
+
+
+def measure(cases: Sequence[Case], runs: int, torch_python: Optional[str], memory_of: Sequence[str]) -> List[Row]:
+    """Contenders in turns, `runs` times after one call of each to compile and warm up."""
+    names = CONTENDERS if torch_python else CONTENDERS[:2]
+    contenders = [Contender(name, torch_python) for name in names]
+    rows = []
+    for case in cases:
+        taking_part = [c for c in contenders if case.plain or c.name != "plain"]
+        times = {c.name: [] for c in taking_part}
+        for run in range(runs + 1):
+            for contender in taking_part:
+                seconds = contender.seconds(case.job)
+                if run:
+                    times[contender.name].append(seconds)
+        peaks = {c.name: c.peak(case.job) / 2**20 for c in taking_part} if case.name in memory_of else {}
+        for i, direction in enumerate(("forward", "backward")):
+            median = {name: 1000 * statistics.median(t[i] for t in each) for name, each in times.items()}
+            rows.append(Row(case.name, direction, median, case.flops[i] / median["fused"] / 1e6, peaks))
+            print(line(rows[-1]), flush=True)
+    for contender in contenders:
+        contender.close()
+    return rows
+
+
+HEADING = ("| case | direction | fused ms | plain ms | torch ms | plain / fused | torch / fused | GFLOP/s | "
+           "peak MiB fused, plain, torch |\n|---|---|---:|---:|---:|---:|---:|---:|---|")
+
+
+def line(row: Row) -> str:
+    """One line of the Markdown table; – where nothing was measured."""
+    ms = row.milliseconds
+
+    def number(value: Optional[float], form: str) -> str:
+        return format(value, form) if value else "–"
+
+    ratios = [number(ms[name] / ms["fused"] if name in ms else None, ".2f") for name in ("plain", "torch")]
+    times = [number(ms.get(name), ".2f") for name in CONTENDERS]
+    peaks = ", ".join(number(row.mebibytes.get(name), ".0f") for name in CONTENDERS) if row.mebibytes else "–"
+    cells = [row.case, row.direction, *times, *ratios, number(row.gflops, ".0f"), peaks]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main(description: str, cases: Dict[str, List[Case]], memory_of: Sequence[str], arguments: Sequence[str]) -> int:
+    """Command line of a benchmark whose cases come in named groups."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--runs", type=int, default=7, help="measured runs of each contender (default 7)")
+    parser.add_argument("--torch-python", help="interpreter of an environment with PyTorch (default: without)")
+    parser.add_argument("--groups", nargs="+", choices=sorted(cases), default=list(cases), help="cases (default: all)")
+    parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, which takes a process each")
+    parser.add_argument("--out", type=Path, help="also write the rows to this JSON file")
+    options = parser.parse_args(arguments)
+    if options.runs < 1:
+        parser.error("--runs must be at least 1")
+    print(f"threads {os.environ.get('OMP_NUM_THREADS', 'all')}, cores {os.cpu_count()}, load {os.getloadavg()[0]:.1f}, "
+          f"median of {options.runs} runs in turns\n\n{HEADING}", flush=True)
+    chosen = [case for group in options.groups for case in cases[group]]
+    rows = measure(chosen, options.runs, options.torch_python, () if options.no_memory else memory_of)
+    if options.out:
+        options.out.write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n")
+    return 0
+
+
+def peak_bytes() -> int:
+    """Largest resident size of this process since `reset_peak`."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(row.split()[1] for row in status.splitlines() if row.startswith("VmHWM")))
+
+
+def reset_peak() -> None:
+    """Forgets the largest resident size so far (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def serve(prepare) -> None:
+    """The loop of a worker. `prepare(job)` -> (forward, backward), two functions that do their work and wait for it.
+
+    A job of a millisecond asks for `repeat` calls in a row, of which the median counts: the first finds cold caches.
+    """
+    for text in sys.stdin:
+        job = json.loads(text)
+        memory, repeat = job.pop("memory", False), job.pop("repeat", 1)
+        forward, backward = prepare(job)
+        reset_peak()
+        before = peak_bytes()
+        seconds = []
+        for _ in range(1 if memory else repeat):
+            start = time.perf_counter()
+            forward()
+            middle = time.perf_counter()
+            backward()
+            seconds.append((middle - start, time.perf_counter() - middle))
+        medians = [statistics.median(each) for each in zip(*seconds)]
+        print("ANSWER " + json.dumps({"bytes": peak_bytes() - before} if memory else {"seconds": medians}), flush=True)
