@@ -1,7 +1,7 @@
 """Mean of gradients over processes in few, large messages.
 
-The communication begins when the backward pass has ended. Overlapping the two was left out after measuring: see "Communication"
-in benchmarks/README.md.
+The communication begins when the backward pass has ended. Overlapping the two was left out after measuring: see
+benchmarks/README.md, `distributed.py`.
 """
 
 from typing import List, Sequence

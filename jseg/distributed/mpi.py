@@ -1,7 +1,7 @@
 """The few MPI calls that jseg needs, on the Open MPI library that Jittor has loaded and initialised.
 
-Jittor's own wrappers hold Python's interpreter lock while they wait: no thread and no signal handler would run until the
-slowest process arrives, or for ever. Here every collective begins with `arrive`, which waits in Python; afterwards
+Jittor's own wrappers hold Python's interpreter lock while they wait: no thread and no signal handler would run until
+the slowest process arrives, or for ever. Here every collective begins with `arrive`, which waits in Python; afterwards
 everybody is there and the blocking call is short. ctypes releases the lock during calls.
 """
 
@@ -101,7 +101,8 @@ def broadcast(array: np.ndarray, root: int, what: str) -> None:
 def abort(code: int) -> None:
     """Ends every process of the job at once, on all machines; the exit status of `mpirun` is `code`.
 
-    The way out of an error on one rank: a rank that simply ended would wait in MPI_Finalize for the others, and they for it.
+    The way out of an error on one rank: a rank that simply ended would wait in MPI_Finalize for the others, and they
+    for it.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,8 +1,8 @@
 """Dropout patterns that do not depend on how a batch is spread over processes or accumulation steps.
 
 Whether an element is kept is a hash of (seed of the call, row, column), where rows are counted over the whole batch
-of an iteration. Calls take their seeds in turn from NumPy's global state, which every process sets alike at the start of
-an iteration; the position of the first picture of this process is set beside it.
+of an iteration. Calls take their seeds in turn from NumPy's global state, which every process sets alike at the start
+of an iteration; the position of the first picture of this process is set beside it.
 """
 
 from typing import Sequence

@@ -1,10 +1,11 @@
 """One training iteration on one rank: its part of the batch, gradients averaged over accumulation steps and ranks.
 
-n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once, up to the order
-of summation. What that rests on:
+n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once, up to the
+order of summation. What that rests on:
 - every part has the same number of pictures, so the mean over parts of a mean over pictures is the mean over the batch;
-- terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean over all parts,
-  which is at least 1 over the whole batch; models with such terms offer `loss_counts` and take `average` in `loss`;
+- terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean over all
+  parts, which is at least 1 over the whole batch; models with such terms offer `loss_counts` and take `average` in
+  `loss`;
 - dropout depends on (seed, iteration, position of the picture in the whole batch): `jseg.ops.randomness`.
 """
 
@@ -25,8 +26,9 @@ def rank_batch_size(batch_size: int, ranks: int, accumulate: int) -> int:
     """
     if batch_size % (ranks * accumulate):
         fits = max(1, batch_size // (ranks * accumulate)) * ranks * accumulate
-        raise ValueError(f"config key batch_size: {batch_size} pictures cannot be dealt out evenly to {ranks} rank(s) times "
-                         f"{accumulate} accumulation step(s); batch_size={fits} would fit, or change accumulate or mpirun -n")
+        raise ValueError(f"config key batch_size: {batch_size} pictures cannot be dealt out evenly to {ranks} rank(s) "
+                         f"times {accumulate} accumulation step(s); batch_size={fits} would fit, or change accumulate "
+                         "or mpirun -n")
     return batch_size // ranks
 
 
@@ -37,7 +39,8 @@ class TrainingStep:
         model: a segmentor in training mode.
         optimizer: of its parameters.
         seed: of the run.
-        accumulate: parts in which this rank computes its pictures, which must be a multiple of it. Memory is that of one.
+        accumulate: parts in which this rank computes its pictures, which must be a multiple of it. Memory is that of
+            one part.
     """
 
     def __init__(self, model: Any, optimizer: Any, seed: int, accumulate: int = 1) -> None:

@@ -29,7 +29,8 @@ def mpirun(tmp_path):
     if not MPIRUN.is_file():
         pytest.skip("Open MPI is not installed in this environment")
 
-    def run(ranks: int, program: str, *arguments: str, status: int = 0, changes: Optional[Dict[str, str]] = None) -> str:
+    def run(ranks: int, program: str, *arguments: str, status: int = 0,
+            changes: Optional[Dict[str, str]] = None) -> str:
         command: List[str] = [str(MPIRUN), *OPTIONS, "-n", str(ranks), sys.executable, program, *arguments]
         process = subprocess.run(command, env=clean_environment(**(changes or {})), cwd=tmp_path, timeout=300,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -109,8 +109,8 @@ class CLIPRCSegmentor(nn.Module):
         Args:
             image: (B, 3, H, W) normalised RGB.
             label: (B, H, W) integers in the dataset's numbering (all C classes), at the size of the image.
-            average: for a batch that is one part of a larger one: takes the `loss_counts` of this part, returns those to
-                divide by, so that the mean of the terms over all parts is the loss of the whole.
+            average: for a batch that is one part of a larger one: takes the `loss_counts` of this part, returns those
+                to divide by, so that the mean of the terms over all parts is the loss of the whole.
 
         Returns:
             `loss_mask`, `loss_dice`, `acc_seg` (percent, no gradient), `total` (to optimise); with a recovery
