@@ -50,8 +50,8 @@ def train(ranks: int, accumulate: int, folder: Path, iterations: int, extra: Seq
     from jseg.checkpoints import load_arrays
     work_dir = folder / f"ranks{ranks}_accumulate{accumulate}"
     launch(ranks, 1, [str(ROOT / "tools/run_net.py"), "--config", CONFIG, "--task", "train",
-                      "--work-dir", str(work_dir), "--set", f"max_iters={iterations}", f"accumulate={accumulate}", "log_interval=1",
-                      "eval_interval=None", "checkpoint_interval=None", "visualize.num_images=0", *extra])
+                      "--work-dir", str(work_dir), "--set", f"max_iters={iterations}", f"accumulate={accumulate}",
+                      "log_interval=1", "eval_interval=None", "checkpoint_interval=None", "visualize.num_images=0", *extra])
     lines = (work_dir / "log.jsonl").read_text(encoding="utf-8").splitlines()
     arrays, _ = load_arrays(str(work_dir / "checkpoints" / f"iter_{iterations}.safetensors"))
     return [json.loads(line) for line in lines], arrays

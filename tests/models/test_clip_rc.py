@@ -11,6 +11,7 @@ from jseg.models.heads import CLIPRCHead
 from jseg.models.heads.region_alignment import descriptors, project_pixels, project_queries, region_relations
 from jseg.models.segmentors import CLIPRC, CLIPRCSegmentor
 from jseg.ops.basic import interpolation_matrix
+from jseg.ops.randomness import set_first_sample
 from jseg.registry import MODELS
 from jseg.runtime.backend import jt
 
@@ -201,6 +202,35 @@ def test_dropout_acts_in_training_only():
     model.eval()
     first, second = (_values(model.loss(image, label))["total"] for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("setting", ["inductive", "transductive"])
+def test_parts_of_a_batch_average_to_the_whole(setting):
+    """With the dropout of the whole, also where pseudo labels come from predictions with dropout."""
+    model = _segmentor(setting=setting, dropout=0.3)
+    image, label = _batch()
+    label[0, 8:] = 255  # the pictures differ in their counts
+
+    def begin(position):
+        np.random.seed(1)
+        set_first_sample(position)
+    try:
+        begin(0)
+        whole = _values(model.loss(image, label))
+        counts = []
+        for position in (0, 1):
+            begin(position)
+            counts.append(model.loss_counts(image[position:position + 1], label[position:position + 1]).numpy())
+        mean, parts = [jt.array(count) for count in np.mean(counts, axis=0)], []
+        for position in (0, 1):
+            begin(position)
+            parts.append(_values(model.loss(image[position:position + 1], label[position:position + 1],
+                                            average=lambda own: mean)))
+    finally:
+        set_first_sample(0)
+    assert counts[0][1] != counts[1][1]
+    for name, value in whole.items():
+        assert (parts[0][name] + parts[1][name]) / 2 == pytest.approx(value, rel=2e-5), name
 
 
 def test_region_probabilities():
