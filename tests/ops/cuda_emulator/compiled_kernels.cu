@@ -1,0 +1,31 @@
+// Every CUDA kernel of one number format (-DFORMAT) and head width (-DWIDTH), for a compile check by nvcc.
+#include "device/primitives.cuh"
+#include "device/tiles.cuh"
+#include "attention/attention_problem.cuh"
+#include "attention/attention_forward.cuh"
+#include "attention/attention_backward.cuh"
+#include "attention/attention_cuda.cuh"
+#include "region_attention/region_rows_cuda.cuh"
+#include "region_attention/region_attention_cuda.cuh"
+#include "layer_norm/layer_norm_cuda.cuh"
+
+using Half = jseg_device::SixteenBit<__half>;
+using Bfloat = jseg_device::SixteenBit<__nv_bfloat16>;
+using Tf32 = jseg_device::TensorFloat<false>;
+using Float = jseg_device::TensorFloat<true>;
+using T = FORMAT::Element;
+
+// The smallest shared memory of a GPU that runs these kernels: sm_86 and sm_89.
+constexpr int kSmallest = 99 * 1024;
+static_assert(jseg_attention_cuda::ForwardTiles<FORMAT, WIDTH>::kBytes <= kSmallest, "forward tiles are too large");
+using Backward = jseg_attention_cuda::BackwardTiles<FORMAT, WIDTH>;
+static_assert(Backward::kBytes + Backward::kStatisticBytes <= kSmallest, "backward tiles are too large");
+
+template void jseg_attention_cuda::forward<FORMAT, WIDTH, T>(const Attention<T>&, T*);
+template void jseg_attention_cuda::backward<FORMAT, WIDTH, T>(const Attention<T>&, const T*, const T*, T*, T*, T*, float*);
+template void jseg_region_attention_cuda::forward<FORMAT, WIDTH, T>(const jseg_attention_cuda::Attention<T>&, T*);
+template void jseg_region_attention_cuda::backward<FORMAT, WIDTH, T>(const jseg_attention_cuda::Attention<T>&, const T*,
+                                                                     const T*, T*, float*);
+template void jseg_layer_norm_cuda::forward<T>(long, int, const T*, const T*, const T*, float, T*, float*);
+template void jseg_layer_norm_cuda::backward_input<T>(long, int, const T*, const T*, const float*, const T*, T*);
+template void jseg_layer_norm_cuda::backward_weight<T>(long, int, const T*, const float*, const T*, T*, T*);

@@ -1,0 +1,122 @@
+"""Builds the CUDA kernels for the emulator and calls them on NumPy arrays."""
+
+import ctypes
+import hashlib
+import os
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Dict, Optional, Sequence, Tuple
+
+import numpy as np
+
+EMULATOR = Path(__file__).resolve().parent / "cuda_emulator"
+KERNELS = Path(__file__).resolve().parents[2] / "jseg" / "ops"
+FORMATS = ("Half", "Bfloat", "Tf32", "Float")
+"""Names of the number formats in emulated_kernels.cpp: 16 bits, 16 bits, float32 by TF32, exact float32."""
+
+IN_STEP, DEPTH_FIRST, REVERSED, RANDOM = range(4)
+
+
+def round_to(x: np.ndarray, name: str) -> np.ndarray:
+    """float32 -> the nearest number of a format, as float32. Formats of 32 bits keep what they are given."""
+    x = np.asarray(x, np.float32)
+    if name == "Half":
+        return x.astype(np.float16).astype(np.float32)
+    if name == "Bfloat":
+        bits = x.view(np.uint32)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+    return x
+
+
+def _stored(x: np.ndarray, name: str) -> np.ndarray:
+    """The bytes of a format."""
+    x = np.ascontiguousarray(round_to(x, name))
+    if name == "Half":
+        return x.astype(np.float16)
+    return (x.view(np.uint32) >> 16).astype(np.uint16) if name == "Bfloat" else x
+
+
+def _loaded(x: np.ndarray, name: str) -> np.ndarray:
+    return (x.astype(np.uint32) << 16).view(np.float32) if name == "Bfloat" else x.astype(np.float32)
+
+
+@lru_cache(maxsize=None)
+def library(name: str, width: int) -> ctypes.CDLL:
+    """The kernels of one format and head width, compiled once for each content of their sources."""
+    sources = sorted(EMULATOR.glob("*.*")) + sorted(KERNELS.glob("**/*.cuh"))
+    flags = ["-std=c++17", "-O2", "-shared", "-fPIC", f"-DFORMAT={name}", f"-DWIDTH={width}"]
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + " ".join(flags).encode()).hexdigest()[:20]
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jseg" / "emulator"
+    target = folder / f"{name}_{width}_{key}.so"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(f"{name}_{width}_*.so"):
+            old.unlink()
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            built = Path(scratch) / "kernels.so"
+            subprocess.run(["g++", *flags, f"-I{EMULATOR}", f"-I{KERNELS}", str(EMULATOR / "emulated_kernels.cpp"),
+                            "-o", str(built)], check=True)
+            built.replace(target)
+    loaded = ctypes.CDLL(str(target))
+    loaded.skipped_waits.restype = ctypes.c_long
+    return loaded
+
+
+class Kernels:
+    """The kernels of one format and head width under one schedule of the emulated threads.
+
+    skipped: "file.cuh:line" of a barrier or wait that is left out.
+    """
+
+    def __init__(self, name: str, width: int, order: int = IN_STEP, seed: int = 0, early_copies: bool = False,
+                 skipped: str = "") -> None:
+        self.name, self.library = name, library(name, width)
+        self.library.set_schedule(order, seed, int(early_copies), skipped.encode())
+
+    def _call(self, function: str, *arguments) -> None:
+        entry = getattr(self.library, function)
+        entry.restype = ctypes.c_char_p
+        message = entry(*(a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a for a in arguments))
+        if message:
+            raise RuntimeError(message.decode())
+
+    def _empty(self, shape: Sequence[int]) -> np.ndarray:
+        """Full of NaN: what a kernel forgets to write is seen."""
+        return _stored(np.full(shape, np.nan, np.float32), self.name)
+
+    def attention(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, d_output: Optional[np.ndarray], heads: int,
+                  causal: bool = False, dropout: float = 0.0, seed: int = 0) -> Tuple[np.ndarray, ...]:
+        """Output, log-sum-exp, dq, dk, dv (the gradients only with `d_output`)."""
+        batch, queries, width = q.shape
+        sizes = np.array([batch, heads, queries, k.shape[1], width // heads, causal], np.int32)
+        inputs = [_stored(x, self.name) for x in (q, k, v)]
+        d = None if d_output is None else _stored(d_output, self.name)
+        statistics = [np.full((batch, heads, queries), np.nan, np.float32) for _ in range(2)]
+        results = [self._empty(x.shape) for x in (q, q, k, v)]
+        self._call("attention", sizes, ctypes.c_double(dropout), ctypes.c_uint(seed), *inputs, d, results[0], *statistics,
+                   *results[1:])
+        output, *gradients = (_loaded(x, self.name) for x in results)
+        return (output, statistics[0], *(gradients if d is not None else ()))
+
+    def region_attention(self, qkv: np.ndarray, d_output: np.ndarray, heads: int, layout: Dict[str, int]
+                         ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Output, log-sum-exp, gradient of qkv."""
+        batch, tokens, packed = qkv.shape
+        sizes = np.array([batch, heads, packed // 3 // heads], np.int32)
+        statistics = [np.full((batch, heads, tokens), np.nan, np.float32) for _ in range(2)]
+        output, gradient = self._empty((batch, tokens, packed // 3)), self._empty(qkv.shape)
+        self._call("region_attention", sizes, np.array(layout, np.int32), _stored(qkv, self.name),
+                   _stored(d_output, self.name), output, *statistics, gradient)
+        return _loaded(output, self.name), statistics[0], _loaded(gradient, self.name)
+
+    def layer_norm(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_output: np.ndarray
+                   ) -> Tuple[np.ndarray, ...]:
+        """Output, dx, dweight, dbias."""
+        inputs = [_stored(array, self.name) for array in (x, weight, bias, d_output)]
+        results = [self._empty(array.shape) for array in (x, x, weight, bias)]
+        statistics = np.full((x.shape[0], 2), np.nan, np.float32)
+        self._call("layer_norm", np.array(x.shape, np.int32), ctypes.c_float(eps), *inputs, results[0], statistics,
+                   *results[1:])
+        return tuple(_loaded(array, self.name) for array in results)
