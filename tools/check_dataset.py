@@ -85,6 +85,8 @@ def run(config: Config, jobs: int) -> int:
         parts.append((name, content))
         notes.extend(remarks(dataset, name, content))
         problems.extend(content.problems)
+    if not parts:
+        raise ValueError("config key dataset: there is neither a train nor a val part to check; add one")
     print(table(dataset, parts))
     if dataset.unseen:
         print("* unseen in training")
