@@ -7,10 +7,13 @@ from jseg.runtime.backend import jt
 
 
 def use_fused(*inputs: jt.Var) -> bool:
-    """True when the fused kernels serve `inputs`: float32 on the CPU, and `JSEG_FUSED` is not 0."""
-    if jt.flags.use_cuda or os.environ.get("JSEG_FUSED", "1") == "0":
-        return False
-    return all(x.dtype == "float32" for x in inputs)
+    """True when the fused CPU kernels serve `inputs`: float32 on the CPU, and `JSEG_FUSED` is not 0."""
+    return kernels_allowed() and not jt.flags.use_cuda and all(x.dtype == "float32" for x in inputs)
+
+
+def kernels_allowed() -> bool:
+    """False when the user turned the fused kernels off, on whatever device."""
+    return os.environ.get("JSEG_FUSED", "1") != "0"
 
 
 def include_headers(*names: str) -> str:

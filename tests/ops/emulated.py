@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -87,20 +87,21 @@ class Kernels:
         return _stored(np.full(shape, np.nan, np.float32), self.name)
 
     def attention(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, d_output: Optional[np.ndarray], heads: int,
-                  causal: bool = False, dropout: float = 0.0, seed: int = 0) -> Tuple[np.ndarray, ...]:
+                  causal: bool = False, dropout: float = 0.0, seed: int = 0, first_sample: int = 0
+                  ) -> Tuple[np.ndarray, ...]:
         """Output, log-sum-exp, dq, dk, dv (the gradients only with `d_output`)."""
         batch, queries, width = q.shape
-        sizes = np.array([batch, heads, queries, k.shape[1], width // heads, causal], np.int32)
+        sizes = np.array([batch, heads, queries, k.shape[1], width // heads, causal, first_sample], np.int32)
         inputs = [_stored(x, self.name) for x in (q, k, v)]
         d = None if d_output is None else _stored(d_output, self.name)
         statistics = [np.full((batch, heads, queries), np.nan, np.float32) for _ in range(2)]
         results = [self._empty(x.shape) for x in (q, q, k, v)]
-        self._call("attention", sizes, ctypes.c_double(dropout), ctypes.c_uint(seed), *inputs, d, results[0], *statistics,
-                   *results[1:])
+        self._call("attention", sizes, ctypes.c_double(dropout), ctypes.c_uint(seed), *inputs, d, results[0],
+                   *statistics, *results[1:])
         output, *gradients = (_loaded(x, self.name) for x in results)
         return (output, statistics[0], *(gradients if d is not None else ()))
 
-    def region_attention(self, qkv: np.ndarray, d_output: np.ndarray, heads: int, layout: Dict[str, int]
+    def region_attention(self, qkv: np.ndarray, d_output: np.ndarray, heads: int, layout: Sequence[int]
                          ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Output, log-sum-exp, gradient of qkv."""
         batch, tokens, packed = qkv.shape

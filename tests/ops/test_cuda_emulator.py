@@ -51,8 +51,9 @@ def test_a_missing_wait_is_found(place: str) -> None:
     pytest.fail(f"no schedule noticed that {place} was left out")
 
 
-@pytest.mark.parametrize("work, words", [("barrier_of_some", "different barriers"), ("lanes_apart", "different warp operations"),
-                                         ("lane_missing", "wait for others"), ("odd_address", "16-byte")])
+@pytest.mark.parametrize("work, words", [
+    ("barrier_of_some", "different barriers"), ("lanes_apart", "different warp operations"),
+    ("lane_missing", "wait for others"), ("odd_address", "16-byte")])
 def test_undefined_behaviour_is_refused(work: str, words: str) -> None:
     with pytest.raises(RuntimeError, match=words):
         Kernels("Bfloat", 16)._call(work)
@@ -62,8 +63,8 @@ def test_rounding_of_number_formats() -> None:
     """float16 and bfloat16 of the emulator against NumPy: ties, subnormal numbers, overflow, every exponent."""
     rng = np.random.default_rng(0)
     x = (rng.standard_normal(20000) * 2.0 ** rng.integers(-30, 20, 20000)).astype(np.float32)
-    special = np.array([0, -0.0, 1 + 2**-11, 1 + 3 * 2**-11, 65519, 65520, 6e-8, 3e-8, 2**-14, 6.1e-5, 1 + 2**-8, 1 + 3 * 2**-8],
-                       np.float32)
+    special = np.array([0, -0.0, 1 + 2**-11, 1 + 3 * 2**-11, 65519, 65520, 6e-8, 3e-8, 2**-14, 6.1e-5, 1 + 2**-8,
+                        1 + 3 * 2**-8], np.float32)
     x = np.concatenate([x, special])
     out = np.zeros((2, len(x)), np.float32)
     Kernels("Bfloat", 16)._call("round_numbers", len(x), x, out)

@@ -1,6 +1,9 @@
 """Front of the attention of queries over keys: checks, dispatch, and the `jt.Function` around the kernel."""
 
+from typing import Dict
+
 from jseg.ops.attention.reference import attention_reference
+from jseg.ops.cuda import ATTENTION_KERNELS, cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.randomness import first_sample, next_seed
 from jseg.runtime.backend import jt
@@ -23,6 +26,19 @@ _BACKWARD = _PROBLEM + """
                              {out0_p, width, query_batch}, {out1_p, width, key_batch}, {out2_p, width, key_batch});
 """
 
+_CUDA_HEADERS = (*ATTENTION_KERNELS, "attention/attention_cuda.cuh")
+_CUDA_PROBLEM = """
+    auto problem = jseg_attention_cuda::problem<in0_type>(
+        in0_p, in1_p, in2_p, LOG_SUM, in0_shape0, (int)data["heads"], in0_shape1, in1_shape1, in0_shape2,
+        data["causal"] > 0, data["dropout"], (unsigned)data["seed"], (long)data["first_sample"]);
+"""
+_CUDA_FORWARD = _CUDA_PROBLEM.replace("LOG_SUM", "out1_p") + """
+    jseg_attention_cuda::forward<Format, kHeadWidth>(problem, out0_p);
+"""
+_CUDA_BACKWARD = _CUDA_PROBLEM.replace("LOG_SUM", "in5_p") + """
+    jseg_attention_cuda::backward<Format, kHeadWidth>(problem, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p);
+"""
+
 
 def attention(
     q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, causal: bool = False, dropout: float = 0.0
@@ -30,7 +46,7 @@ def attention(
     """Multi-head attention softmax(q kᵀ / √c) v, differentiable in q, k and v; memory is linear in the inputs.
 
     Args:
-        q: (B, Lq, H·c) float32, head h in channels h·c … (h+1)·c.
+        q: (B, Lq, H·c) float32 (on CUDA also float16 or bfloat16), head h in channels h·c … (h+1)·c.
         k, v: (B, Lk, H·c).
         num_heads: H.
         causal: query i sees the keys 0 … i only; Lq = Lk then.
@@ -45,7 +61,7 @@ def attention(
         ValueError: shapes or types that do not fit each other, naming them.
     """
     _check(q, k, v, num_heads, causal, dropout)
-    if not use_fused(q, k, v):
+    if not (use_fused(q, k, v) or use_cuda_kernels(q, k, v, head_width=q.shape[2] // num_heads)):
         return attention_reference(q, k, v, num_heads, causal, dropout)
     return _FusedAttention(num_heads, causal, dropout)(q, k, v)
 
@@ -78,11 +94,19 @@ class _FusedAttention(jt.Function):
     def execute(self, q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
         rows = [q.shape[0], self.data["heads"], q.shape[1]]
         output, log_sum = jt.code([q.shape, rows], [q.dtype, "float32"], [q, k, v],
-                                  cpu_header=_HEADER, cpu_src=_FORWARD, data=self.data)
+                                  cpu_header=_HEADER, cpu_src=_FORWARD, data=self.data, **self._cuda(_CUDA_FORWARD, q))
         self.saved = (q, k, v, output, log_sum)
         return output
 
     def grad(self, grad_output: jt.Var):
         q, k, v, output, log_sum = self.saved
-        return jt.code([q.shape, k.shape, v.shape], [q.dtype] * 3, [q, k, v, output, grad_output, log_sum],
-                       cpu_header=_HEADER, cpu_src=_BACKWARD, data=self.data)
+        shapes, dtypes = [q.shape, k.shape, v.shape], [q.dtype] * 3
+        cuda = self._cuda(_CUDA_BACKWARD, q)
+        if cuda:  # these kernels hand one number of each row to each other
+            shapes, dtypes = [*shapes, log_sum.shape], [*dtypes, "float32"]
+        gradients = jt.code(shapes, dtypes, [q, k, v, output, grad_output, log_sum], cpu_header=_HEADER,
+                            cpu_src=_BACKWARD, data=self.data, **cuda)
+        return tuple(gradients[:3])
+
+    def _cuda(self, source: str, q: jt.Var) -> Dict[str, str]:
+        return cuda_code(_CUDA_HEADERS, source, q.dtype, q.shape[2] // self.data["heads"])

@@ -1,6 +1,6 @@
-// Attention, backward: probabilities are computed again from the log-sum-exp. Two kernels that mirror each other: one owns
-// query rows and walks over keys (dq), one owns keys and walks over queries (dk, dv). Each result is a sum in one fixed
-// order by one warp: nothing is added across blocks, so the same input gives the same bits.
+// Attention, backward: probabilities are computed again from the log-sum-exp. Two kernels that mirror each other: one
+// owns query rows and walks over keys (dq), one owns keys and walks over queries (dk, dv). Each result is a sum in
+// one fixed order by one warp: nothing is added across blocks, so the same input gives the same bits.
 // Needs attention/attention_problem.cuh before it.
 #pragma once
 
@@ -10,7 +10,7 @@ template <class T>
 struct Gradients {
     Matrix<const T> output, d_output;
     Matrix<T> dq, dk, dv;
-    float* delta;  // (batch, heads, lse_rows): output · d_output of each row, written by the first kernel for the others
+    float* delta;  // (batch, heads, lse_rows): output · d_output of each row, from the first kernel for the others
 };
 
 template <class Format, int kWidth>
@@ -71,7 +71,8 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Atten
     const BackwardMemory<Tiles> shared(memory);
     const int head = blockIdx.y, batch = blockIdx.z, first = blockIdx.x * Tiles::kOwn, warp = threadIdx.x / 32;
     const int query = first + warp * 16 + threadIdx.x % 32 / 4;
-    const Rows<const T> q = p.q.head(batch, head, p.channels, p.aligned), k = p.k.head(batch, head, p.channels, p.aligned),
+    const Rows<const T> q = p.q.head(batch, head, p.channels, p.aligned),
+                        k = p.k.head(batch, head, p.channels, p.aligned),
                         v = p.v.head(batch, head, p.channels, p.aligned),
                         output = g.output.head(batch, head, p.channels, p.aligned),
                         d_output = g.d_output.head(batch, head, p.channels, p.aligned);
@@ -79,8 +80,9 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Atten
     auto token_of = [&](int i) { return p.template token<kRegion>(i); };
     auto same = [](int i) { return i; };
     auto copy_keys = [&](int key, int slot) {
-        jseg_device::copy_tile<kWidth, kKeys, kThreads>(shared.walked[0] + slot * Tiles::kTile, kStride, k, key, p.keys, same);
-        jseg_device::copy_tile<kWidth, kKeys, kThreads>(shared.walked[1] + slot * Tiles::kTile, kStride, v, key, p.keys, same);
+        const int offset = slot * Tiles::kTile;
+        jseg_device::copy_tile<kWidth, kKeys, kThreads>(shared.walked[0] + offset, kStride, k, key, p.keys, same);
+        jseg_device::copy_tile<kWidth, kKeys, kThreads>(shared.walked[1] + offset, kStride, v, key, p.keys, same);
         jseg_device::copy_commit();
     };
     jseg_device::copy_tile<kWidth, Tiles::kOwn, kThreads>(shared.own[0], kStride, q, first, p.queries, token_of);
@@ -97,7 +99,8 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Atten
         if (token >= 0 && threadIdx.x % 4 == 0) g.delta[p.statistic(batch, head, token)] = delta[r];
         if (kRegion) {
             int region = token < 0 ? -1 : p.regions.region_of(token);
-            float score = row_product<kColumns>(q, token, k, region), dp = row_product<kColumns>(d_output, token, v, region);
+            float score = row_product<kColumns>(q, token, k, region);
+            float dp = row_product<kColumns>(d_output, token, v, region);
             float ds = jseg_device::exp2_fast(score * scale - lse[r]) * (dp - delta[r]);
             if (region >= 0) start_gradient<kColumns>(dq, r, k, region, ds);
         }
@@ -118,7 +121,8 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Atten
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             const bool drops = !kRegion && p.dropout.active();
-            unsigned row_key = drops ? p.dropout.row_key((unsigned long long)p.statistic(batch, head, query + 8 * r)) : 0;
+            const unsigned long long row = p.statistic(batch, head, query + 8 * r);
+            const unsigned row_key = drops ? p.dropout.row_key(row) : 0;
 #pragma unroll
             for (int n = 0; n < kKeyTiles; n++)
 #pragma unroll
@@ -155,14 +159,16 @@ __device__ __forceinline__ void load_statistics(float* target, const Attention<T
 // The one query of a patch that does not attend to other tokens' keys: its region's. It opens dk and dv.
 template <int kColumns, class T>
 __device__ __forceinline__ void add_region_query(float (&dk)[1][kColumns][4], float (&dv)[1][kColumns][4],
-                                                 const Attention<T>& p, const Gradients<T>& g, int batch, int head, int key) {
+                                                 const Attention<T>& p, const Gradients<T>& g, int batch, int head,
+                                                 int key) {
     const Rows<const T> q = p.q.head(batch, head, p.channels, false), k = p.k.head(batch, head, p.channels, false),
                         v = p.v.head(batch, head, p.channels, false),
                         d_output = g.d_output.head(batch, head, p.channels, false);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         int token = key + 8 * r, region = p.regions.region_of(token);
-        float score = row_product<kColumns>(q, region, k, token), dp = row_product<kColumns>(d_output, region, v, token);
+        float score = row_product<kColumns>(q, region, k, token);
+        float dp = row_product<kColumns>(d_output, region, v, token);
         if (region < 0) continue;
         long index = p.statistic(batch, head, region);
         float probability = jseg_device::exp2_fast((score * p.scale - p.lse[index]) * kLog2E);
@@ -176,7 +182,8 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Attenti
                                                                 const Gradients<typename Format::Element> g) {
     using Tiles = BackwardTiles<Format, kWidth>;
     using T = typename Format::Element;
-    constexpr int kStride = Tiles::kStride, kQueries = Tiles::kWalked, kColumns = kWidth / 8, kQueryTiles = kQueries / 8;
+    constexpr int kStride = Tiles::kStride, kQueries = Tiles::kWalked, kColumns = kWidth / 8;
+    constexpr int kQueryTiles = kQueries / 8;
     JSEG_SHARED_MEMORY(memory);
     const BackwardMemory<Tiles> shared(memory);
     const int head = blockIdx.y, batch = blockIdx.z, first = blockIdx.x * Tiles::kOwn, warp = threadIdx.x / 32;
@@ -186,9 +193,10 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Attenti
     auto token_of = [&](int i) { return p.template token<kRegion>(i); };
     auto same = [](int i) { return i; };
     auto copy_queries = [&](int query, int slot) {
-        jseg_device::copy_tile<kWidth, kQueries, kThreads>(shared.walked[0] + slot * Tiles::kTile, kStride, q, query,
-                                                           p.queries, token_of);
-        jseg_device::copy_tile<kWidth, kQueries, kThreads>(shared.walked[1] + slot * Tiles::kTile, kStride, d_output, query,
+        const int offset = slot * Tiles::kTile;
+        jseg_device::copy_tile<kWidth, kQueries, kThreads>(shared.walked[0] + offset, kStride, q, query, p.queries,
+                                                           token_of);
+        jseg_device::copy_tile<kWidth, kQueries, kThreads>(shared.walked[1] + offset, kStride, d_output, query,
                                                            p.queries, token_of);
         load_statistics<Tiles, kRegion>(shared.statistics + slot * 3 * kQueries, p, g, batch, head, query);
         jseg_device::copy_commit();
@@ -214,7 +222,8 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Attenti
         float probability[1][kQueryTiles][4] = {}, ds[1][kQueryTiles][4] = {};
         const T *q_tile = shared.walked[0] + slot * Tiles::kTile, *d_tile = shared.walked[1] + slot * Tiles::kTile;
         const float* statistics = shared.statistics + slot * 3 * kQueries;
-        jseg_device::multiply_transposed<Format, kWidth>(probability, shared.own[0] + warp * 16 * kStride, q_tile, kStride);
+        jseg_device::multiply_transposed<Format, kWidth>(probability, shared.own[0] + warp * 16 * kStride, q_tile,
+                                                         kStride);
         jseg_device::multiply_transposed<Format, kWidth>(ds, shared.own[1] + warp * 16 * kStride, d_tile, kStride);
         const bool drops = !kRegion && p.dropout.active(), causal = !kRegion && p.causal;
 #pragma unroll
@@ -224,7 +233,8 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Attenti
                 int column = n * 8 + threadIdx.x % 4 * 2 + i % 2, row = key + i / 2 * 8;
                 float e = jseg_device::exp2_fast(probability[0][n][i] * scale - statistics[column]);
                 if (causal && row > query + column) e = 0.f;
-                float factor = drops ? p.dropout.factor(jseg_device::as_bits(statistics[2 * kQueries + column]), row) : 1.f;
+                const unsigned row_key = jseg_device::as_bits(statistics[2 * kQueries + column]);
+                float factor = drops ? p.dropout.factor(row_key, row) : 1.f;
                 probability[0][n][i] = e * factor;
                 ds[0][n][i] = e * (factor * ds[0][n][i] - statistics[kQueries + column]);
             }
@@ -244,16 +254,18 @@ template <class Format, int kWidth, bool kRegion>
 void launch_query_gradient(const Attention<typename Format::Element>& p, const Gradients<typename Format::Element>& g) {
     using Tiles = BackwardTiles<Format, kWidth>;
     if (p.queries == 0 || p.batch == 0) return;
-    jseg_device::launch(query_gradient_kernel<Format, kWidth, kRegion>, dim3(ceil_div(p.queries, Tiles::kOwn), p.heads, p.batch),
-                        kThreads, Tiles::kBytes, "attention backward (queries)", p, g);
+    const dim3 grid(ceil_div(p.queries, Tiles::kOwn), p.heads, p.batch);
+    jseg_device::launch(query_gradient_kernel<Format, kWidth, kRegion>, grid, kThreads, Tiles::kBytes,
+                        "attention backward (queries)", p, g);
 }
 
 template <class Format, int kWidth, bool kRegion>
 void launch_key_gradient(const Attention<typename Format::Element>& p, const Gradients<typename Format::Element>& g) {
     using Tiles = BackwardTiles<Format, kWidth>;
     if (p.keys == 0 || p.batch == 0) return;
-    jseg_device::launch(key_gradient_kernel<Format, kWidth, kRegion>, dim3(ceil_div(p.keys, Tiles::kOwn), p.heads, p.batch),
-                        kThreads, Tiles::kBytes + Tiles::kStatisticBytes, "attention backward (keys)", p, g);
+    const dim3 grid(ceil_div(p.keys, Tiles::kOwn), p.heads, p.batch);
+    jseg_device::launch(key_gradient_kernel<Format, kWidth, kRegion>, grid, kThreads,
+                        Tiles::kBytes + Tiles::kStatisticBytes, "attention backward (keys)", p, g);
 }
 
 }  // namespace jseg_attention_cuda

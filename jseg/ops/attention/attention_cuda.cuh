@@ -7,7 +7,7 @@ namespace jseg_attention_cuda {
 // q (batch, queries, heads · channels); k, v (batch, keys, heads · channels); lse (batch, heads, queries).
 template <class T>
 Attention<T> problem(const T* q, const T* k, const T* v, float* lse, int batch, int heads, int queries, int keys,
-                     int width, bool causal, double dropout, unsigned seed) {
+                     int width, bool causal, double dropout, unsigned seed, long first_sample) {
     Attention<T> p{};
     p.q = matrix(q, queries, width);
     p.k = matrix(k, keys, width);
@@ -17,7 +17,7 @@ Attention<T> problem(const T* q, const T* k, const T* v, float* lse, int batch, 
     p.scale = 1.f / std::sqrt((float)p.channels);
     p.causal = causal;
     p.aligned = p.q.aligned(p.channels) && p.k.aligned(p.channels) && p.v.aligned(p.channels);
-    p.dropout = Dropout::make(dropout, seed);
+    p.dropout = Dropout::make(dropout, seed, (unsigned long long)first_sample * heads * queries);
     return p;
 }
 

@@ -40,7 +40,8 @@ struct RunningSoftmax {
             for (int r = 0; r < 2; r++) {
                 float high = highest[m][r];
 #pragma unroll
-                for (int n = 0; n < kKeyTiles; n++) high = fmaxf(high, fmaxf(score[m][n][2 * r], score[m][n][2 * r + 1]));
+                for (int n = 0; n < kKeyTiles; n++)
+                    high = fmaxf(high, fmaxf(score[m][n][2 * r], score[m][n][2 * r + 1]));
                 high = jseg_device::lane_max<4>(high);
                 float correction = jseg_device::exp2_fast(highest[m][r] - high), total = 0.f;
                 highest[m][r] = high;
@@ -53,7 +54,9 @@ struct RunningSoftmax {
                     }
                 sum[m][r] = sum[m][r] * correction + total;  // this lane's columns only, until the end
 #pragma unroll
-                for (int n = 0; n < kColumns; n++) output[m][n][2 * r] *= correction, output[m][n][2 * r + 1] *= correction;
+                for (int n = 0; n < kColumns; n++)
+#pragma unroll
+                    for (int i = 2 * r; i < 2 * r + 2; i++) output[m][n][i] *= correction;
             }
     }
 };
@@ -77,8 +80,8 @@ __device__ __forceinline__ void finish_scores(float (&score)[kRowTiles][kKeyTile
 
 // The one key of a patch that other tokens do not see: its region. It opens the running softmax.
 template <int kRowTiles, int kColumns, class T>
-__device__ __forceinline__ void add_region_key(RunningSoftmax<kRowTiles, kColumns>& state, const Attention<T>& p, int batch,
-                                               int head, int query) {
+__device__ __forceinline__ void add_region_key(RunningSoftmax<kRowTiles, kColumns>& state, const Attention<T>& p,
+                                               int batch, int head, int query) {
     const Rows<const T> q = p.q.head(batch, head, p.channels, false), k = p.k.head(batch, head, p.channels, false),
                         v = p.v.head(batch, head, p.channels, false);
 #pragma unroll
@@ -106,7 +109,7 @@ __device__ __forceinline__ void drop(float (&probability)[kRowTiles][kKeyTiles][
     for (int m = 0; m < kRowTiles; m++)
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            unsigned row_key = p.dropout.row_key(((unsigned long long)batch * p.heads + head) * p.queries + query + m * 16 + r * 8);
+            unsigned row_key = p.dropout.row_key((unsigned long long)p.statistic(batch, head, query + m * 16 + r * 8));
 #pragma unroll
             for (int n = 0; n < kKeyTiles; n++)
 #pragma unroll
@@ -122,15 +125,18 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(const Attention<ty
     using T = typename Format::Element;
     constexpr int kStride = Tiles::kStride, kKeys = Tiles::kKeys, kRowTiles = Tiles::kRowTiles, kColumns = kWidth / 8;
     JSEG_SHARED_MEMORY(memory);
-    T *q_tile = reinterpret_cast<T*>(memory), *k_tiles = q_tile + Tiles::kRows * kStride, *v_tiles = k_tiles + 2 * kKeys * kStride;
+    T *q_tile = reinterpret_cast<T*>(memory), *k_tiles = q_tile + Tiles::kRows * kStride,
+      *v_tiles = k_tiles + 2 * kKeys * kStride;
     const int head = blockIdx.y, batch = blockIdx.z, first = blockIdx.x * Tiles::kRows;
     const int warp = threadIdx.x / 32, query = first + warp * 16 * kRowTiles + threadIdx.x % 32 / 4;
-    const Rows<const T> k = p.k.head(batch, head, p.channels, p.aligned), v = p.v.head(batch, head, p.channels, p.aligned);
+    const Rows<const T> k = p.k.head(batch, head, p.channels, p.aligned),
+                        v = p.v.head(batch, head, p.channels, p.aligned);
     const int keys = p.template keys_before<kRegion>(first + Tiles::kRows);
     auto same = [](int i) { return i; };
     auto copy_keys = [&](int key, int slot) {
-        jseg_device::copy_tile<kWidth, kKeys, kThreads>(k_tiles + slot * kKeys * kStride, kStride, k, key, p.keys, same);
-        jseg_device::copy_tile<kWidth, kKeys, kThreads>(v_tiles + slot * kKeys * kStride, kStride, v, key, p.keys, same);
+        const int offset = slot * kKeys * kStride;
+        jseg_device::copy_tile<kWidth, kKeys, kThreads>(k_tiles + offset, kStride, k, key, p.keys, same);
+        jseg_device::copy_tile<kWidth, kKeys, kThreads>(v_tiles + offset, kStride, v, key, p.keys, same);
         jseg_device::copy_commit();
     };
     jseg_device::copy_tile<kWidth, Tiles::kRows, kThreads>(
@@ -165,7 +171,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(const Attention<ty
             float sum = jseg_device::lane_sum<4>(state.sum[m][r]), inverse = 1.f / sum;
             int i = query + m * 16 + r * 8, token = p.template token<kRegion>(i);
             if (i >= p.queries) continue;
-            if (threadIdx.x % 4 == 0) p.lse[p.statistic(batch, head, token)] = (state.highest[m][r] + log2f(sum)) * kLn2;
+            if (threadIdx.x % 4 == 0)
+                p.lse[p.statistic(batch, head, token)] = (state.highest[m][r] + log2f(sum)) * kLn2;
 #pragma unroll
             for (int n = 0; n < kColumns; n++)
                 rows.store(token, n * 8 + threadIdx.x % 4 * 2, state.output[m][n][2 * r] * inverse,
@@ -177,8 +184,9 @@ template <class Format, int kWidth, bool kRegion>
 void launch_forward(const Attention<typename Format::Element>& p, const Matrix<typename Format::Element>& output) {
     using Tiles = ForwardTiles<Format, kWidth>;
     if (p.queries == 0 || p.batch == 0) return;
-    jseg_device::launch(forward_kernel<Format, kWidth, kRegion>, dim3(ceil_div(p.queries, Tiles::kRows), p.heads, p.batch),
-                        kThreads, Tiles::kBytes, "attention forward", p, output);
+    const dim3 grid(ceil_div(p.queries, Tiles::kRows), p.heads, p.batch);
+    jseg_device::launch(forward_kernel<Format, kWidth, kRegion>, grid, kThreads, Tiles::kBytes, "attention forward", p,
+                        output);
 }
 
 }  // namespace jseg_attention_cuda

@@ -30,20 +30,23 @@ struct Matrix {
 template <class T>
 Matrix<T> matrix(T* data, long rows, long columns) { return {data, rows * columns, columns}; }
 
-// Keeps or drops probability (row, column) by a hash of the position, the same one as on the CPU: forward and backward
-// agree without a stored pattern. `row` counts over images, heads and queries.
+// Keeps or drops probability (row, column) by a hash of the position, the same one as on the CPU: forward and
+// backward agree without a stored pattern. Rows count over images, heads and queries, in the whole batch of all
+// processes.
 struct Dropout {
     float scale;  // of the probabilities that stay
     unsigned seed, threshold;
+    unsigned long long first_row;  // of this process
 
-    static __host__ Dropout make(double rate, unsigned seed) {
-        return {(float)(1.0 / (1.0 - rate)), seed, (unsigned)(rate * 4294967296.0)};
+    static __host__ Dropout make(double rate, unsigned seed, unsigned long long first_row) {
+        return {(float)(1.0 / (1.0 - rate)), seed, (unsigned)(rate * 4294967296.0), first_row};
     }
     __device__ __forceinline__ bool active() const { return threshold != 0; }
     static __device__ __forceinline__ unsigned mix(unsigned x) {
         x ^= x >> 16; x *= 0x85ebca6bu; x ^= x >> 13; x *= 0xc2b2ae35u; return x ^ (x >> 16);
     }
     __device__ __forceinline__ unsigned row_key(unsigned long long row) const {
+        row += first_row;
         return mix((unsigned)row ^ mix(seed + (unsigned)(row >> 32)));
     }
     __device__ __forceinline__ float factor(unsigned key, unsigned column) const {
@@ -51,8 +54,8 @@ struct Dropout {
     }
 };
 
-// Tokens [prefix | height x width patches | rows x columns regions]. The last `skipped` tokens of the prefix are keys but
-// no queries. Patch (y, x) belongs to region (y rows / height, x columns / width).
+// Tokens [prefix | height x width patches | rows x columns regions]. The last `skipped` tokens of the prefix are keys
+// but no queries. Patch (y, x) belongs to region (y rows / height, x columns / width).
 struct Regions {
     int height, width, rows, columns, prefix, skipped;
 
@@ -106,8 +109,8 @@ __device__ __forceinline__ void load_row(float (&x)[kColumns][2], const Rows<T>&
         for (int i = 0; i < 2; i++) x[n][i] = rows.at(index, n * 8 + threadIdx.x % 4 * 2 + i);
 }
 
-// Products of two rows, summed over the four lanes that share them. A negative index stands for a row of zeros, so that
-// all lanes can take part.
+// Products of two rows, summed over the four lanes that share them. A negative index stands for a row of zeros, so
+// that all lanes can take part.
 template <int kColumns, class T>
 __device__ __forceinline__ float row_product(const Rows<T>& a, int a_index, const Rows<T>& b, int b_index) {
     float sum = 0.f;

@@ -1,6 +1,7 @@
-// Number formats, asynchronous copies and tensor-core operations for sm_80 and newer, one function each.
-// Under g++ the same names come from the emulator that the tests run the kernels in (tests/ops/cuda_emulator), which is
-// included before this file. No kernel header includes another: Jittor follows absolute names only, so the front lists them.
+// Number formats, asynchronous copies and tensor-core operations for sm_80 and newer, one function each. Under g++
+// the same names come from the emulator that the tests run the kernels in (tests/ops/cuda_emulator), which is
+// included before this file. No kernel header includes another: Jittor follows absolute names only, so the front
+// lists them.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -78,7 +79,8 @@ __device__ __forceinline__ void mma_16x8x16<__half>(float (&d)[4], const unsigne
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 " JSEG_MMA_OPERANDS);
 }
 template <>
-__device__ __forceinline__ void mma_16x8x16<__nv_bfloat16>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+__device__ __forceinline__ void mma_16x8x16<__nv_bfloat16>(float (&d)[4], const unsigned (&a)[4],
+                                                           const unsigned (&b)[2]) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 " JSEG_MMA_OPERANDS);
 }
 __device__ __forceinline__ void mma_16x8x8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
@@ -88,7 +90,8 @@ __device__ __forceinline__ void mma_16x8x8_tf32(float (&d)[4], const unsigned (&
 
 // Starts a kernel on the default stream, on which Jittor runs everything; `name` stands in the error message.
 template <class Kernel, class... Arguments>
-void launch(Kernel kernel, dim3 grid, int threads, size_t shared_bytes, const char* name, const Arguments&... arguments) {
+void launch(Kernel kernel, dim3 grid, int threads, size_t shared_bytes, const char* name,
+            const Arguments&... arguments) {
     cudaError_t error = cudaSuccess;
     if (shared_bytes > 48 * 1024)  // more than every GPU grants unasked
         error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);

@@ -1,15 +1,16 @@
 // Products of matrix tiles in shared memory by tensor cores, for one warp: 16 kRowTiles rows at a time.
 //
-// An accumulator tile is 16 x 8: lane l holds elements (l / 4, 2 (l % 4)), (l / 4, 2 (l % 4) + 1) and the same 8 rows below.
-// Needs device/primitives.cuh before it.
+// An accumulator tile is 16 x 8: lane l holds elements (l / 4, 2 (l % 4)), (l / 4, 2 (l % 4) + 1) and the same 8 rows
+// below. Needs device/primitives.cuh before it.
 #pragma once
 
 namespace jseg_device {
 
 __device__ __forceinline__ int lane_index() { return threadIdx.x % 32; }
 
-// How numbers of a type are multiplied. A and B are the operands of one product of kDepth; kPad elements behind every row
-// of a tile keep the eight rows that are read at once in different banks. Loads name the tile by its first element.
+// How numbers of a type are multiplied. A and B are the operands of one product of kDepth; kPad elements behind every
+// row of a tile keep the eight rows that are read at once in different banks. Loads name the tile by its first
+// element.
 template <class T>
 struct SixteenBit {  // float16 and bfloat16, m16n8k16
     using Element = T;
@@ -35,9 +36,14 @@ struct SixteenBit {  // float16 and bfloat16, m16n8k16
     template <int kColumns>
     static __device__ __forceinline__ void from_accumulator(A& a, const float (&c)[kColumns][4], int step) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) a.r[i] = pack<T>(c[2 * step + i / 2][i % 2 * 2], c[2 * step + i / 2][i % 2 * 2 + 1]);
+        for (int i = 0; i < 4; i++) {
+            const float* pair = c[2 * step + i / 2] + i % 2 * 2;
+            a.r[i] = pack<T>(pair[0], pair[1]);
+        }
     }
-    static __device__ __forceinline__ void multiply(float (&c)[4], const A& a, const B& b) { mma_16x8x16<T>(c, a.r, b.r); }
+    static __device__ __forceinline__ void multiply(float (&c)[4], const A& a, const B& b) {
+        mma_16x8x16<T>(c, a.r, b.r);
+    }
 
 private:
     template <bool kTransposed>
@@ -49,8 +55,8 @@ private:
     }
 };
 
-// float32 by TF32 products, m16n8k8. kExact splits each number into two TF32 parts and adds three products: the error is
-// that of float32 arithmetic, at a third of the speed, and still above that of the ordinary units.
+// float32 by TF32 products, m16n8k8. kExact splits each number into two TF32 parts and adds three products: the error
+// is that of float32 arithmetic, at a third of the speed, and still above that of the ordinary units.
 template <bool kExact>
 struct TensorFloat {
     using Element = float;
@@ -70,8 +76,8 @@ struct TensorFloat {
 #pragma unroll
             for (int i = 0; i < 2; i++) split(p[n * 8 * stride + i * 4], b[n].high[i], b[n].low[i]);
     }
-    // The order of the depth is free as long as A and B share it. Here it is 0 2 4 6 1 3 5 7: so an accumulator's columns
-    // 2 t and 2 t + 1 are what its lane owes to A, and nothing has to move between lanes.
+    // The order of the depth is free as long as A and B share it. Here it is 0 2 4 6 1 3 5 7: so an accumulator's
+    // columns 2 t and 2 t + 1 are what its lane owes to A, and nothing has to move between lanes.
     static __device__ __forceinline__ void load_b_rows(B (&b)[2], const float* tile, int stride) {
         const float* p = tile + lane_index() % 4 * 2 * stride + lane_index() / 4;
 #pragma unroll
@@ -101,7 +107,8 @@ private:
 
 // c += a bᵀ: a (16 kRowTiles rows x kDepth), b (8 kColumns rows x kDepth), both row by row in shared memory.
 template <class Format, int kDepth, int kRowTiles, int kColumns>
-__device__ __forceinline__ void multiply_transposed(float (&c)[kRowTiles][kColumns][4], const typename Format::Element* a,
+__device__ __forceinline__ void multiply_transposed(float (&c)[kRowTiles][kColumns][4],
+                                                    const typename Format::Element* a,
                                                     const typename Format::Element* b, int stride) {
 #pragma unroll
     for (int k = 0; k < kDepth; k += Format::kDepth) {
@@ -169,10 +176,12 @@ struct Rows {
     }
 };
 
-// Starts to copy kRows rows from row `first` on to a tile; rows from `limit` on and channels beyond the last become zero.
-// `index(i)` is where row i of the matrix lies in memory. Complete after copy_commit, copy wait and __syncthreads.
+// Starts to copy kRows rows from row `first` on to a tile; rows from `limit` on and channels beyond the last become
+// zero. `index(i)` is where row i of the matrix lies in memory. Complete after copy_commit, copy wait and
+// __syncthreads.
 template <int kWidth, int kRows, int kThreads, class T, class Index>
-__device__ __forceinline__ void copy_tile(T* tile, int stride, const Rows<const T>& rows, int first, int limit, Index index) {
+__device__ __forceinline__ void copy_tile(T* tile, int stride, const Rows<const T>& rows, int first, int limit,
+                                          Index index) {
     constexpr int kStep = 16 / sizeof(T), kSteps = kWidth / kStep;
     if (rows.aligned) {
         for (int i = threadIdx.x; i < kRows * kSteps; i += kThreads) {

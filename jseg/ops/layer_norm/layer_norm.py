@@ -4,18 +4,22 @@ Jittor's own computes the variance as E[x²] − E[x]², which loses digits when
 is several times slower on the CPU.
 """
 
+from typing import List
+
+from jseg.ops.cuda import cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.layer_norm.reference import layer_norm_reference
 from jseg.runtime.backend import jt
 
 _HEADER = include_headers("layer_norm/layer_norm_cpu.h")
+_CUDA_HEADERS = ("layer_norm/layer_norm_cuda.cuh",)
 
 
 def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt.Var:
     """(x − mean) / √(variance + eps) · weight + bias over the last axis.
 
     Args:
-        x: (..., D) float32.
+        x: (..., D) float32 (on CUDA also float16 or bfloat16).
         weight, bias: (D,).
         eps: added to the variance (the biased one).
 
@@ -28,9 +32,15 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
     if list(weight.shape) != [x.shape[-1]] or list(bias.shape) != [x.shape[-1]]:
         raise ValueError(f"layer_norm over {x.shape[-1]} channels got weight {list(weight.shape)}, "
                          f"bias {list(bias.shape)}")
-    if not use_fused(x, weight, bias):
+    if not (use_fused(x, weight, bias) or use_cuda_kernels(x, weight, bias)):
         return layer_norm_reference(x, weight, bias, eps)
     return _FusedLayerNorm(eps)(x.reshape(-1, x.shape[-1]), weight, bias).reshape(x.shape)
+
+
+# The same calls for both devices; the namespace tells them apart.
+_FORWARD = "forward(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, (float)data[\"eps\"], out0_p, out1_p);"
+_BACKWARD_INPUT = "backward_input(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, in3_p, out0_p);"
+_BACKWARD_WEIGHT = "backward_weight(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p, out1_p);"
 
 
 class _FusedLayerNorm(jt.Function):
@@ -38,20 +48,18 @@ class _FusedLayerNorm(jt.Function):
         self.data = {"eps": eps}
 
     def execute(self, x: jt.Var, weight: jt.Var, bias: jt.Var) -> jt.Var:
-        y, statistics = jt.code(
-            [x.shape, [x.shape[0], 2]], [x.dtype, x.dtype], [x, weight, bias], cpu_header=_HEADER, data=self.data,
-            cpu_src='jseg_layer_norm::forward(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, (float)data["eps"], '
-                    'out0_p, out1_p);')
+        y, statistics = self._run(_FORWARD, [x.shape, [x.shape[0], 2]], [x.dtype, "float32"], [x, weight, bias])
         self.saved = (x, weight, statistics)
         return y
 
     def grad(self, grad_output: jt.Var):
         x, weight, statistics = self.saved
-        dx = jt.code(x.shape, x.dtype, [x, weight, statistics, grad_output], cpu_header=_HEADER,
-                     cpu_src="jseg_layer_norm::backward_input(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, in3_p, "
-                             "out0_p);")
+        dx, = self._run(_BACKWARD_INPUT, [x.shape], [x.dtype], [x, weight, statistics, grad_output])
         # A separate operator: frozen weights never ask for it, and Jittor computes only what is asked for.
-        dweight, dbias = jt.code(
-            [weight.shape, weight.shape], [x.dtype, x.dtype], [x, statistics, grad_output], cpu_header=_HEADER,
-            cpu_src="jseg_layer_norm::backward_weight(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p, out1_p);")
+        dweight, dbias = self._run(_BACKWARD_WEIGHT, [weight.shape] * 2, [x.dtype] * 2, [x, statistics, grad_output])
         return dx, dweight, dbias
+
+    def _run(self, call: str, shapes: list, dtypes: list, inputs: list) -> List[jt.Var]:
+        cuda = cuda_code(_CUDA_HEADERS, "jseg_layer_norm_cuda::" + call, inputs[0].dtype)
+        return jt.code(shapes, dtypes, inputs, cpu_header=_HEADER, cpu_src="jseg_layer_norm::" + call, data=self.data,
+                       **cuda)

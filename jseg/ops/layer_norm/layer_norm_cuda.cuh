@@ -21,7 +21,8 @@ struct RowPlace {
 // statistics: (rows, 2) = mean and 1 / sqrt(variance + eps) of each row.
 template <class T>
 __global__ void __launch_bounds__(32 * kRowsPerBlock) forward_kernel(long rows, int width, const T* x, const T* weight,
-                                                                     const T* bias, float eps, T* y, float* statistics) {
+                                                                     const T* bias, float eps, T* y,
+                                                                     float* statistics) {
     const RowPlace at;
     if (at.row >= rows) return;
     const T* in = x + at.row * width;
@@ -110,8 +111,9 @@ void forward(long rows, int width, const T* x, const T* weight, const T* bias, f
 template <class T>
 void backward_input(long rows, int width, const T* x, const T* weight, const float* statistics, const T* dy, T* dx) {
     if (rows == 0) return;
-    jseg_device::launch(input_gradient_kernel<T>, dim3(jseg_device::ceil_div(rows, kRowsPerBlock)), 32 * kRowsPerBlock, 0,
-                        "layer norm backward (input)", rows, width, x, weight, statistics, dy, dx);
+    jseg_device::launch(input_gradient_kernel<T>, dim3(jseg_device::ceil_div(rows, kRowsPerBlock)),
+                        32 * kRowsPerBlock, 0, "layer norm backward (input)", rows, width, x, weight, statistics, dy,
+                        dx);
 }
 
 template <class T>

@@ -1,5 +1,8 @@
 """Front of the region attention: checks, dispatch, and the `jt.Function` around the kernel."""
 
+from typing import Dict
+
+from jseg.ops.cuda import ATTENTION_KERNELS, cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.region_attention.layout import RegionLayout
 from jseg.ops.region_attention.reference import region_attention_reference
@@ -24,6 +27,21 @@ _BACKWARD = _PROBLEM + """
                                     dq.shifted(2 * width));
 """
 
+_CUDA_HEADERS = (*ATTENTION_KERNELS, "region_attention/region_rows_cuda.cuh",
+                 "region_attention/region_attention_cuda.cuh")
+_CUDA_PROBLEM = """
+    jseg_attention_cuda::Regions regions{(int)data["grid_h"], (int)data["grid_w"], (int)data["regions_h"],
+                                         (int)data["regions_w"], (int)data["prefix"], (int)data["skipped"]};
+    auto problem = jseg_region_attention_cuda::problem<in0_type>(in0_p, LOG_SUM, in0_shape0, (int)data["heads"],
+                                                                 in0_shape2 / 3, regions);
+"""
+_CUDA_FORWARD = _CUDA_PROBLEM.replace("LOG_SUM", "out1_p") + """
+    jseg_region_attention_cuda::forward<Format, kHeadWidth>(problem, out0_p);
+"""
+_CUDA_BACKWARD = _CUDA_PROBLEM.replace("LOG_SUM", "in3_p") + """
+    jseg_region_attention_cuda::backward<Format, kHeadWidth>(problem, in1_p, in2_p, out0_p, out1_p);
+"""
+
 
 def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Var:
     """Self-attention softmax(q kᵀ / √c) v where each row runs over the keys that `layout` allows it.
@@ -32,8 +50,8 @@ def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Va
     one key more, and a region token walks the patches of its window.
 
     Args:
-        qkv: (B, E, 3·H·c) float32, E = `layout.tokens`: query, key and value side by side, as one projection makes
-            them; head h in channels h·c … (h+1)·c of each.
+        qkv: (B, E, 3·H·c) float32 (on CUDA also float16 or bfloat16), E = `layout.tokens`: query, key and value side by
+            side, as one projection makes them; head h in channels h·c … (h+1)·c of each.
         num_heads: H.
         layout: which token is what; `layout.allowed()` is the mask that is meant.
 
@@ -48,7 +66,7 @@ def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Va
                          f"got {list(qkv.shape)}")
     if qkv.dtype not in ("float32", "float64", "float16", "bfloat16"):
         raise ValueError(f"region attention expects a floating type; got {qkv.dtype}")
-    if not use_fused(qkv):
+    if not (use_fused(qkv) or use_cuda_kernels(qkv, head_width=qkv.shape[2] // (3 * num_heads))):
         return region_attention_reference(qkv, num_heads, layout)
     return _FusedRegionAttention(num_heads, layout)(qkv)
 
@@ -66,11 +84,18 @@ class _FusedRegionAttention(jt.Function):
         batch, tokens, packed = qkv.shape
         output, log_sum = jt.code([[batch, tokens, packed // 3], [batch, self.data["heads"], tokens]],
                                   [qkv.dtype, "float32"], [qkv],
-                                  cpu_header=_HEADER, cpu_src=_FORWARD, data=self.data)
+                                  cpu_header=_HEADER, cpu_src=_FORWARD, data=self.data,
+                                  **self._cuda(_CUDA_FORWARD, qkv))
         self.saved = (qkv, output, log_sum)
         return output
 
     def grad(self, grad_output: jt.Var):
         qkv, output, log_sum = self.saved
-        return jt.code(qkv.shape, qkv.dtype, [qkv, output, grad_output, log_sum],
-                       cpu_header=_HEADER, cpu_src=_BACKWARD, data=self.data)
+        shapes, dtypes, cuda = [qkv.shape], [qkv.dtype], self._cuda(_CUDA_BACKWARD, qkv)
+        if cuda:  # these kernels hand one number of each row to each other
+            shapes, dtypes = [*shapes, log_sum.shape], [*dtypes, "float32"]
+        return jt.code(shapes, dtypes, [qkv, output, grad_output, log_sum], cpu_header=_HEADER, cpu_src=_BACKWARD,
+                       data=self.data, **cuda)[0]
+
+    def _cuda(self, source: str, qkv: jt.Var) -> Dict[str, str]:
+        return cuda_code(_CUDA_HEADERS, source, qkv.dtype, qkv.shape[2] // (3 * self.data["heads"]))

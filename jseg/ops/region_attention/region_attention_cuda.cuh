@@ -17,7 +17,7 @@ Attention<T> problem(const T* qkv, float* lse, int batch, int heads, int width, 
     p.lse = lse, p.lse_rows = rows;
     p.scale = 1.f / std::sqrt((float)p.channels);
     p.aligned = p.q.aligned(p.channels) && p.k.aligned(p.channels) && p.v.aligned(p.channels);
-    p.dropout = Dropout::make(0, 0);
+    p.dropout = Dropout::make(0, 0, 0);
     p.regions = regions;
     return p;
 }
@@ -31,8 +31,9 @@ void forward(const Attention<T>& p, T* output) {
     launch_forward<Format, kWidth, true>(problem, o);
     if (!has_short_rows(p)) return;
     const int parts = parts_of_a_row(p.regions);
-    jseg_device::launch(region_rows_forward<T, kWidth>, short_row_grid(p, parts), kThreads,
-                        kGroups * (kWidth + 2) * sizeof(float), "region attention forward (regions)", problem, o, parts);
+    const size_t bytes = kGroups * (kWidth + 2) * sizeof(float);
+    jseg_device::launch(region_rows_forward<T, kWidth>, short_row_grid(p, parts), kThreads, bytes,
+                        "region attention forward (regions)", problem, o, parts);
 }
 
 // dqkv has the shape of qkv; delta is scratch of the size of lse.
@@ -44,12 +45,14 @@ void backward(const Attention<T>& p, const T* output, const T* d_output, T* dqkv
                    matrix(dqkv + width, rows, 3 * width), matrix(dqkv + 2 * width, rows, 3 * width), delta};
     problem.aligned = p.aligned && g.output.aligned(p.channels) && g.d_output.aligned(p.channels) &&
                       g.dq.aligned(p.channels);
-    // In this order: the first kernel leaves the delta of patches to the second, which leaves those of regions to the third.
+    // In this order: the first kernel leaves the delta of patches to the second, which leaves those of regions to the
+    // third.
     launch_query_gradient<Format, kWidth, true>(problem, g);
     if (has_short_rows(p)) {
         const int parts = parts_of_a_row(p.regions);
-        jseg_device::launch(region_rows_backward<T, kWidth>, short_row_grid(p, parts), kThreads,
-                            kGroups * 3 * kWidth * sizeof(float), "region attention backward (regions)", problem, g, parts);
+        const size_t bytes = kGroups * 3 * kWidth * sizeof(float);
+        jseg_device::launch(region_rows_backward<T, kWidth>, short_row_grid(p, parts), kThreads, bytes,
+                            "region attention backward (regions)", problem, g, parts);
     }
     launch_key_gradient<Format, kWidth, true>(problem, g);
 }

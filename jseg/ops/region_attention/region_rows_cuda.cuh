@@ -1,5 +1,6 @@
-// The short rows of region attention: a region token sees the patches of its window and itself. Eight lanes share a row,
-// each some neighbouring channels; a long row is walked by several such groups, whose results are added in fixed order.
+// The short rows of region attention: a region token sees the patches of its window and itself. Eight lanes share a
+// row, each some neighbouring channels; a long row is walked by several such groups, whose results are added in fixed
+// order.
 // Needs attention/attention_backward.cuh before it.
 #pragma once
 
@@ -24,7 +25,9 @@ struct Window {
         region = r.base() + index;
     }
     // Smallest i with floor(i parts / size) = part: the inverse of Regions::region_of.
-    static __device__ __forceinline__ int lowest(int part, int size, int parts) { return (part * size + parts - 1) / parts; }
+    static __device__ __forceinline__ int lowest(int part, int size, int parts) {
+        return (part * size + parts - 1) / parts;
+    }
     __device__ __forceinline__ int key(int i) const {
         return i == patches ? region : first + i / width * stride + i % width;
     }
@@ -84,13 +87,15 @@ __device__ __forceinline__ void add_scaled(float (&sum)[kShare], float factor, c
 
 // Output and log-sum-exp of region tokens; zeros for the skipped tokens behind them in the count of rows.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads) region_rows_forward(const Attention<T> p, const Matrix<T> output, int parts) {
+__global__ void __launch_bounds__(kThreads) region_rows_forward(const Attention<T> p, const Matrix<T> output,
+                                                                int parts) {
     constexpr int kShare = kWidth / kLanes, kRecord = kWidth + 2;
     JSEG_SHARED_MEMORY(memory);
     float* records = reinterpret_cast<float*>(memory);  // highest score, sum, output of every group
     const Place at(parts);
     const int head = blockIdx.y, batch = blockIdx.z, regions = p.regions.count();
-    const Rows<const T> q = p.q.head(batch, head, p.channels, p.aligned), k = p.k.head(batch, head, p.channels, p.aligned),
+    const Rows<const T> q = p.q.head(batch, head, p.channels, p.aligned),
+                        k = p.k.head(batch, head, p.channels, p.aligned),
                         v = p.v.head(batch, head, p.channels, p.aligned);
     const bool valid = at.row < regions;
     const int most = Window::most_keys(p.regions);
@@ -136,13 +141,15 @@ __global__ void __launch_bounds__(kThreads) region_rows_forward(const Attention<
 // All gradients that pass through region tokens alone: of their queries, and of their keys and values, which only the
 // patches of their window and they themselves see. Zeros for the queries of skipped tokens.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads) region_rows_backward(const Attention<T> p, const Gradients<T> g, int parts) {
+__global__ void __launch_bounds__(kThreads) region_rows_backward(const Attention<T> p, const Gradients<T> g,
+                                                                 int parts) {
     constexpr int kShare = kWidth / kLanes, kRecord = 3 * kWidth;
     JSEG_SHARED_MEMORY(memory);
     float* records = reinterpret_cast<float*>(memory);  // dq, dk, dv of every group
     const Place at(parts);
     const int head = blockIdx.y, batch = blockIdx.z, regions = p.regions.count();
-    const Rows<const T> q = p.q.head(batch, head, p.channels, p.aligned), k = p.k.head(batch, head, p.channels, p.aligned),
+    const Rows<const T> q = p.q.head(batch, head, p.channels, p.aligned),
+                        k = p.k.head(batch, head, p.channels, p.aligned),
                         v = p.v.head(batch, head, p.channels, p.aligned),
                         output = g.output.head(batch, head, p.channels, p.aligned),
                         d_output = g.d_output.head(batch, head, p.channels, p.aligned);
@@ -175,8 +182,9 @@ __global__ void __launch_bounds__(kThreads) region_rows_backward(const Attention
         if (!used) continue;
         const long index = p.statistic(batch, head, token);
         const float lse = p.lse[index], delta = itself ? own_delta : g.delta[index];
-        float probability = jseg_device::exp2_fast(score * scale - own_lse * kLog2E);    // the region attends to the token
-        float back_probability = jseg_device::exp2_fast(back_score * scale - lse * kLog2E);  // and the token to the region
+        // The region attends to the token, and the token to the region.
+        float probability = jseg_device::exp2_fast(score * scale - own_lse * kLog2E);
+        float back_probability = jseg_device::exp2_fast(back_score * scale - lse * kLog2E);
         add_scaled(dq, probability * (d_score - own_delta), token_k);
         add_scaled(dk, back_probability * (back_d - delta), token_q);
         add_scaled(dv, back_probability, token_d);

@@ -22,7 +22,8 @@ using Backward = jseg_attention_cuda::BackwardTiles<FORMAT, WIDTH>;
 static_assert(Backward::kBytes + Backward::kStatisticBytes <= kSmallest, "backward tiles are too large");
 
 template void jseg_attention_cuda::forward<FORMAT, WIDTH, T>(const Attention<T>&, T*);
-template void jseg_attention_cuda::backward<FORMAT, WIDTH, T>(const Attention<T>&, const T*, const T*, T*, T*, T*, float*);
+template void jseg_attention_cuda::backward<FORMAT, WIDTH, T>(const Attention<T>&, const T*, const T*, T*, T*, T*,
+                                                              float*);
 template void jseg_region_attention_cuda::forward<FORMAT, WIDTH, T>(const jseg_attention_cuda::Attention<T>&, T*);
 template void jseg_region_attention_cuda::backward<FORMAT, WIDTH, T>(const jseg_attention_cuda::Attention<T>&, const T*,
                                                                      const T*, T*, float*);

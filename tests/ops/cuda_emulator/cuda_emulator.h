@@ -1,10 +1,11 @@
 // Runs CUDA kernels on the CPU, so that their logic is tested without a GPU.
 //
-// Every CUDA thread is a fiber with a stack of its own; one operating-system thread runs them all. A fiber runs until it
-// must wait: at __syncthreads for its block, or at a warp operation (shuffle, ldmatrix, mma) for the 31 other lanes, whose
-// last arrival performs the operation for all of them. Between two waits the order is free on a GPU; here the schedule
-// chooses it, so that a kernel that needs a barrier and lacks it reads what is not there yet under some schedule.
-// Shared memory starts as NaN. What this does not show: the memory model of the GPU, its speed, registers and limits.
+// Every CUDA thread is a fiber with a stack of its own; one operating-system thread runs them all. A fiber runs until
+// it must wait: at __syncthreads for its block, or at a warp operation (shuffle, ldmatrix, mma) for the 31 other
+// lanes, whose last arrival performs the operation for all of them. Between two waits the order is free on a GPU;
+// here the schedule chooses it, so that a kernel that needs a barrier and lacks it reads what is not there yet under
+// some schedule. Shared memory starts as NaN. What this does not show: the memory model of the GPU, its speed,
+// registers and limits.
 #pragma once
 #include <setjmp.h>
 #include <sys/mman.h>
@@ -49,7 +50,8 @@ inline bool skips(const char* file, int line) {
     if (schedule.skipped.empty()) return false;
     std::string place = std::string(file) + ":" + std::to_string(line);
     const std::string& wanted = schedule.skipped;
-    bool skip = place.size() >= wanted.size() && place.compare(place.size() - wanted.size(), wanted.size(), wanted) == 0;
+    size_t longer = place.size() - wanted.size();
+    bool skip = place.size() >= wanted.size() && place.compare(longer, wanted.size(), wanted) == 0;
     skipped_waits += skip;
     return skip;
 }
@@ -226,7 +228,8 @@ inline void start_block(unsigned threads, size_t shared_bytes) {
 inline void launch(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()>& body) {
     unsigned threads = size.x * size.y * size.z;
     if (threads % 32 || threads > 1024) throw std::runtime_error("the emulator runs whole warps, at most 1024 threads");
-    if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535) throw std::runtime_error("grid out of range");
+    if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535)
+        throw std::runtime_error("grid out of range");
     static char* stacks = (char*)mmap(nullptr, kStack * 1024, PROT_READ | PROT_WRITE,
                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     std::vector<unsigned char> shared(shared_bytes + 128);

@@ -128,7 +128,8 @@ void mma_16x8x16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) 
         multiply_warp<16>(lanes, [](auto& a, auto& b, const ProductOperand& lane, int g, int t) {
             auto value = [](unsigned pair, int i) {
                 uint16_t u = (uint16_t)(pair >> 16 * i);
-                return std::is_same<T, __half>::value ? emulator::from_float16(u) : emulator::from_bits((uint32_t)u << 16);
+                return std::is_same<T, __half>::value ? emulator::from_float16(u)
+                                                      : emulator::from_bits((uint32_t)u << 16);
             };
             for (int r = 0; r < 4; r++)
                 for (int i = 0; i < 2; i++) {

@@ -41,20 +41,20 @@ void set_schedule(int order, unsigned seed, int early_copies, const char* skippe
 
 long skipped_waits() { return emulator::skipped_waits; }
 
-// sizes: batch, heads, queries, keys, channels, causal.
-const char* attention(const int* sizes, double dropout, unsigned seed, const T* q, const T* k, const T* v, const T* d_output,
-                      T* output, float* lse, float* delta, T* dq, T* dk, T* dv) {
+// sizes: batch, heads, queries, keys, channels, causal, first sample.
+const char* attention(const int* sizes, double dropout, unsigned seed, const T* q, const T* k, const T* v,
+                      const T* d_output, T* output, float* lse, float* delta, T* dq, T* dk, T* dv) {
     return guarded([&] {
         auto p = jseg_attention_cuda::problem<T>(q, k, v, lse, sizes[0], sizes[1], sizes[2], sizes[3],
-                                                 sizes[1] * sizes[4], sizes[5] != 0, dropout, seed);
+                                                 sizes[1] * sizes[4], sizes[5] != 0, dropout, seed, sizes[6]);
         jseg_attention_cuda::forward<FORMAT, WIDTH>(p, output);
         if (d_output) jseg_attention_cuda::backward<FORMAT, WIDTH>(p, output, d_output, dq, dk, dv, delta);
     });
 }
 
 // sizes: batch, heads, channels; layout: grid height and width, regions' rows and columns, prefix, skipped.
-const char* region_attention(const int* sizes, const int* layout, const T* qkv, const T* d_output, T* output, float* lse,
-                             float* delta, T* dqkv) {
+const char* region_attention(const int* sizes, const int* layout, const T* qkv, const T* d_output, T* output,
+                             float* lse, float* delta, T* dqkv) {
     return guarded([&] {
         jseg_attention_cuda::Regions regions{layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]};
         auto p = jseg_region_attention_cuda::problem<T>(qkv, lse, sizes[0], sizes[1], sizes[1] * sizes[2], regions);
@@ -90,7 +90,8 @@ const char* lane_missing() {
 const char* odd_address() {
     return guarded([] {
         alignas(16) static float source[8];
-        emulator::launch(dim3(1), dim3(32), 64, [] { jseg_device::copy_async(emulator::block.shared, source + 1, true); });
+        emulator::launch(dim3(1), dim3(32), 64,
+                         [] { jseg_device::copy_async(emulator::block.shared, source + 1, true); });
     });
 }
 

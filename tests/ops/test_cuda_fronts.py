@@ -1,0 +1,149 @@
+"""The Python fronts on CUDA: the source text that they hand to `jt.code`, compiled by g++ and run by the emulator."""
+
+import ctypes
+import subprocess
+from pathlib import Path
+from typing import Dict, Iterator, List, Sequence
+
+import numpy as np
+import pytest
+from emulated import EMULATOR
+from op_references import (attention_float64, dropout_factors, gradients, layer_norm_float64, region_attention_float64,
+                           relative_error)
+
+from jseg.ops import RegionLayout, attention, layer_norm, region_attention
+from jseg.ops import cuda as cuda_module
+from jseg.runtime.backend import jt
+
+TYPES = {"float32": "float", "float16": "__half"}
+
+
+class EmulatedJittor:
+    """Stands for Jittor in the module jseg.ops.cuda, as it answers on a GPU; and for `jt.code`, as it runs there."""
+
+    class flags:
+        use_cuda, use_tensorcore, cuda_archs = 1, 0, [80]
+
+    Var = jt.Var
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.built, self.sources = folder, {}, []
+
+    def code(self, shapes: Sequence, dtypes: Sequence[str], inputs: List[jt.Var], cuda_header: str, cuda_src: str,
+             data: Dict[str, float], cpu_header: str = "", cpu_src: str = "") -> List[jt.Var]:
+        arrays = [np.ascontiguousarray(x.numpy()) for x in inputs]
+        outputs = [np.full([int(n) for n in shape], np.nan, str(dtype)) for shape, dtype in zip(shapes, dtypes)]
+        entry = self._build(arrays, outputs, cuda_header, cuda_src, sorted(data))
+        sizes = np.array([n for array in (*arrays, *outputs) for n in array.shape], np.int64)
+        pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (*arrays, *outputs)]
+        numbers = np.array([data[name] for name in sorted(data)], np.float64)
+        entry((ctypes.c_void_p * len(pointers))(*pointers), sizes.ctypes.data_as(ctypes.c_void_p),
+              numbers.ctypes.data_as(ctypes.c_void_p))
+        return [jt.array(x) for x in outputs]
+
+    def _build(self, arrays: List[np.ndarray], outputs: List[np.ndarray], header: str, source: str, names: List[str]):
+        """What code_op.cc generates around the source: pointers and sizes by name."""
+        lines, size = [], 0
+        for kind, group in (("in", arrays), ("out", outputs)):
+            for i, array in enumerate(group):
+                name = f"{kind}{i}"
+                lines.append(f"using {name}_type = {TYPES[str(array.dtype)]};")
+                lines.append(f"auto* __restrict__ {name}_p = ({name}_type*)*pointers++;")
+                for axis in range(array.ndim):
+                    lines.append(f"long {name}_shape{axis} = sizes[{size}];")
+                    size += 1
+        lines += [f'data["{name}"] = numbers[{i}];' for i, name in enumerate(names)]
+        text = ('#include "cuda_emulator_mma.h"\n#include <unordered_map>\n' + header + "namespace jittor {\n"
+                'extern "C" void run(void** pointers, const long* sizes, const double* numbers) {\n'
+                "std::unordered_map<std::string, double> data;\n" + "\n".join(lines) + "\n" + source + "}\n}\n")
+        if text not in self.built:
+            path = self.folder / f"op{len(self.built)}.cpp"
+            path.write_text(text)
+            subprocess.run(["g++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{EMULATOR}", str(path), "-o",
+                            str(path.with_suffix(".so"))], check=True)
+            self.built[text] = ctypes.CDLL(str(path.with_suffix(".so"))).run
+            self.sources.append(source)
+        return self.built[text]
+
+
+@pytest.fixture(scope="module")
+def emulated_jittor(tmp_path_factory: pytest.TempPathFactory) -> EmulatedJittor:
+    return EmulatedJittor(tmp_path_factory.mktemp("fronts"))
+
+
+@pytest.fixture
+def on_cuda(emulated_jittor: EmulatedJittor, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedJittor]:
+    monkeypatch.setattr(cuda_module, "jt", emulated_jittor)
+    monkeypatch.setattr(jt, "code", emulated_jittor.code)
+    emulated_jittor.sources.clear()
+    yield emulated_jittor
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_attention(on_cuda: EmulatedJittor) -> None:
+    q, k, v, d = (normal(2, length, 24, seed=i) for i, length in enumerate((20, 30, 30, 20)))
+    np.random.seed(3)
+    seed = np.random.randint(2**31)
+    np.random.seed(3)
+    variables = tuple(jt.array(x) for x in (q, k, v))
+    output = attention(*variables, 2, dropout=0.25)
+    expected, grads = attention_float64(q, k, v, 2, None, d, dropout_factors(2, 2, 20, 30, 0.25, seed))
+    assert relative_error(output.numpy(), expected) < 2e-6
+    assert all(relative_error(a, b) < 5e-6 for a, b in zip(gradients(output, d, variables), grads))
+    assert on_cuda.sources and all("TensorFloat<true>" in source for source in on_cuda.sources)
+
+
+def test_region_attention(on_cuda: EmulatedJittor) -> None:
+    layout = RegionLayout((4, 5), (2, 2), 3, 2)
+    qkv, d = normal(2, layout.tokens, 72), normal(2, layout.tokens, 24, seed=1)
+    variable = jt.array(qkv)
+    output = region_attention(variable, 2, layout)
+    expected, gradient = region_attention_float64(qkv, 2, layout, d)
+    assert relative_error(output.numpy(), expected) < 2e-6
+    assert relative_error(gradients(output, d, (variable,))[0], gradient) < 5e-6
+
+
+def test_layer_norm(on_cuda: EmulatedJittor) -> None:
+    x, weight, bias, d = normal(2, 6, 20), normal(20, seed=1), normal(20, seed=2), normal(2, 6, 20, seed=3)
+    variables = tuple(jt.array(a) for a in (x, weight, bias))
+    output = layer_norm(*variables)
+    expected, grads = layer_norm_float64(x, weight, bias, 1e-5, d)
+    assert relative_error(output.numpy(), expected) < 1e-6
+    assert all(relative_error(a, b) < 2e-6 for a, b in zip(gradients(output, d, variables), grads))
+
+
+def test_float16(on_cuda: EmulatedJittor) -> None:
+    q, k, v = (normal(1, length, 16, seed=i).astype(np.float16) for i, length in enumerate((9, 12, 12)))
+    output = attention(*(jt.array(x) for x in (q, k, v)), 1)
+    assert output.dtype == "float16" and any("SixteenBit<__half>" in source for source in on_cuda.sources)
+    assert relative_error(output.numpy(), attention_float64(q, k, v, 1, None, q)[0]) < 2e-3
+
+
+def test_what_the_kernels_do_not_take(on_cuda: EmulatedJittor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide heads, float64 or mixed types, an old GPU or none, and the user's switch."""
+    x = jt.array(normal(1, 4, 16))
+    takes = cuda_module.use_cuda_kernels
+    assert takes(x, x, head_width=64) and not takes(x, head_width=65)
+    assert takes(x.cast("float16"), head_width=128) and not takes(x.cast("float16"), head_width=129)
+    assert not takes(x.cast("float64")) and not takes(x, x.cast("float16"))
+    with monkeypatch.context() as patch:
+        patch.setattr(on_cuda.flags, "cuda_archs", [75, 80])
+        assert not takes(x)
+        patch.setattr(on_cuda.flags, "cuda_archs", [])
+        assert not takes(x)
+    monkeypatch.setenv("JSEG_FUSED", "0")
+    assert not takes(x)
+
+
+def test_tf32_where_jittor_allows_it(on_cuda: EmulatedJittor, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = cuda_module.cuda_code
+    assert "TensorFloat<true>" in code((), "", "float32")["cuda_src"]
+    monkeypatch.setattr(on_cuda.flags, "use_tensorcore", 1)
+    assert "TensorFloat<false>" in code((), "", "float32")["cuda_src"]
+    assert "SixteenBit<__nv_bfloat16>" in code((), "", "bfloat16", 65)["cuda_src"]
+    assert "kHeadWidth = 128" in code((), "", "bfloat16", 65)["cuda_src"]
+    monkeypatch.setattr(on_cuda.flags, "use_cuda", 0)
+    assert code((), "", "float32") == {}
