@@ -72,7 +72,9 @@ def main(argv: Optional[List[str]] = None) -> int:
         select_device(args.device, args.precision)
     except (ValueError, OSError) as error:
         return _end(f"error: {error}", 2)
-    from jseg.runner import Interrupted, Runner  # loads Jittor: only once the config is known to be readable
+    from jseg.distributed import barrier, watch  # loads Jittor: only once the config is known to be readable
+    from jseg.runner import Interrupted, Runner
+    watch(config.watchdog_seconds)
     try:
         with memory_advice(TRAINING if args.task == "train" else INFERENCE):
             runner = Runner(config)
@@ -82,6 +84,7 @@ def main(argv: Optional[List[str]] = None) -> int:
                 runner.val(args.checkpoint, args.save_predictions, args.per_image)
             else:
                 runner.test(args.checkpoint)
+        barrier("the end of the run")  # watched, unlike the one inside MPI_Finalize
     except (ValueError, OSError, FloatingPointError) as error:
         return _end(f"error: {error}", 2)
     except Interrupted as stop:

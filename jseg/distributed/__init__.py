@@ -8,8 +8,8 @@ from jseg.distributed.collectives import (all_reduce_max, all_reduce_mean, all_r
                                           gather_objects)
 from jseg.distributed.gradients import average_gradients
 from jseg.distributed.mpi import abort, is_main, local_rank, local_size, rank, set_wait_observer, world_size
-from jseg.distributed.watchdog import alive, process_name, watched
+from jseg.distributed.watchdog import alive, watch
 
 __all__ = ["abort", "alive", "all_reduce_max", "all_reduce_mean", "all_reduce_sum", "average_gradients", "barrier",
-           "broadcast_object", "check_same", "gather_objects", "is_main", "local_rank", "local_size", "process_name",
-           "rank", "set_wait_observer", "watched", "world_size"]
+           "broadcast_object", "check_same", "gather_objects", "is_main", "local_rank", "local_size", "rank",
+           "set_wait_observer", "watch", "world_size"]

@@ -1,14 +1,13 @@
 """Ends the job when one of its processes hangs: each process starts a watcher of its own (`watcher.py`) and gives it
 signs of life. The watcher of the process that hangs names it and kills it, and `mpirun` ends the rest."""
 
-import contextlib
 import json
 import mmap
 import os
 import socket
 import subprocess
 import sys
-from typing import Iterator, Optional
+from typing import Any, Dict, Optional
 
 from jseg.distributed.mpi import rank, set_wait_observer, world_size
 from jseg.distributed.watcher import HEADER, SIZE
@@ -16,12 +15,7 @@ from jseg.distributed.watcher import HEADER, SIZE
 LONGEST = 1800.0
 """Seconds that compiling at the start, or waiting for a lock or a disk, may take."""
 
-_state: dict = {"memory": None, "signs": 0}
-
-
-def process_name() -> str:
-    """`rank 1 on HOST` for messages; `this process` without MPI."""
-    return f"rank {rank()} on {socket.gethostname()}" if world_size() > 1 else "this process"
+_state: Dict[str, Any] = {"memory": None, "signs": 0, "watcher": None}
 
 
 def alive(doing: str) -> None:
@@ -34,9 +28,8 @@ def alive(doing: str) -> None:
         HEADER.pack_into(memory, 0, _state["signs"], len(text))
 
 
-@contextlib.contextmanager
-def watched(patience: Optional[float]) -> Iterator[None]:
-    """Within it this process is watched, if it is one of several and the system has /proc.
+def watch(patience: Optional[float]) -> None:
+    """From now until it ends this process is watched, if it is one of several and the system has /proc.
 
     Waiting for other processes in a collective counts as a sign of life: only the one that hangs is blamed.
 
@@ -45,25 +38,17 @@ def watched(patience: Optional[float]) -> Iterator[None]:
             counts as hanging; None for no watching.
     """
     if patience is None or world_size() == 1 or not os.path.isdir("/proc/self"):
-        yield
         return
     shared = os.memfd_create("jseg-watchdog")
     os.ftruncate(shared, SIZE)
     settings = {"pid": os.getpid(), "memory": shared, "patience": patience, "longest": LONGEST,
-                "name": process_name()}
+                "name": f"rank {rank()} on {socket.gethostname()}"}
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watcher.py")
     # Isolated (-I): the watcher needs nothing of this environment. In a session of its own: signals to the group of the
-    # job pass it by.
-    process = subprocess.Popen([sys.executable, "-I", script, json.dumps(settings)], pass_fds=(shared,),
-                               stdin=subprocess.DEVNULL, start_new_session=True)
-    _state.update(memory=mmap.mmap(shared, SIZE), signs=0)
+    # job pass it by. It ends when this process does.
+    _state["watcher"] = subprocess.Popen([sys.executable, "-I", script, json.dumps(settings)], pass_fds=(shared,),
+                                         stdin=subprocess.DEVNULL, start_new_session=True)
+    _state["memory"] = mmap.mmap(shared, SIZE)
     os.close(shared)
     alive("starting")
     set_wait_observer(lambda what, seconds: alive(f"waiting for the other processes: {what}"))
-    try:
-        yield
-    finally:
-        set_wait_observer(None)
-        _state["memory"] = None
-        process.kill()
-        process.wait()

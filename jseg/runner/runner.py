@@ -2,12 +2,11 @@
 
 import contextlib
 import copy
-import functools
 import json
 import os
 import signal
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from jseg.checkpoints.native import write_atomically
 from jseg.config import Config, validate
 from jseg.datasets import DataLoader, configured_root
 from jseg.distributed import (alive, all_reduce_max, barrier, broadcast_object, check_same, gather_objects, is_main,
-                              rank, watched, world_size)
+                              rank, world_size)
 from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.models.state import arrays_of
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
@@ -39,15 +38,6 @@ from jseg.runtime.backend import device, jt
 
 REGISTRIES = {"model": MODELS, "dataset.*": DATASETS, "dataset.*.pipeline.#": TRANSFORMS, "optimizer": OPTIMIZERS,
               "scheduler": SCHEDULERS}
-
-
-def _watched(task: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `Runner` during which a process that hangs is noticed."""
-    @functools.wraps(task)
-    def run(self: "Runner", *arguments: Any, **options: Any) -> Any:
-        with watched(self.cfg.watchdog_seconds):
-            return task(self, *arguments, **options)
-    return run
 
 
 def _located(path: str) -> str:
@@ -81,7 +71,6 @@ class Runner:
         self._clip_sha256 = ""
         self._bad_pictures: Dict[str, str] = {}  # name -> reason
 
-    @_watched
     def train(self, resume: Optional[str] = None) -> None:
         """Trains to `max_iters`, with checkpoints and evaluations on the way, and draws the pictures of the run.
 
@@ -122,7 +111,6 @@ class Runner:
             batches.close()
         self._draw(model)
 
-    @_watched
     def val(self, checkpoint: Optional[str] = None, save_masks: bool = False, per_image: bool = False
             ) -> Dict[str, Any]:
         """Evaluates a checkpoint (default: the newest of the work folder); prints the table, writes `metrics.json`.
@@ -140,7 +128,6 @@ class Runner:
         self._draw(model)
         return summary
 
-    @_watched
     def test(self, checkpoint: Optional[str] = None) -> str:
         """Segments `dataset.test` into palette PNG files; returns their folder."""
         model, path = self._trained_model(checkpoint)

@@ -160,7 +160,8 @@ def injure(trial: Trial, process: subprocess.Popen, kind: str, rng: random.Rando
     if not early:
         time.sleep(rng.uniform(0.0, 0.5))
     if kind == "kill save" and not early:
-        while process.poll() is None and not trial.writing():
+        missed = time.monotonic() + 3.0  # on a busy machine a write may be over before it is seen
+        while process.poll() is None and not trial.writing() and time.monotonic() < missed:
             time.sleep(0.0002)
     ranks = {pid: number for pid, number in trial.processes().items() if number is not None}
     if process.poll() is not None or (not ranks and "rank" in kind):
