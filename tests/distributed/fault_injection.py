@@ -38,7 +38,7 @@ from jseg.datasets.zeroshapes_writer import write_zeroshapes  # noqa: E402
 
 MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
 KINDS = ("kill rank", "kill rank", "kill save", "kill save", "kill mpirun", "SIGTERM", "SIGUSR1", "stop rank")
-TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb")
+TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb", "gpu_memory_mb")
 END_SECONDS = 60.0  # within which everything must have ended
 WATCHDOG_SECONDS = 15
 GRACE_SECONDS = 3  # between mpirun's SIGTERM and SIGKILL
