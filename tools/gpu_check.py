@@ -32,8 +32,9 @@ CURVE = ROOT / "tests" / "golden" / "zeroshapes_curve.json"
 MARK = "RESULT "
 TORCH = "torch"
 STAGE_SECONDS = 900
-CURVE_TOLERANCES = {"float32": 0.02, "bfloat16": 0.05}
-"""Largest relative difference of the mean loss of any 20 steps from the recorded curve."""
+CURVE_TOLERANCES = {"float32": 0.002, "bfloat16": 0.05}
+"""Largest relative difference of the mean loss of any 20 steps from the recorded curve. On a processor, kernels that add
+in another order moved it by 0.0001."""
 
 WINDOW = 20
 Outcome = Tuple[bool, List[str], Dict[str, Any]]
@@ -120,18 +121,18 @@ def check_golden(dry: bool) -> Outcome:
 def check_training(dry: bool) -> Outcome:
     """200 steps on ZeroShapes, without dropout, beside the recorded losses of a processor."""
     recorded = json.loads(CURVE.read_text())["total"]
-    steps = WINDOW if dry else len(recorded)
     passed, lines, curves = True, [], {}
     with tempfile.TemporaryDirectory(prefix="jseg-gpu-check-") as folder:
         data = os.path.join(folder, "data")
         run(["tools/make_zeroshapes.py", "--out", data, *json.loads(CURVE.read_text())["data"]])
         for precision in ["float32"] if dry else CURVE_TOLERANCES:
-            curve = train(data, os.path.join(folder, precision), steps, precision, "cpu" if dry else "cuda")
+            curve = train(data, os.path.join(folder, precision), len(recorded), precision,
+                          "cpu" if dry else "cuda")
             difference = curve_difference(curve, recorded)
             good = difference <= CURVE_TOLERANCES[precision]
             passed, curves[precision] = passed and good, curve
             lines.append(f"{precision:9} loss {curve[0]:.4f} -> {curve[-1]:.4f} (recorded {recorded[0]:.4f} -> "
-                         f"{recorded[steps - 1]:.4f}); means of {WINDOW} steps differ by "
+                         f"{recorded[-1]:.4f}); means of {WINDOW} steps differ by "
                          f"{100 * difference:.2f} % at most")
     return passed, lines, curves
 

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -27,8 +27,11 @@ OP_TOLERANCES = {"float32": 2e-5, "tf32": 4e-3, "bfloat16": 3e-2}
 """Largest difference from float64, relative to the largest value, of outputs and gradients of one operator: a few
 units in the last place of the format, times what a sum over some hundred products collects."""
 
-GOLDEN_FACTORS = {"float32": 1.0, "tf32": 1000.0, "bfloat16": 5000.0}
-"""How much wider than float32's the tolerances of the golden vectors are. Not yet measured on a GPU."""
+GOLDEN_LIMITS = {"tf32": (0.015, 0.025), "bfloat16": (0.1, 0.15)}
+"""Largest relative difference of outputs from the golden vectors, and of 19 gradients in 20: the derivative of the L1
+loss is a sign, which flips where a difference is nearly 0. float32 has the tolerances of `tools/parity.py`. Measured on
+a processor with operands rounded to bfloat16: outputs 0.07 at most, gradients 0.1; those of TF32 are an eighth, rounded
+up."""
 
 GOLDEN_CASES = ("tiny", "tiny_m16", "clip_tiny")
 
@@ -107,21 +110,31 @@ def op_stage(small: bool) -> Dict[str, Any]:
 
 
 def golden_stage(small: bool) -> Dict[str, Any]:
-    """Recorded outputs of the released code, under tolerances of the precision: worst share of them that was used."""
+    """Recorded outputs of the released code, in the precision chosen: what is beyond the limits, the worst."""
     spec = importlib.util.spec_from_file_location("parity", ROOT / "tools" / "parity.py")
     parity = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(parity)
-    factor = GOLDEN_FACTORS[wanted_precision()]
     cases: Dict[str, Any] = {}
     for name in GOLDEN_CASES[-1:] if small else GOLDEN_CASES:
-        computed, recorded = parity.run_case(ROOT / "tests" / "golden" / name)
-        # Pseudo labels follow float32 scores and may flip where two of these are equal but for rounding.
-        rows = [row for row in parity.compare(computed, recorded) if row.tolerance or factor == 1]
-        failed = [row.name for row in rows if not row.difference <= row.tolerance * factor]
-        cases[name] = {"quantities": len(rows), "failed": failed,
+        rows = parity.compare(*parity.run_case(ROOT / "tests" / "golden" / name))
+        cases[name] = {"quantities": len(rows), "failed": beyond_limits(rows, wanted_precision()),
                        "worst_output": max(row.difference for row in rows if ".grad." not in row.name),
                        "worst_gradient": max((row.difference for row in rows if ".grad." in row.name), default=0.0)}
     return {"cases": cases, "failed": [f"{name}: {entry}" for name, case in cases.items() for entry in case["failed"]]}
+
+
+def beyond_limits(rows: Sequence[Any], precision: str) -> List[str]:
+    """Names of quantities that differ too much; `rows` are those of `tools/parity.py`."""
+    if precision not in GOLDEN_LIMITS:
+        return [row.name for row in rows if not row.passed]
+    limits = GOLDEN_LIMITS[precision]
+    gradients = [row for row in rows if ".grad." in row.name]
+    # Pseudo labels, which have no tolerance, follow scores and may flip where two of these are nearly equal.
+    outputs = [row for row in rows if ".grad." not in row.name and row.tolerance]
+    failed = [row.name for row in outputs if not row.difference <= limits[0]]
+    wide = [row.name for row in gradients if not row.difference <= limits[1]]
+    wrong = [row.name for row in gradients if not row.difference <= 1]  # not finite, or of another size altogether
+    return failed + (wide if len(wide) > len(gradients) / 20 else wrong)
 
 
 def benchmark_stage(small: bool) -> Dict[str, Any]:

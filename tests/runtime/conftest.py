@@ -63,7 +63,8 @@ class FakeMachine:
         listed = " ".join(f"sm_{code}" for code in codes.split())
         failure = "echo 'check.cu: error: #error -- unsupported GNU version!' >&2; exit 1"
         path.write_text(f"#!/bin/sh\ncase $1 in\n--version) echo 'Cuda compilation tools, release {release}, V1' ;;\n"
-                        f"--list-gpu-code) printf '%s\\n' {listed} ;;\n*) {'exit 0' if compiles else failure} ;;\nesac\n")
+                        f"--list-gpu-code) printf '%s\\n' {listed} ;;\n"
+                        f"*) {'exit 0' if compiles else failure} ;;\nesac\n")
         path.chmod(0o755)
         return path
 
@@ -89,7 +90,8 @@ class FakeMachine:
 # Name of a library -> header, its text, name of the shared object.
 _LIBRARIES = {
     "cudart": ("cuda_runtime_api.h", "#define CUDART_VERSION  {major}040\n", "libcudart.so.{runtime}"),
-    "cublas": ("cublas_api.h", "#define CUBLAS_VER_MAJOR {major}\n#define CUBLAS_VER_MINOR 4\n#define CUBLAS_VER_PATCH 5\n",
+    "cublas": ("cublas_api.h",
+               "#define CUBLAS_VER_MAJOR {major}\n#define CUBLAS_VER_MINOR 4\n#define CUBLAS_VER_PATCH 5\n",
                "libcublas.so.{major}"),
     "curand": ("curand.h", "", "libcurand.so.10"),
     "nccl": ("nccl.h", "#define NCCL_MAJOR 2\n#define NCCL_MINOR 20\n#define NCCL_PATCH 5\n", "libnccl.so.2"),
@@ -107,7 +109,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     fake.driver("no CUDA driver (libcuda.so.1) on this machine", version=(0, 0), gpus=0)
     monkeypatch.setattr(toolkit, "system_roots", lambda: [fake.opt])
     monkeypatch.setattr(toolkit, "site_folders", lambda: [fake.site])
-    monkeypatch.setattr(toolkit, "standard_place", lambda: toolkit.Place("system", fake.root / "usr", fake.root / "usr"))
+    usr = toolkit.Place("system", fake.root / "usr", fake.root / "usr")
+    monkeypatch.setattr(toolkit, "standard_place", lambda: usr)
     monkeypatch.setattr(sys, "prefix", str(fake.prefix))
     monkeypatch.setattr(environment, "_prefixes", lambda: [fake.prefix])
     monkeypatch.setattr(environment, "jittor_cache", lambda: fake.cache)

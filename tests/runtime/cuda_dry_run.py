@@ -33,6 +33,16 @@ for name, value in {"elementwise": a * 2 + 1, "matrix product": a @ a, "bfloat16
                     "gradient": jt.grad((a @ a).sum(), [a])[0]}.items():
     value.sync()
     print("dispatched:", name, flush=True)
+from jseg.ops import RegionLayout, attention, layer_norm, region_attention
+layout = RegionLayout((4, 4), (2, 2), 3, skipped=2)
+for dtype in ("float32", "bfloat16"):
+    x, packed = (jt.ones((1, layout.tokens, width), dtype) for width in (64, 192))
+    one = jt.ones((64,), dtype)
+    for output, inputs in ((layer_norm(x, one, one), [x, one]), (attention(x, x, x, 1), [x]),
+                           (region_attention(packed, 1, layout), [packed])):
+        for value in (output, *jt.grad(output.sum(), inputs)):
+            value.sync()
+    print("dispatched: operators of jseg in", dtype, flush=True)
 print("dry run passed", flush=True)
 """
 _CREATED = "(void** p) { static int object; *p = &object; return 0; }"
@@ -46,7 +56,8 @@ _BODIES: Dict[str, str] = {
     "cudaGetDeviceProperties": "int cudaGetDeviceProperties(struct cudaDeviceProp* p, int d) {"
                                " memset(p, 0, sizeof *p); p->major = 9; p->multiProcessorCount = 132; return 0; }",
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int* v, int a, int d) {"
-                              " *v = a == 75 ? 9 : a == 76 ? 0 : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32 : 1; return 0; }",
+                              " *v = a == 75 ? 9 : a == 76 ? 0 : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32 : 1;"
+                              " return 0; }",
     "cudaMemcpy": "int cudaMemcpy(void* d, const void* s, size_t n, int k) { memmove(d, s, n); return 0; }",
     "cudaMemcpyAsync": "int cudaMemcpyAsync(void* d, const void* s, size_t n, int k, void* q) {"
                        " memmove(d, s, n); return 0; }",
@@ -101,7 +112,8 @@ def make_toolkit(folder: Path, libraries: Path) -> Path:
             if not (home / "include" / entry.name).exists():
                 (home / "include" / entry.name).symlink_to(entry)
     (home / "lib64" / "libcudadevrt.a").symlink_to(toolkit.root / "lib64" / "libcudadevrt.a")
-    found = [*(toolkit.root / "lib64").glob("libcudart.so.*"), *(path for wheel in wheels for path in wheel.glob("lib/*"))]
+    found = [*(toolkit.root / "lib64").glob("libcudart.so.*")]
+    found += [path for wheel in wheels for path in wheel.glob("lib/*")]
     for library in sorted(found):
         if re.fullmatch(r"lib(cudart|cublas|cublasLt|curand)\.so\.\d+", library.name):
             make_stub(library, home)
@@ -129,8 +141,8 @@ def build(lines: List[str], target: Path, include: Path, versions: List[str]) ->
     """Compiles C lines to a shared library that carries its file name as its soname."""
     source = target.with_suffix(".c")
     source.write_text("\n".join(lines) + "\n")
-    command = ["gcc", "-w", "-std=gnu11", "-fno-builtin", "-shared", "-fPIC", f"-I{include}", str(source), "-o", str(target),
-               f"-Wl,-soname,{target.name}"]
+    command = ["gcc", "-w", "-std=gnu11", "-fno-builtin", "-shared", "-fPIC", f"-I{include}", str(source),
+               "-o", str(target), f"-Wl,-soname,{target.name}"]
     if versions:
         script = target.with_suffix(".map")
         script.write_text(f"{versions[0]} {{ global: *; }};\n")

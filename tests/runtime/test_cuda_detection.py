@@ -31,7 +31,8 @@ def _wheels_13(machine):
     folder = machine.site / "nvidia" / "cu13"
     machine.nvcc(folder / "bin" / "nvcc", "13.0")
     machine.libraries(folder / "include", folder / "lib", 13)
-    machine.libraries(machine.site / "nvidia" / "nccl" / "include", machine.site / "nvidia" / "nccl" / "lib", 13, "nccl")
+    nccl = machine.site / "nvidia" / "nccl"
+    machine.libraries(nccl / "include", nccl / "lib", 13, "nccl")
 
 
 def _pytorch_bundle(machine):
@@ -134,7 +135,7 @@ def cuda_lines_of(machine):
 
 PROBLEMS = {
     "nvcc without libraries": (dict(), lambda m: m.toolkit("12.4", names="cudart"),
-                               "cuBLAS and cuRAND are missing; pip install nvidia-cuda-runtime-cu12 nvidia-cublas-cu12"),
+                               "cuBLAS and cuRAND are missing; pip install nvidia-cuda-runtime-cu12 nvidia-cublas"),
     "libraries of another release": (dict(), lambda m: m.libraries(
         m.toolkit("12.4", names="cudart curand") / "include", m.opt / "cuda-12.4" / "lib64", 11, "cublas"),
                                      "cuBLAS is missing"),
@@ -233,8 +234,8 @@ def test_ranks_share_gpus_or_join_through_nccl(machine):
     cuda, home = detect(), Path("/home")
 
     def settings(rank, ranks, **more):
-        return rank_settings({"OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": str(ranks), **more},
-                             cuda, home)
+        local = {"OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": str(ranks)}
+        return rank_settings({**local, **more}, cuda, home)
 
     assert rank_settings({}, cuda, home) == {}
     assert rank_settings({"use_mpi": "1"}, cuda, home) == {"use_nccl": "0"}

@@ -27,21 +27,21 @@ int device_property(const cudaDeviceProp& properties) {
 
 
 def test_headers_of_our_own_compile(tmp_path):
-    """Jittor's -std=c++14 comes along, and CUDA 13 does without the names that Jittor uses. Of CUB, which takes nvcc ten
-    times as long as the rest, only the version is included."""
+    """Jittor's -std=c++14 comes along, and CUDA 13 does without the names that Jittor uses. Of CUB, which takes nvcc
+    ten times as long as the rest, only the version is included."""
     cuda = detect(Driver((99, 0), (Gpu("any", (9, 0), 1 << 30),), ""))
     if cuda.toolkit is None or "cudart" not in cuda.libraries:
         pytest.skip("no nvcc on this machine")
     write_home(tmp_path / "home", cuda)
     stand_in = tmp_path / "cub_version" / "cub"
     stand_in.mkdir(parents=True)
-    (stand_in / "cub.cuh").write_text("#include <cub/version.cuh>\n" if cuda.toolkit.release >= (13, 0)
-                                      else "#include <cub/util_ptx.cuh>\n#include <cub/iterator/counting_input_iterator.cuh>\n"
-                                      "#include <cub/iterator/transform_input_iterator.cuh>\n"
-                                      "#include <cub/thread/thread_operators.cuh>\n")
+    parts = ["version"] if cuda.toolkit.release >= (13, 0) else [
+        "util_ptx", "iterator/counting_input_iterator", "iterator/transform_input_iterator", "thread/thread_operators"]
+    (stand_in / "cub.cuh").write_text("".join(f"#include <cub/{part}.cuh>\n" for part in parts))
     (tmp_path / "check.cu").write_text(_SOURCE)
+    architectures = [part for code in (80, 90) for part in ("-gencode", f"arch=compute_{code},code=sm_{code}")]
     run = subprocess.run(
         [str(tmp_path / "home" / "bin" / "nvcc"), "-std=c++14", f"-I{tmp_path / 'home' / 'include'}",
-         f"-I{tmp_path / 'cub_version'}", "-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90",
-         "-c", "-o", str(tmp_path / "check.o"), str(tmp_path / "check.cu")], capture_output=True, text=True)
+         f"-I{tmp_path / 'cub_version'}", *architectures, "-c", "-o", str(tmp_path / "check.o"),
+         str(tmp_path / "check.cu")], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
