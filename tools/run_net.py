@@ -88,7 +88,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         return _end(f"error: {error}", 2)
     except Interrupted as stop:
-        return _end(str(stop), stop.exit_code)
+        return _end(str(stop), stop.exit_code, agreed=True)
     except KeyboardInterrupt:
         resume = "; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""
         return _end("interrupted" + resume, 130)
@@ -99,15 +99,19 @@ def main(argv: Optional[List[str]] = None) -> int:
     return 0
 
 
-def _end(message: str, code: int) -> int:
-    """Says why the run ends, with the rank under mpirun, and there ends the other processes too."""
+def _end(message: str, code: int, agreed: bool = False) -> int:
+    """Says why the run ends, with the rank under mpirun, and there ends the other processes too.
+
+    `agreed`: every rank ends for the same reason, and rank 0 alone says it.
+    """
     rank = os.environ.get("OMPI_COMM_WORLD_RANK")
     if rank is None:
         print(message, file=sys.stderr)
         return code
     if rank != "0":
         time.sleep(_AFTER_RANK_0)
-    print(f"{message} (rank {rank} on {socket.gethostname()})", file=sys.stderr, flush=True)
+    if rank == "0" or not agreed:
+        print(f"{message} (rank {rank} on {socket.gethostname()})", file=sys.stderr, flush=True)
     if "jseg.distributed" in sys.modules:
         from jseg.distributed import abort
         abort(code)
