@@ -5,9 +5,10 @@ import hashlib
 import os
 import subprocess
 import tempfile
+import time
 from functools import lru_cache
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Callable, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -42,23 +43,35 @@ def _loaded(x: np.ndarray, name: str) -> np.ndarray:
     return (x.astype(np.uint32) << 16).view(np.float32) if name == "Bfloat" else x.astype(np.float32)
 
 
-@lru_cache(maxsize=None)
-def library(name: str, width: int) -> ctypes.CDLL:
-    """The kernels of one format and head width, compiled once for each content of their sources."""
-    sources = sorted(EMULATOR.glob("*.*")) + sorted(KERNELS.glob("**/*.cuh"))
-    flags = ["-std=c++17", "-O2", "-shared", "-fPIC", f"-DFORMAT={name}", f"-DWIDTH={width}"]
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + " ".join(flags).encode()).hexdigest()[:20]
+def built_once(stem: str, suffix: str, content: bytes, build: Callable[[Path], None]) -> Path:
+    """A file in the user's cache, written by `build(path)` once for each content; what a week did not use goes."""
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jseg" / "emulator"
-    target = folder / f"{name}_{width}_{key}.so"
+    target = folder / f"{stem}_{hashlib.sha256(content).hexdigest()[:20]}{suffix}"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"{name}_{width}_*.so"):
-            old.unlink()
+        for old in folder.glob("*_*.*"):
+            if time.time() - old.stat().st_mtime > 7 * 24 * 3600:
+                old.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            built = Path(scratch) / "kernels.so"
-            subprocess.run(["g++", *flags, f"-I{EMULATOR}", f"-I{KERNELS}", str(EMULATOR / "emulated_kernels.cpp"),
-                            "-o", str(built)], check=True)
-            built.replace(target)
+            made = Path(scratch) / target.name
+            build(made)
+            made.replace(target)
+    os.utime(target)
+    return target
+
+
+def kernel_sources() -> bytes:
+    """The content of the emulator and of all kernels."""
+    return b"".join(path.read_bytes() for path in sorted(EMULATOR.glob("*.*")) + sorted(KERNELS.glob("**/*.cuh")))
+
+
+@lru_cache(maxsize=None)
+def library(name: str, width: int) -> ctypes.CDLL:
+    """The kernels of one format and head width."""
+    flags = ["-std=c++17", "-O2", "-shared", "-fPIC", f"-DFORMAT={name}", f"-DWIDTH={width}"]
+    command = ["g++", *flags, f"-I{EMULATOR}", f"-I{KERNELS}", str(EMULATOR / "emulated_kernels.cpp"), "-o"]
+    content = kernel_sources() + " ".join(flags).encode()
+    target = built_once(f"{name}_{width}", ".so", content, lambda path: subprocess.run([*command, str(path)], check=True))
     loaded = ctypes.CDLL(str(target))
     loaded.skipped_waits.restype = ctypes.c_long
     return loaded

@@ -97,6 +97,14 @@ def test_dropout_in_every_position() -> None:
     assert np.allclose(pattern, dropout_factors(2, 2, 40, keys, rate, 12345), atol=1e-6)
 
 
+def test_dropout_does_not_depend_on_how_a_batch_is_spread() -> None:
+    """The second picture of two, alone in another process, gets the pattern that it has beside the first."""
+    q, k, v, d = (normal("Float", 2, n, 32, seed=i) for i, n in enumerate((20, 30, 30, 20)))
+    both = Kernels("Float", 16).attention(q, k, v, d, 2, dropout=0.5, seed=9)
+    alone = Kernels("Float", 16).attention(*(x[1:] for x in (q, k, v, d)), 2, dropout=0.5, seed=9, first_sample=1)
+    assert all(np.array_equal(a[1:], b) for a, b in zip(both, alone))
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_large_scores(name: str) -> None:
     """Scores of ±10,000: no overflow, and float32 loses only the digits that such a score lacks."""
@@ -142,6 +150,12 @@ def test_region_attention_other_shapes() -> None:
     check_regions("Half", Kernels("Half", 16, REVERSED), 4, 1, 12, RegionLayout((5, 5), (2, 2), 2, 1))
     check_regions("Float", Kernels("Float", 16), 2, 3, 13, RegionLayout((5, 5), (2, 2), 2, 1))
     check_regions("Float", Kernels("Float", 16), 1, 1, 16, RegionLayout((16, 16), (16, 16), 11, 10))
+
+
+def test_as_many_regions_as_patches_of_a_picture() -> None:
+    """M = 1024 on 32 x 32 patches, and one region for all of them."""
+    for regions in (32, 1):
+        check_regions("Bfloat", Kernels("Bfloat", 16), 1, 1, 16, RegionLayout((32, 32), (regions, regions), 11, 10))
 
 
 @pytest.mark.parametrize("name", ["Bfloat", "Float"])

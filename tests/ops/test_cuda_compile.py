@@ -1,6 +1,5 @@
 """nvcc compiles every kernel for sm_80 and sm_90, into registers alone; needs the compiler but no GPU."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from emulated import EMULATOR, FORMATS, KERNELS
+from emulated import EMULATOR, FORMATS, KERNELS, built_once
 
 
 def find_nvcc() -> Optional[str]:
@@ -31,17 +30,13 @@ def compiler_report(name: str, width: int) -> str:
     for arch in (80, 90):
         command += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
     content = b"".join(path.read_bytes() for path in (source, *sorted(KERNELS.glob("**/*.cuh"))))
-    key = hashlib.sha256(content + " ".join(command).encode()).hexdigest()[:20]
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jseg" / "ptxas"
-    report = folder / f"{name}_{width}_{key}.txt"
-    if not report.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"{name}_{width}_*.txt"):
-            old.unlink()
+
+    def compile_to(report: Path) -> None:
         built = subprocess.run([*command, "-o", os.devnull], capture_output=True, text=True)
         assert built.returncode == 0, built.stderr
         report.write_text(built.stdout + built.stderr)
-    return report.read_text()
+
+    return built_once(f"ptxas_{name}_{width}", ".txt", content + " ".join(command).encode(), compile_to).read_text()
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")

@@ -2,12 +2,11 @@
 
 import ctypes
 import subprocess
-from pathlib import Path
-from typing import Dict, Iterator, List, Sequence
+from typing import Dict, List, Sequence
 
 import numpy as np
 import pytest
-from emulated import EMULATOR
+from emulated import EMULATOR, built_once, kernel_sources
 from op_references import (attention_float64, dropout_factors, gradients, layer_norm_float64, region_attention_float64,
                            relative_error)
 
@@ -26,8 +25,8 @@ class EmulatedJittor:
 
     Var = jt.Var
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.built, self.sources = folder, {}, []
+    def __init__(self) -> None:
+        self.built, self.sources = {}, []
 
     def code(self, shapes: Sequence, dtypes: Sequence[str], inputs: List[jt.Var], cuda_header: str, cuda_src: str,
              data: Dict[str, float], cpu_header: str = "", cpu_src: str = "") -> List[jt.Var]:
@@ -57,26 +56,20 @@ class EmulatedJittor:
                 'extern "C" void run(void** pointers, const long* sizes, const double* numbers) {\n'
                 "std::unordered_map<std::string, double> data;\n" + "\n".join(lines) + "\n" + source + "}\n}\n")
         if text not in self.built:
-            path = self.folder / f"op{len(self.built)}.cpp"
-            path.write_text(text)
-            subprocess.run(["g++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{EMULATOR}", str(path), "-o",
-                            str(path.with_suffix(".so"))], check=True)
-            self.built[text] = ctypes.CDLL(str(path.with_suffix(".so"))).run
+            command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{EMULATOR}", "-x", "c++", "-", "-o"]
+            library = built_once("front", ".so", kernel_sources() + text.encode(), lambda path: subprocess.run(
+                [*command, str(path)], input=text, text=True, check=True))
+            self.built[text] = ctypes.CDLL(str(library)).run
             self.sources.append(source)
         return self.built[text]
 
 
-@pytest.fixture(scope="module")
-def emulated_jittor(tmp_path_factory: pytest.TempPathFactory) -> EmulatedJittor:
-    return EmulatedJittor(tmp_path_factory.mktemp("fronts"))
-
-
 @pytest.fixture
-def on_cuda(emulated_jittor: EmulatedJittor, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedJittor]:
-    monkeypatch.setattr(cuda_module, "jt", emulated_jittor)
-    monkeypatch.setattr(jt, "code", emulated_jittor.code)
-    emulated_jittor.sources.clear()
-    yield emulated_jittor
+def on_cuda(monkeypatch: pytest.MonkeyPatch) -> EmulatedJittor:
+    emulated = EmulatedJittor()
+    monkeypatch.setattr(cuda_module, "jt", emulated)
+    monkeypatch.setattr(jt, "code", emulated.code)
+    return emulated
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
