@@ -37,7 +37,9 @@ from jseg.checkpoints import load_arrays  # noqa: E402  (works uninstalled, from
 from jseg.datasets.zeroshapes_writer import write_zeroshapes  # noqa: E402
 
 MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
-KINDS = ("kill rank", "kill rank", "kill save", "kill save", "kill mpirun", "SIGTERM", "SIGUSR1", "stop rank")
+SIGNAL_OF = {"kill rank": signal.SIGKILL, "kill save": signal.SIGKILL, "kill mpirun": signal.SIGKILL,
+             "SIGTERM to mpirun": signal.SIGTERM, "SIGUSR1 to mpirun": signal.SIGUSR1, "stop rank": signal.SIGSTOP}
+KINDS = ("kill rank", "kill save", *SIGNAL_OF)  # the first two twice as often; the last one needs several ranks
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb", "gpu_memory_mb")
 END_SECONDS = 60.0  # within which everything must have ended
 WATCHDOG_SECONDS = 15
@@ -159,20 +161,31 @@ def injure(trial: Trial, process: subprocess.Popen, kind: str, rng: random.Rando
         time.sleep(0.01)
     if not early:
         time.sleep(rng.uniform(0.0, 0.5))
-    if kind == "kill save" and not early:
-        missed = time.monotonic() + 3.0  # on a busy machine a write may be over before it is seen
-        while process.poll() is None and not trial.writing() and time.monotonic() < missed:
-            time.sleep(0.0002)
     ranks = {pid: number for pid, number in trial.processes().items() if number is not None}
-    if process.poll() is not None or (not ranks and "rank" in kind):
+    if process.poll() is not None or not ranks:
         return None
-    saving = " while a checkpoint was being written" if trial.writing() else ""
-    if kind in ("kill mpirun", "SIGTERM", "SIGUSR1"):
-        os.kill(process.pid, {"kill mpirun": signal.SIGKILL}.get(kind) or signal.Signals[kind])
-        return f"{kind.replace('kill', 'SIGKILL')} to mpirun" if kind != "kill mpirun" else f"SIGKILL to mpirun{saving}"
     victim = min(ranks, key=lambda pid: ranks[pid]) if kind == "kill save" else rng.choice(sorted(ranks))
-    os.kill(victim, signal.SIGSTOP if kind == "stop rank" else signal.SIGKILL)
-    return f"{'SIGSTOP' if kind == 'stop rank' else 'SIGKILL'} to rank {ranks[victim]}{saving}"
+    number, to_rank = SIGNAL_OF[kind], "mpirun" not in kind
+    try:
+        if kind == "kill save" and not early:
+            catch_writing(trial, process, victim)
+        saving = " while a checkpoint was being written" if not early and trial.writing() else ""
+        os.kill(victim if to_rank else process.pid, number)
+    except ProcessLookupError:
+        return None
+    return f"{number.name} to {f'rank {ranks[victim]}' if to_rank else 'mpirun'}{saving}"
+
+
+def catch_writing(trial: Trial, process: subprocess.Popen, rank_0: int) -> None:
+    """Stops the main rank again and again for a moment, until that is in the middle of writing a checkpoint."""
+    missed = time.monotonic() + 10.0
+    while process.poll() is None and time.monotonic() < missed:
+        os.kill(rank_0, signal.SIGSTOP)
+        time.sleep(0.0005)
+        if trial.writing():
+            return
+        os.kill(rank_0, signal.SIGCONT)
+        time.sleep(0.001)
 
 
 def break_and_resume(trial: Trial, kills: int, rng: random.Random, problems: List[str]) -> Dict[str, float]:
