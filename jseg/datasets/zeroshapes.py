@@ -26,7 +26,11 @@ CAPTION_FORMS: Tuple[str, ...] = ("a photo of {}", "a photo of {}.", "this is a 
                                   "a photo of {} in the scene.", "there is {} in the scene.", "{}")
 BACKGROUND = 255  # label of pixels without an object: ignored, as background is on PASCAL VOC
 
-_MIN_VISIBLE = 0.5  # share of an object that later objects must leave uncovered
+EDITION = 2  # of the drawing: a folder drawn by another one holds other pictures
+
+# Share of an object that later objects must leave uncovered. At 0.5, and with a fourth object, a linear probe on the
+# patches of the tiny CLIP tells 67 % of the classes apart; at these settings 80 %.
+_MIN_VISIBLE = 0.8
 _SHADES = {"circle": 1.0, "triangle": 0.8, "cross": 0.62, "ring": 0.45}
 
 
@@ -49,7 +53,7 @@ class Scene:
     classes: Tuple[int, ...]  # class of each object, from the lowest layer to the topmost
 
 
-def draw_scene(seed: int, split: str, index: int, size: int = 64, max_objects: int = 4,
+def draw_scene(seed: int, split: str, index: int, size: int = 64, max_objects: int = 3,
                radius: Tuple[float, float] = (10.0, 17.0)) -> Scene:
     """Draw picture number `index` of a split.
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Mapping, Optional
 from PIL import Image
 
 from jseg.datasets.masks import save_mask
-from jseg.datasets.zeroshapes import BACKGROUND, CLASS_NAMES, PALETTE, UNSEEN, draw_scene
+from jseg.datasets.zeroshapes import BACKGROUND, CLASS_NAMES, EDITION, PALETTE, UNSEEN, draw_scene
 
 # In a mask 0 is background and k is class k-1, as in VOC; `reduce_zero_label` undoes it.
 _BACKGROUND_VALUE = 0
@@ -55,16 +55,17 @@ def write_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size:
 
 
 def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 64) -> bool:
-    """True if `root` was written by `write_zeroshapes` with just these settings."""
+    """True if `root` was written by `write_zeroshapes` with just these settings and this edition of the drawing."""
     try:
         card = json.loads((Path(root) / _CARD).read_text())
     except (OSError, ValueError):
         return False
-    return {key: card.get(key) for key in ("counts", "seed", "size")} == _settings(counts, seed, size)
+    wanted = _settings(counts, seed, size)
+    return {key: card.get(key) for key in wanted} == wanted
 
 
 def _settings(counts: Mapping[str, int], seed: int, size: int) -> Dict[str, Any]:
-    return {"counts": dict(counts), "seed": seed, "size": size}
+    return {"counts": dict(counts), "seed": seed, "size": size, "edition": EDITION}
 
 
 def _write_scene(root: Path, name: str, seed: int, split: str, index: int, size: int) -> None:

@@ -35,7 +35,7 @@ class PretrainSettings:
     warmup_iterations: int = 200
     weight_decay: float = 0.05
     num_scenes: int = 20000  # drawn once; flips and quarter turns make eight of each
-    max_objects: int = 4
+    max_objects: int = 3
     single_object_share: float = 0.3  # of the scenes; the others hold 1 to max_objects
     seed: int = 0
 

@@ -12,12 +12,14 @@ from jseg.datasets.zeroshapes import (
     BACKGROUND, CAPTION_FORMS, CLASS_NAMES, COLOURS, HUE_JITTER, PALETTE, SHAPES, SPLITS, UNSEEN, Scene,
     altered_classes, caption, draw_scene)
 
-MIN_VISIBLE = 0.5
+MIN_VISIBLE = 0.8
 
 # draw_scene(0, "test", 3): label, its pixels, their mean RGB.
-PINNED_CLASSES = (2, 4, 17, 18)
-PINNED = [(2, 129, (184.98, 30.41, 15.91)), (4, 284, (179.48, 175.64, 15.54)), (17, 358, (227.70, 7.03, 233.66)),
-          (18, 363, (180.33, 48.08, 198.71)), (BACKGROUND, 2962, (129.56, 130.89, 133.58))]
+PINNED_CLASSES = (2, 4, 14)
+PINNED = [(2, 206, (184.64, 29.12, 15.90)),
+          (4, 303, (183.89, 174.55, 31.03)),
+          (14, 352, (43.99, 104.39, 188.02)),
+          (BACKGROUND, 3235, (130.04, 130.84, 133.74))]
 
 
 def scenes(count: int, **options: object) -> Iterator[Scene]:
@@ -120,8 +122,8 @@ class TestPictures:
             assert set(np.unique(scene.label)) - {BACKGROUND} == set(scene.classes)
             assert (scene.label == BACKGROUND).mean() > 0.2
 
-    def test_one_to_four_objects_of_all_classes(self) -> None:
-        counts, classes = np.zeros(5, int), np.zeros(20, int)
+    def test_one_to_three_objects_of_all_classes(self) -> None:
+        counts, classes = np.zeros(4, int), np.zeros(20, int)
         for scene in scenes(300):
             counts[len(scene.classes)] += 1
             classes[list(scene.classes)] += 1
