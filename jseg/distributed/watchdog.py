@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any, Dict, Optional
 
-from jseg.distributed.mpi import rank, set_wait_observer, world_size
+from jseg.distributed.mpi import rank, set_wait_observer
 from jseg.distributed.watcher import HEADER, SIZE
 
 LONGEST = 1800.0
@@ -29,7 +29,7 @@ def alive(doing: str) -> None:
 
 
 def watch(patience: Optional[float]) -> None:
-    """From now until it ends this process is watched, if it is one of several and the system has /proc.
+    """From now until it ends this process is watched, if mpirun started it and the system has /proc.
 
     Waiting for other processes in a collective counts as a sign of life: only the one that hangs is blamed.
 
@@ -37,7 +37,8 @@ def watch(patience: Optional[float]) -> None:
         patience: seconds without a sign of life after which an idle process, or one that takes far longer than before,
             counts as hanging; None for no watching.
     """
-    if patience is None or world_size() == 1 or not os.path.isdir("/proc/self"):
+    # With one rank too: what it leaves behind when it is killed holds its output open, and mpirun would wait for that.
+    if patience is None or "OMPI_COMM_WORLD_RANK" not in os.environ or not os.path.isdir("/proc/self"):
         return
     shared = os.memfd_create("jseg-watchdog")
     os.ftruncate(shared, SIZE)
