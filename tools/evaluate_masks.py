@@ -19,6 +19,7 @@ import numpy as np  # noqa: E402
 
 from jseg.datasets import load_class_list  # noqa: E402
 from jseg.datasets.classes import resolve_unseen  # noqa: E402
+from jseg.datasets.files import read_ids  # noqa: E402
 from jseg.datasets.words import read_words  # noqa: E402
 from jseg.evaluation import format_table, json_ready, summarise  # noqa: E402
 from jseg.evaluation.per_image import image_record, write_records  # noqa: E402
@@ -35,14 +36,20 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--unseen", metavar="FILE", help="with --classes: text file, the unseen ones, one a line")
     parser.add_argument("--reduce-zero-label", action="store_true",
                         help="with --classes: value 0 of the true masks is no class, k is class k-1")
+    parser.add_argument("--mask-ending", metavar="TEXT", default="",
+                        help="with --classes: what follows the id in the names of true masks, before .png")
+    parser.add_argument("--all-seen", action="store_true",
+                        help="with --dataset: no class is unseen, as where a model of other data is tested")
     parser.add_argument("--split", metavar="FILE", help="text file of ids: score these, all of them")
     parser.add_argument("--out", metavar="FILE", help="write the metrics as JSON")
     parser.add_argument("--per-image", metavar="FILE", help="write the scores of every picture as JSON lines")
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.classes):
         parser.error("give either --dataset or --classes")
-    if args.dataset and (args.unseen or args.reduce_zero_label):
-        parser.error("--unseen and --reduce-zero-label belong to --classes; --dataset knows them")
+    if args.dataset and (args.unseen or args.reduce_zero_label or args.mask_ending):
+        parser.error("--unseen, --reduce-zero-label and --mask-ending belong to --classes; --dataset knows them")
+    if args.classes and args.all_seen:
+        parser.error("--all-seen belongs to --dataset; with --classes leave out --unseen")
     return args
 
 
@@ -50,10 +57,10 @@ def class_setup(args: argparse.Namespace) -> Tuple[Tuple[str, ...], Tuple[int, .
     """Class names, indices of the unseen ones, and how the true masks are stored."""
     if args.dataset:
         class_list = load_class_list(args.dataset)
-        return class_list.names, class_list.unseen, MASK_FORMS[args.dataset]
+        return class_list.names, () if args.all_seen else class_list.unseen, MASK_FORMS[args.dataset]
     names = load_class_list(read_words(args.classes)).names
     unseen = resolve_unseen(read_words(args.unseen), names) if args.unseen else ()
-    return names, unseen, MaskForm(args.reduce_zero_label)
+    return names, unseen, MaskForm(args.reduce_zero_label, args.mask_ending)
 
 
 def confusions(pairs: List[Pair], num_classes: int, form: MaskForm) -> Iterator[Tuple[Pair, np.ndarray]]:
@@ -67,7 +74,7 @@ def confusions(pairs: List[Pair], num_classes: int, form: MaskForm) -> Iterator[
 def run(args: argparse.Namespace) -> None:
     """Scores and prints."""
     names, unseen, form = class_setup(args)
-    split = read_words(args.split) if args.split else None
+    split = read_ids(args.split) if args.split else None
     pairs = find_pairs(args.predictions, args.truth, form.ending, split)
     total = np.zeros((len(names), len(names)), np.int64)
     records: List[Any] = []

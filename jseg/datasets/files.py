@@ -2,7 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Mapping, Sequence, Union
+
+from jseg.datasets.words import read_words
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
@@ -26,7 +28,7 @@ def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str 
     found: Dict[str, Path] = {}
     for entry in sorted(os.listdir(folder), reverse=True):  # reverse: .jpg wins over .png
         stem, suffix = os.path.splitext(entry)
-        if suffix.lower() in suffixes:
+        if suffix.lower() in suffixes and not entry.startswith('.'):  # ._x.jpg: macOS's notes about x.jpg
             found[stem] = folder / entry
     return found
 
@@ -50,6 +52,22 @@ def read_split(folder: Path, split: str, make: str = '') -> List[str]:
     if not names:
         raise ValueError(f'{path}: the split is empty; write one picture id a line')
     return names
+
+
+def read_ids(path: Union[str, Path]) -> List[str]:
+    """The ids that a text file lists, one a line, with or without the suffix of the picture.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: it is no text, lists nothing, or an id twice.
+    """
+    ids = []
+    for word in read_words(path):
+        stem, suffix = os.path.splitext(word)
+        ids.append(stem if suffix.lower() in IMAGE_SUFFIXES else word)
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise ValueError(f"{path}: '{twice}' is listed twice; remove one of the lines")
+    return ids
 
 
 def require_files(names: Sequence[str], files: Mapping[str, Path], folder: Path, endings: Sequence[str], kind: str,

@@ -11,13 +11,12 @@ of the pictures is set aside for validation. docs/custom_dataset.md goes through
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.classes import load_class_list, resolve_unseen
-from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files
+from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_ids, require_files
 from jseg.datasets.words import read_words
 from jseg.registry import DATASETS
 
@@ -101,14 +100,7 @@ def _listed(root: Path, split: Optional[str]) -> Optional[List[str]]:
     if split not in lists:
         raise FileNotFoundError(f"{root / f'{split}.txt'}: there is no list of this split, but there is one of "
                                 f"{' and '.join(lists)}; write it too, one picture id a line")
-    ids = []
-    for word in read_words(root / f'{split}.txt'):
-        stem, suffix = os.path.splitext(word)
-        ids.append(stem if suffix.lower() in IMAGE_SUFFIXES else word)
-    twice = next((name for name in ids if ids.count(name) > 1), None) if len(set(ids)) < len(ids) else None
-    if twice is not None:
-        raise ValueError(f"{root / f'{split}.txt'}: '{twice}' is listed twice; remove one of the lines")
-    return ids
+    return read_ids(root / f'{split}.txt')
 
 
 def _has_folders(pictures: Path, split: Optional[str]) -> bool:

@@ -39,7 +39,7 @@ class Pair(NamedTuple):
 
 
 def find_pairs(predictions: str, truth: str, ending: str = '', names: Optional[Sequence[str]] = None) -> List[Pair]:
-    """The pictures to score, sorted by id.
+    """The pictures to score, in the order of `names`, else sorted by id.
 
     Args:
         predictions: folder of `<id>.png`; an id may contain folders.
@@ -53,7 +53,7 @@ def find_pairs(predictions: str, truth: str, ending: str = '', names: Optional[S
         if not Path(folder).is_dir():
             raise FileNotFoundError(f'{folder}: there is no such folder of {what}; correct the path')
     found = {path.relative_to(predictions).with_suffix('').as_posix(): path
-             for path in Path(predictions).rglob('*.png')}
+             for path in Path(predictions).rglob('*.png') if not path.name.startswith('.')}
     if not found:
         raise ValueError(f'{predictions}: there are no PNG masks; save them with '
                          '`tools/run_net.py --task val --save-predictions`')

@@ -82,6 +82,39 @@ def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
     assert set(of_run[0]) == {"name", "pixels", "iou", *HEADLINE}
 
 
+def test_options_for_masks_of_ones_own_and_for_a_split(tmp_path, capsys):
+    main = load_tool().main
+    rng = np.random.default_rng(3)
+    for name in ("a", "b"):
+        for folder, ending, values in (("masks", "_mask", (0, 1, 2, 255)), ("predicted", "", (0, 1))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            save_mask(tmp_path / folder / f"{name}{ending}.png", rng.choice(values, SIZE), [])
+    (tmp_path / "predicted" / "._a.png").write_bytes(b"what macOS leaves")
+    (tmp_path / "classes.txt").write_text("w\nx\n")
+    (tmp_path / "split.txt").write_text("a.jpg\n")
+    folders, split = [str(tmp_path / "predicted"), str(tmp_path / "masks")], ["--split", str(tmp_path / "split.txt")]
+    options = ["--classes", str(tmp_path / "classes.txt"), "--reduce-zero-label", "--mask-ending", "_mask"]
+    assert main([*folders, *options]) == 0 and "2 pictures" in capsys.readouterr().out
+    assert main([*folders, *options, *split]) == 0 and "1 pictures" in capsys.readouterr().out
+    (tmp_path / "split.txt").write_text("a\na.jpg\n")
+    assert main([*folders, *options, *split]) == 2 and "'a' is listed twice" in capsys.readouterr().err
+    for wrong in (["--dataset", "voc2012", "--mask-ending", "_mask"], [*options, "--all-seen"]):
+        with pytest.raises(SystemExit):
+            main([*folders, *wrong])
+
+
+def test_all_classes_count_as_seen_on_demand(tmp_path, capsys):
+    for folder in ("masks", "predicted"):
+        (tmp_path / folder).mkdir()
+        save_mask(tmp_path / folder / "a.png", np.arange(60, dtype=np.uint8).reshape(6, 10), [])
+    arguments = [str(tmp_path / "predicted"), str(tmp_path / "masks"), "--dataset", "context60"]
+    means = []
+    for more in ([], ["--all-seen"]):
+        assert load_tool().main([*arguments, *more, "--out", str(tmp_path / "m.json")]) == 0
+        means.append([json.loads((tmp_path / "m.json").read_text())[key] for key in ("mIoU", "mIoU(U)")])
+    assert means == [[100, 100], [100, None]]
+
+
 def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
     dataset, truth, options = case
     predictions = tmp_path / "predicted"
