@@ -10,7 +10,7 @@ from PIL import Image
 from jseg.datasets import save_mask
 from jseg.datasets.classes import voc_palette
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for miniature
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for miniature and preparing
 
 NAMES = ('a1', 'b2', 'c3', 'd4', 'e5')
 

@@ -1,39 +1,26 @@
 """From archives to data sets: every format, resumption, and one clear message for each thing that can be wrong."""
 
 import errno
-import io
 import json
 import os
 import shutil
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import miniature
 from jseg.datasets import read_mask
-from jseg.datasets.prepare import BENCHMARKS, Problems, Work, check, prepare
-from jseg.datasets.prepare.archives import Archive, unpack
+from jseg.datasets.prepare import BENCHMARKS, Problems, check, prepare
 from jseg.datasets.prepare.parallel import run_tasks
+from preparing import SOURCES, problems_of, work
 
 VOC, CONTEXT, COCO = 'VOCdevkit/VOC2012', 'VOCdevkit/VOC2010', 'coco_stuff164k'
-SOURCES = {'voc2012': miniature.voc2012, 'context': miniature.context_json, 'coco_stuff': miniature.coco_stuff}
-
-
-def work(root, **options):
-    return Work(root, options.pop('archives', root), **{'any_count': True, **options})
 
 
 def content(root, ending='.png'):
     """Relative path -> bytes of all masks and lists below a folder."""
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob('*'))
             if path.is_file() and path.suffix in (ending, '.txt')}
-
-
-def problems_of(name, root, **options):
-    return check(name, work(root, **options)).problems
 
 
 def context_masks(names):
@@ -190,75 +177,6 @@ def test_process_that_dies_is_reported():
         run_tasks(os._exit, [1, 1, 1], 2, 'label')
 
 
-# ---- archives ----
-
-ANY = Archive('any.tar', {'top/': 'in/'})
-
-
-def tar_of(path, *entries):
-    with tarfile.open(path, 'w') as file:
-        for entry, data in entries:
-            entry.size = len(data)
-            file.addfile(entry, io.BytesIO(data))
-    return path
-
-
-def linked(name, kind):
-    entry = tarfile.TarInfo(name)
-    entry.type, entry.linkname = kind, '/etc/passwd'
-    return entry
-
-
-@pytest.mark.parametrize('entry', [tarfile.TarInfo('top/../../out.txt'), tarfile.TarInfo('top//out/../../../x'),
-                                   linked('top/link', tarfile.SYMTYPE), linked('top/link', tarfile.LNKTYPE),
-                                   linked('top/pipe', tarfile.FIFOTYPE)])
-def test_nothing_is_written_outside_the_folder(tmp_path, entry):
-    (tmp_path / 'home').mkdir()
-    tar_of(tmp_path / 'any.tar', (tarfile.TarInfo('top/good.txt'), b'x'), (entry, b''))
-    with pytest.raises(ValueError, match=r'any\.tar: the member .* is a link or leads out of the folder'):
-        unpack(ANY, tmp_path / 'any.tar', tmp_path / 'home')
-    assert sorted(path.name for path in tmp_path.rglob('*')) == ['any.tar', 'good.txt', 'home', 'in']
-
-
-@pytest.mark.parametrize('name, mode', [('top/../../../x', 0o100644), ('top/..\\..\\x', 0o100644),
-                                        ('top/link', 0o120777)])
-def test_nothing_is_written_outside_the_folder_from_zip(tmp_path, name, mode):
-    entry = zipfile.ZipInfo(name)
-    entry.external_attr = mode << 16
-    with zipfile.ZipFile(tmp_path / 'any.zip', 'w') as file:
-        file.writestr(entry, b'/etc/passwd')
-    with pytest.raises(ValueError, match=r'any\.zip: the member .* is a link or leads out'):
-        unpack(Archive('any.zip', ANY.members), tmp_path / 'any.zip', tmp_path / 'home')
-    assert [path.name for path in tmp_path.rglob('*')] == ['any.zip']
-
-
-def test_absolute_names_and_what_is_not_wanted_are_left_alone(tmp_path):
-    tar_of(tmp_path / 'any.tar', (tarfile.TarInfo('/top/x'), b'x'), (tarfile.TarInfo('../top/x'), b'x'),
-           (tarfile.TarInfo('other/x'), b'x'), (tarfile.TarInfo('./top/deep/x'), b'x'))
-    assert unpack(ANY, tmp_path / 'any.tar', tmp_path / 'home') == 1
-    assert (tmp_path / 'home/in/deep/x').read_bytes() == b'x'
-
-
-@pytest.mark.parametrize('archive', ['VOCtrainval_11-May-2012.tar', 'benchmark.tgz', 'train2017.zip'])
-@pytest.mark.parametrize('damage', ['cut', 'middle', 'text', 'empty'])
-def test_damaged_archive(tmp_path, archive, damage):
-    name = 'coco_stuff' if archive.endswith('.zip') else 'voc2012'
-    miniature.pack(SOURCES[name](), tmp_path)
-    path = tmp_path / archive
-    whole = path.read_bytes()
-    half = len(whole) // 2
-    path.write_bytes({'cut': whole[:half], 'middle': whole[:half] + bytes(2000) + whole[half + 2000:],
-                      'text': b'<html>not found</html>' * 100, 'empty': b''}[damage])
-    if damage == 'middle' and archive.endswith('.tar'):  # a tar has no checksum of the contents: --check finds it
-        prepare(name, work(tmp_path))
-        assert problems_of(name, tmp_path)
-        return
-    with pytest.raises(ValueError, match=rf'{archive}: the archive is damaged or incomplete .* download it again'):
-        prepare(name, work(tmp_path))
-    path.write_bytes(whole)
-    assert prepare(name, work(tmp_path)).problems == [] and problems_of(name, tmp_path) == []
-
-
 # ---- missing and bad sources ----
 
 @pytest.mark.parametrize('name, archive', [(name, archive) for name, source in SOURCES.items() for archive in source()])
@@ -413,62 +331,3 @@ def test_bad_stuff_maps(tmp_path):
     (tmp_path / COCO / f'images/train2017/{fourth}.jpg').unlink()
     refused('coco_stuff', tmp_path, f'{first}.png: value 182 is outside 0..181 and 255', f'{second}.png: the mask is',
             f'{third}.png: the mask cannot be read', f'{fourth}.jpg: this picture does not exist')
-
-
-# ---- the check ----
-
-def test_check_lists_every_bad_file(tmp_path):
-    """One planted fault of each kind, in different files: all are found, and nothing else."""
-    miniature.unpack(miniature.voc2012(), tmp_path)
-    home = prepare('voc2012', work(tmp_path)).home
-    train, val, aug = miniature.VOC_TRAIN, miniature.VOC_VAL, sorted(miniature.SBD_ONLY)
-    masks, more = home / 'SegmentationClass', home / 'SegmentationClassAug'
-    picture = home / f'JPEGImages/{aug[0]}.jpg'
-    picture.write_bytes(picture.read_bytes()[:800])
-    (home / f'JPEGImages/{aug[1]}.jpg').unlink()
-    (masks / f'{val[0]}.png').unlink()
-    (masks / f'{val[1]}.png').write_bytes(b'')
-    label = read_mask(more / f'{aug[2]}.png')
-    label[2, 3] = 60
-    (more / f'{aug[2]}.png').write_bytes(miniature.palette_png(label))
-    (more / f'{aug[3]}.png').write_bytes(miniature.palette_png(label[:, :-1] % 20))
-    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(masks / f'{train[0]}.png')
-    with open(home / 'ImageSets/Segmentation/val.txt', 'a') as file:
-        file.write(f'{train[1]}\n{val[3]}\n')
-    problems = problems_of('voc2012', tmp_path)
-    expected = [('val.txt: 1 ids are listed twice',), ('train.txt: lists 1 ids of val.txt too', train[1]),
-                (f'{aug[0]}.jpg: the picture cannot be read',), (f'{aug[1]}.jpg: this picture does not exist',),
-                (f'SegmentationClass/{val[0]}.png: this mask does not exist',),
-                (f'SegmentationClass/{val[1]}.png: the mask cannot be read',),
-                (f'Aug/{aug[2]}.png: label 60 on 1 pixels',),
-                (f'Aug/{aug[3]}.png: the mask is',), (f'{train[0]}.png: the mask is stored in mode RGB',)]
-    unexplained = list(problems)
-    for parts in expected:
-        found = [problem for problem in unexplained if all(part in problem for part in parts)]
-        assert len(found) == 1, (parts, problems)
-        unexplained.remove(found[0])
-    assert unexplained == []
-
-
-def test_check_of_pictures_without_masks_and_masks_without_pictures(tmp_path):
-    miniature.unpack(miniature.coco_stuff(), tmp_path)
-    home = prepare('coco_stuff', work(tmp_path)).home
-    first, second = miniature.COCO['val2017'][:2]
-    (home / f'images/val2017/{first}.jpg').unlink()
-    (home / f'annotations/val2017/{second}_labelTrainIds.png').unlink()
-    report = check('coco_stuff', work(tmp_path))
-    assert len(report.problems) == 2 and report.counts['pictures in val2017'] == report.counts['masks in val2017'] == 3
-    assert f'{first}.jpg: this picture does not exist' in report.problems[0]
-    assert f'{second}_labelTrainIds.png: this mask does not exist' in report.problems[1]
-    prepare('coco_stuff', work(tmp_path))  # makes the mask again; the picture stays away
-    assert len(problems_of('coco_stuff', tmp_path)) == 1
-
-
-@pytest.mark.parametrize('name', list(SOURCES))
-def test_check_of_what_was_never_prepared(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match='this folder does not exist; name the one of'):
-        check(name, work(tmp_path))
-    miniature.unpack(SOURCES[name](), tmp_path)
-    before = sorted(path for path in tmp_path.rglob('*'))
-    assert problems_of(name, tmp_path)
-    assert sorted(path for path in tmp_path.rglob('*')) == before

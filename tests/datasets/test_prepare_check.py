@@ -1,0 +1,67 @@
+"""The check of a prepared data set lists everything that is wrong, and nothing else."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import miniature
+from jseg.datasets import read_mask
+from jseg.datasets.prepare import check, prepare
+from preparing import SOURCES, problems_of, work
+
+
+def test_check_lists_every_bad_file(tmp_path):
+    """One planted fault of each kind, in different files: all are found, and nothing else."""
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    home = prepare('voc2012', work(tmp_path)).home
+    train, val, aug = miniature.VOC_TRAIN, miniature.VOC_VAL, sorted(miniature.SBD_ONLY)
+    masks, more = home / 'SegmentationClass', home / 'SegmentationClassAug'
+    picture = home / f'JPEGImages/{aug[0]}.jpg'
+    picture.write_bytes(picture.read_bytes()[:800])
+    (home / f'JPEGImages/{aug[1]}.jpg').unlink()
+    (masks / f'{val[0]}.png').unlink()
+    (masks / f'{val[1]}.png').write_bytes(b'')
+    label = read_mask(more / f'{aug[2]}.png')
+    label[2, 3] = 60
+    (more / f'{aug[2]}.png').write_bytes(miniature.palette_png(label))
+    (more / f'{aug[3]}.png').write_bytes(miniature.palette_png(label[:, :-1] % 20))
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(masks / f'{train[0]}.png')
+    with open(home / 'ImageSets/Segmentation/val.txt', 'a') as file:
+        file.write(f'{train[1]}\n{val[3]}\n')
+    problems = problems_of('voc2012', tmp_path)
+    expected = [('val.txt: 1 ids are listed twice',), ('train.txt: lists 1 ids of val.txt too', train[1]),
+                (f'{aug[0]}.jpg: the picture cannot be read',), (f'{aug[1]}.jpg: this picture does not exist',),
+                (f'SegmentationClass/{val[0]}.png: this mask does not exist',),
+                (f'SegmentationClass/{val[1]}.png: the mask cannot be read',),
+                (f'Aug/{aug[2]}.png: label 60 on 1 pixels',),
+                (f'Aug/{aug[3]}.png: the mask is',), (f'{train[0]}.png: the mask is stored in mode RGB',)]
+    unexplained = list(problems)
+    for parts in expected:
+        found = [problem for problem in unexplained if all(part in problem for part in parts)]
+        assert len(found) == 1, (parts, problems)
+        unexplained.remove(found[0])
+    assert unexplained == []
+
+
+def test_check_of_pictures_without_masks_and_masks_without_pictures(tmp_path):
+    miniature.unpack(miniature.coco_stuff(), tmp_path)
+    home = prepare('coco_stuff', work(tmp_path)).home
+    first, second = miniature.COCO['val2017'][:2]
+    (home / f'images/val2017/{first}.jpg').unlink()
+    (home / f'annotations/val2017/{second}_labelTrainIds.png').unlink()
+    report = check('coco_stuff', work(tmp_path))
+    assert len(report.problems) == 2 and report.counts['pictures in val2017'] == report.counts['masks in val2017'] == 3
+    assert f'{first}.jpg: this picture does not exist' in report.problems[0]
+    assert f'{second}_labelTrainIds.png: this mask does not exist' in report.problems[1]
+    prepare('coco_stuff', work(tmp_path))  # makes the mask again; the picture stays away
+    assert len(problems_of('coco_stuff', tmp_path)) == 1
+
+
+@pytest.mark.parametrize('name', list(SOURCES))
+def test_check_of_what_was_never_prepared(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match='this folder does not exist; name the one of'):
+        check(name, work(tmp_path))
+    miniature.unpack(SOURCES[name](), tmp_path)
+    before = sorted(path for path in tmp_path.rglob('*'))
+    assert problems_of(name, tmp_path)
+    assert sorted(path for path in tmp_path.rglob('*')) == before
