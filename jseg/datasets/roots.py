@@ -54,9 +54,19 @@ def find_root(data_root: str, classes: object, folder: str) -> Path:
 
 
 def new_root(data_root: str, classes: str, folder: str) -> Path:
-    """As `find_root`, for a data set that is to be made: if no place has `folder` yet, the best place for it."""
+    """As `find_root`, for a data set that is to be made: if no place has `folder` yet, the best place for it.
+
+    A root that itself ends like such a place (`VOCdevkit`, `VOCdevkit/VOC2012`, `VOC2012`) is gone on from there.
+    """
     root = Path(data_root)
-    return _existing(root, classes, folder) or root / _PLACES[classes][0]
+    found = _existing(root, classes, folder)
+    if found is not None:
+        return found
+    for place in (Path(name).parts for name in _PLACES[classes]):
+        for count in range(len(place), 0, -1):
+            if root.absolute().parts[-count:] == place[:count]:
+                return root.joinpath(*place[count:])
+    return root / _PLACES[classes][0]
 
 
 def how_to_make(classes: object) -> str:

@@ -5,7 +5,7 @@ import pytest
 
 import miniature
 from jseg.datasets import COCOStuffDataset, PascalContextDataset, VOCDataset, load_class_list
-from jseg.datasets.roots import configured_root
+from jseg.datasets.roots import configured_root, new_root
 from jseg.registry import DATASETS
 
 UNSEEN = {
@@ -100,6 +100,12 @@ def test_data_root_may_be_the_data_set_or_the_folder_of_all(root):
         assert len(PascalContextDataset(str(folder), 'train')) == 5
     for folder in (root, root / 'coco_stuff164k'):
         assert len(COCOStuffDataset(str(folder), 'val2017')) == 4
+
+
+@pytest.mark.parametrize('given, made', [('d', 'd/VOCdevkit/VOC2012'), ('d/VOCdevkit', 'd/VOCdevkit/VOC2012'),
+                                         ('d/VOCdevkit/VOC2012', 'd/VOCdevkit/VOC2012'), ('d/VOC2012', 'd/VOC2012')])
+def test_a_new_data_set_has_its_usual_place_from_every_root(given, made, tmp_path):
+    assert new_root(str(tmp_path / given), 'voc2012', 'JPEGImages') == tmp_path / made
 
 
 def test_which_setting_of_the_root_counts(monkeypatch):
