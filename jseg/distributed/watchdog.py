@@ -10,7 +10,7 @@ import sys
 from typing import Any, Dict, Optional
 
 from jseg.distributed.mpi import rank, set_wait_observer
-from jseg.distributed.watcher import HEADER, SIZE
+from jseg.distributed.watcher import HEADER, SIZE, WAITING
 
 LONGEST = 1800.0
 """Seconds that compiling at the start, or waiting for a lock or a disk, may take."""
@@ -52,4 +52,4 @@ def watch(patience: Optional[float]) -> None:
     _state["memory"] = mmap.mmap(shared, SIZE)
     os.close(shared)
     alive("starting")
-    set_wait_observer(lambda what, seconds: alive(f"waiting for the other processes: {what}"))
+    set_wait_observer(lambda what, seconds: alive(WAITING + what))

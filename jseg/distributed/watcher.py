@@ -10,6 +10,7 @@ import collections
 import json
 import mmap
 import os
+import re
 import signal
 import struct
 import sys
@@ -21,8 +22,11 @@ SIZE = 512  # bytes of shared memory
 _LOOK_SECONDS = 1.0
 _BUSY_SHARE = 0.05  # of one core: less is idle
 _WARM_UP = 5  # signs of life after which the usual distance between two is known
-_USUAL = 10  # a busy rank may take so many times the longest of the recent distances
+_USUAL = 10  # a busy rank may take so many times the longest of the recent distances of the same kind
 _RECENT = 50
+
+WAITING = "waiting for the other processes: "
+"""How the signs of life begin that a rank gives inside a collective."""
 
 
 class Judge:
@@ -39,22 +43,29 @@ class Judge:
         self._sign_at = self._seen_at = self._active_at = now
         self._activity = 0.0
         self._excused = 0.0
-        self._recent: Deque[float] = collections.deque(maxlen=_RECENT)
+        self._recent: Dict[str, Deque[float]] = collections.defaultdict(lambda: collections.deque(maxlen=_RECENT))
+        self._kind = ""  # of what it does, so that short steps (parts of a picture) say nothing of long ones
+        self._waiting = False
 
-    def look(self, now: float, signs: int, activity: float, excuse: str) -> Optional[str]:
+    def look(self, now: float, signs: int, activity: float, excuse: str, doing: str = "") -> Optional[str]:
         """The reason why the rank counts as hanging, None while it does not.
 
         Args:
             signs: signs of life so far. activity: seconds of processor time so far, used or waited for.
             excuse: what legitimately takes long just now, "" for nothing.
+            doing: the text of the latest sign of life; texts that differ in numbers only are one kind of step.
         """
         elapsed, used = now - self._seen_at, activity - self._activity
         self._seen_at, self._activity = now, activity
         if used > _BUSY_SHARE * elapsed:
             self._active_at = now
         if signs != self._signs:
-            if self._signs:
-                self._recent.append(now - self._sign_at - self._excused)
+            waiting = doing.startswith(WAITING)
+            if self._signs and not (waiting and self._waiting):
+                self._recent[self._kind].append(now - self._sign_at - self._excused)
+            self._waiting = waiting
+            if not waiting:  # after waiting it goes on with what it did before
+                self._kind = re.sub(r"\d+", "", doing)
             self._signs, self._sign_at, self._active_at, self._excused = signs, now, now, 0.0
             return None
         if excuse:
@@ -65,8 +76,9 @@ class Judge:
             return f"no sign of life for {silent:.0f} s" + (f" ({excuse})" if excuse else "")
         if not excuse and now - self._active_at > self._patience:
             return f"no sign of life for {silent:.0f} s, and no processor time used for {now - self._active_at:.0f} s"
-        usual = max(self._recent, default=0.0)
-        if signs >= _WARM_UP and silent - self._excused > max(self._patience, _USUAL * usual):
+        recent = self._recent[self._kind]
+        usual = max(recent, default=0.0)
+        if signs >= _WARM_UP and recent and silent - self._excused > max(self._patience, _USUAL * usual):
             return f"no sign of life for {silent:.0f} s, where {usual:.1f} s were the most before"
         return None
 
@@ -84,12 +96,12 @@ def main(settings: Dict[str, Any]) -> None:
     while pid in parents:
         family = _descendants(pid, parents) - {os.getpid()}
         signs, length = HEADER.unpack_from(memory)
+        doing = memory[HEADER.size:HEADER.size + length].decode("utf-8", "replace")
         reason = judge.look(monotonic(), signs, sum(_activity(member) for member in (pid, *family)),
-                            _excuse(pid, family))
+                            _excuse(pid, family), doing)
         if parents[pid] != parent:
             reason = "the mpirun that started it has ended"
         if reason:
-            doing = memory[HEADER.size:HEADER.size + length].decode("utf-8", "replace")
             print(f"error: {settings['name']}, process {pid}, is ended: {reason}; it was {doing}; checkpoints are "
                   "complete, go on with --resume auto", file=sys.stderr, flush=True)
             break

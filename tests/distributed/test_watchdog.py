@@ -29,6 +29,16 @@ def test_a_rank_that_gives_signs_of_life_is_left_alone():
     assert seconds_until_blamed(lambda second: (second // 40, float(second), "")) is None  # slow but busy
 
 
+@pytest.mark.parametrize("between", ["segmenting a picture", watcher.WAITING + "gradients of iteration 7"])
+def test_many_short_steps_say_nothing_about_the_next_long_one(between):
+    def looks(second):  # iterations of 40 s; then 80 short steps, or signs while waiting; then another iteration
+        iteration = min(second // 40, 4)
+        if second < 160 or second >= 240 and "segmenting" in between:
+            return iteration + (80 if second >= 240 else 0), second, "", f"computing iteration {iteration}"
+        return 4 + min(second - 160, 80), second, "", between
+    assert seconds_until_blamed(looks, limit=280) is None
+
+
 @pytest.mark.parametrize("looks, when, why", [
     (lambda second: (min(second, 30), min(second, 30), ""), 41, "no processor time"),  # falls asleep or is stopped
     (lambda second: (0, 0.0, ""), 11, "no processor time"),  # never wakes up
