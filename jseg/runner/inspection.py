@@ -15,6 +15,7 @@ def save_batch(work_dir: str, iteration: int, batch: Mapping[str, Any]) -> str:
     Raises:
         OSError: it cannot be written.
     """
+    os.makedirs(work_dir, exist_ok=True)  # on other machines than the main rank's nothing was written so far
     path = os.path.join(work_dir, f"bad_batch_iter_{iteration}_rank_{rank()}.npz")
     write_atomically(path, lambda file: np.savez(file, image=batch["image"], label=batch["label"],
                                                  names=np.array(batch["names"])))

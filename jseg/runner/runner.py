@@ -104,9 +104,12 @@ class Runner:
             with StopSignals() as stop:
                 self._loop(start, batches, model, optimizer, scheduler, LossWindow(start, losses), stop)
         except NonFiniteLoss as error:
-            kept = save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))
+            try:
+                kept = f"is in {save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))}"
+            except OSError as problem:  # it must not hide the loss
+                kept = f"could not be kept: {problem}"
             barrier("the files of every process about a loss that is not finite")
-            raise FloatingPointError(f"{error}; its batch is in {kept}") from None
+            raise FloatingPointError(f"{error}; its batch {kept}") from None
         finally:
             batches.close()
         self._draw(model)
@@ -255,6 +258,11 @@ class Runner:
             return
         alive(f"saving the checkpoint of iteration {done}")
         arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
+        broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+        if broken:  # the last loss was still finite, the update after it not; nobody could go on from such a checkpoint
+            raise FloatingPointError(f"{broken[0]} is not finite after iteration {done} ({len(broken)} of "
+                                     f"{len(arrays)} trained tensors), no checkpoint is written; lower optimizer.lr or "
+                                     "look at the data of that iteration; earlier checkpoints are intact")
         arrays.update(optimizer.state())
         metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256, losses,
                             self._bad_pictures)

@@ -188,6 +188,14 @@ def test_a_loss_that_is_not_finite_stops_with_every_term(make_config):
         assert kept["image"].max() > 1e38 and len(kept["names"]) == len(kept["label"]) == 2
 
 
+def test_weights_that_are_not_finite_are_not_saved(make_config):
+    cfg = make_config({"optimizer.lr": 3e38, "optimizer.lr_mult": {"decode_head": 10.0},
+                       "scheduler.warmup_iters": 0}, max_iters=1)
+    with pytest.raises(FloatingPointError, match="is not finite after iteration 1 .* no checkpoint is written"):
+        Runner(cfg).train()
+    assert CheckpointStore(cfg.work_dir).newest() is None
+
+
 def test_a_typo_fails_before_anything_is_built(make_config):
     with pytest.raises(ValueError, match="did you mean noise"):
         Runner(make_config({"model.niose": 0.0}))
