@@ -59,10 +59,16 @@ def large_mask(number):
     return np.random.default_rng(number).integers(0, 21, (300, 400)).astype(np.uint8)
 
 
+def listen_to_ctrl_c():
+    """A suite that was started in the background ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begun(root, *arguments):
     """The command in a process group of its own, after it has finished some masks but not all."""
     process = subprocess.Popen(command("voc2012", "--data-root", root, "--any-count", *arguments), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                               preexec_fn=listen_to_ctrl_c)
     end = time.monotonic() + 300
     while sum(1 for _ in (root / MASKS).glob("*.png")) < 15:
         assert process.poll() is None and time.monotonic() < end, process.communicate()
