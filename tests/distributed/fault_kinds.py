@@ -32,7 +32,7 @@ from fault_injection import ROOT, Trial, compare, wait_for_end, write_config  # 
 from jseg.datasets import DataLoader
 
 RANKS = 2
-BATCH_SIZE = 4  # of each rank; both as in `write_config`
+BATCH_SIZE = 2  # of each rank: `write_config` divides 4 among them
 PICTURES = 24
 ROOM = 64 * 1024  # bytes a file may have on a "full disk": enough for the logs, not for a checkpoint
 
