@@ -172,7 +172,7 @@ def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs all faults; 0 if each ended as documented and nothing was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=16)
+    parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--at-once", type=int, default=2, help="trainings at the same time")
     parser.add_argument("--out", type=Path, required=True, help="folder for data, work folders and outputs")
     options = parser.parse_args(argv)
