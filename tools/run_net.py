@@ -70,10 +70,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         config = load_config(args)
         select_device(args.device, args.precision)
+        from jseg.distributed import barrier, watch  # loads Jittor: only once the config is known to be readable
+        from jseg.runner import Interrupted, Runner
     except (ValueError, OSError) as error:
         return _end(f"error: {error}", 2)
-    from jseg.distributed import barrier, watch  # loads Jittor: only once the config is known to be readable
-    from jseg.runner import Interrupted, Runner
     watch(config.watchdog_seconds)
     try:
         with memory_advice(TRAINING if args.task == "train" else INFERENCE):

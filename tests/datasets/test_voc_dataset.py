@@ -141,7 +141,7 @@ def test_missing_split_lists_the_others(voc_root):
 
 def test_empty_split(voc_root):
     (voc_root / 'ImageSets/Segmentation/none.txt').write_text('\n \n')
-    with refused(ValueError, r'none\.txt: the split is empty', 'one picture id a line'):
+    with refused(ValueError, r'none\.txt: the file is empty', 'one entry a line'):
         build(voc_root, split='none')
 
 

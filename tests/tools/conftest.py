@@ -1,10 +1,8 @@
 """Tools imported by path, the recorded CLIP, and CLIP-RC files in the formats of the releases."""
 
 import gzip
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Callable, Dict
 
 import numpy as np
@@ -15,19 +13,6 @@ GOLDEN = ROOT / "tests" / "golden"
 sys.path[:0] = [str(ROOT / "tests" / "checkpoints"), str(ROOT / "tests")]  # for miniature too
 
 from checkpoint_writers import jittor_bytes, tensor, torch_archive_bytes  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def tool() -> Callable[[str], ModuleType]:
-    """tool("convert_clip") -> the module of tools/convert_clip.py."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture(scope="session")
