@@ -66,7 +66,7 @@ class SegmentationDataset:
         return self.records[index].name
 
     def raw(self, index: int) -> Tuple[np.ndarray, np.ndarray, str]:
-        """Picture `index` as stored: RGB uint8 (H, W, 3), label uint8 (H, W) with 255 ignored, and its id.
+        """Picture `index`: RGB uint8 (H, W, 3) at full size, label uint8 (H, W) with 255 ignored, and its id.
 
         Without masks every pixel is ignored.
 
@@ -74,10 +74,11 @@ class SegmentationDataset:
             FileNotFoundError, ValueError: naming the file that is missing or wrong.
         """
         record = self.records[index]
-        image = read_image(record.image)
         if record.mask is None:
+            image = read_image(record.image)
             return image, np.full(image.shape[:2], IGNORE_INDEX, np.uint8), record.name
         mask = read_mask(record.mask)
+        image = read_image(record.image, mask.shape)
         check_size(mask, image.shape[:2], record.mask, record.image)
         label = check_labels(mask, len(self.class_names), self.reduce_zero_label, record.mask)
         return image, label, record.name

@@ -10,6 +10,7 @@ from typing import Union
 import numpy as np
 from PIL import Image
 
+from jseg.datasets.masks import open_picture
 from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
 
 MAX_ASPECT = 100
@@ -47,19 +48,13 @@ def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
 
 
 def read_clip_image(path: Union[str, "os.PathLike[str]"], resolution: int) -> np.ndarray:
-    """`clip_preprocess` of a picture file.
+    """`clip_preprocess` of a picture file, upright as `read_image` has it.
 
     Raises:
-        OSError: no such file, or not a picture. ValueError: too large or too long.
+        FileNotFoundError: no such file. ValueError: not a picture, damaged, too large or too long.
     """
+    picture = open_picture(path, mend="check the path; PNG and JPEG files can be read")
     try:
-        with Image.open(path) as image:
-            return clip_preprocess(image, resolution)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{os.fspath(path)}: no such picture; check the path") from None
-    except (Image.DecompressionBombError, ValueError) as error:
+        return clip_preprocess(picture, resolution)
+    except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
-    except (OSError, SyntaxError) as error:  # Pillow reports some damaged files as SyntaxError
-        raise OSError(
-            f"{os.fspath(path)} is no readable picture ({error}); use a PNG or JPEG file"
-        ) from error

@@ -7,27 +7,39 @@ where the colours are only for the eye) or 8-bit grey PNG. Colours are never tur
 import struct
 import zlib
 from pathlib import Path
-from typing import Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
 
 from jseg.datasets.classes import voc_palette
+from jseg.datasets.orientation import upright
 
 IGNORE_INDEX = 255
+_IN_SPLIT = 'replace the file or remove its id from the split'
 _VOID_COLOUR = (224, 224, 192)  # the colour VOC gives to index 255
 # What Pillow raises for damaged files, depending on the format and on where the damage is.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
-def read_image(path: Union[str, Path]) -> np.ndarray:
-    """The picture as RGB uint8 (H, W, 3).
+def read_image(path: Union[str, Path], mask_size: Optional[Tuple[int, int]] = None) -> np.ndarray:
+    """The picture as RGB uint8 (H, W, 3), upright: an orientation tag of the camera is obeyed.
+
+    Args:
+        mask_size: (H, W) of its mask; where only the picture as it is stored has this size, the tag is not obeyed.
 
     Raises:
         FileNotFoundError: if it is missing.
         ValueError: if it cannot be decoded completely.
     """
-    return np.array(_open(path, 'picture').convert('RGB'))
+    return np.array(open_picture(path, mask_size))
+
+
+def open_picture(path: Union[str, Path], mask_size: Optional[Tuple[int, int]] = None,
+                 mend: str = _IN_SPLIT) -> Image.Image:
+    """`read_image` as a Pillow picture of mode RGB; `mend` ends the message about a file that cannot be read."""
+    picture = _open(path, 'picture', mend)
+    return upright(picture, mask_size).convert('RGB')
 
 
 def read_mask(path: Union[str, Path]) -> np.ndarray:
@@ -37,7 +49,7 @@ def read_mask(path: Union[str, Path]) -> np.ndarray:
         FileNotFoundError: if it is missing.
         ValueError: if it cannot be decoded, holds colours or alpha, or has another bit depth.
     """
-    picture = _open(path, 'mask', keep_depth=True)
+    picture = _open(path, 'mask', _IN_SPLIT, keep_depth=True)
     return np.array(picture, np.uint8)
 
 
@@ -101,7 +113,7 @@ def check_size(mask: np.ndarray, image_size: Tuple[int, int], mask_path: Union[s
                          f'{image_path} is {image_size[1]}x{image_size[0]} (width x height); replace the wrong one')
 
 
-def _open(path: Union[str, Path], kind: str, keep_depth: bool = False) -> Image.Image:
+def _open(path: Union[str, Path], kind: str, mend: str, keep_depth: bool = False) -> Image.Image:
     try:
         with Image.open(path) as picture:
             if keep_depth:
@@ -109,13 +121,11 @@ def _open(path: Union[str, Path], kind: str, keep_depth: bool = False) -> Image.
             picture.load()
             return picture.copy()
     except FileNotFoundError:
-        raise FileNotFoundError(f'{path}: this {kind} does not exist; restore it or remove its id from '
-                                'the split') from None
+        raise FileNotFoundError(f'{path}: this {kind} does not exist; {mend}') from None
     except _NotIndices as problem:
         raise ValueError(str(problem)) from None
     except _DAMAGE as problem:
-        raise ValueError(f'{path}: the {kind} cannot be read ({_reason(problem)}); replace the file or '
-                         'remove its id from the split') from problem
+        raise ValueError(f'{path}: the {kind} cannot be read ({_reason(problem)}); {mend}') from problem
 
 
 def _reason(problem: BaseException) -> str:

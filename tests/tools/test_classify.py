@@ -84,9 +84,9 @@ def test_bad_pictures_are_named(tmp_path):
     with pytest.raises(ValueError, match="crop it"):
         clip_preprocess(Image.new("RGB", (MAX_ASPECT + 1, 1)), 224)
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(OSError, match="text.png is no readable picture"):
+    with pytest.raises(ValueError, match="text.png: the picture cannot be read .*check the path"):
         read_clip_image(tmp_path / "text.png", 8)
-    with pytest.raises(FileNotFoundError, match="nowhere.png: no such picture"):
+    with pytest.raises(FileNotFoundError, match="nowhere.png: this picture does not exist; check the path"):
         read_clip_image(tmp_path / "nowhere.png", 8)
 
 

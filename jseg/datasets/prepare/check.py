@@ -30,12 +30,12 @@ def check_pair(pair: Pair) -> List[str]:
     problems = []
     image = mask = None
     try:
-        image = read_image(pair.image)
+        mask = read_mask(pair.mask)
+        check_labels(mask, pair.num_values, False, pair.mask)
     except (ValueError, FileNotFoundError) as problem:
         problems.append(str(problem))
     try:
-        mask = read_mask(pair.mask)
-        check_labels(mask, pair.num_values, False, pair.mask)
+        image = read_image(pair.image, None if mask is None else mask.shape)
     except (ValueError, FileNotFoundError) as problem:
         problems.append(str(problem))
     if image is not None and mask is not None:

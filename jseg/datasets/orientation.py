@@ -1,0 +1,35 @@
+"""Which way up a picture file is shown: the Orientation tag that cameras write (Exif 2.3, tag 274)."""
+
+from typing import Optional, Tuple
+
+from PIL import Image
+
+_TAG = 274
+# What undoes each value; 1 is upright already. Those from 5 on swap width and height.
+_UNDO = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}
+_FIRST_SWAPPED = 5
+
+
+def upright(picture: Image.Image, size: Optional[Tuple[int, int]] = None) -> Image.Image:
+    """The picture as viewers and labelling tools show it, or as stored where only that has `size`.
+
+    Args:
+        picture: as opened, with the metadata of its file.
+        size: (H, W) of the mask that belongs to it, None without one.
+    """
+    value = _orientation(picture)
+    if value not in _UNDO:
+        return picture
+    stored = (picture.height, picture.width)
+    if size is not None and value >= _FIRST_SWAPPED and tuple(size) == stored != stored[::-1]:
+        return picture  # a mask of the pixels as they are stored
+    return picture.transpose(_UNDO[value])
+
+
+def _orientation(picture: Image.Image) -> object:
+    try:
+        return picture.getexif().get(_TAG)
+    except Exception:  # Pillow raises almost anything for damaged metadata; the picture itself is sound
+        return None
