@@ -1,12 +1,14 @@
 """Which pictures make the batch of an iteration, and joining samples into one."""
 
 import functools
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
 from jseg.datasets.base import ORDER_STREAM
 
+USER_ERRORS = (FileNotFoundError, OSError, ValueError)
+"""What a user can cause; the more special kind first."""
 _TRIES = 16  # unreadable pictures in a row, after which the storage or the pipeline is to blame
 
 
@@ -43,15 +45,38 @@ def load_batch(dataset: Any, pairs: Sequence[Tuple[int, int]], skip_unreadable: 
     return {**collate(samples), 'bad': bad}
 
 
+def user_error(problem: BaseException) -> Optional[Type[Exception]]:
+    """The kind among `USER_ERRORS` that `problem` is, None if it is none of them.
+
+    To be raised again with another message, or in another process: kinds derived from these, such as
+    UnicodeDecodeError, may need more than a message to be made.
+    """
+    return next((kind for kind in USER_ERRORS if isinstance(problem, kind)), None)
+
+
+def still_unreadable(dataset: Any, names: Iterable[str]) -> Dict[str, str]:
+    """Those of `names` that are in the data set and still cannot be read: name -> reason."""
+    wanted = set(names)
+    bad: Dict[str, str] = {}
+    for index in range(len(dataset)):
+        if dataset.name(index) in wanted:
+            try:
+                dataset.sample(index, 0)
+            except USER_ERRORS as error:
+                bad[dataset.name(index)] = str(error)
+    return bad
+
+
 def _stand_in(dataset: Any, index: int, epoch: int, bad: Dict[str, str]) -> Dict[str, Any]:
-    for step in range(min(_TRIES, len(dataset))):
+    tries = min(_TRIES, len(dataset))
+    for step in range(tries):
         candidate = (index + step) % len(dataset)
         try:
             return dataset.sample(candidate, epoch)
-        except (OSError, ValueError) as error:
+        except USER_ERRORS as error:
             bad[dataset.name(candidate)] = str(error)
             latest = error
-    raise type(latest)(f'{latest} ({_TRIES} pictures in a row cannot be read: the fault is not in a single one)')
+    raise user_error(latest)(f'{latest} ({tries} pictures in a row cannot be read: the fault is not in a single one)')
 
 
 def collate(samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:

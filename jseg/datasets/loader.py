@@ -14,10 +14,10 @@ import threading
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from jseg.datasets.base import SegmentationDataset
-from jseg.datasets.batch import batch_indices, load_batch
+from jseg.datasets.batch import USER_ERRORS, batch_indices, load_batch
 
 _PREFETCH = 2  # batches in preparation per worker, one being prepared and one waiting
-_ERROR_KINDS = {kind.__name__: kind for kind in (FileNotFoundError, OSError, ValueError)}
+_ERROR_KINDS = {kind.__name__: kind for kind in USER_ERRORS}
 
 
 class DataLoader:

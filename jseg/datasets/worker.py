@@ -14,11 +14,9 @@ import sys
 import traceback
 from typing import Any, Tuple
 
-from jseg.datasets.batch import load_batch
+from jseg.datasets.batch import load_batch, user_error
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-# Errors a user can cause keep their kind on the way to the parent; the others arrive with their traceback.
-USER_ERRORS = (FileNotFoundError, OSError, ValueError)
 
 
 def main() -> None:
@@ -58,10 +56,11 @@ def _die_with_parent() -> None:
 
 
 def _failure(problem: Exception, prefix: str = '') -> Tuple[str, str, str]:
-    for kind in USER_ERRORS:
-        if isinstance(problem, kind):
-            return 'error', kind.__name__, prefix + str(problem)
-    return 'error', 'RuntimeError', prefix + traceback.format_exc()
+    # Errors a user can cause keep their kind on the way to the parent; the others arrive with their traceback.
+    kind = user_error(problem)
+    if kind is None:
+        return 'error', 'RuntimeError', prefix + traceback.format_exc()
+    return 'error', kind.__name__, prefix + str(problem)
 
 
 def _send(stream: Any, reply: Tuple[Any, ...]) -> None:

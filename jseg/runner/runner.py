@@ -22,6 +22,7 @@ from jseg.distributed import (alive, all_reduce_max, barrier, broadcast_object, 
 from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.models.state import arrays_of
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
+from jseg.runner.bad_pictures import BadPictures
 from jseg.runner.checkpoint import (check_initial_weights, check_resumable, describe, file_sha256, half_way_note,
                                     load_weights, resume_notes)
 from jseg.runner.evaluate import check_inference, evaluate, save_predictions
@@ -69,7 +70,7 @@ class Runner:
         self._datasets: Dict[str, Any] = {}
         self._model: Any = None
         self._clip_sha256 = ""
-        self._bad_pictures: Dict[str, str] = {}  # name -> reason
+        self._bad_pictures = BadPictures(cfg.max_bad_pictures, self.log)
 
     def train(self, resume: Optional[str] = None) -> None:
         """Trains to `max_iters`, with checkpoints and evaluations on the way, and draws the pictures of the run.
@@ -163,7 +164,7 @@ class Runner:
             jt.sync_all()
             done = iteration + 1
             number, bad = self._agree(stop.number, batch["bad"], done)
-            self._count_bad(bad)
+            self._bad_pictures.add(bad)
             save, measure = (self._due(done, interval) for interval in (cfg.checkpoint_interval, cfg.eval_interval))
             if save or measure or done % cfg.log_interval == 0:
                 self._report(done, window.close(), scheduler(optimizer.base_lr, iteration), eta)
@@ -185,22 +186,6 @@ class Runner:
         if count:
             bad = {name: reason for found in gather_objects(bad, what) for name, reason in found.items()}
         return number, bad
-
-    def _count_bad(self, found: Mapping[str, str]) -> None:
-        """Remembers training pictures that could not be read.
-
-        Raises:
-            ValueError: there are more than `max_bad_pictures`.
-        """
-        for name, reason in found.items():
-            if name not in self._bad_pictures:
-                self._bad_pictures[name] = reason
-                self.log.info(f"warning: training picture {name} is left out: {reason}")
-        count, limit = len(self._bad_pictures), self.cfg.max_bad_pictures
-        if count > limit:
-            raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {limit} may be "
-                             f"left out ({', '.join(sorted(self._bad_pictures))}); mend them or raise the limit, then go "
-                             "on with --resume auto")
 
     def _check_same(self, model: Any, optimizer: Any) -> None:
         """Every rank must begin with the same config, pictures, weights and optimizer state.
@@ -265,7 +250,7 @@ class Runner:
                                      "look at the data of that iteration; earlier checkpoints are intact")
         arrays.update(optimizer.state())
         metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256, losses,
-                            self._bad_pictures)
+                            self._bad_pictures.reasons)
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
     def _newest_undamaged(self) -> Optional[str]:
@@ -281,7 +266,7 @@ class Runner:
         if is_main():
             self.store.go_on_after(start)
         losses = json.loads(metadata.get("losses", "[]"))
-        self._bad_pictures = json.loads(metadata.get("bad_pictures", "{}"))
+        self._bad_pictures.restore(json.loads(metadata.get("bad_pictures", "{}")), self._dataset("train"))
         self.log.drop_after(start - len(losses))
         self.log.info(f"resuming {path} at iteration {start}")
         for note in resume_notes(metadata, self.cfg):

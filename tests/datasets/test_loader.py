@@ -192,6 +192,24 @@ def test_a_data_set_without_readable_pictures_stops(voc_root):
         DataLoader(dataset, 2, seed=0, skip_unreadable=True).batch(0)
 
 
+class Undecodable(VOCDataset):
+    """Its reader raises an error that a message alone cannot make."""
+
+    def raw(self, index):
+        raise UnicodeDecodeError('utf-8', b'abc', 0, 1, f'wrong byte in the notes of {self.name(index)}')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('skip', [False, True])
+def test_an_error_that_needs_more_than_a_message_arrives_with_it(voc_root, workers, skip):
+    """UnicodeDecodeError takes five arguments: raising `type(error)(text)` gave a TypeError in its place."""
+    dataset = Undecodable(str(voc_root), 'train', pipeline=dict(crop_size=24, scale=(80, 30)))
+    loader = DataLoader(dataset, 2, seed=0, shuffle=False, num_workers=workers, skip_unreadable=skip)
+    with pytest.raises(ValueError, match="codec can't decode byte.*notes of") as caught:
+        take(loader, 1)
+    assert ('(5 pictures in a row cannot be read' in str(caught.value)) == skip
+
+
 def test_importing_the_data_side_does_not_import_jittor():
     code = ("import sys, jseg.datasets, jseg.evaluation, jseg.datasets.worker; "
             "sys.exit('jittor' in sys.modules)")

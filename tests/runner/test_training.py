@@ -254,6 +254,20 @@ def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
         Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=1)).train()
 
 
+def test_mended_pictures_do_not_count_after_a_resume(make_config):
+    """One of two was mended between the runs and another one breaks: still two, and not the three ever seen."""
+    Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=2, max_iters=4)).train()
+    cfg = make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=2, max_iters=8)
+    runner = Runner(cfg)
+    runner.train(resume="auto")
+    _, metadata = load_arrays(runner.store.newest())
+    assert set(json.loads(metadata["bad_pictures"])) == {"stripes_4", "stripes_5"}
+    with open(os.path.join(cfg.work_dir, "log.txt")) as file:
+        assert "stripes_2 can be read again" in file.read()
+    with pytest.raises(ValueError, match=r"2 training pictures cannot be read, 1 may .*stripes_4, stripes_5"):
+        Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=1, max_iters=12)).train(resume="auto")
+
+
 def test_an_unusable_work_folder_is_named(make_config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="--work-dir"):
