@@ -103,9 +103,8 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
         clip = load_clip(str(archive))
     image, tokens = jt.array(recorded.pop("image")), recorded.pop("tokens")
     with jt.no_grad():
-        computed = {"image_features": clip.encode_image(image).numpy(),
-                    "text_features": clip.encode_text(tokens).numpy(),
-                    "logits_per_image": clip(image, tokens)[0].numpy()}
+        computed = _fetch({"image_features": clip.encode_image(image), "text_features": clip.encode_text(tokens),
+                           "logits_per_image": clip(image, tokens)[0]})
     return computed, recorded
 
 
@@ -200,16 +199,22 @@ def _evaluate(segmentors: Mapping[str, Any], image: Any) -> Arrays:
         features = segmentor.backbone(image, segmentor.num_regions)
     batch, _, joint = features.image.shape
     image_features = features.image.transpose(0, 2, 1).reshape(batch, joint, *features.grid)
-    computed = {
-        "attn_mask_allowed": segmentor.backbone.attention_allowed(image.shape[2:], segmentor.num_regions),
-        "eval.image_features": image_features.numpy(),
-        "eval.global_feature": features.global_feature.numpy(),
-        "eval.prob_seen_minus_0.1": segmentor.predict(image).numpy(),
-        "eval.prob_transductive": segmentors["transductive"].predict(image).numpy()}
+    wanted = {
+        "eval.image_features": image_features, "eval.global_feature": features.global_feature,
+        "eval.prob_seen_minus_0.1": segmentor.predict(image),
+        "eval.prob_transductive": segmentors["transductive"].predict(image)}
     if features.regions is not None:
         regions = features.regions.transpose(0, 2, 1).reshape(batch, joint, *features.region_grid)
-        computed["eval.region_features"] = regions.numpy()
-    return computed
+        wanted["eval.region_features"] = regions
+    allowed = segmentor.backbone.attention_allowed(image.shape[2:], segmentor.num_regions)
+    return {"attn_mask_allowed": allowed, **_fetch(wanted)}
+
+
+def _fetch(values: Mapping[str, Any]) -> Arrays:
+    """All arrays at once: Jittor compiles in parallel what is asked for together."""
+    from jseg.runtime.backend import jt
+
+    return dict(zip(values, map(np.asarray, jt.fetch_sync(list(values.values())))))
 
 
 def train_quantities(segmentor: Any, image: Any, label: Any) -> Arrays:
@@ -224,7 +229,7 @@ def train_quantities(segmentor: Any, image: Any, label: Any) -> Arrays:
     if recovery is not None:
         quantities.update({"q": recovery.queries, "ori_q": recovery.query_target,
                            "lateral": recovery.pixels, "ori_lateral": recovery.pixel_target})
-    arrays = {name: np.asarray(jt.fetch_sync([value])[0]) for name, value in quantities.items()}
+    arrays = _fetch(quantities)
     if segmentor.setting == "transductive":
         used = used_label.numpy()
         arrays["pseudo_label"] = np.where(used < 0, 255, used)[:, None]
