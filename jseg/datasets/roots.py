@@ -57,8 +57,12 @@ def new_root(data_root: str, classes: str, folder: str) -> Path:
     """As `find_root`, for a data set that is to be made: if no place has `folder` yet, the best place for it.
 
     A root that itself ends like such a place (`VOCdevkit`, `VOCdevkit/VOC2012`, `VOC2012`) is gone on from there.
+
+    Raises:
+        ValueError: `data_root` is by its name the folder of another data set, whose files would be mixed with these.
     """
     root = Path(data_root)
+    _refuse_folder_of_another(root, classes)
     found = _existing(root, classes, folder)
     if found is not None:
         return found
@@ -73,6 +77,15 @@ def how_to_make(classes: object) -> str:
     """What an error about missing files may add: the command that makes this data set, if it is a known one."""
     command = _COMMANDS.get(_name(classes))
     return f', or make the data set with `python {command}`' if command else ''
+
+
+def _refuse_folder_of_another(root: Path, classes: str) -> None:
+    own = {Path(place).name for place in _PLACES[classes]}
+    others = {Path(place).name: name for name, places in _PLACES.items() for place in places}
+    name = root.absolute().name
+    if name in others and name not in own:
+        raise ValueError(f'{root}: by its name this is the folder of {others[name]}, and {classes} has one of its own; '
+                         f'name the folder above, {root.absolute().parent}, with --data-root')
 
 
 def _existing(root: Path, classes: object, folder: str) -> Optional[Path]:

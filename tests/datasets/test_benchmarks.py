@@ -108,6 +108,16 @@ def test_a_new_data_set_has_its_usual_place_from_every_root(given, made, tmp_pat
     assert new_root(str(tmp_path / given), 'voc2012', 'JPEGImages') == tmp_path / made
 
 
+@pytest.mark.parametrize('given, name', [('VOC2012', 'context60'), ('VOCdevkit/VOC2010', 'voc2012'),
+                                         ('coco_stuff164k', 'voc2012'), ('VOC2012', 'coco_stuff164k')])
+def test_the_folder_of_another_data_set_is_refused(given, name, tmp_path):
+    """VOC2012 has JPEGImages too: it was taken for Context's own folder, and VOC 2010 unpacked into it."""
+    (tmp_path / given / 'JPEGImages').mkdir(parents=True)
+    (tmp_path / given / 'images').mkdir()
+    with pytest.raises(ValueError, match=f'{given}: by its name .* name the folder above, .*--data-root'):
+        new_root(str(tmp_path / given), name, 'JPEGImages')
+
+
 def test_which_setting_of_the_root_counts(monkeypatch):
     monkeypatch.delenv('JSEG_DATA_ROOT', raising=False)
     assert configured_root(None) == 'data'
