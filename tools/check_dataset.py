@@ -17,6 +17,7 @@ import numpy as np  # noqa: E402
 import jseg.datasets as datasets  # noqa: E402  (fills the registry)
 from jseg.config import Config  # noqa: E402
 from jseg.registry import DATASETS  # noqa: E402
+from jseg.runtime.command import exit_status  # noqa: E402
 
 
 class Content(NamedTuple):
@@ -105,11 +106,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="threads")
     args = parser.parse_args(argv)
-    try:
-        return run(Config.load(args.config, args.overrides), max(args.jobs, 1))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: run(Config.load(args.config, args.overrides), max(args.jobs, 1)))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from jseg.datasets.clip_image import read_clip_image  # noqa: E402
+from jseg.runtime.command import exit_status  # noqa: E402
 from jseg.runtime.device import add_device_options, select_device  # noqa: E402
 
 DEFAULT_CLIP = os.path.join("weights", "zeroshapes_clip.npz")
@@ -68,17 +69,16 @@ def main(argv: Optional[List[str]] = None) -> int:
     )
     add_device_options(parser)
     args = parser.parse_args(argv)
-    try:
+
+    def run() -> None:
         select_device(args.device, args.precision)
         if not os.path.exists(args.image):
             raise FileNotFoundError(f"{args.image}: no such picture; check the path")
         rows = classify(args.image, args.words, clip_path(args.clip), args.templates)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for word, probability in sorted(rows, key=lambda row: -row[1]):
-        print(f"{probability:8.4f}  {word}")
-    return 0
+        for word, probability in sorted(rows, key=lambda row: -row[1]):
+            print(f"{probability:8.4f}  {word}")
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

@@ -25,17 +25,18 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import numpy as np  # noqa: E402
 
 from jseg import __version__  # noqa: E402
-from jseg.checkpoints import (
+from jseg.checkpoints import (  # noqa: E402
     clip_rc_sizes,
     clip_rc_to_release,
     read_tensors,
     save_arrays,
-    save_jittor,  # noqa: E402
+    save_jittor,
     save_torch,
 )
 from jseg.checkpoints.clip_rc_names import REGION_TOKENS  # noqa: E402
 from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model  # noqa: E402
 from jseg.checkpoints.convert import check_output, file_lines, file_sha256, write_verified  # noqa: E402
+from jseg.runtime.command import exit_status  # noqa: E402
 
 TARGETS = ("jseg", "pytorch", "safetensors")
 
@@ -140,12 +141,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument("--clip", metavar="PATH", help="CLIP weights, for a checkpoint of a jseg run")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
     args = parser.parse_args(argv)
-    try:
-        convert(args.source, args.out, args.to, args.clip, args.force)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: convert(args.source, args.out, args.to, args.clip, args.force))
 
 
 if __name__ == "__main__":

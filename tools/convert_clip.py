@@ -15,15 +15,16 @@ from typing import List, Optional
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from jseg.checkpoints import clip_state, read_tensors, save_arrays, save_npz  # noqa: E402
-from jseg.checkpoints.convert import (
+from jseg.checkpoints.convert import (  # noqa: E402
     check_output,
     checksum_warning,
     clip_size_line,
-    file_lines,  # noqa: E402
+    file_lines,
     file_sha256,
     published_sha256,
     write_verified,
 )
+from jseg.runtime.command import exit_status  # noqa: E402
 
 _SUFFIXES = (".safetensors", ".npz")
 
@@ -98,12 +99,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         help="overwrite OUT, and convert even if the SHA-256 is not the published one",
     )
     args = parser.parse_args(argv)
-    try:
-        convert(args.source, args.out, args.force)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: convert(args.source, args.out, args.force))
 
 
 if __name__ == "__main__":

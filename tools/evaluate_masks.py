@@ -24,6 +24,7 @@ from jseg.datasets.words import read_words  # noqa: E402
 from jseg.evaluation import format_table, json_ready, summarise  # noqa: E402
 from jseg.evaluation.per_image import image_record, write_records  # noqa: E402
 from jseg.evaluation.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, picture_confusion  # noqa: E402
+from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -48,6 +49,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         parser.error("give either --dataset or --classes")
     if args.dataset and (args.unseen or args.reduce_zero_label or args.mask_ending):
         parser.error("--unseen, --reduce-zero-label and --mask-ending belong to --classes; --dataset knows them")
+    if args.out and args.per_image and os.path.realpath(args.out) == os.path.realpath(args.per_image):
+        parser.error("--out and --per-image name the same file; choose two")
     if args.classes and args.all_seen:
         parser.error("--all-seen belongs to --dataset; with --classes leave out --unseen")
     return args
@@ -72,10 +75,12 @@ def confusions(pairs: List[Pair], num_classes: int, form: MaskForm) -> Iterator[
 
 
 def run(args: argparse.Namespace) -> None:
-    """Scores and prints."""
+    """Scores, prints and writes; that the files can be written is tried before the masks are read."""
     names, unseen, form = class_setup(args)
     split = read_ids(args.split) if args.split else None
     pairs = find_pairs(args.predictions, args.truth, form.ending, split)
+    for path in filter(None, (args.out, args.per_image)):
+        prove_writable(path)
     total = np.zeros((len(names), len(names)), np.int64)
     records: List[Any] = []
     for pair, matrix in confusions(pairs, len(names), form):
@@ -96,12 +101,7 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Optional[List[str]] = None) -> int:
     """0 on success, 2 after an error of the user."""
     args = parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

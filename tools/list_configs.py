@@ -6,7 +6,6 @@ header say what it stands for. The paper's numbers are the paper's; what has bee
 
 import argparse
 import ast
-import os
 import re
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from jseg.config import Config  # noqa: E402
+from jseg.runtime.command import exit_status  # noqa: E402
 
 FIELDS = ("Reproduces", "Paper", "Measured")
 _NAMES = {"VOCDataset": "VOC", "PascalContextDataset": "Context", "COCOStuffDataset": "COCO-Stuff",
@@ -102,14 +102,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="only configs whose path contains one of these, e.g. table6 coco")
     args = parser.parse_args(argv)
-    try:
-        print(table([experiment(path) for path in find(args.names)]))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return exit_status(lambda: print(table([experiment(path) for path in find(args.names)])))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
 from jseg.runtime.device import add_device_options, select_device  # noqa: E402
 
 OUTPUT_TOLERANCE = 2e-5
@@ -350,32 +351,33 @@ def main(arguments: List[str]) -> int:
     parser.add_argument("--out", type=Path, help="write the computed arrays to this .npz file")
     add_device_options(parser)
     options = parser.parse_args(arguments)
-    try:
-        select_device(options.device, options.precision)
-    except ValueError as problem:
-        return _refuse(str(problem))
+    return exit_status(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Computes and compares; the exit status.
+
+    Raises:
+        ValueError: the case cannot be computed. OSError: the file of the computed arrays cannot be written.
+    """
+    select_device(options.device, options.precision)
+    if options.out:
+        prove_writable(options.out)
     try:
         computed, recorded = run_case(options.case_dir)
         rows = compare(computed, recorded)
         table = format_rows(rows)
     except (OSError, ValueError) as problem:
-        return _refuse(f"{options.case_dir}: {problem}")
+        raise ValueError(f"{options.case_dir}: {problem}") from problem
     # Jittor's refusals of sizes that do not fit.
     except (RuntimeError, AssertionError, KeyError, IndexError) as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        return _refuse(f"{options.case_dir}: cannot be computed ({reason}); its files must belong together")
+        raise ValueError(f"{options.case_dir}: cannot be computed ({reason}); its files must belong together"
+                         ) from problem
     if options.out:
-        try:
-            np.savez(options.out, **computed)
-        except OSError as problem:
-            return _refuse(f"--out {options.out}: cannot be written ({problem.strerror}); name another")
+        np.savez(options.out, **computed)
     print(table)
     return 0 if all(row.passed for row in rows) else 1
-
-
-def _refuse(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
+from jseg.runtime.command import exit_status
 
 _SHOWN = 50  # problems printed after preparing; --check prints all
 
@@ -44,7 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise FileNotFoundError(f"{archives}: this folder does not exist; name the folder that holds the archives with "
                                 "--data-root or --archives")
     work = Work(root, archives, arguments.jobs, arguments.any_count)
-    report = (check if arguments.check else prepare)(arguments.dataset, work)
+    try:
+        report = (check if arguments.check else prepare)(arguments.dataset, work)
+    except Problems as error:
+        print_problems(list(error.problems), _SHOWN)
+        return 1
     show(report, None if arguments.check else _SHOWN)
     return 1 if report.problems else 0
 
@@ -67,13 +72,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     """0 if the data set is complete, 1 if something in it is wrong, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
     try:
-        return run(arguments)
-    except Problems as error:
-        print_problems(list(error.problems), _SHOWN)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return exit_status(lambda: run(arguments))
     except KeyboardInterrupt:
         print("interrupted; what is done stays, and the same command goes on from here", file=sys.stderr)
         return 130

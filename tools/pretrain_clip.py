@@ -10,7 +10,6 @@ that a run that is cut short leaves its last state. What is not given is the def
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional
 
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from jseg.checkpoints import save_npz
+from jseg.runtime.command import exit_status, prove_writable
 from jseg.runtime.device import add_device_options, select_device
 from jseg.runtime.memory import memory_advice
 
@@ -52,23 +52,6 @@ def parse_arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
     return arguments
 
 
-def prove_writable(path: Path) -> None:
-    """Makes the folder of `path` and writes a temporary file there, so that no training ends in a refusal.
-
-    Raises:
-        OSError: names `path` and what to do.
-    """
-    try:
-        folder = path.is_dir()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
-            pass
-    except OSError as problem:
-        raise OSError(f"{path} cannot be written ({problem.strerror}); choose another path") from problem
-    if folder:
-        raise IsADirectoryError(f"{path} is a folder; name the file to write, such as {path / 'clip.npz'}")
-
-
 def train(out: Path, given: Dict[str, int]) -> None:
     """Pretrains with the settings that were given, the others at their defaults, and writes `out`.
 
@@ -93,15 +76,14 @@ def main(argv: Optional[List[str]] = None) -> int:
     """0 on success, 2 after an error of the user."""
     given = vars(parse_arguments(argv))
     out = given.pop("out")
-    try:
+
+    def run() -> None:
         select_device(given.pop("device", None), given.pop("precision", None))
         prove_writable(out)
         with memory_advice("lower --batch-size"):
             train(out, given)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", metavar="PATH",
                         help="weights for val and test; default: the newest of the work folder")
     parser.add_argument("--save-predictions", action="store_true",
-                        help="val: also write masks to WORK_DIR/val_predictions, for tools/evaluate_masks.py")
+                        help="val: also write masks to WORK_DIR/val_predictions, in place of those of an earlier "
+                        "run, for tools/evaluate_masks.py")
     parser.add_argument("--per-image", action="store_true",
                         help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl")
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")

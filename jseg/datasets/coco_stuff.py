@@ -37,8 +37,8 @@ class COCOStuffDataset(SegmentationDataset):
         if not images:
             raise ValueError(f"{root / 'images' / split}: there are no pictures; check data_root and split{make}")
         folder = root / 'annotations' / split
-        masks = {stem[:-len(MASK_ENDING)]: path
-                 for stem, path in files_by_stem(folder, 'split', ('.png',), make).items() if stem.endswith(MASK_ENDING)}
+        files = files_by_stem(folder, 'split', ('.png',), make)
+        masks = {stem[:-len(MASK_ENDING)]: path for stem, path in files.items() if stem.endswith(MASK_ENDING)}
         names = sorted(images)
         require_files(names, masks, folder, (f'{MASK_ENDING}.png',), 'mask',
                       f"although there is a picture of that name in {root / 'images' / split}; add the file{make}")

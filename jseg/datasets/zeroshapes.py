@@ -70,8 +70,8 @@ def draw_scene(seed: int, split: str, index: int, size: int = 64, max_objects: i
     if split not in SPLITS:
         raise ValueError(f"unknown ZeroShapes split '{split}'; choose one of {', '.join(SPLITS)}")
     if max_objects < 1 or size < 9 or not 0 < radius[0] <= radius[1] <= size / 2:
-        raise ValueError(f"cannot draw up to {max_objects} objects of radius {radius[0]} to {radius[1]} on {size} pixels; "
-                         "at least 1 object, 9 pixels, and radii up to half the side are possible")
+        raise ValueError(f"cannot draw up to {max_objects} objects of radius {radius[0]} to {radius[1]} on {size} "
+                         "pixels; at least 1 object, 9 pixels, and radii up to half the side are possible")
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     canvas = _background(rng, size)
     label = np.full((size, size), BACKGROUND, np.uint8)

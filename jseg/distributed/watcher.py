@@ -2,8 +2,8 @@
 
 Jittor computes and compiles with Python's interpreter lock held, so no thread of the rank itself could notice that it
 hangs. This process needs the standard library only. It reads the rank's signs of life from shared memory and its
-activity from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and killed with its child processes;
-`mpirun` then ends the others. What a killed rank leaves running is killed too.
+activity from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and killed with its child
+processes; `mpirun` then ends the others. What a killed rank leaves running is killed too.
 """
 
 import collections

@@ -30,9 +30,9 @@ class BadPictures:
                 self._log.info(f"warning: training picture {name} is left out: {reason}")
         count = len(self.reasons)
         if count > self._limit:
-            raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {self._limit} may "
-                             f"be left out ({', '.join(sorted(self.reasons))}); mend them or raise the limit, then go on "
-                             "with --resume auto")
+            names = ", ".join(sorted(self.reasons))
+            raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {self._limit} "
+                             f"may be left out ({names}); mend them or raise the limit, then go on with --resume auto")
 
     def restore(self, remembered: Mapping[str, str], dataset: Any) -> None:
         """Takes over those of an earlier run that some rank still cannot read; called by all ranks."""

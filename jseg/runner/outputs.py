@@ -1,30 +1,37 @@
 """What an evaluation leaves on disk besides its numbers: masks and scores of single pictures."""
 
+import contextlib
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
+from jseg.checkpoints.native import write_atomically
 from jseg.datasets.masks import save_mask
-from jseg.distributed import gather_objects, is_main
+from jseg.distributed import barrier, gather_objects, is_main
 from jseg.evaluation.per_image import image_record, write_records
 
 MASKS, PER_IMAGE = "val_predictions", "per_image.jsonl"
 """Names in the work folder."""
+WRITTEN = ".written_by_jseg"
+"""In a folder of masks: the names of those that jseg writes there, one a line."""
 
 
 class PictureOutputs:
-    """Takes the pictures of one rank; every rank must call `close`.
+    """Takes the pictures of one rank; every rank must make one and call `close`.
 
     Args:
         dataset: whose pictures are evaluated.
-        masks: folder for palette PNG files (pixel = class index from 0, without a background), or None.
+        masks: folder for palette PNG files (pixel = class index from 0, without a background), or None. Masks that an
+            earlier run wrote there, by the list `WRITTEN`, are removed first; other files stay.
         records: file for one JSON object a picture, in the order of the dataset, or None.
     """
 
     def __init__(self, dataset: Any, masks: Optional[str] = None, records: Optional[str] = None) -> None:
         self._dataset, self._masks, self._records = dataset, masks, records
         self._own: Dict[int, Dict[str, Any]] = {}
+        if masks is not None:
+            _begin_masks(masks, [dataset.name(index) + ".png" for index in range(len(dataset))])
 
     def take(self, index: int, prediction: np.ndarray, matrix: Optional[np.ndarray] = None) -> None:
         """One picture: class indices (H, W), and its confusion matrix (C, C) where it is labelled.
@@ -53,3 +60,26 @@ class PictureOutputs:
             records.update(part)
         if is_main():
             write_records(self._records, (records[index] for index in sorted(records)))
+
+
+def _begin_masks(folder: str, names: List[str]) -> None:
+    """Removes what an earlier run wrote into `folder` and lists there what this one will write.
+
+    Every rank does both: their folders may lie on different disks.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    os.makedirs(folder, exist_ok=True)
+    listed = os.path.join(folder, WRITTEN)
+    earlier: List[str] = []
+    with contextlib.suppress(FileNotFoundError), open(listed, encoding="utf-8", errors="surrogateescape") as file:
+        earlier = file.read().splitlines()
+    for name in earlier:
+        inside = not os.path.isabs(name) and not os.path.normpath(name).startswith(os.pardir)
+        if inside and name.endswith(".png"):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(os.path.join(folder, name))
+    barrier("the removal of earlier predictions")
+    text = "".join(f"{name}\n" for name in names).encode("utf-8", errors="surrogateescape")
+    write_atomically(listed, lambda file: file.write(text))

@@ -6,8 +6,8 @@ from typing import Optional
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = os.path.join(REPOSITORY, "jseg")
-RUN_FILES = ("config.py", "log.txt", "log.jsonl", "eval.jsonl", "metrics.json", "checkpoints", "pictures", "predictions",
-             "val_predictions", "per_image.jsonl")
+RUN_FILES = ("config.py", "log.txt", "log.jsonl", "eval.jsonl", "metrics.json", "checkpoints", "pictures",
+             "predictions", "val_predictions", "per_image.jsonl")
 
 
 def resolve_path(path: str) -> str:

@@ -64,8 +64,9 @@ class SceneBank:
         rng = np.random.default_rng((self.settings.seed, iteration))
         chosen = rng.integers(len(self.images), size=self.settings.batch_size)
         images = np.empty((len(chosen), *self.images.shape[1:]), np.uint8)
-        for row, index, turns, flip in zip(images, chosen, rng.integers(4, size=len(chosen)), rng.random(len(chosen)) < 0.5):
-            image = np.rot90(self.images[index], turns)
+        turns, flips = rng.integers(4, size=len(chosen)), rng.random(len(chosen)) < 0.5
+        for row, index, turn, flip in zip(images, chosen, turns, flips):
+            image = np.rot90(self.images[index], turn)
             row[...] = image[:, ::-1] if flip else image
         named = [some_of(rng, self.classes[index]) for index in chosen]
         named += [altered_classes(rng, classes) for classes in named]
@@ -130,8 +131,9 @@ def contrastive_loss(clip: CLIP, images: jt.Var, tokens: np.ndarray, truth: np.n
     match = truth.astype(np.float32)
     per_image, per_text = clip(images, tokens)
     losses = ((per_image, match), (per_text[:batch], match[:, :batch].T))
-    return sum(-0.5 * (jt.array(target / target.sum(axis=1, keepdims=True)) * nn.log_softmax(logits, dim=1)).sum(1).mean()
-               for logits, target in losses)
+    shares = (jt.array(target / target.sum(axis=1, keepdims=True)) for _, target in losses)
+    return sum(-0.5 * (share * nn.log_softmax(logits, dim=1)).sum(1).mean()
+               for share, (logits, _) in zip(shares, losses))
 
 
 def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str], None],
@@ -172,7 +174,8 @@ def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str]
                 f"{rate:.2f} it/s eta {(settings.iterations - iteration - 1) / rate / 60:.1f} min")
         if (iteration + 1) % evaluate_every == 0 or iteration + 1 == settings.iterations:
             accuracy = zero_shot_accuracy(clip, settings.seed, vocabulary.compact)
-            log(f"iter {iteration + 1} zero-shot " + ", ".join(f"{key} {value:.1f} %" for key, value in accuracy.items()))
+            shares = ", ".join(f"{key} {value:.1f} %" for key, value in accuracy.items())
+            log(f"iter {iteration + 1} zero-shot {shares}")
             save(vocabulary.expand(arrays_of(clip), config.vocab_size))
 
 
@@ -192,5 +195,6 @@ def zero_shot_accuracy(clip: CLIP, seed: int, tokenizer: Optional[Callable] = No
                                 for i in range(0, count, 100)])
     unseen = np.isin(truth, UNSEEN)
     hits = {"class": predicted == truth, "seen": (predicted == truth)[~unseen], "unseen": (predicted == truth)[unseen],
-            "colour": predicted // len(SHAPES) == truth // len(SHAPES), "shape": predicted % len(SHAPES) == truth % len(SHAPES)}
+            "colour": predicted // len(SHAPES) == truth // len(SHAPES),
+            "shape": predicted % len(SHAPES) == truth % len(SHAPES)}
     return {name: 100.0 * float(values.mean()) for name, values in hits.items()}

@@ -133,7 +133,7 @@ class Runner:
         return summary
 
     def test(self, checkpoint: Optional[str] = None) -> str:
-        """Segments `dataset.test` into palette PNG files; returns their folder."""
+        """Segments `dataset.test` into palette PNG files, in place of those of an earlier run; returns their folder."""
         model, path = self._trained_model(checkpoint)
         dataset = self._dataset("test")
         folder = os.path.join(self.work_dir, "predictions")
@@ -233,8 +233,9 @@ class Runner:
         terms = {name: value for name, value in means.items() if name not in ("seconds", "data_seconds")}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
         gpu = gpu_memory_mb()
+        memory = f"  GPU {gpu:.0f} MiB" if gpu else ""
         self.log.info(f"iter {done}/{self.cfg.max_iters}  lr {lr:.3g}  {shown}  {means['seconds']:.3f} s/iter "
-                      f"(data {means['data_seconds']:.3f})  {clock(left)} left" + (f"  GPU {gpu:.0f} MiB" if gpu else ""))
+                      f"(data {means['data_seconds']:.3f})  {clock(left)} left{memory}")
         self.log.record("log.jsonl", {"iter": done, "lr": lr, **means, "eta_seconds": round(left, 1),
                                       "memory_mb": peak_memory_mb(), "gpu_memory_mb": gpu})
 

@@ -102,7 +102,8 @@ def test_pickled_members_are_never_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("array", [
-    np.array(["text"]), np.array([1j]), np.zeros(2, [("a", "f4"), ("b", "i4")]), np.array(["2026-01-01"], "datetime64[D]")
+    np.array(["text"]), np.array([1j]), np.zeros(2, [("a", "f4"), ("b", "i4")]),
+    np.array(["2026-01-01"], "datetime64[D]")
 ], ids=["text", "complex", "record", "date"])
 def test_other_types_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     assert_refused(archive(tmp_path, {"x.npy": npy(array)}), "'x.npy'")

@@ -157,8 +157,8 @@ def test_coco_mask_missing(root, tmp_path):
         COCOStuffDataset(str(tmp_path), 'val2017')
     (tmp_path / 'images/val2017/7.jpg').write_bytes(b'')
     (tmp_path / 'annotations/val2017/7.png').write_bytes(b'')  # published, not prepared
-    with pytest.raises(FileNotFoundError, match=r"annotations/val2017: no mask '7' \(_labelTrainIds\.png\), although .* "
-                                                r"add the file, or make the data set with `python tools/prepare_"):
+    with pytest.raises(FileNotFoundError, match=r"annotations/val2017: no mask '7' \(_labelTrainIds\.png\), although "
+                                                r".* add the file, or make the data set with `python tools/prepare_"):
         COCOStuffDataset(str(tmp_path), 'val2017')
 
 

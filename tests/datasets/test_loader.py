@@ -73,8 +73,8 @@ def test_ranks_with_workers_together_see_what_one_rank_sees(voc_root, world_size
     dataset = dataset_of(voc_root)
     assert [type(step).__name__ for step in dataset.transforms] == [
         'Resize', 'RandomCrop', 'RandomFlip', 'PhotometricDistortion', 'Normalize', 'Pad']
-    ranks = [take(DataLoader(dataset, 4 // world_size, seed=2, rank=rank, world_size=world_size, num_workers=num_workers),
-                  3, start=4) for rank in range(world_size)]
+    options = dict(seed=2, world_size=world_size, num_workers=num_workers)
+    ranks = [take(DataLoader(dataset, 4 // world_size, rank=rank, **options), 3, start=4) for rank in range(world_size)]
     for offset in range(3):
         whole, parts = DataLoader(dataset, 4, seed=2).batch(4 + offset), [batches[offset] for batches in ranks]
         assert whole['names'] == [name for part in parts for name in part['names']]

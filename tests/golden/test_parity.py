@@ -147,14 +147,16 @@ def test_a_bad_case_gives_one_sentence_and_status_2(name, tmp_path, capsys):
     assert sentence in printed
 
 
-def test_out_file_and_exit_status(tmp_path, capsys):
+def test_out_file_and_exit_status(tmp_path, capsys, monkeypatch):
     for name in ("case.json", "cases.json"):
         shutil.copy(GOLDEN / "tokenizer" / name, tmp_path)
     out = tmp_path / "out.npz"
     assert parity.main([str(tmp_path), "--out", str(out)]) == 0
     assert np.load(out)["tokens_77_truncated"].shape[1] == 77
-    assert parity.main([str(tmp_path), "--out", str(tmp_path / "nowhere" / "out.npz")]) == 2
-    assert "out.npz: cannot be written" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(parity, "run_case", None)  # refused before anything is computed
+        assert parity.main([str(tmp_path), "--out", str(out / "out.npz")]) == 2
+    assert "out.npz/out.npz cannot be written" in capsys.readouterr().err
     cases = json.loads((tmp_path / "cases.json").read_text())
     cases[0]["tokens_77_truncated"][1] += 1
     (tmp_path / "cases.json").write_text(json.dumps(cases))

@@ -297,7 +297,8 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
     start = trained.backbone.region_level_bridge.numpy()
     untrained = trained.backbone.class_embedding.numpy() + trained.backbone.positional_embedding.numpy()[0]
     assert np.allclose(start, np.tile(untrained, (4, 1)), atol=1e-7)
-    assert np.allclose(*(m.region_probabilities(image, original_clip=True).numpy() for m in (trained, model)), atol=1e-6)
+    first, second = (m.region_probabilities(image, original_clip=True).numpy() for m in (trained, model))
+    assert np.allclose(first, second, atol=1e-6)
     assert np.allclose(trained.region_probabilities(image).numpy().sum(1), 1, atol=1e-5)
     baseline = CLIPRC(**options, region_bridge=False, ram_inputs=(), recovery_layers=None)
     assert baseline.num_regions == 0

@@ -71,7 +71,8 @@ def library(name: str, width: int) -> ctypes.CDLL:
     flags = ["-std=c++17", "-O2", "-shared", "-fPIC", f"-DFORMAT={name}", f"-DWIDTH={width}"]
     command = ["g++", *flags, f"-I{EMULATOR}", f"-I{KERNELS}", str(EMULATOR / "emulated_kernels.cpp"), "-o"]
     content = kernel_sources() + " ".join(flags).encode()
-    target = built_once(f"{name}_{width}", ".so", content, lambda path: subprocess.run([*command, str(path)], check=True))
+    target = built_once(f"{name}_{width}", ".so", content,
+                        lambda path: subprocess.run([*command, str(path)], check=True))
     loaded = ctypes.CDLL(str(target))
     loaded.skipped_waits.restype = ctypes.c_long
     return loaded

@@ -10,9 +10,9 @@ from PIL import Image
 
 from jseg.datasets import FolderDataset, VOCDataset, save_mask
 from jseg.evaluation import HEADLINE, json_ready
-from jseg.runner.evaluate import check_inference, class_map, evaluate
+from jseg.runner.evaluate import check_inference, class_map, evaluate, save_predictions
 from jseg.runner.log import RunLog
-from jseg.runner.outputs import PictureOutputs
+from jseg.runner.outputs import WRITTEN, PictureOutputs
 from jseg.runtime.backend import jt
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate_masks.py"
@@ -139,6 +139,18 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
     assert "a.png: 4x3 pixels, but" in error_of()
 
 
+def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeypatch):
+    dataset, truth, options = case
+    tool = load_tool()
+    monkeypatch.setattr(tool, "picture_confusion", None)
+    (tmp_path / "file").write_text("")
+    for option in ("--out", "--per-image"):
+        assert tool.main([str(truth), str(truth), *options, option, str(tmp_path / "file" / "x")]) == 2
+        assert "file/x cannot be written" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tool.main([str(truth), str(truth), *options, "--out", "x", "--per-image", "./x"])
+
+
 def test_test_time_augmentation_by_options():
     """Flip alone must not change a model that looks at single pixels; scales do."""
     image = np.random.default_rng(2).normal(size=(3, 8, 12)).astype(np.float32)
@@ -159,6 +171,41 @@ def test_impossible_inference_is_refused_at_once(make_config, options, message):
         check_inference({**INFERENCE, **options})
     with pytest.raises(ValueError, match=message):
         Runner(make_config(inference={**INFERENCE, **options}))
+
+
+def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
+    """Predictions of another data set stayed among the new ones, and evaluate_masks scored them too."""
+    dataset = case[0]
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    (folder / "own.png").write_text("of the user")
+    (tmp_path / "outside.png").write_text("of the user")
+    model, log = Guess(len(dataset.class_names)), RunLog(None, active=False)
+    save_predictions(model, Named(dataset, "earlier/"), INFERENCE, str(folder), log)
+    assert {path.name for path in (folder / "earlier").iterdir()} == {"c.png", "a.png"}
+    with open(folder / WRITTEN, "a") as file:
+        file.write("../outside.png\n/etc/nothing.png\n")
+    (folder / "earlier" / "a.png").unlink()
+    save_predictions(model, dataset, INFERENCE, str(folder), log)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("masks/**/*.png")} == {
+        "masks/own.png", "masks/a.png", "masks/c.png"}
+    assert (tmp_path / "outside.png").exists()
+
+
+class Named:
+    """A data set whose pictures have other names."""
+
+    def __init__(self, dataset, prefix):
+        self._dataset, self._prefix = dataset, prefix
+
+    def __getattr__(self, key):
+        return getattr(self._dataset, key)
+
+    def __len__(self):
+        return len(self._dataset)
+
+    def name(self, index):
+        return self._prefix + self._dataset.name(index)
 
 
 def test_val_writes_on_demand(make_config):

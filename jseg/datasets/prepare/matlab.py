@@ -11,7 +11,8 @@ def require_scipy() -> None:
     try:
         import scipy.io  # noqa: F401
     except ImportError:
-        raise ValueError("reading .mat files needs SciPy: pip install -e '.[datasets]' (or pip install scipy)") from None
+        raise ValueError("reading .mat files needs SciPy: pip install -e '.[datasets]' (or pip install scipy)"
+                         ) from None
 
 
 def read_sbd(path: Path) -> np.ndarray:

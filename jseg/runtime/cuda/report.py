@@ -38,7 +38,8 @@ def cuda_lines() -> List[Line]:
         reason, _, hint = problem.partition("; ")
         lines = [Line(False, "CUDA", f"off, the CPU computes: {reason}", hint or None)]
         return lines + ([_libraries(cuda)] if cuda.toolkit and cuda.driver.installed else [])
-    lines = [Line(True, "CUDA", "{}.{} from {}: {}".format(*cuda.toolkit.release, cuda.toolkit.source, cuda.toolkit.nvcc)),
+    toolkit = "{}.{} from {}: {}".format(*cuda.toolkit.release, cuda.toolkit.source, cuda.toolkit.nvcc)
+    lines = [Line(True, "CUDA", toolkit),
              Line(True, "GPU", describe_gpus(cuda.driver)), _libraries(cuda), _nccl(cuda)]
     lines += [Line(False, "without", f"{names}: {effect}") for _, names, effect in SWITCHES.values()]
     return lines
