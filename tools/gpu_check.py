@@ -36,8 +36,8 @@ MARK = "RESULT "
 TORCH = "torch"
 STAGE_SECONDS = 900
 CURVE_TOLERANCES = {"float32": 0.002, "bfloat16": 0.05}
-"""Largest relative difference of the mean loss of any 20 steps from the recorded curve. On a processor, kernels that add
-in another order moved it by 0.0001, operands rounded to bfloat16 by 0.026."""
+"""Largest relative difference of the mean loss of any 20 steps from the recorded curve. On a processor, kernels that
+add in another order moved it by 0.0001, operands rounded to bfloat16 by 0.026."""
 
 WINDOW = 20
 Outcome = Tuple[bool, List[str], Dict[str, Any]]
@@ -87,7 +87,7 @@ def check_build(dry: bool) -> Outcome:
 
 
 def check_kernels(dry: bool) -> Outcome:
-    """All kernels are built, 16 at a time; later stages would build them one by one."""
+    """Nearly all that later stages compute with is compiled, 16 at a time; they would do it one by one."""
     result = stage("kernels", "float32", dry)
     return True, [f"{result['built']} operators built: {result['seconds']:.0f} s"], result
 

@@ -7,6 +7,7 @@ The last line of the output is `RESULT {json}`.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,14 +15,14 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "ops")]
 
-from jseg.runtime.device import wanted_precision  # noqa: E402
+from jseg.runtime.device import PRECISION_VARIABLE, wanted_precision  # noqa: E402
 
 MARK = "RESULT "
 OP_TOLERANCES = {"float32": 2e-5, "tf32": 4e-3, "bfloat16": 3e-2}
@@ -79,39 +80,69 @@ def import_stage(small: bool) -> Dict[str, Any]:
 
 
 def kernels_stage(small: bool) -> Dict[str, Any]:
-    """Builds the kernels that later stages use, and what Jittor generates around them, in one go.
+    """Builds the kernels that later stages use, and the operators that Jittor generates for them, in one go.
 
     Jittor keeps other processes from compiling while one does, and compiles in parallel, 16 at a time, only what is
-    asked for at the same moment. So everything is called with small inputs, and one `sync` waits for all of it. What an
-    operator is built from depends on types and numbers of axes, not on sizes.
+    asked for at the same moment. So everything is called with small inputs, and one synchronisation waits for all of
+    it. What an operator is built from depends on types and numbers of axes, not on sizes.
     """
+    from jseg.runtime.backend import jt
+
+    start, before = time.perf_counter(), _built_operators()
+    pending: List[Any] = []
+    precisions = ("float32",) if small else ("float32", "bfloat16")  # TF32 differs in the kernels alone
+    models = [_model(SMALL_SETTINGS[0]) for _ in precisions]
+    for dtype, tensorcore in FORMATS[:1] if small else FORMATS:
+        with jt.flag_scope(use_tensorcore=tensorcore):
+            pending += _calls_of_kernels(dtype)
+    for precision, (train, infer) in zip(precisions, models):
+        with _precision(precision):
+            for name in GOLDEN_CASES[-1:] if small else GOLDEN_CASES:
+                pending += _parity().pending_case(ROOT / "tests" / "golden" / name)[0].values()
+            train()
+            pending.append(infer())
+    jt.sync_all(True)
+    for precision, (train, _) in zip(precisions, models):
+        with _precision(precision):
+            train()  # the first step made the optimizer's state, this one finds it
+    jt.sync_all(True)
+    return {"built": _built_operators() - before, "seconds": time.perf_counter() - start}
+
+
+def _calls_of_kernels(dtype: str) -> List[Any]:
+    """Outputs and gradients, not yet computed, of kernels for operands of a type: the same calls as in the tests."""
     from jseg.ops import RegionLayout, attention, layer_norm, linear, region_attention
     from jseg.ops.cuda import HEAD_WIDTHS, MOST_CHANNELS
     from jseg.runtime.backend import jt
 
-    layout, heads, results = RegionLayout((4, 4), (2, 2), 2, 1), 2, []
+    layout, heads, pending = RegionLayout((4, 4), (2, 2), 2, 1), 2, []
 
-    def build(function: Callable[..., Any], dtype: str, *shapes: Tuple[int, ...]) -> None:
-        """The same calls as in the tests: outputs in float32, gradients of the operands in both types."""
+    def call(function: Callable[..., Any], *shapes: Tuple[int, ...]) -> None:
         wide = [jt.array(np.ones(shape, np.float32)) for shape in shapes]
         operands = [x.cast(dtype) for x in wide]
         output = function(*operands).float32()
         loss = (output * jt.array(np.ones(output.shape, np.float32))).sum()
-        results.extend([output, *jt.grad(loss, operands + (wide if dtype != "float32" else []))])
+        pending.extend([output, *jt.grad(loss, operands + (wide if dtype != "float32" else []))])
 
-    start, before = time.perf_counter(), _built_operators()
-    for dtype, tensorcore in FORMATS[:1] if small else FORMATS:
-        with jt.flag_scope(use_tensorcore=tensorcore):
-            for width in (width for width in HEAD_WIDTHS if width <= MOST_CHANNELS[dtype]):
-                build(lambda *qkv: attention(*qkv, heads), dtype, *[(2, 5, heads * width)] * 3)
-                if width in REGION_HEADS:
-                    build(lambda qkv: region_attention(qkv, heads, layout), dtype,
-                          (2, layout.tokens, 3 * heads * width))
-            build(layer_norm, dtype, (2, 5, 32), (32,), (32,))
-            build(linear, dtype, (6, 8), (4, 8))
-    jt.sync(results)
-    jt.sync_all(True)
-    return {"built": _built_operators() - before, "seconds": time.perf_counter() - start}
+    for width in (width for width in HEAD_WIDTHS if width <= MOST_CHANNELS[dtype]):
+        call(lambda *qkv: attention(*qkv, heads), *[(2, 5, heads * width)] * 3)
+        if width in REGION_HEADS:
+            call(lambda qkv: region_attention(qkv, heads, layout), (2, layout.tokens, 3 * heads * width))
+    call(layer_norm, (2, 5, 32), (32,), (32,))
+    call(linear, (6, 8), (4, 8))
+    return pending
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """What is called meanwhile takes this precision. Enough to compile it; what is computed asks the process's own."""
+    before = os.environ.get(PRECISION_VARIABLE)
+    os.environ[PRECISION_VARIABLE] = name
+    try:
+        yield
+    finally:
+        del os.environ[PRECISION_VARIABLE]
+        os.environ.update({} if before is None else {PRECISION_VARIABLE: before})
 
 
 def _built_operators() -> int:
@@ -168,16 +199,21 @@ def op_stage(small: bool) -> Dict[str, Any]:
 
 def golden_stage(small: bool) -> Dict[str, Any]:
     """Recorded outputs of the released code, in the precision chosen: what is beyond the limits, the worst."""
-    spec = importlib.util.spec_from_file_location("parity", ROOT / "tools" / "parity.py")
-    parity = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(parity)
-    cases: Dict[str, Any] = {}
+    parity, cases = _parity(), {}
     for name in GOLDEN_CASES[-1:] if small else GOLDEN_CASES:
         rows = parity.compare(*parity.run_case(ROOT / "tests" / "golden" / name))
         cases[name] = {"quantities": len(rows), "failed": beyond_limits(rows, wanted_precision()),
                        "worst_output": max(row.difference for row in rows if ".grad." not in row.name),
                        "worst_gradient": max((row.difference for row in rows if ".grad." in row.name), default=0.0)}
     return {"cases": cases, "failed": [f"{name}: {entry}" for name, case in cases.items() for entry in case["failed"]]}
+
+
+def _parity() -> Any:
+    """`tools/parity.py` as a module."""
+    spec = importlib.util.spec_from_file_location("parity", ROOT / "tools" / "parity.py")
+    parity = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(parity)
+    return parity
 
 
 def beyond_limits(rows: Sequence[Any], precision: str) -> List[str]:
@@ -199,10 +235,22 @@ def benchmark_stage(small: bool) -> Dict[str, Any]:
 
 
 def _time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
+    from jseg.runner.log import gpu_memory_mb
+    from jseg.runtime.backend import jt
+
+    jt.gc()  # gives back what an earlier setting took
+    train, infer = _model(setting)
+    training, memory = _seconds(train, runs), gpu_memory_mb()
+    step = profile_summary(_profile(train))
+    return {"setting": setting.name, "batch": setting.batch, "train": setting.batch / training,
+            "infer": setting.batch / _seconds(infer, runs), "gpu_memory_mb": memory, "step": step}
+
+
+def _model(setting: Setting) -> Tuple[Callable[[], Any], Callable[[], Any]]:
+    """A training step and inference on random pictures with random weights, neither waiting for its results."""
     from jseg.models.backbones.region_bridge import RegionBridgeEncoder
     from jseg.models.heads.clip_rc_head import CLIPRCHead
     from jseg.models.segmentors.clip_rc import CLIPRCSegmentor
-    from jseg.runner.log import gpu_memory_mb
     from jseg.runner.optimizer import AdamW
     from jseg.runtime.backend import jt
 
@@ -219,18 +267,14 @@ def _time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
     label = jt.array(rng.integers(0, setting.classes, (setting.batch, setting.size, setting.size)).astype(np.int32))
 
     def train() -> None:
+        model.train()
         optimizer.step(model.loss(image, label)["total"], lambda base: base)
 
-    def infer() -> None:
-        model.predict(image).sync()
+    def infer() -> jt.Var:
+        model.eval()
+        return model.predict(image)
 
-    model.train()
-    training = _seconds(train, runs)
-    memory = gpu_memory_mb()
-    step = profile_summary(_profile(train))
-    model.eval()
-    return {"setting": setting.name, "batch": setting.batch, "train": setting.batch / training,
-            "infer": setting.batch / _seconds(infer, runs), "gpu_memory_mb": memory, "step": step}
+    return train, infer
 
 
 def _profile(work: Callable[[], None]) -> List[List[str]]:
@@ -277,7 +321,7 @@ def short_name(key: str) -> str:
     return " ".join(parts)[:100] or " ".join(name for name, _ in fused)[:100] or key.split("«")[0]
 
 
-def _seconds(work: Callable[[], None], runs: int) -> float:
+def _seconds(work: Callable[[], Any], runs: int) -> float:
     """Median time of one call; the first two compile and warm up."""
     from jseg.runtime.backend import jt
 
@@ -285,13 +329,15 @@ def _seconds(work: Callable[[], None], runs: int) -> float:
     for _ in range(runs + 2):
         jt.sync_all(True)
         start = time.perf_counter()
-        work()
+        result = work()
         jt.sync_all(True)
+        del result
         times.append(time.perf_counter() - start)
     return float(np.median(times[2:]))
 
 
-STAGES = {"import": import_stage, "kernels": kernels_stage, "ops": op_stage, "golden": golden_stage, "benchmark": benchmark_stage}
+STAGES = {"import": import_stage, "kernels": kernels_stage, "ops": op_stage, "golden": golden_stage,
+          "benchmark": benchmark_stage}
 
 
 def main() -> int:

@@ -68,6 +68,25 @@ def run_case(folder: Path) -> Tuple[Arrays, Arrays]:
     Raises:
         ValueError, OSError: if the folder is no case of a known kind, or a file of it is missing or damaged.
     """
+    quantities, recorded = pending_case(folder)
+    computed = {name: value for name, value in quantities.items() if isinstance(value, np.ndarray)}
+    pending = {name: value for name, value in quantities.items() if name not in computed}
+    if pending:
+        from jseg.runtime.backend import jt
+
+        # All at once: Jittor compiles in parallel what is asked for together.
+        computed.update(zip(pending, map(np.asarray, jt.fetch_sync(list(pending.values())))))
+    for name in (name for name in computed if name.endswith(".pseudo_label")):
+        computed[name] = np.where(computed[name] < 0, 255, computed[name])[:, None]
+    return computed, recorded
+
+
+def pending_case(folder: Path) -> Tuple[Dict[str, Any], Arrays]:
+    """(quantities, recorded) of a case by name, the former variables of Jittor that are not computed yet, or arrays.
+
+    Raises:
+        ValueError, OSError: as `run_case`.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError("no such folder; name one that holds a case.json")
@@ -80,7 +99,7 @@ def run_case(folder: Path) -> Tuple[Arrays, Arrays]:
     return runners[case["kind"]](folder, case)
 
 
-def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
+def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any], Arrays]:
     """Token ids of every text, cut to 77."""
     from jseg.models.clip import tokenize
 
@@ -94,7 +113,7 @@ def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays
     return {"tokens_77_truncated": np.asarray(tokens)}, {"tokens_77_truncated": recorded}
 
 
-def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
+def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any], Arrays]:
     """Image and text features and the logits between them."""
     from jseg.models.clip import load_clip
     from jseg.runtime.backend import jt
@@ -104,9 +123,9 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
         clip = load_clip(str(archive))
     image, tokens = jt.array(recorded.pop("image")), recorded.pop("tokens")
     with jt.no_grad():
-        computed = _fetch({"image_features": clip.encode_image(image), "text_features": clip.encode_text(tokens),
-                           "logits_per_image": clip(image, tokens)[0]})
-    return computed, recorded
+        quantities = {"image_features": clip.encode_image(image), "text_features": clip.encode_text(tokens),
+                      "logits_per_image": clip(image, tokens)[0]}
+    return quantities, recorded
 
 
 @contextlib.contextmanager
@@ -136,7 +155,7 @@ def openai_archive(folder: Path) -> Iterator[Path]:
             raise ValueError(str(problem).replace(str(unpacked), packed.name)) from problem
 
 
-def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
+def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any], Arrays]:
     """Mask, features, probabilities, and for each setting outputs, losses and gradients. Dropout is off."""
     from jseg.runtime.backend import jt
 
@@ -150,11 +169,11 @@ def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> Tuple[Arrays, Arrays]:
                   for setting in dict.fromkeys(["inductive", "transductive", *case["settings"]])}
     for segmentor in segmentors.values():
         segmentor.load_arrays(weights, str(folder / "weights.npz"))
-    computed = _evaluate(segmentors, image)
+    quantities = _evaluate(segmentors, image)
     for setting in case["settings"]:
-        computed.update({f"{setting}.{name}": value for name, value in
-                         train_quantities(segmentors[setting], image, label).items()})
-    return {name: value for name, value in computed.items() if name in recorded}, recorded
+        quantities.update({f"{setting}.{name}": value for name, value in
+                           train_quantities(segmentors[setting], image, label).items()})
+    return {name: value for name, value in quantities.items() if name in recorded}, recorded
 
 
 def build_parts(case: Mapping[str, Any], weights: Mapping[str, np.ndarray], image_size: Tuple[int, int],
@@ -192,34 +211,27 @@ def build_segmentor(case: Mapping[str, Any], parts: Tuple[Any, Any], text: np.nd
         recovery_kind=case.get("recovery_loss", "l1"), dropout=0.0)
 
 
-def _evaluate(segmentors: Mapping[str, Any], image: Any) -> Arrays:
+def _evaluate(segmentors: Mapping[str, Any], image: Any) -> Dict[str, Any]:
     from jseg.runtime.backend import jt
 
     segmentor = segmentors["inductive"]
     with jt.no_grad():
         features = segmentor.backbone(image, segmentor.num_regions)
     batch, _, joint = features.image.shape
-    image_features = features.image.transpose(0, 2, 1).reshape(batch, joint, *features.grid)
-    wanted = {
-        "eval.image_features": image_features, "eval.global_feature": features.global_feature,
+    quantities = {
+        "attn_mask_allowed": segmentor.backbone.attention_allowed(image.shape[2:], segmentor.num_regions),
+        "eval.image_features": features.image.transpose(0, 2, 1).reshape(batch, joint, *features.grid),
+        "eval.global_feature": features.global_feature,
         "eval.prob_seen_minus_0.1": segmentor.predict(image),
         "eval.prob_transductive": segmentors["transductive"].predict(image)}
     if features.regions is not None:
         regions = features.regions.transpose(0, 2, 1).reshape(batch, joint, *features.region_grid)
-        wanted["eval.region_features"] = regions
-    allowed = segmentor.backbone.attention_allowed(image.shape[2:], segmentor.num_regions)
-    return {"attn_mask_allowed": allowed, **_fetch(wanted)}
+        quantities["eval.region_features"] = regions
+    return quantities
 
 
-def _fetch(values: Mapping[str, Any]) -> Arrays:
-    """All arrays at once: Jittor compiles in parallel what is asked for together."""
-    from jseg.runtime.backend import jt
-
-    return dict(zip(values, map(np.asarray, jt.fetch_sync(list(values.values())))))
-
-
-def train_quantities(segmentor: Any, image: Any, label: Any) -> Arrays:
-    """Outputs, loss terms and gradients of one training step, under the names of `outputs.npz`."""
+def train_quantities(segmentor: Any, image: Any, label: Any) -> Dict[str, Any]:
+    """Outputs, loss terms and gradients of one training step, not computed yet, under the names of `outputs.npz`."""
     from jseg.runtime.backend import jt
 
     terms, logits, used_label, recovery = segmentor.loss_details(image, label)
@@ -230,11 +242,9 @@ def train_quantities(segmentor: Any, image: Any, label: Any) -> Arrays:
     if recovery is not None:
         quantities.update({"q": recovery.queries, "ori_q": recovery.query_target,
                            "lateral": recovery.pixels, "ori_lateral": recovery.pixel_target})
-    arrays = _fetch(quantities)
     if segmentor.setting == "transductive":
-        used = used_label.numpy()
-        arrays["pseudo_label"] = np.where(used < 0, 255, used)[:, None]
-    return arrays
+        quantities["pseudo_label"] = used_label
+    return quantities
 
 
 def compare(computed: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray]) -> List[Row]:

@@ -34,7 +34,8 @@ def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
     out = tmp_path / "report.json"
     assert gpu_check.main(["--dry-run", "--only", "build", "kernels", "operators", "golden", "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert text.count("passed  ") == 4 and "operators built" in text and "dry run passed" in text and "region attention" in text
+    assert text.count("passed  ") == 4 and "operators built" in text and "dry run passed" in text
+    assert "region attention" in text
     report = json.loads(out.read_text())
     assert report["build"]["details"]["kind"] == "cpu"
     assert set(report["operators"]["details"]["float32"]["errors"]) == {
