@@ -5,27 +5,52 @@
 
 12 heads of 64 channels, 32 x 32 patches, 10 prompts; M = regions². Fused: `jseg.ops.region_attention`. Plain: the same
 with JSEG_FUSED=0 (products, softmax and the dense mask in Jittor). PyTorch: `scaled_dot_product_attention`, from the
-interpreter given by --torch-python. float32 allows TF32 in all three. A line is one process: 3 calls to warm up, then
-`runs` calls, each between two synchronisations; medians. Memory is what the process took from the driver beyond
-inputs, mask and upstream gradient, after the timing: both libraries keep what they took, so that is the peak. GFLOP/s
-counts the pairs that the mask allows: 4 H c B pairs forward, 10 H c B pairs backward. `--device cpu` runs the same
-script without a GPU, to try it.
+interpreter given by --torch-python. float32 allows TF32 in all three. A process for each of them and each type goes
+through all M.
+
+Time: starting a call from Python takes about as long as the call, so several calls, each a graph of its own, are
+queued between two synchronisations: 10, or as many as 50 ms hold; first all forward, then all backward. Medians of
+--runs of these, divided by the number of calls. Jittor writes the upstream gradient, ones, anew for each call; PyTorch
+is handed it.
+
+Memory: what one call, forward and backward, takes from the driver beyond inputs, mask and upstream gradient, after what
+was kept from earlier calls has been given back. Both libraries keep what they took, so that is the peak, in the blocks
+they ask for. PyTorch's memory-efficient kernel reads one mask of E² numbers for all heads and pictures and does not
+write the scores: apart from the mask, which is not counted, its memory is not quadratic in E either.
+
+GFLOP/s counts the pairs that the mask allows: 4 H c B pairs forward, 10 H c B pairs backward. `--device cpu` runs the
+same script without a GPU, to try it.
 """
 
 import argparse
 import ctypes
+import gc
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
 HEADS, CHANNELS, PREFIX, SKIPPED = 12, 64, 11, 10
+MOST_REPEATS, QUEUED_SECONDS = 10, 0.05
+
+
+class Library(NamedTuple):
+    """What is timed. forward: () -> a result; backward: a result -> its gradient, neither waiting for the device.
+
+    compute: waits for a list of results or gradients. free: gives memory that is kept for later back to the device.
+    """
+
+    forward: Callable[[], Any]
+    backward: Callable[[Any], Any]
+    compute: Callable[[List[Any]], None]
+    free: Callable[[], None]
 
 
 def allowed_pairs(side: int, regions: int) -> int:
@@ -55,8 +80,7 @@ def device_bytes(device: str) -> int:
     return total.value - free.value
 
 
-def prepare_jseg(job: dict) -> Tuple[Callable[[], object], Callable[[object], None], Callable[[], None]]:
-    """forward() -> result, backward(result), wait()."""
+def prepare_jseg(job: dict) -> Library:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from jseg.ops import RegionLayout, region_attention
     from jseg.runtime.backend import jt
@@ -67,22 +91,17 @@ def prepare_jseg(job: dict) -> Tuple[Callable[[], object], Callable[[object], No
     layout = RegionLayout((job["side"],) * 2, (job["regions"],) * 2, PREFIX, SKIPPED)
     shape = (job["batch"], layout.tokens, 3 * HEADS * CHANNELS)
     qkv = jt.array(np.random.default_rng(0).standard_normal(shape).astype(np.float32)).cast(job["dtype"])
-    upstream = jt.ones((shape[0], shape[1], HEADS * CHANNELS), dtype=job["dtype"])
 
-    def forward() -> object:
-        output = region_attention(qkv, HEADS, layout)
-        output.sync()
-        return output
+    def compute(values: List[Any]) -> None:
+        jt.sync(values)
+        jt.sync_all(True)
 
-    def backward(output: object) -> None:
-        jt.grad((output * upstream).sum(), [qkv], retain_graph=False)[0].sync()
-
-    jt.sync([qkv, upstream])
-    return forward, backward, lambda: jt.sync_all(True)
+    compute([qkv])
+    return Library(lambda: region_attention(qkv, HEADS, layout),
+                   lambda output: jt.grad(output.sum(), [qkv], retain_graph=False)[0], compute, jt.gc)
 
 
-def prepare_torch(job: dict) -> Tuple[Callable[[], object], Callable[[object], None], Callable[[], None]]:
-    """forward() -> result, backward(result), wait()."""
+def prepare_torch(job: dict) -> Library:
     import torch
     import torch.nn.functional as F
 
@@ -98,41 +117,65 @@ def prepare_torch(job: dict) -> Tuple[Callable[[], object], Callable[[object], N
         q, k, v = (x.unflatten(-1, (HEADS, CHANNELS)).transpose(1, 2) for x in qkv.chunk(3, dim=-1))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
-    def backward(output: object) -> None:
-        torch.autograd.grad(output, qkv, upstream)
+    def compute(values: List[Any]) -> None:  # PyTorch began when it was called
+        if device == "cuda":
+            torch.cuda.synchronize()
 
-    return forward, backward, torch.cuda.synchronize if device == "cuda" else (lambda: None)
-
-
-def work(kind: str, job: dict) -> None:
-    """Runs one job in this process and prints its answer."""
-    forward, backward, wait = (prepare_torch if kind == "torch" else prepare_jseg)(job)
-    wait()
-    before, seconds = device_bytes(job["device"]), []
-    for run in range(3 + job["runs"]):
-        start = time.perf_counter()
-        output = forward()
-        wait()
-        middle = time.perf_counter()
-        backward(output)
-        wait()
-        if run >= 3:
-            seconds.append((middle - start, time.perf_counter() - middle))
-    print("ANSWER " + json.dumps({"seconds": [statistics.median(x) for x in zip(*seconds)],
-                                  "bytes": device_bytes(job["device"]) - before}))
+    compute([])
+    return Library(forward, lambda output: torch.autograd.grad(output, qkv, upstream)[0], compute,
+                   torch.cuda.empty_cache)
 
 
-def ask(kind: str, job: dict, torch_python: Optional[str]) -> dict:
-    """The answer of a fresh process; {} with its last words on stderr where it failed, out of memory for instance."""
+def run_calls(library: Library, calls: int) -> List[float]:
+    """[forward, backward] seconds of one of `calls` calls that are queued together."""
+    start = time.perf_counter()
+    outputs = [library.forward() for _ in range(calls)]
+    library.compute(outputs)
+    middle = time.perf_counter()
+    library.compute([library.backward(output) for output in outputs])
+    return [(middle - start) / calls, (time.perf_counter() - middle) / calls]
+
+
+def measure(kind: str, job: dict) -> dict:
+    """Median seconds of a call forward and backward, how many calls were queued, and bytes that one takes."""
+    library = (prepare_torch if kind == "torch" else prepare_jseg)(job)
+    for _ in range(2):  # compiles, loads libraries
+        run_calls(library, 1)
+    gc.collect()
+    library.free()
+    before = device_bytes(job["device"])
+    run_calls(library, 1)
+    taken = device_bytes(job["device"]) - before
+    once = min(sum(run_calls(library, 1)) for _ in range(3))
+    calls = max(1, min(MOST_REPEATS, int(QUEUED_SECONDS / once)))
+    run_calls(library, calls)
+    seconds = [run_calls(library, calls) for _ in range(job["runs"])]
+    return {"seconds": [statistics.median(x) for x in zip(*seconds)], "calls": calls, "bytes": taken}
+
+
+def work(kind: str, jobs: List[dict]) -> None:
+    """Runs jobs in this process and prints an answer for each."""
+    for job in jobs:
+        try:
+            answer = measure(kind, job)
+        except (RuntimeError, MemoryError) as problem:  # out of memory, for instance; the next job may need less
+            answer = {"problem": (str(problem).strip() or "no message").splitlines()[0]}
+        print("ANSWER " + json.dumps(answer), flush=True)
+
+
+def ask(kind: str, jobs: List[dict], torch_python: Optional[str]) -> List[dict]:
+    """The answers of a fresh process; {} and its last words on stderr for what failed."""
     python = torch_python if kind == "torch" else sys.executable
     environment = {**os.environ, "JSEG_FUSED": "0" if kind == "plain" else "1"}
-    done = subprocess.run([python, __file__, "--worker", kind, json.dumps(job)], env=environment, text=True,
+    done = subprocess.run([python, __file__, "--worker", kind, json.dumps(jobs)], env=environment, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    answers = [row for row in done.stdout.splitlines() if row.startswith("ANSWER ")]
-    if done.returncode or not answers:
-        print(f"{kind} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}", file=sys.stderr)
-        return {}
-    return json.loads(answers[-1][len("ANSWER "):])
+    answers = [json.loads(row[len("ANSWER "):]) for row in done.stdout.splitlines() if row.startswith("ANSWER ")]
+    last_words = (done.stderr.strip() or "no message").splitlines()[-1]
+    answers += [{"problem": last_words}] * (len(jobs) - len(answers))
+    for job, answer in zip(jobs, answers):
+        if "problem" in answer:
+            print(f"{kind}, {job['dtype']}, M = {job['regions'] ** 2} failed: {answer['problem']}", file=sys.stderr)
+    return [{} if "problem" in answer else answer for answer in answers]
 
 
 def hardware(device: str) -> str:
@@ -148,6 +191,7 @@ def rows_of(job: dict, answers: Dict[str, dict]) -> List[dict]:
     for i, (direction, factor) in enumerate((("forward", 4), ("backward", 10))):
         ms = {kind: 1000 * answer["seconds"][i] for kind, answer in answers.items() if answer}
         rows.append({**job, "direction": direction, "milliseconds": ms,
+                     "calls": {kind: answer["calls"] for kind, answer in answers.items() if answer},
                      "mebibytes": {kind: answer["bytes"] / 2**20 for kind, answer in answers.items() if answer},
                      "gflops": factor * pairs / ms["fused"] / 1e6 if "fused" in ms else None})
     return rows
@@ -179,6 +223,8 @@ def main(arguments: List[str]) -> int:
     options = parser.parse_args(arguments)
     if min(options.batch, options.side, options.runs, *options.regions) < 1:
         parser.error("--batch, --side, --runs and --regions must be at least 1")
+    if options.torch_python and shutil.which(options.torch_python) is None:
+        parser.error(f"--torch-python {options.torch_python}: no such program")
     try:
         print(f"{hardware(options.device)}; batch {options.batch}, median of {options.runs} runs\n")
     except (OSError, subprocess.CalledProcessError):
@@ -189,12 +235,13 @@ def main(arguments: List[str]) -> int:
           "torch |\n"
           "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     rows = []
+    kinds = ("fused", "plain", "torch") if options.torch_python else ("fused", "plain")
     for dtype in options.dtypes:
-        for regions in options.regions:
-            job = {"dtype": dtype, "regions": regions, "side": options.side, "batch": options.batch,
-                   "runs": options.runs, "device": options.device}
-            kinds = ("fused", "plain", "torch") if options.torch_python else ("fused", "plain")
-            for row in rows_of(job, {kind: ask(kind, job, options.torch_python) for kind in kinds}):
+        jobs = [{"dtype": dtype, "regions": regions, "side": options.side, "batch": options.batch,
+                 "runs": options.runs, "device": options.device} for regions in options.regions]
+        answers = [ask(kind, jobs, options.torch_python) for kind in kinds]
+        for job, *of_job in zip(jobs, *answers):
+            for row in rows_of(job, dict(zip(kinds, of_job))):
                 rows.append(row)
                 print(line(row), flush=True)
     if options.out:
