@@ -1,23 +1,28 @@
 """What every test may ask for."""
 
-import importlib.util
+import gzip
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Callable
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parent
+sys.path.insert(0, str(TESTS))  # for the helpers beside this file
+
+from loading import load_tool  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def tool() -> Callable[[str], ModuleType]:
     """tool("convert_clip") -> the module of tools/convert_clip.py."""
+    return load_tool
 
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
 
-    return load
+@pytest.fixture(scope="session")
+def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded tiny CLIP in the form of OpenAI's: a TorchScript archive, half precision inside. Do not change it."""
+    path = tmp_path_factory.mktemp("clip") / "openai.pt"
+    path.write_bytes(gzip.decompress((TESTS / "golden" / "clip_tiny" / "openai.pt.gz").read_bytes()))
+    return path

@@ -1,6 +1,5 @@
 """Files written by the original programs, not by our own writers."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,8 @@ from jseg.checkpoints.names import OPENAI
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
-def test_torchscript_archive_as_openai_publishes_it(tmp_path: Path) -> None:
-    path = tmp_path / "clip.pt"
-    path.write_bytes(gzip.decompress((GOLDEN / "clip_tiny" / "openai.pt.gz").read_bytes()))
-    tensors = read_tensors(path)
+def test_torchscript_archive_as_openai_publishes_it(openai_archive: Path) -> None:
+    tensors = read_tensors(openai_archive)
     assert tensors.kind == "TorchScript archive" and len(tensors) == 65
     assert (
         tensors["visual.conv1.weight"].shape == (64, 3, 8, 8)

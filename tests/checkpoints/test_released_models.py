@@ -1,7 +1,5 @@
 """Released CLIP-RC files in model and runner: the recorded outputs, and what a wrong config is told."""
 
-import gzip
-import importlib.util
 import json
 import os
 import subprocess
@@ -18,6 +16,7 @@ from checkpoint_writers import (
     torch_archive_bytes,
     torch_legacy_bytes,
 )
+from loading import load_tool
 
 from jseg.checkpoints import (
     clip_from_any,
@@ -51,10 +50,7 @@ def weights():
 
 @pytest.fixture(scope="module")
 def parity():
-    spec = importlib.util.spec_from_file_location("parity", ROOT / "tools" / "parity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("parity")
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +177,10 @@ def test_a_scalar_where_a_table_belongs(weights, tmp_path, name):
 
 
 @pytest.fixture(scope="module")
-def run_folder(files, weights, tmp_path_factory):
+def run_folder(files, weights, openai_archive, tmp_path_factory):
     """A folder with a CLIP that has the golden image tower, four pictures and a config."""
     folder = tmp_path_factory.mktemp("run")
-    archive = folder / "openai.pt"
-    archive.write_bytes(gzip.decompress((GOLDEN / "clip_tiny" / "openai.pt.gz").read_bytes()))
-    text, _ = clip_from_any(read_tensors(archive))
+    text, _ = clip_from_any(read_tensors(openai_archive))
     clip = {name: value for name, value in text.items() if not name.startswith("visual.")}
     clip.update(
         {

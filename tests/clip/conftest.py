@@ -1,6 +1,5 @@
 """The recorded tiny CLIP of `tests/golden/clip_tiny`, and smaller random ones."""
 
-import gzip
 from pathlib import Path
 from typing import Dict
 
@@ -10,14 +9,6 @@ import pytest
 from jseg.models.clip import CLIP, CLIPConfig, load_clip
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-
-
-@pytest.fixture(scope="session")
-def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TorchScript archive as OpenAI publishes them, half precision inside."""
-    path = tmp_path_factory.mktemp("clip") / "openai.pt"
-    path.write_bytes(gzip.decompress((GOLDEN / "clip_tiny" / "openai.pt.gz").read_bytes()))
-    return path
 
 
 @pytest.fixture(scope="session")

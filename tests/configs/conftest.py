@@ -1,14 +1,7 @@
 """The benchmarks in miniature, and the shipped configs cut down to run on them with the tiny CLIP."""
 
-import sys
-from pathlib import Path
-
+import miniature
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-import miniature  # noqa: E402
 
 CROP, PATCH = 32, 8  # pixels: a grid of 4 x 4 patches of the tiny CLIP
 _OPTIONS = ("model.clip=weights/zeroshapes_clip.npz", "model.decoder_heads=1", "model.num_prompts=2", "batch_size=2",

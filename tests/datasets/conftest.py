@@ -1,6 +1,5 @@
 """A tiny data set in VOC layout, written to a temporary folder."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,6 @@ from PIL import Image
 
 from jseg.datasets import save_mask
 from jseg.datasets.classes import voc_palette
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for miniature and preparing
 
 NAMES = ('a1', 'b2', 'c3', 'd4', 'e5')
 

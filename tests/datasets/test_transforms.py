@@ -4,6 +4,7 @@ import colorsys
 
 import numpy as np
 import pytest
+from bilinear import plain_bilinear
 
 from jseg.datasets.photometric import PhotometricDistortion, hsv_to_rgb, rgb_to_hsv
 from jseg.datasets.resample import resize_image, resize_label
@@ -26,22 +27,6 @@ def sample_of(height, width, seed=0):
     rng = np.random.default_rng(seed)
     return {'image': rng.integers(0, 256, (height, width, 3), np.uint8),
             'label': rng.integers(0, 3, (height, width), np.uint8), 'name': 'x'}
-
-
-def plain_bilinear(image, size):
-    """Half-pixel bilinear interpolation from its definition, float64."""
-    height, width = image.shape[:2]
-    out = np.zeros(tuple(size) + (3,))
-    for y in range(size[0]):
-        for x in range(size[1]):
-            v = min(max((y + 0.5) * height / size[0] - 0.5, 0), height - 1)
-            u = min(max((x + 0.5) * width / size[1] - 0.5, 0), width - 1)
-            top, left = int(v), int(u)
-            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
-            a, b = v - top, u - left
-            out[y, x] = ((1 - a) * ((1 - b) * image[top, left] + b * image[top, right])
-                         + a * ((1 - b) * image[bottom, left] + b * image[bottom, right]))
-    return out
 
 
 @pytest.mark.parametrize('size', [(17, 29), (22, 26), (5, 6), (11, 7), (4, 26), (11, 13)])

@@ -1,18 +1,16 @@
 """Parity with the recorded outputs of the released implementations, through `tools/parity.py`."""
 
 import gzip
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load_tool
 
 GOLDEN = Path(__file__).parent
-_SPEC = importlib.util.spec_from_file_location("parity", GOLDEN.parents[1] / "tools" / "parity.py")
-parity = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(parity)
+parity = load_tool("parity")
 
 
 def _assert_parity(folder, least):

@@ -1,8 +1,5 @@
 """The segmentor: options, shapes, what learns, loading, and algebra against plain numpy."""
 
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -278,11 +275,8 @@ def test_position_table_of_another_checkpoint_grid():
 
 
 @pytest.fixture(scope="module")
-def clip_file(tmp_path_factory):
-    packed = Path(__file__).parents[1] / "golden" / "clip_tiny" / "openai.pt.gz"
-    path = tmp_path_factory.mktemp("clip") / "openai.pt"
-    path.write_bytes(gzip.decompress(packed.read_bytes()))
-    return str(path)
+def clip_file(openai_archive):
+    return str(openai_archive)
 
 
 def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):

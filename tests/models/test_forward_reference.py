@@ -5,6 +5,7 @@ Image 24x40 (3x5 patches, not square), position table of a 4x4 grid, 9 regions (
 
 import numpy as np
 import pytest
+from bilinear import plain_bilinear
 
 from jseg.models.backbones import RegionBridgeEncoder
 from jseg.models.heads import CLIPRCHead
@@ -34,29 +35,13 @@ def _attention(q, k, v, heads, allowed=None):
     return np.concatenate(out, -1)
 
 
-def _resize(x, size):
-    """(h, w, c) bilinear, half-pixel centres, one output pixel at a time."""
-    height, width = x.shape[:2]
-    result = np.zeros((*size, x.shape[2]))
-    for i in range(size[0]):
-        for j in range(size[1]):
-            y = min(max((i + 0.5) * height / size[0] - 0.5, 0), height - 1)
-            z = min(max((j + 0.5) * width / size[1] - 0.5, 0), width - 1)
-            y0, z0 = int(y), int(z)
-            y1, z1 = min(y0 + 1, height - 1), min(z0 + 1, width - 1)
-            a, b = y - y0, z - z0
-            result[i, j] = ((1 - a) * ((1 - b) * x[y0, z0] + b * x[y0, z1])
-                            + a * ((1 - b) * x[y1, z0] + b * x[y1, z1]))
-    return result
-
-
 def _encode(image, w, side, table_side):
     """One image (3, H, W) -> I (N, d), G (d), R (M, d) and the grid."""
     h, c = image.shape[1] // PATCH, image.shape[2] // PATCH
     kernel = w["conv1.weight"].reshape(WIDTH, -1)
     patches = np.array([image[:, i * PATCH:(i + 1) * PATCH, j * PATCH:(j + 1) * PATCH].reshape(-1) @ kernel.T
                         for i in range(h) for j in range(c)])
-    table = _resize(w["positional_embedding"][1:].reshape(table_side, table_side, -1), (h, c)).reshape(h * c, -1)
+    table = plain_bilinear(w["positional_embedding"][1:].reshape(table_side, table_side, -1), (h, c)).reshape(h * c, -1)
     first, cls = w["positional_embedding"][0], w["class_embedding"]
     prompts = [_linear(w["prompt_embeddings"][0], w, "prompt_proj")]
     prompts += [_linear(p, w, "prompt_proj") for p in w["deep_prompt_embeddings"]]
@@ -97,13 +82,13 @@ def _probabilities(image, text, w, side, table_side):
     head = {name[len("decode_head."):]: value for name, value in w.items() if name.startswith("decode_head.")}
     features, overall, regions, grid = _encode(image, encoder, side, table_side)
     queries = np.concatenate([np.concatenate([text * (region + overall), text], -1) for region in regions])
-    up = _resize(regions.reshape(side, side, -1), grid).reshape(len(features), -1)
+    up = plain_bilinear(regions.reshape(side, side, -1), grid).reshape(len(features), -1)
     pixels = np.concatenate([up, np.repeat(overall[None], len(features), 0), features], -1)
     q, v = _linear(queries, head, "q_proj"), _linear(pixels, head, "lateral_proj")
     for i in range(2):
         q, v = (_layer(q, v, head, f"decoder_q.layers.{i}", 2), _layer(v, q, head, f"decoder_v.layers.{i}", 2))
     logits = np.mean([part @ v.T for part in np.split(q, side ** 2)], axis=0)  # each region, then their mean
-    return 1 / (1 + np.exp(-_resize(logits.T.reshape(*grid, -1), image.shape[1:]).transpose(2, 0, 1)))
+    return 1 / (1 + np.exp(-plain_bilinear(logits.T.reshape(*grid, -1), image.shape[1:]).transpose(2, 0, 1)))
 
 
 @pytest.mark.parametrize("side, height, width", [(3, 24, 40), (1, 32, 32)])

@@ -1,11 +1,11 @@
 """Masks and scores of single pictures that an evaluation leaves, and scoring the masks later from disk."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load_tool
 from PIL import Image
 
 from jseg.datasets import FolderDataset, VOCDataset, save_mask
@@ -15,7 +15,6 @@ from jseg.runner.log import RunLog
 from jseg.runner.outputs import WRITTEN, PictureOutputs
 from jseg.runtime.backend import jt
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate_masks.py"
 INFERENCE = dict(mode="whole", scales=(1.0,), flip=False)
 SIZE = (30, 40)
 
@@ -55,13 +54,6 @@ def case(request, tmp_path):
     return FolderDataset(str(root), "val", test_mode=True, pipeline=dict(short_side=20)), masks, options
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location("evaluate_masks", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def read_lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
@@ -71,8 +63,9 @@ def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
     outputs = PictureOutputs(dataset, str(tmp_path / "masks"), str(tmp_path / "run.jsonl"))
     summary = evaluate(Guess(len(dataset.class_names)), dataset, INFERENCE, RunLog(None, active=False), outputs)
     assert np.isfinite([summary["mIoU(S)"], summary["mIoU(U)"], summary["hIoU"]]).all()
-    status = load_tool().main([str(tmp_path / "masks"), str(truth), *options, "--out", str(tmp_path / "m.json"),
-                               "--per-image", str(tmp_path / "tool.jsonl")])
+    status = load_tool("evaluate_masks").main([
+        str(tmp_path / "masks"), str(truth), *options, "--out", str(tmp_path / "m.json"),
+        "--per-image", str(tmp_path / "tool.jsonl")])
     assert status == 0 and "2 pictures" in capsys.readouterr().out
     scored = json.loads((tmp_path / "m.json").read_text())
     assert scored.pop("pictures") == 2 and scored == json.loads(json.dumps(json_ready(summary)))
@@ -83,7 +76,7 @@ def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
 
 
 def test_options_for_masks_of_ones_own_and_for_a_split(tmp_path, capsys):
-    main = load_tool().main
+    main = load_tool("evaluate_masks").main
     rng = np.random.default_rng(3)
     for name in ("a", "b"):
         for folder, ending, values in (("masks", "_mask", (0, 1, 2, 255)), ("predicted", "", (0, 1))):
@@ -110,7 +103,7 @@ def test_all_classes_count_as_seen_on_demand(tmp_path, capsys):
     arguments = [str(tmp_path / "predicted"), str(tmp_path / "masks"), "--dataset", "context60"]
     means = []
     for more in ([], ["--all-seen"]):
-        assert load_tool().main([*arguments, *more, "--out", str(tmp_path / "m.json")]) == 0
+        assert load_tool("evaluate_masks").main([*arguments, *more, "--out", str(tmp_path / "m.json")]) == 0
         means.append([json.loads((tmp_path / "m.json").read_text())[key] for key in ("mIoU", "mIoU(U)")])
     assert means == [[100, 100], [100, None]]
 
@@ -119,7 +112,7 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
     dataset, truth, options = case
     predictions = tmp_path / "predicted"
     predictions.mkdir()
-    main = load_tool().main
+    main = load_tool("evaluate_masks").main
 
     def error_of(*more):
         assert main([str(predictions), str(truth), *options, *more]) == 2
@@ -141,7 +134,7 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
 
 def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeypatch):
     dataset, truth, options = case
-    tool = load_tool()
+    tool = load_tool("evaluate_masks")
     monkeypatch.setattr(tool, "picture_confusion", None)
     (tmp_path / "file").write_text("")
     for option in ("--out", "--per-image"):

@@ -1,26 +1,17 @@
-"""Tools imported by path, the recorded CLIP, and CLIP-RC files in the formats of the releases."""
+"""CLIP-RC files in the formats of the releases."""
 
-import gzip
 import sys
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Dict
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "tests" / "golden"
-sys.path[:0] = [str(ROOT / "tests" / "checkpoints"), str(ROOT / "tests")]  # for miniature too
+TESTS = Path(__file__).resolve().parents[1]
+GOLDEN = TESTS / "golden"
+sys.path.insert(0, str(TESTS / "checkpoints"))
 
 from checkpoint_writers import jittor_bytes, tensor, torch_archive_bytes  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TorchScript archive as OpenAI publishes them, half precision inside."""
-    path = tmp_path_factory.mktemp("clip") / "openai.pt"
-    path.write_bytes(gzip.decompress((GOLDEN / "clip_tiny" / "openai.pt.gz").read_bytes()))
-    return path
 
 
 @pytest.fixture(scope="session")
