@@ -16,7 +16,6 @@ from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
 from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddings, tokenize
 from jseg.models.clip.templates import TEMPLATES
 from jseg.models.state import arrays_of
-from jseg.ops import linear
 from jseg.runner.optimizer import AdamW
 from jseg.runner.schedule import WarmupPoly
 from jseg.runtime.backend import jt, nn
