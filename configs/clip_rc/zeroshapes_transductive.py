@@ -10,5 +10,5 @@ Measured: README.md, section "Results on ZeroShapes"
 _base_ = 'zeroshapes_inductive.py'
 
 model = dict(setting='transductive')
-init_from = 'work_dirs/zeroshapes_inductive/checkpoints/iter_1000.safetensors'
-max_iters = 1000
+init_from = 'work_dirs/zeroshapes_inductive/checkpoints/iter_3000.safetensors'
+max_iters = 3000

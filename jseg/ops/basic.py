@@ -41,17 +41,34 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ValueError("linear expects x (..., in) and weight (out, in); "
                          f"got {list(x.shape)} and {list(weight.shape)}")
+    dtype = x.dtype
+    # Converted before the axes are folded and back after they are unfolded, so that Jittor joins the conversions with
+    # the elementwise operators around the product: it does not fuse across a change of shape.
+    x, weight = lower(x, weight)
+    y = _product(x, weight).cast(dtype)
+    return y if bias is None else y + bias
+
+
+def _product(x: jt.Var, weight: jt.Var) -> jt.Var:
+    """(..., in), (out, in) -> (..., out) in the type of the operands."""
     leading = x.shape[:-1]
     if len(leading) != 1:
         x = x.reshape(-1, x.shape[-1])
-    operands = lower(x, weight)
-    if not jt.flags.use_cuda and jt.mkl_ops is not None and use_fused(*operands):
-        y = _OneDNNProduct()(*operands)
+    if not jt.flags.use_cuda and jt.mkl_ops is not None and use_fused(x, weight):
+        y = _OneDNNProduct()(x, weight)
     else:
-        y = nn.matmul_transpose(*operands).cast(x.dtype)
-    if bias is not None:
-        y = y + bias
+        y = nn.matmul_transpose(x, weight)
     return y.reshape(*leading, weight.shape[0]) if len(leading) != 1 else y
+
+
+def transpose_last(x: jt.Var) -> jt.Var:
+    """(..., n, m) -> (..., m, n)."""
+    axes = [*range(x.ndim - 2), x.ndim - 1, x.ndim - 2]
+    if not jt.flags.use_cuda:
+        return x.transpose(axes)
+    # Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis: it would copy the tensor
+    # to the processor, transpose it there and copy it back. An axis of length 1 behind the others stays in place.
+    return x.unsqueeze(-1).transpose([*axes, x.ndim]).reshape([x.shape[axis] for axis in axes])
 
 
 def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:
@@ -62,7 +79,7 @@ def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:
         size: (H, W) of the result.
 
     Returns:
-        (B, C, H, W). Two small matrix products, which is faster than Jittor's gather on the CPU.
+        (B, C, H, W). Two small matrix products in float32, which is faster than Jittor's gather on the CPU.
 
     Raises:
         ValueError: a size below one pixel.
@@ -73,8 +90,9 @@ def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:
     if (height, width) == tuple(size):
         return x
     rows, columns = (jt.array(interpolation_matrix(old, new)) for old, new in ((height, size[0]), (width, size[1])))
-    x = linear(x.reshape(batch * channels, height, width), columns).transpose(0, 2, 1)
-    x = linear(x, rows).transpose(0, 2, 1)
+    x = transpose_last(x.reshape(batch * channels, height, width))
+    x = transpose_last(_product(x, rows))  # while the picture is still narrow
+    x = _product(x, columns)
     return x.reshape(batch, channels, size[0], size[1])
 
 

@@ -10,7 +10,7 @@ from jseg.models.clip.model import embed_patches, l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
 from jseg.models.dropout import dropout
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
-from jseg.ops import RegionLayout, linear
+from jseg.ops import RegionLayout, linear, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt, nn
 
@@ -185,7 +185,7 @@ class RegionBridgeEncoder(nn.Module):
         """Final norms, projection to the joint space, unit length: (..., D) -> (..., d)."""
         if prompt_norm:
             x = self.prompt_norm(x)
-        return l2_normalize(linear(self.ln_post(x), self.proj.transpose(1, 0)))
+        return l2_normalize(linear(self.ln_post(x), transpose_last(self.proj)))
 
 
 def _uniform(shape: Tuple[int, ...], bound: float) -> jt.Var:

@@ -13,7 +13,7 @@ from jseg.models.clip.config import CLIPConfig, config_from_tensors
 from jseg.models.clip.transformer import Transformer, causal, over_regions
 from jseg.models.layers import LayerNorm, trunc_normal
 from jseg.models.state import load_arrays_into
-from jseg.ops import RegionLayout, linear
+from jseg.ops import RegionLayout, linear, transpose_last
 from jseg.runtime.backend import jt, nn
 
 
@@ -74,7 +74,7 @@ class VisionTransformer(nn.Module):
         patch = self.conv1.weight.shape[-1]
         layout = RegionLayout((image.shape[2] // patch, image.shape[3] // patch), regions=(0, 0), prefix=1)
         tokens = self.transformer(self.ln_pre(tokens), over_regions(layout))
-        return linear(self.ln_post(tokens[:, 0, :]), self.proj.transpose())
+        return linear(self.ln_post(tokens[:, 0, :]), transpose_last(self.proj))
 
 
 class TokenEmbedding(nn.Module):
@@ -120,13 +120,13 @@ class CLIP(nn.Module):
         x = self.token_embedding(jt.array(tokens[:, :length].astype(np.int32))) + self.positional_embedding[:length]
         x = self.transformer(x, causal)
         x = x.reshape(-1, x.shape[-1])[jt.array((np.arange(len(tokens)) * length + end).astype(np.int32))]
-        return linear(self.ln_final(x), self.text_projection.transpose())
+        return linear(self.ln_final(x), transpose_last(self.text_projection))
 
     def execute(self, image: jt.Var, tokens: np.ndarray) -> Tuple[jt.Var, jt.Var]:
         """Cosine similarities times the temperature: (logits_per_image (B, T), logits_per_text (T, B))."""
         images, texts = l2_normalize(self.encode_image(image)), l2_normalize(self.encode_text(tokens))
         logits = linear(images, texts) * self.logit_scale.exp()
-        return logits, logits.transpose()
+        return logits, transpose_last(logits)
 
 
 def l2_normalize(x: jt.Var) -> jt.Var:

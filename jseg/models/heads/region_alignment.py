@@ -9,7 +9,7 @@ Shapes: B images, N = h·w patches, M = mh·mw regions, C classes, d joint width
 
 from typing import Optional, Sequence, Tuple
 
-from jseg.ops import linear, resize_bilinear
+from jseg.ops import linear, resize_bilinear, transpose_last
 from jseg.runtime.backend import jt
 
 ALIGNED_FEATURES = ("region", "global")
@@ -87,7 +87,7 @@ def project_pixels(image: jt.Var, global_feature: jt.Var, regions: Optional[jt.V
     if "global" in blocks:
         pixels = pixels + linear(global_feature, blocks["global"]).unsqueeze(1)
     if "region" in blocks:
-        maps = linear(regions, blocks["region"]).transpose(0, 2, 1).reshape(batch, -1, *region_grid)
+        maps = transpose_last(linear(regions, blocks["region"])).reshape(batch, -1, *region_grid)
         maps = resize_bilinear(maps, grid).reshape(batch, -1, num_patches)
-        pixels = pixels + maps.transpose(0, 2, 1)
+        pixels = pixels + transpose_last(maps)
     return pixels

@@ -29,7 +29,7 @@ from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, s
 from jseg.models.segmentors.text_cache import cached_embeddings, file_hash
 from jseg.models.segmentors.text_file import read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
-from jseg.ops import resize_bilinear
+from jseg.ops import resize_bilinear, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.registry import MODELS
 from jseg.runtime.backend import jt, nn
@@ -196,7 +196,7 @@ class CLIPRCSegmentor(nn.Module):
             scores = (scores - scores.max(1, keepdims=True)).exp()
             probabilities = scores / scores.sum(1, keepdims=True)
             probabilities = probabilities.reshape(image.shape[0], -1, self._text.shape[0])
-            return probabilities.transpose(0, 2, 1).reshape(image.shape[0], -1, *features.region_grid)
+            return transpose_last(probabilities).reshape(image.shape[0], -1, *features.region_grid)
 
     def trainable_parameters(self) -> Dict[str, jt.Var]:
         """Names -> parameters to optimise: prompts, their map and norm, the head. CLIP stays frozen."""

@@ -20,6 +20,9 @@ struct BackwardTiles {
     static constexpr int kOwn = 64;  // rows that the block owns, 16 for each warp
     static constexpr int kWalked = kBytesPerRow <= 128 ? 64 : kBytesPerRow <= 256 ? 32 : 16;  // rows of a walked tile
     static constexpr int kStride = kWidth + Format::kPad, kTile = kWalked * kStride;
+    // Blocks on a multiprocessor at once, by registers: in 16 bits three are faster than two, though a few numbers are
+    // spilled for it (measured on an H100).
+    static constexpr int kBlocks = kBytesPerRow <= 128 ? 3 : 2;
     static constexpr int kBytes = (2 * kOwn + 4 * kWalked) * kStride * sizeof(T);
     static constexpr int kStatisticBytes = 2 * 3 * kWalked * sizeof(float);
 };
@@ -62,8 +65,8 @@ __device__ __forceinline__ void start_gradient(float (&x)[1][kColumns][4], int r
 }
 
 template <class Format, int kWidth, bool kRegion>
-__global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Attention<typename Format::Element> p,
-                                                                  const Gradients<typename Format::Element> g) {
+__global__ void __launch_bounds__(kThreads, BackwardTiles<Format, kWidth>::kBlocks)
+query_gradient_kernel(const Attention<typename Format::Element> p, const Gradients<typename Format::Element> g) {
     using Tiles = BackwardTiles<Format, kWidth>;
     using T = typename Format::Element;
     constexpr int kStride = Tiles::kStride, kKeys = Tiles::kWalked, kColumns = kWidth / 8, kKeyTiles = kKeys / 8;
@@ -87,6 +90,7 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Atten
     };
     jseg_device::copy_tile<kWidth, Tiles::kOwn, kThreads>(shared.own[0], kStride, q, first, p.queries, token_of);
     jseg_device::copy_tile<kWidth, Tiles::kOwn, kThreads>(shared.own[1], kStride, d_output, first, p.queries, token_of);
+    jseg_device::copy_commit();
     copy_keys(0, 0);
 
     float dq[1][kColumns][4] = {}, lse[2], delta[2];
@@ -94,17 +98,22 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Atten
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         int i = query + 8 * r, token = i < p.queries ? token_of(i) : -1;
-        delta[r] = row_product<kColumns>(output, token, d_output, token);
+        delta[r] = row_product<kWidth>(output, token, d_output, token);
         lse[r] = token < 0 ? 0.f : p.lse[p.statistic(batch, head, token)] * kLog2E;
         if (token >= 0 && threadIdx.x % 4 == 0) g.delta[p.statistic(batch, head, token)] = delta[r];
         if (kRegion) {
             int region = token < 0 ? -1 : p.regions.region_of(token);
-            float score = row_product<kColumns>(q, token, k, region);
-            float dp = row_product<kColumns>(d_output, token, v, region);
+            float score = row_product<kWidth>(q, token, k, region);
+            float dp = row_product<kWidth>(d_output, token, v, region);
             float ds = jseg_device::exp2_fast(score * scale - lse[r]) * (dp - delta[r]);
             if (region >= 0) start_gradient<kColumns>(dq, r, k, region, ds);
         }
     }
+    jseg_device::Operand<Format, kWidth, 1> q_rows, d_rows;
+    JSEG_COPY_WAIT(1);
+    __syncthreads();  // the tiles of queries are complete
+    q_rows.load(shared.own[0] + warp * 16 * kStride, kStride);
+    d_rows.load(shared.own[1] + warp * 16 * kStride, kStride);
     for (int key = 0, slot = 0; key < keys; key += kKeys, slot ^= 1) {
         if (key + kKeys < keys) {
             copy_keys(key + kKeys, slot ^ 1);
@@ -115,8 +124,8 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Atten
         __syncthreads();  // the tiles of this step are complete
         float score[1][kKeyTiles][4] = {}, dp[1][kKeyTiles][4] = {};
         const T *k_tile = shared.walked[0] + slot * Tiles::kTile, *v_tile = shared.walked[1] + slot * Tiles::kTile;
-        jseg_device::multiply_transposed<Format, kWidth>(score, shared.own[0] + warp * 16 * kStride, k_tile, kStride);
-        jseg_device::multiply_transposed<Format, kWidth>(dp, shared.own[1] + warp * 16 * kStride, v_tile, kStride);
+        jseg_device::multiply_transposed<Format, kWidth>(score, q_rows, k_tile, kStride);
+        jseg_device::multiply_transposed<Format, kWidth>(dp, d_rows, v_tile, kStride);
         const bool edge = key + kKeys > p.keys || (!kRegion && p.causal);
 #pragma unroll
         for (int r = 0; r < 2; r++) {
@@ -128,7 +137,7 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Atten
 #pragma unroll
                 for (int i = 2 * r; i < 2 * r + 2; i++) {
                     int column = key + n * 8 + threadIdx.x % 4 * 2 + i % 2;
-                    float probability = jseg_device::exp2_fast(score[0][n][i] * scale - lse[r]);
+                    float probability = jseg_device::exp2_fast(fmaf(score[0][n][i], scale, -lse[r]));
                     if (edge && !p.template meets<kRegion>(query + 8 * r, column)) probability = 0.f;
                     float factor = drops ? p.dropout.factor(row_key, column) : 1.f;
                     score[0][n][i] = probability * (factor * dp[0][n][i] - delta[r]);
@@ -161,14 +170,15 @@ template <int kColumns, class T>
 __device__ __forceinline__ void add_region_query(float (&dk)[1][kColumns][4], float (&dv)[1][kColumns][4],
                                                  const Attention<T>& p, const Gradients<T>& g, int batch, int head,
                                                  int key) {
-    const Rows<const T> q = p.q.head(batch, head, p.channels, false), k = p.k.head(batch, head, p.channels, false),
-                        v = p.v.head(batch, head, p.channels, false),
-                        d_output = g.d_output.head(batch, head, p.channels, false);
+    const Rows<const T> q = p.q.head(batch, head, p.channels, p.aligned),
+                        k = p.k.head(batch, head, p.channels, p.aligned),
+                        v = p.v.head(batch, head, p.channels, p.aligned),
+                        d_output = g.d_output.head(batch, head, p.channels, p.aligned);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         int token = key + 8 * r, region = p.regions.region_of(token);
-        float score = row_product<kColumns>(q, region, k, token);
-        float dp = row_product<kColumns>(d_output, region, v, token);
+        float score = row_product<8 * kColumns>(q, region, k, token);
+        float dp = row_product<8 * kColumns>(d_output, region, v, token);
         if (region < 0) continue;
         long index = p.statistic(batch, head, region);
         float probability = jseg_device::exp2_fast((score * p.scale - p.lse[index]) * kLog2E);
@@ -178,8 +188,8 @@ __device__ __forceinline__ void add_region_query(float (&dk)[1][kColumns][4], fl
 }
 
 template <class Format, int kWidth, bool kRegion>
-__global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Attention<typename Format::Element> p,
-                                                                const Gradients<typename Format::Element> g) {
+__global__ void __launch_bounds__(kThreads, BackwardTiles<Format, kWidth>::kBlocks)
+key_gradient_kernel(const Attention<typename Format::Element> p, const Gradients<typename Format::Element> g) {
     using Tiles = BackwardTiles<Format, kWidth>;
     using T = typename Format::Element;
     constexpr int kStride = Tiles::kStride, kQueries = Tiles::kWalked, kColumns = kWidth / 8;
@@ -231,7 +241,7 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Attenti
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int column = n * 8 + threadIdx.x % 4 * 2 + i % 2, row = key + i / 2 * 8;
-                float e = jseg_device::exp2_fast(probability[0][n][i] * scale - statistics[column]);
+                float e = jseg_device::exp2_fast(fmaf(probability[0][n][i], scale, -statistics[column]));
                 if (causal && row > query + column) e = 0.f;
                 const unsigned row_key = jseg_device::as_bits(statistics[2 * kQueries + column]);
                 float factor = drops ? p.dropout.factor(row_key, row) : 1.f;

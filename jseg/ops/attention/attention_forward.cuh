@@ -31,25 +31,25 @@ struct RunningSoftmax {
                 for (int i = 0; i < 4; i++) output[m][n][i] = 0.f;
         }
     }
-    // score (in units of log 2) -> exponential relative to the highest score so far.
+    // score -> exponential of score times `scale` (which makes units of log 2) relative to the highest one so far.
     template <int kKeyTiles>
-    __device__ __forceinline__ void add(float (&score)[kRowTiles][kKeyTiles][4]) {
+    __device__ __forceinline__ void add(float (&score)[kRowTiles][kKeyTiles][4], float scale) {
 #pragma unroll
         for (int m = 0; m < kRowTiles; m++)
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                float high = highest[m][r];
+                float high = kExcluded;
 #pragma unroll
                 for (int n = 0; n < kKeyTiles; n++)
                     high = fmaxf(high, fmaxf(score[m][n][2 * r], score[m][n][2 * r + 1]));
-                high = jseg_device::lane_max<4>(high);
+                high = fmaxf(highest[m][r], jseg_device::lane_max<4>(high) * scale);
                 float correction = jseg_device::exp2_fast(highest[m][r] - high), total = 0.f;
                 highest[m][r] = high;
 #pragma unroll
                 for (int n = 0; n < kKeyTiles; n++)
 #pragma unroll
                     for (int i = 2 * r; i < 2 * r + 2; i++) {
-                        score[m][n][i] = jseg_device::exp2_fast(score[m][n][i] - high);
+                        score[m][n][i] = jseg_device::exp2_fast(fmaf(score[m][n][i], scale, -high));
                         total += score[m][n][i];
                     }
                 sum[m][r] = sum[m][r] * correction + total;  // this lane's columns only, until the end
@@ -61,12 +61,11 @@ struct RunningSoftmax {
     }
 };
 
-// Products of one tile of keys -> scores in units of log 2, those of excluded pairs marked.
+// Marks the scores of pairs that may not meet.
 template <bool kRegion, int kRowTiles, int kKeyTiles, class T>
-__device__ __forceinline__ void finish_scores(float (&score)[kRowTiles][kKeyTiles][4], const Attention<T>& p, int query,
-                                              int key) {
-    const float scale = p.scale * kLog2E;
-    const bool edge = key + kKeyTiles * 8 > p.keys || (!kRegion && p.causal);
+__device__ __forceinline__ void exclude(float (&score)[kRowTiles][kKeyTiles][4], const Attention<T>& p, int query,
+                                        int key) {
+    if (key + kKeyTiles * 8 <= p.keys && (kRegion || !p.causal)) return;
 #pragma unroll
     for (int m = 0; m < kRowTiles; m++)
 #pragma unroll
@@ -74,7 +73,7 @@ __device__ __forceinline__ void finish_scores(float (&score)[kRowTiles][kKeyTile
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int row = query + m * 16 + i / 2 * 8, column = key + n * 8 + threadIdx.x % 4 * 2 + i % 2;
-                score[m][n][i] = edge && !p.template meets<kRegion>(row, column) ? kExcluded : score[m][n][i] * scale;
+                if (!p.template meets<kRegion>(row, column)) score[m][n][i] = kExcluded;
             }
 }
 
@@ -82,15 +81,16 @@ __device__ __forceinline__ void finish_scores(float (&score)[kRowTiles][kKeyTile
 template <int kRowTiles, int kColumns, class T>
 __device__ __forceinline__ void add_region_key(RunningSoftmax<kRowTiles, kColumns>& state, const Attention<T>& p,
                                                int batch, int head, int query) {
-    const Rows<const T> q = p.q.head(batch, head, p.channels, false), k = p.k.head(batch, head, p.channels, false),
-                        v = p.v.head(batch, head, p.channels, false);
+    const Rows<const T> q = p.q.head(batch, head, p.channels, p.aligned),
+                        k = p.k.head(batch, head, p.channels, p.aligned),
+                        v = p.v.head(batch, head, p.channels, p.aligned);
 #pragma unroll
     for (int m = 0; m < kRowTiles; m++)
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             int i = query + m * 16 + r * 8, token = p.regions.token(i);
             int region = i < p.queries ? p.regions.region_of(token) : -1;
-            float score = row_product<kColumns>(q, token, k, region) * p.scale * kLog2E, value[kColumns][2];
+            float score = row_product<8 * kColumns>(q, token, k, region) * p.scale * kLog2E, value[kColumns][2];
             if (region < 0) continue;
             load_row<kColumns>(value, v, region);
             state.highest[m][r] = score;
@@ -142,10 +142,16 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(const Attention<ty
     jseg_device::copy_tile<kWidth, Tiles::kRows, kThreads>(
         q_tile, kStride, p.q.head(batch, head, p.channels, p.aligned), first, p.queries,
         [&](int i) { return p.template token<kRegion>(i); });
+    jseg_device::copy_commit();
     copy_keys(0, 0);
+    const float scale = p.scale * kLog2E;
+    jseg_device::Operand<Format, kWidth, kRowTiles> q;
     RunningSoftmax<kRowTiles, kColumns> state;
     state.clear();
     if (kRegion) add_region_key(state, p, batch, head, query);
+    JSEG_COPY_WAIT(1);
+    __syncthreads();  // the tile of queries is complete
+    q.load(q_tile + warp * 16 * kRowTiles * kStride, kStride);
     for (int key = 0, slot = 0; key < keys; key += kKeys, slot ^= 1) {
         if (key + kKeys < keys) {
             copy_keys(key + kKeys, slot ^ 1);
@@ -155,10 +161,9 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(const Attention<ty
         }
         __syncthreads();  // the tiles of this step are complete
         float score[kRowTiles][kKeys / 8][4] = {};
-        jseg_device::multiply_transposed<Format, kWidth>(score, q_tile + warp * 16 * kRowTiles * kStride,
-                                                         k_tiles + slot * kKeys * kStride, kStride);
-        finish_scores<kRegion>(score, p, query, key);
-        state.add(score);
+        jseg_device::multiply_transposed<Format, kWidth>(score, q, k_tiles + slot * kKeys * kStride, kStride);
+        exclude<kRegion>(score, p, query, key);
+        state.add(score, scale);
         if (!kRegion && p.dropout.active()) drop(score, p, batch, head, query, key);
         jseg_device::multiply_accumulator<Format>(state.output, score, v_tiles + slot * kKeys * kStride, kStride);
         __syncthreads();  // nobody reads the tiles that the next step overwrites

@@ -104,24 +104,24 @@ struct Attention {
 template <int kColumns, class T>
 __device__ __forceinline__ void load_row(float (&x)[kColumns][2], const Rows<T>& rows, int index) {
 #pragma unroll
-    for (int n = 0; n < kColumns; n++)
-#pragma unroll
-        for (int i = 0; i < 2; i++) x[n][i] = rows.at(index, n * 8 + threadIdx.x % 4 * 2 + i);
+    for (int n = 0; n < kColumns; n++) rows.load(x[n], index, n * 8 + threadIdx.x % 4 * 2);
 }
 
 // Products of two rows, summed over the four lanes that share them. A negative index stands for a row of zeros, so
 // that all lanes can take part.
-template <int kColumns, class T>
+template <int kWidth, class T>
 __device__ __forceinline__ float row_product(const Rows<T>& a, int a_index, const Rows<T>& b, int b_index) {
+    constexpr int kStep = 16 / sizeof(T) < kWidth / 4 ? 16 / sizeof(T) : kWidth / 4;
     float sum = 0.f;
     if (a_index >= 0 && b_index >= 0)
 #pragma unroll
-        for (int n = 0; n < kColumns; n++)
+        for (int first = 0; first < kWidth; first += 4 * kStep) {
+            float x[kStep], y[kStep];
+            a.load(x, a_index, first + threadIdx.x % 4 * kStep);
+            b.load(y, b_index, first + threadIdx.x % 4 * kStep);
 #pragma unroll
-            for (int i = 0; i < 2; i++) {
-                int channel = n * 8 + threadIdx.x % 4 * 2 + i;
-                sum += a.at(a_index, channel) * b.at(b_index, channel);
-            }
+            for (int i = 0; i < kStep; i++) sum += x[i] * y[i];
+        }
     return jseg_device::lane_sum<4>(sum);
 }
 

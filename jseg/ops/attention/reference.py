@@ -4,6 +4,7 @@ from typing import Optional
 
 import numpy as np
 
+from jseg.ops.basic import transpose_last
 from jseg.ops.randomness import keep_mask, next_seed
 from jseg.runtime.backend import jt, nn
 
@@ -26,7 +27,7 @@ def masked_attention(
 ) -> jt.Var:
     """softmax(q kᵀ / √c + mask) v with an additive mask (Lq, Lk) that all heads and images share."""
     heads_q, heads_k, heads_v = (_split_heads(x, num_heads) for x in (q, k, v))
-    scores = nn.matmul(heads_q, heads_k.transpose(0, 1, 3, 2)) * heads_q.shape[-1] ** -0.5
+    scores = nn.matmul(heads_q, transpose_last(heads_k)) * heads_q.shape[-1] ** -0.5
     if mask is not None:
         scores = scores + mask.cast(scores.dtype)
     probabilities = nn.softmax(scores, dim=-1)

@@ -15,6 +15,7 @@ template <class T>
 struct SixteenBit {  // float16 and bfloat16, m16n8k16
     using Element = T;
     static constexpr int kDepth = 16, kPad = 8;
+    static constexpr bool kSeparateSums = false;
     struct A { unsigned r[4]; };
     struct B { unsigned r[2]; };
 
@@ -61,6 +62,7 @@ template <bool kExact>
 struct TensorFloat {
     using Element = float;
     static constexpr int kDepth = 8, kPad = 4;
+    static constexpr bool kSeparateSums = kExact;
     struct A { unsigned high[4], low[4]; };
     struct B { unsigned high[2], low[2]; };
 
@@ -105,26 +107,60 @@ private:
     }
 };
 
-// c += a bᵀ: a (16 kRowTiles rows x kDepth), b (8 kColumns rows x kDepth), both row by row in shared memory.
+// The operand A of a product that is used again and again: 16 kRowTiles rows x kDepth from shared memory.
+template <class Format, int kDepth, int kRowTiles>
+struct Operand {
+    static constexpr int kSteps = kDepth / Format::kDepth;
+    typename Format::A parts[kSteps][kRowTiles];
+
+    __device__ __forceinline__ void load(const typename Format::Element* tile, int stride) {
+#pragma unroll
+        for (int step = 0; step < kSteps; step++) load_step(step, tile, stride);
+    }
+    __device__ __forceinline__ void load_step(int step, const typename Format::Element* tile, int stride) {
+#pragma unroll
+        for (int m = 0; m < kRowTiles; m++)
+            Format::load_a(parts[step][m], tile + m * 16 * stride + step * Format::kDepth, stride);
+    }
+};
+
+// c += (one step of a) (one step of b): two neighbouring column tiles.
+template <class Format, int kRowTiles, int kColumns>
+__device__ __forceinline__ void multiply_pair(float (&c)[kRowTiles][kColumns][4], int n,
+                                              const typename Format::A (&a)[kRowTiles],
+                                              const typename Format::B (&b)[2]) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; m++) {
+        Format::multiply(c[m][n], a[m], b[0]);
+        Format::multiply(c[m][n + 1], a[m], b[1]);
+    }
+}
+
+// c += a bᵀ: b (8 kColumns rows x kDepth) row by row in shared memory.
+template <class Format, int kDepth, int kRowTiles, int kColumns>
+__device__ __forceinline__ void multiply_transposed(float (&c)[kRowTiles][kColumns][4],
+                                                    const Operand<Format, kDepth, kRowTiles>& a,
+                                                    const typename Format::Element* b, int stride) {
+#pragma unroll
+    for (int step = 0; step < kDepth / Format::kDepth; step++)
+#pragma unroll
+        for (int n = 0; n < kColumns; n += 2) {
+            typename Format::B right[2];
+            Format::load_b_columns(right, b + n * 8 * stride + step * Format::kDepth, stride);
+            multiply_pair<Format>(c, n, a.parts[step], right);
+        }
+}
+
+// The same with a in shared memory too, for kernels that have no registers to keep it in.
 template <class Format, int kDepth, int kRowTiles, int kColumns>
 __device__ __forceinline__ void multiply_transposed(float (&c)[kRowTiles][kColumns][4],
                                                     const typename Format::Element* a,
                                                     const typename Format::Element* b, int stride) {
 #pragma unroll
     for (int k = 0; k < kDepth; k += Format::kDepth) {
-        typename Format::A left[kRowTiles];
-#pragma unroll
-        for (int m = 0; m < kRowTiles; m++) Format::load_a(left[m], a + m * 16 * stride + k, stride);
-#pragma unroll
-        for (int n = 0; n < kColumns; n += 2) {
-            typename Format::B right[2];
-            Format::load_b_columns(right, b + n * 8 * stride + k, stride);
-#pragma unroll
-            for (int m = 0; m < kRowTiles; m++) {
-                Format::multiply(c[m][n], left[m], right[0]);
-                Format::multiply(c[m][n + 1], left[m], right[1]);
-            }
-        }
+        Operand<Format, Format::kDepth, kRowTiles> left;
+        left.load(a + k, stride);
+        multiply_transposed<Format, Format::kDepth>(c, left, b + k, stride);
     }
 }
 
@@ -133,6 +169,10 @@ template <class Format, int kRowTiles, int kInner, int kColumns>
 __device__ __forceinline__ void multiply_accumulator(float (&c)[kRowTiles][kColumns][4],
                                                      const float (&p)[kRowTiles][kInner][4],
                                                      const typename Format::Element* b, int stride) {
+    // Tensor cores cut off what does not fit a sum instead of rounding it: over thousands of keys that drift would
+    // exceed the error of float32. So an exact format sums each tile apart and adds it by the ordinary units.
+    float apart[kRowTiles][kColumns][4] = {};
+    float(&sum)[kRowTiles][kColumns][4] = Format::kSeparateSums ? apart : c;
 #pragma unroll
     for (int step = 0; step < kInner * 8 / Format::kDepth; step++) {
         typename Format::A left[kRowTiles];
@@ -142,13 +182,16 @@ __device__ __forceinline__ void multiply_accumulator(float (&c)[kRowTiles][kColu
         for (int n = 0; n < kColumns; n += 2) {
             typename Format::B right[2];
             Format::load_b_rows(right, b + step * Format::kDepth * stride + n * 8, stride);
-#pragma unroll
-            for (int m = 0; m < kRowTiles; m++) {
-                Format::multiply(c[m][n], left[m], right[0]);
-                Format::multiply(c[m][n + 1], left[m], right[1]);
-            }
+            multiply_pair<Format>(sum, n, left, right);
         }
     }
+    if (Format::kSeparateSums)
+#pragma unroll
+        for (int m = 0; m < kRowTiles; m++)
+#pragma unroll
+            for (int n = 0; n < kColumns; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) c[m][n][i] += apart[m][n][i];
 }
 
 // Rows of one head in global memory: `channels` numbers each, `stride` apart. `aligned`: in steps of 16 bytes.
@@ -162,6 +205,23 @@ struct Rows {
     __device__ __forceinline__ T* row(int index) const { return first + index * stride; }
     __device__ __forceinline__ float at(int index, int channel) const {
         return channel < channels ? to_float(row(index)[channel]) : 0.f;
+    }
+    // Neighbouring channels from `first` on, a multiple of kCount; zeros behind the last channel.
+    template <int kCount>
+    __device__ __forceinline__ void load(float (&x)[kCount], int index, int first) const {
+        constexpr int kUnit = kCount * sizeof(T) < 16 ? kCount : 16 / sizeof(T);
+        struct alignas(kUnit * sizeof(T)) Unit { T values[kUnit]; };
+        if (aligned && first + kCount <= channels) {
+#pragma unroll
+            for (int i = 0; i < kCount; i += kUnit) {
+                Unit unit = *reinterpret_cast<const Unit*>(row(index) + first + i);
+#pragma unroll
+                for (int j = 0; j < kUnit; j++) x[i + j] = to_float(unit.values[j]);
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < kCount; i++) x[i] = at(index, first + i);
+        }
     }
     // Two neighbouring channels, the first of them even.
     __device__ __forceinline__ void store(int index, int channel, float a, float b) const {

@@ -48,20 +48,7 @@ struct Place {
 // One lane's channels of a row.
 template <int kShare, class T>
 __device__ __forceinline__ void load_share(float (&x)[kShare], const Rows<const T>& rows, int index) {
-    constexpr int kUnit = kShare * sizeof(T) < 16 ? kShare : 16 / sizeof(T);
-    struct alignas(kUnit * sizeof(T)) Unit { T values[kUnit]; };
-    const int first = threadIdx.x % kLanes * kShare;
-    if (rows.aligned && first + kShare <= rows.channels) {
-#pragma unroll
-        for (int i = 0; i < kShare; i += kUnit) {
-            Unit unit = *reinterpret_cast<const Unit*>(rows.row(index) + first + i);
-#pragma unroll
-            for (int j = 0; j < kUnit; j++) x[i + j] = jseg_device::to_float(unit.values[j]);
-        }
-    } else {
-#pragma unroll
-        for (int i = 0; i < kShare; i++) x[i] = rows.at(index, first + i);
-    }
+    rows.load(x, index, threadIdx.x % kLanes * kShare);
 }
 
 template <int kShare, class T>
