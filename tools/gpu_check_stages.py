@@ -35,6 +35,10 @@ loss is a sign, which flips where a difference is nearly 0. float32 has the tole
 a processor with operands rounded to bfloat16: outputs 0.07 at most, gradients 0.1; those of TF32 are an eighth, rounded
 up."""
 
+FLOAT32_GRADIENT_LIMIT = 5e-4
+"""In place of the tolerance of `tools/parity.py`: three TF32 products keep 22 bits, and a derivative of scores that is a
+difference of nearly equal numbers shows it. On an H100 one gradient of 574 reached 2.0e-4, on a processor 1e-5."""
+
 GOLDEN_CASES = ("tiny", "tiny_m16", "clip_tiny")
 
 FOLLOWS_ARGMAX = ("pseudo_label", "acc_seg")
@@ -218,7 +222,8 @@ def _parity() -> Any:
 def beyond_limits(rows: Sequence[Any], precision: str) -> List[str]:
     """Names of quantities that differ too much; `rows` are those of `tools/parity.py`."""
     if precision not in GOLDEN_LIMITS:
-        return [row.name for row in rows if not row.passed]
+        return [row.name for row in rows
+                if not (row.passed or ".grad." in row.name and row.difference <= FLOAT32_GRADIENT_LIMIT)]
     limits = GOLDEN_LIMITS[precision]
     gradients = [row for row in rows if ".grad." in row.name]
     outputs = [row for row in rows if ".grad." not in row.name and row.name.split(".")[-1] not in FOLLOWS_ARGMAX]

@@ -17,7 +17,7 @@ FAILED = "JSEG_CUDA_FAILED"
 # Variable of Jittor -> (value, what it switches off, what that means here).
 SWITCHES: Mapping[str, Tuple[str, str, str]] = {
     "conv_opt": ("1", "cuDNN, cuFFT, cuSPARSE", "unused in jseg; nn.Conv runs as generated code"),
-    "use_cutt": ("0", "CUTT", "transposes run as generated code"),
+    "use_cutt": ("0", "CUTT", "unused in jseg; a transpose of your own that moves the last axis runs on the CPU"),
     "use_cutlass": ("0", "CUTLASS", "unused in jseg"),
 }
 
