@@ -10,6 +10,10 @@ from emulated import DEPTH_FIRST, IN_STEP, KERNELS, RANDOM, REVERSED, Kernels, l
 WAIT = re.compile(r"^\s*(__syncthreads|__syncwarp|JSEG_COPY_WAIT)\(")
 
 
+WIDTH = 32
+"""Of a head. At 16 a warp happens to copy the very rows that it reads first, and needs no barrier for them."""
+
+
 def waits() -> List[str]:
     """file.cuh:line of every barrier and of every wait for an asynchronous copy."""
     return [f"{path.name}:{number}" for path in sorted(KERNELS.glob("**/*.cuh"))
@@ -38,14 +42,14 @@ def test_every_kernel_with_barriers_is_covered() -> None:
 @pytest.mark.parametrize("place", waits())
 def test_a_missing_wait_is_found(place: str) -> None:
     """Without it some schedule gives other numbers, or the emulator sees threads wait for ever."""
-    right = results(Kernels("Bfloat", 16), place)
+    right = results(Kernels("Bfloat", WIDTH), place)
     for order in (DEPTH_FIRST, REVERSED, IN_STEP, RANDOM):
         for early_copies in (False, True):
             try:
-                wrong = results(Kernels("Bfloat", 16, order, 1, early_copies, skipped=place), place)
+                wrong = results(Kernels("Bfloat", WIDTH, order, 1, early_copies, skipped=place), place)
             except RuntimeError:
                 return
-            assert library("Bfloat", 16).skipped_waits() > 0
+            assert library("Bfloat", WIDTH).skipped_waits() > 0
             if not all(np.array_equal(a, b) for a, b in zip(wrong, right)):
                 return
     pytest.fail(f"no schedule noticed that {place} was left out")
