@@ -27,6 +27,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
 from jseg.runtime.cuda.report import cuda_lines  # noqa: E402
 from jseg.runtime.device import PRECISIONS, select_device  # noqa: E402
 
@@ -259,15 +260,25 @@ def main(argv: Optional[List[str]] = None) -> int:
                         help=f"run these stages alone: {', '.join(CHECKS)}")
     parser.add_argument("--out", type=Path, metavar="PATH", help="also write all results to this JSON file")
     arguments = parser.parse_args(argv)
-    try:
-        if not arguments.dry_run:
-            for line in cuda_lines():
-                print(f"{line.name:10} {line.text}", flush=True)
+    return exit_status(lambda: start(arguments))
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Looks for a GPU and runs the checks; the exit status.
+
+    Raises:
+        ValueError: no usable GPU. OSError: the report cannot be written.
+    """
+    if arguments.out:
+        prove_writable(arguments.out)
+    if not arguments.dry_run:
+        for line in cuda_lines():
+            print(f"{line.name:10} {line.text}", flush=True)
+        try:
             select_device("cuda")
-    except ValueError as error:
-        print(f"error: this machine has no usable GPU ({error}); --dry-run tests the script on the processor",
-              file=sys.stderr)
-        return 2
+        except ValueError as error:
+            raise ValueError(f"this machine has no usable GPU ({error}); --dry-run tests the script on the processor"
+                             ) from error
     return check(arguments.only, arguments.dry_run, arguments.out)
 
 

@@ -29,6 +29,12 @@ def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, capsys):
     assert "no usable GPU (--device cuda: no CUDA driver)" in error
 
 
+def test_a_report_that_cannot_be_written_is_told_first(tmp_path, capsys):
+    assert gpu_check.main(["--dry-run", "--out", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and not captured.out
+
+
 def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
     """Jittor is imported, kernels are built, operators compared with NumPy, and a recorded CLIP computed again."""
     out = tmp_path / "report.json"
