@@ -22,7 +22,7 @@ def tool() -> Callable[[str], ModuleType]:
 
 @pytest.fixture(scope="session")
 def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recorded tiny CLIP in the form of OpenAI's: a TorchScript archive, half precision inside. Do not change it."""
+    """The recorded tiny CLIP as a TorchScript archive like those of OpenAI, half precision inside. Do not change it."""
     path = tmp_path_factory.mktemp("clip") / "openai.pt"
     path.write_bytes(gzip.decompress((TESTS / "golden" / "clip_tiny" / "openai.pt.gz").read_bytes()))
     return path
