@@ -132,7 +132,7 @@ class _Row(NamedTuple):
 
 
 def test_limits_of_the_golden_vectors():
-    """In low precision one gradient in twenty may be far off, but none without bound, and no output."""
+    """In low precision one gradient in ten may be far off, but none without bound, and no output."""
     gradients = [_Row(f"grad {i}.grad.w", 0.05) for i in range(40)]
     rows = [_Row("logits", 0.05), _Row("full.pseudo_label", 0.5, 0.0), _Row("full.acc_seg", 0.5), *gradients]
     assert len(stages.beyond_limits(rows, "float32")) == 43
@@ -140,7 +140,7 @@ def test_limits_of_the_golden_vectors():
     assert len(stages.beyond_limits(rows, "tf32")) == 41
     wild = [_Row("a.grad.w", 0.5), _Row("b.grad.w", float("inf"))]
     assert stages.beyond_limits([*rows, *wild], "bfloat16") == ["b.grad.w"]
-    assert len(stages.beyond_limits([*rows, *(_Row(f"{i}.grad.v", 0.5) for i in range(3))], "bfloat16")) == 3
+    assert len(stages.beyond_limits([*rows, *(_Row(f"{i}.grad.v", 0.5) for i in range(5))], "bfloat16")) == 5
     assert stages.beyond_limits([_Row("logits", float("nan"))], "bfloat16") == ["logits"]
 
 
