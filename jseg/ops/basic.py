@@ -1,7 +1,7 @@
 """Operators that need no kernel of their own: written so that Jittor maps them to fast code."""
 
 from functools import lru_cache
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
@@ -63,12 +63,18 @@ def _product(x: jt.Var, weight: jt.Var) -> jt.Var:
 
 def transpose_last(x: jt.Var) -> jt.Var:
     """(..., n, m) -> (..., m, n)."""
-    axes = [*range(x.ndim - 2), x.ndim - 1, x.ndim - 2]
-    if not jt.flags.use_cuda:
-        return x.transpose(axes)
-    # Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis: it would copy the tensor
-    # to the processor, transpose it there and copy it back. An axis of length 1 behind the others stays in place.
+    return _transpose_last_on_gpu(x) if jt.flags.use_cuda else x.transpose(_last_exchanged(x.ndim))
+
+
+def _transpose_last_on_gpu(x: jt.Var) -> jt.Var:
+    """Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis: it would copy the tensor to
+    the processor, transpose it there and copy it back. An axis of length 1 behind the others stays in place."""
+    axes = _last_exchanged(x.ndim)
     return x.unsqueeze(-1).transpose([*axes, x.ndim]).reshape([x.shape[axis] for axis in axes])
+
+
+def _last_exchanged(ndim: int) -> List[int]:
+    return [*range(ndim - 2), ndim - 1, ndim - 2]
 
 
 def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:

@@ -1,12 +1,13 @@
-"""linear and resize_bilinear against float64 NumPy."""
+"""linear, transpose_last and resize_bilinear against float64 NumPy."""
 
-from typing import Tuple
+from typing import Callable, Tuple
 
 import numpy as np
 import pytest
 from op_references import gradients, relative_error, resize_bilinear_float64
 
-from jseg.ops import linear, resize_bilinear
+from jseg.ops import linear, resize_bilinear, transpose_last
+from jseg.ops.basic import _transpose_last_on_gpu
 from jseg.runtime.backend import jt
 
 
@@ -39,6 +40,17 @@ def test_linear_other_ranks_and_no_bias() -> None:
 def test_linear_widths_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"\[2, 3, 5\] and \[4, 6\]"):
         linear(jt.zeros((2, 3, 5)), jt.zeros((4, 6)))
+
+
+@pytest.mark.parametrize("function", [transpose_last, _transpose_last_on_gpu])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (2, 1, 4, 3)])
+def test_transpose_last(function: Callable[[jt.Var], jt.Var], shape: Tuple[int, ...]) -> None:
+    x = normal(*shape)
+    weights = normal(*shape[:-2], shape[-1], shape[-2])
+    variable = jt.array(x)
+    output = function(variable)
+    assert np.array_equal(output.numpy(), x.swapaxes(-1, -2))
+    assert np.array_equal(gradients(output, weights, (variable,))[0], weights.swapaxes(-1, -2))
 
 
 @pytest.mark.parametrize("old, new", [
