@@ -73,13 +73,20 @@ def _begin_masks(folder: str, names: List[str]) -> None:
     os.makedirs(folder, exist_ok=True)
     listed = os.path.join(folder, WRITTEN)
     earlier: List[str] = []
-    with contextlib.suppress(FileNotFoundError), open(listed, encoding="utf-8", errors="surrogateescape") as file:
-        earlier = file.read().splitlines()
-    for name in earlier:
-        inside = not os.path.isabs(name) and not os.path.normpath(name).startswith(os.pardir)
-        if inside and name.endswith(".png"):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(os.path.join(folder, name))
+    # Only \n separates names: they may hold any other sign that Python's splitlines takes for an end of line.
+    with contextlib.suppress(FileNotFoundError), open(listed, encoding="utf-8", errors="surrogateescape",
+                                                      newline="\n") as file:
+        earlier = file.read().split("\n")
+    for path in (os.path.join(folder, name) for name in earlier if name.endswith(".png") and "\0" not in name):
+        if _lies_in(path, folder):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                os.unlink(path)
     barrier("the removal of earlier predictions")
-    text = "".join(f"{name}\n" for name in names).encode("utf-8", errors="surrogateescape")
+    text = "".join(f"{name}\n" for name in names if "\n" not in name).encode("utf-8", errors="surrogateescape")
     write_atomically(listed, lambda file: file.write(text))
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether a file is in `folder` or below, links of folders followed: what they lead to is not ours to empty."""
+    root = os.path.realpath(folder)
+    return os.path.commonpath([root, os.path.realpath(os.path.dirname(path))]) == root

@@ -176,13 +176,18 @@ def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
     model, log = Guess(len(dataset.class_names)), RunLog(None, active=False)
     save_predictions(model, Named(dataset, "earlier/"), INFERENCE, str(folder), log)
     assert {path.name for path in (folder / "earlier").iterdir()} == {"c.png", "a.png"}
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "own.png").write_text("of the user")
+    (folder / "link").symlink_to(tmp_path / "linked")
+    (folder / "folder.png").mkdir()
     with open(folder / WRITTEN, "a") as file:
-        file.write("../outside.png\n/etc/nothing.png\n")
+        file.write(f"../outside.png\n{tmp_path}/outside.png\nlink/own.png\nlink/../outside.png\nfolder.png\n\0.png\n"
+                   "other\u2028own.png\n")
     (folder / "earlier" / "a.png").unlink()
     save_predictions(model, dataset, INFERENCE, str(folder), log)
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("masks/**/*.png")} == {
-        "masks/own.png", "masks/a.png", "masks/c.png"}
-    assert (tmp_path / "outside.png").exists()
+        "masks/own.png", "masks/a.png", "masks/c.png", "masks/folder.png"}
+    assert (tmp_path / "outside.png").exists() and (tmp_path / "linked" / "own.png").exists()
 
 
 class Named:
