@@ -67,8 +67,8 @@ def transpose_last(x: jt.Var) -> jt.Var:
 
 
 def _transpose_last_on_gpu(x: jt.Var) -> jt.Var:
-    """Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis: it would copy the tensor to
-    the processor, transpose it there and copy it back. An axis of length 1 behind the others stays in place."""
+    """Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis: it would copy the tensor
+    to the processor, transpose it there and copy it back. An axis of length 1 behind the others stays in place."""
     axes = _last_exchanged(x.ndim)
     return x.unsqueeze(-1).transpose([*axes, x.ndim]).reshape([x.shape[axis] for axis in axes])
 
