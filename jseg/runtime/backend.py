@@ -3,6 +3,7 @@
 The first import on a machine compiles Jittor's core (minutes on two cores) into its cache.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ def _import_jittor():
         os.environ[_RERUN_MARK] = "1"
         _start_anew()
     os.environ.pop(_RERUN_MARK, None)
+    _end_compiler_processes()
     _restore_signals()
     return jittor, device
 
@@ -56,6 +58,20 @@ def _go_on_without_cuda(error: Exception) -> None:
     print(f"warning: {reason}; computing on the CPU", file=sys.stderr, flush=True)
     os.environ[FAILED] = reason
     _start_anew()
+
+
+def _end_compiler_processes() -> None:
+    """Ends the pool of processes in which Jittor compiles while it is imported.
+
+    Jittor keeps it, and when a signal to the whole process group (a batch system's, a terminal's) ends these processes,
+    its cleanup at exit waits for them for ever. Should Jittor need a pool again, it makes another.
+    """
+    import jittor_utils
+
+    if jittor_utils.pool_size:
+        atexit.unregister(jittor_utils.pool_cleanup)
+        jittor_utils.pool_cleanup()
+        jittor_utils.pool_size = 0
 
 
 def _restore_signals() -> None:

@@ -57,3 +57,13 @@ def test_signals_are_ours_after_jittor_is_loaded():
     root = str(Path(jseg.__file__).resolve().parents[1])
     run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=300)
     assert run.stdout.strip().endswith("still here"), run.stderr
+
+
+def test_jittor_leaves_no_processes_behind():
+    """Those it compiles in during the import would block the end of a program whose whole process group is stopped."""
+    program = ("import os, sys; sys.path.insert(0, sys.argv[1]); from jseg.runtime.backend import jt; "
+               "print('children:', open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split())")
+    run = subprocess.run([sys.executable, "-c", program, str(Path(jseg.__file__).resolve().parents[1])],
+                         capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip().splitlines()[-1] == "children: []"
