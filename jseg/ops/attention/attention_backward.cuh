@@ -21,8 +21,8 @@ struct BackwardTiles {
     static constexpr int kWalked = kBytesPerRow <= 128 ? 64 : kBytesPerRow <= 256 ? 32 : 16;  // rows of a walked tile
     static constexpr int kStride = kWidth + Format::kPad, kTile = kWalked * kStride;
     // Blocks on a multiprocessor at once, by registers: in 16 bits three are faster than two, though a few numbers are
-    // spilled for it (measured on an H100).
-    static constexpr int kBlocks = kBytesPerRow <= 128 ? 3 : 2;
+    // spilled for it (measured on an H100). float32 would spill many.
+    static constexpr int kBlocks = sizeof(T) == 2 && kBytesPerRow <= 128 ? 3 : 2;
     static constexpr int kBytes = (2 * kOwn + 4 * kWalked) * kStride * sizeof(T);
     static constexpr int kStatisticBytes = 2 * 3 * kWalked * sizeof(float);
 };
