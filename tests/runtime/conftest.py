@@ -57,14 +57,19 @@ class FakeMachine:
         for module in (detect, prepare):
             self._monkeypatch.setattr(module, "query_driver", lambda: answer)
 
-    def nvcc(self, path: Path, release: str, codes: str = "80 86 90", compiles: bool = True) -> Path:
-        """A compiler that answers what it is asked for; it compiles nothing, with or without success."""
+    def nvcc(self, path: Path, release: str, codes: str = "80 86 90", most_gcc: int = 99) -> Path:
+        """A compiler that answers what it is asked for; it compiles nothing, and refuses a g++ newer than `most_gcc`.
+        The file `calls` beside its folder lists each C++ compiler that it was asked to use."""
         path.parent.mkdir(parents=True, exist_ok=True)
         listed = " ".join(f"sm_{code}" for code in codes.split())
-        failure = "echo 'check.cu: error: #error -- unsupported GNU version!' >&2; exit 1"
+        calls = path.parents[1] / "calls"
+        compiling = ("for word do case $word in -ccbin=*) compiler=${word#-ccbin=} ;; esac; done; "
+                     f"echo $compiler >> {calls}; version=$($compiler); version=${{version##* }}; "
+                     f"[ ${{version%%.*}} -le {most_gcc} ] && exit 0; "
+                     "echo 'check.cu: error: #error -- unsupported GNU version!' >&2; exit 1")
         path.write_text(f"#!/bin/sh\ncase $1 in\n--version) echo 'Cuda compilation tools, release {release}, V1' ;;\n"
                         f"--list-gpu-code) printf '%s\\n' {listed} ;;\n"
-                        f"*) {'exit 0' if compiles else failure} ;;\nesac\n")
+                        f"*) {compiling} ;;\nesac\n")
         path.chmod(0o755)
         return path
 

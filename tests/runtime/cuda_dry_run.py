@@ -1,11 +1,12 @@
 """Jittor on CUDA without a GPU: does it build, import, compile and dispatch? Minutes of compiling; run by hand.
 
-    python tests/runtime/cuda_dry_run.py FOLDER --libraries SITE_PACKAGES
+    python tests/runtime/cuda_dry_run.py FOLDER [--libraries SITE_PACKAGES]
 
 nvcc and g++ are the real ones. The driver and the libraries are stubs that say yes to everything: device memory is
 host memory and no kernel runs, so results are not looked at. FOLDER keeps the stubs and a home folder with Jittor's
-cache, so that a second run is quick. SITE_PACKAGES holds the wheels nvidia-cublas and nvidia-curand, whose headers
-and names of functions are used. Ends with "dry run passed", or the error.
+cache, so that a second run is quick. The first nvcc that is found is used, with the headers and names of functions of
+its libraries; those that a toolkit lacks are taken from the wheels in SITE_PACKAGES (nvidia-cublas, nvidia-curand).
+Ends with "dry run passed", or the error.
 """
 
 import argparse
@@ -20,7 +21,10 @@ from typing import Dict, List
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from jseg.runtime.cuda.toolkit import find_toolkits  # noqa: E402
+from jseg.runtime.cuda.toolkit import Place, find_libraries, find_toolkits, places, standard_place  # noqa: E402
+
+_MARKS = ("cuda_runtime.h", "cublas_v2.h", "curand.h", "crt", "cccl", "cub")
+_STUBBED = ("cudart", "cublas", "cublasLt", "curand")
 
 _PROGRAM = """
 import sys
@@ -53,8 +57,9 @@ _BODIES: Dict[str, str] = {
     "cudaGetDevice": "int cudaGetDevice(int* n) { *n = 0; return 0; }",
     "cudaRuntimeGetVersion": "int cudaRuntimeGetVersion(int* n) { *n = 13000; return 0; }",
     "cudaDriverGetVersion": "int cudaDriverGetVersion(int* n) { *n = 13000; return 0; }",
-    "cudaGetDeviceProperties": "int cudaGetDeviceProperties(struct cudaDeviceProp* p, int d) {"
-                               " memset(p, 0, sizeof *p); p->major = 9; p->multiProcessorCount = 132; return 0; }",
+    **{name: f"int {name}(struct cudaDeviceProp* p, int d) {{"
+             " memset(p, 0, sizeof *p); p->major = 9; p->multiProcessorCount = 132; return 0; }"
+       for name in ("cudaGetDeviceProperties", "cudaGetDeviceProperties_v2")},  # CUDA 12 calls the second
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int* v, int a, int d) {"
                               " *v = a == 75 ? 9 : a == 76 ? 0 : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32 : 1;"
                               " return 0; }",
@@ -94,11 +99,16 @@ int cuMemFree_v2(unsigned long long p) { return 0; }
 """
 
 
-def make_toolkit(folder: Path, libraries: Path) -> Path:
+def make_toolkit(folder: Path, wheels: List[Place]) -> Path:
     """A CUDA home with the real nvcc and headers, and stubs for libraries; its folder."""
     toolkit = next(iter(find_toolkits()), None)
     if toolkit is None:
         raise SystemExit("no nvcc found: the dry run needs a real one")
+    where = [*places(toolkit), *wheels]
+    libraries = find_libraries(toolkit, where)
+    missing = [name for name in _STUBBED if name not in libraries]
+    if missing:
+        raise SystemExit(f"{toolkit.nvcc} lacks {', '.join(missing)}: --libraries names wheels that have them")
     home = folder / "cuda"
     shutil.rmtree(home, ignore_errors=True)
     for name in ("bin", "include", "lib64"):
@@ -106,17 +116,16 @@ def make_toolkit(folder: Path, libraries: Path) -> Path:
     front = home / "bin" / "nvcc"
     front.write_text(f'#!/bin/sh\nexec "{toolkit.nvcc}" "$@"\n')
     front.chmod(0o755)
-    wheels = sorted(libraries.glob("nvidia/*"))
-    for include in [toolkit.root / "include", *(wheel / "include" for wheel in wheels)]:
-        for entry in include.iterdir() if include.is_dir() else ():
-            if not (home / "include" / entry.name).exists():
-                (home / "include" / entry.name).symlink_to(entry)
-    (home / "lib64" / "libcudadevrt.a").symlink_to(toolkit.root / "lib64" / "libcudadevrt.a")
-    found = [*(toolkit.root / "lib64").glob("libcudart.so.*")]
-    found += [path for wheel in wheels for path in wheel.glob("lib/*")]
-    for library in sorted(found):
-        if re.fullmatch(r"lib(cudart|cublas|cublasLt|curand)\.so\.\d+", library.name):
-            make_stub(library, home)
+    for include in dict.fromkeys(place.include for place in where):
+        # Compilers look into the standard folder themselves; an environment's own may hold anything.
+        if include != standard_place().include and any((include / mark).exists() for mark in _MARKS):
+            for entry in include.iterdir():
+                if not (home / "include" / entry.name).exists():
+                    (home / "include" / entry.name).symlink_to(entry)
+    archive = next(place.lib / "libcudadevrt.a" for place in where if (place.lib / "libcudadevrt.a").is_file())
+    (home / "lib64" / archive.name).symlink_to(archive)
+    for name in _STUBBED:
+        make_stub(libraries[name].path, home)
     return home
 
 
@@ -133,8 +142,10 @@ def make_stub(library: Path, home: Path) -> None:
         lines.append("#include <driver_types.h>")
     lines += [_BODIES.get(name, f"int {name}() {{ return 0; }}") for name in symbols]
     versions = sorted({version for version in symbols.values() if version})
-    build(lines, home / "lib64" / library.name, home / "include", versions[:1])
-    (home / "lib64" / f"{library.name.partition('.so')[0]}.so").symlink_to(library.name)
+    header = subprocess.check_output(["objdump", "-p", str(library)], text=True)
+    soname = re.search(r"SONAME\s+(\S+)", header)[1]  # libcudart.so.11.0, but libcublas.so.11
+    build(lines, home / "lib64" / soname, home / "include", versions[:1])
+    (home / "lib64" / f"{soname.partition('.so')[0]}.so").symlink_to(soname)
 
 
 def build(lines: List[str], target: Path, include: Path, versions: List[str]) -> None:
@@ -154,10 +165,11 @@ def main() -> int:
     """0 if all went through."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="keeps stubs and the home folder with Jittor's cache")
-    parser.add_argument("--libraries", type=Path, required=True, help="site-packages with nvidia-cublas, nvidia-curand")
+    parser.add_argument("--libraries", type=Path, help="site-packages with wheels of what the toolkit lacks")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
-    home = make_toolkit(folder, arguments.libraries.resolve())
+    wheels = sorted(arguments.libraries.resolve().glob("nvidia/*")) if arguments.libraries else []
+    home = make_toolkit(folder, [Place("wheels", wheel / "include", wheel / "lib") for wheel in wheels])
     driver = folder / "driver"
     driver.mkdir(exist_ok=True)
     build(["#include <string.h>", _DRIVER], driver / "libcuda.so.1", home / "include", [])

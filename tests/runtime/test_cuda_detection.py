@@ -11,6 +11,7 @@ import pytest
 
 from jseg.runtime.cuda import driver as driver_module
 from jseg.runtime.cuda import probe
+from jseg.runtime.cuda import toolkit as toolkit_module
 from jseg.runtime.cuda.detect import detect
 from jseg.runtime.cuda.prepare import rank_settings
 from jseg.runtime.cuda.report import cuda_lines
@@ -84,6 +85,18 @@ def test_libraries_keep_the_names_the_loader_asks_for(machine):
     assert {path.name for path in lib.iterdir()} >= {"libcudart-d0da41ae.so.11.0", "libcublas.so.11", "libcurand.so.10"}
 
 
+def test_runtime_11_keeps_its_odd_name(machine):
+    """The loader asks for libcudart.so.11.0, a link to libcudart.so.11.8.89."""
+    machine.driver()
+    lib = machine.toolkit("11.8") / "lib64"
+    (lib / "libcudart.so.11.0").rename(lib / "libcudart.so.11.8.89")
+    (lib / "libcudart.so.11.0").symlink_to("libcudart.so.11.8.89")
+    (lib / "libcudart.so").symlink_to("libcudart.so.11.0")
+    prepare_jittor()
+    made = Path(os.environ["nvcc_path"]).parents[1] / "lib64"
+    assert {path.name for path in made.glob("libcudart.*")} == {path.name for path in lib.glob("libcudart.*")}
+
+
 def test_preparing_twice_and_in_a_child_changes_nothing(machine):
     """A process started from this one inherits `nvcc_path` and must not take it for the user's choice."""
     machine.driver()
@@ -145,7 +158,7 @@ PROBLEMS = {
     "driver too old": (dict(version=(12, 4)), lambda m: m.toolkit("13.0"), "runs CUDA 12.4 at most"),
     "GPU too old": (dict(capability=(7, 0)), lambda m: m.toolkit("13.0"), "does not compile for Test GPU (sm_70)"),
     "CUDA too old": (dict(), lambda m: m.toolkit("10.2"), "is CUDA 10.2"),
-    "compiler too new": (dict(), lambda m: m.toolkit("11.8", compiles=False), "set cc_path to an older g++"),
+    "compiler too new": (dict(), lambda m: m.toolkit("11.8", most_gcc=11), "install an older g++ beside it"),
 }
 
 
@@ -160,6 +173,51 @@ def test_a_machine_that_cannot_says_why_and_computes_on_the_cpu(machine, name):
     os.environ["JSEG_DEVICE"] = "cuda"
     with pytest.raises(EnvironmentProblem, match="^--device cuda: .*"):
         prepare_jittor()
+
+
+def test_an_older_compiler_is_taken_where_the_usual_one_is_too_new(machine):
+    """Debian 12 has g++ 12; its nvcc is 11.8, takes g++ 11 at most and brings that along as g++-11."""
+    machine.driver()
+    root = machine.toolkit("11.8", most_gcc=11)
+    for version in (9, 11, 12):
+        machine.program(machine.bin / f"g++-{version}", f"g++ (test) {version}.3.0")
+    assert prepare_jittor().kind == "cuda" and os.environ["cc_path"] == str(machine.bin / "g++-11")
+    calls = root / "calls"
+    tried = calls.read_text().split()
+    assert [Path(compiler).name for compiler in tried] == ["g++", "g++-12", "g++-11"]
+    before = dict(os.environ)
+    assert prepare_jittor().kind == "cuda" and dict(os.environ) == before  # as in a child
+    for name in ("cc_path", "nvcc_path"):
+        del os.environ[name]
+    assert prepare_jittor().kind == "cuda" and os.environ["cc_path"] == before["cc_path"]
+    assert calls.read_text().split() == tried  # remembered
+    os.environ.pop("nvcc_path")
+    os.environ["cc_path"] = str(machine.bin / "g++")
+    device = prepare_jittor()
+    assert device.kind == "cpu" and "unsupported GNU version" in device.line  # the user's choice stays
+
+
+def test_every_nvcc_of_path_counts(machine):
+    machine.driver(version=(12, 4))
+    machine.nvcc(machine.bin / "nvcc", "13.0")
+    machine.libraries(machine.root / "include", machine.root / "lib64", 13)
+    machine.program(machine.root / "broken" / "nvcc", "not found")
+    other = machine.root / "other"
+    machine.nvcc(other / "bin" / "nvcc", "12.4")
+    machine.libraries(other / "include", other / "lib64", 12)
+    os.environ["PATH"] = os.pathsep.join(map(str, (machine.root / "broken", machine.bin, other / "bin")))
+    assert detect().toolkit.nvcc == other / "bin" / "nvcc"
+
+
+def test_a_distribution_splits_the_toolkit_over_its_own_folders(machine):
+    """Debian, Ubuntu: a script in /usr/bin, headers in /usr/include, libraries in /usr/lib/x86_64-linux-gnu."""
+    usr = toolkit_module.standard_place()
+    caller = machine.nvcc(machine.bin / "nvcc", "12.4")
+    machine.libraries(usr.include, usr.lib, 12)
+    machine.driver()
+    cuda = detect()
+    assert cuda.toolkit.nvcc == caller and not cuda.problem
+    assert {library.source for library in cuda.libraries.values()} == {"system"}
 
 
 def test_a_toolkit_without_a_driver_is_nothing_unusual(machine):

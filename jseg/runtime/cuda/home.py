@@ -11,30 +11,34 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, Sequence, Tuple
 
 from jseg.runtime.cuda.detect import Cuda
 
 _SHIPPED = Path(__file__).parent
 _FOLDER = "jseg_cuda"
-_CHECKED = "checked"  # written once check.cu has compiled with this home
+_CHECKED = "checked"  # which compiler was wanted, and the one check.cu has compiled with
+_TOO_NEW = "unsupported GNU version"
 _STANDARD_INCLUDE = Path("/usr/include")  # every compiler looks there; as -I it would upset the order of C++ headers
 _MARKS = ("cuda_runtime.h", "cublas_v2.h", "curand.h", "nccl.h", "crt", "cccl", "cub")
 _FIRST_WITH_CUB_3 = (13, 0)
 _COMPILE_SECONDS = 600  # 2 s of work, on a machine that may be busy
 
 
-def make_home(cuda: Cuda, cache: Path, compiler: str) -> Path:
+def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> Tuple[Path, str]:
     """The home for what `detect` found; made, and tried with one small file, if it is not there yet.
 
     Args:
         cuda: without a problem.
         cache: Jittor's cache folder.
-        compiler: the C++ compiler that nvcc shall call.
+        compilers: the C++ compiler that nvcc shall call, then those to try where it is too new for nvcc.
+
+    Returns:
+        The home, and the compiler that nvcc takes.
 
     Raises:
         OSError: the cache cannot be written.
-        ValueError: nvcc does not compile with it; the message holds the compiler's first error.
+        ValueError: nvcc does not compile with the first; the message holds the compiler's first error.
     """
     content = repr(sorted((name, str(value)) for name, value in {**_links(cuda), **_files(cuda)}.items()))
     key = hashlib.md5(content.encode()).hexdigest()[:8]
@@ -42,12 +46,18 @@ def make_home(cuda: Cuda, cache: Path, compiler: str) -> Path:
     if not home.is_dir():
         write_home(home, cuda)
     checked = home / _CHECKED
-    if not (checked.is_file() and checked.read_text() == compiler):
-        problem = compile_problem(home, compiler)
-        if problem:
-            raise ValueError(problem)
-        checked.write_text(compiler)
-    return home
+    wanted, _, taken = checked.read_text().partition("\n") if checked.is_file() else ("", "", "")
+    if taken in compilers and compilers[0] in (wanted, taken):  # what is taken is wanted by the processes started here
+        return home, taken
+    problem = compile_problem(home, compilers[0])
+    for compiler in compilers[1:] if _TOO_NEW in problem else ():
+        if not compile_problem(home, compiler):
+            checked.write_text(f"{compilers[0]}\n{compiler}")
+            return home, compiler
+    if problem:
+        raise ValueError(problem)
+    checked.write_text(f"{compilers[0]}\n{compilers[0]}")
+    return home, compilers[0]
 
 
 def _links(cuda: Cuda) -> Dict[str, Path]:
@@ -61,20 +71,15 @@ def _links(cuda: Cuda) -> Dict[str, Path]:
     links["include/jseg_toolkit/cuda_runtime.h"] = (runtime.with_name("cuda_runtime.h")).resolve()
     for library in cuda.libraries.values():
         target = library.path.resolve()
-        for name in (f"lib{library.name}.so", library.path.name, target.name, _soname(target)):
-            if name:
-                links[f"lib64/{name}"] = target
+        links[f"lib64/lib{library.name}.so"] = target
+        for other in library.path.parent.glob(f"lib{library.name}*.so*"):  # the name that the loader asks for is one
+            if other.resolve() == target:
+                links[f"lib64/{other.name}"] = target
     for place in cuda.places:
         archive = place.lib / "libcudadevrt.a"  # nvcc links it; its own folder lacks it when it came as a wheel
         if archive.is_file():
             links.setdefault("lib64/libcudadevrt.a", archive.resolve())
     return links
-
-
-def _soname(library: Path) -> Optional[str]:
-    """The name that programs ask the loader for: `libcublas.so.12` for a file `libcublas.so.12.4.5.8`."""
-    parts = library.name.split(".so.")
-    return f"{parts[0]}.so.{parts[1].split('.')[0]}" if len(parts) == 2 else None
 
 
 def _files(cuda: Cuda) -> Dict[str, str]:
@@ -130,5 +135,5 @@ def compile_problem(home: Path, compiler: str) -> str:
         return ""
     lines = (result.stderr + result.stdout).splitlines()
     first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
-    hint = "; set cc_path to an older g++" if "unsupported GNU version" in first else ""
+    hint = "; install an older g++ beside it, or set cc_path to one" if _TOO_NEW in first else ""
     return f"nvcc does not compile on this machine: {first.strip()[:300]}{hint}"

@@ -1,8 +1,9 @@
 """Decides between CUDA and the CPU, and sets what Jittor 1.3.11 reads for either while it is imported."""
 
 import os
+import re
 from pathlib import Path
-from typing import Dict, Mapping, Tuple
+from typing import Dict, List, Mapping, Tuple
 
 from jseg.runtime.cuda.detect import Cuda, detect
 from jseg.runtime.cuda.driver import Driver, query_driver
@@ -31,7 +32,8 @@ def prepare_cuda(cache: Path, compiler: str) -> Device:
 
     Args:
         cache: Jittor's cache folder, which will hold the CUDA home.
-        compiler: the C++ compiler.
+        compiler: the C++ compiler. Where it is too new for nvcc and not the user's choice, `cc_path` is set to an
+            older one.
 
     Raises:
         NoCuda: JSEG_DEVICE is cuda, and there is a reason against it.
@@ -66,13 +68,25 @@ def _detected(cache: Path, compiler: str) -> Device:
     problem = cuda.problem
     if not problem:
         try:
-            home = make_home(cuda, cache, compiler)
+            home, taken = make_home(cuda, cache, [compiler] if "cc_path" in os.environ else _compilers(compiler))
         except ValueError as error:
             problem = str(error)
         else:
+            if taken != compiler:
+                os.environ["cc_path"] = taken
             _use(home, cuda)
             return Device("cuda", describe(cuda))
     return _cpu(problem, expected=False)
+
+
+def _compilers(first: str) -> List[str]:
+    """The usual compiler and the g++-12, g++-11 ... of PATH, newest first: nvcc refuses those newer than itself."""
+    found: Dict[int, str] = {}
+    for folder in os.get_exec_path():
+        for path in Path(folder).glob("g++-*"):
+            if re.fullmatch(r"g\+\+-\d+", path.name) and path.resolve() != Path(first).resolve():
+                found.setdefault(int(path.name[4:]), str(path))
+    return [first, *(found[version] for version in sorted(found, reverse=True))]
 
 
 def _cpu(reason: str, expected: bool = True) -> Device:

@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -77,8 +76,10 @@ def site_folders() -> List[Path]:
 def find_toolkits() -> List[Toolkit]:
     """Every nvcc that answers, the user's choice first: CUDA_HOME, PATH, this environment, the system, wheels."""
     toolkits: Dict[Path, Toolkit] = {}
+    asked = set()
     for source, nvcc in _nvcc_candidates():
-        if nvcc.is_file() and os.access(nvcc, os.X_OK):
+        if nvcc.is_file() and os.access(nvcc, os.X_OK) and nvcc.resolve() not in asked:
+            asked.add(nvcc.resolve())
             toolkit = _toolkit(nvcc, source)
             if toolkit is not None:
                 toolkits.setdefault(toolkit.root, toolkit)
@@ -89,9 +90,8 @@ def _nvcc_candidates() -> Iterator[Tuple[str, Path]]:
     for variable in ("CUDA_HOME", "CUDA_PATH"):
         if os.environ.get(variable):
             yield variable, Path(os.environ[variable]) / "bin" / "nvcc"
-    on_path = shutil.which("nvcc")
-    if on_path:
-        yield "PATH", Path(on_path)
+    for folder in os.get_exec_path():
+        yield "PATH", Path(folder) / "nvcc"
     yield "this environment", Path(sys.prefix) / "bin" / "nvcc"
     for root in system_roots():
         yield "system", root / "cuda" / "bin" / "nvcc"
