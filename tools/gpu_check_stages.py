@@ -32,12 +32,12 @@ units in the last place of the format, times what a sum over some hundred produc
 GOLDEN_LIMITS = {"tf32": (0.015, 0.025), "bfloat16": (0.1, 0.15)}
 """Largest relative difference of outputs from the golden vectors, and of 9 gradients in 10: the derivative of the L1
 loss is a sign, which flips where a difference is nearly 0. float32 has the tolerances of `tools/parity.py`. Measured on
-an H100 in bfloat16: outputs 0.04 at most, 31 gradients of one case of 574 quantities beyond 0.15; on a processor with
-operands rounded to bfloat16: outputs 0.07. The limits of TF32 are an eighth, rounded up."""
+an H100 in bfloat16: outputs 0.032 at most, 31 gradients of one case of 574 quantities beyond 0.15; on a processor with
+operands rounded to bfloat16: outputs 0.07. The limits of TF32 are about a sixth."""
 
 FLOAT32_GRADIENT_LIMIT = 5e-4
 """In place of the tolerance of `tools/parity.py`: three TF32 products keep 22 bits, and a derivative of scores that is a
-difference of nearly equal numbers shows it. On an H100 one gradient of 574 reached 2.0e-4, on a processor 1e-5."""
+difference of nearly equal numbers shows it. On an H100 one gradient of 574 reached 2.1e-4, on a processor 1e-5."""
 
 GOLDEN_CASES = ("tiny", "tiny_m16", "clip_tiny")
 

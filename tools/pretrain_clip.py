@@ -79,7 +79,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
     def run() -> None:
         select_device(given.pop("device", None), given.pop("precision", None))
-        prove_writable(out)
+        prove_writable(out, replaced=True)
         with memory_advice("lower --batch-size"):
             train(out, given)
 

@@ -33,8 +33,12 @@ def refuse(sentence: str) -> int:
     return USER_ERROR
 
 
-def prove_writable(path: Union[str, Path]) -> None:
+def prove_writable(path: Union[str, Path], replaced: bool = False) -> None:
     """Makes the folder of `path` and tries to write there, so that no long work ends in a refusal; leaves no file.
+
+    Args:
+        path: the file. If it exists, being allowed to write it is enough.
+        replaced: it will be written beside itself and renamed, for which its folder must allow a new file.
 
     Raises:
         OSError: names `path` and what to do.
@@ -46,7 +50,7 @@ def prove_writable(path: Union[str, Path]) -> None:
         if path.exists() and not folder:
             with open(path, "ab"):
                 pass
-        if path.is_file() or not path.exists():  # a device, such as /dev/stdout, needs no place beside it
+        if replaced or not path.exists():
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
                 pass
     except OSError as problem:
