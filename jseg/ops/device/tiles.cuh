@@ -115,12 +115,10 @@ struct Operand {
 
     __device__ __forceinline__ void load(const typename Format::Element* tile, int stride) {
 #pragma unroll
-        for (int step = 0; step < kSteps; step++) load_step(step, tile, stride);
-    }
-    __device__ __forceinline__ void load_step(int step, const typename Format::Element* tile, int stride) {
+        for (int step = 0; step < kSteps; step++)
 #pragma unroll
-        for (int m = 0; m < kRowTiles; m++)
-            Format::load_a(parts[step][m], tile + m * 16 * stride + step * Format::kDepth, stride);
+            for (int m = 0; m < kRowTiles; m++)
+                Format::load_a(parts[step][m], tile + m * 16 * stride + step * Format::kDepth, stride);
     }
 };
 
