@@ -37,6 +37,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
+
 HEADS, CHANNELS, PREFIX, SKIPPED = 12, 64, 11, 10
 MOST_REPEATS, QUEUED_SECONDS = 10, 0.05
 
@@ -81,7 +85,6 @@ def device_bytes(device: str) -> int:
 
 
 def prepare_jseg(job: dict) -> Library:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from jseg.ops import RegionLayout, region_attention
     from jseg.runtime.backend import jt
 
@@ -225,12 +228,22 @@ def main(arguments: List[str]) -> int:
         parser.error("--batch, --side, --runs and --regions must be at least 1")
     if options.torch_python and shutil.which(options.torch_python) is None:
         parser.error(f"--torch-python {options.torch_python}: no such program")
+    return exit_status(lambda: report(options))
+
+
+def report(options: argparse.Namespace) -> int:
+    """Measures and prints the table; the exit status.
+
+    Raises:
+        OSError: there is no GPU, or `options.out` cannot be written: said before anything is measured.
+    """
+    if options.out:
+        prove_writable(options.out)
     try:
-        print(f"{hardware(options.device)}; batch {options.batch}, median of {options.runs} runs\n")
-    except (OSError, subprocess.CalledProcessError):
-        print("error: nvidia-smi finds no GPU on this machine; --device cpu runs the script without one",
-              file=sys.stderr)
-        return 2
+        machine = hardware(options.device)
+    except (OSError, subprocess.CalledProcessError) as problem:
+        raise OSError("nvidia-smi finds no GPU on this machine; --device cpu runs the script without one") from problem
+    print(f"{machine}; batch {options.batch}, median of {options.runs} runs\n")
     print("| type | M | direction | fused ms | plain ms | torch ms | torch / fused | GFLOP/s | MiB fused | plain | "
           "torch |\n"
           "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")
@@ -245,7 +258,7 @@ def main(arguments: List[str]) -> int:
                 rows.append(row)
                 print(line(row), flush=True)
     if options.out:
-        options.out.write_text(json.dumps({"hardware": hardware(options.device), "rows": rows}, indent=1) + "\n")
+        options.out.write_text(json.dumps({"hardware": machine, "rows": rows}, indent=1) + "\n")
     return 0
 
 

@@ -28,6 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "checkpoints")]
 from checkpoint_writers import Module, tensor, torch_archive_bytes  # noqa: E402
 
 from jseg.checkpoints.names import clip_parameter_names  # noqa: E402
+from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
 
 WIDTH, TEXT_WIDTH, JOINT, PATCH, POSITIONS, CONTEXT, VOCABULARY, TEXT_LAYERS = (
     1024,
@@ -147,7 +148,17 @@ def main(argv: Optional[List[str]] = None) -> int:
     )
     parser.add_argument("--layers", type=int, default=24, help="vision layers; 24 is ViT-L/14")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    args = parser.parse_args(argv)
+    return exit_status(lambda: report(parser.parse_args(argv)))
+
+
+def report(args: argparse.Namespace) -> int:
+    """Measures and prints the figures; the exit status, 1 above the limit.
+
+    Raises:
+        OSError: `args.out` cannot be written, said before anything is measured.
+    """
+    if args.out:
+        prove_writable(args.out)
     with tempfile.TemporaryDirectory(prefix="jseg-convert-") as folder:
         archive = Path(folder) / "large.pt"
         size = write_archive(archive, args.layers) / 1e6

@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
+
 CONTENDERS = ("fused", "plain", "torch")
 JSEG_WORKER, TORCH_WORKER = HERE / "worker_jseg.py", HERE / "worker_torch.py"
 
@@ -132,6 +136,17 @@ def main(description: str, cases: Dict[str, List[Case]], memory_of: Sequence[str
     options = parser.parse_args(arguments)
     if options.runs < 1:
         parser.error("--runs must be at least 1")
+    return exit_status(lambda: report(cases, memory_of, options))
+
+
+def report(cases: Dict[str, List[Case]], memory_of: Sequence[str], options: argparse.Namespace) -> int:
+    """Measures and prints the table; the exit status.
+
+    Raises:
+        OSError: `options.out` cannot be written, said before anything is measured.
+    """
+    if options.out:
+        prove_writable(options.out)
     print(f"threads {os.environ.get('OMP_NUM_THREADS', 'all')}, cores {os.cpu_count()}, load {os.getloadavg()[0]:.1f}, "
           f"median of {options.runs} runs in turns\n\n{HEADING}", flush=True)
     chosen = [case for group in options.groups for case in cases[group]]

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from jseg.config import Config  # noqa: E402
+from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
 
 NAMES = ("inductive", "transductive", "full", "baseline")
 SCORES = ("pAcc", "mIoU(S)", "mIoU(U)", "hIoU")
@@ -77,6 +78,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run")
     arguments = parser.parse_args()
+    return exit_status(lambda: report(arguments))
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Trains what is missing and prints the table; the exit status.
+
+    Raises:
+        OSError: `arguments.out` cannot be written, said before anything is trained.
+    """
+    if arguments.out:
+        prove_writable(arguments.out)
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
     # A transductive run starts from its inductive one, so those go last.
     order: List[Tuple[str, int]] = [(name, seed) for name in sorted(arguments.names, key=lambda n: n == "transductive")

@@ -184,9 +184,9 @@ def check_speed(dry: bool) -> Outcome:
         results[precision] = {"jseg": ours, "torch": theirs}
         for row, other in zip(ours["rows"], theirs["rows"]):
             lines.append(f"{row['setting']:12}{row['batch']:6}{precision:>11}{_speeds(row, 10)}{_speeds(other, 18)}")
-    if "problem" in theirs:
-        lines.append(f"no comparison with PyTorch in {torch_python()}: {theirs['problem']}")
     for precision, result in results.items():
+        if "problem" in result["torch"]:
+            lines.append(f"{precision}: no comparison with PyTorch in {torch_python()}: {result['torch']['problem']}")
         for row in result["jseg"]["rows"]:
             lines.append(f"{row['setting']:12}{precision:>17}  {_step_line(row['step'], dry)}")
     return True, lines, results

@@ -385,7 +385,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.case_dir}: cannot be computed ({reason}); its files must belong together"
                          ) from problem
     if options.out:
-        np.savez(options.out, **computed)
+        with open(options.out, "wb") as file:  # given a name, np.savez would add an ending to it
+            np.savez(file, **computed)
     print(table)
     return 0 if all(row.passed for row in rows) else 1
 

@@ -76,6 +76,7 @@ def save_predictions(model: Any, dataset: Any, inference: Mapping[str, Any], fol
     outputs = PictureOutputs(dataset, masks=folder)
     for index, sample in _samples(dataset, log, "segmented"):
         outputs.take(index, class_map(model, sample, inference))
+    outputs.close()
 
 
 def _samples(dataset: Any, log: RunLog, verb: str) -> Iterator[Tuple[int, Mapping[str, Any]]]:

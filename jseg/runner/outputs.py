@@ -23,15 +23,15 @@ class PictureOutputs:
     Args:
         dataset: whose pictures are evaluated.
         masks: folder for palette PNG files (pixel = class index from 0, without a background), or None. Masks that an
-            earlier run wrote there, by the list `WRITTEN`, are removed first; other files stay.
+            earlier run wrote there, by the list `WRITTEN`, are removed once every rank has its first picture; other
+            files stay.
         records: file for one JSON object a picture, in the order of the dataset, or None.
     """
 
     def __init__(self, dataset: Any, masks: Optional[str] = None, records: Optional[str] = None) -> None:
         self._dataset, self._masks, self._records = dataset, masks, records
         self._own: Dict[int, Dict[str, Any]] = {}
-        if masks is not None:
-            _begin_masks(masks, [dataset.name(index) + ".png" for index in range(len(dataset))])
+        self._begun = masks is None
 
     def take(self, index: int, prediction: np.ndarray, matrix: Optional[np.ndarray] = None) -> None:
         """One picture: class indices (H, W), and its confusion matrix (C, C) where it is labelled.
@@ -39,6 +39,7 @@ class PictureOutputs:
         Raises:
             OSError: the mask cannot be written.
         """
+        self._begin()
         name = self._dataset.name(index)
         if self._masks is not None:
             path = os.path.join(self._masks, name + ".png")
@@ -53,6 +54,7 @@ class PictureOutputs:
         Raises:
             OSError: the file cannot be written.
         """
+        self._begin()
         if self._records is None:
             return
         records: Dict[int, Dict[str, Any]] = {}
@@ -60,6 +62,12 @@ class PictureOutputs:
             records.update(part)
         if is_main():
             write_records(self._records, (records[index] for index in sorted(records)))
+
+    def _begin(self) -> None:
+        """Puts this run's masks in place of an earlier one's: late, so that a run that cannot read loses nothing."""
+        if not self._begun:
+            self._begun = True
+            _begin_masks(self._masks, [self._dataset.name(index) + ".png" for index in range(len(self._dataset))])
 
 
 def _begin_masks(folder: str, names: List[str]) -> None:
@@ -71,6 +79,7 @@ def _begin_masks(folder: str, names: List[str]) -> None:
         OSError: the folder cannot be written.
     """
     os.makedirs(folder, exist_ok=True)
+    barrier("the first segmented picture of every rank")
     listed = os.path.join(folder, WRITTEN)
     earlier: List[str] = []
     # Only \n separates names: they may hold any other sign that Python's splitlines takes for an end of line.

@@ -190,6 +190,18 @@ def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
     assert (tmp_path / "outside.png").exists() and (tmp_path / "linked" / "own.png").exists()
 
 
+def test_a_run_that_reads_no_picture_keeps_earlier_masks(case, tmp_path):
+    dataset, truth, _ = case
+    model, log = Guess(len(dataset.class_names)), RunLog(None, active=False)
+    save_predictions(model, dataset, INFERENCE, str(tmp_path / "masks"), log)
+    earlier = {path.name: path.read_bytes() for path in (tmp_path / "masks").iterdir()}
+    for picture in truth.parent.glob("*mages/*.png"):
+        picture.write_bytes(b"broken")
+    with pytest.raises(ValueError, match="c.png"):
+        save_predictions(model, dataset, INFERENCE, str(tmp_path / "masks"), log)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "masks").iterdir()} == earlier and len(earlier) == 3
+
+
 class Named:
     """A data set whose pictures have other names."""
 
