@@ -33,7 +33,7 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
     """One training run; returns the content of its metrics.json.
 
     Raises:
-        RuntimeError: the run failed; the message names its log.
+        ChildProcessError: the run failed; the message names its log.
     """
     work_dir = work_root / f"{name}_seed{seed}"
     metrics = work_dir / "metrics.json"
@@ -54,7 +54,7 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
             status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT,
                                     env={**os.environ, "OMP_NUM_THREADS": str(threads)}).returncode
         if status:
-            raise RuntimeError(f"{name}, seed {seed}: exit status {status}; see {log}")
+            raise ChildProcessError(f"{name}, seed {seed}: exit status {status}; see {log}")
         done.write_text(wanted, encoding="utf-8")
     return json.loads(metrics.read_text(encoding="utf-8"))
 
@@ -78,6 +78,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run")
     arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        parser.error("--jobs must be at least 1")
     return exit_status(lambda: report(arguments))
 
 
@@ -85,7 +87,7 @@ def report(arguments: argparse.Namespace) -> int:
     """Trains what is missing and prints the table; the exit status.
 
     Raises:
-        OSError: `arguments.out` cannot be written, said before anything is trained.
+        OSError: `arguments.out` cannot be written, said before anything is trained; or a run failed.
     """
     if arguments.out:
         prove_writable(arguments.out)

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.models.clip import load_clip  # noqa: E402
 from jseg.runner.pretrain import zero_shot_accuracy  # noqa: E402
+from jseg.runtime.command import exit_status  # noqa: E402
 
 
 def main() -> int:
@@ -24,6 +25,17 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--pictures", type=int, default=1000, help="of each seed")
     arguments = parser.parse_args()
+    if arguments.pictures < 1:
+        parser.error("--pictures must be at least 1")
+    return exit_status(lambda: report(arguments))
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Measures and prints the table; the exit status.
+
+    Raises:
+        ValueError, OSError: the weight file is missing, damaged or no CLIP.
+    """
     clip = load_clip(arguments.clip)
     results = [zero_shot_accuracy(clip, seed, count=arguments.pictures, split="test") for seed in arguments.seeds]
     print("| zero-shot accuracy, % | " + " | ".join(results[0]) + " |\n" + "|---" * (len(results[0]) + 1) + "|")

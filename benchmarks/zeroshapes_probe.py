@@ -22,6 +22,7 @@ from jseg.datasets.zeroshapes import CLASS_NAMES, SHAPES, UNSEEN, draw_scene  # 
 from jseg.models.segmentors import CLIPRC  # noqa: E402
 from jseg.runner.pretrain import normalise_images  # noqa: E402
 from jseg.runtime.backend import jt  # noqa: E402
+from jseg.runtime.command import exit_status  # noqa: E402
 
 GRID, PATCH, BATCH, RIDGE = 8, 8, 50, 1e-2
 
@@ -44,11 +45,20 @@ def draw(split: str, count: int) -> Patches:
 
 
 def encoder_of(clip: str, checkpoint: Optional[str]):
+    """The frozen encoder, with the trained prompts of a checkpoint if one is given.
+
+    Raises:
+        ValueError, OSError: a file is missing, damaged or of another model; names it.
+    """
     backbone = CLIPRC(CLASS_NAMES, UNSEEN, clip=clip, decoder_heads=1, image_size=GRID * PATCH).backbone
     if checkpoint is not None:
         arrays, _ = load_arrays(checkpoint)
         for name, parameter in backbone.trainable_parameters().items():
-            parameter.update(jt.array(arrays[f"backbone.{name}"]))
+            value = arrays.get(f"backbone.{name}")
+            if value is None or list(value.shape) != list(parameter.shape):
+                raise ValueError(f"{checkpoint}: no backbone.{name} of shape {list(parameter.shape)}; name a checkpoint "
+                                 "of a ZeroShapes run")
+            parameter.update(jt.array(value))
     backbone.eval()
     return backbone
 
@@ -86,6 +96,17 @@ def main() -> int:
     parser.add_argument("--checkpoints", nargs="+", default=[], help="of ZeroShapes runs")
     parser.add_argument("--pictures", type=int, default=2000, help="for fitting the probes")
     arguments = parser.parse_args()
+    if arguments.pictures < 1:
+        parser.error("--pictures must be at least 1")
+    return exit_status(lambda: report(arguments))
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Fits the probes and prints the table; the exit status.
+
+    Raises:
+        ValueError, OSError: as `encoder_of`.
+    """
     train, test = draw("train", arguments.pictures), draw("val", 300)
     print("| encoder | regions | features | class | shape |\n|---|---|---|---|---|")
     for checkpoint in [None, *arguments.checkpoints]:

@@ -10,6 +10,7 @@ from jseg.checkpoints.native import write_atomically
 from jseg.datasets.masks import save_mask
 from jseg.distributed import barrier, gather_objects, is_main
 from jseg.evaluation.per_image import image_record, write_records
+from jseg.runtime.command import prove_writable
 
 MASKS, PER_IMAGE = "val_predictions", "per_image.jsonl"
 """Names in the work folder."""
@@ -26,12 +27,17 @@ class PictureOutputs:
             earlier run wrote there, by the list `WRITTEN`, are removed once every rank has its first picture; other
             files stay.
         records: file for one JSON object a picture, in the order of the dataset, or None.
+
+    Raises:
+        OSError: `masks` cannot be written.
     """
 
     def __init__(self, dataset: Any, masks: Optional[str] = None, records: Optional[str] = None) -> None:
         self._dataset, self._masks, self._records = dataset, masks, records
         self._own: Dict[int, Dict[str, Any]] = {}
         self._begun = masks is None
+        if masks is not None:
+            prove_writable(os.path.join(masks, WRITTEN), replaced=True)
 
     def take(self, index: int, prediction: np.ndarray, matrix: Optional[np.ndarray] = None) -> None:
         """One picture: class indices (H, W), and its confusion matrix (C, C) where it is labelled.

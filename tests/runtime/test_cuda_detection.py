@@ -298,7 +298,7 @@ def test_ranks_share_gpus_or_join_through_nccl(machine):
     assert rank_settings({}, cuda, home) == {}
     assert rank_settings({"use_mpi": "1"}, cuda, home) == {"use_nccl": "0"}
     assert settings(1, 2, use_nccl="0") == {"use_nccl": "0", "CUDA_VISIBLE_DEVICES": "1"}
-    assert settings(1, 2) == {"use_nccl": "1", "nccl_include_path": "/cuda-home/include", "nccl_lib_path": "/cuda-home/lib64"}
+    assert settings(1, 2) == {"use_nccl": "1", "nccl_include_path": f"{home}/include", "nccl_lib_path": f"{home}/lib64"}
     assert [settings(rank, 3)["CUDA_VISIBLE_DEVICES"] for rank in range(3)] == ["0", "1", "0"]
     assert settings(1, 3, CUDA_VISIBLE_DEVICES="4, 6")["CUDA_VISIBLE_DEVICES"] == "6"
     del cuda.libraries["nccl"]
