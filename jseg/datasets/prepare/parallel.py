@@ -6,9 +6,10 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
-from typing import Any, Callable, List, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, List, NamedTuple, Sequence
 
 from tqdm import tqdm
 
@@ -43,7 +44,9 @@ def run_tasks(function: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, l
     # spawn: a forked child would inherit whatever threads and locks this process has.
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context('spawn'), _begin_worker)
     try:
-        return list(bar(pool.map(partial(_attempt, function), tasks, chunksize=_CHUNK)))
+        with _ctrl_c_later():  # `map` starts the processes, which inherit the signal mask for good
+            outcomes = pool.map(partial(_attempt, function), tasks, chunksize=_CHUNK)
+        return list(bar(outcomes))
     except BrokenProcessPool:
         raise ChildProcessError('--jobs: a process was killed, perhaps because memory ran out; run the same command '
                                 'again, with fewer --jobs') from None
@@ -58,9 +61,19 @@ def _attempt(function: Callable[[Any], Any], task: Any) -> Outcome:
         return Outcome(None, str(problem))
 
 
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Holds Ctrl-C back. A terminal sends it to every process, but it is for the parent to answer: one that is still
+    importing would print a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_worker() -> None:
-    """Ctrl-C is for the parent to answer, and a parent that was killed must not leave its processes behind."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A parent that was killed must not leave its processes behind."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

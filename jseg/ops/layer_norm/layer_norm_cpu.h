@@ -4,7 +4,7 @@
 
 namespace jseg_layer_norm {
 
-constexpr long kParallel = 1 << 17;  // elements; fewer are done before other threads have woken up
+constexpr long kParallel = 1 << 15;  // elements; fewer are done before other threads have woken up
 
 // statistics: (rows, 2) = mean and 1 / sqrt(variance + eps) of each row.
 inline void forward(long rows, long width, const float* x, const float* weight, const float* bias, float eps, float* y,
