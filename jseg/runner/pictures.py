@@ -83,7 +83,9 @@ def _draw_regions(model: Any, dataset: Any, folder: str, index: int) -> str:
     scale_y, scale_x = raw.shape[0] / sample["image"].shape[1], raw.shape[1] / sample["image"].shape[2]
     shown = _cut(raw, (round(image.shape[1] * scale_y), round(image.shape[2] * scale_x)))
     path = os.path.join(folder, "regions.png")
-    save_region_picture(path, shown, original, trained, dataset.class_names, dataset.unseen)
+    training = "trained" if count == model.num_regions else f"trained with {model.num_regions} regions"
+    save_region_picture(path, shown, original, trained, dataset.class_names, dataset.unseen,
+                        headings=("original CLIP", f"CLIP-RC encoder ({training})"))
     return path
 
 

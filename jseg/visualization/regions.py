@@ -117,6 +117,7 @@ def draw_region_picture(
         image: uint8 (H, W, 3), RGB.
         clip_probabilities, model_probabilities: (C, m, m), a softmax over the C classes; row 0 is the top.
         class_names: C words; `unseen`: indices of the unseen classes.
+        headings: above the left and the right picture.
 
     Raises:
         ValueError: if the two shapes differ, C is not the number of names, or values are not probabilities.
@@ -154,7 +155,7 @@ def draw_region_picture(
 
 def save_region_picture(
     path: PathLike, image: np.ndarray, clip_probabilities: np.ndarray, model_probabilities: np.ndarray,
-    class_names: Sequence[str], unseen: Iterable[int],
+    class_names: Sequence[str], unseen: Iterable[int], headings: Tuple[str, str] = HEADINGS,
 ) -> None:
     """Write `draw_region_picture(...)` to the PNG file `path`; arguments and errors as there."""
-    save_png(draw_region_picture(image, clip_probabilities, model_probabilities, class_names, unseen), path)
+    save_png(draw_region_picture(image, clip_probabilities, model_probabilities, class_names, unseen, headings), path)
