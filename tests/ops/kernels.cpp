@@ -1,34 +1,93 @@
-// C entry points to the CPU kernels, so that a test can build them for another instruction set than the machine's own.
+// The CPU kernels as a program, so that a test can build them for another instruction set than the machine's own:
+//   kernels OP NUMBER ... <inputs >outputs
+// All arrays are float32, one behind the other.
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
 #include "simd.h"
 #include "attention/attention_cpu.h"
 #include "region_attention/region_attention_cpu.h"
+#include "layer_norm/layer_norm_cpu.h"
+#include "bias_activation/bias_activation_cpu.h"
 
 using namespace jseg_attention;
+typedef std::vector<float> Array;
 
-extern "C" void attention(long batch, int heads, long channels, long queries, long keys, int causal, double rate,
-                          unsigned seed, const float* q, const float* k, const float* v, const float* grad, float* o,
-                          float* log_sum, float* dq, float* dk, float* dv) {
-    Problem p{batch, heads, channels, queries, keys, causal > 0, queries, 0, queries};
-    long width = heads * channels, a = queries * width, b = keys * width;
-    Dropout dropout(rate, seed, 0);
-    forward(p, dropout, {q, width, a}, {k, width, b}, {v, width, b}, {o, width, a}, log_sum);
-    if (grad)
-        backward(p, dropout, {q, width, a}, {k, width, b}, {v, width, b}, {o, width, a}, {grad, width, a}, log_sum,
-                 {dq, width, a}, {dk, width, b}, {dv, width, b});
+Array read(long count) {
+    Array x(count);
+    if (std::fread(x.data(), sizeof(float), count, stdin) != (size_t)count) std::abort();
+    return x;
 }
 
-extern "C" void region_attention(long batch, int heads, long channels, const long* layout, const float* qkv,
-                                 const float* grad, float* o, float* log_sum, float* dqkv) {
-    Regions regions{layout[0], layout[1], layout[2], layout[3], layout[4], layout[5]};
-    Problem p = regions.problem(batch, heads, channels);
-    long width = heads * channels, out = p.rows * width;
-    Input q{qkv, 3 * width, 3 * out};
-    region_forward(p, regions, q, q.shifted(width), q.shifted(2 * width), {o, width, out}, log_sum);
-    if (grad) {
-        Output dq{dqkv, 3 * width, 3 * out};
-        region_backward(p, regions, q, q.shifted(width), q.shifted(2 * width), {o, width, out}, {grad, width, out},
-                        log_sum, dq, dq.shifted(width), dq.shifted(2 * width));
-    }
+void write(const Array& x) {
+    if (std::fwrite(x.data(), sizeof(float), x.size(), stdout) != x.size()) std::abort();
 }
 
-extern "C" int lanes() { return kLanes; }
+// q, k, v, gradient of the output -> output, dq, dk, dv.
+void attention(long batch, long heads, long channels, long queries, long keys, bool causal, double rate, long seed) {
+    const Problem p{batch, (int)heads, channels, queries, keys, causal, queries, 0, queries};
+    const long width = heads * channels, a = queries * width, b = keys * width;
+    const Array q = read(batch * a), k = read(batch * b), v = read(batch * b), grad = read(batch * a);
+    Array o(q.size()), dq(q.size()), dk(k.size()), dv(k.size()), log_sum(batch * heads * queries);
+    const Dropout dropout(rate, (uint32_t)seed, 0);
+    const Input qs{q.data(), width, a}, ks{k.data(), width, b}, vs{v.data(), width, b};
+    forward(p, dropout, qs, ks, vs, {o.data(), width, a}, log_sum.data());
+    backward(p, dropout, qs, ks, vs, {o.data(), width, a}, {grad.data(), width, a}, log_sum.data(),
+             {dq.data(), width, a}, {dk.data(), width, b}, {dv.data(), width, b});
+    for (const Array& x : {o, dq, dk, dv}) write(x);
+}
+
+// qkv, gradient of the output -> output, dqkv.
+void region_attention(long batch, long heads, long channels, const Regions& regions) {
+    const Problem p = regions.problem(batch, (int)heads, channels);
+    const long width = heads * channels, size = p.rows * width;
+    const Array qkv = read(batch * 3 * size), grad = read(batch * size);
+    Array o(grad.size()), d(qkv.size()), log_sum(batch * heads * p.rows);
+    const Input q{qkv.data(), 3 * width, 3 * size}, k = q.shifted(width), v = q.shifted(2 * width);
+    const Output dq{d.data(), 3 * width, 3 * size};
+    region_forward(p, regions, q, k, v, {o.data(), width, size}, log_sum.data());
+    region_backward(p, regions, q, k, v, {o.data(), width, size}, {grad.data(), width, size}, log_sum.data(), dq,
+                    dq.shifted(width), dq.shifted(2 * width));
+    write(o);
+    write(d);
+}
+
+// x, weight, bias, gradient of the output -> output, dx, dweight, dbias.
+void layer_norm(long rows, long width, float eps) {
+    const Array x = read(rows * width), weight = read(width), bias = read(width), grad = read(rows * width);
+    Array y(x.size()), dx(x.size()), dweight(width), dbias(width), statistics(2 * rows);
+    jseg_layer_norm::forward(rows, width, x.data(), weight.data(), bias.data(), eps, y.data(), statistics.data());
+    jseg_layer_norm::backward_input(rows, width, x.data(), weight.data(), statistics.data(), grad.data(), dx.data());
+    jseg_layer_norm::backward_weight(rows, width, x.data(), statistics.data(), grad.data(), dweight.data(),
+                                     dbias.data());
+    for (const Array& a : {y, dx, dweight, dbias}) write(a);
+}
+
+// x, bias, gradient of the output -> output, dx.
+void quick_gelu(long rows, long width) {
+    const Array x = read(rows * width), bias = read(width), grad = read(rows * width);
+    Array y(x.size()), dx(x.size());
+    using jseg_bias_activation::QuickGelu;
+    jseg_bias_activation::forward<QuickGelu>(rows, width, x.data(), bias.data(), y.data());
+    jseg_bias_activation::backward<QuickGelu>(rows, width, x.data(), bias.data(), grad.data(), dx.data());
+    write(y);
+    write(dx);
+}
+
+int main(int count, char** words) {
+    const std::string op = words[1];
+    std::vector<double> n;
+    for (int i = 2; i < count; i++) n.push_back(std::atof(words[i]));
+    auto whole = [&](int i) { return (long)n[i]; };
+    if (op == "lanes") std::printf("%d\n", kLanes);
+    else if (op == "attention")
+        attention(whole(0), whole(1), whole(2), whole(3), whole(4), n[5] > 0, n[6], whole(7));
+    else if (op == "region_attention")
+        region_attention(whole(0), whole(1), whole(2), {whole(3), whole(4), whole(5), whole(6), whole(7), whole(8)});
+    else if (op == "layer_norm") layer_norm(whole(0), whole(1), (float)n[2]);
+    else if (op == "quick_gelu") quick_gelu(whole(0), whole(1));
+    else return 2;
+    return 0;
+}

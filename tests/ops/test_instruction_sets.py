@@ -1,64 +1,99 @@
-"""The attention kernels built for other instruction sets than this machine's: 4, 8 and 16 floats a vector.
+"""The CPU kernels built for other instruction sets than this machine's: 4, 8 and 16 floats a vector.
 
-Jittor builds for the machine at hand, so the narrower versions would run nowhere but on older processors.
+Jittor builds for the machine at hand, so the narrower versions would run nowhere but on older processors. Those for
+aarch64 run in an emulator where a cross compiler and qemu are installed (Debian: g++-aarch64-linux-gnu, qemu-user).
 """
 
-import ctypes
 import platform
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import pytest
-from op_references import attention_float64, dropout_factors, region_attention_float64, relative_error
+from op_references import (
+    attention_float64,
+    dropout_factors,
+    layer_norm_float64,
+    region_attention_float64,
+    relative_error,
+)
 
 from jseg.ops import RegionLayout
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADERS = Path(__file__).resolve().parents[2] / "jseg" / "ops"
-OPTIONS = {"sse2": ("-march=x86-64",), "avx2": ("-march=x86-64", "-mavx2", "-mfma"), "portable": ()}
 
 
-def supported(name: str) -> bool:
-    if name == "portable":
-        return platform.machine() not in ("x86_64", "AMD64")
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    cpuinfo = Path("/proc/cpuinfo")
-    return name == "sse2" or (cpuinfo.exists() and {"avx2", "fma"} <= set(cpuinfo.read_text().split()))
+class Target(NamedTuple):
+    """An instruction set: who runs it, how to build for it, floats a vector."""
+
+    machine: str
+    options: Tuple[str, ...]
+    lanes: int
+    features: frozenset = frozenset()
 
 
-@pytest.fixture(scope="module", params=sorted(OPTIONS))
-def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    compiler = shutil.which("g++")
-    if compiler is None or not supported(request.param):
-        pytest.skip(f"no g++, or this processor does not run {request.param}")
-    library = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    options = ["-std=c++14", "-Ofast", "-fopenmp", "-shared", "-fPIC", f"-I{HEADERS}", *OPTIONS[request.param]]
-    subprocess.run([compiler, *options, str(SOURCE), "-o", str(library)], check=True)
-    loaded = ctypes.CDLL(str(library))
-    assert loaded.lanes() == (8 if request.param == "avx2" else 4)
-    return loaded
+TARGETS = {
+    "sse2": Target("x86_64", ("-march=x86-64",), 4),
+    "avx2": Target("x86_64", ("-march=x86-64", "-mavx2", "-mfma"), 8, frozenset({"avx2", "fma"})),
+    "avx512": Target("x86_64", ("-march=x86-64", "-mavx2", "-mfma", "-mavx512f", "-mavx512dq"), 16,
+                     frozenset({"avx512f", "avx512dq"})),
+    "aarch64": Target("aarch64", (), 4),
+}
+Kernels = Callable[..., List[np.ndarray]]
 
 
-def pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return array.ctypes.data_as(ctypes.c_void_p)
+def first_found(*names: str) -> Optional[str]:
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+def tools(target: Target) -> Tuple[Optional[str], Tuple[str, ...]]:
+    """The compiler, None if there is none, and what runs its programs."""
+    if platform.machine() == target.machine:
+        cpuinfo = Path("/proc/cpuinfo")
+        able = cpuinfo.exists() and target.features <= set(cpuinfo.read_text().split())
+        return (shutil.which("g++") if able else None), ()
+    emulator = first_found(f"qemu-{target.machine}", f"qemu-{target.machine}-static")
+    compilers = [f"{target.machine}-linux-gnu-g++{version}" for version in ("", "-14", "-13", "-12", "-11", "-10")]
+    return (first_found(*compilers), (emulator,)) if emulator and target.machine == "aarch64" else (None, ())
+
+
+@pytest.fixture(scope="module", params=sorted(TARGETS))
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """Calls an operator of kernels.cpp: its numbers, its inputs, the shapes of its outputs."""
+    target = TARGETS[request.param]
+    compiler, runner = tools(target)
+    if compiler is None:
+        pytest.skip(f"nothing here builds and runs programs for {request.param}")
+    program = tmp_path_factory.mktemp("kernels") / "kernels"
+    options = ["-std=c++14", "-Ofast", "-fopenmp", f"-I{HEADERS}", *target.options, *(["-static"] if runner else [])]
+    subprocess.run([compiler, *options, str(SOURCE), "-o", str(program)], check=True)
+
+    def call(op: str, numbers: Sequence[float], inputs: Sequence[np.ndarray] = (),
+             shapes: Sequence[Tuple[int, ...]] = ()) -> List[np.ndarray]:
+        sent = b"".join(np.ascontiguousarray(x, np.float32).tobytes() for x in inputs)
+        answer = subprocess.run([*runner, str(program), op, *map(str, numbers)], input=sent, stdout=subprocess.PIPE,
+                                check=True).stdout
+        values = np.frombuffer(answer, np.float32) if shapes else np.array(answer.split(), int)
+        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+        assert not shapes or len(values) == ends[-1]
+        return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes)] if shapes else [values]
+
+    assert call("lanes", ())[0] == target.lanes
+    return call
 
 
 @pytest.mark.parametrize("batch, heads, channels, queries, keys, causal, rate", [
     (1, 2, 24, 49, 513, 0, 0.0), (2, 1, 80, 60, 60, 1, 0.0), (1, 3, 9, 50, 270, 0, 0.3)])
-def test_attention(kernels: ctypes.CDLL, batch: int, heads: int, channels: int, queries: int, keys: int, causal: int,
+def test_attention(kernels: Kernels, batch: int, heads: int, channels: int, queries: int, keys: int, causal: int,
                    rate: float) -> None:
     rng = np.random.default_rng(0)
     q, k, v, grad = (rng.standard_normal((batch, rows, heads * channels)).astype(np.float32)
                      for rows in (queries, keys, keys, queries))
-    results = [np.full_like(x, np.nan) for x in (q, q, k, v)]
-    log_sum = np.empty((batch, heads, queries), np.float32)
-    output, *grads = results
-    kernels.attention(*map(ctypes.c_long, (batch,)), heads, *map(ctypes.c_long, (channels, queries, keys)), causal,
-                      ctypes.c_double(rate), 7, *map(pointer, (q, k, v, grad, output, log_sum, *grads)))
+    results = kernels("attention", (batch, heads, channels, queries, keys, causal, rate, 7), (q, k, v, grad),
+                      [x.shape for x in (q, q, k, v)])
     allowed = np.tril(np.ones((queries, keys), bool)) if causal else None
     factors = dropout_factors(batch, heads, queries, keys, rate, 7) if rate else None
     expected, expected_grads = attention_float64(q, k, v, heads, allowed, grad, factors)
@@ -67,15 +102,36 @@ def test_attention(kernels: ctypes.CDLL, batch: int, heads: int, channels: int, 
 
 
 @pytest.mark.parametrize("grid, regions, skipped", [((9, 14), (3, 3), 10), ((5, 3), (4, 4), 0), ((4, 4), (0, 0), 1)])
-def test_region_attention(kernels: ctypes.CDLL, grid: Tuple[int, int], regions: Tuple[int, int], skipped: int) -> None:
+def test_region_attention(kernels: Kernels, grid: Tuple[int, int], regions: Tuple[int, int], skipped: int) -> None:
     layout, heads, channels = RegionLayout(grid, regions, 11, skipped), 2, 24
     rng = np.random.default_rng(0)
     qkv, grad = (rng.standard_normal((2, layout.tokens, n * heads * channels)).astype(np.float32) for n in (3, 1))
-    output, d_qkv = np.full_like(grad, np.nan), np.full_like(qkv, np.nan)
-    log_sum = np.empty((2, heads, layout.tokens), np.float32)
-    sizes = np.array([*grid, *regions, layout.prefix, skipped], np.int64)
-    kernels.region_attention(ctypes.c_long(2), heads, ctypes.c_long(channels),
-                             *map(pointer, (sizes, qkv, grad, output, log_sum, d_qkv)))
+    output, d_qkv = kernels("region_attention", (2, heads, channels, *grid, *regions, layout.prefix, skipped),
+                            (qkv, grad), (grad.shape, qkv.shape))
     expected, expected_gradient = region_attention_float64(qkv, heads, layout, grad)
     assert relative_error(output, expected) < 2e-6
     assert relative_error(d_qkv, expected_gradient) < 5e-6
+
+
+@pytest.mark.parametrize("rows, width", [(1, 1), (5, 67), (300, 128)])
+def test_layer_norm(kernels: Kernels, rows: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    x, weight, bias, grad = (rng.standard_normal(shape).astype(np.float32)
+                             for shape in ((rows, width), width, width, (rows, width)))
+    results = kernels("layer_norm", (rows, width, 1e-5), (x, weight, bias, grad),
+                      ((rows, width), (rows, width), (width,), (width,)))
+    expected, expected_grads = layer_norm_float64(x, weight, bias, 1e-5, grad)
+    for actual, wanted in zip(results, (expected, *expected_grads)):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=3e-5)
+
+
+@pytest.mark.parametrize("rows, width", [(1, 1), (7, 37), (300, 256)])
+def test_quick_gelu(kernels: Kernels, rows: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    x, bias, grad = (10 * rng.standard_normal(shape).astype(np.float32)
+                     for shape in ((rows, width), width, (rows, width)))
+    output, dx = kernels("quick_gelu", (rows, width), (x, bias, grad), ((rows, width), (rows, width)))
+    t = x.astype(np.float64) + bias
+    sigmoid = 1 / (1 + np.exp(-1.702 * t))
+    np.testing.assert_allclose(output, t * sigmoid, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dx, grad * (sigmoid + 1.702 * t * sigmoid * (1 - sigmoid)), rtol=1e-5, atol=1e-4)
