@@ -8,6 +8,7 @@
 // pairs forward, 10 H c B pairs backward, though two products are computed twice there.
 #include "device/primitives.cuh"
 #include "device/tiles.cuh"
+#include "dropout/dropout_cuda.cuh"
 #include "attention/attention_problem.cuh"
 #include "attention/attention_forward.cuh"
 #include "attention/attention_backward.cuh"

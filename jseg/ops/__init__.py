@@ -7,8 +7,9 @@ The front takes the kernel where one applies and the reference everywhere else; 
 from jseg.ops.attention import attention
 from jseg.ops.basic import linear, resize_bilinear, transpose_last
 from jseg.ops.bias_activation import bias_quick_gelu, bias_relu
+from jseg.ops.dropout import dropout
 from jseg.ops.layer_norm import layer_norm
 from jseg.ops.region_attention import RegionLayout, region_attention
 
-__all__ = ["RegionLayout", "attention", "bias_quick_gelu", "bias_relu", "layer_norm", "linear", "region_attention",
-           "resize_bilinear", "transpose_last"]
+__all__ = ["RegionLayout", "attention", "bias_quick_gelu", "bias_relu", "dropout", "layer_norm", "linear",
+           "region_attention", "resize_bilinear", "transpose_last"]

@@ -11,7 +11,8 @@ HEAD_WIDTHS = (16, 32, 64, 128)
 MOST_CHANNELS = {"float32": 64, "float16": 128, "bfloat16": 128}
 """Widest head of a type: tiles of wider ones would not fit the shared memory of the smaller GPUs (sm_86, sm_89)."""
 
-ATTENTION_KERNELS = tuple(f"attention/attention_{part}.cuh" for part in ("problem", "forward", "backward"))
+ATTENTION_KERNELS = ("dropout/dropout_cuda.cuh",
+                     *(f"attention/attention_{part}.cuh" for part in ("problem", "forward", "backward")))
 """Files that every attention is built from, in order."""
 
 _SIXTEEN_BIT = {"float16": "__half", "bfloat16": "__nv_bfloat16"}

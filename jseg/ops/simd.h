@@ -31,6 +31,18 @@ typedef Vec UnalignedVec __attribute__((aligned(4), may_alias));
 
 inline Vec load(const float* p) { return *(const UnalignedVec*)p; }
 inline void store(float* p, Vec x) { *(UnalignedVec*)p = x; }
+// The same for `n` numbers; what is missing is zero, or left out.
+inline Vec load_some(const float* p, long n) {
+    if (n == kLanes) return load(p);
+    Vec x = {};
+    std::memcpy(&x, p, n * sizeof(float));
+    return x;
+}
+
+inline void store_some(float* p, Vec x, long n) {
+    if (n == kLanes) store(p, x);
+    else std::memcpy(p, &x, n * sizeof(float));
+}
 inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
 inline long round_up(long n, long unit) { return (n + unit - 1) / unit * unit; }
 

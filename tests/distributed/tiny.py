@@ -5,7 +5,7 @@ from typing import Any, Dict, Sequence
 import numpy as np
 
 from jseg.config import Config
-from jseg.models.dropout import dropout
+from jseg.ops import dropout
 from jseg.models.losses import label_counts, nel_loss, pixel_accuracy
 from jseg.registry import DATASETS, MODELS
 from jseg.runtime.backend import jt, nn

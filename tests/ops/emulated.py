@@ -126,6 +126,13 @@ class Kernels:
                    _stored(d_output, self.name), output, *statistics, gradient)
         return _loaded(output, self.name), statistics[0], _loaded(gradient, self.name)
 
+    def dropout(self, x: np.ndarray, rate: float, seed: int, first_row: int) -> np.ndarray:
+        """Rows of x with elements dropped."""
+        output = self._empty(x.shape)
+        self._call("dropout", np.array(x.shape, np.int32), ctypes.c_double(rate), ctypes.c_uint(seed), first_row,
+                   _stored(x, self.name), output)
+        return _loaded(output, self.name)
+
     def layer_norm(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_output: np.ndarray
                    ) -> Tuple[np.ndarray, ...]:
         """Output, dx, dweight, dbias."""

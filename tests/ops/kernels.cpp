@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "simd.h"
+#include "dropout/dropout_cpu.h"
 #include "attention/attention_cpu.h"
 #include "region_attention/region_attention_cpu.h"
 #include "layer_norm/layer_norm_cpu.h"
@@ -76,6 +77,14 @@ void quick_gelu(long rows, long width) {
     write(dx);
 }
 
+// x -> output.
+void dropout(long rows, long width, double rate, long seed) {
+    const Array x = read(rows * width);
+    Array y(x.size());
+    jseg_dropout::apply(Dropout(rate, (uint32_t)seed, 0), rows, width, x.data(), y.data());
+    write(y);
+}
+
 int main(int count, char** words) {
     const std::string op = words[1];
     std::vector<double> n;
@@ -87,6 +96,7 @@ int main(int count, char** words) {
     else if (op == "region_attention")
         region_attention(whole(0), whole(1), whole(2), {whole(3), whole(4), whole(5), whole(6), whole(7), whole(8)});
     else if (op == "layer_norm") layer_norm(whole(0), whole(1), (float)n[2]);
+    else if (op == "dropout") dropout(whole(0), whole(1), n[2], whole(3));
     else if (op == "quick_gelu") quick_gelu(whole(0), whole(1));
     else return 2;
     return 0;

@@ -49,9 +49,9 @@ def test_kernels_compile(name: str) -> None:
     report = compiler_report(name, 64)
     assert "error" not in report
     for arch in ("sm_80", "sm_90"):
-        assert len(re.findall(rf"Compiling entry function .* for '{arch}'", report)) == 11
+        assert len(re.findall(rf"Compiling entry function .* for '{arch}'", report)) == 12
     spilled = [tuple(map(int, sizes)) for sizes in re.findall(
         r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)]
-    assert len(spilled) >= 22
+    assert len(spilled) >= 24
     assert max(frame for frame, _, _ in spilled) <= MOST_SPILLED
     assert max(max(stores, loads) for _, stores, loads in spilled) <= 2 * MOST_SPILLED  # CUDA 12.4 loads some twice

@@ -135,3 +135,10 @@ def test_quick_gelu(kernels: Kernels, rows: int, width: int) -> None:
     sigmoid = 1 / (1 + np.exp(-1.702 * t))
     np.testing.assert_allclose(output, t * sigmoid, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(dx, grad * (sigmoid + 1.702 * t * sigmoid * (1 - sigmoid)), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows, width", [(1, 1), (7, 37), (300, 128)])
+def test_dropout(kernels: Kernels, rows: int, width: int) -> None:
+    x = np.random.default_rng(0).standard_normal((rows, width)).astype(np.float32)
+    y, = kernels("dropout", (rows, width, 0.3, 7), (x,), ((rows, width),))
+    np.testing.assert_allclose(y, x * dropout_factors(1, 1, rows, width, 0.3, 7)[0, 0], rtol=1e-6)

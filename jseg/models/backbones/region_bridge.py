@@ -8,9 +8,8 @@ import numpy as np
 from jseg.models.backbones.positions import resize_positions
 from jseg.models.clip.model import embed_patches, l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
-from jseg.models.dropout import dropout
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
-from jseg.ops import RegionLayout, linear, transpose_last
+from jseg.ops import RegionLayout, dropout, linear, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt, nn
 

@@ -2,9 +2,8 @@
 
 from typing import Tuple
 
-from jseg.models.dropout import dropout
 from jseg.models.layers import LayerNorm, Linear
-from jseg.ops import attention, bias_relu, linear
+from jseg.ops import attention, bias_relu, dropout, linear
 from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
 

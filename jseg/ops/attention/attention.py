@@ -8,7 +8,7 @@ from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.randomness import first_sample, next_seed
 from jseg.runtime.backend import jt
 
-_HEADER = include_headers("simd.h", "attention/attention_cpu.h")
+_HEADER = include_headers("simd.h", "dropout/dropout_cpu.h", "attention/attention_cpu.h")
 
 _PROBLEM = """
     long width = in0_shape2, query_batch = in0_shape1 * width, key_batch = in1_shape1 * width;

@@ -1,6 +1,7 @@
 // Multi-head attention on the CPU: tiles of scores, an online softmax between the two products, no row kept.
 // Keys and values are packed so that each tile reads straight lines; a block of queries meets a block of keys in the
-// second-level cache. Backwards the scores are computed again from the log-sum-exp of each row. Needs simd.h before it.
+// second-level cache. Backwards the scores are computed again from the log-sum-exp of each row. Needs simd.h and
+// dropout/dropout_cpu.h before it.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -8,6 +9,7 @@
 
 namespace jseg_attention {
 using namespace jseg_simd;
+using jseg_dropout::Dropout;  // of probabilities: rows count over images, heads and queries
 
 constexpr long kQueries = 48, kForwardKeys = 512, kBackwardKeys = 256;  // of a block; multiples of the tiles' sizes
 constexpr long kPackedFloats = 4l << 20;  // of packed keys and values at a time, if that gives each thread a head
@@ -37,35 +39,6 @@ struct Problem {
     float scale() const { return 1.f / std::sqrt((float)channels); }
     long padded() const { return round_up(channels, kLanes); }
     long pairs() const { return batch * heads; }  // of image and head
-};
-
-// Keeps or drops probability (row, column) by a hash of the position: forward and backward agree
-// without a stored pattern. The pattern of jseg/ops/randomness.py; first_row: rows of the whole
-// batch before this part of it.
-struct Dropout {
-    double rate = 0;
-    float scale = 1.f;
-    uint32_t seed = 0, threshold = 0;
-    uint64_t first_row = 0;
-    Dropout() {}
-    Dropout(double rate_, uint32_t seed_, uint64_t first_row_)
-        : rate(rate_), scale(1.f / (1.f - (float)rate_)), seed(seed_), threshold((uint32_t)(rate_ * 4294967296.0)),
-          first_row(first_row_) {}
-    bool active() const { return rate > 0; }
-    template <class T>
-    static T mix(T x) {
-        x ^= x >> 16; x *= 0x85ebca6bu; x ^= x >> 13; x *= 0xc2b2ae35u; return x ^ (x >> 16);
-    }
-    uint32_t row_key(uint64_t row) const {
-        row += first_row;
-        return mix((uint32_t)row ^ mix(seed + (uint32_t)(row >> 32)));
-    }
-    // Factors of kLanes columns of a row, 0 or `scale`.
-    Vec factors(uint32_t row_key, uint32_t column) const {
-        Bits steps;
-        for (int i = 0; i < kLanes; i++) steps[i] = i * 0x9e3779b1u;
-        return mix(steps + (row_key + column * 0x9e3779b1u)) >= threshold ? Vec{} + scale : Vec{};
-    }
 };
 
 // What a patch sees beyond the keys that all see; none in plain attention.

@@ -1,5 +1,5 @@
 // What an attention kernel is told: where its matrices lie, and who may attend to whom.
-// Needs device/tiles.cuh before it.
+// Needs device/tiles.cuh and dropout/dropout_cuda.cuh before it.
 #pragma once
 
 namespace jseg_attention_cuda {
@@ -7,6 +7,7 @@ namespace jseg_attention_cuda {
 using jseg_device::Rows;
 using jseg_device::ceil_div;
 using jseg_device::kAllLanes;
+using jseg_dropout_cuda::Dropout;  // of probabilities: rows count over images, heads and queries
 
 constexpr int kThreads = 128;        // four warps
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
@@ -29,30 +30,6 @@ struct Matrix {
 
 template <class T>
 Matrix<T> matrix(T* data, long rows, long columns) { return {data, rows * columns, columns}; }
-
-// Keeps or drops probability (row, column) by a hash of the position, the same one as on the CPU: forward and
-// backward agree without a stored pattern. Rows count over images, heads and queries, in the whole batch of all
-// processes.
-struct Dropout {
-    float scale;  // of the probabilities that stay
-    unsigned seed, threshold;
-    unsigned long long first_row;  // of this process
-
-    static __host__ Dropout make(double rate, unsigned seed, unsigned long long first_row) {
-        return {(float)(1.0 / (1.0 - rate)), seed, (unsigned)(rate * 4294967296.0), first_row};
-    }
-    __device__ __forceinline__ bool active() const { return threshold != 0; }
-    static __device__ __forceinline__ unsigned mix(unsigned x) {
-        x ^= x >> 16; x *= 0x85ebca6bu; x ^= x >> 13; x *= 0xc2b2ae35u; return x ^ (x >> 16);
-    }
-    __device__ __forceinline__ unsigned row_key(unsigned long long row) const {
-        row += first_row;
-        return mix((unsigned)row ^ mix(seed + (unsigned)(row >> 32)));
-    }
-    __device__ __forceinline__ float factor(unsigned key, unsigned column) const {
-        return mix(key + column * 0x9e3779b1u) >= threshold ? scale : 0.f;
-    }
-};
 
 // Tokens [prefix | height x width patches | rows x columns regions]. The last `skipped` tokens of the prefix are keys
 // but no queries. Patch (y, x) belongs to region (y rows / height, x columns / width).

@@ -34,18 +34,6 @@ inline void for_each_vector(long rows, long width, F f) {
     }
 }
 
-inline Vec load_some(const float* p, long n) {
-    if (n == kLanes) return load(p);
-    Vec x = {};
-    std::memcpy(&x, p, n * sizeof(float));
-    return x;
-}
-
-inline void store_some(float* p, Vec x, long n) {
-    if (n == kLanes) store(p, x);
-    else std::memcpy(p, &x, n * sizeof(float));
-}
-
 template <class Activation>
 inline void forward(long rows, long width, const float* x, const float* bias, float* y) {
     for_each_vector(rows, width, [=](long i, long c, long n) {

@@ -8,7 +8,8 @@ from jseg.ops.region_attention.layout import RegionLayout
 from jseg.ops.region_attention.reference import region_attention_reference
 from jseg.runtime.backend import jt
 
-_HEADER = include_headers("simd.h", "attention/attention_cpu.h", "region_attention/region_attention_cpu.h")
+_HEADER = include_headers("simd.h", "dropout/dropout_cpu.h", "attention/attention_cpu.h",
+                          "region_attention/region_attention_cpu.h")
 
 _PROBLEM = """
     long width = in0_shape2 / 3, packed = in0_shape2, tokens = in0_shape1;

@@ -1,6 +1,7 @@
 // Every CUDA kernel of one number format (-DFORMAT) and head width (-DWIDTH), for a compile check by nvcc.
 #include "device/primitives.cuh"
 #include "device/tiles.cuh"
+#include "dropout/dropout_cuda.cuh"
 #include "attention/attention_problem.cuh"
 #include "attention/attention_forward.cuh"
 #include "attention/attention_backward.cuh"
@@ -27,6 +28,7 @@ template void jseg_attention_cuda::backward<FORMAT, WIDTH, T>(const Attention<T>
 template void jseg_region_attention_cuda::forward<FORMAT, WIDTH, T>(const jseg_attention_cuda::Attention<T>&, T*);
 template void jseg_region_attention_cuda::backward<FORMAT, WIDTH, T>(const jseg_attention_cuda::Attention<T>&, const T*,
                                                                      const T*, T*, float*);
+template void jseg_dropout_cuda::apply<T>(const jseg_dropout_cuda::Dropout&, long, long, const T*, T*);
 template void jseg_layer_norm_cuda::forward<T>(long, int, const T*, const T*, const T*, float, T*, float*);
 template void jseg_layer_norm_cuda::backward_input<T>(long, int, const T*, const T*, const float*, const T*, T*);
 template void jseg_layer_norm_cuda::backward_weight<T>(long, int, const T*, const float*, const T*, T*, T*);

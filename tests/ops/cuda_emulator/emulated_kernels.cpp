@@ -4,6 +4,7 @@
 // The kernels, in the order of the fronts.
 #include "device/primitives.cuh"
 #include "device/tiles.cuh"
+#include "dropout/dropout_cuda.cuh"
 #include "attention/attention_problem.cuh"
 #include "attention/attention_forward.cuh"
 #include "attention/attention_backward.cuh"
@@ -102,6 +103,13 @@ const char* round_numbers(int count, const float* numbers, float* rounded) {
         rounded[count + i] = __bfloat162float(__float2bfloat16(numbers[i]));
     }
     return nullptr;
+}
+
+// sizes: rows, width.
+const char* dropout(const int* sizes, double rate, unsigned seed, int first_row, const T* x, T* y) {
+    return guarded([&] {
+        jseg_dropout_cuda::apply<T>(jseg_dropout_cuda::Dropout::make(rate, seed, first_row), sizes[0], sizes[1], x, y);
+    });
 }
 
 // sizes: rows, width.

@@ -1,0 +1,5 @@
+"""Dropout in one pass, and the pattern that the attention kernels share."""
+
+from jseg.ops.dropout.dropout import dropout
+
+__all__ = ["dropout"]
