@@ -30,7 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
-from jseg.runtime.device import add_device_options, select_device  # noqa: E402
+from jseg.runtime.device import add_device_options, name_device, select_device  # noqa: E402
 
 OUTPUT_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 2e-4
@@ -387,6 +387,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         with open(options.out, "wb") as file:  # given a name, np.savez would add an ending to it
             np.savez(file, **computed)
+    name_device()
     print(table)
     return 0 if all(row.passed for row in rows) else 1
 

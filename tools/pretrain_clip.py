@@ -19,7 +19,7 @@ import numpy as np
 
 from jseg.checkpoints import save_npz
 from jseg.runtime.command import exit_status, prove_writable
-from jseg.runtime.device import add_device_options, select_device
+from jseg.runtime.device import add_device_options, name_device, select_device
 from jseg.runtime.memory import memory_advice
 
 LARGEST_SEED = 2 ** 31 - 1
@@ -80,6 +80,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     def run() -> None:
         select_device(given.pop("device", None), given.pop("precision", None))
         prove_writable(out, replaced=True)
+        name_device()
         with memory_advice("lower --batch-size"):
             train(out, given)
 

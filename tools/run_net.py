@@ -11,7 +11,7 @@ from typing import List, Optional
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from jseg.config import Config  # noqa: E402  (works uninstalled, from any folder)
-from jseg.runtime.device import add_device_options, select_device  # noqa: E402
+from jseg.runtime.device import add_device_options, name_device, select_device  # noqa: E402
 from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice  # noqa: E402
 
 _AFTER_RANK_0 = 2.0  # seconds: what is wrong for every process is said by one
@@ -71,12 +71,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         config = load_config(args)
         select_device(args.device, args.precision)
-        from jseg.distributed import barrier, watch  # loads Jittor: only once the config is known to be readable
+        from jseg.distributed import barrier, check_device, watch  # loads Jittor: only once the config was readable
         from jseg.runner import Interrupted, Runner
     except (ValueError, OSError) as error:
         return _end(f"error: {error}", 2)
     watch(config.watchdog_seconds)
     try:
+        check_device()
+        if args.task != "train":  # whose log names it
+            name_device()
         with memory_advice(TRAINING if args.task == "train" else INFERENCE):
             runner = Runner(config)
             if args.task == "train":

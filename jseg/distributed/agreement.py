@@ -8,6 +8,7 @@ import numpy as np
 
 from jseg.distributed import mpi
 from jseg.distributed.collectives import gather_objects
+from jseg.runtime.backend import device
 
 
 def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing all ranks") -> None:
@@ -35,6 +36,17 @@ def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing al
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
         raise ValueError(f"{', '.join(ranks)} differ{'s' if len(ranks) == 1 else ''} from rank 0 on {everybody[0][0]} "
                          f"in {name}{more}; {advice}")
+
+
+def check_device() -> None:
+    """All processes must compute on CPUs, or all on GPUs: numbers would differ, and the fast would wait for the slow.
+
+    Raises:
+        ValueError: on every process, naming the ranks that differ; each says what it computes on itself.
+    """
+    check_same({"what computes": device.kind},
+               f"this one computes on: {device.line}; mend that machine, or give all processes the same --device",
+               "comparing devices")
 
 
 def _digest(thing: Any) -> bytes:

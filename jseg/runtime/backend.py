@@ -18,8 +18,9 @@ _RERUN_MARK = "JSEG_RERUN_AFTER_JITTOR_BUILD"
 
 def _import_jittor():
     device = prepare_jittor()
-    if not device.expected and os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
-        print(f"warning: computing on the CPU: {device.reason}", file=sys.stderr, flush=True)
+    if device.warning:
+        rank = os.environ.get("OMPI_COMM_WORLD_RANK")
+        print(f"warning: {device.warning}{f' (rank {rank})' if rank else ''}", file=sys.stderr, flush=True)
     try:
         import jittor
 

@@ -19,12 +19,13 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 class Device:
     """`kind` is "cpu" or "cuda"; `reason` says which GPU, or why it is the CPU.
 
-    `expected` is False where the machine has a CUDA driver and yet the CPU computes, without having been asked to.
+    `warning` is for the user's eyes, if there is one: the machine has a CUDA driver and yet the CPU computes, without
+    having been asked to, or a GPU is left out.
     """
 
     kind: str
     reason: str
-    expected: bool = True
+    warning: str = ""
 
     @property
     def line(self) -> str:
@@ -88,3 +89,11 @@ def select_device(name: Optional[str], precision: Optional[str] = None) -> None:
             prepare_jittor()
         except EnvironmentProblem as problem:
             raise ValueError(str(problem)) from problem
+
+
+def name_device() -> None:
+    """Says on stderr, in one line, what computes; under mpirun one process does. Loads Jittor, unless it is loaded."""
+    from jseg.runtime.backend import device
+
+    if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not (device.kind == "cpu" and device.warning):
+        print(f"computing on: {device.line}", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ import platform
 import shlex
 import shutil
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple
@@ -33,12 +34,14 @@ _MEMORY_BYTES = 2 * _GIB  # two compilers at work, or a small model in training
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: `mark` is OK, MISSING (jseg cannot work) or NOTE; `mend` is a command."""
+    """One line of the report: `mark` is OK, MISSING (jseg cannot work) or NOTE; `mend` is a command. The text is cut to
+    the width of the screen, unless it is needed `whole`."""
 
     mark: str
     name: str
     text: str
     mend: Optional[str] = None
+    whole: bool = False
 
 
 def diagnose() -> List[Finding]:
@@ -71,7 +74,7 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
         if not _core_is_compiled():
             write("         (first run: Jittor now compiles itself, 4-5 minutes on two cores)")
             sys.stdout.flush()
-        findings.append(_self_test(timeout))
+        findings.append(_self_test(timeout, any(found.name == "CUDA" and found.mark == OK for found in findings)))
         _write(findings[-1], shown, write)
     problems = sum(finding.mark == MISSING for finding in findings)
     write(f"{problems} problem{'s' * (problems > 1)}: follow the mend lines, then run this again" if problems
@@ -80,9 +83,15 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
 
 
 def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
-    """One line, cut to the screen, and its mend below: uncut, since it is to be copied, and once each."""
-    line = f"{finding.mark:<8} {finding.name:<11} " + " ".join(finding.text.split())
-    write(line if len(line) <= COLUMNS else line[:COLUMNS - 3] + "...")
+    """One line, cut to the screen or wrapped, and its mend below: uncut, since it is to be copied, and once each."""
+    start = f"{finding.mark:<8} {finding.name:<11} "
+    line = start + " ".join(finding.text.split())
+    if finding.whole:
+        for part in textwrap.wrap(line, COLUMNS, subsequent_indent=" " * len(start), break_long_words=False,
+                                  break_on_hyphens=False):
+            write(part)
+    else:
+        write(line if len(line) <= COLUMNS else line[:COLUMNS - 3] + "...")
     if finding.mend and finding.mend not in shown:
         shown.add(finding.mend)
         write(f"         mend: {finding.mend}")
@@ -216,11 +225,12 @@ def _open_mpi() -> Finding:
 
 
 def _cuda() -> List[Finding]:
-    lines = cuda_lines()
+    compiler = environment.find_compiler().path
+    lines = cuda_lines(environment.jittor_cache(), str(compiler) if compiler else None)
     marks = [OK if line.usable else NOTE for line in lines]
     if not lines[0].usable and os.environ.get(VARIABLE) == "cuda":
         marks[0] = MISSING
-    return [Finding(mark, line.name, line.text, line.mend) for mark, line in zip(marks, lines)]
+    return [Finding(mark, line.name, line.text, line.mend, whole=True) for mark, line in zip(marks, lines)]
 
 
 def _cache() -> Finding:
@@ -273,17 +283,20 @@ def _core_is_compiled() -> bool:
     return any(environment.jittor_cache().glob(pattern))
 
 
-def _self_test(timeout: float) -> Finding:
-    """Runs the self-test and turns its outcome into a finding."""
+def _self_test(timeout: float, on_cuda: bool) -> Finding:
+    """Runs the self-test and turns its outcome into a finding; `on_cuda`: the GPU was found to be usable."""
     outcome = selftest_process.run(timeout, environment.jittor_cache(), ROOT)
     if outcome.result is None:
-        return Finding(MISSING, "self-test", outcome.problem, outcome.mend)
+        return Finding(MISSING, "self-test", outcome.problem, outcome.mend, whole=True)
     result = outcome.result
     if result["wrong"]:
         worst = ", ".join(f"{name} (error {result['errors'][name]:.1e})" for name in result["wrong"])
         return Finding(MISSING, "self-test", f"differs from NumPy: {worst}",
                        f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + JITTOR_VERSION)))}")
     seconds = f"import {result['import_seconds']:.0f} s, checks {result['check_seconds']:.0f} s"
+    if on_cuda and result["device"] != "CUDA":
+        return Finding(NOTE, "self-test", f"passed, but without CUDA: {result['line']}",
+                       "python tools/doctor.py --device cuda   (shows the whole error)", whole=True)
     return Finding(OK, "self-test", f"operators and gradients match NumPy on the {result['device']} "
                                     f"({seconds})")
 

@@ -25,7 +25,7 @@ def main() -> None:
     checks: Dict[str, Callable[..., float]] = {
         "matrix product": _matmul, "attention": _attention, "layer_norm": _layer_norm}
     errors = {name: check(jt, np, random) for name, check in checks.items()}
-    result = {"device": device.kind.upper(), "import_seconds": imported - start,
+    result = {"device": device.kind.upper(), "line": device.line, "import_seconds": imported - start,
               "check_seconds": time.perf_counter() - imported,
               "errors": errors, "tolerance": _TOLERANCE,
               "wrong": [name for name, error in errors.items() if not error <= _TOLERANCE]}

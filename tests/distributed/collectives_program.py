@@ -6,10 +6,12 @@ import time
 import numpy as np
 
 from jseg.distributed import (all_reduce_max, all_reduce_mean, all_reduce_sum, average_gradients, barrier,
-                              broadcast_object, check_same, gather_objects, is_main, local_rank, local_size, rank,
-                              set_wait_observer, world_size)
+                              broadcast_object, check_device, check_same, gather_objects, is_main, local_rank,
+                              local_size, rank, set_wait_observer, world_size)
+from jseg.distributed import agreement
 from jseg.distributed import gradients as gradients_module
 from jseg.runtime.backend import jt
+from jseg.runtime.device import Device
 
 
 def numbers(own: int, size: int) -> None:
@@ -54,6 +56,20 @@ def objects(own: int, size: int) -> None:
         raise AssertionError("a difference was not noticed")
 
 
+def devices(own: int) -> None:
+    """One process on a GPU among others on CPUs."""
+    check_device()
+    agreement.device = Device("cuda", "CUDA on a test") if own == 1 else Device("cpu", "full")
+    try:
+        check_device()
+    except ValueError as error:
+        message = str(error)
+        assert message.startswith("rank 1 on ") and "in what computes" in message
+        assert f"this one computes on: {'CUDA on a test' if own == 1 else 'CPU (full)'}; mend" in message
+    else:
+        raise AssertionError("the GPU was not noticed")
+
+
 def waiting(own: int) -> None:
     """A rank that waits tells what for, and may give up waiting without ending the others."""
     seen = []
@@ -73,6 +89,7 @@ if __name__ == "__main__":
     numbers(me, everybody)
     variables(me, everybody)
     objects(me, everybody)
+    devices(me)
     waiting(me)
     barrier()
     sys.stdout.write(f"rank {me} is done\n")

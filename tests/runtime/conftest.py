@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Iterator, List, Tuple
 from unittest import mock
@@ -9,7 +10,7 @@ from unittest import mock
 import pytest
 
 from jseg.runtime import environment
-from jseg.runtime.cuda import detect, prepare, toolkit
+from jseg.runtime.cuda import detect, prepare, report, toolkit
 from jseg.runtime.cuda.driver import Driver, Gpu
 
 # What `prepare_jittor` sets and what users may have set: each test starts without these. JITTOR_HOME is
@@ -51,20 +52,28 @@ class FakeMachine:
         return prefix
 
     def driver(self, problem: str = "", version: Tuple[int, int] = (13, 0), gpus: int = 1,
-               capability: Tuple[int, int] = (9, 0)) -> None:
-        """A driver with so many equal GPUs; none at all by version (0, 0)."""
-        answer = Driver(version, (Gpu("Test GPU", capability, 80 << 30),) * gpus, problem)
-        for module in (detect, prepare):
-            self._monkeypatch.setattr(module, "query_driver", lambda: answer)
+               capability: Tuple[int, int] = (9, 0), refused: Tuple[int, ...] = (), installed: bool = True) -> None:
+        """A driver with so many equal GPUs, of which those with the numbers `refused` refuse work."""
+        all_gpus = [Gpu("Test GPU", capability, 80 << 30, number) for number in range(gpus)]
+        self.gpus(*(gpu if gpu.number not in refused else replace(gpu, problem="cuMemAlloc_v2 fails; free its memory")
+                    for gpu in all_gpus), problem=problem, version=version, installed=installed)
+
+    def gpus(self, *gpus: Gpu, problem: str = "", version: Tuple[int, int] = (13, 0), installed: bool = True) -> None:
+        """A driver with these GPUs; those with a problem refuse work."""
+        answer = Driver(version, tuple(gpu for gpu in gpus if not gpu.problem), problem,
+                        tuple(gpu for gpu in gpus if gpu.problem), installed)
+        for module in (detect, prepare, report):
+            self._monkeypatch.setattr(module, "query_driver", lambda tried="first": answer)
 
     def nvcc(self, path: Path, release: str, codes: str = "80 86 90", most_gcc: int = 99) -> Path:
         """A compiler that answers what it is asked for; it compiles nothing, and refuses a g++ newer than `most_gcc`.
-        The file `calls` beside its folder lists each C++ compiler that it was asked to use."""
+        Beside its folder, `calls` lists each C++ compiler that it was asked to use, `arguments` all it was handed."""
         path.parent.mkdir(parents=True, exist_ok=True)
         listed = " ".join(f"sm_{code}" for code in codes.split())
         calls = path.parents[1] / "calls"
         compiling = ("for word do case $word in -ccbin=*) compiler=${word#-ccbin=} ;; esac; done; "
-                     f"echo $compiler >> {calls}; version=$($compiler); version=${{version##* }}; "
+                     f"echo $compiler >> {calls}; echo $* >> {path.parents[1] / 'arguments'}; "
+                     "version=$($compiler); version=${version##* }; "
                      f"[ ${{version%%.*}} -le {most_gcc} ] && exit 0; "
                      "echo 'check.cu: error: #error -- unsupported GNU version!' >&2; exit 1")
         path.write_text(f"#!/bin/sh\ncase $1 in\n--version) echo 'Cuda compilation tools, release {release}, V1' ;;\n"
@@ -91,6 +100,14 @@ class FakeMachine:
         self.libraries(root / "include", root / "lib64", int(release.split(".")[0]), names)
         return root
 
+    def wheels_13(self) -> None:
+        """The wheels of CUDA 13: all in one folder; NCCL keeps its own."""
+        folder = self.site / "nvidia" / "cu13"
+        self.nvcc(folder / "bin" / "nvcc", "13.0")
+        self.libraries(folder / "include", folder / "lib", 13)
+        nccl = self.site / "nvidia" / "nccl"
+        self.libraries(nccl / "include", nccl / "lib", 13, "nccl")
+
 
 # Name of a library -> header, its text, name of the shared object.
 _LIBRARIES = {
@@ -111,7 +128,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     fake = FakeMachine(tmp_path, monkeypatch)
     fake.program(fake.bin / "g++", "g++ (test) 12.2.0")
     fake.onednn(fake.prefix)
-    fake.driver("no CUDA driver (libcuda.so.1) on this machine", version=(0, 0), gpus=0)
+    fake.driver("no CUDA driver (libcuda.so.1) on this machine", version=(0, 0), gpus=0, installed=False)
     monkeypatch.setattr(toolkit, "system_roots", lambda: [fake.opt])
     monkeypatch.setattr(toolkit, "site_folders", lambda: [fake.site])
     usr = toolkit.Place("system", fake.root / "usr", fake.root / "usr")

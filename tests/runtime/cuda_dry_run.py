@@ -1,11 +1,12 @@
 """Jittor on CUDA without a GPU: does it build, import, compile and dispatch? Minutes of compiling; run by hand.
 
-    python tests/runtime/cuda_dry_run.py FOLDER [--libraries SITE_PACKAGES]
+    python tests/runtime/cuda_dry_run.py FOLDER [--libraries SITE_PACKAGES] [--architecture 120]
 
 nvcc and g++ are the real ones. The driver and the libraries are stubs that say yes to everything: device memory is
 host memory and no kernel runs, so results are not looked at. FOLDER keeps the stubs and a home folder with Jittor's
 cache, so that a second run is quick. The first nvcc that is found is used, with the headers and names of functions of
 its libraries; those that a toolkit lacks are taken from the wheels in SITE_PACKAGES (nvidia-cublas, nvidia-curand).
+The GPU is an sm_90, or what --architecture says: Jittor asks for code of sm_90 at most, jseg for that of the GPU.
 Ends with "dry run passed", or the error.
 """
 
@@ -16,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -58,10 +59,11 @@ _BODIES: Dict[str, str] = {
     "cudaRuntimeGetVersion": "int cudaRuntimeGetVersion(int* n) { *n = 13000; return 0; }",
     "cudaDriverGetVersion": "int cudaDriverGetVersion(int* n) { *n = 13000; return 0; }",
     **{name: f"int {name}(struct cudaDeviceProp* p, int d) {{"
-             " memset(p, 0, sizeof *p); p->major = 9; p->multiProcessorCount = 132; return 0; }"
+             " memset(p, 0, sizeof *p); p->major = MAJOR; p->minor = MINOR; p->multiProcessorCount = 132; return 0; }"
        for name in ("cudaGetDeviceProperties", "cudaGetDeviceProperties_v2")},  # CUDA 12 calls the second
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int* v, int a, int d) {"
-                              " *v = a == 75 ? 9 : a == 76 ? 0 : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32 : 1;"
+                              " *v = a == 75 ? MAJOR : a == 76 ? MINOR : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32"
+                              " : 1;"
                               " return 0; }",
     "cudaMemcpy": "int cudaMemcpy(void* d, const void* s, size_t n, int k) { memmove(d, s, n); return 0; }",
     "cudaMemcpyAsync": "int cudaMemcpyAsync(void* d, const void* s, size_t n, int k, void* q) {"
@@ -90,7 +92,7 @@ int cuDeviceGetCount(int* n) { *n = 1; return 0; }
 int cuDeviceGet(int* d, int n) { *d = n; return 0; }
 int cuDeviceGetName(char* s, int n, int d) { strcpy(s, "Stub"); return 0; }
 int cuDeviceTotalMem_v2(size_t* n, int d) { *n = 8ull << 30; return 0; }
-int cuDeviceGetAttribute(int* v, int a, int d) { *v = a == 75 ? 9 : 0; return 0; }
+int cuDeviceGetAttribute(int* v, int a, int d) { *v = a == 75 ? MAJOR : MINOR; return 0; }
 int cuDevicePrimaryCtxRetain(void** c, int d) { *c = c; return 0; }
 int cuDevicePrimaryCtxRelease_v2(int d) { return 0; }
 int cuCtxSetCurrent(void* c) { return 0; }
@@ -99,7 +101,7 @@ int cuMemFree_v2(unsigned long long p) { return 0; }
 """
 
 
-def make_toolkit(folder: Path, wheels: List[Place]) -> Path:
+def make_toolkit(folder: Path, wheels: List[Place], architecture: int) -> Path:
     """A CUDA home with the real nvcc and headers, and stubs for libraries; its folder."""
     toolkit = next(iter(find_toolkits()), None)
     if toolkit is None:
@@ -125,11 +127,11 @@ def make_toolkit(folder: Path, wheels: List[Place]) -> Path:
     archive = next(place.lib / "libcudadevrt.a" for place in where if (place.lib / "libcudadevrt.a").is_file())
     (home / "lib64" / archive.name).symlink_to(archive)
     for name in _STUBBED:
-        make_stub(libraries[name].path, home)
+        make_stub(libraries[name].path, home, architecture)
     return home
 
 
-def make_stub(library: Path, home: Path) -> None:
+def make_stub(library: Path, home: Path, architecture: int) -> None:
     """A library of the same name and version with the same functions, most of which return 0."""
     symbols: Dict[str, str] = {}
     for line in subprocess.check_output(["nm", "-D", "--defined-only", str(library)], text=True).splitlines():
@@ -144,16 +146,17 @@ def make_stub(library: Path, home: Path) -> None:
     versions = sorted({version for version in symbols.values() if version})
     header = subprocess.check_output(["objdump", "-p", str(library)], text=True)
     soname = re.search(r"SONAME\s+(\S+)", header)[1]  # libcudart.so.11.0, but libcublas.so.11
-    build(lines, home / "lib64" / soname, home / "include", versions[:1])
+    build(lines, home / "lib64" / soname, home / "include", architecture, versions[:1])
     (home / "lib64" / f"{soname.partition('.so')[0]}.so").symlink_to(soname)
 
 
-def build(lines: List[str], target: Path, include: Path, versions: List[str]) -> None:
+def build(lines: List[str], target: Path, include: Path, architecture: int, versions: Sequence[str] = ()) -> None:
     """Compiles C lines to a shared library that carries its file name as its soname."""
     source = target.with_suffix(".c")
     source.write_text("\n".join(lines) + "\n")
-    command = ["gcc", "-w", "-std=gnu11", "-fno-builtin", "-shared", "-fPIC", f"-I{include}", str(source),
-               "-o", str(target), f"-Wl,-soname,{target.name}"]
+    major, minor = divmod(architecture, 10)
+    command = ["gcc", "-w", "-std=gnu11", "-fno-builtin", "-shared", "-fPIC", f"-DMAJOR={major}", f"-DMINOR={minor}",
+               f"-I{include}", str(source), "-o", str(target), f"-Wl,-soname,{target.name}"]
     if versions:
         script = target.with_suffix(".map")
         script.write_text(f"{versions[0]} {{ global: *; }};\n")
@@ -166,13 +169,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="keeps stubs and the home folder with Jittor's cache")
     parser.add_argument("--libraries", type=Path, help="site-packages with wheels of what the toolkit lacks")
+    parser.add_argument("--architecture", type=int, default=90, metavar="NUMBER", help="of the GPU (default: 90)")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     wheels = sorted(arguments.libraries.resolve().glob("nvidia/*")) if arguments.libraries else []
-    home = make_toolkit(folder, [Place("wheels", wheel / "include", wheel / "lib") for wheel in wheels])
+    home = make_toolkit(folder, [Place("wheels", wheel / "include", wheel / "lib") for wheel in wheels],
+                        arguments.architecture)
     driver = folder / "driver"
     driver.mkdir(exist_ok=True)
-    build(["#include <string.h>", _DRIVER], driver / "libcuda.so.1", home / "include", [])
+    build(["#include <string.h>", _DRIVER], driver / "libcuda.so.1", home / "include", arguments.architecture)
     (folder / "home").mkdir(exist_ok=True)
     environment = {**os.environ, "HOME": str(folder / "home"), "CUDA_HOME": str(home), "JSEG_DEVICE": "cuda",
                    "LD_LIBRARY_PATH": str(driver), "PYTHONPATH": str(ROOT)}

@@ -1,5 +1,7 @@
-"""The headers of our own compile with the real nvcc, where there is one, for sm_80 and sm_90."""
+"""Our headers and our front end of nvcc work with the real nvcc, where there is one."""
 
+import os
+import re
 import subprocess
 
 import pytest
@@ -45,3 +47,20 @@ def test_headers_of_our_own_compile(tmp_path):
          f"-I{tmp_path / 'cub_version'}", *architectures, "-c", "-o", str(tmp_path / "check.o"),
          str(tmp_path / "check.cu")], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_front_end_asks_the_real_nvcc_for_the_gpu_that_is_there(tmp_path):
+    """With Jittor's flags, which name sm_90, for a GPU that nvcc knows and for one that comes after all of them."""
+    for capability in ((8, 6), (99, 0)):
+        cuda = detect(Driver((99, 0), (Gpu("any", capability, 1 << 30),), ""))
+        if cuda.toolkit is None or "cudart" not in cuda.libraries:
+            pytest.skip("no nvcc on this machine")
+        home = tmp_path / str(capability[0])
+        write_home(home, cuda)
+        run = subprocess.run([str(home / "bin" / "nvcc"), "--dryrun", "-std=c++14", "-x", "cu", "-arch=compute_90",
+                              "-code=sm_90", "-c", "-o", str(tmp_path / "check.o"), os.devnull],
+                             capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        newest = max(cuda.toolkit.codes)
+        assert set(re.findall(r" -arch=sm_(\d+)", run.stderr)) == {str(min(newest, cuda.driver.gpus[0].code))}
+        assert ("kind=ptx" in run.stderr) == (capability[0] == 99)

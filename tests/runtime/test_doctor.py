@@ -1,5 +1,6 @@
 """The doctor's report: one screen, every problem with its mend, the right exit status."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,8 @@ from jseg.runtime import doctor, environment, machine as machine_facts, selftest
 
 _INSTALLED = {"jittor": "1.3.11.0", "numpy": "1.26.4", "pillow": "11.0", "ftfy": "6.3", "regex": "2024.1",
               "tqdm": "4.6", "astunparse": "1.6.3"}
-_PASSED = {"import_seconds": 3.0, "check_seconds": 4.0, "errors": {"attention": 1e-7}, "wrong": [], "device": "CPU"}
+_PASSED = {"import_seconds": 3.0, "check_seconds": 4.0, "errors": {"attention": 1e-7}, "wrong": [], "device": "CPU",
+           "line": "CPU (chosen)"}
 
 
 @pytest.fixture
@@ -94,6 +96,40 @@ def test_wrong_numbers_in_the_self_test_are_a_problem(installed, monkeypatch):
     monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: selftest_process.Outcome(result))
     status, lines, text = _report()
     assert status == 1 and "attention (error 5.0e-01)" in text and "rm -r" in _mend_below(lines, "self-test")
+
+
+def test_a_self_test_without_the_gpu_that_was_found_is_told(installed, machine):
+    """CUDA stood there as fine, the self-test passed on the CPU, and the reason was nowhere."""
+    machine.driver()
+    machine.toolkit("12.4")
+    status, lines, text = _report()
+    assert status == 0 and "ok       CUDA" in text
+    assert "note     self-test   passed, but without CUDA: CPU (chosen)" in text
+    assert "--device cuda" in _mend_below(lines, "self-test")
+
+
+def test_lines_on_cuda_are_wrapped_and_not_cut(installed, machine):
+    machine.driver()
+    machine.toolkit("12.4", most_gcc=11)
+    lines = _report()[1]
+    first = next(number for number, line in enumerate(lines) if line[9:].startswith("CUDA"))
+    assert lines[first].startswith("note ") and all(len(line) <= 100 for line in lines if "mend: " not in line)
+    assert "unsupported GNU version" in " ".join(lines[first:first + 2])
+    machine.driver()
+    machine.toolkit("12.4")
+    text = " ".join(" ".join(_report()[1]).split())
+    assert "a transpose of your own that moves the last axis runs on the CPU" in text
+
+
+@pytest.mark.parametrize("problem, mend", [
+    ("no CUDA driver (libcuda.so.1) on this machine", "install NVIDIA's driver, or start the container"),
+    ("libcuda.so.1 is the stub of a toolkit; take its folder off LD_LIBRARY_PATH", "take its folder off")])
+def test_device_cuda_without_a_gpu_has_a_mend(installed, machine, problem, mend):
+    machine.driver(problem, version=(0, 0), gpus=0, installed="no CUDA" not in problem)
+    machine.program(machine.prefix / "bin" / "mpicc", "cc")
+    os.environ["JSEG_DEVICE"] = "cuda"
+    status, lines, _ = _report()
+    assert status == 1 and _mend_below(lines, "CUDA").startswith(mend)
 
 
 def test_first_run_is_announced(installed, monkeypatch):

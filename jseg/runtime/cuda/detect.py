@@ -1,9 +1,9 @@
 """Puts together what `driver` and `toolkit` find, and says in one sentence why CUDA cannot be used, if so."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Dict, List, Optional, Tuple
 
-from jseg.runtime.cuda.driver import Driver, query_driver
+from jseg.runtime.cuda.driver import Driver, Gpu, query_driver
 from jseg.runtime.cuda.toolkit import Library, Place, Toolkit, find_libraries, find_toolkits, places
 
 OLDEST_CUDA = (11, 0)
@@ -13,28 +13,57 @@ _TITLES = {"cudart": "the CUDA runtime", "cublas": "cuBLAS", "curand": "cuRAND"}
 
 @dataclass(frozen=True)
 class Cuda:
-    """What was found. `problem` is empty if Jittor can use it; `toolkit` is the best one there is, usable or not."""
+    """What was found. `problem` is empty if Jittor can use it; `toolkit` is the best one there is, usable or not;
+    `rejected` are the others that were looked at before it, each with the reason."""
 
     driver: Driver
     toolkit: Optional[Toolkit] = None
     places: Tuple[Place, ...] = ()
     libraries: Dict[str, Library] = field(default_factory=dict)
     problem: str = ""
+    rejected: Tuple[Tuple[Toolkit, str], ...] = ()
+
+    @property
+    def translated(self) -> Tuple[int, ...]:
+        """Architectures that nvcc does not know yet: the driver translates each kernel for them at its first start."""
+        codes = self.toolkit.codes if self.toolkit else ()
+        return tuple(sorted({gpu.code for gpu in self.driver.gpus if codes and gpu.code not in codes}))
 
 
 def detect(driver: Optional[Driver] = None) -> Cuda:
-    """Looks at the whole machine. Of several toolkits the first one that fits driver and GPUs is taken."""
+    """Looks at the whole machine. Of several toolkits the first one that fits driver and all GPUs is taken, or else
+    the first one that fits some of them."""
     driver = query_driver() if driver is None else driver
     candidates = [_examine(driver, toolkit) for toolkit in find_toolkits()]
-    best = next((cuda for cuda in candidates if not cuda.problem), candidates[0] if candidates else None)
-    if best is None:
-        problem = driver.problem or (f"{_gpus(driver)}, but no nvcc; install the CUDA toolkit, or "
-                                     f"{wheels_hint(driver.version[0])}")
+    if not candidates:
+        problem = driver.problem or f"{_gpus(driver)}, but no nvcc; {toolkit_hint(driver.version[0])}"
         return Cuda(driver, problem=problem)
-    return best
+    usable = [cuda for cuda in candidates if not cuda.problem]
+    best = next((cuda for cuda in usable if cuda.driver == driver and not cuda.translated), (usable or candidates)[0])
+    earlier = candidates[:candidates.index(best)]
+    return replace(best, rejected=tuple((cuda.toolkit, cuda.problem or "it does not compile for all GPUs")
+                                        for cuda in earlier))
+
+
+def architectures(cuda: Cuda) -> List[str]:
+    """What nvcc is asked for, as values of -gencode: the code of each GPU, or for one newer than nvcc the newest code
+    that nvcc knows, with the PTX that the driver translates. Empty for an nvcc that does not tell what it knows."""
+    values: List[str] = []
+    for code in sorted({gpu.code for gpu in cuda.driver.gpus}):
+        built = max((known for known in cuda.toolkit.codes if known <= code), default=None)
+        if built is not None:
+            kinds = ("sm",) if built == code else ("sm", "compute")
+            values += [f"arch=compute_{built},code={kind}_{built}" for kind in kinds]
+    return list(dict.fromkeys(values))
 
 
 def _examine(driver: Driver, toolkit: Toolkit) -> Cuda:
+    """A GPU too old for the toolkit is left out, unless all are."""
+    old = [gpu for gpu in driver.gpus if _too_old(gpu, toolkit)]
+    if old and len(old) < len(driver.gpus):
+        refused = tuple(replace(gpu, problem=_too_old(gpu, toolkit)) for gpu in old)
+        driver = replace(driver, gpus=tuple(gpu for gpu in driver.gpus if gpu not in old),
+                         refused=driver.refused + refused)
     where = places(toolkit)
     libraries = find_libraries(toolkit, where)
     problem = driver.problem or _mismatch(driver, toolkit) or _missing(toolkit, libraries)
@@ -44,16 +73,19 @@ def _examine(driver: Driver, toolkit: Toolkit) -> Cuda:
 def _mismatch(driver: Driver, toolkit: Toolkit) -> str:
     release = "{}.{}".format(*toolkit.release)
     if toolkit.release < OLDEST_CUDA:
-        return f"{toolkit.nvcc} is CUDA {release}; jseg needs CUDA 11 or newer"
+        return f"{toolkit.nvcc} is CUDA {release}, too old for jseg; install CUDA 11 or newer"
     if driver.version[0] < toolkit.release[0]:
         return (f"the driver runs CUDA {'{}.{}'.format(*driver.version)} at most and {toolkit.nvcc} is {release}; "
                 f"update the driver, or install the CUDA {driver.version[0]} toolkit")
-    for gpu in driver.gpus:
-        if toolkit.codes and gpu.code not in toolkit.codes:
-            other = "an older" if gpu.code < min(toolkit.codes) else "a newer"
-            return (f"{toolkit.nvcc} (CUDA {release}) does not compile for {gpu.name} (sm_{gpu.code}); "
-                    f"install {other} one")
-    return ""
+    return next((problem for problem in (_too_old(gpu, toolkit) for gpu in driver.gpus) if problem), "")
+
+
+def _too_old(gpu: Gpu, toolkit: Toolkit) -> str:
+    """Why code of the toolkit cannot run on the GPU, if so. On a newer GPU than the toolkit it can."""
+    if not toolkit.codes or gpu.code >= min(toolkit.codes):
+        return ""
+    return (f"{toolkit.nvcc} (CUDA {'{}.{}'.format(*toolkit.release)}) does not compile for {gpu.name} "
+            f"(sm_{gpu.code}); install an older one")
 
 
 def _missing(toolkit: Toolkit, libraries: Dict[str, Library]) -> str:
@@ -67,8 +99,16 @@ def _missing(toolkit: Toolkit, libraries: Dict[str, Library]) -> str:
             f"{wheels_hint(toolkit.release[0])}")
 
 
+def toolkit_hint(major: int) -> str:
+    """How nvcc comes to a machine whose driver runs CUDA `major`. Only from CUDA 13 on do wheels hold it."""
+    if major >= 13:
+        return f"install the CUDA toolkit, or {wheels_hint(major)}"
+    return (f"install the CUDA {major} toolkit: NVIDIA's, apt-get install nvidia-cuda-toolkit, or "
+            f"conda install -c nvidia 'cuda-toolkit={major}.*'")
+
+
 def wheels_hint(major: int) -> str:
-    """The pip command that brings what a bare driver lacks."""
+    """The pip command that brings the libraries of a CUDA, from 13 on also nvcc."""
     if major >= 13:
         return (f"pip install 'nvidia-cuda-nvcc=={major}.*' 'nvidia-cuda-cccl=={major}.*' "
                 f"'nvidia-cuda-runtime=={major}.*' nvidia-cublas nvidia-curand")

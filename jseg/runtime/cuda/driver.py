@@ -6,57 +6,119 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Tuple
+from typing import List, Tuple
 
 _PROBE = Path(__file__).with_name("probe.py")
-_PROBE_SECONDS = 120  # a GPU that was asleep, without persistence mode, on a machine with eight of them
+_PROBE_SECONDS = 60.0  # GPUs that were asleep, without persistence mode, on a machine with eight of them
+_PATIENCE_SECONDS = 5.0  # afterwards the user is told what is waited for
+_STUB = "CUDA_ERROR_STUB_LIBRARY"
+# Part of what the driver says -> what helps.
+_MENDS = {
+    "CUDA_ERROR_NO_DEVICE": "attach a GPU (a container needs --gpus all)",
+    "CUDA_ERROR_OUT_OF_MEMORY": "end the programs that fill it (nvidia-smi lists them)",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE": "end the program that holds it alone (nvidia-smi shows the compute mode)",
+    "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "restart the machine: driver and kernel module differ",
+    "CUDA_ERROR_SYSTEM_NOT_READY": "start nvidia-fabricmanager",
+    "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "take the folder cuda/compat off LD_LIBRARY_PATH",
+}
+_OTHER_MEND = "see what nvidia-smi and the kernel's log say"
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device. `capability` is (9, 0) for sm_90; `memory` in bytes."""
+    """One device. `capability` is (9, 0) for sm_90; `memory` in bytes; `number` is the driver's, of those that
+    CUDA_VISIBLE_DEVICES leaves; `problem` says why it cannot be used and, after "; ", what to do, if that is so."""
 
     name: str
     capability: Tuple[int, int]
     memory: int
+    number: int = 0
+    problem: str = ""
 
     @property
     def code(self) -> int:
         """The number of its architecture: 90 for sm_90."""
         return 10 * self.capability[0] + self.capability[1]
 
+    @property
+    def refusal(self) -> str:
+        """'GPU 1 (NVIDIA H100): cuMemAlloc_v2 fails with ...; what to do' for one with a problem."""
+        return f"GPU {self.number} ({self.name}): {self.problem}"
+
 
 @dataclass(frozen=True)
 class Driver:
-    """`version` is the newest CUDA the driver can run, (0, 0) without a driver; `problem` says why no GPU is usable."""
+    """`version` is the newest CUDA the driver can run, (0, 0) if unknown; `gpus` are those not known to be unusable
+    and `refused` those that are; `problem` says why none can be used; `installed`: there is a library of this name."""
 
     version: Tuple[int, int]
     gpus: Tuple[Gpu, ...]
     problem: str
-
-    @property
-    def installed(self) -> bool:
-        return self.version != (0, 0)
+    refused: Tuple[Gpu, ...] = ()
+    installed: bool = True
 
 
-def query_driver() -> Driver:
-    """The driver and the GPUs this process may use (CUDA_VISIBLE_DEVICES counts)."""
+def query_driver(tried: str = "first") -> Driver:
+    """The driver and the GPUs this process may use (CUDA_VISIBLE_DEVICES counts).
+
+    Args:
+        tried: which GPUs must give out a little memory: "first" tries them in order up to the first that does, which
+            is the one that Jittor takes; "every" all; the local number of a process of mpirun ("0", "1" ...) its own.
+    """
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        missing = "cannot open shared object" in str(error)
-        return Driver((0, 0), (), "no CUDA driver (libcuda.so.1) on this machine" if missing
-                      else f"the CUDA driver does not load: {error}")
+        if "cannot open shared object" in str(error):
+            return Driver((0, 0), (), "no CUDA driver (libcuda.so.1) on this machine", installed=False)
+        return Driver((0, 0), (), f"the CUDA driver does not load: {error}; install the driver again")
     try:
-        answer = subprocess.run([sys.executable, str(_PROBE)], capture_output=True, text=True, timeout=_PROBE_SECONDS)
-        found = json.loads(answer.stdout)
+        found = json.loads(_answer(tried))
     except subprocess.TimeoutExpired:
-        return Driver((0, 0), (), f"the CUDA driver does not answer within {_PROBE_SECONDS} s; restart the machine")
+        return Driver((0, 0), (), f"the CUDA driver does not answer within {_PROBE_SECONDS:.0f} s; restart the machine")
     except (OSError, ValueError):
-        return Driver((0, 0), (), "the CUDA driver crashes when it is asked for its devices; install it again")
+        return Driver((0, 0), (), "the CUDA driver crashes when it is asked for its devices; install the driver again")
     version = divmod(found["version"], 1000)
-    gpus = tuple(Gpu(gpu["name"], tuple(gpu["capability"]), gpu["memory"]) for gpu in found["gpus"])
-    problem = found["problem"] and f"the CUDA driver reports no usable device: {found['problem']}"
-    if not gpus and not problem:
-        problem = "the CUDA driver reports no device (CUDA_VISIBLE_DEVICES may hide it)"
-    return Driver((version[0], version[1] // 10), gpus, problem)
+    gpus = [Gpu(gpu["name"], tuple(gpu["capability"]), gpu["memory"], number, _with_mend(gpu["problem"]))
+            for number, gpu in enumerate(found["gpus"])]
+    usable = tuple(gpu for gpu in gpus if not gpu.problem)
+    refused = tuple(gpu for gpu in gpus if gpu.problem)
+    needed = usable if tried in ("first", "every") else not refused
+    problem = _problem(found["problem"], gpus) if found["problem"] or not needed else ""
+    return Driver((version[0], version[1] // 10), usable, problem, refused)
+
+
+def _answer(tried: str) -> str:
+    """What the probe prints. A driver that hangs in the kernel cannot be killed: then nobody waits for the probe.
+
+    Raises:
+        subprocess.TimeoutExpired: after `_PROBE_SECONDS`.
+    """
+    probe = subprocess.Popen([sys.executable, str(_PROBE), tried], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             text=True)
+    try:
+        return probe.communicate(timeout=_PATIENCE_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        print(f"waiting for the CUDA driver, up to {_PROBE_SECONDS:.0f} s (JSEG_DEVICE=cpu does without it)",
+              file=sys.stderr, flush=True)
+    try:
+        return probe.communicate(timeout=max(0.0, _PROBE_SECONDS - _PATIENCE_SECONDS))[0]
+    except subprocess.TimeoutExpired:
+        probe.kill()
+        raise
+
+
+def _problem(of_the_driver: str, gpus: List[Gpu]) -> str:
+    """Why no GPU can be used, and after "; " what to do."""
+    if _STUB in of_the_driver:
+        return "libcuda.so.1 is the stub of a toolkit, not a driver; take its folder off LD_LIBRARY_PATH"
+    if of_the_driver:
+        return f"the CUDA driver reports no usable device: {_with_mend(of_the_driver)}"
+    refused = next((gpu for gpu in gpus if gpu.problem), None)
+    if refused is not None:
+        return f"the GPU refuses work: {refused.refusal}"
+    return "the CUDA driver reports no device; look at CUDA_VISIBLE_DEVICES, which may hide it"
+
+
+def _with_mend(problem: str) -> str:
+    mend = next((mend for part, mend in _MENDS.items() if part in problem), _OTHER_MEND)
+    return f"{problem}; {mend}" if problem else ""

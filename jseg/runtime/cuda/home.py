@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Dict, Sequence, Tuple
 
-from jseg.runtime.cuda.detect import Cuda
+from jseg.runtime.cuda.detect import Cuda, architectures
 
 _SHIPPED = Path(__file__).parent
 _FOLDER = "jseg_cuda"
@@ -87,11 +87,14 @@ def _files(cuda: Cuda) -> Dict[str, str]:
     files = {"include/cuda_runtime.h": (_SHIPPED / "include" / "cuda_runtime.h").read_text()}
     if not any((place.include / "npp.h").is_file() for place in cuda.places):
         files["include/npp.h"] = (_SHIPPED / "include" / "npp.h").read_text()
-    if cuda.toolkit.release >= _FIRST_WITH_CUB_3:
+    modern = cuda.toolkit.release >= _FIRST_WITH_CUB_3
+    if modern:
         files["include/cub/cub.cuh"] = (_SHIPPED / "include" / "cub" / "cub.cuh").read_text()
-        files["bin/nvcc"] = (_SHIPPED / "nvcc.sh").read_text().replace("@NVCC@", str(cuda.toolkit.nvcc))
-    else:
-        files["bin/nvcc"] = f'#!/bin/sh\nexec "{cuda.toolkit.nvcc}" "$@"\n'
+    front = (_SHIPPED / "nvcc.sh").read_text()
+    for name, text in {"@NVCC@": str(cuda.toolkit.nvcc), "@STANDARD@": "-std=c++17" if modern else "",
+                       "@ARCHITECTURES@": " ".join(f"-gencode {value}" for value in architectures(cuda))}.items():
+        front = front.replace(name, text)
+    files["bin/nvcc"] = front
     return files
 
 
@@ -130,10 +133,11 @@ def compile_problem(home: Path, compiler: str) -> str:
         try:
             result = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
         except (OSError, subprocess.SubprocessError) as error:
-            return f"nvcc does not run: {error}"
+            return f"nvcc does not run: {error}; install the toolkit again"
     if result.returncode == 0:
         return ""
     lines = (result.stderr + result.stdout).splitlines()
     first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
-    hint = "; install an older g++ beside it, or set cc_path to one" if _TOO_NEW in first else ""
-    return f"nvcc does not compile on this machine: {first.strip()[:300]}{hint}"
+    mend = ("install an older g++ beside it, or set cc_path to one" if _TOO_NEW in first
+            else "set cc_path to another C++ compiler, or CUDA_HOME to another toolkit")
+    return f"nvcc does not compile on this machine: {first.strip()[:300]}; {mend}"

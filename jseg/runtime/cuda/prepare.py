@@ -15,16 +15,18 @@ OURS = "JSEG_NVCC_PATH"
 FAILED = "JSEG_CUDA_FAILED"
 """Why Jittor did not start with CUDA, in the process that was started anew for the CPU."""
 
+_LOCAL_RANK = "OMPI_COMM_WORLD_LOCAL_RANK"
+
 # Variable of Jittor -> (value, what it switches off, what that means here).
 SWITCHES: Mapping[str, Tuple[str, str, str]] = {
     "conv_opt": ("1", "cuDNN, cuFFT, cuSPARSE", "unused in jseg; nn.Conv runs as generated code"),
     "use_cutt": ("0", "CUTT", "unused in jseg; a transpose of your own that moves the last axis runs on the CPU"),
-    "use_cutlass": ("0", "CUTLASS", "unused in jseg"),
+    "use_cutlass": ("0", "CUTLASS", "unused in jseg, and in Jittor's own operators"),
 }
 
 
 class NoCuda(Exception):
-    """CUDA was asked for with --device cuda and cannot be used; the message is the reason."""
+    """CUDA cannot be used and the CPU must not take its place; the message is the reason."""
 
 
 def prepare_cuda(cache: Path, compiler: str) -> Device:
@@ -36,7 +38,7 @@ def prepare_cuda(cache: Path, compiler: str) -> Device:
             older one.
 
     Raises:
-        NoCuda: JSEG_DEVICE is cuda, and there is a reason against it.
+        NoCuda: JSEG_DEVICE is cuda and there is a reason against it, or the GPU of a process of mpirun refuses work.
         ValueError: JSEG_DEVICE holds no known device.
         OSError: the cache cannot be written.
     """
@@ -61,22 +63,30 @@ def prepare_cuda(cache: Path, compiler: str) -> Device:
 
 def _detected(cache: Path, compiler: str) -> Device:
     """CUDA if all is there. Without a GPU nothing but the driver is looked for."""
-    driver = query_driver()
+    rank = os.environ.get(_LOCAL_RANK)
+    driver = query_driver(rank or "first")
     if driver.problem:
-        return _cpu(driver.problem, expected=not driver.installed)
+        if rank is not None and driver.refused:
+            # The other processes have GPUs of their own, and with NCCL they would wait for this one for ever.
+            raise NoCuda(f"{driver.problem}, leave it out by CUDA_VISIBLE_DEVICES, or use --device cpu")
+        return _cpu(driver.problem, unasked=driver.installed)
     cuda = detect(driver)
-    problem = cuda.problem
-    if not problem:
-        try:
-            home, taken = make_home(cuda, cache, [compiler] if "cc_path" in os.environ else _compilers(compiler))
-        except ValueError as error:
-            problem = str(error)
-        else:
-            if taken != compiler:
-                os.environ["cc_path"] = taken
-            _use(home, cuda)
-            return Device("cuda", describe(cuda))
-    return _cpu(problem, expected=False)
+    if cuda.problem:
+        return _cpu(cuda.problem, unasked=True)
+    try:
+        home, taken = checked_home(cuda, cache, compiler)
+    except ValueError as error:
+        return _cpu(str(error), unasked=True)
+    if taken != compiler:
+        os.environ["cc_path"] = taken
+    _use(home, cuda)
+    left_out = ", ".join(gpu.refusal for gpu in cuda.driver.refused)
+    return Device("cuda", describe(cuda), left_out and f"left out: {left_out}")
+
+
+def checked_home(cuda: Cuda, cache: Path, compiler: str) -> Tuple[Path, str]:
+    """`make_home` with `compiler`, and with older ones where it is too new for nvcc and not the user's choice."""
+    return make_home(cuda, cache, [compiler] if "cc_path" in os.environ else _compilers(compiler))
 
 
 def _compilers(first: str) -> List[str]:
@@ -89,9 +99,9 @@ def _compilers(first: str) -> List[str]:
     return [first, *(found[version] for version in sorted(found, reverse=True))]
 
 
-def _cpu(reason: str, expected: bool = True) -> Device:
+def _cpu(reason: str, unasked: bool = False) -> Device:
     os.environ["nvcc_path"] = os.environ[OURS] = ""
-    return Device("cpu", reason, expected)
+    return Device("cpu", reason, f"computing on the CPU: {reason}" if unasked else "")
 
 
 def _use(home: Path, cuda: Cuda) -> None:
@@ -107,27 +117,33 @@ def _set_switches() -> None:
 
 
 def rank_settings(environment: Mapping[str, str], cuda: Cuda, home: Path) -> Dict[str, str]:
-    """Which GPU a process of `mpirun` takes, and whether NCCL joins them.
+    """Which GPUs this process sees, and for one of `mpirun` whether NCCL joins it with the others.
 
     With NCCL every rank must see all GPUs, and Jittor takes the one of its local number. Without it, and where ranks
     share a GPU, which NCCL refuses, each rank sees one GPU alone and sums travel by MPI through host memory.
 
     Args:
-        environment: variables of this process; those of Open MPI say which rank it is on its machine.
+        environment: variables of this process; those of Open MPI say which rank it is on its machine. A `use_nccl` that
+            is set stays, and so do the paths of NCCL.
 
     Returns:
-        Variables to set; none outside of `mpirun`.
+        Variables to set: outside of `mpirun` only CUDA_VISIBLE_DEVICES, where a GPU is left out.
     """
-    if "OMPI_COMM_WORLD_LOCAL_RANK" not in environment:
-        return {"use_nccl": "0"} if environment.get("use_mpi") == "1" else {}
-    rank = int(environment["OMPI_COMM_WORLD_LOCAL_RANK"])
-    ranks = int(environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    named = [entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    visible = [named[gpu.number] if named else str(gpu.number) for gpu in cuda.driver.gpus]
+    settings = {"CUDA_VISIBLE_DEVICES": ",".join(visible)} if cuda.driver.refused else {}
+    chosen = environment.get("use_nccl")
+    if _LOCAL_RANK not in environment:
+        alone = environment.get("use_mpi") == "1" and chosen is None
+        return {**settings, "use_nccl": "0"} if alone else settings
+    rank, ranks = int(environment[_LOCAL_RANK]), int(environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
     nccl = cuda.libraries.get("nccl")
-    wanted = environment.get("use_nccl") != "0"
-    if wanted and nccl is not None and nccl.header is not None and ranks <= len(cuda.driver.gpus):
-        return {"use_nccl": "1", "nccl_include_path": str(home / "include"), "nccl_lib_path": str(home / "lib64")}
-    visible = [entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
-    visible = visible or [str(number) for number in range(len(cuda.driver.gpus))]
+    found = nccl is not None and nccl.header is not None
+    if chosen == "1" or chosen is None and found and ranks <= len(visible):
+        paths = {"nccl_include_path": str(home / "include"), "nccl_lib_path": str(home / "lib64")} if found else {}
+        settings.update({"use_nccl": "1", **paths})
+        return {name: value for name, value in settings.items()
+                if name == "CUDA_VISIBLE_DEVICES" or name not in environment}
     return {"use_nccl": "0", "CUDA_VISIBLE_DEVICES": visible[rank % len(visible)]}
 
 

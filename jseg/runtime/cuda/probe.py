@@ -1,21 +1,25 @@
-"""Asks the CUDA driver what it has, in a process of its own: `python probe.py` prints one JSON object.
+"""Asks the CUDA driver what it has, in a process of its own: `python probe.py TRIED` prints one JSON object.
 
 A process of its own because a driver once initialised does not survive `fork`, and a broken one may hang or crash.
+TRIED says which GPUs must give out a little memory: `first` tries them in order up to the first that does, `every`
+all of them, and a number the one that a process of `mpirun` with this local rank takes.
 """
 
 import ctypes
 import json
-from typing import Any, Callable, Dict, List
+import sys
+from typing import Any, Callable, Dict, Iterable, List
 
 _COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+_NAMELESS = {34: "CUDA_ERROR_STUB_LIBRARY"}  # a stub has no cuGetErrorName that works
 
 
-def query(driver: Any) -> Dict[str, Any]:
+def query(driver: Any, tried: str) -> Dict[str, Any]:
     """What the driver library reports.
 
     Returns:
-        `version` (13000 is CUDA 13.0), `gpus` with `name`, `capability` (major, minor) and `memory` in bytes, and
-        `problem`: empty if every GPU gave out a little memory, else which call failed and why.
+        `version` (13000 is CUDA 13.0); `gpus` with `name`, `capability` (major, minor), `memory` in bytes and
+        `problem`: which call failed on it and why, else empty; and `problem` of the driver itself.
     """
     found: Dict[str, Any] = {"version": 0, "gpus": [], "problem": ""}
 
@@ -31,12 +35,22 @@ def query(driver: Any) -> Dict[str, Any]:
         call("cuInit", 0)
         count = ctypes.c_int(0)
         call("cuDeviceGetCount", ctypes.byref(count))
-        for number in range(count.value):
-            found["gpus"].append(_describe(call, number))
-            _use(call, number)
+        found["gpus"] = [_describe(call, number) for number in range(count.value)]
+        for number in _to_try(tried, count.value):
+            try:
+                _use(call, number)
+            except RuntimeError as error:
+                found["gpus"][number]["problem"] = str(error)
+            else:
+                if tried == "first":
+                    break
     except (RuntimeError, AttributeError) as error:
         found["problem"] = str(error)
     return found
+
+
+def _to_try(tried: str, count: int) -> Iterable[int]:
+    return range(count) if tried in ("first", "every") or not count else [int(tried) % count]
 
 
 def _describe(call: Callable[..., None], number: int) -> Dict[str, Any]:
@@ -49,7 +63,8 @@ def _describe(call: Callable[..., None], number: int) -> Dict[str, Any]:
         value = ctypes.c_int(0)
         call("cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
         capability.append(value.value)
-    return {"name": name.value.decode(errors="replace"), "capability": capability, "memory": memory.value}
+    return {"name": name.value.decode(errors="replace"), "capability": capability, "memory": memory.value,
+            "problem": ""}
 
 
 def _use(call: Callable[..., None], number: int) -> None:
@@ -66,9 +81,9 @@ def _error_name(driver: Any, status: int) -> str:
     text = ctypes.c_char_p()
     if hasattr(driver, "cuGetErrorName") and driver.cuGetErrorName(status, ctypes.byref(text)) == 0 and text.value:
         return text.value.decode()
-    return f"error {status}"
+    return _NAMELESS.get(status, f"error {status}")
 
 
 if __name__ == "__main__":
     # The driver's own name: the stub that comes with the toolkit has only the plain libcuda.so.
-    print(json.dumps(query(ctypes.CDLL("libcuda.so.1"))))
+    print(json.dumps(query(ctypes.CDLL("libcuda.so.1"), sys.argv[1])))

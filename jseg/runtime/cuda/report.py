@@ -1,13 +1,17 @@
 """What the doctor says about CUDA: driver, GPUs, toolkit, libraries with their versions, and what is switched off."""
 
 import os
+from pathlib import Path
 from typing import List, NamedTuple, Optional
 
-from jseg.runtime.cuda.detect import Cuda, detect
-from jseg.runtime.cuda.prepare import FAILED, OURS, SWITCHES, describe_gpus
+from jseg.runtime.cuda.detect import REQUIRED, Cuda, detect
+from jseg.runtime.cuda.driver import query_driver
+from jseg.runtime.cuda.prepare import FAILED, OURS, SWITCHES, checked_home, describe_gpus
+from jseg.runtime.cuda.toolkit import HOME_VARIABLES
 from jseg.runtime.device import wanted_device
 
 _TITLES = {"cublas": "cuBLAS", "curand": "cuRAND", "cudnn": "cuDNN"}
+_DRIVER_MEND = "install NVIDIA's driver, or start the container with --gpus all"
 
 
 class Line(NamedTuple):
@@ -19,8 +23,13 @@ class Line(NamedTuple):
     mend: Optional[str] = None
 
 
-def cuda_lines() -> List[Line]:
-    """Looks at the machine; says first whether CUDA computes, then with what."""
+def cuda_lines(cache: Optional[Path] = None, compiler: Optional[str] = None) -> List[Line]:
+    """Looks at the machine; says first whether CUDA computes, then with what.
+
+    Args:
+        cache, compiler: Jittor's cache and the C++ compiler, to try a compilation as well (seconds, once); without
+            them what is found is believed.
+    """
     try:
         wanted = wanted_device()
     except ValueError as error:
@@ -32,17 +41,38 @@ def cuda_lines() -> List[Line]:
         if chosen == "":
             return [Line(False, "CUDA", "switched off: nvcc_path is set to nothing", "unset nvcc_path")]
         return [Line(True, "CUDA", f"nvcc_path={chosen}, as set: handed to Jittor as it is", "unset nvcc_path")]
-    cuda = detect()
-    problem = cuda.problem or os.environ.get(FAILED, "")
+    cuda = detect(query_driver("every"))
+    problem = cuda.problem or os.environ.get(FAILED, "") or _compile_problem(cuda, cache, compiler)
+    refused = [Line(False, "GPU", f"left out: {text}", mend or None)
+               for text, _, mend in (gpu.refusal.partition("; ") for gpu in cuda.driver.refused)]
     if problem:
         reason, _, hint = problem.partition("; ")
+        if not cuda.driver.installed and wanted == "cuda":
+            hint = _DRIVER_MEND
         lines = [Line(False, "CUDA", f"off, the CPU computes: {reason}", hint or None)]
-        return lines + ([_libraries(cuda)] if cuda.toolkit and cuda.driver.installed else [])
+        found = [_libraries(cuda)] if cuda.toolkit and not cuda.driver.problem else []
+        return lines + found + _ignored_homes(cuda)
     toolkit = "{}.{} from {}: {}".format(*cuda.toolkit.release, cuda.toolkit.source, cuda.toolkit.nvcc)
-    lines = [Line(True, "CUDA", toolkit),
-             Line(True, "GPU", describe_gpus(cuda.driver)), _libraries(cuda), _nccl(cuda)]
+    lines = [Line(True, "CUDA", toolkit), Line(True, "GPU", describe_gpus(cuda.driver)), *refused]
+    if cuda.translated:
+        codes = ", ".join(f"sm_{code}" for code in cuda.translated)
+        lines.append(Line(False, "GPU", f"this nvcc does not know {codes}: the driver translates each kernel at its "
+                          "first start", "install a newer CUDA toolkit, if that takes too long"))
+    lines += [_libraries(cuda), _nccl(cuda), *_ignored_homes(cuda)]
     lines += [Line(False, "without", f"{names}: {effect}") for _, names, effect in SWITCHES.values()]
     return lines
+
+
+def _compile_problem(cuda: Cuda, cache: Optional[Path], compiler: Optional[str]) -> str:
+    if cache is None or compiler is None:
+        return ""
+    try:
+        checked_home(cuda, cache, compiler)
+    except ValueError as problem:
+        return str(problem)
+    except OSError:
+        return ""  # a cache that cannot be written has a line of its own
+    return ""
 
 
 def _libraries(cuda: Cuda) -> Line:
@@ -51,12 +81,32 @@ def _libraries(cuda: Cuda) -> Line:
         library = cuda.libraries.get(name)
         parts.append(f"{title} {library.version or '?'}" if library else f"no {title}")
     sources = dict.fromkeys(library.source for library in cuda.libraries.values())
-    return Line(True, "libraries", f"{', '.join(parts)} (from {', '.join(sources)})")
+    complete = all(name in cuda.libraries and cuda.libraries[name].header for name in REQUIRED)
+    return Line(complete, "libraries", ", ".join(parts) + (f" (from {', '.join(sources)})" if sources else ""))
 
 
 def _nccl(cuda: Cuda) -> Line:
     library = cuda.libraries.get("nccl")
     if library is None or library.header is None:
-        return Line(False, "NCCL", "absent: processes on several GPUs sum by MPI through host memory",
-                    f"pip install nvidia-nccl-cu{cuda.toolkit.release[0]}   (for several GPUs only)")
+        major = cuda.toolkit.release[0]
+        return Line(False, "NCCL", f"none for CUDA {major}: processes on several GPUs sum by MPI through host memory",
+                    f"pip install nvidia-nccl-cu{major}   (for several GPUs only)")
     return Line(True, "NCCL", f"{library.version} from {library.source}: sums over several GPUs")
+
+
+def _ignored_homes(cuda: Cuda) -> List[Line]:
+    """What the user named and does not get."""
+    lines: List[Line] = []
+    if cuda.driver.problem:
+        return lines
+    for variable in HOME_VARIABLES:
+        if cuda.toolkit and cuda.toolkit.source == variable:
+            break
+        if os.environ.get(variable):
+            nvcc = Path(os.environ[variable]) / "bin" / "nvcc"
+            reasons = [reason.partition("; ")[0] for toolkit, reason in cuda.rejected
+                       if toolkit.source == variable or toolkit.nvcc == nvcc.resolve()]
+            reason = reasons[0] if reasons else "its nvcc does not answer" if nvcc.is_file() else "it has no bin/nvcc"
+            lines.append(Line(False, variable, f"{os.environ[variable]} is ignored: {reason}",
+                              f"unset {variable}, or name another toolkit"))
+    return lines

@@ -20,6 +20,8 @@ _HEADERS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
     "cudnn": (("cudnn_version.h", "cudnn_version_v9.h", "cudnn_version_v8.h", "cudnn.h"),
               ("CUDNN_MAJOR", "CUDNN_MINOR", "CUDNN_PATCHLEVEL")),
 }
+HOME_VARIABLES = ("CUDA_HOME", "CUDA_PATH")
+"""By these users name their toolkit."""
 _FOLLOWS_CUDA = ("cudart", "cublas", "cublasLt")  # their first number is that of CUDA; cuRAND has been 10 since CUDA 10
 
 
@@ -87,7 +89,7 @@ def find_toolkits() -> List[Toolkit]:
 
 
 def _nvcc_candidates() -> Iterator[Tuple[str, Path]]:
-    for variable in ("CUDA_HOME", "CUDA_PATH"):
+    for variable in HOME_VARIABLES:
         if os.environ.get(variable):
             yield variable, Path(os.environ[variable]) / "bin" / "nvcc"
     for folder in os.get_exec_path():
@@ -162,7 +164,7 @@ def find_libraries(toolkit: Toolkit, where: Iterable[Place]) -> Dict[str, Librar
 def _library(name: str, major: int, where: List[Place]) -> Optional[Library]:
     for place in where:
         path = _shared_object(name, major, place.lib)
-        if path is not None:
+        if path is not None and not (name == "nccl" and _for_another_cuda(place, major)):
             headers = [other.include / header for other in (place, *where) for header in _HEADERS[name][0]]
             header = next((header for header in headers if header.is_file()), None)
             version = _header_version(header, _HEADERS[name][1]) or _file_version(path)
@@ -181,6 +183,14 @@ def _shared_object(name: str, major: int, folder: Path) -> Optional[Path]:
             if name not in _FOLLOWS_CUDA or not version or version.split(".")[0] == str(major):
                 return path
     return None
+
+
+def _for_another_cuda(place: Place, major: int) -> bool:
+    """Whether this is the place of NCCL's wheel for another release of CUDA; the files themselves do not tell."""
+    package = place.lib.parent
+    wheels = package.parent.parent.glob("nvidia_nccl_cu*.dist-info") if package.name == "nccl" else ()
+    majors = {_numbers(wheel)[0] for wheel in wheels}
+    return bool(majors) and major not in majors
 
 
 def _file_version(path: Path) -> str:

@@ -1,0 +1,54 @@
+"""What the doctor says about CUDA."""
+
+import os
+
+from jseg.runtime.cuda.report import cuda_lines
+
+
+def test_doctor_lists_what_is_there_and_what_is_off(machine):
+    machine.driver(gpus=2)
+    machine.wheels_13()
+    lines = {line.name: line for line in cuda_lines()}
+    assert lines["CUDA"].usable and "13.0 from wheels" in lines["CUDA"].text
+    assert "2 x Test GPU" in lines["GPU"].text and "driver for CUDA 13.0" in lines["GPU"].text
+    assert "cuBLAS 13.4.5" in lines["libraries"].text and "NCCL" in lines["NCCL"].name
+    off = [line.text for line in cuda_lines() if line.name == "without"]
+    assert any("cuDNN" in text for text in off) and any("CUTT" in text for text in off)
+
+
+def test_doctor_notes_a_cuda_home_that_is_ignored(machine):
+    machine.driver(version=(12, 8))
+    machine.toolkit("12.4")
+
+    def note():
+        return [(line.usable, line.text.partition(" is ignored: ")[2]) for line in cuda_lines()
+                if line.name == "CUDA_HOME"]
+
+    assert note() == []
+    os.environ["CUDA_HOME"] = str(machine.opt / "cuda-12.4")
+    assert note() == []
+    os.environ["CUDA_HOME"] = "/no/such/folder"
+    assert note() == [(False, "it has no bin/nvcc")]
+    os.environ["CUDA_HOME"] = str(machine.program(machine.root / "broken" / "bin" / "nvcc", "").parents[1])
+    assert note() == [(False, "its nvcc does not answer")]
+    os.environ["CUDA_HOME"] = str(machine.toolkit("13.0"))
+    (usable, text), = note()
+    assert not usable and text.startswith("the driver runs CUDA 12.8 at most")
+
+
+def test_doctor_sees_what_only_a_compilation_shows(machine):
+    """nvcc refused g++, and the report said that all was well."""
+    machine.driver()
+    machine.toolkit("11.8", most_gcc=11)
+    assert cuda_lines()[0].usable  # believed, where no compiler is there to try
+    first, libraries = cuda_lines(machine.cache, str(machine.bin / "g++"))[:2]
+    assert not first.usable and "unsupported GNU version" in first.text and "install an older g++" in first.mend
+    assert libraries.usable
+
+
+def test_doctor_marks_missing_libraries(machine):
+    machine.driver()
+    machine.toolkit("12.4", names="cudart")
+    off, libraries = cuda_lines()
+    assert not off.usable and "pip install" in off.mend
+    assert not libraries.usable and libraries.text.startswith("no cuBLAS, no cuRAND")
