@@ -33,7 +33,7 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
         bias: (out,) or None.
 
     Returns:
-        (..., out).
+        (..., out) in the type of the weight: x may be of a lower precision, which spares its conversion.
 
     Raises:
         ValueError: widths that do not fit each other, naming the shapes.
@@ -41,7 +41,7 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ValueError("linear expects x (..., in) and weight (out, in); "
                          f"got {list(x.shape)} and {list(weight.shape)}")
-    dtype = x.dtype
+    dtype = weight.dtype
     # Converted before the axes are folded and back after they are unfolded, so that Jittor joins the conversions with
     # the elementwise operators around the product: it does not fuse across a change of shape.
     x, weight = lower(x, weight)

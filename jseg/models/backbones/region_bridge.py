@@ -1,11 +1,13 @@
 """CLIP's vision encoder with deep prompts and the region-level bridge (paper, section 3.2, Figs. 4 and 5)."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Dict, Optional, Tuple
 
 import numpy as np
 
 from jseg.models.backbones.positions import resize_positions
+from jseg.models.checkpointing import checkpointed
 from jseg.models.clip.model import embed_patches, l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
@@ -53,16 +55,17 @@ class RegionBridgeEncoder(nn.Module):
         trained_regions: M region tokens with parameters of their own (Table 6, "Update"), stored as the releases
             do, pos[0] included; or 0: every region token is class embedding + pos[0], and any M may be asked for.
         double_class_embedding: release quirk, CLS = class + (pos[0] + class).
+        checkpoint_blocks: keep only the input of each block for the backward pass, and compute the block again.
     """
 
     def __init__(self, width: int, layers: int, heads: int, patch_size: int, joint_width: int,
                  position_grid: Tuple[int, int], num_prompts: int = 10, trained_regions: int = 0,
-                 double_class_embedding: bool = True) -> None:
+                 double_class_embedding: bool = True, checkpoint_blocks: bool = False) -> None:
         super().__init__()
         if num_prompts < 1:
             raise ValueError(f"num_prompts is {num_prompts}: at least one prompt token is needed")
         self.patch_size, self.num_prompts, self.num_layers = patch_size, num_prompts, layers
-        self.double_class_embedding = double_class_embedding
+        self.double_class_embedding, self.checkpoint_blocks = double_class_embedding, checkpoint_blocks
         self.position_grid = tuple(position_grid)
         scale = width ** -0.5
         self.class_embedding = trunc_normal((width,), scale)
@@ -125,7 +128,8 @@ class RegionBridgeEncoder(nn.Module):
         for i, block in enumerate(self.transformer.resblocks):
             if i and use_prompts:
                 x = jt.concat([x[:, :1], self._prompt(i, batch, dropout_rate), x[:, prefix:]], dim=1)
-            x = block(x, attend)
+            run = partial(block, attend=attend)
+            x = checkpointed(run, x) if self.checkpoint_blocks else run(x)
         return ImageFeatures(image=self._joint(x[:, prefix:start], use_prompts),
                              global_feature=self._joint(x[:, 0], use_prompts),
                              regions=self._joint(x[:, start:], False) if num_regions else None,

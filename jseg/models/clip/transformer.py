@@ -40,7 +40,7 @@ class MultiheadAttention(nn.Module):
     def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
         """x (B, L, D) -> (B, L, D)."""
         packed, = lower(linear(x, self.in_proj_weight, self.in_proj_bias))
-        return self.out_proj(attend(packed, self.heads).float32())
+        return self.out_proj(attend(packed, self.heads))
 
 
 class ResidualAttentionBlock(nn.Module):

@@ -24,8 +24,7 @@ class CrossAttention(nn.Module):
     def execute(self, query: jt.Var, memory: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
         """query (B, Lq, d), memory (B, Lk, d) -> (B, Lq, d); dropout acts on the attention probabilities."""
         q, k, v = lower(self.q(query), self.k(memory), self.v(memory))
-        mixed = attention(q, k, v, self.num_heads, dropout=dropout_rate)
-        return self.proj(mixed.float32())
+        return self.proj(attention(q, k, v, self.num_heads, dropout=dropout_rate))
 
 
 class DecoderLayer(nn.Module):

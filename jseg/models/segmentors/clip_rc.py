@@ -256,7 +256,8 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
            focal_weight: float = 100.0, dice_weight: float = 1.0, recovery_weight: float = 2.0,
            seen_bias: float = 0.1, ignore_index: int = 255, dropout: float = 0.1,
            image_size: Union[int, Tuple[int, int]] = 512,
-           double_class_embedding: bool = True, text_embeddings: Optional[str] = None) -> CLIPRCSegmentor:
+           double_class_embedding: bool = True, text_embeddings: Optional[str] = None,
+           checkpoint_blocks: bool = False) -> CLIPRCSegmentor:
     """Builds CLIP-RC on a CLIP vision transformer; see the module for the ablations.
 
     Args:
@@ -281,6 +282,8 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
         double_class_embedding: release quirk: CLS holds the class embedding twice.
         text_embeddings: `.npy` file of the released form, one row for each class, in place of `templates`; None
             computes them from the class words once and keeps them in a cache.
+        checkpoint_blocks: compute the encoder's blocks again backwards in place of keeping what is inside them: training
+            takes less memory and more time.
 
     Raises:
         ValueError: naming the option that is wrong. FileNotFoundError: no such file of weights or embeddings.
@@ -309,7 +312,7 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
         config.vision_width, config.vision_layers, config.vision_heads, patch, config.embed_dim,
         position_grid=(size[0] // patch, size[1] // patch),
         num_prompts=num_prompts, trained_regions=num_regions if train_regions else 0,
-        double_class_embedding=double_class_embedding)
+        double_class_embedding=double_class_embedding, checkpoint_blocks=checkpoint_blocks)
     copy_clip_weights(backbone, arrays_of(source.visual))
     head = CLIPRCHead(config.embed_dim, decoder_heads, decoder_layers, ram_inputs, recovery_layers)
     return CLIPRCSegmentor(backbone, head, text, unseen, setting, num_regions, focal_weight, dice_weight,

@@ -1,0 +1,39 @@
+"""Activation checkpointing: what a function computes inside is not kept for the backward pass but computed again."""
+
+from typing import Callable
+
+from jseg.runtime.backend import jt
+
+
+def checkpointed(function: Callable[[jt.Var], jt.Var], x: jt.Var) -> jt.Var:
+    """function(x), of which only x and the result are kept; the gradient runs the function a second time.
+
+    Args:
+        function: of one Var, repeatable: no dropout. Weights inside it get no gradient, so they must be frozen.
+        x: its input, the one thing the result is differentiable in.
+    """
+    return function(x) if jt.flags.no_grad else _Checkpointed(function)(x)
+
+
+class _Checkpointed(jt.Function):
+    def __init__(self, function: Callable[[jt.Var], jt.Var]) -> None:
+        self.function = function
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        self.x = x.detach()
+        with jt.no_grad():
+            return self.function(self.x)
+
+    def grad(self, grad_output: jt.Var) -> jt.Var:
+        x = _after(grad_output, self.x).start_grad()
+        return jt.grad((self.function(x) * grad_output).sum(), [x], retain_graph=False)[0]
+
+
+def _after(first: jt.Var, x: jt.Var) -> jt.Var:
+    """A copy of x that is not made before `first` is there.
+
+    Jittor collects operators and runs them in any order that their inputs allow: without this it would compute all
+    functions of a stack again first, and hold what they have inside.
+    """
+    return jt.code(x.shape, x.dtype, [x, first], cpu_src="std::memcpy(out0_p, in0_p, in0->size);",
+                   cuda_src="cudaMemcpyAsync(out0_p, in0_p, in0->size, cudaMemcpyDeviceToDevice, 0);")
