@@ -18,6 +18,7 @@ sys.path.insert(0, ROOT)
 from jseg.datasets.clip_image import read_clip_image  # noqa: E402
 from jseg.runtime.command import exit_status  # noqa: E402
 from jseg.runtime.device import add_device_options, name_device, select_device  # noqa: E402
+from jseg.runtime.memory import ONE_INPUT, memory_advice  # noqa: E402
 
 DEFAULT_CLIP = os.path.join("weights", "zeroshapes_clip.npz")
 
@@ -74,7 +75,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         select_device(args.device, args.precision)
         if not os.path.exists(args.image):
             raise FileNotFoundError(f"{args.image}: no such picture; check the path")
-        rows = classify(args.image, args.words, clip_path(args.clip), args.templates)
+        with memory_advice(ONE_INPUT):
+            rows = classify(args.image, args.words, clip_path(args.clip), args.templates)
         name_device()
         for word, probability in sorted(rows, key=lambda row: -row[1]):
             print(f"{probability:8.4f}  {word}")

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
 from jseg.runtime.device import add_device_options, name_device, select_device  # noqa: E402
+from jseg.runtime.memory import ONE_INPUT, memory_advice  # noqa: E402
 
 OUTPUT_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 2e-4
@@ -374,7 +375,8 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         prove_writable(options.out)
     try:
-        computed, recorded = run_case(options.case_dir)
+        with memory_advice(ONE_INPUT):
+            computed, recorded = run_case(options.case_dir)
         rows = compare(computed, recorded)
         table = format_rows(rows)
     except (OSError, ValueError) as problem:

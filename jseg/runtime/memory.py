@@ -8,9 +8,10 @@ _OUT_OF_MEMORY = re.compile(
     r"Unable to alloc (cuda device )?memory|memory is overflow|out of memory|cudaErrorMemoryAllocation|"
     r"CUBLAS_STATUS_ALLOC_FAILED|CURAND_STATUS_ALLOCATION_FAILED|Cannot allocate memory", re.IGNORECASE)
 _WANTED = re.compile(r"for size\W*(\d+)")
-TRAINING = ("raise accumulate or lower batch_size, then lower model.num_regions, then crop_size in "
-            "dataset.train.pipeline")
+TRAINING = ("raise accumulate, set model.checkpoint_blocks=True or lower batch_size, then lower model.num_regions, then "
+            "crop_size in dataset.train.pipeline")
 INFERENCE = "set inference.mode=slide with a smaller inference.crop_size, or lower model.num_regions"
+ONE_INPUT = "compute on the processor (--device cpu)"
 
 
 class OutOfMemory(OSError):

@@ -21,7 +21,7 @@ def test_one_sentence_with_advice_and_without_names_of_c(error, where, size):
             raise error
     text = str(caught.value)
     assert text.startswith(f"{where} is out of memory") and size in text
-    assert "batch_size" in text and "model.num_regions" in text
+    assert all(key in text for key in ("batch_size", "model.num_regions", "model.checkpoint_blocks"))
     assert "Op(" not in text and "\n" not in text and caught.value.__suppress_context__
 
 
