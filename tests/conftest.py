@@ -1,12 +1,16 @@
 """What every test may ask for."""
 
 import gzip
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Callable
 
 import pytest
+
+# Tolerances are those of a processor, also where there is a GPU; `JSEG_DEVICE=cuda pytest tests/ops` is for that.
+os.environ.setdefault("JSEG_DEVICE", "cpu")
 
 TESTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TESTS))  # for the helpers beside this file

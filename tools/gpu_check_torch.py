@@ -1,11 +1,11 @@
-"""The layers of CLIP-RC as plain PyTorch operations, timed at the settings of `gpu_check_stages.py`.
+"""The layers of CLIP-RC as plain PyTorch operations, timed at the settings of `gpu_check_speed.py`.
 
     python tools/gpu_check_torch.py [--small]
 
 Only a yardstick for `tools/gpu_check.py`, which runs it if PyTorch is installed: random weights, frozen encoder with
 the dense region mask, trained prompts and head, recovery decoder and a loss over all pixels. It is not a second
 implementation: parts that take no time (dice loss, prompt normalisation, dropout) are left out. JSEG_PRECISION
-counts. The last line of the output is `RESULT {json}`.
+counts. One line `RESULT {json}` for each setting.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from gpu_check_stages import MARK, SETTINGS, SMALL_SETTINGS, Setting  # noqa: E402
+from gpu_check_processes import MARK  # noqa: E402
+from gpu_check_speed import SETTINGS, SMALL_SETTINGS, TIMED_RUNS, Setting  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() and os.environ.get("JSEG_DEVICE") != "cpu" else "cpu"
 PRECISION = os.environ.get("JSEG_PRECISION") or "float32"
@@ -176,13 +177,14 @@ def seconds(work: Callable[[], None], runs: int) -> float:
 
 
 def main() -> int:
-    """Prints the result."""
+    """Prints a line for each setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="small sizes, for a processor")
     small = parser.parse_args().small
     torch.backends.cuda.matmul.allow_tf32 = PRECISION == "tf32"
-    rows = [time_setting(setting, 2 if small else 10) for setting in (SMALL_SETTINGS if small else SETTINGS)]
-    print(MARK + json.dumps({"rows": rows, "torch": torch.__version__}), flush=True)
+    for setting in SMALL_SETTINGS if small else SETTINGS:
+        result = time_setting(setting, 2 if small else TIMED_RUNS)
+        print(MARK + json.dumps({**result, "torch": torch.__version__}), flush=True)
     return 0
 
 

@@ -1,6 +1,11 @@
-"""The fused operators on a real GPU, through Jittor, against float64 NumPy; skipped where Jittor has none."""
+"""The fused operators on a real GPU, through Jittor, in four formats against float64 NumPy and plain attention.
 
-from typing import Iterator, Tuple
+    JSEG_DEVICE=cuda pytest tests/ops/test_cuda_device.py
+
+Skipped where Jittor has no GPU. `tools/gpu_check.py` runs them too, with all kernels built beforehand in parallel.
+"""
+
+from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
 import pytest
@@ -12,30 +17,50 @@ from plain_attention import plain_attention
 from jseg.ops import RegionLayout, attention, layer_norm, region_attention
 from jseg.runtime.backend import jt
 
-pytestmark = pytest.mark.skipif(not jt.has_cuda, reason="Jittor has no CUDA here: no GPU, or no toolkit")
+pytestmark = pytest.mark.skipif(not jt.has_cuda, reason="Jittor computes on the processor: JSEG_DEVICE is not cuda")
 
-NAMES = {"float32": "Float", "float16": "Half", "bfloat16": "Bfloat"}
+NAMES = {"float32": "Float", "tf32": "Tf32", "float16": "Half", "bfloat16": "Bfloat"}
 
 
 @pytest.fixture(autouse=True)
 def on_gpu() -> Iterator[None]:
-    with jt.flag_scope(use_cuda=1):
+    """As `--precision` sets it: TF32 for those tests alone that ask for it."""
+    with jt.flag_scope(use_cuda=1, use_tensorcore=0):
         yield
 
 
-def device(dtype: str, *arrays: np.ndarray) -> Tuple[jt.Var, ...]:
-    return tuple(jt.array(x).cast(dtype) for x in arrays)
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The format; what is called meanwhile multiplies in it."""
+    with jt.flag_scope(use_tensorcore=int(request.param == "tf32")):
+        yield request.param
 
 
-def normal(dtype: str, *shape: int, seed: int = 0) -> np.ndarray:
-    return round_to(np.random.default_rng(seed).standard_normal(shape), NAMES[dtype])
+def in_formats(cases: Sequence[tuple], float16_cases: Sequence[tuple]) -> List[tuple]:
+    """(format, *case): all cases in the formats of `--precision`, and some in float16, whose kernels are those of
+    bfloat16."""
+    chosen = [(name, *case) for name in NAMES if name != "float16" for case in cases]
+    return chosen + [("float16", *case) for case in float16_cases]
 
 
-def assert_precise(dtype: str, actual, exact, plain) -> None:
-    """float32: rounding errors, with the GPU's fast exponential. Else at most 2x (gradients 3x) plain operators."""
+def device(name: str, *arrays: np.ndarray) -> Tuple[jt.Var, ...]:
+    return tuple(jt.array(x).cast("float32" if name == "tf32" else name) for x in arrays)
+
+
+def normal(name: str, *shape: int, seed: int = 0) -> np.ndarray:
+    return round_to(np.random.default_rng(seed).standard_normal(shape), NAMES[name])
+
+
+def assert_precise(actual: Sequence[np.ndarray], exact: Sequence[np.ndarray], plain: Sequence[np.ndarray]) -> None:
+    """At most 2x (gradients 3x) the error of plain operators in the same format."""
     for i, (x, y, z) in enumerate(zip(actual, exact, plain)):
-        limit = 1e-5 if dtype == "float32" else (3 if i else 2) * relative_error(z, y) + 1e-6
-        assert relative_error(x, y) <= limit, f"result {i}"
+        assert relative_error(x, y) <= (3 if i else 2) * relative_error(z, y) + 1e-6, f"result {i}"
+
+
+def assert_exact(actual: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> None:
+    """Rounding errors of float32, with the GPU's fast exponential."""
+    for i, (x, y) in enumerate(zip(actual, exact)):
+        assert relative_error(x, y) <= 1e-5, f"result {i}"
 
 
 def values(output: jt.Var, d: np.ndarray, variables: Tuple[jt.Var, ...]) -> Tuple[np.ndarray, ...]:
@@ -43,43 +68,58 @@ def values(output: jt.Var, d: np.ndarray, variables: Tuple[jt.Var, ...]) -> Tupl
     return tuple(np.asarray(x, np.float32) for x in (output.float32().numpy(), *grads))
 
 
-@pytest.mark.parametrize("dtype", NAMES)
-@pytest.mark.parametrize("batch, heads, channels, queries, keys, causal, dropout", [
-    (3, 2, 64, 65, 130, False, 0.0), (1, 1, 13, 40, 33, False, 0.0), (2, 8, 64, 77, 77, True, 0.0),
-    (2, 2, 32, 70, 50, False, 0.3), (1, 4, 128, 300, 1051, False, 0.0), (1, 8, 64, 1024, 5000, False, 0.1)])
-def test_attention(dtype: str, batch: int, heads: int, channels: int, queries: int, keys: int, causal: bool,
+SMALL_ATTENTION = [(3, 2, 64, 65, 130, False, 0.0), (2, 8, 64, 77, 77, True, 0.0)]
+LARGE_ATTENTION = [(1, 1, 13, 40, 33, False, 0.0), (2, 2, 32, 70, 50, False, 0.3),
+                   (1, 2, 64, 1024, 5000, False, 0.1)]
+WIDE_ATTENTION = (1, 4, 128, 300, 1051, False, 0.0)  # in float32 by plain operators
+
+
+@pytest.mark.parametrize("name, batch, heads, channels, queries, keys, causal, dropout", [
+    *in_formats(SMALL_ATTENTION + LARGE_ATTENTION, SMALL_ATTENTION),
+    ("float32", *WIDE_ATTENTION), ("bfloat16", *WIDE_ATTENTION)], indirect=["name"])
+def test_attention(name: str, batch: int, heads: int, channels: int, queries: int, keys: int, causal: bool,
                    dropout: float) -> None:
     width = heads * channels
-    q, d = (normal(dtype, batch, queries, width, seed=i) for i in (0, 1))
-    k, v = (normal(dtype, batch, keys, width, seed=i) for i in (2, 3))
+    q, d = (normal(name, batch, queries, width, seed=i) for i in (0, 1))
+    k, v = (normal(name, batch, keys, width, seed=i) for i in (2, 3))
     np.random.seed(5)
     seed = np.random.randint(2**31)
     np.random.seed(5)
-    variables = device(dtype, q, k, v)
+    variables = device(name, q, k, v)
     actual = values(attention(*variables, heads, causal, dropout), d, variables)
     allowed = np.tri(queries, keys, dtype=bool) if causal else None
     factors = dropout_factors(batch, heads, queries, keys, dropout, seed) if dropout else None
     output, grads = attention_float64(q, k, v, heads, allowed, d, factors)
-    assert_precise(dtype, actual, (output, *grads), plain_attention(NAMES[dtype], q, k, v, d, heads, allowed, factors))
+    if name == "float32":
+        assert_exact(actual, (output, *grads))
+    else:
+        plain = plain_attention(NAMES[name], q, k, v, d, heads, allowed, factors)
+        assert_precise(actual, (output, *grads), plain)
 
 
-@pytest.mark.parametrize("dtype", NAMES)
-@pytest.mark.parametrize("grid, regions, prefix, skipped", [
-    ((4, 4), (2, 2), 11, 10), ((7, 5), (3, 2), 1, 0), ((3, 4), (0, 0), 1, 0), ((2, 3), (4, 4), 3, 2),
-    ((32, 32), (1, 1), 11, 10), ((32, 32), (4, 4), 11, 10), ((32, 32), (32, 32), 11, 10), ((20, 30), (7, 7), 101, 100)])
-def test_region_attention(dtype: str, grid: Tuple[int, int], regions: Tuple[int, int], prefix: int,
+SMALL_LAYOUTS = [((4, 4), (2, 2), 11, 10), ((7, 5), (3, 2), 1, 0), ((3, 4), (0, 0), 1, 0), ((2, 3), (4, 4), 3, 2)]
+LARGE_LAYOUTS = [((32, 32), (1, 1), 11, 10), ((32, 32), (4, 4), 11, 10), ((32, 32), (32, 32), 11, 10),
+                 ((20, 30), (7, 7), 101, 100)]
+
+
+@pytest.mark.parametrize("name, grid, regions, prefix, skipped",
+                         in_formats(SMALL_LAYOUTS + LARGE_LAYOUTS, SMALL_LAYOUTS), indirect=["name"])
+def test_region_attention(name: str, grid: Tuple[int, int], regions: Tuple[int, int], prefix: int,
                           skipped: int) -> None:
     layout, heads, width = RegionLayout(grid, regions, prefix, skipped), 2, 128
-    qkv, d = normal(dtype, 2, layout.tokens, 3 * width), normal(dtype, 2, layout.tokens, width, seed=1)
-    variables = device(dtype, qkv)
+    qkv, d = normal(name, 2, layout.tokens, 3 * width), normal(name, 2, layout.tokens, width, seed=1)
+    variables = device(name, qkv)
     actual = values(region_attention(*variables, heads, layout), d, variables)
     expected = region_attention_float64(qkv, heads, layout, d)
     hidden = slice(prefix - skipped, prefix)
     assert not actual[0][:, hidden].any()
+    if name == "float32":
+        assert_exact(actual, expected)
+        return
     d[:, hidden] = 0
-    output, *parts = plain_attention(NAMES[dtype], *np.split(qkv, 3, axis=2), d, heads, layout.allowed())
+    output, *parts = plain_attention(NAMES[name], *np.split(qkv, 3, axis=2), d, heads, layout.allowed())
     output[:, hidden] = 0
-    assert_precise(dtype, actual, expected, (output, np.concatenate(parts, axis=2)))
+    assert_precise(actual, expected, (output, np.concatenate(parts, axis=2)))
 
 
 @pytest.mark.parametrize("dtype, limit", [("float32", 2e-6), ("float16", 2e-3), ("bfloat16", 1.6e-2)])

@@ -1,8 +1,7 @@
-"""Dropout: the pattern's definition forwards and backwards, parts of a batch, the CUDA kernel in the emulator."""
+"""Dropout: the pattern's definition forwards and backwards, parts of a batch."""
 
 import numpy as np
 import pytest
-from emulated import RANDOM, Kernels, round_to
 from op_references import dropout_factors
 
 from jseg.ops import dropout
@@ -60,11 +59,3 @@ def test_no_rows_and_no_rate(either_path):
 def test_an_impossible_rate(rate):
     with pytest.raises(ValueError, match="rate in"):
         dropout(jt.zeros((2, 2)), rate)
-
-
-@pytest.mark.parametrize("name", ["Float", "Half", "Bfloat"])
-@pytest.mark.parametrize("rows, width", [(1, 1), (9, 37), (130, 64)])
-def test_the_cuda_kernel(name, rows, width):
-    x = round_to(draw(rows, width), name)
-    wanted = round_to(x * dropout_factors(1, 1, rows + 6, width, 0.3, 11)[0, 0, 6:].astype(np.float32), name)
-    np.testing.assert_array_equal(Kernels(name, 16, RANDOM).dropout(x, 0.3, 11, 6), wanted)

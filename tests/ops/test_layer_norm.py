@@ -4,6 +4,7 @@ from typing import Tuple
 
 import numpy as np
 import pytest
+from number_formats import ON_GPU, limit
 from op_references import gradients, layer_norm_float64, relative_error
 
 from jseg.ops import layer_norm
@@ -25,10 +26,10 @@ def test_values_and_gradients(either_path: str, shape: Tuple[int, ...]) -> None:
     expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
     variables = tuple(jt.array(a) for a in (x, weight, bias))
     output = layer_norm(*variables, 1e-5)
-    assert relative_error(output.numpy(), expected) < 2e-6
+    assert relative_error(output.numpy(), expected) < limit(2e-6, products=False)
     found = gradients(output, weights, variables)
     for name, actual, wanted in zip(("x", "weight", "bias"), found, expected_gradients):
-        assert relative_error(actual, wanted) < 2e-5, name
+        assert relative_error(actual, wanted) < limit(2e-5, products=False), name
 
 
 def test_other_ranks() -> None:
@@ -36,7 +37,7 @@ def test_other_ranks() -> None:
         x, weight, bias, weights = case(shape)
         expected, _ = layer_norm_float64(x, weight, bias, 1e-6, weights)
         output = layer_norm(jt.array(x), jt.array(weight), jt.array(bias), 1e-6)
-        assert relative_error(output.numpy(), expected) < 2e-6
+        assert relative_error(output.numpy(), expected) < limit(2e-6, products=False)
 
 
 def test_large_mean_keeps_its_digits(either_path: str) -> None:
@@ -45,12 +46,13 @@ def test_large_mean_keeps_its_digits(either_path: str) -> None:
     expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
     variables = tuple(jt.array(a) for a in (x, weight, bias))
     output = layer_norm(*variables, 1e-5)
-    assert relative_error(output.numpy(), expected) < 3e-4
+    tolerance = 1e-3 if ON_GPU else 3e-4  # Jittor's sum of a row on a GPU is made by one thread, number by number
+    assert relative_error(output.numpy(), expected) < tolerance
     for actual, wanted in zip(gradients(output, weights, variables), expected_gradients):
-        assert relative_error(actual, wanted) < 3e-4
+        assert relative_error(actual, wanted) < tolerance
     mean = x.mean(-1, keepdims=True)
     naive = (x - mean) / np.sqrt((x * x).mean(-1, keepdims=True) - mean * mean + np.float32(1e-5)) * weight + bias
-    assert relative_error(naive, expected) > 1e-3  # the test can fail
+    assert relative_error(naive, expected) > 1e-2  # the test can fail
 
 
 def test_eps_counts() -> None:

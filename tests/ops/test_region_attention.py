@@ -4,30 +4,35 @@ from typing import Tuple
 
 import numpy as np
 import pytest
+from number_formats import ON_GPU, PRECISION, in_format, limit, needs_float32, rounded
 from op_references import gradients, region_attention_float64, relative_error
 
-from jseg.ops import RegionLayout, region_attention
+from jseg import ops
+from jseg.ops import RegionLayout
 from jseg.runtime.backend import jt
+
+region_attention = in_format(ops.region_attention)
 
 
 def arrays(batch: int, layout: RegionLayout, width: int, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
     """qkv and the weights of the output in the loss."""
     rng = np.random.default_rng(seed)
-    return tuple(rng.standard_normal((batch, layout.tokens, n)).astype(np.float32) for n in (3 * width, width))
+    return tuple(rounded(rng.standard_normal((batch, layout.tokens, n))) for n in (3 * width, width))
 
 
 def assert_agrees(batch: int, layout: RegionLayout, heads: int, channels: int, size: float = 1.0,
                   tolerance: float = 2e-6) -> None:
     qkv, weights = arrays(batch, layout, heads * channels)
-    qkv *= size
+    qkv = rounded(size * qkv)
     expected, expected_gradient = region_attention_float64(qkv, heads, layout, weights)
     variable = jt.array(qkv)
     output = region_attention(variable, heads, layout)
-    assert relative_error(output.numpy(), expected) < tolerance
+    assert relative_error(output.numpy(), expected) < limit(tolerance)
     (gradient,) = gradients(output, weights, (variable,))
     for part in range(3):  # query, key and value each against their own largest element
         columns = slice(part * heads * channels, (part + 1) * heads * channels)
-        assert relative_error(gradient[..., columns], expected_gradient[..., columns]) < 3 * tolerance, "qkv"[part]
+        error = relative_error(gradient[..., columns], expected_gradient[..., columns])
+        assert error < limit(3 * tolerance), "qkv"[part]
 
 
 def prompted(grid: Tuple[int, int], side: int, prompts: int) -> RegionLayout:
@@ -67,8 +72,10 @@ def test_windows_that_are_no_squares_and_nothing_skipped() -> None:
 
 
 def test_large_scores(either_path: str) -> None:
-    """Scores of some hundreds: rows become one-hot, nothing overflows."""
-    assert_agrees(1, prompted((4, 4), 2, 1), 1, 16, size=15, tolerance=1e-4)
+    """Scores of some hundreds: rows become one-hot, nothing overflows. Their derivatives are differences of nearly
+    equal numbers then, of which few digits are left in low precision."""
+    tolerance = 0.1 if PRECISION != "float32" else 5e-4 if ON_GPU else 1e-4
+    assert_agrees(1, prompted((4, 4), 2, 1), 1, 16, size=15, tolerance=tolerance)
 
 
 def test_a_region_without_patches_gives_its_own_value() -> None:
@@ -77,7 +84,7 @@ def test_a_region_without_patches_gives_its_own_value() -> None:
     qkv, _ = arrays(1, layout, 8)
     output = region_attention(jt.array(qkv), 1, layout).numpy()
     for token in (4, 6):  # windows of the right column: column 0 of 1 lies in window 0
-        assert np.array_equal(output[0, token], qkv[0, token, 16:])
+        assert relative_error(output[0, token], qkv[0, token, 16:]) <= limit(0)
 
 
 def test_patches_of_other_windows_do_not_matter() -> None:
@@ -101,6 +108,7 @@ def test_skipped_rows_are_zero_and_pass_nothing_back() -> None:
     assert not gradients(output, only_skipped, (variable,))[0].any()
 
 
+@needs_float32
 def test_gradient_by_finite_differences() -> None:
     """Independent of any formula: nudge qkv along a random direction."""
     layout = prompted((3, 4), 2, 2)
@@ -119,9 +127,9 @@ def test_gradient_by_finite_differences() -> None:
     ((1, 20, 24), 1), ((1, 21, 25), 1), ((1, 21, 24), 3), ((21, 24), 1), ((1, 21, 24), 0)])
 def test_shapes_that_do_not_fit(shape: Tuple[int, ...], heads: int) -> None:
     with pytest.raises(ValueError, match=r"heads expects qkv \(B, 21, 3·heads·c\); got \["):
-        region_attention(jt.zeros(shape), heads, RegionLayout((4, 4), (2, 2), 1))
+        ops.region_attention(jt.zeros(shape), heads, RegionLayout((4, 4), (2, 2), 1))
 
 
 def test_wrong_type() -> None:
     with pytest.raises(ValueError, match="floating type; got int32"):
-        region_attention(jt.zeros((1, 2, 6), dtype="int32"), 1, RegionLayout((1, 1), (0, 0), 1))
+        ops.region_attention(jt.zeros((1, 2, 6), dtype="int32"), 1, RegionLayout((1, 1), (0, 0), 1))

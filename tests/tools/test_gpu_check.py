@@ -1,21 +1,49 @@
-"""tools/gpu_check.py on a machine without a GPU: what it says, and that it can fail."""
+"""tools/gpu_check.py on a machine without a GPU: what it says, that it can fail, and that it ends."""
 
-import importlib.util
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-_SPEC = importlib.util.spec_from_file_location("gpu_check", ROOT / "tools" / "gpu_check.py")
-gpu_check = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(gpu_check)
+gpu_check = load_tool("gpu_check")  # finds the others beside it
+import gpu_check_checks as checks  # noqa: E402
+import gpu_check_processes as processes  # noqa: E402
+import gpu_check_speed as speed  # noqa: E402
+import gpu_check_stages as stages  # noqa: E402
+
+STEP = {"milliseconds": 100.0, "shares": {"region attention": 0.2, "attention": 0.25, "layer norm": 0.1, "dropout": 0.1},
+        "on_processor": [], "processor_share": 0.0}
+ROW = {"setting": "VOC", "batch": 16, "train": 1.0, "infer": 2.0, "gpu_memory_mb": 5.0, "step": STEP,
+       "cuda_kernels": True}
 
 
-_SPEC = importlib.util.spec_from_file_location("gpu_check_stages", ROOT / "tools" / "gpu_check_stages.py")
-stages = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(stages)
+@pytest.fixture
+def job(tmp_path):
+    """What a check is given on a GPU."""
+    data = Future()
+    data.set_result(str(tmp_path / "data"))
+    return checks.Job(False, processes.Processes(), time.monotonic() + 60, tmp_path, data)
+
+
+def answer(monkeypatch, answers):
+    """Programs of tools/ print what `answers` holds by program or stage, for each precision or for all."""
+    def results(self, program, *arguments, precision="float32", **_):
+        found = answers[arguments[0] if arguments else program]
+        found = found.get(precision, found) if isinstance(found, dict) else found
+        if isinstance(found, Exception):
+            raise found
+        return found if isinstance(found, list) else [found]
+
+    monkeypatch.setattr(checks.Job, "results", results)
 
 
 def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, capsys):
@@ -48,75 +76,204 @@ def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
         "linear", "attention", "causal attention", "region attention", "layer_norm"}
 
 
-def test_a_failure_is_told_and_does_not_stop_the_rest(monkeypatch, capsys):
-    step = {"milliseconds": 100.0, "shares": {"attention": 0.25, "layer norm": 0.0}, "on_processor": []}
-    row = {"setting": "VOC", "batch": 16, "train": 1.0, "infer": 2.0, "gpu_memory_mb": 5.0, "step": step}
-    answers = {"import": {"device": "CPU", "kind": "cpu", "seconds": 1.0},
-               "ops": {"errors": {"linear": 0.5}, "tolerance": 1e-5, "failed": ["linear"]},
-               "benchmark": {"rows": [row]}}
+def test_operators_on_the_gpu_of_this_machine():
+    """Elsewhere in `make test` the processor computes."""
+    from jseg.runtime.cuda.detect import detect
+    from jseg.runtime.cuda.driver import query_driver
 
-    def stage(name, precision, dry):
-        if name in ("golden", "torch"):
-            raise gpu_check.StageFailed(f"{name}: RuntimeError: nvcc was killed")
-        return answers[name]
+    driver = query_driver()
+    problem = driver.problem or detect(driver).problem
+    if problem:
+        pytest.skip(problem)
+    done = subprocess.run([sys.executable, "tools/gpu_check.py", "--only", "build", "kernels", "tests"], cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
 
-    monkeypatch.setattr(gpu_check, "stage", stage)
-    assert gpu_check.main(["--dry-run", "--only", "build", "operators", "golden", "speed"]) == 1
+
+def test_every_stage_has_its_time():
+    names = [name for stages_of_round, _ in gpu_check.ROUNDS for name in stages_of_round]
+    parts = [part for _, part in gpu_check.ROUNDS]
+    assert names == list(checks.CHECKS) and parts == sorted(parts) and parts[-1] == 1
+
+
+def test_time_that_runs_out_is_a_failure_of_each_stage(capsys):
+    start = time.monotonic()
+    assert gpu_check.main(["--dry-run", "--limit", "0.5", "--only", "build", "golden", "speed"]) == 1
+    assert time.monotonic() - start < 30
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("dry run FAILED: build, golden, speed after ")
+    assert any("build: not finished after 0 s" in line for line in lines)
+
+
+def test_failures_are_told_and_do_not_stop_the_rest(monkeypatch, capsys):
+    operators = {"errors": {"linear": 0.5}, "tolerance": 1e-5, "failed": ["linear"]}
+    answer(monkeypatch, {"import": {"device": "CPU", "kind": "cpu", "seconds": 1.0}, "ops": operators,
+                         "golden": processes.StageFailed("RuntimeError: nvcc was killed"),
+                         "gpu_check_speed.py": [ROW], "gpu_check_torch.py": processes.StageFailed("no torch")})
+    monkeypatch.setitem(checks.CHECKS, "kernels", lambda job: {}["built"])
+    assert gpu_check.main(["--dry-run", "--only", "build", "kernels", "operators", "golden", "speed"]) == 1
     text = capsys.readouterr().out
-    assert "FAILED  operators" in text and "FAILED  golden" in text and "nvcc was killed" in text
-    assert "passed  speed" in text and "no comparison with PyTorch" in text
-    assert "training step 100 ms: attention 25.0 %\n" in text
-    assert text.splitlines()[-1].startswith("dry run FAILED: operators, golden")
+    assert "passed  build" in text and "passed  speed" in text
+    assert "FAILED  operators" in text and "FAILED        operators: float32: linear 5.0e-01, allowed 1e-05" in text
+    assert "FAILED        golden: float32: RuntimeError: nvcc was killed" in text
+    assert "FAILED        kernels: KeyError: 'built'" in text
+    assert "training step 100 ms: region attention 20.0 %, attention 25.0 %" in text
+    assert "not compared  speed: PyTorch: float32: no torch (" in text
+    last = text.splitlines()[-1]
+    assert last.startswith("dry run FAILED: ") and last.endswith("; not compared: speed (PyTorch)")
+    assert all(name in last for name in ("kernels", "operators", "golden"))
+
+
+def test_one_precision_that_fails_leaves_the_others(monkeypatch, job):
+    good = {"errors": {"linear": 1e-7}, "tolerance": 1e-5, "failed": []}
+    answer(monkeypatch, {"ops": {"float32": good, "tf32": KeyError("linear"), "bfloat16": good}})
+    outcome = checks.check_operators(job)
+    assert set(outcome.details) == {"float32", "bfloat16"} and outcome.failures == ["tf32: KeyError: 'linear'"]
 
 
 def test_a_run_cut_short_leaves_a_report(monkeypatch, tmp_path):
-    def interrupt(dry):
+    def interrupt(job):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(gpu_check.CHECKS, "build", lambda dry: (True, [], {"kind": "cpu"}))
-    monkeypatch.setitem(gpu_check.CHECKS, "operators", interrupt)
+    monkeypatch.setitem(checks.CHECKS, "build", lambda job: checks.Outcome([], {"kind": "cpu"}))
+    monkeypatch.setitem(checks.CHECKS, "operators", interrupt)
     with pytest.raises(KeyboardInterrupt):
         gpu_check.main(["--dry-run", "--only", "build", "operators", "--out", str(tmp_path / "report.json")])
     assert list(json.loads((tmp_path / "report.json").read_text())) == ["build"]
 
 
-def test_a_gpu_runs_the_tests_of_the_cuda_kernels_alone(monkeypatch):
+GRANDCHILD = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+open(sys.argv[1], "w").write(str(child.pid))
+print('RESULT {"written": true}', flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_nothing_outlives_a_process(tmp_path):
+    """Whether it ends or time is up; what it had printed is kept."""
+    written, command = tmp_path / "child", [sys.executable, "-c", GRANDCHILD, str(tmp_path / "child")]
+    processes.Processes().run([*command, "0"], {}, time.monotonic() + 60)
+    assert not alive(int(written.read_text()))
+    with pytest.raises(processes.StageFailed, match="not finished after 5 s") as failure:
+        processes.Processes().run([*command, "600"], {}, time.monotonic() + 5)
+    assert not alive(int(written.read_text())) and failure.value.results == [{"written": True}]
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_nothing_outlives_gpu_check(tmp_path):
+    """A batch system ends it in the midst of a stage."""
+    written = tmp_path / "child"
+    program = ("import sys, gpu_check, gpu_check_checks\n"
+               f"command = [sys.executable, '-c', {GRANDCHILD!r}, {str(written)!r}, '600']\n"
+               "gpu_check_checks.CHECKS['build'] = lambda job: job.run(command)\n"
+               "sys.exit(gpu_check.main(['--dry-run', '--only', 'build']))\n")
+    path = os.pathsep.join([str(ROOT / "tools"), str(ROOT)])
+    process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up and not (written.is_file() and written.read_text()):
+        time.sleep(0.1)
+    child = int(written.read_text())
+    assert alive(child)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143 and not alive(child)
+
+
+def test_all_operators_are_tested_in_each_precision(monkeypatch, job):
     commands = []
 
-    def run(command, device):
-        commands.append((command[-1], device))
-        return "46 skipped in 1 s\n"
+    def run(self, command, precision="float32"):
+        commands.append((precision, command[-1]))
+        return "SKIPPED [2] tests/ops/x.py:1: why\n46 skipped in 1 s\n"
 
-    monkeypatch.setattr(gpu_check, "run", run)
-    assert not gpu_check.check_tests(False)[0]  # nothing was proved
-    assert commands == [("tests/ops/test_cuda_device.py", "cuda")]
-
-
-def test_operators_on_the_processor_are_told():
-    step = {"milliseconds": 10.0, "shares": {"attention": 0.5}, "on_processor": ["transpose"]}
-    assert gpu_check._step_line(step, False).endswith("50.0 %; ON THE PROCESSOR: transpose")
-    assert "PROCESSOR" not in gpu_check._step_line(step, True)
-
-
-def test_a_stage_without_a_result_names_its_error(monkeypatch):
-    monkeypatch.setattr(gpu_check, "run", lambda *args: "Traceback\nImportError: libcublas.so\n[stack]\n")
-    with pytest.raises(gpu_check.StageFailed, match="ImportError: libcublas.so"):
-        gpu_check.stage("import", "float32", True)
+    monkeypatch.setattr(checks.Job, "run", run)
+    outcome = checks.check_tests(job)
+    assert len(outcome.failures) == 4 and "46 skipped" in outcome.failures[0]  # nothing was proved
+    assert "  SKIPPED [2] tests/ops/x.py:1: why" in outcome.lines
+    others = "--ignore=tests/ops/test_cuda_device.py"
+    assert sorted(commands) == [("bfloat16", others), ("float32", others),
+                                ("float32", "tests/ops/test_cuda_device.py"), ("tf32", others)]
+    monkeypatch.setattr(checks.Job, "run", lambda *args: "FAILED tests/ops/x.py::y\n1 failed, 3 passed in 1 s\n")
+    assert "bfloat16: tests/ops: FAILED tests/ops/x.py::y" in checks.check_tests(job).failures
+    monkeypatch.setattr(checks.Job, "run", lambda *args: "3 passed, 1 skipped in 1 s\n")
+    assert checks.check_tests(job).passed
 
 
-def test_training_is_compared_with_the_recorded_curve(monkeypatch):
-    recorded = json.loads(gpu_check.CURVE.read_text())["total"]
+@pytest.mark.parametrize("changes, words", [
+    ({}, None), ({"on_processor": ["transpose", "cast"], "processor_share": 0.4},
+                 "40 % of a training step run on the processor: transpose, cast"),
+    ({"shares": {**STEP["shares"], "attention": 0.0}}, "kernels that did not run: attention")])
+def test_a_training_step_that_is_not_on_the_gpu_fails(monkeypatch, job, changes, words):
+    row = {**ROW, "step": {**STEP, **changes}}
+    answer(monkeypatch, {"gpu_check_speed.py": [row], "gpu_check_torch.py": [ROW]})
+    outcome = checks.check_speed(job)
+    assert not outcome.missing
+    wanted = [f"{precision}: VOC: {words}" for precision in checks.SPEED_PRECISIONS] if words else []
+    assert list(outcome.failures) == wanted
+
+
+def test_settings_that_were_timed_before_time_was_up_are_shown(monkeypatch, job):
+    late = processes.StageFailed("not finished after 60 s", [ROW])
+    answer(monkeypatch, {"gpu_check_speed.py": late, "gpu_check_torch.py": [ROW]})
+    outcome = checks.check_speed(job)
+    assert outcome.details["jseg"]["float32"] == [ROW] and "float32: not finished after 60 s" in outcome.failures
+    assert sum(line.startswith("VOC") and " 1.00 " in line for line in outcome.lines) == 2
+
+
+def test_a_setting_that_crashed_is_a_failure(monkeypatch, job):
+    """The first of two was timed; the process then died of an error, in time."""
+    monkeypatch.setattr(checks.Job, "run", lambda *args: f"RESULT {json.dumps(ROW)}\nRuntimeError: no memory\n")
+    outcome = checks.check_speed(job)
+    assert list(outcome.failures) == [f"{name}: RuntimeError: no memory" for name in checks.SPEED_PRECISIONS]
+    assert outcome.details["jseg"]["float32"] == [ROW] and len(outcome.missing) == 2
+
+
+def test_a_stage_without_a_result_names_its_error(monkeypatch, job):
+    monkeypatch.setattr(checks.Job, "run", lambda *args: "Traceback\nImportError: libcublas.so\n[stack]\nRESULT {\"a")
+    with pytest.raises(processes.StageFailed, match="ImportError: libcublas.so"):
+        job.stage("import")
+
+
+def test_training_is_compared_with_the_recorded_curve(monkeypatch, job):
+    recorded = json.loads(checks.CURVE.read_text())["total"]
     assert len(recorded) == 200 and recorded[-1] < recorded[0]
-    monkeypatch.setattr(gpu_check, "run", lambda *args: "")
     for factor, passes in ((1.0, True), (1.1, False), (float("nan"), False)):
-        monkeypatch.setattr(gpu_check, "train", lambda *args: [factor * value for value in recorded])
-        assert gpu_check.check_training(False)[0] == passes
+        monkeypatch.setattr(checks, "train", lambda *args: [factor * value for value in recorded])
+        assert checks.check_training(job).passed == passes
+
+
+def test_a_training_that_breaks_off_says_where(monkeypatch, job):
+    monkeypatch.setattr(checks.Job, "run", lambda *args: "error: the loss is not finite\n")
+    (job.folder / "float32").mkdir()
+    (job.folder / "float32" / "log.jsonl").write_text('{"total": 1.0}\n')
+    with pytest.raises(processes.StageFailed, match="1 of 200 steps: error: the loss is not finite"):
+        checks.train(job, "float32", 200, "float32")
+
+
+@pytest.mark.parametrize("two, nccl, failed, missing", [
+    (1.0, {"nccl": True, "failed": []}, 0, 0), (1.0, {"nccl": False, "failed": []}, 0, 1),
+    (1.001, {"nccl": True, "failed": ["a sum over one process changed the numbers"]}, 2, 0),
+    (float("nan"), processes.StageFailed("ncclUnhandledCudaError"), 2, 0)])
+def test_ranks_are_compared_with_one_process(monkeypatch, job, two, nccl, failed, missing):
+    answer(monkeypatch, {"nccl": nccl})
+    monkeypatch.setattr(checks, "train", lambda job, name, *_: [two if name == "two" else 1.0] * checks.RANK_STEPS)
+    outcome = checks.check_ranks(job)
+    assert len(outcome.failures) == failed and len(outcome.missing) == missing
 
 
 def test_difference_of_curves():
     recorded = [1.0] * 40
-    assert gpu_check.curve_difference(recorded, recorded) == 0
-    assert gpu_check.curve_difference([1.0] * 20 + [1.5] * 20, recorded) == pytest.approx(0.5)
+    assert checks.curve_difference(recorded, recorded) == 0
+    assert checks.curve_difference([1.0] * 20 + [1.5] * 20, recorded) == pytest.approx(0.5)
 
 
 class _Row(NamedTuple):
@@ -145,8 +302,9 @@ def test_limits_of_the_golden_vectors():
 
 
 def test_shares_of_a_profile():
-    """As on a GPU, where the files of region attention include those of attention."""
-    attention = '#include "/x/jseg/ops/attention/attention_backward.cuh"\n'
+    """As on a GPU, where the files of region attention include those of attention, and these those of dropout."""
+    attention = ('#include "/x/jseg/ops/dropout/dropout_cuda.cuh"\n'
+                 '#include "/x/jseg/ops/attention/attention_backward.cuh"\n')
     keys = {
         f"code«IN_SIZE:3«HEADER:{attention}«CODE:jseg_attention_cuda::forward<Format>();«JIT:1«JIT_cuda:1": "3e6",
         f'code«HEADER:{attention}#include "/x/jseg/ops/region_attention/region_attention_cuda.cuh"\n«CODE:'
@@ -155,9 +313,10 @@ def test_shares_of_a_profile():
         "«opkey0:array«T:float32«o:0«opkey1:unary«Tx:float32«Ty:float32«OP:sigmoid«opkey2:reduce«Tx:float32«OP:add"
         "«DIM=4«REDUCE=8«JIT:1«JIT_cuda:1": "2e6"}
     table = [["Name", "FileName", "Count", "TotalTime"], *([key, "file", "2", time] for key, time in keys.items())]
-    summary = stages.profile_summary(table)
+    summary = speed.profile_summary(table)
     assert summary["milliseconds"] == 10
-    assert summary["shares"] == {"region attention": 0.1, "attention": 0.3, "layer norm": 0, "bias and activation": 0}
+    assert summary["shares"] == {"region attention": 0.1, "attention": 0.3, "layer norm": 0, "bias and activation": 0,
+                                 "dropout": 0}
     assert [row["name"] for row in summary["costliest"]] == [
         "transpose", "attention forward", "sigmoid reduce", "region attention backward"]
-    assert summary["on_processor"] == ["transpose"]
+    assert summary["on_processor"] == ["transpose"] and summary["processor_share"] == 0.4

@@ -1,0 +1,132 @@
+"""The processes of `tools/gpu_check.py`: each has a time limit, and ends with everything that it started."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[1]
+MARK = "RESULT "
+_VARIABLE = "JSEG_GPU_CHECK"
+"""In the environment of every process started here and of those that it starts: it tells whose they are. Groups and
+sessions do not: ranks of `mpirun` leave the group, workers of the data loader the session."""
+
+_UNSET = ("JSEG_FUSED",)
+"""Variables of the user's that would switch off what is to be checked."""
+
+
+class StageFailed(Exception):
+    """A stage ended without a result; the message says why, `results` holds what it had printed by then."""
+
+    def __init__(self, message: str, results: Sequence[Dict[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.results = list(results)
+
+
+class Processes:
+    """Starts programs and waits for them; `close` ends those that still run, and lets no other start."""
+
+    def __init__(self) -> None:
+        self._name = f"{os.getpid()}-{time.monotonic_ns()}"
+        self._lock = threading.Lock()
+        self._started, self._closed = 0, False
+
+    def run(self, command: Sequence[str], changes: Mapping[str, str], until: float) -> str:
+        """The output of a program, whatever its exit status.
+
+        Args:
+            command: the program and its arguments.
+            changes: of the environment; an empty text removes a variable.
+            until: when it must have ended, by `time.monotonic()`.
+
+        Raises:
+            StageFailed: it cannot be started, or time was up.
+        """
+        seconds = until - time.monotonic()
+        with self._lock:
+            if self._closed or seconds <= 0:
+                raise StageFailed("not started: the time was used up")
+            self._started += 1
+            mark = f"{self._name}-{self._started}"
+        environment = {name: value for name, value in {**os.environ, **changes}.items()
+                       if name not in _UNSET and (value or name not in changes)}
+        with tempfile.TemporaryFile() as file:
+            try:
+                process = subprocess.Popen(list(command), env={**environment, _VARIABLE: mark}, cwd=ROOT,
+                                           stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                                           start_new_session=True)
+            except OSError as error:
+                raise StageFailed(f"{command[0]} cannot be started: {error.strerror}") from error
+            try:
+                process.wait(seconds)
+                finished = True
+            except subprocess.TimeoutExpired:
+                finished = False
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                _end(f"{mark}\0")
+                process.wait()
+            file.seek(0)
+            output = file.read().decode(errors="replace")
+        if self._closed or not finished:
+            raise StageFailed(f"not finished after {seconds:.0f} s; it said at last: {last_error(output)}" if not finished
+                              else "stopped", results(output))
+        return output
+
+    def close(self) -> None:
+        """Ends all processes that were started here, and what they started."""
+        with self._lock:
+            self._closed = True
+        _end(f"{self._name}-")
+
+
+def results(output: str) -> List[Dict[str, Any]]:
+    """What the lines `RESULT {json}` hold, in order; a line that was cut off does not count."""
+    found = []
+    for line in output.splitlines():
+        if line.startswith(MARK):
+            try:
+                found.append(json.loads(line[len(MARK):]))
+            except ValueError:
+                pass
+    return found
+
+
+def last_error(output: str) -> str:
+    """The line that says most: the last one that names an error, else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
+    return next((line for line in reversed(lines) if "rror" in line), lines[-1])[:300]
+
+
+def _end(mark: str, patience: float = 5.0) -> None:
+    """Kills the processes whose mark begins so, again until there are none: some may be starting others."""
+    give_up = time.monotonic() + patience
+    while time.monotonic() < give_up:
+        living = _marked(mark)
+        if not living:
+            return
+        for process in living:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.02)
+
+
+def _marked(mark: str) -> List[int]:
+    """Processes with this mark; where there is no /proc, none."""
+    wanted, found = f"{_VARIABLE}={mark}".encode(), []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = b"\0" + path.read_bytes()
+        except OSError:
+            continue  # ended meanwhile, or somebody else's
+        if b"\0" + wanted in variables:
+            found.append(int(path.parent.name))
+    return found

@@ -1,0 +1,171 @@
+"""Stage "speed" of `tools/gpu_check.py`: pictures a second at settings of the paper, and where a training step goes.
+
+    python tools/gpu_check_speed.py [--small]
+
+Device and precision are chosen by JSEG_DEVICE and JSEG_PRECISION. One line `RESULT {json}` for each setting.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+from gpu_check_processes import MARK  # noqa: E402
+
+TIMED_RUNS = 5
+KERNELS = {"region attention": "/jseg/ops/region_attention/", "attention": "/jseg/ops/attention/",
+           "layer norm": "/jseg/ops/layer_norm/", "bias and activation": "/jseg/ops/bias_activation/",
+           "dropout": "/jseg/ops/dropout/"}
+"""Kernels of this project and a folder that only they, and those before them, are built from."""
+
+CUDA_KERNELS = ("region attention", "attention", "layer norm", "dropout")
+"""Those of them that every training step on a GPU runs."""
+
+
+class Setting(NamedTuple):
+    """A training setting of the paper: K prompts, M regions, C classes of which S are seen, pictures of `size`."""
+
+    name: str
+    prompts: int
+    regions: int
+    classes: int
+    seen: int
+    size: int
+    batch: int
+    width: int = 768
+    layers: int = 12
+    joint: int = 512
+
+
+SETTINGS = (Setting("VOC", 10, 16, 20, 15, 512, 16), Setting("COCO-Stuff", 100, 16, 171, 156, 512, 16))
+SMALL_SETTINGS = (Setting("small", 4, 4, 5, 3, 64, 2, width=128, layers=2, joint=64),)
+
+
+def time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
+    """Pictures a second of a training step and of inference with random weights, memory, and the step's operators."""
+    from jseg.ops.cuda import use_cuda_kernels
+    from jseg.runner.log import gpu_memory_mb
+    from jseg.runtime.backend import jt
+
+    jt.gc()  # gives back what an earlier setting took
+    train, infer = model(setting)
+    training, memory = _seconds(train, runs), gpu_memory_mb()
+    step = profile_summary(_profile(train))
+    return {"setting": setting.name, "batch": setting.batch, "train": setting.batch / training,
+            "infer": setting.batch / _seconds(infer, runs), "gpu_memory_mb": memory, "step": step,
+            "cuda_kernels": use_cuda_kernels(jt.zeros((1, 1)))}
+
+
+def model(setting: Setting) -> Tuple[Callable[[], Any], Callable[[], Any]]:
+    """A training step and inference on random pictures with random weights, neither waiting for its results."""
+    from jseg.models.backbones.region_bridge import RegionBridgeEncoder
+    from jseg.models.heads.clip_rc_head import CLIPRCHead
+    from jseg.models.segmentors.clip_rc import CLIPRCSegmentor
+    from jseg.runner.optimizer import AdamW
+    from jseg.runtime.backend import jt
+
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((setting.classes, setting.joint)).astype(np.float32)
+    grid = setting.size // 16
+    backbone = RegionBridgeEncoder(setting.width, setting.layers, setting.width // 64, 16, setting.joint, (grid, grid),
+                                   num_prompts=setting.prompts)
+    segmentor = CLIPRCSegmentor(backbone, CLIPRCHead(setting.joint, setting.joint // 64),
+                                text / np.linalg.norm(text, axis=1, keepdims=True),
+                                range(setting.seen, setting.classes), num_regions=setting.regions)
+    optimizer = AdamW(segmentor.trainable_parameters(), lr=1e-4)
+    image = jt.array(rng.standard_normal((setting.batch, 3, setting.size, setting.size)).astype(np.float32))
+    label = jt.array(rng.integers(0, setting.classes, (setting.batch, setting.size, setting.size)).astype(np.int32))
+
+    def train() -> None:
+        segmentor.train()
+        optimizer.step(segmentor.loss(image, label)["total"], lambda base: base)
+
+    def infer() -> jt.Var:
+        segmentor.eval()
+        return segmentor.predict(image)
+
+    return train, infer
+
+
+def _profile(work: Callable[[], None]) -> List[List[str]]:
+    """Jittor's table of the operators that `work` runs, the header first; it waits for each of them."""
+    from jseg.runtime.backend import jt
+
+    jt.sync_all(True)
+    jt.profiler.start(0, 0)
+    work()
+    jt.sync_all(True)
+    jt.profiler.stop()
+    return jt.profiler.report()
+
+
+def profile_summary(table: Sequence[Sequence[str]]) -> Dict[str, Any]:
+    """Of a table of Jittor's profiler: time of all operators, what shares of it this project's kernels take, the ten
+    costliest operators, and those that ran on the processor, with their share."""
+    name, count, time_ns = (table[0].index(column) for column in ("Name", "Count", "TotalTime"))
+    rows = sorted(((row[name], int(float(row[count])), float(row[time_ns]) / 1e6) for row in table[1:]),
+                  key=lambda row: -row[2])
+    total = sum(row[2] for row in rows) or 1.0
+    strays = [row for row in rows if "JIT_cpu" in row[0]]
+    shares = dict.fromkeys(KERNELS, 0.0)
+    for key, _, milliseconds in rows:
+        owner = _kernel(key)
+        if owner:
+            shares[owner] += milliseconds / total
+    return {"milliseconds": total, "shares": shares,
+            "costliest": [{"name": short_name(key), "count": times, "milliseconds": milliseconds}
+                          for key, times, milliseconds in rows[:10]],
+            "on_processor": [short_name(key) for key, _, _ in strays],
+            "processor_share": sum(row[2] for row in strays) / total}
+
+
+def _kernel(key: str) -> str:
+    """Which of `KERNELS` a key of Jittor's names, or ''."""
+    return next((owner for owner, path in KERNELS.items() if key.startswith("code") and path in key), "")
+
+
+def short_name(key: str) -> str:
+    """A key of Jittor's without types and source text: the kernel and its direction, or the operators fused."""
+    if _kernel(key):
+        return f"{_kernel(key)} {'backward' if re.search('::(region_)?backward', key) else 'forward'}"
+    fused = re.findall(r"«opkey\w+:(\w+)(?:«(?!opkey)[^«]*)*?(?:«OP:(\w+))?(?=«opkey|«JIT)", key)
+    parts = [operation or name for name, operation in fused if name not in ("array", "broadcast_to")]
+    return " ".join(parts)[:100] or " ".join(name for name, _ in fused)[:100] or key.split("«")[0]
+
+
+def _seconds(work: Callable[[], Any], runs: int) -> float:
+    """Median time of one call; the first two compile and warm up."""
+    from jseg.runtime.backend import jt
+
+    times: List[float] = []
+    for _ in range(runs + 2):
+        jt.sync_all(True)
+        start = time.perf_counter()
+        result = work()
+        jt.sync_all(True)
+        del result
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[2:]))
+
+
+def main() -> int:
+    """Prints a line for each setting."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="small sizes, for a processor")
+    small = parser.parse_args().small
+    for setting in SMALL_SETTINGS if small else SETTINGS:
+        print(MARK + json.dumps(time_setting(setting, 2 if small else TIMED_RUNS)), flush=True)
+    # Jittor may crash while it is unloaded, after all went well.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
