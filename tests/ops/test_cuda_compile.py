@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 import pytest
 from emulated import EMULATOR, FORMATS, KERNELS, built_once
@@ -21,16 +21,16 @@ MOST_SPILLED = 64
 """Bytes of a thread's stack; the smallest array of a kernel has twice as many."""
 
 
-def compiler_report(name: str, width: int) -> str:
-    """What ptxas says about the kernels of one format and head width; remembered for each content of the sources.
+BUILT = [(name, width) for name in FORMATS for width in (16, 32, 64, 128)
+         if width < 128 or name in ("Half", "Bfloat")]
+"""Formats and head widths that jseg.ops.cuda asks for."""
 
-    C++14 and fast mathematics are what Jittor compiles with.
-    """
-    source = EMULATOR / "compiled_kernels.cu"
-    command = [NVCC, "-fatbin", "-std=c++14", "-O3", "--use_fast_math", "-Xptxas", "-v", f"-I{KERNELS}",
-               f"-DFORMAT={name}", f"-DWIDTH={width}", str(source)]
-    for arch in (80, 90):
-        command += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
+TIMING = Path(__file__).resolve().parents[2] / "benchmarks" / "attention_kernels.cu"
+
+
+def compiler_report(source: Path, options: Sequence[str]) -> str:
+    """What nvcc and ptxas say about the kernels that a file includes; remembered for each content of the sources."""
+    command = [NVCC, "-fatbin", "-O3", "--use_fast_math", "-Xptxas", "-v", f"-I{KERNELS}", *options, str(source)]
     version = subprocess.run([NVCC, "--version"], capture_output=True).stdout
     content = version + b"".join(path.read_bytes() for path in (source, *sorted(KERNELS.glob("**/*.cuh"))))
 
@@ -39,14 +39,16 @@ def compiler_report(name: str, width: int) -> str:
         assert built.returncode == 0, built.stderr
         report.write_text(built.stdout + built.stderr)
 
-    return built_once(f"ptxas_{name}_{width}", ".txt", content + " ".join(command).encode(), compile_to).read_text()
+    return built_once(f"ptxas_{source.stem}", ".txt", content + " ".join(command).encode(), compile_to).read_text()
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
-@pytest.mark.parametrize("name", FORMATS)
-def test_kernels_compile(name: str) -> None:
-    """The width of CLIP's heads. A few numbers may be spilled; more would be an array that left the registers."""
-    report = compiler_report(name, 64)
+@pytest.mark.parametrize("name, width", BUILT)
+def test_kernels_compile(name: str, width: int) -> None:
+    """A few numbers may be spilled; more would be an array that left the registers. C++14 is Jittor's."""
+    architectures = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]
+    report = compiler_report(EMULATOR / "compiled_kernels.cu",
+                             ["-std=c++14", f"-DFORMAT={name}", f"-DWIDTH={width}", *architectures])
     assert "error" not in report
     for arch in ("sm_80", "sm_90"):
         assert len(re.findall(rf"Compiling entry function .* for '{arch}'", report)) == 12
@@ -55,3 +57,9 @@ def test_kernels_compile(name: str) -> None:
     assert len(spilled) >= 24
     assert max(frame for frame, _, _ in spilled) <= MOST_SPILLED
     assert max(max(stores, loads) for _, stores, loads in spilled) <= 2 * MOST_SPILLED  # CUDA 12.4 loads some twice
+
+
+@pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
+def test_the_timing_program_compiles() -> None:
+    """It calls the kernels by themselves, so that a change of theirs can break it unseen."""
+    assert "Compiling entry function" in compiler_report(TIMING, ["-std=c++17", "-arch=sm_90"])
