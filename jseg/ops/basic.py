@@ -5,6 +5,7 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 
+from jseg.ops.checks import require_tensors
 from jseg.ops.dispatch import use_fused
 from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
@@ -37,10 +38,17 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
 
     Raises:
         ValueError: widths that do not fit each other, naming the shapes.
+        TypeError: x, weight or bias is no tensor of Jittor.
     """
+    require_tensors("linear", x, weight)
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ValueError("linear expects x (..., in) and weight (out, in); "
                          f"got {list(x.shape)} and {list(weight.shape)}")
+    if bias is not None:
+        require_tensors("linear", bias)
+        if bias.ndim != 1 or bias.shape[0] != weight.shape[0]:
+            raise ValueError(f"linear with weight (out, in) expects bias (out,); got {list(weight.shape)} and "
+                             f"{list(bias.shape)}")
     dtype = weight.dtype
     # Converted before the axes are folded and back after they are unfolded, so that Jittor joins the conversions with
     # the elementwise operators around the product: it does not fuse across a change of shape.
@@ -88,8 +96,12 @@ def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:
         (B, C, H, W). Two small matrix products in float32, which is faster than Jittor's gather on the CPU.
 
     Raises:
-        ValueError: a size below one pixel.
+        ValueError: x of other than four axes, or a size below one pixel.
+        TypeError: x is no tensor of Jittor.
     """
+    require_tensors("resize_bilinear", x)
+    if x.ndim != 4:
+        raise ValueError(f"resize_bilinear expects x (B, C, h, w); got {list(x.shape)}")
     if min(size) < 1:
         raise ValueError(f"cannot resize to {size[0]}x{size[1]} pixels; both sides must be at least 1")
     batch, channels, height, width = x.shape

@@ -32,13 +32,16 @@ def next_seed() -> int:
 def keep_mask(shape: Sequence[int], rate: float, seed: int) -> jt.Var:
     """float32 0/1 of `shape` (B, ..., n): 0 with probability `rate`.
 
-    Row r of the whole batch (all axes but the last are rows) and column c give the kernels' pattern:
-    mix(mix(r ^ mix(seed)) + 0x9e3779b1 c) >= 2^32 rate, with MurmurHash3's 32-bit finalizer as mix.
+    Row r of the whole batch (all axes but the last are rows, counted in 64 bits) and column c give the kernels'
+    pattern, in 32-bit arithmetic: mix(mix(low(r) ^ mix(seed + high(r))) + 0x9e3779b1 c) >= 2^32 rate, with
+    MurmurHash3's finalizer as mix, and low and high the halves of r.
     """
     shape = tuple(int(size) for size in shape)
     rows, columns = int(np.prod(shape[:-1])), shape[-1]
     first_row = first_sample() * (rows // shape[0])
-    keys = _mix((jt.index((rows, columns), 0).uint32() + _word(first_row)).uint32() ^ _mix(_word(seed)))
+    low = (jt.index((rows, columns), 0).uint32() + _word(first_row)).uint32()
+    carried = (low < _word(first_row)).uint32()  # rows that begin below a multiple of 2^32 and reach beyond it
+    keys = _mix(low ^ _mix((carried + _word(seed + (first_row >> 32))).uint32()))
     bits = _mix(keys + (jt.index((rows, columns), 1).uint32() * _word(0x9E3779B1)).uint32())
     return (bits >= _word(int(rate * 2.0**32))).float32().reshape(shape).stop_grad()
 

@@ -16,6 +16,14 @@
 using namespace jseg_attention;
 typedef std::vector<float> Array;
 
+// For a result: NaN, so that what a kernel leaves unwritten is seen.
+Array unwritten(long count) {
+    const uint32_t nan = 0x7fc00000;  // as bits: -Ofast promises the compiler that there is no NaN
+    Array x(count);
+    for (float& number : x) std::memcpy(&number, &nan, sizeof number);
+    return x;
+}
+
 Array read(long count) {
     Array x(count);
     if (std::fread(x.data(), sizeof(float), count, stdin) != (size_t)count) std::abort();
@@ -31,7 +39,8 @@ void attention(long batch, long heads, long channels, long queries, long keys, b
     const Problem p{batch, (int)heads, channels, queries, keys, causal, queries, 0, queries};
     const long width = heads * channels, a = queries * width, b = keys * width;
     const Array q = read(batch * a), k = read(batch * b), v = read(batch * b), grad = read(batch * a);
-    Array o(q.size()), dq(q.size()), dk(k.size()), dv(k.size()), log_sum(batch * heads * queries);
+    Array o = unwritten(q.size()), dq = o, dk = unwritten(k.size()), dv = dk,
+          log_sum = unwritten(batch * heads * queries);
     const Dropout dropout(rate, (uint32_t)seed, 0);
     const Input qs{q.data(), width, a}, ks{k.data(), width, b}, vs{v.data(), width, b};
     forward(p, dropout, qs, ks, vs, {o.data(), width, a}, log_sum.data());
@@ -45,7 +54,7 @@ void region_attention(long batch, long heads, long channels, const Regions& regi
     const Problem p = regions.problem(batch, (int)heads, channels);
     const long width = heads * channels, size = p.rows * width;
     const Array qkv = read(batch * 3 * size), grad = read(batch * size);
-    Array o(grad.size()), d(qkv.size()), log_sum(batch * heads * p.rows);
+    Array o = unwritten(grad.size()), d = unwritten(qkv.size()), log_sum = unwritten(batch * heads * p.rows);
     const Input q{qkv.data(), 3 * width, 3 * size}, k = q.shifted(width), v = q.shifted(2 * width);
     const Output dq{d.data(), 3 * width, 3 * size};
     region_forward(p, regions, q, k, v, {o.data(), width, size}, log_sum.data());
@@ -58,7 +67,8 @@ void region_attention(long batch, long heads, long channels, const Regions& regi
 // x, weight, bias, gradient of the output -> output, dx, dweight, dbias.
 void layer_norm(long rows, long width, float eps) {
     const Array x = read(rows * width), weight = read(width), bias = read(width), grad = read(rows * width);
-    Array y(x.size()), dx(x.size()), dweight(width), dbias(width), statistics(2 * rows);
+    Array y = unwritten(x.size()), dx = y, dweight = unwritten(width), dbias = dweight,
+          statistics = unwritten(2 * rows);
     jseg_layer_norm::forward(rows, width, x.data(), weight.data(), bias.data(), eps, y.data(), statistics.data());
     jseg_layer_norm::backward_input(rows, width, x.data(), weight.data(), statistics.data(), grad.data(), dx.data());
     jseg_layer_norm::backward_weight(rows, width, x.data(), statistics.data(), grad.data(), dweight.data(),
@@ -67,12 +77,12 @@ void layer_norm(long rows, long width, float eps) {
 }
 
 // x, bias, gradient of the output -> output, dx.
-void quick_gelu(long rows, long width) {
+template <class Activation>
+void bias_activation(long rows, long width) {
     const Array x = read(rows * width), bias = read(width), grad = read(rows * width);
-    Array y(x.size()), dx(x.size());
-    using jseg_bias_activation::QuickGelu;
-    jseg_bias_activation::forward<QuickGelu>(rows, width, x.data(), bias.data(), y.data());
-    jseg_bias_activation::backward<QuickGelu>(rows, width, x.data(), bias.data(), grad.data(), dx.data());
+    Array y = unwritten(x.size()), dx = y;
+    jseg_bias_activation::forward<Activation>(rows, width, x.data(), bias.data(), y.data());
+    jseg_bias_activation::backward<Activation>(rows, width, x.data(), bias.data(), grad.data(), dx.data());
     write(y);
     write(dx);
 }
@@ -80,7 +90,7 @@ void quick_gelu(long rows, long width) {
 // x -> output.
 void dropout(long rows, long width, double rate, long seed) {
     const Array x = read(rows * width);
-    Array y(x.size());
+    Array y = unwritten(x.size());
     jseg_dropout::apply(Dropout(rate, (uint32_t)seed, 0), rows, width, x.data(), y.data());
     write(y);
 }
@@ -97,7 +107,8 @@ int main(int count, char** words) {
         region_attention(whole(0), whole(1), whole(2), {whole(3), whole(4), whole(5), whole(6), whole(7), whole(8)});
     else if (op == "layer_norm") layer_norm(whole(0), whole(1), (float)n[2]);
     else if (op == "dropout") dropout(whole(0), whole(1), n[2], whole(3));
-    else if (op == "quick_gelu") quick_gelu(whole(0), whole(1));
+    else if (op == "bias_quick_gelu") bias_activation<jseg_bias_activation::QuickGelu>(whole(0), whole(1));
+    else if (op == "bias_relu") bias_activation<jseg_bias_activation::Relu>(whole(0), whole(1));
     else return 2;
     return 0;
 }

@@ -1,6 +1,6 @@
 """Plain float64 NumPy versions of the operators, with analytic gradients, written from the formulas."""
 
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -8,12 +8,22 @@ from jseg.ops import RegionLayout
 from jseg.runtime.backend import jt
 
 
-def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference, relative to the largest expected value. NaN counts as infinite."""
+def relative_error(actual: np.ndarray, expected: np.ndarray, least: float = 1e-30) -> float:
+    """Largest difference, relative to the largest expected value, or to `least`. NaN counts as infinite."""
     actual = np.asarray(actual, np.float64)
     assert actual.shape == expected.shape
-    error = np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-30)
+    error = np.abs(actual - expected).max() / max(np.abs(expected).max(), least)
     return float(error) if np.isfinite(error) else np.inf
+
+
+def assert_precise(actual: Sequence[np.ndarray], exact: Sequence[np.ndarray], plain: Sequence[np.ndarray],
+                   limits: Optional[Tuple[float, float]] = None, extra: float = 0.0) -> None:
+    """Output and gradients: each has at most 2x (gradients 3x) the error of `plain`, which plain operators computed in
+    the same number format, and `extra`; or, if given, at most `limits` (of the output, of gradients)."""
+    for i, (x, y, z) in enumerate(zip(actual, exact, plain)):
+        limit = limits[i > 0] if limits else (3 if i else 2) * relative_error(z, y, 1e-3) + 1e-6 + extra
+        found = relative_error(x, y, 1e-3)
+        assert found <= limit, f"result {i}: error {found:.2g}, allowed {limit:.2g}"
 
 
 def gradients(output: jt.Var, weights: np.ndarray, inputs: Tuple[jt.Var, ...]) -> Tuple[np.ndarray, ...]:
@@ -55,6 +65,22 @@ def attention_float64(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, a
     return join(p @ v), tuple(join(g) for g in grads)
 
 
+def saturated_bounds(q: np.ndarray, k: np.ndarray, v: np.ndarray, d_out: np.ndarray, heads: int, rounding: float
+                     ) -> Tuple[float, float]:
+    """How far dq and dk may be from the truth where each row has one probability of almost 1.
+
+    dsᵢⱼ = p (gradᵢ·vⱼ − gradᵢ·outputᵢ) / √c is a difference of nearly equal numbers. Each is at most the product of two
+    norms; the output is rounded by `rounding`, and p by what float32 leaves of the score. A row of dq is one such slope
+    times a key; a row of dk may gather the slopes of all queries.
+    """
+    q, k, v, d = (split(x, heads) for x in (q, k, v, d_out))
+    scale = q.shape[-1] ** -0.5
+    score = np.abs(q @ k.transpose(0, 1, 3, 2)).max() * scale
+    norms = np.linalg.norm(d, axis=-1).max() * np.linalg.norm(v, axis=-1).max()
+    slope = norms * scale * (2 * rounding + 2.0**-23 * score)
+    return slope * np.abs(k).max(), slope * np.abs(q).max() * q.shape[2]
+
+
 def region_attention_float64(qkv: np.ndarray, heads: int, layout: RegionLayout, d_out: np.ndarray
                              ) -> Tuple[np.ndarray, np.ndarray]:
     """Output and gradient of qkv, with the dense mask; rows of skipped tokens are 0 and pass no gradient."""
@@ -66,16 +92,20 @@ def region_attention_float64(qkv: np.ndarray, heads: int, layout: RegionLayout, 
     return output * kept, np.concatenate(grads, axis=-1)
 
 
-def dropout_factors(batch: int, heads: int, queries: int, keys: int, rate: float, seed: int) -> np.ndarray:
-    """(B, H, Lq, Lk): 1 / (1 − rate) where the kernels keep a probability, 0 where they drop it."""
+def dropout_factors(batch: int, heads: int, queries: int, keys: int, rate: float, seed: int, first_row: int = 0
+                    ) -> np.ndarray:
+    """(B, H, Lq, Lk): 1 / (1 − rate) where the kernels keep a probability, 0 where they drop it.
+
+    first_row: rows of the whole batch before these.
+    """
     def mix(x):
         x = (x ^ (x >> 16)) * 0x85ebca6b % 2**32
         x = (x ^ (x >> 13)) * 0xc2b2ae35 % 2**32
         return x ^ (x >> 16)
 
-    row = np.arange(batch * heads * queries, dtype=np.uint64)
+    row = np.arange(batch * heads * queries, dtype=np.uint64) + np.uint64(first_row)
     column = np.arange(keys, dtype=np.uint64) * 0x9e3779b1 % 2**32
-    key = mix(row ^ np.uint64(mix(seed)))  # fewer rows than 2**32 here
+    key = mix(row % 2**32 ^ mix((seed + (row >> 32)) % 2**32))
     kept = mix((key[:, None] + column[None, :]) % 2**32) >= int(rate * 2**32)
     return np.where(kept, 1 / (1 - rate), 0).reshape(batch, heads, queries, keys)
 

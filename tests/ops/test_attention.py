@@ -199,15 +199,40 @@ class TestDropout:
         monkeypatch.setenv("JSEG_FUSED", "0")
         assert relative_error(self.run(4, 0.3, q, k, v), fused) < limit(5e-6)
 
-    def test_a_part_of_a_batch_has_its_part_of_the_pattern(self) -> None:
-        q, k, v, _ = arrays(3, 9, 33, 16)
-        whole = self.run(4, 0.3, q, k, v)
-        set_first_sample(2)
+    def test_a_part_of_a_batch_has_its_part_of_the_pattern(self, either_path: str) -> None:
+        """Forwards and backwards."""
+        whole = arrays(3, 9, 33, 16)
+        results = self.run_at(0, *whole)
+        last = self.run_at(2, *(np.ascontiguousarray(x[2:]) for x in whole))
+        for part, all_of_it in zip(last, results):
+            assert relative_error(part, all_of_it[2:]) < limit(2e-6)
+
+    @pytest.mark.parametrize("first_sample", [2**32 // 18 - 1, 3 * 2**32 // 18])
+    def test_rows_are_counted_in_64_bits(self, either_path: str, first_sample: int) -> None:
+        """Pictures of 18 rows each, of which some lie below and some beyond a multiple of 2³²."""
+        q, k, v, weights = arrays(2, 9, 33, 16)
+        found = self.run_at(first_sample, q, k, v, weights)
+        np.random.seed(4)
+        seed = np.random.randint(2**31)
+        first, last = 18 * first_sample, 18 * (first_sample + 2) - 1
+        assert first >> 32 < last >> 32
+        factors = dropout_factors(2, 2, 9, 33, 0.3, seed, first)
+        expected, expected_gradients = attention_float64(q, k, v, 2, None, weights, factors)
+        for actual, wanted in zip(found, (expected, *expected_gradients)):
+            assert relative_error(actual, wanted) < limit(5e-6)
+
+    @staticmethod
+    def run_at(first_sample: int, q: np.ndarray, k: np.ndarray, v: np.ndarray, weights: np.ndarray
+               ) -> Tuple[np.ndarray, ...]:
+        """Output, dq, dk, dv where the first picture has this number in the whole batch."""
+        set_first_sample(first_sample)
         try:
-            last = self.run(4, 0.3, *(np.ascontiguousarray(x[2:]) for x in (q, k, v)))
+            np.random.seed(4)
+            variables = tuple(jt.array(x) for x in (q, k, v))
+            output = attention(*variables, 2, dropout=0.3)
+            return (output.numpy(), *gradients(output, weights, variables))
         finally:
             set_first_sample(0)
-        assert np.array_equal(last, whole[2:])
 
     def test_plain_path_keeps_the_mean(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("JSEG_FUSED", "0")

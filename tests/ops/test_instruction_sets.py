@@ -125,16 +125,40 @@ def test_layer_norm(kernels: Kernels, rows: int, width: int) -> None:
         np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=3e-5)
 
 
+@pytest.mark.parametrize("which", range(4), ids=["q", "k", "v", "grad"])
+def test_attention_lets_no_nan_disappear(kernels: Kernels, which: int) -> None:
+    """Compilers turn comparisons round as if there were no NaN (-Ofast), each instruction set in its own way."""
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((1, rows, 24)).astype(np.float32) for rows in (60, 540, 540, 60)]
+    for value in (np.nan, -np.nan, np.inf):
+        inputs[which][0, 50, 3] = value
+        shapes = [x.shape for x in (inputs[0], *inputs[:3])]
+        results = kernels("attention", (1, 1, 24, 60, 540, 0, 0, 0), inputs, shapes)
+        with np.errstate(all="ignore"):
+            expected, expected_grads = attention_float64(*inputs[:3], 1, None, inputs[3])
+        for actual, wanted in zip(results, (expected, *expected_grads)):
+            assert np.array_equal(np.isfinite(actual), np.isfinite(wanted))
+
+
 @pytest.mark.parametrize("rows, width", [(1, 1), (7, 37), (300, 256)])
 def test_quick_gelu(kernels: Kernels, rows: int, width: int) -> None:
     rng = np.random.default_rng(0)
     x, bias, grad = (10 * rng.standard_normal(shape).astype(np.float32)
                      for shape in ((rows, width), width, (rows, width)))
-    output, dx = kernels("quick_gelu", (rows, width), (x, bias, grad), ((rows, width), (rows, width)))
+    output, dx = kernels("bias_quick_gelu", (rows, width), (x, bias, grad), ((rows, width), (rows, width)))
     t = x.astype(np.float64) + bias
     sigmoid = 1 / (1 + np.exp(-1.702 * t))
     np.testing.assert_allclose(output, t * sigmoid, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(dx, grad * (sigmoid + 1.702 * t * sigmoid * (1 - sigmoid)), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows, width", [(1, 1), (7, 37), (300, 256)])
+def test_relu(kernels: Kernels, rows: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    x, bias, grad = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, width), width, (rows, width)))
+    output, dx = kernels("bias_relu", (rows, width), (x, bias, grad), ((rows, width), (rows, width)))
+    np.testing.assert_array_equal(output, np.maximum(x + bias, 0))
+    np.testing.assert_array_equal(dx, grad * (x + bias > 0))
 
 
 @pytest.mark.parametrize("rows, width", [(1, 1), (7, 37), (300, 128)])

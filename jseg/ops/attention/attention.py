@@ -3,6 +3,7 @@
 from typing import Dict
 
 from jseg.ops.attention.reference import attention_reference
+from jseg.ops.checks import require_heads, require_one_floating_type
 from jseg.ops.cuda import ATTENTION_KERNELS, cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.randomness import first_sample, next_seed
@@ -47,7 +48,7 @@ def attention(
 
     Args:
         q: (B, Lq, H·c) float32 (on CUDA also float16 or bfloat16), head h in channels h·c … (h+1)·c.
-        k, v: (B, Lk, H·c).
+        k, v: (B, Lk, H·c), Lk at least 1.
         num_heads: H.
         causal: query i sees the keys 0 … i only; Lq = Lk then.
         dropout: share of probabilities set to zero, the others scaled by 1 / (1 − dropout). The
@@ -55,32 +56,37 @@ def attention(
             reseeded step repeats itself, however its batch is spread over processes.
 
     Returns:
-        (B, Lq, H·c).
+        (B, Lq, H·c); empty if B or Lq is 0.
 
     Raises:
         ValueError: shapes or types that do not fit each other, naming them.
+        TypeError: q, k or v is no tensor of Jittor.
     """
     _check(q, k, v, num_heads, causal, dropout)
+    if 0 in q.shape:
+        return q
     if not (use_fused(q, k, v) or use_cuda_kernels(q, k, v, head_width=q.shape[2] // num_heads)):
         return attention_reference(q, k, v, num_heads, causal, dropout)
     return _FusedAttention(num_heads, causal, dropout)(q, k, v)
 
 
 def _check(q, k, v, num_heads, causal, dropout) -> None:
-    shapes = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
-    if num_heads < 1:
-        raise ValueError(f"attention needs at least one head; got {num_heads}")
-    if not (q.ndim == k.ndim == v.ndim == 3) or list(k.shape) != list(v.shape):
-        raise ValueError(f"attention expects q (B, Lq, C) and k, v (B, Lk, C); got {shapes}")
-    if q.shape[0] != k.shape[0] or q.shape[2] != k.shape[2] or q.shape[2] % num_heads:
-        raise ValueError(f"attention over {num_heads} heads expects equal B and C, C divisible by heads; got {shapes}")
-    if causal and q.shape[1] != k.shape[1]:
-        raise ValueError(f"causal attention expects as many queries as keys; got {shapes}")
-    types = {str(x.dtype) for x in (q, k, v)}
-    if len(types) > 1 or not types.issubset(("float32", "float64", "float16", "bfloat16")):
-        raise ValueError(f"attention expects q, k and v of one floating type; got {', '.join(sorted(types))}")
+    require_one_floating_type("attention", q, k, v)
+    require_heads("attention", num_heads)
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"attention dropout must be in [0, 1); got {dropout}")
+    of_q, of_k = q.shape, k.shape
+    if not (len(of_q) == len(of_k) == 3) or of_k != v.shape:
+        expected = "attention expects q (B, Lq, C) and k, v (B, Lk, C)"
+    elif of_q[0] != of_k[0] or of_q[2] != of_k[2] or of_q[2] % num_heads:
+        expected = f"attention over {num_heads} heads expects equal B and C, C divisible by heads"
+    elif of_k[1] < 1 or of_k[2] < 1:
+        expected = "attention expects at least one key and one channel"
+    elif causal and of_q[1] != of_k[1]:
+        expected = "causal attention expects as many queries as keys"
+    else:
+        return
+    raise ValueError(f"{expected}; got q {list(of_q)}, k {list(of_k)}, v {list(v.shape)}")
 
 
 class _FusedAttention(jt.Function):

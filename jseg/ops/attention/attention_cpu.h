@@ -14,6 +14,10 @@ using jseg_dropout::Dropout;  // of probabilities: rows count over images, heads
 constexpr long kQueries = 48, kForwardKeys = 512, kBackwardKeys = 256;  // of a block; multiples of the tiles' sizes
 constexpr long kPackedFloats = 4l << 20;  // of packed keys and values at a time, if that gives each thread a head
 
+// The score of what a row does not see, whatever its other scores are: its exponential is 0. The largest score of a row
+// so far starts at kLowest: below all scores, but finite, so that the difference of the two is no NaN.
+constexpr float kUnseen = -__builtin_inff(), kLowest = -__FLT_MAX__;
+
 // Rows of a (batch, rows, heads * channels) tensor, or of a part of wider rows.
 template <class T>
 struct Rows {
@@ -73,7 +77,7 @@ inline void gather(const Problem& p, Input source, long first, long count, float
 // Returns the factor that what was summed so far shrinks by.
 inline float softmax_step(float* score, long n, float& highest, float& total) {
     long padded = round_up(n, kPanel);
-    for (long j = n; j < padded; j++) score[j] = -1e30f;
+    for (long j = n; j < padded; j++) score[j] = kUnseen;
     Vec top = load(score);
     for (long j = kLanes; j < padded; j += kLanes) top = maximum(top, load(score + j));
     float now = std::max(highest, largest(top)), shrink = std::exp(highest - now);
@@ -110,7 +114,7 @@ inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey ext
     const long rows = round_up(count, kTallRows), last = p.causal ? first + count : p.keys;
     gather(p, q, first, count, p.scale(), width, w.query);
     std::memset(w.output, 0, kQueries * width * sizeof(float));
-    std::fill(w.highest, w.highest + kQueries, -1e30f);
+    std::fill(w.highest, w.highest + kQueries, kLowest);
     std::fill(w.total, w.total + kQueries, 0.f);
     for (long start = 0; start < last; start += kForwardKeys) {
         long keys = std::min(kForwardKeys, last - start);
@@ -119,7 +123,7 @@ inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey ext
         for (long i = 0; i < count; i++) {
             float* score = w.score + i * ld;
             if (p.causal)
-                for (long j = std::max(0l, first + i + 1 - start); j < keys; j++) score[j] = -1e30f;
+                for (long j = std::max(0l, first + i + 1 - start); j < keys; j++) score[j] = kUnseen;
             float shrink = softmax_step(score, keys, w.highest[i], w.total[i]);
             if (start && shrink != 1.f) scale_row(w.output + i * width, shrink, width);
             if (dropout.active()) drop(score, keys, dropout, dropout.row_key(pair * p.queries + first + i), start);
@@ -238,7 +242,7 @@ inline void backward_block(const Problem& p, const Dropout& dropout, long pair, 
         long row = pair * p.rows + p.row(first + i);
         float* score = w.share + i * ld;
         if (p.causal)
-            for (long j = std::max(0l, first + i + 1 - start); j < keys; j++) score[j] = -1e30f;
+            for (long j = std::max(0l, first + i + 1 - start); j < keys; j++) score[j] = kUnseen;
         backward_row(score, w.slope + i * ld, panels * kPanel, log_sum[row], delta[row], dropout,
                      dropout.row_key(pair * p.queries + first + i), start);
     }

@@ -4,6 +4,7 @@ Backwards the activation is computed again from the product, so that nothing but
 """
 
 from jseg.ops.bias_activation.reference import bias_quick_gelu_reference, bias_relu_reference
+from jseg.ops.checks import require_one_floating_type
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.runtime.backend import jt
 
@@ -15,13 +16,14 @@ def bias_quick_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
 
     Args:
         x: (..., D) float32, a product without its bias.
-        bias: (D,).
+        bias: (D,), of the type of x.
 
     Returns:
         Same shape as x. Differentiable in x and bias.
 
     Raises:
-        ValueError: bias of another width than x.
+        ValueError: bias of another width or type than x.
+        TypeError: x or bias is no tensor of Jittor.
     """
     return _apply("QuickGelu", bias_quick_gelu_reference, x, bias)
 
@@ -32,7 +34,8 @@ def bias_relu(x: jt.Var, bias: jt.Var) -> jt.Var:
 
 
 def _apply(activation: str, reference, x: jt.Var, bias: jt.Var) -> jt.Var:
-    if list(bias.shape) != [x.shape[-1]]:
+    require_one_floating_type("an activation of x + bias", x, bias)
+    if bias.ndim != 1 or bias.shape[0] != x.shape[-1]:
         raise ValueError(f"an activation over {x.shape[-1]} channels got a bias {list(bias.shape)}")
     if not use_fused(x, bias):
         return reference(x, bias)

@@ -1,5 +1,6 @@
 """Front of the dropout: checks, dispatch, and the `jt.Function` around the kernel."""
 
+from jseg.ops.checks import require_one_floating_type
 from jseg.ops.cuda import cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.dropout.reference import dropout_reference
@@ -30,9 +31,11 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
         Same shape as x. Differentiable; neither the pattern nor x is kept for that.
 
     Raises:
-        ValueError: the rate is outside [0, 1), or x has no axes.
+        ValueError: the rate is outside [0, 1), x has fewer than two axes, or no floating type.
+        TypeError: x is no tensor of Jittor.
     """
-    if not 0.0 <= rate < 1.0 or x.ndim == 0:
+    require_one_floating_type("dropout", x)
+    if not 0.0 <= rate < 1.0 or x.ndim < 2:
         raise ValueError(f"dropout expects a rate in [0, 1) and x (B, ..., n); got {rate} and {list(x.shape)}")
     if rate == 0 or 0 in x.shape:
         return x

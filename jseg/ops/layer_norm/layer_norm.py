@@ -6,6 +6,7 @@ is several times slower on the CPU.
 
 from typing import List
 
+from jseg.ops.checks import require_one_floating_type
 from jseg.ops.cuda import cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.layer_norm.reference import layer_norm_reference
@@ -20,18 +21,22 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
 
     Args:
         x: (..., D) float32 (on CUDA also float16 or bfloat16).
-        weight, bias: (D,).
-        eps: added to the variance (the biased one).
+        weight, bias: (D,), of the type of x.
+        eps: added to the variance (the biased one), above 0.
 
     Returns:
         Same shape as x. Differentiable in x, weight and bias.
 
     Raises:
-        ValueError: weight or bias of another width than x.
+        ValueError: weight or bias of another width or type than x, or eps that is not above 0.
+        TypeError: x, weight or bias is no tensor of Jittor.
     """
-    if list(weight.shape) != [x.shape[-1]] or list(bias.shape) != [x.shape[-1]]:
-        raise ValueError(f"layer_norm over {x.shape[-1]} channels got weight {list(weight.shape)}, "
-                         f"bias {list(bias.shape)}")
+    require_one_floating_type("layer_norm", x, weight, bias)
+    if x.ndim < 1 or weight.ndim != 1 or bias.shape != weight.shape or weight.shape[0] != x.shape[-1]:
+        raise ValueError(f"layer_norm expects x (..., D), weight and bias (D,); got x {list(x.shape)}, "
+                         f"weight {list(weight.shape)}, bias {list(bias.shape)}")
+    if not eps > 0:
+        raise ValueError(f"layer_norm expects eps above 0; got {eps}")
     if not (use_fused(x, weight, bias) or use_cuda_kernels(x, weight, bias)):
         return layer_norm_reference(x, weight, bias, eps)
     return _FusedLayerNorm(eps)(x.reshape(-1, x.shape[-1]), weight, bias).reshape(x.shape)

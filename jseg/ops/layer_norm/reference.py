@@ -4,6 +4,12 @@ from jseg.runtime.backend import jt
 
 
 def layer_norm_reference(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt.Var:
-    """(x − mean) / √(variance + eps) · weight + bias over the last axis; arguments as in `layer_norm`."""
+    """(x − mean) / √(variance + eps) · weight + bias over the last axis; arguments as in `layer_norm`.
+
+    Computed in float32 at least: squares of numbers above 255 are infinite in float16.
+    """
+    dtype = x.dtype
+    if dtype in ("float16", "bfloat16"):
+        x, weight, bias = x.float32(), weight.float32(), bias.float32()
     centred = x - x.mean(-1, keepdims=True)
-    return centred / jt.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * weight + bias
+    return (centred / jt.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * weight + bias).cast(dtype)

@@ -15,7 +15,8 @@ class RegionLayout:
     computes at a prompt is thrown away by the next one, which brings its own prompts).
 
     Raises:
-        ValueError: for an empty grid, negative counts, or more skipped tokens than the prefix holds.
+        ValueError: for sizes that are no integers, an empty grid, negative counts, or more skipped tokens than the
+            prefix holds.
     """
 
     grid: Tuple[int, int]
@@ -24,6 +25,11 @@ class RegionLayout:
     skipped: int = 0
 
     def __post_init__(self) -> None:
+        sizes = (*self.grid, *self.regions, self.prefix, self.skipped)
+        if not all(isinstance(size, int) for size in sizes):
+            kinds = ", ".join(sorted({type(size).__name__ for size in sizes}))
+            raise ValueError(f"grid {self.grid}, regions {self.regions}, prefix {self.prefix} and skipped "
+                             f"{self.skipped} must hold numbers of type int; got {kinds}")
         if min(self.grid) < 1 or min(self.regions) < 0 or not 0 <= self.skipped <= self.prefix:
             raise ValueError(f"no attention over grid {self.grid}, regions {self.regions}, {self.prefix} prefix "
                              f"tokens, {self.skipped} of them skipped: sizes must be positive, and only tokens of "

@@ -2,6 +2,7 @@
 
 from typing import Dict
 
+from jseg.ops.checks import require_heads, require_one_floating_type
 from jseg.ops.cuda import ATTENTION_KERNELS, cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.region_attention.layout import RegionLayout
@@ -51,22 +52,27 @@ def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Va
     one key more, and a region token walks the patches of its window.
 
     Args:
-        qkv: (B, E, 3·H·c) float32 (on CUDA also float16 or bfloat16), E = `layout.tokens`: query, key and value side by
-            side, as one projection makes them; head h in channels h·c … (h+1)·c of each.
+        qkv: (B, E, 3·H·c) float32 (on CUDA also float16 or bfloat16), E = `layout.tokens`, c at least 1: query, key
+            and value side by side, as one projection makes them; head h in channels h·c … (h+1)·c of each.
         num_heads: H.
         layout: which token is what; `layout.allowed()` is the mask that is meant.
 
     Returns:
-        (B, E, H·c), rows of skipped tokens 0. Differentiable; what is behind a skipped row gets no gradient.
+        (B, E, H·c), rows of skipped tokens 0. Differentiable; what is behind a skipped row gets no gradient. Empty
+        if B is 0.
 
     Raises:
         ValueError: shapes or types that do not fit, naming them.
+        TypeError: qkv is no tensor of Jittor.
     """
-    if num_heads < 1 or qkv.ndim != 3 or qkv.shape[1] != layout.tokens or qkv.shape[2] % (3 * num_heads):
-        raise ValueError(f"region attention over {num_heads} heads expects qkv (B, {layout.tokens}, 3·heads·c); "
-                         f"got {list(qkv.shape)}")
-    if qkv.dtype not in ("float32", "float64", "float16", "bfloat16"):
-        raise ValueError(f"region attention expects a floating type; got {qkv.dtype}")
+    require_one_floating_type("region attention", qkv)
+    require_heads("region attention", num_heads)
+    shape = qkv.shape
+    if len(shape) != 3 or shape[1] != layout.tokens or shape[2] % (3 * num_heads) or shape[2] < 1:
+        raise ValueError(f"region attention over {num_heads} heads expects qkv (B, {layout.tokens}, 3·heads·c), "
+                         f"c at least 1; got {list(shape)}")
+    if shape[0] == 0:
+        return qkv[:, :, :shape[2] // 3]
     if not (use_fused(qkv) or use_cuda_kernels(qkv, head_width=qkv.shape[2] // (3 * num_heads))):
         return region_attention_reference(qkv, num_heads, layout)
     return _FusedRegionAttention(num_heads, layout)(qkv)

@@ -34,7 +34,7 @@ struct Regions {
 // Row of one region token over `n` patches and itself.
 inline void region_row(const Problem& p, long token, const long* members, long n, Input q, Input k, Input v, float* out,
                        float* log_sum) {
-    float highest = -1e30f, total = 0.f;
+    float highest = kLowest, total = 0.f;
     std::fill(out, out + p.channels, 0.f);
     for (long x = 0; x <= n; x++) {
         long key = x < n ? members[x] : token;

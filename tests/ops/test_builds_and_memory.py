@@ -1,0 +1,117 @@
+"""Two promises of the fused operators: other sizes and flags need no other build, and memory does not grow with the
+square of the number of tokens."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, Set
+
+import numpy as np
+import pytest
+from op_references import gradients
+
+from jseg.ops import RegionLayout, attention, dropout, layer_norm, region_attention
+from jseg.ops.randomness import set_first_sample
+from jseg.runtime.backend import jt
+
+ROOT = Path(__file__).resolve().parents[2]
+MAPS = Path("/proc/self/maps")
+
+
+def draw(*shape: int) -> jt.Var:
+    return jt.array(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+
+
+def run(call: Callable[..., jt.Var], *inputs: jt.Var) -> None:
+    """Forward and backward."""
+    output = call(*inputs)
+    gradients(output, np.ones([int(n) for n in output.shape], np.float32), inputs)
+
+
+def run_attention(batch: int, queries: int, keys: int, heads: int, channels: int, **flags) -> None:
+    width = heads * channels
+    run(lambda q, k, v: attention(q, k, v, heads, **flags), draw(batch, queries, width), draw(batch, keys, width),
+        draw(batch, keys, width))
+
+
+def run_regions(batch: int, layout: RegionLayout, heads: int, channels: int) -> None:
+    run(lambda qkv: region_attention(qkv, heads, layout), draw(batch, layout.tokens, 3 * heads * channels))
+
+
+def run_layer_norm(rows: int, width: int, eps: float) -> None:
+    run(lambda *x: layer_norm(*x, eps), draw(2, rows, width), draw(width), draw(width))
+
+
+def run_dropout(rows: int, width: int, rate: float, first: int) -> None:
+    set_first_sample(first)
+    try:
+        run(lambda x: dropout(x, rate), draw(2, rows, width))
+    finally:
+        set_first_sample(0)
+
+
+def loaded() -> Set[str]:
+    """Compiled operators that this process has loaded. Other processes may add to the same cache meanwhile."""
+    folder = str(jt.flags.cache_path)
+    return {line.split(maxsplit=5)[5] for line in MAPS.read_text().splitlines() if folder in line}
+
+
+WAYS = {
+    "attention": (run_attention, [
+        ((2, 9, 7, 2, 8), {}), ((3, 50, 520, 4, 12), {}), ((2, 60, 60, 2, 8), {"causal": True}),
+        ((2, 9, 7, 2, 8), {"dropout": 0.3})]),
+    "region attention": (run_regions, [
+        ((2, RegionLayout((3, 4), (2, 2), 3, 2), 2, 8), {}), ((3, RegionLayout((5, 5), (3, 3), 2), 4, 16), {}),
+        ((2, RegionLayout((4, 4), (0, 0), 2, 1), 1, 8), {})]),
+    "layer norm": (run_layer_norm, [((5, 16, 1e-5), {}), ((40, 33, 1e-6), {})]),
+    "dropout": (run_dropout, [((5, 16, 0.1, 0), {}), ((40, 33, 0.7, 5), {})]),
+}
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="needs Linux's list of loaded files")
+@pytest.mark.parametrize("name", WAYS)
+def test_other_sizes_and_flags_build_nothing(name: str) -> None:
+    """Jittor builds for a source text, number of axes and types; a build takes seconds."""
+    call, ways = WAYS[name]
+    before = None
+    for arguments, flags in ways:
+        call(*arguments, **flags)
+        after = loaded()
+        assert any("/jit/" in path for path in after)
+        assert before is None or after == before, sorted(after - before)
+        before = after
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = [{root!r}, {benchmarks!r}]
+import numpy as np
+from harness import peak_bytes, reset_peak
+from jseg.ops import RegionLayout, region_attention
+from jseg.runtime.backend import jt
+
+def run(side, regions):
+    layout = RegionLayout((side, side), (regions, regions), 1)
+    qkv, weights = (jt.array(np.ones((1, layout.tokens, n), np.float32)) for n in (3 * 16, 16))
+    jt.grad((region_attention(qkv, 1, layout) * weights).sum(), [qkv])[0].numpy()
+    return layout.tokens
+
+run(4, 2)  # loads the code
+reset_peak()
+before = peak_bytes()
+tokens = run(32, 32)
+print("TOOK", (peak_bytes() - before) / (4 * tokens**2))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's largest resident size")
+@pytest.mark.parametrize("fused", ["1", "0"])
+def test_memory_of_many_regions(fused: str) -> None:
+    """M = 1024 on 32 x 32 patches, one head, in a fresh process: E·D numbers are 2 % of E². The plain version, which
+    keeps E² numbers several times, shows that the measurement sees them."""
+    program = PROGRAM.format(root=str(ROOT), benchmarks=str(ROOT / "benchmarks"))
+    answer = subprocess.run([sys.executable, "-c", program], env={**os.environ, "JSEG_FUSED": fused}, text=True,
+                            stdout=subprocess.PIPE, check=True).stdout
+    share = next(float(line.split()[1]) for line in answer.splitlines() if line.startswith("TOOK"))
+    assert share < 0.5 if fused == "1" else share > 2
