@@ -61,15 +61,14 @@ inline float largest(Vec x) {
 // e^x for x <= 0 (and a little above): 2^n by the exponent bits, 2^f on [-1/2, 1/2] by the polynomial of Cephes' exp2f.
 // Relative error 2e-7 near 0, growing as |x| * 6e-8; exactly 0 below e^-88 and at -infinity, NaN at NaN.
 inline Vec exp_nonpositive(Vec x) {
-    constexpr uint32_t kFloor = 0xc2fe0000, kInfinite = 0xff800000, kSign = 0x80000000;  // -127, -infinity, sign
-    Vec t = x * 1.44269504088896341f;
-    // t <= -127, which is not true of NaN. Integers say so, since -Ofast lets a compiler turn comparisons of floats
+    constexpr uint32_t kFloor = 0xc2b00000, kInfinite = 0xff800000, kSign = 0x80000000;  // -88, -infinity, sign
+    // x <= -88, which is not true of NaN. Integers say so, since -Ofast lets a compiler turn comparisons of floats
     // around as if there were no NaN. The bits of negative numbers grow with their size; moved so that kFloor is the
     // smallest signed number, one comparison finds those from kFloor to kInfinite.
-    Ints low = (Ints)((Bits)t + (kSign - kFloor)) <= (int32_t)(kInfinite - kFloor + kSign);
-    Vec clamped = low ? Vec{} - 127.f : t;
-    Ints n = __builtin_convertvector(clamped - 0.5f, Ints);  // truncation of t - 1/2 rounds t <= 0 to nearest
-    Vec f = clamped - __builtin_convertvector(n, Vec);
+    Ints low = (Ints)((Bits)x + (kSign - kFloor)) <= (int32_t)(kInfinite - kFloor + kSign);
+    Vec t = low ? Vec{} - 127.f : x * 1.44269504088896341f;
+    Ints n = __builtin_convertvector(t - 0.5f, Ints);  // truncation of t - 1/2 rounds t <= 0 to nearest
+    Vec f = t - __builtin_convertvector(n, Vec);
     Vec p = 1.535336188319500e-4f * f + 1.339887440266574e-3f;
     p = p * f + 9.618437357674640e-3f;
     p = p * f + 5.550332471162809e-2f;
