@@ -108,8 +108,8 @@ print("TOOK", (peak_bytes() - before) / (4 * tokens**2))
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's largest resident size")
 @pytest.mark.parametrize("fused", ["1", "0"])
 def test_memory_of_many_regions(fused: str) -> None:
-    """M = 1024 on 32 x 32 patches, one head, in a fresh process: E·D numbers are 2 % of E². The plain version, which
-    keeps E² numbers several times, shows that the measurement sees them."""
+    """M = 1024 on 32 x 32 patches, one head of 16 channels, in a fresh process: E·D numbers are 1 % of E². The plain
+    version, which keeps E² numbers several times, shows that the measurement sees them."""
     program = PROGRAM.format(root=str(ROOT), benchmarks=str(ROOT / "benchmarks"))
     answer = subprocess.run([sys.executable, "-c", program], env={**os.environ, "JSEG_FUSED": fused}, text=True,
                             stdout=subprocess.PIPE, check=True).stdout
