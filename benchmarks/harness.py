@@ -44,16 +44,23 @@ class Contender:
 
     def _start(self) -> subprocess.Popen:
         pipe = subprocess.PIPE
-        return subprocess.Popen(self.command, env=self.environment, stdin=pipe, stdout=pipe, text=True)
+        try:
+            return subprocess.Popen(self.command, env=self.environment, stdin=pipe, stdout=pipe, text=True)
+        except OSError as problem:
+            raise ValueError(f"--torch-python: {self.command[0]} cannot be started ({problem.strerror}); name a Python "
+                             "that has PyTorch") from None
 
-    @staticmethod
-    def _ask(process: subprocess.Popen, job: dict) -> dict:
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
+    def _ask(self, process: subprocess.Popen, job: dict) -> dict:
+        try:
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:  # it has ended already, and so has its output
+            pass
         for line in process.stdout:  # Jittor prints about compilation, too
             if line.startswith("ANSWER "):
                 return json.loads(line[len("ANSWER "):])
-        raise RuntimeError(f"the worker for {job} ended; its message is above")
+        mend = "--torch-python must name a Python that has PyTorch" if self.name == "torch" else "its message is above"
+        raise ValueError(f"the worker {' '.join(self.command)} ended with status {process.wait()}; {mend}")
 
     def seconds(self, job: dict) -> List[float]:
         """[forward, backward] of one call."""
