@@ -10,6 +10,7 @@ from jseg.ops.bias_activation import bias_quick_gelu, bias_relu
 from jseg.ops.dropout import dropout
 from jseg.ops.layer_norm import layer_norm
 from jseg.ops.region_attention import RegionLayout, region_attention
+from jseg.ops.rows import replace_rows
 
 __all__ = ["RegionLayout", "attention", "bias_quick_gelu", "bias_relu", "dropout", "layer_norm", "linear",
-           "region_attention", "resize_bilinear", "transpose_last"]
+           "region_attention", "replace_rows", "resize_bilinear", "transpose_last"]

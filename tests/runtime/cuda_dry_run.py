@@ -38,16 +38,26 @@ for name, value in {"elementwise": a * 2 + 1, "matrix product": a @ a, "bfloat16
                     "gradient": jt.grad((a @ a).sum(), [a])[0]}.items():
     value.sync()
     print("dispatched:", name, flush=True)
-from jseg.ops import RegionLayout, attention, layer_norm, region_attention
+from jseg.models.checkpointing import checkpointed
+from jseg.ops import RegionLayout, attention, dropout, layer_norm, region_attention, replace_rows
 layout = RegionLayout((4, 4), (2, 2), 3, skipped=2)
 for dtype in ("float32", "bfloat16"):
     x, packed = (jt.ones((1, layout.tokens, width), dtype) for width in (64, 192))
     one = jt.ones((64,), dtype)
     for output, inputs in ((layer_norm(x, one, one), [x, one]), (attention(x, x, x, 1), [x]),
-                           (region_attention(packed, 1, layout), [packed])):
+                           (region_attention(packed, 1, layout), [packed]), (dropout(x, 0.1), [x]),
+                           (checkpointed(lambda x: layer_norm(x, one, one), x), [x])):
         for value in (output, *jt.grad(output.sum(), inputs)):
             value.sync()
     print("dispatched: operators of jseg in", dtype, flush=True)
+import numpy as np
+x, rows = (jt.array(np.arange(n, dtype=np.float32).reshape(2, -1, 4)) for n in (40, 16))
+changed = replace_rows(x, rows, 1)
+gradient, = jt.grad(changed.sum(), [x])
+gradient.sync()
+# These are copies, which do run.
+assert (changed.numpy()[:, 1:3] == rows.numpy()).all() and (changed.numpy()[:, 3:] == x.numpy()[:, 3:]).all(), changed
+print("copied: replace_rows", flush=True)
 print("dry run passed", flush=True)
 """
 _CREATED = "(void** p) { static int object; *p = &object; return 0; }"
@@ -70,6 +80,10 @@ _BODIES: Dict[str, str] = {
                        " memmove(d, s, n); return 0; }",
     "cudaMemset": "int cudaMemset(void* d, int c, size_t n) { memset(d, c, n); return 0; }",
     "cudaMemsetAsync": "int cudaMemsetAsync(void* d, int c, size_t n, void* q) { memset(d, c, n); return 0; }",
+    "cudaMemcpy2DAsync": "int cudaMemcpy2DAsync(char* d, size_t to, const char* s, size_t from, size_t n, size_t rows, int k,"
+                         " void* q) { while (rows--) memcpy(d + rows * to, s + rows * from, n); return 0; }",
+    "cudaMemset2DAsync": "int cudaMemset2DAsync(char* d, size_t to, int c, size_t n, size_t rows, void* q) {"
+                         " while (rows--) memset(d + rows * to, c, n); return 0; }",
     "cudaMemGetInfo": "int cudaMemGetInfo(size_t* a, size_t* b) { *a = *b = 8ull << 30; return 0; }",
     "cudaGetErrorName": "const char* cudaGetErrorName(int e) { return \"stub\"; }",
     "cudaGetErrorString": "const char* cudaGetErrorString(int e) { return \"stub\"; }",

@@ -11,7 +11,7 @@ from jseg.models.checkpointing import checkpointed
 from jseg.models.clip.model import embed_patches, l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
-from jseg.ops import RegionLayout, dropout, linear, transpose_last
+from jseg.ops import RegionLayout, dropout, linear, replace_rows, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt, nn
 
@@ -127,7 +127,7 @@ class RegionBridgeEncoder(nn.Module):
         x = jt.concat(tokens + ([bridge] if num_regions else []), dim=1)
         for i, block in enumerate(self.transformer.resblocks):
             if i and use_prompts:
-                x = jt.concat([x[:, :1], self._prompt(i, batch, dropout_rate), x[:, prefix:]], dim=1)
+                x = replace_rows(x, self._prompt(i, batch, dropout_rate), 1)
             run = partial(block, attend=attend)
             x = checkpointed(run, x) if self.checkpoint_blocks else run(x)
         return ImageFeatures(image=self._joint(x[:, prefix:start], use_prompts),

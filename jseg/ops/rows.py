@@ -1,0 +1,56 @@
+"""Rows of a sequence exchanged in one copy; slices joined again would copy the sequence three times each way."""
+
+from typing import Tuple
+
+from jseg.runtime.backend import jt
+
+_SIZES = """
+    const size_t sample = in0->size / in0_shape0, part = (size_t)data["rows"] * (in0->size / in0_shape0 / in0_shape1),
+                 start = (size_t)data["start"] * (in0->size / in0_shape0 / in0_shape1);
+    char* to = (char*)out0_p;
+"""
+_COPY = _SIZES + "std::memcpy(to, in0_p, in0->size);"
+_CUDA_COPY = _SIZES + "checkCudaErrors(cudaMemcpyAsync(to, in0_p, in0->size, cudaMemcpyDeviceToDevice, 0));"
+_FORWARD = _COPY + """
+    for (long b = 0; b < in0_shape0; b++) std::memcpy(to + b * sample + start, (const char*)in1_p + b * part, part);
+"""
+_BACKWARD = _COPY + "for (long b = 0; b < in0_shape0; b++) std::memset(to + b * sample + start, 0, part);"
+_CUDA_FORWARD = _CUDA_COPY + """
+    checkCudaErrors(cudaMemcpy2DAsync(to + start, sample, in1_p, part, part, in0_shape0, cudaMemcpyDeviceToDevice, 0));
+"""
+_CUDA_BACKWARD = _CUDA_COPY + "checkCudaErrors(cudaMemset2DAsync(to + start, sample, 0, part, in0_shape0, 0));"
+
+
+def replace_rows(x: jt.Var, rows: jt.Var, start: int) -> jt.Var:
+    """x with its rows start … start + K replaced by `rows`.
+
+    Args:
+        x: (B, L, D). rows: (B, K, D) of the same type.
+        start: of the first replaced row, so that all K lie inside x.
+
+    Returns:
+        (B, L, D), differentiable in both.
+
+    Raises:
+        ValueError: shapes or types that do not fit each other.
+    """
+    if (x.ndim != 3 or rows.ndim != 3 or x.shape[0] != rows.shape[0] or x.shape[2] != rows.shape[2]
+            or x.dtype != rows.dtype or start < 0 or start + rows.shape[1] > x.shape[1]):
+        raise ValueError(f"replace_rows expects x (B, L, D) and rows (B, K, D) that fit into it from {start} on; got "
+                         f"{list(x.shape)} {x.dtype} and {list(rows.shape)} {rows.dtype}")
+    return _ReplaceRows(rows.shape[1], start)(x, rows) if rows.shape[1] else x
+
+
+class _ReplaceRows(jt.Function):
+    def __init__(self, count: int, start: int) -> None:
+        # Scalars travel through `data`, so that other values need no recompilation.
+        self.data = {"rows": count, "start": start}
+
+    def execute(self, x: jt.Var, rows: jt.Var) -> jt.Var:
+        return jt.code(x.shape, x.dtype, [x, rows], cpu_src=_FORWARD, cuda_src=_CUDA_FORWARD, data=self.data)
+
+    def grad(self, grad_output: jt.Var) -> Tuple[jt.Var, jt.Var]:
+        first, count = self.data["start"], self.data["rows"]
+        dx = jt.code(grad_output.shape, grad_output.dtype, [grad_output], cpu_src=_BACKWARD, cuda_src=_CUDA_BACKWARD,
+                     data=self.data)
+        return dx, grad_output[:, first:first + count]
