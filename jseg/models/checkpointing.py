@@ -36,4 +36,5 @@ def _after(first: jt.Var, x: jt.Var) -> jt.Var:
     functions of a stack again first, and hold what they have inside.
     """
     return jt.code(x.shape, x.dtype, [x, first], cpu_src="std::memcpy(out0_p, in0_p, in0->size);",
-                   cuda_src="cudaMemcpyAsync(out0_p, in0_p, in0->size, cudaMemcpyDeviceToDevice, 0);")
+                   cuda_header='#include "helper_cuda.h"',  # Jittor's, for checkCudaErrors
+                   cuda_src="checkCudaErrors(cudaMemcpyAsync(out0_p, in0_p, in0->size, cudaMemcpyDeviceToDevice, 0));")

@@ -9,6 +9,7 @@ _SIZES = """
                  start = (size_t)data["start"] * (in0->size / in0_shape0 / in0_shape1);
     char* to = (char*)out0_p;
 """
+_CUDA_HEADER = '#include "helper_cuda.h"'  # Jittor's, for checkCudaErrors
 _COPY = _SIZES + "std::memcpy(to, in0_p, in0->size);"
 _CUDA_COPY = _SIZES + "checkCudaErrors(cudaMemcpyAsync(to, in0_p, in0->size, cudaMemcpyDeviceToDevice, 0));"
 _FORWARD = _COPY + """
@@ -47,10 +48,11 @@ class _ReplaceRows(jt.Function):
         self.data = {"rows": count, "start": start}
 
     def execute(self, x: jt.Var, rows: jt.Var) -> jt.Var:
-        return jt.code(x.shape, x.dtype, [x, rows], cpu_src=_FORWARD, cuda_src=_CUDA_FORWARD, data=self.data)
+        return jt.code(x.shape, x.dtype, [x, rows], cpu_src=_FORWARD, cuda_src=_CUDA_FORWARD,
+                       cuda_header=_CUDA_HEADER, data=self.data)
 
     def grad(self, grad_output: jt.Var) -> Tuple[jt.Var, jt.Var]:
         first, count = self.data["start"], self.data["rows"]
         dx = jt.code(grad_output.shape, grad_output.dtype, [grad_output], cpu_src=_BACKWARD, cuda_src=_CUDA_BACKWARD,
-                     data=self.data)
+                     cuda_header=_CUDA_HEADER, data=self.data)
         return dx, grad_output[:, first:first + count]
