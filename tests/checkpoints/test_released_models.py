@@ -238,11 +238,9 @@ def test_run_net_says_which_keys_to_set(run_folder, files):
         "model.decoder_layers=2",
         "model.recovery_layers=None",
     )
-    assert (
-        result.returncode == 2
-        and result.stderr.count("\n") == 1
-        and result.stderr.startswith("error: checkpoint")
-    )
+    device, *error = result.stderr.splitlines()
+    assert result.returncode == 2 and device.startswith("computing on")
+    assert len(error) == 1 and error[0].startswith("error: checkpoint")
     for words in (
         "model.num_prompts to 3 (here 5)",
         "model.decoder_layers to 3 (here 2)",
