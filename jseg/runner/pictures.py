@@ -9,6 +9,7 @@ from PIL import Image
 from jseg.runner.evaluate import class_map
 from jseg.runtime.backend import jt
 from jseg.visualization import save_curves, save_panels, save_region_picture
+from jseg.visualization.regions import HEADINGS
 
 _CANDIDATES = 4  # pictures looked at for each one drawn, to find unseen classes
 _IGNORE_INDEX = 255
@@ -83,9 +84,11 @@ def _draw_regions(model: Any, dataset: Any, folder: str, index: int) -> str:
     scale_y, scale_x = raw.shape[0] / sample["image"].shape[1], raw.shape[1] / sample["image"].shape[2]
     shown = _cut(raw, (round(image.shape[1] * scale_y), round(image.shape[2] * scale_x)))
     path = os.path.join(folder, "regions.png")
-    training = "trained" if count == model.num_regions else f"trained with {model.num_regions} regions"
+    original_heading, trained_heading = HEADINGS
+    if count != model.num_regions:
+        trained_heading = f"CLIP-RC encoder (trained with {model.num_regions} regions)"
     save_region_picture(path, shown, original, trained, dataset.class_names, dataset.unseen,
-                        headings=("original CLIP", f"CLIP-RC encoder ({training})"))
+                        headings=(original_heading, trained_heading))
     return path
 
 
