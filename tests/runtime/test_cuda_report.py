@@ -1,6 +1,7 @@
 """What the doctor says about CUDA."""
 
 import os
+from pathlib import Path
 
 from jseg.runtime.cuda.report import cuda_lines
 
@@ -52,3 +53,34 @@ def test_doctor_marks_missing_libraries(machine):
     off, libraries = cuda_lines()
     assert not off.usable and "pip install" in off.mend
     assert not libraries.usable and libraries.text.startswith("no cuBLAS, no cuRAND")
+
+
+def test_doctor_shows_the_toolkit_of_a_machine_without_a_gpu(machine):
+    machine.toolkit("13.0")
+    os.environ["CUDA_HOME"] = "/no/such/folder"
+    off, toolkit, libraries, home = cuda_lines()
+    assert not off.usable and "no CUDA driver" in off.text
+    assert toolkit.name == "toolkit" and toolkit.text.startswith("13.0 from") and libraries.name == "libraries"
+    assert home.name == "CUDA_HOME" and home.text.endswith("it has no bin/nvcc")
+
+
+def test_a_program_that_nvcc_path_names_must_be_there(machine):
+    os.environ["nvcc_path"] = "/no/such/nvcc"
+    line, = cuda_lines()
+    assert not line.usable and "no such program" in line.text and "unset nvcc_path" in line.mend
+
+
+def test_a_folder_of_path_that_may_not_be_read(machine, monkeypatch):
+    """As under `su`: such a folder is passed over. Before Python 3.14, Path.is_file raises there."""
+    machine.toolkit("13.0")
+    is_file = Path.is_file
+
+    def refused(path):
+        if path.parts[:2] == ("/", "locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    os.environ["PATH"] = f"/locked:{os.environ['PATH']}"
+    os.environ["CUDA_HOME"] = "/locked/cuda"
+    assert any(line.name == "toolkit" for line in cuda_lines())

@@ -1,6 +1,7 @@
 """What the doctor says about CUDA: driver, GPUs, toolkit, libraries with their versions, and what is switched off."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
@@ -40,6 +41,9 @@ def cuda_lines(cache: Optional[Path] = None, compiler: Optional[str] = None) -> 
     if chosen is not None and chosen != os.environ.get(OURS):
         if chosen == "":
             return [Line(False, "CUDA", "switched off: nvcc_path is set to nothing", "unset nvcc_path")]
+        if shutil.which(chosen) is None:
+            return [Line(False, "CUDA", f"nvcc_path={chosen}, as set: no such program, Jittor will not start",
+                         "unset nvcc_path")]
         return [Line(True, "CUDA", f"nvcc_path={chosen}, as set: handed to Jittor as it is", "unset nvcc_path")]
     cuda = detect(query_driver("every"))
     problem = cuda.problem or os.environ.get(FAILED, "") or _compile_problem(cuda, cache, compiler)
@@ -50,10 +54,11 @@ def cuda_lines(cache: Optional[Path] = None, compiler: Optional[str] = None) -> 
         if not cuda.driver.installed and wanted == "cuda":
             hint = _DRIVER_MEND
         lines = [Line(False, "CUDA", f"off, the CPU computes: {reason}", hint or None)]
-        found = [_libraries(cuda)] if cuda.toolkit and not cuda.driver.problem else []
+        found = [_libraries(cuda)] if cuda.toolkit else []
+        if cuda.toolkit and cuda.driver.problem:
+            found.insert(0, Line(False, "toolkit", f"{_name(cuda)}; unused without a GPU"))
         return lines + found + _ignored_homes(cuda)
-    toolkit = "{}.{} from {}: {}".format(*cuda.toolkit.release, cuda.toolkit.source, cuda.toolkit.nvcc)
-    lines = [Line(True, "CUDA", toolkit), Line(True, "GPU", describe_gpus(cuda.driver)), *refused]
+    lines = [Line(True, "CUDA", _name(cuda)), Line(True, "GPU", describe_gpus(cuda.driver)), *refused]
     if cuda.translated:
         codes = ", ".join(f"sm_{code}" for code in cuda.translated)
         lines.append(Line(False, "GPU", f"this nvcc does not know {codes}: the driver translates each kernel at its "
@@ -61,6 +66,10 @@ def cuda_lines(cache: Optional[Path] = None, compiler: Optional[str] = None) -> 
     lines += [_libraries(cuda), _nccl(cuda), *_ignored_homes(cuda)]
     lines += [Line(False, "without", f"{names}: {effect}") for _, names, effect in SWITCHES.values()]
     return lines
+
+
+def _name(cuda: Cuda) -> str:
+    return "{}.{} from {}: {}".format(*cuda.toolkit.release, cuda.toolkit.source, cuda.toolkit.nvcc)
 
 
 def _compile_problem(cuda: Cuda, cache: Optional[Path], compiler: Optional[str]) -> str:
@@ -97,16 +106,17 @@ def _nccl(cuda: Cuda) -> Line:
 def _ignored_homes(cuda: Cuda) -> List[Line]:
     """What the user named and does not get."""
     lines: List[Line] = []
-    if cuda.driver.problem:
-        return lines
     for variable in HOME_VARIABLES:
         if cuda.toolkit and cuda.toolkit.source == variable:
             break
         if os.environ.get(variable):
             nvcc = Path(os.environ[variable]) / "bin" / "nvcc"
+            there = os.access(nvcc, os.X_OK)
+            if there and cuda.driver.problem:
+                continue  # no toolkit is taken then
             reasons = [reason.partition("; ")[0] for toolkit, reason in cuda.rejected
                        if toolkit.source == variable or toolkit.nvcc == nvcc.resolve()]
-            reason = reasons[0] if reasons else "its nvcc does not answer" if nvcc.is_file() else "it has no bin/nvcc"
+            reason = reasons[0] if reasons else "its nvcc does not answer" if there else "it has no bin/nvcc"
             lines.append(Line(False, variable, f"{os.environ[variable]} is ignored: {reason}",
                               f"unset {variable}, or name another toolkit"))
     return lines

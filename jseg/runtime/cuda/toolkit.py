@@ -80,7 +80,8 @@ def find_toolkits() -> List[Toolkit]:
     toolkits: Dict[Path, Toolkit] = {}
     asked = set()
     for source, nvcc in _nvcc_candidates():
-        if nvcc.is_file() and os.access(nvcc, os.X_OK) and nvcc.resolve() not in asked:
+        # access first: in a folder of PATH that this user may not read, is_file would raise
+        if os.access(nvcc, os.X_OK) and nvcc.is_file() and nvcc.resolve() not in asked:
             asked.add(nvcc.resolve())
             toolkit = _toolkit(nvcc, source)
             if toolkit is not None:
