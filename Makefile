@@ -8,12 +8,13 @@ STAMP  := $(VENV)/.installed
 CONFIG := configs/clip_rc/zeroshapes_demo.py
 WORK   := work_dirs/zeroshapes_demo
 
-.PHONY: help setup demo test clean
+.PHONY: help setup demo test test-fast clean
 
 help:
 	@echo "make setup   create $(VENV) and install jseg with all it needs"
 	@echo "make demo    setup, then train CLIP-RC on ZeroShapes, evaluate and draw"
 	@echo "make test    setup, then run the tests"
+	@echo "make test-fast   setup, then run the tests without those marked slow"
 	@echo "make clean   remove $(VENV) and caches of Python; data/ and work_dirs/ stay"
 
 setup: $(STAMP)
@@ -40,6 +41,9 @@ demo: setup
 
 test: setup
 	$(PY) -m pytest
+
+test-fast: setup
+	$(PY) -m pytest -m "not slow"
 
 clean:
 	rm -rf $(VENV) .pytest_cache build dist *.egg-info

@@ -11,7 +11,8 @@ import threading
 
 from jseg.runtime.cuda.prepare import FAILED
 from jseg.runtime.device import wanted_device, wanted_precision
-from jseg.runtime.environment import EnvironmentProblem, launched_by_mpi, prepare_jittor
+from jseg.runtime.environment import EnvironmentProblem, launched_by_mpi, prepare_jittor, shared_jittor
+from jseg.runtime.shared_cache import first_on_path
 
 _RERUN_MARK = "JSEG_RERUN_AFTER_JITTOR_BUILD"
 
@@ -21,9 +22,12 @@ def _import_jittor():
     if device.warning:
         rank = os.environ.get("OMPI_COMM_WORLD_RANK")
         print(f"warning: {device.warning}{f' (rank {rank})' if rank else ''}", file=sys.stderr, flush=True)
+    copy = shared_jittor()
     try:
-        import jittor
-
+        with first_on_path(copy):
+            import jittor
+        if copy is not None:
+            jittor.flags.python_path = str(copy / "python")
         if device.kind == "cuda":
             jittor.flags.use_cuda = 1
             jittor.flags.use_tensorcore = int(wanted_precision() == "tf32")

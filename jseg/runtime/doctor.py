@@ -20,6 +20,7 @@ import jseg
 from jseg.runtime import environment, machine, selftest_process
 from jseg.runtime.cuda.report import cuda_lines
 from jseg.runtime.device import DEVICES, VARIABLE
+from jseg.runtime.shared_cache import place_of_jittor
 
 OK, MISSING, NOTE = "ok", "missing", "note"
 COLUMNS = 100
@@ -275,12 +276,12 @@ def _memory() -> Finding:
 
 def _core_is_compiled() -> bool:
     """True if Jittor's core lies compiled in the cache, for this Python and this place of installation."""
-    spec = importlib.util.find_spec("jittor_utils")
+    cache = environment.jittor_cache()
+    copy, spec = place_of_jittor(cache), importlib.util.find_spec("jittor_utils")
     if spec is None or spec.origin is None:
         return False
-    key = selftest_process.place_key(spec.origin)
-    pattern = f"jt*/*/py{platform.python_version()}/*/*/{key}/*/jittor_core*.so"
-    return any(environment.jittor_cache().glob(pattern))
+    key = selftest_process.place_key(str(copy / "jittor_utils" / "__init__.py") if copy else spec.origin)
+    return any(cache.glob(f"jt*/*/py{platform.python_version()}/*/*/{key}/*/jittor_core*.so"))
 
 
 def _self_test(timeout: float, on_cuda: bool) -> Finding:

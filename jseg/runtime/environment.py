@@ -21,6 +21,7 @@ from typing import Dict, List, Optional
 
 from jseg.runtime.cuda.prepare import NoCuda, prepare_cuda
 from jseg.runtime.device import Device
+from jseg.runtime.shared_cache import INTERPRETER, jittor_copy, point_link
 from jseg.runtime.threads import prepare_threads
 
 # The folder name that Jittor 1.3.11 expects for oneDNN below its cache (compile_extern.install_mkl).
@@ -170,9 +171,23 @@ def prepare_jittor() -> Device:
         raise _unwritable_cache(error) from error
     _prepare_mpi()
     _prepare_python_config()
+    _prepare_kernel_flags(os.environ.get("cc_path", str(compiler.path)))
     if os.environ.get("use_mkl", "1") == "1":
         _prepare_onednn()
     return device
+
+
+def shared_jittor() -> Optional[Path]:
+    """Folder to import Jittor from, so that equal environments share what it compiles; None: from where it is.
+
+    Raises:
+        EnvironmentProblem: Jittor's cache cannot be written.
+    """
+    os.environ[INTERPRETER] = sys.executable
+    try:
+        return jittor_copy(jittor_cache())
+    except OSError as error:
+        raise _unwritable_cache(error) from error
 
 
 def _prepare_mpi() -> None:
@@ -201,24 +216,12 @@ def _prepare_onednn() -> None:
     home = jittor_cache() / "mkl" / _ONEDNN_FOLDER
     try:
         (home / "lib").mkdir(parents=True, exist_ok=True)
-        _link(home / "include", onednn.path / "include")
-        _link(home / "lib" / "libmkldnn.so", library)
+        point_link(home / "include", onednn.path / "include")
+        point_link(home / "lib" / "libmkldnn.so", library)
     except OSError as error:
         raise _unwritable_cache(error) from error
     # Jittor's own operators are linked to the soname libdnnl.so.2, which is on no search path.
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-
-
-def _link(link: Path, target: Path) -> None:
-    """Point `link` at `target`, atomically: several ranks may do this at the same moment."""
-    if link.is_symlink() and os.readlink(link) == str(target):
-        return
-    if link.exists() and not link.is_symlink():
-        return  # a oneDNN that the user or Jittor put there
-    temporary = link.with_name(f"{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)  # left by a process that was killed here and had the same number
-    temporary.symlink_to(target)
-    os.replace(temporary, link)
 
 
 def _prepare_python_config() -> None:
@@ -241,6 +244,25 @@ def _prepare_python_config() -> None:
     except OSError as error:
         raise _unwritable_cache(error) from error
     os.environ["python_config_path"] = str(script)
+
+
+def exact_division(compiler: str, machine: str = platform.machine()) -> list[str]:
+    """Options for a compiler under which quotients and roots are rounded as IEEE 754 says, whatever the CPU.
+
+    Jittor compiles operators with -Ofast. GCC and Clang then take x86's approximate reciprocals, by which a sigmoid of 1
+    becomes 0.99999995 and 1 / infinity NaN, and GCC multiplies by reciprocals, which rounds twice.
+    """
+    options = ["-fno-reciprocal-math"]
+    if machine in ("x86_64", "AMD64"):
+        options.append("-mrecip=none" if "clang" in Path(compiler).name else "-mno-recip")
+    return options
+
+
+def _prepare_kernel_flags(compiler: str) -> None:
+    """Sets the options for operators; those of the user stay, and win if they speak of reciprocals."""
+    flags = os.environ.get("kernel_flags", "")
+    if "recip" not in flags:
+        os.environ["kernel_flags"] = " ".join([flags, *exact_division(compiler)])
 
 
 def _python_config_candidates() -> List[str]:

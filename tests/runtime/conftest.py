@@ -12,11 +12,12 @@ import pytest
 from jseg.runtime import environment
 from jseg.runtime.cuda import detect, prepare, report, toolkit
 from jseg.runtime.cuda.driver import Driver, Gpu
+from jseg.runtime.shared_cache import INTERPRETER
 
 # What `prepare_jittor` sets and what users may have set: each test starts without these. JITTOR_HOME is
 # among them and no test ever sets it: Jittor would remember it for this user.
 _VARIABLES = ("cc_path", "nvcc_path", "use_mpi", "use_mkl", "mpicc_path", "python_config_path", "log_silent",
-              "FIX_TORCH_ERROR", "cache_name", "JITTOR_HOME", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+              "FIX_TORCH_ERROR", "cache_name", "kernel_flags", INTERPRETER, "JITTOR_HOME", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
               "OMPI_COMM_WORLD_LOCAL_SIZE", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH", "conv_opt", "use_cutt",
               "use_cutlass", "use_nccl", "nccl_include_path", "nccl_lib_path", "JSEG_DEVICE", prepare.OURS,
               prepare.FAILED, "OMP_NUM_THREADS", "OMPI_MCA_mpi_yield_when_idle")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from jseg.runtime import environment, threads
-from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
+from jseg.runtime.environment import EnvironmentProblem, exact_division, prepare_jittor
+from jseg.runtime.shared_cache import point_link
 
 _FOLDER = Path("mkl") / "dnnl_lnx_2.2.0_cpu_gomp"
 
@@ -21,6 +22,23 @@ def test_a_plain_machine_is_prepared_without_cuda_and_mpi(machine):
     assert machine.loaded == [str(machine.prefix / "lib" / "libdnnl.so.2")]
     assert (machine.cache / _FOLDER / "include" / "dnnl.hpp").is_file()
     assert os.readlink(machine.cache / _FOLDER / "lib" / "libmkldnn.so") == machine.loaded[0]
+
+
+def test_operators_divide_exactly_and_keep_what_the_user_set(machine):
+    for before, after in ((None, exact_division("g++")), ("-g", ["-g", *exact_division("g++")]),
+                          ("-mrecip=all", ["-mrecip=all"])):
+        os.environ.pop("kernel_flags", None)
+        if before is not None:
+            os.environ["kernel_flags"] = before
+        prepare_jittor()
+        prepare_jittor()
+        assert os.environ["kernel_flags"].split() == after
+
+
+def test_options_against_reciprocals_are_those_of_the_compiler():
+    assert "-mno-recip" in exact_division("/usr/bin/x86_64-linux-gnu-g++-12", "x86_64")
+    assert "-mrecip=none" in exact_division("/usr/bin/clang++-14", "AMD64")
+    assert exact_division("g++", "aarch64") == ["-fno-reciprocal-math"]
 
 
 def test_preparing_twice_changes_nothing(machine):
@@ -106,7 +124,7 @@ def test_a_link_is_never_missing_while_it_is_replaced(tmp_path):
     for target in targets:
         target.touch()
     link = tmp_path / "link"
-    environment._link(link, targets[0])
+    point_link(link, targets[0])
     stop, absent = threading.Event(), []
 
     def watch():
@@ -117,7 +135,7 @@ def test_a_link_is_never_missing_while_it_is_replaced(tmp_path):
     watcher = threading.Thread(target=watch)
     watcher.start()
     for turn in range(300):
-        environment._link(link, targets[turn % 2])
+        point_link(link, targets[turn % 2])
     stop.set()
     watcher.join()
     assert not absent and sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "link"]
@@ -126,7 +144,7 @@ def test_a_link_is_never_missing_while_it_is_replaced(tmp_path):
 def test_a_temporary_link_left_by_a_killed_process_does_no_harm(tmp_path):
     (tmp_path / "target").touch()
     (tmp_path / f"link.{os.getpid()}").symlink_to("/nowhere")
-    environment._link(tmp_path / "link", tmp_path / "target")
+    point_link(tmp_path / "link", tmp_path / "target")
     assert (tmp_path / "link").exists()
 
 

@@ -9,7 +9,7 @@ from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.randomness import first_sample, next_seed
 from jseg.runtime.backend import jt
 
-_HEADER = include_headers("simd.h", "dropout/dropout_cpu.h", "attention/attention_cpu.h")
+_HEADERS = ("simd.h", "dropout/dropout_cpu.h", "attention/attention_cpu.h")
 
 _PROBLEM = """
     long width = in0_shape2, query_batch = in0_shape1 * width, key_batch = in1_shape1 * width;
@@ -100,7 +100,7 @@ class _FusedAttention(jt.Function):
     def execute(self, q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
         rows = [q.shape[0], self.data["heads"], q.shape[1]]
         output, log_sum = jt.code([q.shape, rows], [q.dtype, "float32"], [q, k, v],
-                                  cpu_header=_HEADER, cpu_src=_FORWARD, data=self.data, **self._cuda(_CUDA_FORWARD, q))
+                                  cpu_header=include_headers(*_HEADERS), cpu_src=_FORWARD, data=self.data, **self._cuda(_CUDA_FORWARD, q))
         self.saved = (q, k, v, output, log_sum)
         return output
 
@@ -110,7 +110,7 @@ class _FusedAttention(jt.Function):
         cuda = self._cuda(_CUDA_BACKWARD, q)
         if cuda:  # these kernels hand one number of each row to each other
             shapes, dtypes = [*shapes, log_sum.shape], [*dtypes, "float32"]
-        gradients = jt.code(shapes, dtypes, [q, k, v, output, grad_output, log_sum], cpu_header=_HEADER,
+        gradients = jt.code(shapes, dtypes, [q, k, v, output, grad_output, log_sum], cpu_header=include_headers(*_HEADERS),
                             cpu_src=_BACKWARD, data=self.data, **cuda)
         return tuple(gradients[:3])
 

@@ -8,7 +8,7 @@ from jseg.ops.checks import require_one_floating_type
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.runtime.backend import jt
 
-_HEADER = include_headers("simd.h", "bias_activation/bias_activation_cpu.h")
+_HEADERS = ("simd.h", "bias_activation/bias_activation_cpu.h")
 
 
 def bias_quick_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
@@ -49,11 +49,11 @@ class _FusedActivation(jt.Function):
     def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
         self.saved = (x, bias)
         source = f"jseg_bias_activation::forward{self.activation}(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
-        return jt.code(x.shape, x.dtype, [x, bias], cpu_header=_HEADER, cpu_src=source)
+        return jt.code(x.shape, x.dtype, [x, bias], cpu_header=include_headers(*_HEADERS), cpu_src=source)
 
     def grad(self, grad_output: jt.Var):
         x, bias = self.saved
         source = (f"jseg_bias_activation::backward{self.activation}"
                   "(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p);")
-        dx = jt.code(x.shape, x.dtype, [x, bias, grad_output], cpu_header=_HEADER, cpu_src=source)
+        dx = jt.code(x.shape, x.dtype, [x, bias, grad_output], cpu_header=include_headers(*_HEADERS), cpu_src=source)
         return dx, dx.sum(0)

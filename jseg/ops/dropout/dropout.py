@@ -7,7 +7,7 @@ from jseg.ops.dropout.reference import dropout_reference
 from jseg.ops.randomness import first_sample, next_seed
 from jseg.runtime.backend import jt
 
-_HEADER = include_headers("simd.h", "dropout/dropout_cpu.h")
+_HEADERS = ("simd.h", "dropout/dropout_cpu.h")
 _SOURCE = """
     jseg_dropout::Dropout dropout(data["rate"], (unsigned)data["seed"], (uint64_t)data["first_row"]);
     jseg_dropout::apply(dropout, in0->num / (long)data["width"], (long)data["width"], in0_p, out0_p);
@@ -56,7 +56,7 @@ class _FusedDropout(jt.Function):
                      "first_row": float(first_sample() * rows_of_sample)}
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return jt.code(x.shape, x.dtype, [x], cpu_header=_HEADER, cpu_src=_SOURCE, data=self.data,
+        return jt.code(x.shape, x.dtype, [x], cpu_header=include_headers(*_HEADERS), cpu_src=_SOURCE, data=self.data,
                        **cuda_code(_CUDA_HEADERS, _CUDA_SOURCE, x.dtype))
 
     def grad(self, grad_output: jt.Var) -> jt.Var:

@@ -12,7 +12,7 @@ from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.layer_norm.reference import layer_norm_reference
 from jseg.runtime.backend import jt
 
-_HEADER = include_headers("layer_norm/layer_norm_cpu.h")
+_HEADERS = ("layer_norm/layer_norm_cpu.h",)
 _CUDA_HEADERS = ("layer_norm/layer_norm_cuda.cuh",)
 
 
@@ -66,5 +66,5 @@ class _FusedLayerNorm(jt.Function):
 
     def _run(self, call: str, shapes: list, dtypes: list, inputs: list) -> List[jt.Var]:
         cuda = cuda_code(_CUDA_HEADERS, "jseg_layer_norm_cuda::" + call, inputs[0].dtype)
-        return jt.code(shapes, dtypes, inputs, cpu_header=_HEADER, cpu_src="jseg_layer_norm::" + call, data=self.data,
+        return jt.code(shapes, dtypes, inputs, cpu_header=include_headers(*_HEADERS), cpu_src="jseg_layer_norm::" + call, data=self.data,
                        **cuda)

@@ -9,7 +9,7 @@ from jseg.ops.region_attention.layout import RegionLayout
 from jseg.ops.region_attention.reference import region_attention_reference
 from jseg.runtime.backend import jt
 
-_HEADER = include_headers("simd.h", "dropout/dropout_cpu.h", "attention/attention_cpu.h",
+_HEADERS = ("simd.h", "dropout/dropout_cpu.h", "attention/attention_cpu.h",
                           "region_attention/region_attention_cpu.h")
 
 _PROBLEM = """
@@ -91,7 +91,7 @@ class _FusedRegionAttention(jt.Function):
         batch, tokens, packed = qkv.shape
         output, log_sum = jt.code([[batch, tokens, packed // 3], [batch, self.data["heads"], tokens]],
                                   [qkv.dtype, "float32"], [qkv],
-                                  cpu_header=_HEADER, cpu_src=_FORWARD, data=self.data,
+                                  cpu_header=include_headers(*_HEADERS), cpu_src=_FORWARD, data=self.data,
                                   **self._cuda(_CUDA_FORWARD, qkv))
         self.saved = (qkv, output, log_sum)
         return output
@@ -101,7 +101,7 @@ class _FusedRegionAttention(jt.Function):
         shapes, dtypes, cuda = [qkv.shape], [qkv.dtype], self._cuda(_CUDA_BACKWARD, qkv)
         if cuda:  # these kernels hand one number of each row to each other
             shapes, dtypes = [*shapes, log_sum.shape], [*dtypes, "float32"]
-        return jt.code(shapes, dtypes, [qkv, output, grad_output, log_sum], cpu_header=_HEADER, cpu_src=_BACKWARD,
+        return jt.code(shapes, dtypes, [qkv, output, grad_output, log_sum], cpu_header=include_headers(*_HEADERS), cpu_src=_BACKWARD,
                        data=self.data, **cuda)[0]
 
     def _cuda(self, source: str, qkv: jt.Var) -> Dict[str, str]:

@@ -1,0 +1,142 @@
+"""Places below Jittor's cache that depend on contents alone, so that clones and environments share compiled files.
+
+Jittor 1.3.11 compiles anew whenever the text of a compiler call changes, and names its cache after the folder that it is
+installed in. The folders of Jittor, of the interpreter and of jseg's kernels stand in those calls: left alone, each new
+virtual environment or clone compiles for minutes what an equal one has compiled before. So Jittor is imported from a
+copy, and kernels are read from copies, whose names tell what they are and not where they come from.
+"""
+
+import contextlib
+import hashlib
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+INTERPRETER = "JSEG_PYTHON"
+"""The interpreter that Jittor's compile steps run with, read by a script in the cache."""
+
+_PACKAGES = ("jittor", "jittor_utils")
+_PREFIXES = tuple(f"{package}/" for package in _PACKAGES)
+
+# Compile steps import jittor_utils: from the same copy, or they would look into another cache.
+_SCRIPT = """#!/bin/sh
+PYTHONPATH={folder} exec "${variable}" "$@"
+"""
+
+
+@lru_cache(maxsize=None)
+def header_copy(source: Path, folder: Path) -> Path:
+    """A copy of `source` at FOLDER/<digest of its content>/<its name>, made unless it is there.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    content = source.read_bytes()
+    copy = folder / hashlib.sha256(content).hexdigest()[:16] / source.name
+    if not copy.is_file() or copy.read_bytes() != content:  # an interrupted machine may leave an empty file
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        _replace(copy, content)
+    return copy
+
+
+def place_of_jittor(cache: Path) -> Path | None:
+    """Folder below `cache` for the copy of the installed Jittor, named after the files that pip installed.
+
+    None where pip has no record of them, as in a checkout, and where one was edited since: Jittor is to be imported
+    from its own place then.
+    """
+    installed = _installed_packages()
+    digest = installed and _recorded_digest(installed)
+    return cache / "jseg" / f"jittor-{digest}" if digest else None
+
+
+def jittor_copy(cache: Path) -> Path | None:
+    """`place_of_jittor` with the packages and the script `python` in it; they are copied unless they are there.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    folder = place_of_jittor(cache)
+    if folder is not None and not folder.is_dir():
+        _make_copy(_installed_packages(), folder)
+    return folder
+
+
+def _make_copy(installed: Path, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        for package in _PACKAGES:
+            shutil.copytree(installed / package, temporary / package, ignore=shutil.ignore_patterns("__pycache__"))
+        script = temporary / "python"
+        script.write_text(_SCRIPT.format(folder=shlex.quote(str(folder)), variable=INTERPRETER))
+        script.chmod(0o755)
+        with contextlib.suppress(OSError):  # another process was faster
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def first_on_path(folder: Path | None) -> Iterator[None]:
+    """Imports look into `folder` first; None changes nothing."""
+    if folder is None:
+        yield
+        return
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def point_link(link: Path, target: Path) -> None:
+    """Points `link` at `target`, atomically: several ranks may do this at the same moment. What is not a link stays."""
+    if link.is_symlink() and os.readlink(link) == str(target):
+        return
+    if link.exists() and not link.is_symlink():
+        return
+    temporary = link.with_name(f"{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # left by a process that was killed here and had the same number
+    temporary.symlink_to(target)
+    os.replace(temporary, link)
+
+
+def _installed_packages() -> Path | None:
+    """The folder that holds the packages jittor and jittor_utils of this environment."""
+    for entry in sys.path:
+        if (Path(entry) / "jittor" / "compiler.py").is_file() and (Path(entry) / "jittor_utils").is_dir():
+            return Path(entry).resolve()
+    return None
+
+
+def _recorded_digest(installed: Path) -> str | None:
+    """Digest of Jittor's files as pip recorded them, whoever installed them and wherever."""
+    for record in installed.glob("jittor-*.dist-info/RECORD"):
+        lines = record.read_text(encoding="utf-8").splitlines()
+        files = sorted(line for line in lines if line.startswith(_PREFIXES) and ",sha256=" in line)
+        if files and not _edited(installed, record.stat().st_mtime):
+            return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+    return None
+
+
+def _edited(installed: Path, since: float) -> bool:
+    """True if a file of Jittor is newer than the end of its installation."""
+    for package in _PACKAGES:
+        for parent, folders, names in os.walk(installed / package):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            if any(os.stat(os.path.join(parent, name)).st_mtime > since + 5 for name in names):
+                return True
+    return False
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
