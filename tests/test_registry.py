@@ -1,5 +1,6 @@
 """Names to constructors, and what is said about wrong ones."""
 
+import re
 from typing import Optional
 
 import pytest
@@ -36,27 +37,27 @@ def test_offered_arguments_lose_against_the_config_and_are_dropped_where_unknown
 
 
 @pytest.mark.parametrize("cfg, parts", [
-    ({"type": "Bix", "width": 1.0}, ["model.shape.type", "'Bix'", "did you mean Box"]),
-    ({"type": "Box", "widht": 1.0}, ["model.shape.widht", "did you mean width"]),
-    ({"type": "Box"}, ["model.shape", "needs width"]),
-    ({"width": 1.0}, ["model.shape", "Ball, Box"]),
-    ("Box", ["model.shape", "Ball, Box"]),
-    ({"type": "Ball", "radius": "four"}, ["model.shape.radius", "expected int", "'four'"]),
-    ({"type": "Ball", "radius": True}, ["model.shape.radius", "expected int"]),
-    ({"type": "Box", "width": 1, "name": 3}, ["model.shape.name", "expected str or None"]),
+    ({"type": "Bix", "width": 1.0}, ["model.shape.type", "'Bix'", "Box"]),
+    ({"type": "Box", "widht": 1.0}, ["model.shape.widht", "width"]),
+    ({"type": "Box"}, ["model.shape", "Box", "width"]),
+    ({"width": 1.0}, ["model.shape", "Ball", "Box"]),
+    ("Box", ["model.shape", "Ball", "Box"]),
+    ({"type": "Ball", "radius": "four"}, ["model.shape.radius", "int", "'four'"]),
+    ({"type": "Ball", "radius": True}, ["model.shape.radius", "int", "True"]),
+    ({"type": "Box", "width": 1, "name": 3}, ["model.shape.name", "str", "None", "3"]),
 ])
 def test_errors_name_the_key_and_the_nearest_name(shapes, cfg, parts):
     with pytest.raises(ValueError) as error:
         shapes.build(cfg, where="model.shape")
     for part in parts:
-        assert part in str(error.value)
+        assert re.search(rf"(?<!\w){re.escape(part)}(?!\w)", str(error.value)), (part, error.value)
 
 
 def test_a_taken_name_is_refused(shapes):
-    with pytest.raises(ValueError, match="registered twice"):
+    with pytest.raises(ValueError, match="shape.*Box"):
         shapes.register("Box")(dict)
 
 
 def test_suggestion_lists_everything_when_nothing_is_near():
-    assert did_you_mean("zzz", ["alpha", "beta"]) == "; known: alpha, beta"
-    assert did_you_mean("ALPHa", ["alpha", "beta"]) == "; did you mean alpha?"
+    assert re.findall("alpha|beta", did_you_mean("zzz", ["alpha", "beta"])) == ["alpha", "beta"]
+    assert re.findall("alpha|beta", did_you_mean("ALPHa", ["alpha", "beta"])) == ["alpha"]

@@ -84,7 +84,7 @@ def test_jittor_file_carries_its_checksum(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("save", [save_torch, save_jittor])
 def test_what_cannot_be_stored_is_refused(tmp_path: Path, save: Any) -> None:
-    with pytest.raises(ValueError, match="file: entry 'x'"):
+    with pytest.raises(ValueError, match="file.*'x'"):
         save(tmp_path / "file", {"x": np.zeros(1, complex)}, {})
     with pytest.raises(ValueError, match="bytes"):
         save_torch(tmp_path / "file", {}, {"x": b"bytes"})

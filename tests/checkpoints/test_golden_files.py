@@ -12,7 +12,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 def test_torchscript_archive_as_openai_publishes_it(openai_archive: Path) -> None:
     tensors = read_tensors(openai_archive)
-    assert tensors.kind == "TorchScript archive" and len(tensors) == 65
+    assert "TorchScript" in tensors.kind and len(tensors) == 65
     assert (
         tensors["visual.conv1.weight"].shape == (64, 3, 8, 8)
         and tensors["visual.conv1.weight"].dtype == np.float16

@@ -68,7 +68,7 @@ def test_one_changed_bit_anywhere_is_noticed(tmp_path: Path) -> None:
         changed = bytearray(content)
         changed[position] ^= 1
         path.write_bytes(changed)
-        with pytest.raises(ValueError, match="weights.safetensors.*damaged"):
+        with pytest.raises(ValueError, match="weights.safetensors.*SHA-256"):
             load_arrays(path)
 
 
@@ -93,7 +93,7 @@ def test_full_disk_keeps_the_previous_file_and_names_the_path(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="checkpoint.*[Nn]o space") as failure:
+    with pytest.raises(OSError, match="checkpoint") as failure:
         save_arrays(path, {"x": np.ones(3, np.float32)}, {"iteration": "2"})
     assert failure.value.errno == errno.ENOSPC
     assert load_arrays(path)[1] == {"iteration": "1"}
@@ -108,8 +108,8 @@ def test_missing_folder_is_an_os_error_naming_the_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arrays, metadata, message",
     [
-        ({"x": np.zeros(2, complex)}, {}, "entry 'x'.*complex128"),
-        ({"x": np.array(["text"])}, {}, "entry 'x'"),
+        ({"x": np.zeros(2, complex)}, {}, "'x'.*complex128"),
+        ({"x": np.array(["text"])}, {}, "'x'"),
         ({"x": np.zeros(2)}, {"iteration": 3}, "'iteration'"),
         ({"__metadata__": np.zeros(2)}, {}, "__metadata__"),
     ],

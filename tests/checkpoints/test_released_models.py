@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -106,20 +107,21 @@ def test_recorded_features_and_probabilities(files, weights, parity, name):
 
 
 @pytest.mark.parametrize(
-    "model_cfg, change, words",
+    "model_cfg, change, patterns",
     [
-        ({}, {"num_regions": 16}, "set model.num_regions to 4 (here 16); to evaluate with another number"),
-        ({"train_regions": True}, {}, "set model.train_regions to False (here True)"),
+        ({}, {"num_regions": 16}, (r"model\.num_regions.*\b4\b", r"model\.num_regions.*\b16\b")),
+        ({"train_regions": True}, {}, (r"model\.train_regions.*False", r"model\.train_regions.*True")),
     ],
 )
-def test_region_tokens_that_differ(files, weights, parity, model_cfg, change, words):
+def test_region_tokens_that_differ(files, weights, parity, model_cfg, change, patterns):
     parts = parity.build_parts(CASE, weights, (64, 64), load("outputs"))
     segmentor = parity.build_segmentor(
         {**CASE, **{"regions": change.get("num_regions", 4)}}, parts, load("inputs")["text"], "inductive"
     )
     with pytest.raises(ValueError) as caught:
         load_weights(segmentor, str(files / "pytorch.pth"), {**MODEL_CFG, **model_cfg})
-    assert words in str(caught.value) and "pytorch.pth" in str(caught.value)
+    for pattern in (*patterns, r"pytorch\.pth"):
+        assert re.search(pattern, str(caught.value)), caught.value
     if change:  # converted, the file says nothing about M: any number may be asked for
         load_weights(segmentor, str(files / "own.safetensors"), MODEL_CFG)
 
@@ -148,11 +150,8 @@ def test_every_difference_names_its_key(files):
         "model.ram_inputs": ("('global', 'region')", ("global",)),
     }
     (change,) = config_differences(sizes, replace(sizes, width=768, layers=12))
-    assert (
-        change[0] == "model.clip"
-        and "3 layers, width 64" in change[1]
-        and "12 layers, width 768" in change[2]
-    )
+    assert change[0] == "model.clip"
+    assert [re.findall(r"\d+", text) for text in change[1:]] == [["3", "64", "8", "32"], ["12", "768", "8", "32"]]
 
 
 def test_trained_region_tokens_are_counted(weights, tmp_path):
@@ -165,14 +164,14 @@ def test_trained_region_tokens_are_counted(weights, tmp_path):
 @pytest.mark.parametrize("name, shape", [("backbone.conv1.weight", (64, 192)), ("backbone.proj", (64, 0))])
 def test_shapes_that_no_clip_rc_has(weights, name, shape):
     shapes = {**{key: value.shape for key, value in weights.items()}, name: shape}
-    with pytest.raises(ValueError, match=f"odd.pth: entry '{name}'"):
+    with pytest.raises(ValueError, match=f"odd.pth.*'{name}'"):
         clip_rc_sizes(shapes, "odd.pth")
 
 
 @pytest.mark.parametrize("name", ["backbone.class_embedding", "backbone.positional_embedding", REGION_TOKENS])
 def test_a_scalar_where_a_table_belongs(weights, tmp_path, name):
     save_arrays(tmp_path / "odd.pth", {**weights, name: np.float32(1)}, {})
-    with pytest.raises(ValueError, match=f"odd.pth: entry '{name}': no CLIP-RC has this shape"):
+    with pytest.raises(ValueError, match=f"odd.pth.*'{name}'"):
         load_model_state(tmp_path / "odd.pth")
 
 
@@ -239,11 +238,12 @@ def test_run_net_says_which_keys_to_set(run_folder, files):
         "model.recovery_layers=None",
     )
     device, *error = result.stderr.splitlines()
-    assert result.returncode == 2 and device.startswith("computing on")
-    assert len(error) == 1 and error[0].startswith("error: checkpoint")
-    for words in (
-        "model.num_prompts to 3 (here 5)",
-        "model.decoder_layers to 3 (here 2)",
-        "model.recovery_layers to 1 (here None)",
+    assert result.returncode == 2 and re.search(r"\b(CPU|CUDA)\b", device)
+    assert len(error) == 1 and "pytorch.pth" in error[0]
+    for key, wanted, now in (
+        ("model.num_prompts", 3, 5),
+        ("model.decoder_layers", 3, 2),
+        ("model.recovery_layers", 1, None),
     ):
-        assert words in result.stderr
+        rest = error[0].split(key, 1)[1].split("model.", 1)[0]
+        assert {str(wanted), str(now)} <= set(re.findall(r"\d+|None", rest)), error[0]

@@ -78,12 +78,12 @@ def test_parameter_names_are_those_of_openai(golden_clip: CLIP, openai_archive: 
 def test_a_resnet_clip_is_named_as_such(small_arrays: Dict[str, np.ndarray]) -> None:
     small_arrays["visual.layer1.0.conv1.weight"] = np.zeros((4, 4, 1, 1), np.float32)
     del small_arrays["visual.positional_embedding"], small_arrays["visual.proj"]
-    with pytest.raises(ValueError, match="RN50.pt is a ResNet CLIP.*ViT-B/16"):
+    with pytest.raises(ValueError, match="RN50.pt.*ResNet.*ViT-B/16"):
         config_from_tensors(small_arrays, "RN50.pt")
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a.bin is not a ViT CLIP.*visual.conv1.weight, visual.pos.*missing"):
+    with pytest.raises(ValueError, match="a.bin.*ViT.*visual.conv1.weight.*visual.pos"):
         config_from_tensors({"fc.weight": np.zeros((2, 2))}, "a.bin")
     with pytest.raises(FileNotFoundError, match="nowhere.pt"):
         load_clip(str(tmp_path / "nowhere.pt"))
@@ -92,7 +92,8 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name, shape, words", [
     ("visual.conv1.weight", (128, 48), r"visual.conv1.weight \(128, 48\)"),
     ("visual.positional_embedding", (), r"visual.positional_embedding \(\)"),
-    ("visual.positional_embedding", (25, 128), "25 rows"), ("visual.positional_embedding", (1, 128), "1 rows")])
+    ("visual.positional_embedding", (25, 128), r"visual.positional_embedding.*\b25\b"),
+    ("visual.positional_embedding", (1, 128), r"visual.positional_embedding.*\b1\b")])
 def test_impossible_shapes(small_arrays: Dict[str, np.ndarray], name: str, shape: tuple, words: str) -> None:
     small_arrays[name] = np.zeros(shape, np.float32)
     with pytest.raises(ValueError, match=words):
@@ -103,13 +104,13 @@ def test_incomplete_and_foreign_tensors_are_listed(tmp_path: Path, small_arrays:
     path = tmp_path / "clip.safetensors"
     for gone in ("logit_scale", "visual.transformer.resblocks.1.attn.in_proj_bias"):
         save_arrays(path, {name: array for name, array in small_arrays.items() if name != gone}, {})
-        with pytest.raises(ValueError, match=f"clip.safetensors is not a complete .*missing {gone}; not known nothing"):
+        with pytest.raises(ValueError, match=f"clip.safetensors.*{gone}"):
             load_clip(str(path))
     save_arrays(path, {**small_arrays, "extra.bias": np.zeros(3, np.float32)}, {})
-    with pytest.raises(ValueError, match="missing nothing; not known extra.bias"):
+    with pytest.raises(ValueError, match="clip.safetensors.*extra.bias"):
         load_clip(str(path))
     save_arrays(path, {**small_arrays, "ln_final.bias": np.zeros(3, np.float32)}, {})
-    with pytest.raises(ValueError, match=r"other sizes.*ln_final.bias \(3,\) instead of \(64,\)"):
+    with pytest.raises(ValueError, match=r"ln_final.bias.*\(3,\).*\(64,\)"):
         load_clip(str(path))
 
 
@@ -124,9 +125,9 @@ def test_a_refused_load_changes_nothing(small_config: CLIPConfig, small_arrays: 
 
 def test_images_of_another_size_are_refused(small_config: CLIPConfig) -> None:
     visual = CLIP(small_config).visual
-    with pytest.raises(ValueError, match="24x20 pixels gives 30 patches, this CLIP has 25"):
+    with pytest.raises(ValueError, match=r"24x20.*\b30\b.*\b25\b"):
         visual(jt.zeros((1, 3, 24, 20)))
-    with pytest.raises(ValueError, match="22x20 pixels is not divisible by the patch size 4"):
+    with pytest.raises(ValueError, match=r"22x20.*\b4\b"):
         visual(jt.zeros((1, 3, 22, 20)))
 
 

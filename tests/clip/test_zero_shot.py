@@ -18,8 +18,8 @@ def test_templates_of_the_releases() -> None:
 
 
 @pytest.mark.parametrize("templates, words", [
-    ("sinlge", "unknown templates 'sinlge'.*single, ensemble15"), ([], "empty"), (["a {} {}"], "exactly once"),
-    (["a photo"], "'a photo' must contain {} exactly once")])
+    ("sinlge", "'sinlge'.*single.*ensemble15"), ([], "empty"), (["a {} {}"], "'a {} {}'"),
+    (["a photo"], "'a photo'.*{}")])
 def test_templates_that_cannot_be_used(templates: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         get_templates(templates)

@@ -1,5 +1,6 @@
 """Config files: inheritance, overrides, typos, broken files, and the dump."""
 
+import re
 import textwrap
 
 import pytest
@@ -15,6 +16,12 @@ BASE = """
     max_iters = 100
     batch_size = 4
 """
+
+
+def assert_names(error, parts):
+    """The message holds every part, as words of their own."""
+    for part in parts:
+        assert re.search(rf"(?<!\w){re.escape(part)}(?!\w)", str(error.value)), (part, error.value)
 
 
 @pytest.fixture
@@ -91,33 +98,33 @@ def test_overrides_are_literals_or_strings_and_reach_lists(write):
 
 
 @pytest.mark.parametrize("override, parts", [
-    ("modle.num_regions=4", ["modle", "did you mean model"]),
-    ("max_itres=4", ["max_itres", "did you mean max_iters"]),
-    ("max_iters=many", ["max_iters", "expected int", "'many'"]),
-    ("max_iters=0", ["max_iters", "at least 1"]),
-    ("inference.crop=4", ["inference.crop", "did you mean crop_size"]),
-    ("model.haed.layers=1", ["model.haed", "did you mean head"]),
+    ("modle.num_regions=4", ["modle", "model"]),
+    ("max_itres=4", ["max_itres", "max_iters"]),
+    ("max_iters=many", ["max_iters", "int", "'many'"]),
+    ("max_iters=0", ["max_iters", "0", "1"]),
+    ("inference.crop=4", ["inference.crop", "crop_size"]),
+    ("model.haed.layers=1", ["model.haed", "head"]),
     ("model.num_regions.x=1", ["model.num_regions", "16"]),
-    ("dataset.train.pipeline.3.size=1", ["pipeline.3", "0 to 0"]),
+    ("dataset.train.pipeline.3.size=1", ["pipeline.3", "0"]),
     ("model.num_regions", ["key=value"]),
-    ("model.num_regions=[1,", ["not a Python literal"]),
+    ("model.num_regions=[1,", ["[1,", "Python"]),
 ])
 def test_wrong_overrides_are_explained(write, override, parts):
     """And the file is not blamed for them."""
     with pytest.raises(ValueError) as error:
         Config.load(write("run.py", BASE), [override])
-    for part in (*parts, f"--set {override}"[:9]):
-        assert part in str(error.value)
+    assert_names(error, parts)
+    assert f"--set {override}"[:9] in str(error.value)
     assert "run.py" not in str(error.value)
 
 
 @pytest.mark.parametrize("override, parts", [
-    ("model.num_regoins=4", ["model.num_regoins", "did you mean num_regions"]),
-    ("model.num_regions=four", ["model.num_regions", "expected int"]),
-    ("model.type=Nett", ["model.type", "did you mean Net"]),
-    ("dataset.train.pipeline.0.sice=4", ["dataset.train.pipeline.0.sice", "did you mean size"]),
-    ("dataset.train.pipline=4", ["dataset.train.pipline", "did you mean pipeline"]),
-    ("scheduler.pwoer=1.0", ["scheduler.pwoer", "did you mean power"]),
+    ("model.num_regoins=4", ["model.num_regoins", "num_regions"]),
+    ("model.num_regions=four", ["model.num_regions", "int", "'four'"]),
+    ("model.type=Nett", ["model.type", "'Nett'", "Net"]),
+    ("dataset.train.pipeline.0.sice=4", ["dataset.train.pipeline.0.sice", "size"]),
+    ("dataset.train.pipline=4", ["dataset.train.pipline", "pipeline"]),
+    ("scheduler.pwoer=1.0", ["scheduler.pwoer", "power"]),
 ])
 def test_validation_judges_constructor_arguments(write, registries, override, parts):
     path = write("run.py", BASE)
@@ -125,26 +132,24 @@ def test_validation_judges_constructor_arguments(write, registries, override, pa
     assert Config.load(path, ["model.clip=weights/clip"], registries).model["clip"] == "weights/clip"
     with pytest.raises(ValueError) as error:
         Config.load(path, [override], registries)
-    for part in parts:
-        assert part in str(error.value)
+    assert_names(error, parts)
 
 
 @pytest.mark.parametrize("text, parts", [
     ("max_iters = 3\nmodel = dict(\n", ["run.py", "line 2"]),
     ("max_iters = 3\n\nmodel = dict(a=missing)\n", ["run.py", "line 3", "NameError", "missing"]),
-    ("_base_ = 'nowhere.py'\n", ["nowhere.py", "does not exist", "run.py"]),
+    ("_base_ = 'nowhere.py'\n", ["nowhere.py", "run.py"]),
     ("_base_ = 3\n", ["_base_", "3"]),
     ("_base_ = 'run.py'\n", ["run.py -> run.py"]),
-    ("max_itres = 3\n", ["max_itres", "did you mean max_iters", "run.py"]),
-    ("max_iters = 3\n", ["model", "missing"]),
+    ("max_itres = 3\n", ["max_itres", "max_iters", "run.py"]),
+    ("max_iters = 3\n", ["model", "run.py", "_base_"]),
     ("import numpy as np\nmodel = dict(a=np.zeros(3))\n" + textwrap.dedent(BASE).replace("model", "_model"),
-     ["model.a", "not a finite number"]),
+     ["model.a", "array([0., 0., 0.])"]),
 ])
 def test_broken_files_are_explained_with_their_place(write, text, parts):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         Config.load(write("run.py", text))
-    for part in parts:
-        assert part in str(error.value)
+    assert_names(error, parts)
 
 
 def test_a_cycle_over_two_files_is_named(write):
@@ -156,9 +161,9 @@ def test_a_cycle_over_two_files_is_named(write):
 
 def test_access_to_a_misspelt_key_suggests(write):
     cfg = Config.load(write("run.py", BASE))
-    with pytest.raises(AttributeError, match="did you mean max_iters"):
+    with pytest.raises(AttributeError, match="max_itres.*max_iters"):
         cfg.max_itres
-    with pytest.raises(KeyError, match="did you mean max_iters"):
+    with pytest.raises(KeyError, match="max_itres.*max_iters"):
         cfg["max_itres"]
 
 

@@ -66,13 +66,13 @@ def test_the_coco_model_is_tested_on_context(name, work_root, reduced):
     assert summary["mIoU"] == summary["mIoU(S)"]
 
 
-@pytest.mark.parametrize("name, start, message", [
-    ("context_transductive", "voc2012_inductive", "trained with other classes"),
-    ("voc2012_transductive", "voc2012_full", "trained in the full setting"),
-    ("voc2012_transductive", "ablations/table6_4", "of another model than this config's; .*model.num_regions=4"),
-    ("voc2012_transductive", "nowhere", "init_from: there is no checkpoint"),
+@pytest.mark.parametrize("name, start, pattern", [
+    ("context_transductive", "voc2012_inductive", r"init_from.*voc2012_inductive.*diningtable"),
+    ("voc2012_transductive", "voc2012_full", r"init_from.*\bfull\b"),
+    ("voc2012_transductive", "ablations/table6_4", r"init_from.*model\.num_regions=4"),
+    ("voc2012_transductive", "nowhere", r"init_from.*nowhere"),
 ])
-def test_a_transductive_run_refuses_the_wrong_start(name, start, message, work_root, reduced):
+def test_a_transductive_run_refuses_the_wrong_start(name, start, pattern, work_root, reduced):
     path = work_root / start / "checkpoints/iter_1.safetensors"
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=pattern):
         runner_of(name, work_root / "refused", reduced, f"init_from={path}").train()

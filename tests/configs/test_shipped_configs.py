@@ -121,7 +121,9 @@ def test_the_table_is_printed_from_any_folder(tmp_path):
     assert done.returncode == 0 and len(lines) == 2 + 6 + 2
     order = [re.search(r"(\w+)\.py", line).group(1) for line in lines[2:]]
     assert order[:3] == ["table6_1", "table6_4", "table6_16_updated"]
-    assert "| COCO-Stuff -> Context-59 | inductive " in lines[-2] and "pAcc 70.9, mIoU 49.2, mAcc 69.9" in lines[-2]
+    cells = [cell.strip() for cell in lines[-2].strip("|").split("|")]
+    assert re.fullmatch(r"COCO-Stuff\W+Context-59", cells[1]) and cells[2] == "inductive"
+    assert numbers(cells[5]) == dict(zip(("pAcc", "mIoU", "mAcc"), CROSS["coco_stuff_to_context59"]))
     wrong = subprocess.run([sys.executable, str(ROOT / "tools" / "list_configs.py"), "table9"], capture_output=True,
                            text=True)
-    assert wrong.returncode == 2 and wrong.stderr.startswith("error: no config has table9")
+    assert wrong.returncode == 2 and "table9" in wrong.stderr

@@ -114,7 +114,7 @@ def test_the_folder_of_another_data_set_is_refused(given, name, tmp_path):
     """VOC2012 has JPEGImages too: it was taken for Context's own folder, and VOC 2010 unpacked into it."""
     (tmp_path / given / 'JPEGImages').mkdir(parents=True)
     (tmp_path / given / 'images').mkdir()
-    with pytest.raises(ValueError, match=f'{given}: by its name .* name the folder above, .*--data-root'):
+    with pytest.raises(ValueError, match=f'{given}.*--data-root'):
         new_root(str(tmp_path / given), name, 'JPEGImages')
 
 
@@ -144,34 +144,34 @@ def test_build_from_configs(root):
     (VOCDataset, dict(split='train'), 'voc2012'), (PascalContextDataset, dict(split='train'), 'context'),
     (COCOStuffDataset, dict(split='train2017'), 'coco_stuff')])
 def test_absent_data_set_names_the_setting_and_the_tool(tmp_path, kind, options, command):
-    with pytest.raises(FileNotFoundError, match=rf'JSEG_DATA_ROOT.*prepare_dataset\.py {command}`\Z'):
+    with pytest.raises(FileNotFoundError, match=rf'nowhere.*JSEG_DATA_ROOT.*prepare_dataset\.py {command}\b'):
         kind(str(tmp_path / 'nowhere'), **options)
-    with pytest.raises(FileNotFoundError, match=rf'folder does not exist.*data_root.*prepare_dataset\.py {command}`\Z'):
+    with pytest.raises(FileNotFoundError, match=rf'data_root.*prepare_dataset\.py {command}\b'):
         kind(str(tmp_path), **options)
 
 
 def test_coco_mask_missing(root, tmp_path):
     (tmp_path / 'images/val2017').mkdir(parents=True)
     (tmp_path / 'annotations/val2017').mkdir(parents=True)
-    with pytest.raises(ValueError, match=r'images/val2017: there are no pictures'):
+    with pytest.raises(ValueError, match='images/val2017'):
         COCOStuffDataset(str(tmp_path), 'val2017')
     (tmp_path / 'images/val2017/7.jpg').write_bytes(b'')
     (tmp_path / 'annotations/val2017/7.png').write_bytes(b'')  # published, not prepared
-    with pytest.raises(FileNotFoundError, match=r"annotations/val2017: no mask '7' \(_labelTrainIds\.png\), although "
-                                                r".* add the file, or make the data set with `python tools/prepare_"):
+    pattern = r"annotations/val2017.*'7'.*_labelTrainIds\.png.*tools/prepare_dataset\.py"
+    with pytest.raises(FileNotFoundError, match=pattern):
         COCOStuffDataset(str(tmp_path), 'val2017')
 
 
 def test_split_that_names_absent_files(root):
     folder = root / 'VOCdevkit/VOC2010/ImageSets/SegmentationContext'
     (folder / 'more.txt').write_text('2009_000001\n2031_000001\n')
-    with pytest.raises(FileNotFoundError, match="JPEGImages: no picture '2031_000001'"):
+    with pytest.raises(FileNotFoundError, match='JPEGImages.*2031_000001'):
         PascalContextDataset(str(root), 'more')
     (folder / 'binary.txt').write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(ValueError, match=r'binary\.txt: this is no UTF-8 text'):
+    with pytest.raises(ValueError, match=r'binary\.txt.*UTF-8'):
         PascalContextDataset(str(root), 'binary')
 
 
 def test_unseen_that_is_no_class(root):
-    with pytest.raises(ValueError, match="unseen: there is no class 'giraffe'"):
+    with pytest.raises(ValueError, match='unseen.*giraffe'):
         PascalContextDataset(str(root), 'val', unseen=('giraffe',))

@@ -71,7 +71,7 @@ def test_folders_of_a_split(root):
         write_picture(root / "images" / part, name)
         write_mask(root / "masks" / part, name)
     assert names(FolderDataset(str(root), "train")) == ["a"] and names(FolderDataset(str(root), "val")) == ["b"]
-    with pytest.raises(FileNotFoundError, match="images/test: this folder does not exist, but there is train and val"):
+    with pytest.raises(FileNotFoundError, match=r"images/test.*\btrain\b.*\bval\b"):
         FolderDataset(str(root), "test")
 
 
@@ -79,7 +79,7 @@ def test_pictures_without_masks_can_be_segmented_only(root):
     write_picture(root / "new", "x", (20, 10))
     dataset = FolderDataset(str(root), image_dir="new", mask_dir=None, test_mode=True)
     assert dataset.sample(0)["original_size"] == (10, 20)
-    with pytest.raises(ValueError, match="training needs masks"):
+    with pytest.raises(ValueError, match="mask_dir.*test_mode"):
         FolderDataset(str(root), image_dir="new", mask_dir=None)
 
 
@@ -87,7 +87,7 @@ def test_masks_with_an_ending(root):
     for name in NAMES:
         (root / "masks" / f"{name}.png").rename(root / "masks" / f"{name}_mask.png")
     assert len(FolderDataset(str(root), mask_ending="_mask")) == 10
-    with pytest.raises(FileNotFoundError, match=r"no mask 'p0' .*and 9 more.*there is p0_mask.png: .*mask_ending"):
+    with pytest.raises(FileNotFoundError, match=r"'p0'.*\b9\b.*p0_mask.png.*mask_ending"):
         FolderDataset(str(root))
 
 
@@ -104,28 +104,28 @@ def spoil_colours(root):
 
 
 MISTAKES = {
-    "root": (lambda root: None, dict(data_root="nowhere"), "nowhere: this folder does not exist; set data_root"),
-    "images": (lambda root: None, dict(image_dir="pictures"), "pictures: this folder does not exist.*image_dir"),
-    "mask": (lambda root: (root / "masks/p4.png").unlink(), {}, r"masks: no mask 'p4' .*train.txt and val.txt"),
-    "size": (spoil_size, {}, r"p0.png: the mask is 5x5 pixels but its picture .*p0.jpg is 16x12"),
-    "label": (lambda root: write_mask(root / "masks", "p0", 7), {}, r"p0.png: label 7 on 96 pixels .*0..2 and 255"),
-    "colours": (spoil_colours, {}, r"p0.png: the mask is stored in mode RGB"),
+    "root": (lambda root: None, dict(data_root="nowhere"), "nowhere.*data_root"),
+    "images": (lambda root: None, dict(image_dir="pictures"), "pictures.*image_dir"),
+    "mask": (lambda root: (root / "masks/p4.png").unlink(), {}, r"masks.*'p4'.*train.txt.*val.txt"),
+    "size": (spoil_size, {}, "p0.png.*5x5.*p0.jpg.*16x12"),
+    "label": (lambda root: write_mask(root / "masks", "p0", 7), {}, r"p0.png.*\b7\b.*\b96\b.*0\.\.2\b.*255"),
+    "colours": (spoil_colours, {}, "p0.png.*RGB"),
     "unseen word": (lambda root: (root / "unseen.txt").write_text("blue cat\n"), {},
-                    r"unseen.txt: .*no class 'blue cat'; did you mean blue car"),
-    "unseen option": (lambda root: None, dict(unseen=["tee"]), "no class 'tee'; did you mean tree"),
-    "classes": (lambda root: (root / "classes.txt").unlink(), {}, "classes.txt: there is no such file"),
-    "no class": (lambda root: (root / "classes.txt").write_text("\n"), {}, "classes.txt: the file is empty"),
-    "list": (spoil_list, dict(split="train"), r"images: no picture 'ghost' .*train.txt lists it"),
-    "one list": (spoil_list, dict(split="val"), r"val.txt: there is no list of this split, but there is one of train"),
-    "twice": (lambda root: (root / "val.txt").write_text("p1\np1\n"), dict(split="val"), "'p1' is listed twice"),
-    "test": (lambda root: None, dict(split="test"), "neither a list nor a folder of 'test'"),
-    "share": (lambda root: None, dict(val_share=1.5), "val_share: 1.5"),
+                    "unseen.txt.*'blue cat'.*blue car"),
+    "unseen option": (lambda root: None, dict(unseen=["tee"]), "unseen.*'tee'.*tree"),
+    "classes": (lambda root: (root / "classes.txt").unlink(), {}, "classes.txt"),
+    "no class": (lambda root: (root / "classes.txt").write_text("\n"), {}, "classes.txt.*empty"),
+    "list": (spoil_list, dict(split="train"), "images.*'ghost'.*train.txt"),
+    "one list": (spoil_list, dict(split="val"), r"val.txt.*\btrain\b"),
+    "twice": (lambda root: (root / "val.txt").write_text("p1\np1\n"), dict(split="val"), "val.txt.*'p1'"),
+    "test": (lambda root: None, dict(split="test"), r"\bsplit\b.*'test'.*\btrain\b.*\bval\b"),
+    "share": (lambda root: None, dict(val_share=1.5), "val_share.*1.5"),
 }
 
 
-@pytest.mark.parametrize("spoil, options, message", MISTAKES.values(), ids=list(MISTAKES))
-def test_mistakes_are_named(root, spoil, options, message):
+@pytest.mark.parametrize("spoil, options, pattern", MISTAKES.values(), ids=list(MISTAKES))
+def test_mistakes_are_named(root, spoil, options, pattern):
     spoil(root)
-    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+    with pytest.raises((ValueError, FileNotFoundError), match=pattern) as error:
         FolderDataset(**{"data_root": str(root), **options}).raw(0)
     assert "\n" not in str(error.value)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -95,7 +96,7 @@ def test_the_bad_file_is_named_also_from_a_worker(voc_root, num_workers, damage)
     batches = loader.batches(0)
     # the good ones still arrive
     assert [next(batches)['names'] for _ in range(3)] == [['a1'], ['b2'], ['c3']]
-    problem = 'label 77' if damage == 'label' else 'cannot be read'
+    problem = r'\b77\b' if damage == 'label' else path.name
     with pytest.raises(ValueError, match=rf'\A[^\n]*{problem}[^\n]*\Z') as caught:
         next(batches)
     assert str(path) in str(caught.value)
@@ -131,7 +132,7 @@ def test_a_dead_worker_is_reported_with_what_it_was_doing(voc_root, running):
     batches = DataLoader(dataset_of(voc_root), 2, seed=0, num_workers=1, shuffle=False).batches(0)
     next(batches)
     running()[0].kill()
-    expected = r'worker 0 was killed by signal 9 while it prepared \w+, \w+; .*num_workers'
+    expected = r'\b0\b.*\b9\b.*\b[a-e][1-5], [a-e][1-5]\b.*num_workers'
     with pytest.raises(ChildProcessError, match=expected):
         for _ in range(10):  # what was finished before may still arrive
             next(batches)
@@ -188,7 +189,7 @@ def test_a_data_set_without_readable_pictures_stops(voc_root):
     dataset = dataset_of(voc_root)
     for record in dataset.records:
         record.image.unlink()
-    with pytest.raises(FileNotFoundError, match='in a row cannot be read'):
+    with pytest.raises(FileNotFoundError, match=r'\.png.*\b5\b'):
         DataLoader(dataset, 2, seed=0, skip_unreadable=True).batch(0)
 
 
@@ -207,7 +208,7 @@ def test_an_error_that_needs_more_than_a_message_arrives_with_it(voc_root, worke
     loader = DataLoader(dataset, 2, seed=0, shuffle=False, num_workers=workers, skip_unreadable=skip)
     with pytest.raises(ValueError, match="codec can't decode byte.*notes of") as caught:
         take(loader, 1)
-    assert ('(5 pictures in a row cannot be read' in str(caught.value)) == skip
+    assert bool(re.search(r'\b5\b', str(caught.value))) == skip
 
 
 def test_importing_the_data_side_does_not_import_jittor():
@@ -221,15 +222,15 @@ def test_pictures_of_several_sizes_in_a_batch(voc_root):
     Image.fromarray(np.zeros((30, 60, 3), np.uint8)).save(voc_root / 'JPEGImages/b2.png')
     Image.fromarray(np.zeros((30, 60), np.uint8)).save(voc_root / 'SegmentationClass/b2.png')
     dataset = dataset_of(voc_root, test_mode=True, pipeline=dict(short_side=30))
-    expected = r"image 'a1' is \(3, 30, 40\) and 'b2' is \(3, 30, 60\).*batch_size to 1"
+    expected = r"'a1'.*\(3, 30, 40\).*'b2'.*\(3, 30, 60\).*batch_size"
     with pytest.raises(ValueError, match=expected):
         DataLoader(dataset, 2, seed=0, shuffle=False).batch(0)
     assert DataLoader(dataset, 1, seed=0, shuffle=False).batch(1)['image'].shape == (1, 3, 30, 60)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(batch_size=0), 'batch_size: 0'), (dict(num_workers=-1), 'num_workers'),
-    (dict(rank=2, world_size=2), 'rank: 2')])
-def test_impossible_options(voc_root, options, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize('options, pattern', [
+    (dict(batch_size=0), r'batch_size.*\b0\b'), (dict(num_workers=-1), 'num_workers.*-1'),
+    (dict(rank=2, world_size=2), r'rank.*\b2\b')])
+def test_impossible_options(voc_root, options, pattern):
+    with pytest.raises(ValueError, match=pattern):
         DataLoader(dataset_of(voc_root), **{'batch_size': 1, 'seed': 0, **options})

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -167,13 +168,13 @@ def test_lists_of_the_same_ids_keep_their_order_and_others_are_not_overwritten(t
     prepare('voc2012', work(tmp_path))
     assert path.read_bytes() == own
     path.write_bytes(own + b'\n2031_000007\n')
-    with pytest.raises(ValueError, match=r"trainaug\.txt: this list exists, but .*by 1 ids, e\.g\. '2031_000007'"):
+    with pytest.raises(ValueError, match=r'trainaug\.txt.*\b1\b.*2031_000007'):
         prepare('voc2012', work(tmp_path))
     assert path.read_bytes().startswith(own)
 
 
 def test_process_that_dies_is_reported():
-    with pytest.raises(ChildProcessError, match='--jobs: a process was killed, .* run the same command again'):
+    with pytest.raises(ChildProcessError, match='--jobs'):
         run_tasks(os._exit, [1, 1, 1], 2, 'label')
 
 
@@ -183,15 +184,15 @@ def test_process_that_dies_is_reported():
 def test_missing_archive_is_named(tmp_path, name, archive):
     archives = {other: members for other, members in SOURCES[name]().items() if other != archive}
     miniature.pack(archives, tmp_path)
-    with pytest.raises(FileNotFoundError, match=rf'missing.*{archive}.*run this again'):
+    with pytest.raises(FileNotFoundError, match=re.escape(archive)):
         prepare(name, work(tmp_path))
 
 
 def test_published_counts_are_demanded(tmp_path):
     miniature.unpack(miniature.voc2012(), tmp_path)
     report = prepare('voc2012', work(tmp_path, any_count=False))
-    assert len(report.problems) == 4 and report.problems[0].startswith(
-        f'{tmp_path / VOC}: 5 pictures in train instead of 1464; unpack the archives again')
+    assert len(report.problems) == 4
+    assert re.search(rf'{tmp_path / VOC}\b.*\b5\b.*\btrain\b.*\b1464\b', report.problems[0])
     assert check('voc2012', work(tmp_path, any_count=False)).problems == report.problems
 
 
@@ -203,7 +204,7 @@ def test_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, 'No space left on device')
     miniature.unpack(miniature.voc2012(), tmp_path)
     monkeypatch.setattr(files, 'save_mask', full)
-    with pytest.raises(OSError, match=r'cannot write .*SegmentationClassAug/.*\.png: No space left on device; free'):
+    with pytest.raises(OSError, match=r'SegmentationClassAug/.*\.png.*No space left on device'):
         prepare('voc2012', work(tmp_path))
     assert not list((tmp_path / VOC / 'SegmentationClassAug').iterdir())
 
@@ -215,8 +216,8 @@ def test_counts_of_context_come_in_pairs():
     def problems(train, val):
         return wrong_counts('home', {'pictures in train': train, 'pictures in val': val}, published)
     assert problems(4996, 5104) == problems(4998, 5105) == []
-    assert '4990 pictures in train instead of 4996 or 4998' in problems(4990, 5105)[0]
-    assert 'do not belong together' in problems(4996, 5105)[0]
+    assert re.search(r'\b4990\b.*\btrain\b.*\b4996\b.*\b4998\b', problems(4990, 5105)[0])
+    assert len(problems(4996, 5105)) == 1 and 'home' in problems(4996, 5105)[0]
 
 
 def test_published_counts():
@@ -225,12 +226,12 @@ def test_published_counts():
     assert list(BENCHMARKS['coco_stuff'].PUBLISHED[0].values()) == [118287, 118287, 5000, 5000]
 
 
-def refused(name, root, *parts):
-    """Prepares, expects problems that hold `parts`, and returns them."""
+def refused(name, root, *patterns):
+    """Prepares, expects a problem for each of `patterns`, and returns all."""
     with pytest.raises(Problems) as caught:
         prepare(name, work(root))
     text = '\n'.join(caught.value.problems)
-    assert all(part in text for part in parts), text
+    assert all(re.search(pattern, text) for pattern in patterns), text
     assert all('\n' not in problem for problem in caught.value.problems)
     return caught.value.problems
 
@@ -247,9 +248,10 @@ def test_bad_sbd_annotations_are_all_named_and_the_others_converted(tmp_path):
     (folder / f'{names[3]}.mat').write_bytes(miniature.matlab(LabelMap=mask))
     (folder / f'{names[4]}.mat').write_bytes(miniature.sbd_mat(miniature.sbd_mask(names[4])[:-1]))
     (folder / f'{names[5]}.mat').write_bytes(miniature.matlab(GTcls=mask))
-    problems = refused('voc2012', tmp_path, f'{names[0]}.mat: label 21 is outside 0..20',
-                       f'{names[2]}.mat: this annotation does not exist', f'{names[3]}.mat: there is no GTcls',
-                       f'{names[4]}.mat: the mask is', f'{names[5]}.mat: there is no GTcls.Segmentation')
+    height, width = miniature.sbd_mask(names[4]).shape
+    problems = refused('voc2012', tmp_path, rf'{names[0]}\.mat.*\b21\b.*0\.\.20\b', rf'{names[2]}\.mat',
+                       rf'{names[3]}\.mat.*GTcls', rf'{names[4]}\.mat.*\b{width}x{height - 1}\b',
+                       rf'{names[5]}\.mat.*GTcls\.Segmentation')
     assert len(problems) == 6 and f'{names[1]}.mat' in problems[1]
     assert len(list((tmp_path / VOC / 'SegmentationClassAug').iterdir())) == len(miniature.SBD) - 6
     miniature.unpack(miniature.voc2012(), tmp_path)
@@ -276,7 +278,7 @@ def test_without_scipy(tmp_path, monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, 'scipy.io', None)
     miniature.unpack(miniature.voc2012(), tmp_path)
-    with pytest.raises(ValueError, match=r"reading \.mat files needs SciPy: pip install -e '\.\[datasets\]'"):
+    with pytest.raises(ValueError, match=r"\.mat\b.*SciPy.*pip install -e '\.\[datasets\]'"):
         prepare('voc2012', work(tmp_path))
 
 
@@ -287,18 +289,22 @@ def edited_json(root, edit):
     path.write_text(json.dumps(data))
 
 
-@pytest.mark.parametrize('edit, part', [
-    (lambda first: first['segmentation'].update(counts='131'), 'the run lengths of the segmentation do not make'),
-    (lambda first: first['segmentation'].update(size=[3, 3]), 'do not make 3x3 pixels'),
-    (lambda first: first.update(segmentation=miniature.compressed_rle(np.ones((3, 3), bool))), 'is 3x3 pixels but'),
-    (lambda first: first.update(category_id=460), 'category 460 is outside 1..459'),
-    (lambda first: first.update(category_id='cat'), "category 'cat' is outside 1..459"),
-    (lambda first: first.update(segmentation=[[1, 2]]), 'holds no size and compressed counts'),
+CONTEXT_SIZE = '{1}x{0}'.format(*miniature.scene(miniature.CONTEXT_TRAIN[0], miniature.CONTEXT_VALUES)[1].shape)
+
+
+@pytest.mark.parametrize('edit, pattern', [
+    (lambda first: first['segmentation'].update(counts='131'), rf'\b{CONTEXT_SIZE}\b'),
+    (lambda first: first['segmentation'].update(size=[3, 3]), r'\b3x3\b'),
+    (lambda first: first.update(segmentation=miniature.compressed_rle(np.ones((3, 3), bool))),
+     rf'\b3x3\b.*\b{CONTEXT_SIZE}\b'),
+    (lambda first: first.update(category_id=460), r'\b460\b.*1\.\.459\b'),
+    (lambda first: first.update(category_id='cat'), r"'cat'.*1\.\.459\b"),
+    (lambda first: first.update(segmentation=[[1, 2]]), r'\bsize\b.*\bcounts\b'),
 ])
-def test_bad_region_names_file_and_picture(tmp_path, edit, part):
+def test_bad_region_names_file_and_picture(tmp_path, edit, pattern):
     miniature.unpack(miniature.context_json(), tmp_path)
     edited_json(tmp_path, lambda data: edit(data['annos_segmentation'][0]))
-    problems = refused('context', tmp_path, part, f'trainval_merged.json, picture {miniature.CONTEXT_TRAIN[0]}')
+    problems = refused('context', tmp_path, rf'trainval_merged\.json.*{miniature.CONTEXT_TRAIN[0]}.*{pattern}')
     assert len(problems) == 1 and len(list((tmp_path / CONTEXT / 'SegmentationClassContext').iterdir())) == 8
 
 
@@ -307,7 +313,7 @@ def test_bad_region_names_file_and_picture(tmp_path, edit, part):
 def test_another_json(tmp_path, edit):
     miniature.unpack(miniature.context_json(), tmp_path)
     edited_json(tmp_path, edit)
-    with pytest.raises(ValueError, match=r'trainval_merged\.json: this is not the JSON of the detail API'):
+    with pytest.raises(ValueError, match=r'trainval_merged\.json.*images.*annos_segmentation'):
         prepare('context', work(tmp_path))
 
 
@@ -315,7 +321,7 @@ def test_another_json(tmp_path, edit):
 def test_damaged_json(tmp_path, damage):
     miniature.unpack(miniature.context_json(), tmp_path)
     (tmp_path / CONTEXT / 'trainval_merged.json').write_bytes(damage)
-    with pytest.raises(ValueError, match=r'trainval_merged\.json: '):
+    with pytest.raises(ValueError, match=r'trainval_merged\.json'):
         prepare('context', work(tmp_path))
 
 
@@ -329,5 +335,6 @@ def test_bad_stuff_maps(tmp_path):
     (folder / f'{second}.png').write_bytes(miniature.grey_png(label[1:]))
     (folder / f'{third}.png').write_bytes(b'no picture')
     (tmp_path / COCO / f'images/train2017/{fourth}.jpg').unlink()
-    refused('coco_stuff', tmp_path, f'{first}.png: value 182 is outside 0..181 and 255', f'{second}.png: the mask is',
-            f'{third}.png: the mask cannot be read', f'{fourth}.jpg: this picture does not exist')
+    height, width = label.shape
+    refused('coco_stuff', tmp_path, rf'{first}\.png.*\b182\b.*0\.\.181\b.*\b255\b',
+            rf'{second}\.png.*\b{width}x{height - 1}\b', rf'{third}\.png', rf'{fourth}\.jpg')

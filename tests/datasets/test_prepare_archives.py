@@ -1,6 +1,7 @@
 """Unpacking: nothing outside the folder, and damaged archives are refused."""
 
 import io
+import re
 import tarfile
 import zipfile
 
@@ -34,7 +35,7 @@ def linked(name, kind):
 def test_nothing_is_written_outside_the_folder(tmp_path, entry):
     (tmp_path / 'home').mkdir()
     tar_of(tmp_path / 'any.tar', (tarfile.TarInfo('top/good.txt'), b'x'), (entry, b''))
-    with pytest.raises(ValueError, match=r'any\.tar: the member .* is a link or leads out of the folder'):
+    with pytest.raises(ValueError, match=rf'any\.tar.*{re.escape(entry.name)}'):
         unpack(ANY, tmp_path / 'any.tar', tmp_path / 'home')
     assert sorted(path.name for path in tmp_path.rglob('*')) == ['any.tar', 'good.txt', 'home', 'in']
 
@@ -46,7 +47,7 @@ def test_nothing_is_written_outside_the_folder_from_zip(tmp_path, name, mode):
     entry.external_attr = mode << 16
     with zipfile.ZipFile(tmp_path / 'any.zip', 'w') as file:
         file.writestr(entry, b'/etc/passwd')
-    with pytest.raises(ValueError, match=r'any\.zip: the member .* is a link or leads out'):
+    with pytest.raises(ValueError, match=r'any\.zip.*\btop/'):
         unpack(Archive('any.zip', ANY.members), tmp_path / 'any.zip', tmp_path / 'home')
     assert [path.name for path in tmp_path.rglob('*')] == ['any.zip']
 
@@ -72,7 +73,7 @@ def test_damaged_archive(tmp_path, archive, damage):
         prepare(name, work(tmp_path))
         assert problems_of(name, tmp_path)
         return
-    with pytest.raises(ValueError, match=rf'{archive}: the archive is damaged or incomplete .* download it again'):
+    with pytest.raises(ValueError, match=re.escape(archive)):
         prepare(name, work(tmp_path))
     path.write_bytes(whole)
     assert prepare(name, work(tmp_path)).problems == [] and problems_of(name, tmp_path) == []

@@ -183,14 +183,14 @@ def test_transforms_leave_their_input_alone_and_repeat(transform):
         assert first['image'].shape[:2] == first['label'].shape or isinstance(transform, Normalize)
 
 
-@pytest.mark.parametrize('build, message', [
+@pytest.mark.parametrize('build, pattern', [
     (lambda: Resize(ratio_range=(2, 1)), r'Resize\.ratio_range'),
     (lambda: RandomCrop((0, 5)), r'RandomCrop\.crop_size'),
-    (lambda: RandomCrop(5, 75), r'RandomCrop\.cat_max_ratio: 75'),
-    (lambda: RandomFlip(50), r'RandomFlip\.prob: 50'),
-    (lambda: Normalize(std=(1, 0, 1)), 'std positive'),
+    (lambda: RandomCrop(5, 75), r'RandomCrop\.cat_max_ratio.*\b75\b'),
+    (lambda: RandomFlip(50), r'RandomFlip\.prob.*\b50\b'),
+    (lambda: Normalize(std=(1, 0, 1)), r'Normalize.*\bstd\b.*\(1, 0, 1\)'),
     (lambda: PhotometricDistortion(contrast_range=(2, 1)), r'PhotometricDistortion\.contrast_range'),
 ])
-def test_impossible_arguments(build, message):
-    with pytest.raises(ValueError, match=message):
+def test_impossible_arguments(build, pattern):
+    with pytest.raises(ValueError, match=pattern):
         build()

@@ -110,7 +110,7 @@ def test_saved_mask_keeps_values_and_colours(tmp_path):
     colours = np.array(Image.open(tmp_path / 'm.png').convert('RGB'))
     assert colours[0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     assert colours[1, 0].tolist() == [224, 224, 192]
-    with pytest.raises(ValueError, match=r'm\.png: a mask must be \(H, W\) with values 0\.\.255'):
+    with pytest.raises(ValueError, match=r'm\.png.*0\.\.255'):
         save_mask(tmp_path / 'm.png', np.array([[256]]), voc_palette(2))
 
 
@@ -122,7 +122,7 @@ def refused(kind, *parts):
 
 
 def test_missing_folder(tmp_path):
-    with refused(FileNotFoundError, 'nowhere: this data set folder does not exist', 'set data_root'):
+    with refused(FileNotFoundError, 'nowhere.*data_root'):
         build(tmp_path / 'nowhere')
     with refused(FileNotFoundError, 'nowhere', r'make_zeroshapes\.py'):
         build(tmp_path / 'nowhere', classes='zeroshapes')
@@ -130,33 +130,33 @@ def test_missing_folder(tmp_path):
 
 @pytest.mark.parametrize('option', ['image_dir', 'mask_dir'])
 def test_missing_subfolder(voc_root, option):
-    with refused(FileNotFoundError, 'Pictures: this folder does not exist', f'check data_root and {option}'):
+    with refused(FileNotFoundError, rf'Pictures.*\bdata_root\b', rf'Pictures.*\b{option}\b'):
         build(voc_root, **{option: 'Pictures'})
 
 
 def test_missing_split_lists_the_others(voc_root):
-    with refused(FileNotFoundError, r"test\.txt: there is no split 'test'", 'train, val'):
+    with refused(FileNotFoundError, r'test\.txt', r'\btrain\b', r'\bval\b'):
         build(voc_root, split='test')
 
 
 def test_empty_split(voc_root):
     (voc_root / 'ImageSets/Segmentation/none.txt').write_text('\n \n')
-    with refused(ValueError, r'none\.txt: the file is empty', 'one entry a line'):
+    with refused(ValueError, r'none\.txt.*empty'):
         build(voc_root, split='none')
 
 
-@pytest.mark.parametrize('folder, kind', [('JPEGImages', 'picture'), ('SegmentationClass', 'mask')])
-def test_file_missing_for_an_id(voc_root, folder, kind):
+@pytest.mark.parametrize('folder', ['JPEGImages', 'SegmentationClass'])
+def test_file_missing_for_an_id(voc_root, folder):
     (voc_root / folder / 'd4.png').unlink()
     (voc_root / folder / 'e5.png').unlink()
-    with refused(FileNotFoundError, f"{folder}: no {kind} 'd4'", r'and 1 more', 'remove the id'):
+    with refused(FileNotFoundError, rf"{folder}.*'d4'.*\b1\b"):
         build(voc_root)
 
 
 def test_file_that_vanishes_after_the_start(voc_root):
     dataset = build(voc_root)
     (voc_root / 'JPEGImages/a1.png').unlink()
-    with refused(FileNotFoundError, r'a1\.png: this picture does not exist'):
+    with refused(FileNotFoundError, r'JPEGImages/a1\.png'):
         dataset.raw(0)
 
 
@@ -168,7 +168,7 @@ def test_truncated_picture(voc_root, suffix, share):
     picture.save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:int(len(whole) * share)])
-    with refused(ValueError, rf'a1\.{suffix}: the picture cannot be read', 'replace the file'):
+    with refused(ValueError, rf'JPEGImages/a1\.{suffix}'):
         build(voc_root).raw(0)
 
 
@@ -177,22 +177,20 @@ def test_truncated_picture(voc_root, suffix, share):
 def test_damaged_mask(voc_root, damage):
     path = voc_root / 'SegmentationClass/b2.png'
     path.write_bytes(damage(path.read_bytes()))
-    with refused(ValueError, r'SegmentationClass/b2\.png: the mask cannot be read'):
+    with refused(ValueError, r'SegmentationClass/b2\.png'):
         build(voc_root).raw(1)
 
 
 def test_mask_of_another_size(voc_root):
     save_mask(voc_root / 'SegmentationClass/b2.png', np.ones((30, 39), np.uint8), voc_palette(21))
-    with refused(ValueError, r'SegmentationClass/b2\.png: the mask is 39x30', r'JPEGImages/b2\.png is 40x30',
-                 'replace'):
+    with refused(ValueError, r'SegmentationClass/b2\.png.*39x30', r'JPEGImages/b2\.png.*40x30'):
         build(voc_root).raw(1)
 
 
 def test_rgb_mask(voc_root):
     path = voc_root / 'SegmentationClass/b2.png'
     Image.open(path).convert('RGB').save(path)
-    with refused(ValueError, r'SegmentationClass/b2\.png: the mask is stored in mode RGB',
-                 'convert it to a palette'):
+    with refused(ValueError, r'SegmentationClass/b2\.png', 'RGB'):
         build(voc_root).raw(1)
 
 
@@ -208,7 +206,7 @@ def test_grey_mask_of_four_bits(voc_root):
     (voc_root / 'SegmentationClass/b2.png').write_bytes(
         b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 40, 30, 4, 0, 0, 0, 0))
         + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
-    with refused(ValueError, r'b2\.png: the mask is grey with fewer than 8 bits', '8-bit grey'):
+    with refused(ValueError, r'b2\.png', r'\b8\b', 'L;4'):
         build(voc_root).raw(1)
 
 
@@ -216,10 +214,9 @@ def test_label_outside_the_class_list(voc_root):
     mask = np.ones((30, 40), np.uint8)
     mask[3, :7] = 21
     save_mask(voc_root / 'SegmentationClass/b2.png', mask, voc_palette(22))
-    with refused(ValueError, r'SegmentationClass/b2\.png: label 21 on 7 pixels', r'0\.\.20 and 255',
-                 'correct the mask'):
+    with refused(ValueError, r'SegmentationClass/b2\.png.*\b21\b.*\b7\b.*0\.\.20\b.*\b255\b'):
         build(voc_root).raw(1)
-    with refused(ValueError, 'label 20 on 1 pixels', r'0\.\.19'):  # 20 is a class only after reduction
+    with refused(ValueError, r'b2\.png.*\b20\b.*\b1\b.*0\.\.19\b'):  # 20 is a class only after reduction
         mask[3, :7] = 1
         mask[0, 0] = 20
         save_mask(voc_root / 'SegmentationClass/b2.png', mask, voc_palette(22))
@@ -227,13 +224,13 @@ def test_label_outside_the_class_list(voc_root):
 
 
 @pytest.mark.parametrize('options, parts', [
-    (dict(classes='voc2021'), ("no class list 'voc2021'", "did you mean voc2012")),
-    (dict(classes=('a', 'b', 'a')), ("class 'a' is listed twice",)),
-    (dict(unseen=('shep',)), ("no class 'shep'", "did you mean sheep")),
-    (dict(unseen=(20,)), (r'class index 20 is outside 0\.\.19',)),
-    (dict(seed=-1), ('seed: -1 is negative',)),
-    (dict(pipeline=dict(crop_sise=3)), ("no setting 'crop_sise'", "did you mean crop_size")),
-    (dict(pipeline=dict(crop_size=0)), (r'RandomCrop\.crop_size: 0 is not a size',)),
+    (dict(classes='voc2021'), ('voc2021', 'voc2012')),
+    (dict(classes=('a', 'b', 'a')), ('class', "'a'")),
+    (dict(unseen=('shep',)), ('unseen', 'shep', 'sheep')),
+    (dict(unseen=(20,)), ('unseen', r'\b20\b.*0\.\.19\b')),
+    (dict(seed=-1), ('seed.*-1',)),
+    (dict(pipeline=dict(crop_sise=3)), ('crop_sise', 'crop_size')),
+    (dict(pipeline=dict(crop_size=0)), (r'RandomCrop\.crop_size.*\b0\b',)),
     (dict(pipeline=[dict(type='RandomFlop')]), ('RandomFlop', 'RandomFlip')),
 ])
 def test_impossible_options(voc_root, options, parts):
@@ -242,5 +239,5 @@ def test_impossible_options(voc_root, options, parts):
 
 
 def test_pipeline_without_normalisation(voc_root):
-    with refused(ValueError, 'pipeline: the picture was never normalised', 'Normalize'):
+    with refused(ValueError, 'pipeline', 'Normalize'):
         build(voc_root, pipeline=[dict(type='RandomFlip')]).sample(0)

@@ -98,9 +98,9 @@ class Trial:
             return 0
 
     def reported(self) -> int:
-        """The last iteration whose checkpoint was reported as saved."""
+        """The last iteration whose checkpoint was reported as saved, in whatever words."""
         try:
-            saved = re.findall(r"saved \S*iter_(\d+)\.safetensors", (self.work_dir / "log.txt").read_text())
+            saved = re.findall(r"\biter_(\d+)\.safetensors\b(?!\.)", (self.work_dir / "log.txt").read_text())
         except OSError:
             return 0
         return max((int(iteration) for iteration in saved), default=0)

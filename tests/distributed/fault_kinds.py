@@ -94,18 +94,18 @@ class Fault:
     files: Sequence[str] = ()  # patterns in the work folder, one file each
 
 
-RANK_0, RANK_1 = r"[^\n]*\(rank 0 on ", r"[^\n]*\(rank 1 on "
+RANK_0, RANK_1 = r"[^\n]*\brank 0\b", r"[^\n]*\brank 1\b"
 FAULTS = (
-    Fault("SIGINT to rank 1", 130, "stopped by SIGINT after iteration" + RANK_0, interrupt_rank),
-    Fault("SIGINT to mpirun", 1, "stopped by SIG(INT|TERM) after iteration" + RANK_0, interrupt_mpirun),
+    Fault("SIGINT to rank 1", 130, r"\bSIGINT\b[^\n]*\biter_\d+" + RANK_0, interrupt_rank),
+    Fault("SIGINT to mpirun", 1, r"\bSIG(INT|TERM)\b[^\n]*\biter_\d+" + RANK_0, interrupt_mpirun),
     Fault("picture unreadable on rank 1", 2, r"error: [^\n]*train_000" + RANK_1, bad_picture=True),
-    Fault("picture left out", 0, "warning: training picture train_000.* is left out", bad_picture=True,
+    Fault("picture left out", 0, r"warning: [^\n]*train_000", bad_picture=True,
           lines="max_bad_pictures = 1\n", resume=False),
-    Fault("loss not finite", 2, "error: the loss is not finite at iteration" + RANK_0, resume=False,
+    Fault("loss not finite", 2, r"error: [^\n]*\bloss_\w+=[^\n]*bad_batch_iter_\d+" + RANK_0, resume=False,
           lines="optimizer = dict(lr=1e30)\n", files=("bad_batch_iter_*_rank_0.npz", "bad_batch_iter_*_rank_1.npz")),
     Fault("no room for a checkpoint", 2, "error: [^\n]*iter_[^\n]*" + RANK_0, fill_disk),
     Fault("checkpoint folder not writable", 2, "error: [^\n]*checkpoints[^\n]*" + RANK_0, lock_folder),
-    Fault("loader process of rank 1 killed", 2, "error: [^\n]*worker 0 was killed by signal 9" + RANK_1, kill_loader,
+    Fault("loader process of rank 1 killed", 2, r"error: [^\n]*\bnum_workers\b[^\n]*\b9\b" + RANK_1, kill_loader,
           lines="num_workers = 1\n"),
 )
 

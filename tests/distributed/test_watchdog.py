@@ -1,6 +1,7 @@
 """When a rank counts as hanging, and that its watcher kills it: without MPI, since the watcher knows none."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,14 +41,14 @@ def test_many_short_steps_say_nothing_about_the_next_long_one(between):
 
 
 @pytest.mark.parametrize("looks, when, why", [
-    (lambda second: (min(second, 30), min(second, 30), ""), 41, "no processor time"),  # falls asleep or is stopped
-    (lambda second: (0, 0.0, ""), 11, "no processor time"),  # never wakes up
-    (lambda second: (min(second, 30), second, ""), 41, "where 1.0 s were the most"),  # an endless loop
-    (lambda second: (0, second, ""), 101, "no sign of life for 101 s"),  # an endless loop before the first step
+    (lambda second: (min(second, 30), min(second, 30), ""), 41, r"\b11 s\b.*\b11 s\b"),  # falls asleep or is stopped
+    (lambda second: (0, 0.0, ""), 11, r"\b11 s\b.*\b11 s\b"),  # never wakes up
+    (lambda second: (min(second, 30), second, ""), 41, r"\b11 s\b.*\b1\.0 s\b"),  # an endless loop
+    (lambda second: (0, second, ""), 101, r"\b101 s\b"),  # an endless loop before the first step
 ])
 def test_a_rank_that_hangs_is_blamed(looks, when, why):
     second, reason = seconds_until_blamed(looks)
-    assert abs(second - when) <= 1 and why in reason
+    assert abs(second - when) <= 1 and re.search(why, reason)
 
 
 def test_compiling_may_take_long_but_not_for_ever():
@@ -79,5 +80,6 @@ def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
     """))
     done = subprocess.run([sys.executable, str(rank)], capture_output=True, text=True, timeout=30)
     assert done.returncode == -signal.SIGKILL
-    assert "rank 3 on here" in done.stderr and "it was idle" in done.stderr and "no processor time" in done.stderr
+    assert "rank 3 on here" in done.stderr and "idle" in done.stderr
+    assert re.search(r"\b\d+ s\b.*\b\d+ s\b", done.stderr)  # without a sign of life, without processor time
     assert (watcher._stat(int(done.stdout)) or "Z")[0] == "Z"  # gone, or dead with nobody to collect it

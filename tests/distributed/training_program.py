@@ -20,15 +20,14 @@ try:
         model.bias.update(jt.ones(model.bias.shape))
     runner.train()
 except ValueError as error:
-    assert str(error).startswith("rank 1 on ") and "differs from rank 0" in str(error), error
-    assert "in bias" in str(error), error
+    assert all(part in str(error) for part in ("rank 1", "rank 0", "bias")), error
 else:
     raise AssertionError("other weights on rank 1 were not noticed")
 
 try:
     Runner(tiny_config(folder + "-odd", batch_size=3)).train()
 except ValueError as error:
-    assert "batch_size=2 would fit" in str(error), error
+    assert "batch_size=2" in str(error), error
 else:
     raise AssertionError("three pictures were dealt out to two ranks")
 sys.stdout.write(f"rank {rank()} is done\n")

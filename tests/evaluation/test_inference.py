@@ -87,9 +87,9 @@ def test_whole_fills_to_the_divisor():
 
 def test_gaps_and_wrong_models_are_refused():
     image = np.zeros((3, 8, 8), np.float32)
-    with pytest.raises(ValueError, match='stride: 9 leaves gaps between windows of 8'):
+    with pytest.raises(ValueError, match=r'stride.*\b9\b.*\b8\b'):
         predict_slide(lambda x: x, image, 8, 9, (8, 8))
-    with pytest.raises(ValueError, match=r'predict_fn returned shape \(1, 3, 4, 8\)'):
+    with pytest.raises(ValueError, match=r'predict_fn.*\(1, 3, 4, 8\)'):
         predict_whole(lambda x: x[:, :, :4], image, (8, 8))
 
 

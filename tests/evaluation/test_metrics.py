@@ -90,12 +90,12 @@ def test_table_marks_unseen_classes_and_shows_two_decimals():
 
 def test_values_outside_the_classes_are_refused():
     confusion = ConfusionMatrix(3)
-    with pytest.raises(ValueError, match=r'prediction holds values 0\.\.3'):
+    with pytest.raises(ValueError, match=r'prediction\D+0\D+3\b'):
         confusion.update(np.array([0, 3]), np.array([0, 1]))
-    with pytest.raises(ValueError, match=r'label holds values 0\.\.7'):
+    with pytest.raises(ValueError, match=r'label\D+0\D+7\b'):
         confusion.update(np.array([0, 1]), np.array([0, 7]))
-    with pytest.raises(ValueError, match='bring the prediction'):
+    with pytest.raises(ValueError, match=r'\(2, 2\).*\(2, 3\)'):
         confusion.update(np.zeros((2, 2), int), np.zeros((2, 3), int))
-    with pytest.raises(ValueError, match='same classes'):
+    with pytest.raises(ValueError, match=r'\(2, 2\).*\(3, 3\)'):
         confusion.merge(np.zeros((2, 2)))
     assert confusion.matrix.sum() == 0

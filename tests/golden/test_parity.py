@@ -107,42 +107,38 @@ def _empty_archive(name):
 
 
 BAD_CASES = {
-    "case_is_a_list": ("tiny", _write("case.json", b"[]"), "case.json: holds no object"),
-    "case_is_no_json": ("tiny", _write("case.json", b"{"), "case.json: no readable JSON"),
-    "case_lacks_heads": ("tiny", _edit_case(lambda case: case.pop("heads")),
-                         "case.json: key 'heads' is missing"),
-    "heads_is_text": ("tiny", _edit_case(lambda case: case.update(heads="4")),
-                      "case.json: key 'heads' is '4'"),
-    "unknown_setting": ("tiny", _edit_case(lambda case: case.update(settings=["some"])), "'some'"),
-    "empty_npz": ("tiny", _write("weights.npz", b""), "weights.npz: no readable .npz"),
-    "truncated_npz": ("tiny", _truncate("inputs.npz"), "inputs.npz: no readable .npz"),
-    "damaged_npz": ("tiny", _damage("inputs.npz"), "inputs.npz: no readable .npz"),
-    "no_npz": ("tiny", lambda folder: (folder / "outputs.npz").unlink(), "outputs.npz: missing"),
-    "outputs_without_arrays": ("tiny", _empty_archive("outputs.npz"), "outputs.npz: holds no arrays"),
-    "no_label": ("tiny", _drop_array("inputs.npz", "label"), "inputs.npz: array 'label' is missing"),
-    "no_proj": ("tiny", _drop_array("weights.npz", "backbone.proj"),
-                "weights.npz: array 'backbone.proj' is missing"),
-    "no_archive": ("clip_tiny", lambda folder: (folder / "openai.pt.gz").unlink(), "openai.pt is missing"),
-    "truncated_archive": ("clip_tiny", _truncate("openai.pt.gz"), "openai.pt.gz: no readable gzip"),
-    "packed_nonsense": ("clip_tiny", _write("openai.pt.gz", gzip.compress(b"nonsense")), "openai.pt.gz"),
-    "no_features": ("clip_tiny", _drop_array("io.npz", "text_features"),
-                    "io.npz: array 'text_features' is missing"),
-    "no_texts": ("tokenizer", _write("cases.json", b"[]"), "cases.json: holds no list"),
+    "case_is_a_list": ("tiny", _write("case.json", b"[]"), ["case.json", "kind"]),
+    "case_is_no_json": ("tiny", _write("case.json", b"{"), ["case.json", "JSON"]),
+    "case_lacks_heads": ("tiny", _edit_case(lambda case: case.pop("heads")), ["case.json", "'heads'"]),
+    "heads_is_text": ("tiny", _edit_case(lambda case: case.update(heads="4")), ["case.json", "'heads'", "'4'"]),
+    "unknown_setting": ("tiny", _edit_case(lambda case: case.update(settings=["some"])), ["'some'"]),
+    "empty_npz": ("tiny", _write("weights.npz", b""), ["weights.npz"]),
+    "truncated_npz": ("tiny", _truncate("inputs.npz"), ["inputs.npz"]),
+    "damaged_npz": ("tiny", _damage("inputs.npz"), ["inputs.npz"]),
+    "no_npz": ("tiny", lambda folder: (folder / "outputs.npz").unlink(), ["outputs.npz"]),
+    "outputs_without_arrays": ("tiny", _empty_archive("outputs.npz"), ["outputs.npz"]),
+    "no_label": ("tiny", _drop_array("inputs.npz", "label"), ["inputs.npz", "'label'"]),
+    "no_proj": ("tiny", _drop_array("weights.npz", "backbone.proj"), ["weights.npz", "'backbone.proj'"]),
+    "no_archive": ("clip_tiny", lambda folder: (folder / "openai.pt.gz").unlink(), ["openai.pt", "openai.pt.gz"]),
+    "truncated_archive": ("clip_tiny", _truncate("openai.pt.gz"), ["openai.pt.gz", "gzip"]),
+    "packed_nonsense": ("clip_tiny", _write("openai.pt.gz", gzip.compress(b"nonsense")), ["openai.pt.gz"]),
+    "no_features": ("clip_tiny", _drop_array("io.npz", "text_features"), ["io.npz", "'text_features'"]),
+    "no_texts": ("tokenizer", _write("cases.json", b"[]"), ["cases.json"]),
     "text_without_ids": ("tokenizer", _write("cases.json", b'[{"text": "a"}]'),
-                         "entry 0 has no 'tokens_77_trunc"),
+                         ["cases.json", " 0 ", "'tokens_77_truncated'"]),
 }
 
 
 @pytest.mark.parametrize("name", BAD_CASES)
 def test_a_bad_case_gives_one_sentence_and_status_2(name, tmp_path, capsys):
-    source, spoil, sentence = BAD_CASES[name]
+    source, spoil, parts = BAD_CASES[name]
     folder = tmp_path / "case"
     shutil.copytree(GOLDEN / source, folder)
     spoil(folder)
     assert parity.main([str(folder)]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {folder}: ") and printed.count("\n") == 1
-    assert sentence in printed
+    assert all(part in printed for part in parts)
 
 
 def test_out_file_and_exit_status(tmp_path, capsys, monkeypatch):
@@ -154,7 +150,7 @@ def test_out_file_and_exit_status(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(parity, "run_case", None)  # refused before anything is computed
         assert parity.main([str(tmp_path), "--out", str(out / "out.npz")]) == 2
-    assert "out.npz/out.npz cannot be written" in capsys.readouterr().err
+    assert "out.npz/out.npz" in capsys.readouterr().err
     cases = json.loads((tmp_path / "cases.json").read_text())
     cases[0]["tokens_77_truncated"][1] += 1
     (tmp_path / "cases.json").write_text(json.dumps(cases))

@@ -141,10 +141,10 @@ def test_any_size_divisible_by_the_patch(height, width):
 
 def test_sizes_that_do_not_fit_are_refused():
     model = _segmentor()
-    with pytest.raises(ValueError, match="30x32.*patch size 8"):
+    with pytest.raises(ValueError, match=r"30x32.*\b8\b"):
         model.predict(jt.zeros((1, 3, 30, 32)))
     model.num_regions = 5
-    with pytest.raises(ValueError, match="num_regions is 5"):
+    with pytest.raises(ValueError, match=r"num_regions.*\b5\b"):
         model.predict(jt.zeros((1, 3, 32, 32)))
 
 
@@ -156,7 +156,7 @@ def test_number_of_regions_may_change_unless_they_are_trained():
         assert np.isfinite(model.predict(image).numpy()).all()
     model = _segmentor(trained_regions=4)
     model.num_regions = 9
-    with pytest.raises(ValueError, match="trains 4 region tokens"):
+    with pytest.raises(ValueError, match=r"num_regions.*\b9\b.*\b4\b"):
         model.predict(image)
 
 
@@ -238,7 +238,7 @@ def test_region_probabilities():
     assert np.allclose(tuned.sum(1), 1, atol=1e-5) and not np.array_equal(tuned, original)
     model.backbone.prompt_proj.bias.assign(model.backbone.prompt_proj.bias + 1)
     assert np.array_equal(model.region_probabilities(image, True).numpy(), original), "original CLIP has no prompts"
-    with pytest.raises(ValueError, match="no region bridge"):
+    with pytest.raises(ValueError, match=r"num_regions.*\b0\b"):
         _segmentor(ram_inputs=(), num_regions=0).region_probabilities(image)
 
 
@@ -253,11 +253,11 @@ def test_loading_is_strict():
     image, _ = _batch()
     assert np.array_equal(model.predict(image).numpy(), other.predict(image).numpy())
     test_frozen_weights_take_no_gradient()
-    with pytest.raises(ValueError, match="missing decode_head.q_proj.bias"):
+    with pytest.raises(ValueError, match=r"decode_head\.q_proj\.bias"):
         model.load_arrays({name: value for name, value in arrays.items() if name != "decode_head.q_proj.bias"})
-    with pytest.raises(ValueError, match="a.b"):
+    with pytest.raises(ValueError, match=r"\ba\.b\b"):
         model.load_arrays({**arrays, "a.b": np.zeros(1)})
-    with pytest.raises(ValueError, match="decode_head.q_proj.weight"):
+    with pytest.raises(ValueError, match=r"decode_head\.q_proj\.weight.*\(2, 2\)"):
         model.load_arrays({**arrays, "decode_head.q_proj.weight": np.zeros((2, 2))})
 
 
@@ -270,7 +270,7 @@ def test_position_table_of_another_checkpoint_grid():
     assert model.backbone.position_grid == (5, 5)
     assert np.isfinite(model.predict(_batch()[0]).numpy()).all()
     arrays["backbone.positional_embedding"] = np.zeros((1 + 15, 32), np.float32)
-    with pytest.raises(ValueError, match="position table has 15 rows"):
+    with pytest.raises(ValueError, match=r"\b15\b"):
         _segmentor().load_arrays(arrays)
 
 
@@ -303,13 +303,13 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("options, message", [
-    (dict(region_bridge=False), "ram_inputs"), (dict(num_regions=6), "num_regions is 6"),
-    (dict(clip="nowhere.pt"), "nowhere.pt"), (dict(image_size=50), "image_size is 50"),
-    (dict(setting="zero"), "setting is 'zero'"), (dict(recovery_loss="l3"), "recovery_loss is 'l3'"),
-    (dict(unseen=[7]), "unseen"), (dict(decoder_heads=5), "decoder_heads is 5"), (dict(templates="poem"), "poem"),
-    (dict(ram_inputs=("text",)), "ram_inputs"), (dict(num_prompts=0), "num_prompts is 0"),
-    (dict(dropout=1.0), "dropout is 1.0"), (dict(recovery_layers=-1), "recovery_layers -1"),
-    (dict(setting="transductive", unseen=[]), "unseen is empty")])
+    (dict(region_bridge=False), "ram_inputs"), (dict(num_regions=6), r"num_regions.*\b6\b"),
+    (dict(clip="nowhere.pt"), "nowhere.pt"), (dict(image_size=50), r"image_size.*\b50\b"),
+    (dict(setting="zero"), "setting.*'zero'"), (dict(recovery_loss="l3"), "recovery_loss.*'l3'"),
+    (dict(unseen=[7]), "unseen"), (dict(decoder_heads=5), r"decoder_heads.*\b5\b"), (dict(templates="poem"), "poem"),
+    (dict(ram_inputs=("text",)), "ram_inputs"), (dict(num_prompts=0), r"num_prompts.*\b0\b"),
+    (dict(dropout=1.0), r"dropout.*\b1\.0\b"), (dict(recovery_layers=-1), "recovery_layers.*-1"),
+    (dict(setting="transductive", unseen=[]), "(?=.*transductive).*unseen")])
 def test_bad_options_are_named(clip_file, tmp_path, monkeypatch, options, message):
     monkeypatch.setenv("JSEG_CACHE", str(tmp_path))
     good = dict(class_names=["cat", "dog"], unseen=[1], clip=clip_file, image_size=48)

@@ -25,10 +25,10 @@ def test_half_precision_rows_become_unit_vectors(tmp_path):
 @pytest.mark.parametrize("values, message", [
     (np.ones((2, 4)), r"shape \(2, 4\).*\(3, 4\)"),
     (np.ones((3, 5)), r"shape \(3, 5\)"),
-    (np.ones((3, 4), np.int32), "floating-point"),
-    (np.diag([1.0, np.nan, 1.0, 1.0])[:3], r"row 1 \(class 'dog'\)"),
-    (np.diag([1.0, 1.0, 0.0, 1.0])[:3], r"row 2 \(class 'playingfield'\)"),
-    (np.array([{"a": 1}], dtype=object), "not a readable .npy"),
+    (np.ones((3, 4), np.int32), "float"),
+    (np.diag([1.0, np.nan, 1.0, 1.0])[:3], r"(?=.*\brow 1\b).*'dog'"),
+    (np.diag([1.0, 1.0, 0.0, 1.0])[:3], r"(?=.*\brow 2\b).*'playingfield'"),
+    (np.array([{"a": 1}], dtype=object), "pickle"),
 ])
 def test_what_is_no_such_file_is_explained(tmp_path, values, message):
     with pytest.raises(ValueError, match=message) as error:
@@ -37,8 +37,8 @@ def test_what_is_no_such_file_is_explained(tmp_path, values, message):
 
 
 def test_missing_and_damaged_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file.*b.npy"):
+    with pytest.raises(FileNotFoundError, match=r"b\.npy"):
         read_text_embeddings(str(tmp_path / "b.npy"), NAMES, 4)
     (tmp_path / "c.npy").write_bytes(b"\x93NUMPY\x01\x00junk")
-    with pytest.raises(ValueError, match="c.npy is not a readable"):
+    with pytest.raises(ValueError, match=r"c\.npy"):
         read_text_embeddings(str(tmp_path / "c.npy"), NAMES, 4)

@@ -251,11 +251,11 @@ def test_frozen_inputs_give_the_same_gradient() -> None:
 
 
 @pytest.mark.parametrize("shapes, heads, words", [
-    (((1, 4, 8), (1, 5, 8), (1, 6, 8)), 2, "k, v (B, Lk, C)"),
+    (((1, 4, 8), (1, 5, 8), (1, 6, 8)), 2, "(B, Lk, C)"),
     (((4, 8), (4, 8), (4, 8)), 2, "(B, Lq, C)"),
-    (((1, 4, 8), (2, 5, 8), (2, 5, 8)), 2, "equal B and C"),
+    (((1, 4, 8), (2, 5, 8), (2, 5, 8)), 2, "2 heads"),
     (((1, 4, 8), (1, 5, 8), (1, 5, 8)), 3, "3 heads"),
-    (((1, 4, 8), (1, 5, 8), (1, 5, 8)), 0, "at least one head")])
+    (((1, 4, 8), (1, 5, 8), (1, 5, 8)), 0, "0 (int)")])
 def test_shapes_that_do_not_fit(shapes: Tuple[Tuple[int, ...], ...], heads: int, words: str) -> None:
     with pytest.raises(ValueError) as failure:
         ops.attention(*(jt.zeros(shape) for shape in shapes), heads)
@@ -264,9 +264,9 @@ def test_shapes_that_do_not_fit(shapes: Tuple[Tuple[int, ...], ...], heads: int,
 
 def test_wrong_length_dropout_and_type() -> None:
     q = jt.zeros((1, 4, 8))
-    with pytest.raises(ValueError, match=r"as many queries as keys; got q \[1, 4, 8\], k \[1, 5, 8\]"):
+    with pytest.raises(ValueError, match=r"\bcausal\b.*\bq \[1, 4, 8\], k \[1, 5, 8\]"):
         ops.attention(q, jt.zeros((1, 5, 8)), jt.zeros((1, 5, 8)), 2, causal=True)
-    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\); got 1.0"):
+    with pytest.raises(ValueError, match=r"\bdropout\b.*\b1\.0\b"):
         ops.attention(q, q, q, 2, dropout=1.0)
-    with pytest.raises(ValueError, match="one floating type; got float32, int32"):
+    with pytest.raises(ValueError, match="float32, int32"):
         ops.attention(q, q, q.int32(), 2)

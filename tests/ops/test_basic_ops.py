@@ -39,7 +39,7 @@ def test_linear_other_ranks_and_no_bias() -> None:
 
 
 def test_linear_widths_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"\[2, 3, 5\] and \[4, 6\]"):
+    with pytest.raises(ValueError, match=r"\[2, 3, 5\].*\[4, 6\]"):
         linear(jt.zeros((2, 3, 5)), jt.zeros((4, 6)))
 
 
@@ -80,5 +80,5 @@ def test_resize_to_the_same_size_changes_nothing() -> None:
 
 
 def test_resize_to_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="0x4 pixels"):
+    with pytest.raises(ValueError, match=r"\b0x4\b"):
         resize_bilinear(jt.zeros((1, 1, 2, 2)), (0, 4))

@@ -1,5 +1,6 @@
 """Region attention against float64 NumPy with the dense mask."""
 
+import re
 from typing import Tuple
 
 import numpy as np
@@ -126,10 +127,10 @@ def test_gradient_by_finite_differences() -> None:
 @pytest.mark.parametrize("shape, heads", [
     ((1, 20, 24), 1), ((1, 21, 25), 1), ((1, 21, 24), 3), ((21, 24), 1)])
 def test_shapes_that_do_not_fit(shape: Tuple[int, ...], heads: int) -> None:
-    with pytest.raises(ValueError, match=r"heads expects qkv \(B, 21, 3·heads·c\), c at least 1; got \["):
+    with pytest.raises(ValueError, match=rf"\b{heads} heads?\b.*\bqkv \(B, 21, .*{re.escape(str(list(shape)))}"):
         ops.region_attention(jt.zeros(shape), heads, RegionLayout((4, 4), (2, 2), 1))
 
 
 def test_wrong_type() -> None:
-    with pytest.raises(ValueError, match="floating type; got int32"):
+    with pytest.raises(ValueError, match="int32"):
         ops.region_attention(jt.zeros((1, 2, 6), dtype="int32"), 1, RegionLayout((1, 1), (0, 0), 1))

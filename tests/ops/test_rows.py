@@ -1,5 +1,7 @@
 """Rows of a sequence exchanged, against NumPy."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -27,5 +29,5 @@ def test_values_and_gradients(batch, length, count, width, start):
 
 @pytest.mark.parametrize("rows, start", [((2, 3, 5), 0), ((1, 3, 4), 0), ((2, 3, 4), 4), ((2, 3, 4), -1), ((3, 4), 0)])
 def test_what_does_not_fit(rows, start):
-    with pytest.raises(ValueError, match="replace_rows expects"):
+    with pytest.raises(ValueError, match=rf"\breplace_rows\b.*\[2, 6, 4\].*{re.escape(str(list(rows)))}"):
         replace_rows(jt.zeros((2, 6, 4)), jt.zeros(rows), start)

@@ -1,5 +1,6 @@
 """What the operators refuse, and in which words; and inputs with nothing in them."""
 
+import re
 from typing import Callable, Sequence, Tuple
 
 import numpy as np
@@ -26,11 +27,17 @@ OPERATORS = {
     "region attention": (lambda x: region_attention(x, 2, LAYOUT), [(1, 6, 24)]),
     "layer_norm": (layer_norm, [(2, 8), (8,), (8,)]),
     "dropout": (lambda x: dropout(x, 0.5), [(2, 8)]),
-    "an activation of x + bias": (bias_relu, [(2, 8), (8,)]),
+    "activation": (bias_relu, [(2, 8), (8,)]),
     "linear": (linear, [(2, 8), (3, 8), (3,)]),
     "resize_bilinear": (lambda x: resize_bilinear(x, (2, 2)), [(1, 1, 3, 3)]),
 }
 """Name in messages -> call, and shapes that it takes."""
+
+
+def is_named(operator: str, message: str) -> bool:
+    """With a space or an underscore between words."""
+    return re.search(rf"\b{operator.replace(' ', '[ _]')}\b", message) is not None
+
 
 CASES = [(name, i) for name, (_, shapes) in OPERATORS.items() for i in range(len(shapes))]
 
@@ -43,7 +50,8 @@ def test_arrays_of_numpy(either_path: str, name: str, position: int) -> None:
     inputs[position] = inputs[position].numpy()
     with pytest.raises(TypeError) as failure:
         call(*inputs)
-    assert str(failure.value) == f"{name} expects tensors of Jittor; got ndarray: convert it with jt.array"
+    message = str(failure.value)
+    assert is_named(name, message) and "ndarray" in message and "jt.array" in message
 
 
 @pytest.mark.parametrize("name, position", [case for case in CASES if case[0] not in ("linear", "resize_bilinear")])
@@ -57,7 +65,7 @@ def test_other_types_and_mixtures(either_path: str, name: str, position: int) ->
             continue  # of one floating type
         with pytest.raises(ValueError) as failure:
             call(*inputs)
-        assert str(failure.value) == f"{name} expects one floating type; got {found}"
+        assert is_named(name, str(failure.value)) and found in str(failure.value)
 
 
 @pytest.mark.parametrize("heads, words", [(0, "0 (int)"), (-1, "-1 (int)"), (2.0, "2.0 (float)"),
@@ -67,7 +75,7 @@ def test_heads_that_cannot_be(heads: object, words: str) -> None:
     for call in lambda: attention(x, x, x, heads), lambda: region_attention(x, heads, LAYOUT):
         with pytest.raises(ValueError) as failure:
             call()
-        assert str(failure.value).endswith(f"attention needs at least one head, as an int; got {words}")
+        assert "head" in str(failure.value) and words in str(failure.value)
 
 
 @pytest.mark.parametrize("shapes", [((1, 3, 8), (1, 0, 8)), ((1, 0, 8), (1, 0, 8)), ((1, 3, 0), (1, 3, 0)),
@@ -75,12 +83,13 @@ def test_heads_that_cannot_be(heads: object, words: str) -> None:
 def test_no_keys_and_no_channels(either_path: str, shapes: Sequence[Tuple[int, ...]]) -> None:
     """The kernel divides by the size of its packed keys: this once ended the process."""
     q, k = (jt.zeros(shape) for shape in shapes)
-    with pytest.raises(ValueError, match="at least one key and one channel; got q"):
+    named = rf"^(?=.*\bkey)(?=.*\bchannel).*{re.escape(f'q {list(shapes[0])}, k {list(shapes[1])}')}"
+    with pytest.raises(ValueError, match=named):
         attention(q, k, k, 1)
 
 
 def test_regions_of_no_channels(either_path: str) -> None:
-    with pytest.raises(ValueError, match=r"c at least 1; got \[1, 6, 0\]"):
+    with pytest.raises(ValueError, match=r"\bc\b.*\b1\b.*\[1, 6, 0\]"):
         region_attention(jt.zeros((1, 6, 0)), 1, LAYOUT)
 
 
@@ -104,13 +113,13 @@ def test_regions_of_no_pictures(either_path: str) -> None:
 
 @pytest.mark.parametrize("bias", [(2,), (3, 1), (1,)])
 def test_linear_with_another_bias(bias: Tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"expects bias \(out,\); got \[3, 8\] and \["):
+    with pytest.raises(ValueError, match=rf"\bbias\b.*\[3, 8\].*{re.escape(str(list(bias)))}"):
         linear(jt.zeros((2, 8)), jt.zeros((3, 8)), jt.zeros(bias))
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 3, 4), (1, 1, 1, 3, 4)])
 def test_resize_of_other_than_four_axes(shape: Tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"resize_bilinear expects x \(B, C, h, w\); got \["):
+    with pytest.raises(ValueError, match=rf"\bresize_bilinear\b.*\(B, C, h, w\).*{re.escape(str(list(shape)))}"):
         resize_bilinear(jt.zeros(shape), (2, 2))
 
 
@@ -120,24 +129,24 @@ def test_resize_of_other_than_four_axes(shape: Tuple[int, ...]) -> None:
 def test_layouts_of_other_than_integers(sizes: Tuple, words: str) -> None:
     with pytest.raises(ValueError) as failure:
         RegionLayout(*sizes)
-    assert str(failure.value).endswith(f"must hold numbers of type int; got {words}")
+    assert words in str(failure.value)
 
 
 @pytest.mark.parametrize("eps", [0, -1e-5, float("nan")])
 def test_layer_norm_needs_eps(eps: float) -> None:
     one = jt.ones((4,))
-    with pytest.raises(ValueError, match="eps above 0; got"):
+    with pytest.raises(ValueError, match=rf"\beps\b.* {eps}\b"):
         layer_norm(jt.zeros((2, 4)), one, one, eps)
 
 
 @pytest.mark.parametrize("shape", [(5,), ()])
 def test_dropout_needs_rows(either_path: str, shape: Tuple[int, ...]) -> None:
     x = jt.zeros(shape) if shape else jt.array(np.float32(1))
-    with pytest.raises(ValueError, match=r"x \(B, ..., n\); got 0.5 and"):
+    with pytest.raises(ValueError, match=rf"\bx \(B, \.\.\., n\).*\b0\.5\b.*{re.escape(str(list(x.shape)))}"):
         dropout(x, 0.5)
 
 
 @pytest.mark.parametrize("call", [bias_quick_gelu, bias_relu])
 def test_bias_of_another_rank(call: Callable) -> None:
-    with pytest.raises(ValueError, match=r"got a bias \[1, 6\]"):
+    with pytest.raises(ValueError, match=r"\bbias\b.*\[1, 6\]"):
         call(jt.zeros((1, 6)), jt.ones((1, 6)))

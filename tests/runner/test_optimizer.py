@@ -66,7 +66,7 @@ def test_state_moved_to_a_new_optimizer_continues_exactly():
                                                  for name in parameters}
     for name in parameters:
         np.testing.assert_array_equal(moved.parameters[name].numpy(), straight.parameters[name].numpy())
-    with pytest.raises(ValueError, match="no optimizer state"):
+    with pytest.raises(ValueError, match=r"\boptimizer\.\w+.*\b7\b"):
         moved.load_state({})
 
 
@@ -90,8 +90,8 @@ def test_the_longest_key_wins_and_ties_are_alphabetical():
 
 
 @pytest.mark.parametrize("options, message", [
-    (dict(lr_mult={"bakbone": 2.0}), "did you mean backbone"),
-    (dict(decay_mult={"backbone": -1.0}), "at least 0"),
+    (dict(lr_mult={"bakbone": 2.0}), r"\bbakbone\b.*\bbackbone\b"),
+    (dict(decay_mult={"backbone": -1.0}), r"\bdecay_mult\b.*-1\.0\b"),
     (dict(betas=(0.9, 1.0)), "betas"),
     (dict(weight_decay=-0.1), "weight_decay"),
 ])

@@ -1,6 +1,7 @@
 """Masks and scores of single pictures that an evaluation leaves, and scoring the masks later from disk."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,11 @@ def read_lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
+def counted(capsys):
+    """The numbers in the last line that was printed: of pictures."""
+    return re.findall(r"\d+", capsys.readouterr().out.splitlines()[-1])
+
+
 def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
     dataset, truth, options = case
     outputs = PictureOutputs(dataset, str(tmp_path / "masks"), str(tmp_path / "run.jsonl"))
@@ -66,7 +72,7 @@ def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
     status = load_tool("evaluate_masks").main([
         str(tmp_path / "masks"), str(truth), *options, "--out", str(tmp_path / "m.json"),
         "--per-image", str(tmp_path / "tool.jsonl")])
-    assert status == 0 and "2 pictures" in capsys.readouterr().out
+    assert status == 0 and counted(capsys) == ["2"]
     scored = json.loads((tmp_path / "m.json").read_text())
     assert scored.pop("pictures") == 2 and scored == json.loads(json.dumps(json_ready(summary)))
     of_run = read_lines(tmp_path / "run.jsonl")
@@ -87,10 +93,10 @@ def test_options_for_masks_of_ones_own_and_for_a_split(tmp_path, capsys):
     (tmp_path / "split.txt").write_text("a.jpg\n")
     folders, split = [str(tmp_path / "predicted"), str(tmp_path / "masks")], ["--split", str(tmp_path / "split.txt")]
     options = ["--classes", str(tmp_path / "classes.txt"), "--reduce-zero-label", "--mask-ending", "_mask"]
-    assert main([*folders, *options]) == 0 and "2 pictures" in capsys.readouterr().out
-    assert main([*folders, *options, *split]) == 0 and "1 pictures" in capsys.readouterr().out
+    assert main([*folders, *options]) == 0 and counted(capsys) == ["2"]
+    assert main([*folders, *options, *split]) == 0 and counted(capsys) == ["1"]
     (tmp_path / "split.txt").write_text("a\na.jpg\n")
-    assert main([*folders, *options, *split]) == 2 and "'a' is listed twice" in capsys.readouterr().err
+    assert main([*folders, *options, *split]) == 2 and re.search(r"split\.txt.*'a'", capsys.readouterr().err)
     for wrong in (["--dataset", "voc2012", "--mask-ending", "_mask"], [*options, "--all-seen"]):
         with pytest.raises(SystemExit):
             main([*folders, *wrong])
@@ -119,17 +125,17 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
         captured = capsys.readouterr().err
         assert captured.startswith("error: ") and captured.count("\n") == 1
         return captured
-    assert "no PNG masks" in error_of()
+    assert "PNG" in error_of()
     save_mask(predictions / "a.png", np.zeros(SIZE, np.uint8), [])
     (tmp_path / "split.txt").write_text("a\nc\n")
-    assert "no prediction 'c.png'" in error_of("--split", str(tmp_path / "split.txt"))
+    assert "c.png" in error_of("--split", str(tmp_path / "split.txt"))
     save_mask(predictions / "zzz.png", np.zeros(SIZE, np.uint8), [])
-    assert "there is no ground truth for" in error_of()
+    assert "zzz.png" in error_of()
     (predictions / "zzz.png").unlink()
     save_mask(predictions / "a.png", np.full(SIZE, 200, np.uint8), [])
-    assert "a.png: the prediction holds values 200..200" in error_of()
+    assert re.search(r"\ba\.png\b.*\b200\b", error_of())
     save_mask(predictions / "a.png", np.zeros((3, 4), np.uint8), [])
-    assert "a.png: 4x3 pixels, but" in error_of()
+    assert re.search(r"\ba\.png\b.*\b4x3\b", error_of())
 
 
 def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeypatch):
@@ -139,7 +145,7 @@ def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeyp
     (tmp_path / "file").write_text("")
     for option in ("--out", "--per-image"):
         assert tool.main([str(truth), str(truth), *options, option, str(tmp_path / "file" / "x")]) == 2
-        assert "file/x cannot be written" in capsys.readouterr().err
+        assert "file/x" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         tool.main([str(truth), str(truth), *options, "--out", "x", "--per-image", "./x"])
 
@@ -155,7 +161,7 @@ def test_test_time_augmentation_by_options():
 
 
 @pytest.mark.parametrize("options, message", [
-    (dict(mode="hole"), "inference.mode"), (dict(mode="slide"), "needs crop_size and stride"),
+    (dict(mode="hole"), "inference.mode"), (dict(mode="slide"), "crop_size.*stride"),
     (dict(scales=()), "inference.scales"), (dict(scales=(0,)), "inference.scales"),
     (dict(scales=("1",)), "inference.scales")])
 def test_impossible_inference_is_refused_at_once(make_config, options, message):

@@ -107,7 +107,7 @@ def test_val_and_test_take_the_newest_checkpoint(trained, make_config):
     assert picture.mode == "P" and picture.size == (8, 8)
     assert picture.getpalette()[:9] == [200, 30, 30, 30, 200, 30, 30, 30, 200]
     assert int(np.asarray(picture).max()) < 3
-    with pytest.raises(FileNotFoundError, match="train first or give --checkpoint"):
+    with pytest.raises(FileNotFoundError, match="--checkpoint"):
         Runner(make_config()).val()
 
 
@@ -120,16 +120,16 @@ def test_transductive_starts_from_inductive_weights(trained, make_config):
     runner = Runner(cfg)
     runner.train()
     pointer = os.path.join(runner.store.folder, POINTER)
-    with pytest.raises(ValueError, match="trained in the transductive setting"):
+    with pytest.raises(ValueError, match=rf"^(?=.*{re.escape(pointer)}).*\btransductive\b"):
         Runner(make_config(transductive, init_from=pointer)).train()
 
 
 @pytest.mark.parametrize("metadata, message", [
-    ({"setting": "full"}, "trained in the full setting"),
-    ({"class_names": '["red", "grey"]'}, "only there: grey; only here: blue"),
-    ({"class_names": '["blue", "red"]'}, "or another order"),
-    ({"unseen": "[0]"}, r"other unseen classes \(there: red; here: blue\)"),
-    ({"architecture": '{"type": "CLIPRC", "num_regions": 4}'}, r"model.num_regions=4 \(here 16\)"),
+    ({"setting": "full"}, r"\bfull\b"),
+    ({"class_names": '["red", "grey"]'}, r"\bgrey\b.*\bblue\b"),
+    ({"class_names": '["blue", "red"]'}, r"\border\b"),
+    ({"unseen": "[0]"}, r"\bunseen\b.*\bred\b.*\bblue\b"),
+    ({"architecture": '{"type": "CLIPRC", "num_regions": 4}'}, r"model\.num_regions=4\b.*\b16\b"),
 ])
 def test_initial_weights_of_another_run_are_refused(metadata, message):
     dataset = SimpleNamespace(class_names=("red", "blue"), unseen=(1,))
@@ -144,7 +144,8 @@ def test_initial_weights_of_another_run_are_refused(metadata, message):
 
 def test_a_start_that_is_not_half_way_is_remarked():
     assert checkpoints.half_way_note({"iteration": "6", "config": "seed = 1\nmax_iters = 12\n"}) == ""
-    assert "iteration 4 of a run of 12" in checkpoints.half_way_note({"iteration": "4", "config": "max_iters = 12\n"})
+    note = checkpoints.half_way_note({"iteration": "4", "config": "max_iters = 12\n"})
+    assert re.search(r"init_from.*\b4\b.*\b12\b", note)
     assert checkpoints.half_way_note({}) == ""
 
 
@@ -152,18 +153,18 @@ def test_a_checkpoint_of_another_architecture_lists_both_sides(trained, make_con
     weights = CheckpointStore(trained.work_dir).newest()
     with pytest.raises(ValueError) as error:
         Runner(make_config({"model.hidden": 2})).val(weights)
-    for part in ("backbone.weight (3, 3) in the file, (5, 3) in the model", "model.hidden", "here 2", weights):
-        assert part in str(error.value)
-    shapes = {"a": (1,), "b": (2,)}
-    with pytest.raises(ValueError, match=re.escape("only in the model (1): b; only in the file (1): c")):
-        checkpoints.check_parameters({"a": np.zeros(1), "c": np.zeros(1)}, shapes, "x")
+    for part in (r"backbone\.weight\b.*\(3, 3\).*\(5, 3\)", r"model\.hidden\b.*\b2\b", re.escape(weights)):
+        assert re.search(part, str(error.value))
+    shapes = {"a": (1,), "ours.b": (2,)}
+    with pytest.raises(ValueError, match=r"\b1\b.*\bours\.b\b.*\b1\b.*\btheirs\.c\b"):
+        checkpoints.check_parameters({"a": np.zeros(1), "theirs.c": np.zeros(1)}, shapes, "x")
 
 
 def test_resume_refuses_a_checkpoint_of_another_run(trained, make_config):
     weights = CheckpointStore(trained.work_dir).newest()
-    with pytest.raises(ValueError, match="--seed to 5"):
+    with pytest.raises(ValueError, match=r"--seed\D*5\b"):
         Runner(make_config(seed=6)).train(resume=weights)
-    with pytest.raises(ValueError, match="beyond max_iters 10"):
+    with pytest.raises(ValueError, match=r"max_iters\D*10\b"):
         Runner(make_config(max_iters=10)).train(resume=weights)
     with pytest.raises(FileNotFoundError, match="nowhere.safetensors"):
         Runner(make_config()).train(resume="nowhere.safetensors")
@@ -175,13 +176,13 @@ def test_other_clip_weights_are_refused(make_config, tmp_path):
     cfg = make_config({"model.clip": str(clip)}, max_iters=1)
     Runner(cfg).train()
     clip.write_bytes(b"two")
-    with pytest.raises(ValueError, match="other CLIP weights"):
+    with pytest.raises(ValueError, match=r"^(?=.*clip\.bin)(?=.*\bmodel\.clip\b).*SHA-256"):
         Runner(cfg).val()
 
 
 def test_a_loss_that_is_not_finite_stops_with_every_term(make_config):
     cfg = make_config({"dataset.train.poison": True})
-    with pytest.raises(FloatingPointError, match="iteration 1: loss_fit=.*loss_size=.*total="):
+    with pytest.raises(FloatingPointError, match=r"\b1\b.*loss_fit=.*loss_size=.*total="):
         Runner(cfg).train()
     assert CheckpointStore(cfg.work_dir).newest() is None
     with np.load(os.path.join(cfg.work_dir, "bad_batch_iter_1_rank_0.npz")) as kept:
@@ -191,16 +192,16 @@ def test_a_loss_that_is_not_finite_stops_with_every_term(make_config):
 def test_weights_that_are_not_finite_are_not_saved(make_config):
     cfg = make_config({"optimizer.lr": 3e38, "optimizer.lr_mult": {"decode_head": 10.0},
                        "scheduler.warmup_iters": 0}, max_iters=1)
-    with pytest.raises(FloatingPointError, match="is not finite after iteration 1 .* no checkpoint is written"):
+    with pytest.raises(FloatingPointError, match=r"\b(backbone\.weight|decode_head\.bias)\b.*\b1\b.*optimizer\.lr"):
         Runner(cfg).train()
     assert CheckpointStore(cfg.work_dir).newest() is None
 
 
 def test_a_typo_fails_before_anything_is_built(make_config):
-    with pytest.raises(ValueError, match="did you mean noise"):
+    with pytest.raises(ValueError, match=r"\bmodel\.niose\b.*\bnoise\b"):
         Runner(make_config({"model.niose": 0.0}))
     wrong = make_config({"dataset.train.length": -1})
-    with pytest.raises(ValueError, match="config key dataset.train: length: -1"):
+    with pytest.raises(ValueError, match=r"\bdataset\.train\b.*\blength\b.*-1\b"):
         Runner(wrong).train()
     assert not os.path.exists(wrong.work_dir)  # nothing happened there
 
@@ -219,7 +220,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(trained, 
     monkeypatch.setattr(stepping, "seed_everything", signal_late)
     before = signal.signal(number, signal.default_int_handler)  # however the suite was started, it is not ignored
     try:
-        with pytest.raises(Interrupted, match="after iteration 7.*iter_7.safetensors is complete") as stop:
+        with pytest.raises(Interrupted, match=r"\b7\b.*iter_7\.safetensors") as stop:
             killed.train()
     finally:
         signal.signal(number, before)
@@ -249,8 +250,8 @@ def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
     _, metadata = load_arrays(runner.store.newest())
     assert json.loads(metadata["bad_pictures"]) == {"stripes_2": "stripes_2: truncated"}
     with open(os.path.join(cfg.work_dir, "log.txt")) as file:
-        assert file.read().count("picture stripes_2 is left out") == 1
-    with pytest.raises(ValueError, match="max_bad_pictures: 2 training pictures"):
+        assert sum("stripes_2" in line for line in file) == 1
+    with pytest.raises(ValueError, match=r"max_bad_pictures\b.*\b2\b"):
         Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=1)).train()
 
 
@@ -263,8 +264,8 @@ def test_mended_pictures_do_not_count_after_a_resume(make_config):
     _, metadata = load_arrays(runner.store.newest())
     assert set(json.loads(metadata["bad_pictures"])) == {"stripes_4", "stripes_5"}
     with open(os.path.join(cfg.work_dir, "log.txt")) as file:
-        assert "stripes_2 can be read again" in file.read()
-    with pytest.raises(ValueError, match=r"2 training pictures cannot be read, 1 may .*stripes_4, stripes_5"):
+        assert sum("stripes_2" in line for line in file) == 2  # left out in the first run, not any more in the second
+    with pytest.raises(ValueError, match=r"^(?=.*\b2\b)(?=.*\b1\b).*\bstripes_4, stripes_5\b"):
         Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=1, max_iters=12)).train(resume="auto")
 
 

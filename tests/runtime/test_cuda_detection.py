@@ -1,6 +1,7 @@
 """Detection of CUDA on machines of our own making: every layout that toolkits, wheels and PyTorch install."""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_every_layout_becomes_one_home(machine, layout):
     assert "jseg_toolkit" in (home / "include" / "cuda_runtime.h").read_text()
     assert (home / "include" / "jseg_toolkit" / "cuda_runtime.h").is_file()
     assert (home / "include" / "npp.h").is_file() and (home / "include" / "curand.h").is_file()
-    modern = "13" in device.line.split(" on ")[0]
+    modern = "13" in device.line.partition("Test GPU")[0]
     assert ("-std=c++17" in (home / "bin" / "nvcc").read_text()) == modern
     assert (home / "include" / "cub" / "cub.cuh").is_file() == modern
     switches = {name: os.environ[name] for name in ("conv_opt", "use_cutt", "use_cutlass")}
@@ -122,8 +123,9 @@ def test_cudnn_of_any_version_or_none_is_not_used(machine, name, header):
     if header:
         (root / "include" / "cudnn_version.h").write_text(header)
     assert prepare_jittor().kind == "cuda" and os.environ["conv_opt"] == "1"
-    text = " ".join(line.text for line in cuda_lines_of(machine))
-    assert {"libcudnn.so.8": "cuDNN 8.9.7", "libcudnn.so.9": "cuDNN 9", None: "no cuDNN"}[name] in text
+    text, = (line.text for line in cuda_lines_of(machine) if line.name == "libraries")
+    found = {"libcudnn.so.8": ["8.9.7"], "libcudnn.so.9": ["9"], None: []}[name]
+    assert "cuDNN" in text and re.findall(r"cuDNN (\d[\d.]*)", text) == found
 
 
 def cuda_lines_of(machine):
@@ -134,36 +136,36 @@ def cuda_lines_of(machine):
 
 PROBLEMS = {
     "nvcc without libraries": (dict(), lambda m: m.toolkit("12.4", names="cudart"),
-                               "cuBLAS and cuRAND are missing; pip install nvidia-cuda-runtime-cu12 nvidia-cublas"),
+                               r"cuBLAS.*cuRAND.*pip install nvidia-cuda-runtime-cu12 nvidia-cublas"),
     "libraries of another release": (dict(), lambda m: m.libraries(
         m.toolkit("12.4", names="cudart curand") / "include", m.opt / "cuda-12.4" / "lib64", 11, "cublas"),
-                                     "cuBLAS is missing"),
-    "no toolkit": (dict(), lambda m: None, "1 GPU (Test GPU), but no nvcc; install the CUDA toolkit, or pip install"),
+                                     r"cuBLAS(?!.*cuRAND).*pip install nvidia-cuda-runtime-cu12 nvidia-cublas"),
+    "no toolkit": (dict(), lambda m: None, r"\b1 GPU \(Test GPU\).*\bnvcc\b.*pip install"),
     "no toolkit, older driver": (dict(version=(12, 4)), lambda m: None,  # whose wheels have no nvcc
-                                 "no nvcc; install the CUDA 12 toolkit: NVIDIA's, apt-get install nvidia-cuda-toolkit, "
-                                 "or conda install -c nvidia 'cuda-toolkit=12.*'"),
+                                 r"\bnvcc\b.*CUDA 12\b.*apt-get install nvidia-cuda-toolkit\b.*"
+                                 r"conda install -c nvidia 'cuda-toolkit=12\.\*'"),
     "no GPU works": (dict(problem="the GPU refuses work: GPU 0 (Test GPU)", refused=(0,)), lambda m: m.toolkit("13.0"),
-                     "the GPU refuses work: GPU 0"),
+                     r"GPU 0 \(Test GPU\)"),
     "driver without a device": (dict(problem="the CUDA driver reports no device", gpus=0), lambda m: m.toolkit("12.4"),
                                 "reports no device"),
-    "driver too old": (dict(version=(12, 4)), lambda m: m.toolkit("13.0"), "runs CUDA 12.4 at most"),
-    "GPU too old": (dict(capability=(7, 0)), lambda m: m.toolkit("13.0"), "does not compile for Test GPU (sm_70)"),
-    "CUDA too old": (dict(), lambda m: m.toolkit("10.2"), "is CUDA 10.2"),
-    "compiler too new": (dict(), lambda m: m.toolkit("11.8", most_gcc=11), "install an older g++ beside it"),
+    "driver too old": (dict(version=(12, 4)), lambda m: m.toolkit("13.0"), r"CUDA 12\.4\b.*\bnvcc\b.*\b13\.0\b"),
+    "GPU too old": (dict(capability=(7, 0)), lambda m: m.toolkit("13.0"), r"Test GPU \(sm_70\)"),
+    "CUDA too old": (dict(), lambda m: m.toolkit("10.2"), r"CUDA 10\.2\b.*CUDA 11\b"),
+    "compiler too new": (dict(), lambda m: m.toolkit("11.8", most_gcc=11), r"unsupported GNU version.*g\+\+"),
 }
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_machine_that_cannot_says_why_and_computes_on_the_cpu(machine, name):
-    driver, install, sentence = PROBLEMS[name]
+    driver, install, named = PROBLEMS[name]
     machine.driver(**driver)
     install(machine)
     device = prepare_jittor()
-    assert device.kind == "cpu" and device.warning == f"computing on the CPU: {device.reason}"
-    assert sentence in device.line
+    assert device.kind == "cpu" and "CPU" in device.warning and device.warning.endswith(device.reason)
+    assert re.search(named, device.line)
     assert os.environ["nvcc_path"] == ""
     os.environ["JSEG_DEVICE"] = "cuda"
-    with pytest.raises(EnvironmentProblem, match="^--device cuda: .*"):
+    with pytest.raises(EnvironmentProblem, match="--device cuda"):
         prepare_jittor()
 
 
@@ -216,7 +218,7 @@ def test_a_toolkit_without_a_driver_is_nothing_unusual(machine):
     """nvcc alone made Jittor link the CUDA runtime and abort at import."""
     machine.toolkit("12.4")
     device = prepare_jittor()
-    assert device.kind == "cpu" and not device.warning and "no CUDA driver" in device.line
+    assert device.kind == "cpu" and not device.warning and "libcuda.so.1" in device.line
     assert os.environ["nvcc_path"] == ""
 
 
@@ -244,7 +246,8 @@ def test_device_cpu_wins_over_everything(machine):
     machine.driver()
     machine.toolkit("13.0")
     os.environ["JSEG_DEVICE"] = "cpu"
-    assert prepare_jittor().line == "CPU (chosen)" and os.environ["nvcc_path"] == ""
+    device = prepare_jittor()
+    assert device.kind == "cpu" and not device.warning and os.environ["nvcc_path"] == ""
 
 
 def test_nvcc_path_set_to_nothing_switches_cuda_off(machine):
@@ -252,12 +255,12 @@ def test_nvcc_path_set_to_nothing_switches_cuda_off(machine):
     machine.toolkit("13.0")
     os.environ["nvcc_path"] = ""
     assert cuda_lines()[0].mend == "unset nvcc_path"
-    assert "nvcc_path is set to nothing" in prepare_jittor().line
+    assert "nvcc_path" in prepare_jittor().line
 
 
 def test_unknown_device_is_named(machine):
     os.environ["JSEG_DEVICE"] = "tpu"
-    with pytest.raises(ValueError, match="JSEG_DEVICE=tpu: must be one of auto, cpu, cuda"):
+    with pytest.raises(ValueError, match="JSEG_DEVICE=tpu.*auto, cpu, cuda"):
         prepare_jittor()
 
 
@@ -265,7 +268,7 @@ def test_select_device_before_and_after_jittor_is_loaded(machine, monkeypatch):
     monkeypatch.delitem(sys.modules, "jseg.runtime.backend", raising=False)
     select_device(None)
     assert "JSEG_DEVICE" not in os.environ
-    with pytest.raises(ValueError, match="--device cuda: no CUDA driver"):
+    with pytest.raises(ValueError, match=r"--device cuda\b.*libcuda\.so\.1"):
         select_device("cuda")
 
     class Loaded:
@@ -274,5 +277,5 @@ def test_select_device_before_and_after_jittor_is_loaded(machine, monkeypatch):
     monkeypatch.setitem(sys.modules, "jseg.runtime.backend", Loaded)
     select_device("cpu")
     select_device("auto")
-    with pytest.raises(ValueError, match="Jittor already runs on CPU"):
+    with pytest.raises(ValueError, match=r"--device cuda\b.*CPU \(chosen\)"):
         select_device("cuda")

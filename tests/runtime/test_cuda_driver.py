@@ -1,6 +1,7 @@
 """The driver: what is asked of it, and what is made of its answers, its errors and its silence."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -59,9 +60,10 @@ def test_probe_describes_every_gpu_and_tries_what_it_is_told(stand_in):
         assert found["version"] == 12080 and found["problem"] == ""
         assert [(gpu["name"], gpu["capability"], gpu["memory"]) for gpu in found["gpus"]] == [
             (name, [8, 6], 1 << 30) for name in "ABC"]
-        return [gpu["problem"] for gpu in found["gpus"]]
+        texts = [gpu["problem"] for gpu in found["gpus"]]
+        return [" ".join(re.findall(r"\bcu\w+_v2\b|\bCUDA_\w+", text)) or text for text in texts]
 
-    full = "cuMemAlloc_v2 fails with CUDA_ERROR_TEST"
+    full = "cuMemAlloc_v2 CUDA_ERROR_TEST"
     assert problems("first") == [full, full, ""] == problems("every")
     assert problems("1") == ["", full, ""] == problems("4")  # the fifth process on this machine
     assert problems("2") == ["", "", ""]
@@ -75,31 +77,32 @@ def test_a_gpu_that_is_full_leaves_the_others_usable(stand_in):
     stand_in(COUNT=2, FULL=0b01)
     found = query_driver("first")
     assert not found.problem and [(gpu.name, gpu.number) for gpu in found.gpus] == [("B", 1)]
-    assert [gpu.refusal.partition(" fails")[0] for gpu in found.refused] == ["GPU 0 (A): cuMemAlloc_v2"]
+    refused, = found.refused
+    assert re.search(r"GPU 0 \(A\).*\bcuMemAlloc_v2\b", refused.refusal)
     stand_in(COUNT=2, FULL=0b11)
-    assert "the GPU refuses work: GPU 0 (A): cuMemAlloc_v2 fails" in query_driver().problem
+    assert re.search(r"GPU 0 \(A\).*\bcuMemAlloc_v2\b", query_driver().problem)
     stand_in(COUNT=2, FULL=0b10)
     assert [bool(query_driver(rank).problem) for rank in ("0", "1", "2", "3")] == [False, True, False, True]
 
 
 @pytest.mark.parametrize("values, problem", [
-    (dict(COUNT=0), "the CUDA driver reports no device; look at CUDA_VISIBLE_DEVICES"),
-    (dict(INIT=100), "the CUDA driver reports no usable device: cuInit fails with CUDA_ERROR_TEST; "),
-    (dict(VERSION=34), "libcuda.so.1 is the stub of a toolkit, not a driver; take its folder off LD_LIBRARY_PATH"),
-    (dict(INIT="(abort(), 0)"), "the CUDA driver crashes when it is asked for its devices; install the driver again")],
+    (dict(COUNT=0), "CUDA_VISIBLE_DEVICES"),
+    (dict(INIT=100), r"\bcuInit\b.*\bCUDA_ERROR_TEST\b"),
+    (dict(VERSION=34), r"libcuda\.so\.1\b.*\bLD_LIBRARY_PATH\b"),
+    (dict(INIT="(abort(), 0)"), "crash")],
     ids=["no device", "dead", "stub", "crash"])
 def test_a_driver_that_is_there_and_useless_counts_as_installed(stand_in, values, problem):
     """It was taken for no driver, and the CPU computed without a warning."""
     stand_in(**values)
     found = query_driver()
-    assert found.problem.startswith(problem) and found.installed and not found.gpus
+    assert re.search(problem, found.problem) and found.installed and not found.gpus
 
 
 def test_errors_that_are_known_say_what_helps(monkeypatch):
     answer = {"version": 13000, "gpus": [], "problem": "cuInit fails with CUDA_ERROR_SYSTEM_NOT_READY"}
     monkeypatch.setattr(driver_module, "_answer", lambda tried: json.dumps(answer))
     monkeypatch.setattr(driver_module.ctypes, "CDLL", lambda name: None)
-    assert query_driver().problem.endswith("CUDA_ERROR_SYSTEM_NOT_READY; start nvidia-fabricmanager")
+    assert re.search("CUDA_ERROR_SYSTEM_NOT_READY.*nvidia-fabricmanager", query_driver().problem)
 
 
 def test_a_driver_that_hangs_is_waited_for_with_a_line_and_not_for_ever(stand_in, monkeypatch, capfd):
@@ -109,8 +112,8 @@ def test_a_driver_that_hangs_is_waited_for_with_a_line_and_not_for_ever(stand_in
     start = time.monotonic()
     found = query_driver()
     assert time.monotonic() - start < 10.0
-    assert "does not answer within 1 s" in found.problem and found.installed
-    assert "waiting for the CUDA driver, up to 1 s (JSEG_DEVICE=cpu" in capfd.readouterr().err
+    assert re.search(r"\b1 s", found.problem) and found.installed
+    assert re.search(r"\b1 s.*\bJSEG_DEVICE=cpu\b", capfd.readouterr().err)
 
 
 def test_no_driver_is_nothing_unusual(monkeypatch):
@@ -119,4 +122,4 @@ def test_no_driver_is_nothing_unusual(monkeypatch):
 
     monkeypatch.setattr(driver_module.ctypes, "CDLL", absent)
     found = query_driver()
-    assert not found.installed and found.problem == "no CUDA driver (libcuda.so.1) on this machine"
+    assert not found.installed and "libcuda.so.1" in found.problem

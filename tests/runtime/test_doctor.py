@@ -1,6 +1,7 @@
 """The doctor's report: one screen, every problem with its mend, the right exit status."""
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from jseg.runtime import doctor, environment, machine as machine_facts, selftest_process
+from jseg.runtime.cuda.prepare import SWITCHES
 
 _INSTALLED = {"jittor": "1.3.11.0", "numpy": "1.26.4", "pillow": "11.0", "ftfy": "6.3", "regex": "2024.1",
               "tqdm": "4.6", "astunparse": "1.6.3"}
 _PASSED = {"import_seconds": 3.0, "check_seconds": 4.0, "errors": {"attention": 1e-7}, "wrong": [], "device": "CPU",
            "line": "CPU (chosen)"}
+_MEND = re.compile(r" {9}\w+: (.+)")  # the line below a problem; one that goes on is indented more
 
 
 @pytest.fixture
@@ -32,24 +35,37 @@ def _report(**options):
     return status, lines, "\n".join(lines)
 
 
+def _index(lines, name):
+    return next(i for i, line in enumerate(lines) if line[9:].startswith(name))
+
+
+def _mark(lines, name):
+    return lines[_index(lines, name)][:9].strip()
+
+
 def _mend_below(lines, name):
-    index = next(i for i, line in enumerate(lines) if line[9:].startswith(name))
-    assert "mend: " in lines[index + 1], lines[index:index + 2]
-    return lines[index + 1].split("mend: ")[1]
+    index = _index(lines, name)
+    mend = _MEND.fullmatch(lines[index + 1])
+    assert mend, lines[index:index + 2]
+    return mend[1]
+
+
+def _log_file(text):
+    return Path(re.search(r"\S*jseg-selftest-\S+\.log", text)[0])
 
 
 def test_a_healthy_machine(installed):
-    status, lines, text = _report()
-    assert status == 0 and "missing " not in text
-    assert "ok       self-test" in text and "all required things are fine" in text
+    status, lines, _ = _report()
+    assert status == 0 and not any(line.startswith(doctor.MISSING) for line in lines)
+    assert _mark(lines, "self-test") == doctor.OK
 
 
 def test_missing_compiler_names_the_mend_and_skips_the_self_test(installed, machine, monkeypatch):
     (machine.bin / "g++").unlink()
     monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: pytest.fail("the self-test was started"))
-    status, lines, text = _report()
+    status, lines, _ = _report()
     assert status == 1 and _mend_below(lines, "compiler") == "apt-get install g++"
-    assert "note     self-test   not run" in text
+    assert _mark(lines, "self-test") == doctor.NOTE
 
 
 def test_numpy_2_is_a_problem(installed):
@@ -60,8 +76,8 @@ def test_numpy_2_is_a_problem(installed):
 
 def test_another_jittor_is_a_problem(installed):
     installed["jittor"] = "1.3.110"
-    status, _, text = _report()
-    assert status == 1 and "missing  Jittor" in text
+    status, lines, _ = _report()
+    assert status == 1 and _mark(lines, "Jittor") == doctor.MISSING
 
 
 def test_open_mpi_is_optional(installed):
@@ -86,8 +102,8 @@ def test_everything_missing_fits_one_screen(installed, machine, monkeypatch):
     monkeypatch.setattr(doctor.machine, "memory", lambda: (1 << 20, 1 << 30))
     status, lines, text = _report()
     assert status == 1 and len(lines) <= 24 and text.isascii()
-    assert all(len(line) <= 100 for line in lines if "mend: " not in line)
-    mends = [line for line in lines if "mend: " in line]
+    assert all(len(line) <= 100 for line in lines if not _MEND.match(line))
+    mends = [line for line in lines if _MEND.match(line)]
     assert len(mends) == len(set(mends)) >= 5
 
 
@@ -95,7 +111,8 @@ def test_wrong_numbers_in_the_self_test_are_a_problem(installed, monkeypatch):
     result = {**_PASSED, "errors": {"attention": 0.5}, "wrong": ["attention"]}
     monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: selftest_process.Outcome(result))
     status, lines, text = _report()
-    assert status == 1 and "attention (error 5.0e-01)" in text and "rm -r" in _mend_below(lines, "self-test")
+    assert status == 1 and re.search(r"\battention\b.*\b5\.0e-01\b", text)
+    assert "rm -r" in _mend_below(lines, "self-test")
 
 
 def test_a_self_test_without_the_gpu_that_was_found_is_told(installed, machine):
@@ -103,8 +120,8 @@ def test_a_self_test_without_the_gpu_that_was_found_is_told(installed, machine):
     machine.driver()
     machine.toolkit("12.4")
     status, lines, text = _report()
-    assert status == 0 and "ok       CUDA" in text
-    assert "note     self-test   passed, but without CUDA: CPU (chosen)" in text
+    assert status == 0 and _mark(lines, "CUDA") == doctor.OK
+    assert _mark(lines, "self-test") == doctor.NOTE and "CPU (chosen)" in text
     assert "--device cuda" in _mend_below(lines, "self-test")
 
 
@@ -112,29 +129,30 @@ def test_lines_on_cuda_are_wrapped_and_not_cut(installed, machine):
     machine.driver()
     machine.toolkit("12.4", most_gcc=11)
     lines = _report()[1]
-    first = next(number for number, line in enumerate(lines) if line[9:].startswith("CUDA"))
-    assert lines[first].startswith("note ") and all(len(line) <= 100 for line in lines if "mend: " not in line)
+    first = _index(lines, "CUDA")
+    assert _mark(lines, "CUDA") == doctor.NOTE
+    assert all(len(line) <= 100 for line in lines if not _MEND.match(line))
     assert "unsupported GNU version" in " ".join(lines[first:first + 2])
     machine.driver()
     machine.toolkit("12.4")
     text = " ".join(" ".join(_report()[1]).split())
-    assert "a transpose of your own that moves the last axis runs on the CPU" in text
+    assert all(f"{names}: {effect}" in text for _, names, effect in SWITCHES.values())
 
 
 @pytest.mark.parametrize("problem, mend", [
-    ("no CUDA driver (libcuda.so.1) on this machine", "install NVIDIA's driver, or start the container"),
-    ("libcuda.so.1 is the stub of a toolkit; take its folder off LD_LIBRARY_PATH", "take its folder off")])
+    ("no CUDA driver (libcuda.so.1) on this machine", "--gpus all"),
+    ("libcuda.so.1 is the stub of a toolkit; take its folder off LD_LIBRARY_PATH", "LD_LIBRARY_PATH")])
 def test_device_cuda_without_a_gpu_has_a_mend(installed, machine, problem, mend):
     machine.driver(problem, version=(0, 0), gpus=0, installed="no CUDA" not in problem)
     machine.program(machine.prefix / "bin" / "mpicc", "cc")
     os.environ["JSEG_DEVICE"] = "cuda"
     status, lines, _ = _report()
-    assert status == 1 and _mend_below(lines, "CUDA").startswith(mend)
+    assert status == 1 and mend in _mend_below(lines, "CUDA")
 
 
 def test_first_run_is_announced(installed, monkeypatch):
     monkeypatch.setattr(doctor, "_core_is_compiled", lambda: False)
-    assert "Jittor now compiles itself, 4-5 minutes" in _report()[2]
+    assert re.search(r"\bJittor\b.*\b4-5 ", _report()[2])
 
 
 def _run(code, tmp_path, timeout=60.0):
@@ -147,13 +165,13 @@ def test_self_test_is_judged_by_its_output_not_by_its_status(tmp_path):
     assert passed.result == {"wrong": []}
     silent = _run("print('please rerun')", tmp_path)
     assert silent.result is None and "please rerun" in silent.problem and silent.mend
-    Path(silent.mend.split()[1]).unlink()
+    _log_file(silent.mend).unlink()
 
 
 def test_self_test_that_fails_shows_the_error(tmp_path):
     outcome = _run("raise RuntimeError('g++ was killed')", tmp_path)
     assert "RuntimeError: g++ was killed" in outcome.problem
-    Path(outcome.mend.split()[1]).unlink()
+    _log_file(outcome.mend).unlink()
 
 
 def test_self_test_is_ended_with_its_children_at_the_time_limit(tmp_path):
@@ -161,9 +179,9 @@ def test_self_test_is_ended_with_its_children_at_the_time_limit(tmp_path):
     child = f"import time\nwhile True: open({str(pulse)!r}, 'a').write('.'); time.sleep(0.05)"
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
     outcome = _run(code, tmp_path, timeout=3.0)
-    assert outcome.result is None and "not finished after 3 s" in outcome.problem
+    assert outcome.result is None and re.search(r"\b3 s", outcome.problem)
     assert "--timeout 6" in outcome.mend
-    Path(outcome.problem.split()[-1]).unlink()
+    _log_file(outcome.problem).unlink()
     size = pulse.stat().st_size
     time.sleep(0.5)
     assert pulse.stat().st_size == size > 0

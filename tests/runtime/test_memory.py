@@ -10,17 +10,17 @@ _CUDA = ("Wrong inputs arguments... Execute fused operator(3/9) failed: [Op(code
 _OVERFLOW = "******* GPU memory is overflow, please reduce your batch_size or data size! Total: 80GB Used: 79GB"
 
 
-@pytest.mark.parametrize("error, where, size", [
-    (RuntimeError(_CUDA), "the GPU", "8.00 GiB"), (RuntimeError(_OVERFLOW), "the GPU", ""),
-    (RuntimeError("code=3( CUBLAS_STATUS_ALLOC_FAILED ) cublasCreate"), "the GPU", ""),
-    (MemoryError("Unable to allocate 3.00 GiB for an array"), "the machine", ""),
-    (RuntimeError("fork: Cannot allocate memory"), "the machine", "")])
-def test_one_sentence_with_advice_and_without_names_of_c(error, where, size):
+@pytest.mark.parametrize("error, of_gpu, size", [
+    (RuntimeError(_CUDA), True, "8.00 GiB"), (RuntimeError(_OVERFLOW), True, ""),
+    (RuntimeError("code=3( CUBLAS_STATUS_ALLOC_FAILED ) cublasCreate"), True, ""),
+    (MemoryError("Unable to allocate 3.00 GiB for an array"), False, ""),
+    (RuntimeError("fork: Cannot allocate memory"), False, "")])
+def test_one_sentence_with_advice_and_without_names_of_c(error, of_gpu, size):
     with pytest.raises(OutOfMemory) as caught:
         with memory_advice(TRAINING):
             raise error
     text = str(caught.value)
-    assert text.startswith(f"{where} is out of memory") and size in text
+    assert ("GPU" in text) == of_gpu and size in text
     assert all(key in text for key in ("batch_size", "model.num_regions", "model.checkpoint_blocks"))
     assert "Op(" not in text and "\n" not in text and caught.value.__suppress_context__
 

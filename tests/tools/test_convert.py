@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,12 @@ GOLDEN = ROOT / "tests" / "golden"
 
 def assert_same(first, second):
     assert digests(first) == digests(second)
+
+
+def in_one_line(said, *numbers):
+    """Whether one line that was printed holds all these numbers."""
+    lines = [Counter(re.findall(r"\b\d[\d,]*\b", line)) for line in said.splitlines()]
+    return any(not Counter(numbers) - found for found in lines)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +90,8 @@ def test_every_naming_gives_the_recorded_features_before_and_after_conversion(
         out = tmp_path / f"{path.stem}.safetensors"
         assert convert_clip([str(path), str(out)]) == 0
         said = capsys.readouterr().out
-        assert f"{kind}: " in said and file_sha256(path) in said and file_sha256(out) in said
-        assert "3,386,177 numbers" in said and "image 48 px, patch 8, 2 layers of width 64" in said
+        assert kind in said.replace(path.name, "") and file_sha256(path) in said and file_sha256(out) in said
+        assert "3,386,177" in said and in_one_line(said, "48", "8", "2", "64")
         for source in (path, out):
             for value, same in zip(features(source, recorded), original):
                 assert np.array_equal(value, same), (kind, source.name)
@@ -104,17 +112,18 @@ def test_overwriting_needs_force_and_never_hits_the_source(openai_archive, conve
     out = tmp_path / "clip.npz"
     out.write_bytes(b"precious")
     assert convert_clip([str(openai_archive), str(out)]) == 2
-    assert "clip.npz exists; add --force" in capsys.readouterr().err and out.read_bytes() == b"precious"
+    said = capsys.readouterr().err
+    assert "clip.npz" in said and "--force" in said and out.read_bytes() == b"precious"
     assert convert_clip([str(openai_archive), str(out), "--force"]) == 0 and len(read_tensors(out)) == 62
     assert convert_clip([str(out), str(out), "--force"]) == 2
-    assert "is the file to read" in capsys.readouterr().err
-    for target, words in (
-        (tmp_path / "x.pt", "end its name in"),
-        (tmp_path / "none" / "x.npz", "does not exist"),
-        (tmp_path, "end its name"),
+    assert str(out) in capsys.readouterr().err and len(read_tensors(out)) == 62
+    for target, name in (
+        (tmp_path / "x.pt", ".safetensors"),
+        (tmp_path / "none" / "x.npz", str(tmp_path / "none")),
+        (tmp_path, ".safetensors"),
     ):
         assert convert_clip([str(openai_archive), str(target)]) == 2
-        assert words in capsys.readouterr().err
+        assert name in capsys.readouterr().err
 
 
 def test_a_wrong_checksum_is_said_loudly_and_stops(
@@ -127,11 +136,11 @@ def test_a_wrong_checksum_is_said_loudly_and_stops(
     assert "WARNING" in said and file_sha256(source) in said and shared.OPENAI_SHA256["vit-b-16.pt"] in said
     assert convert_clip([str(source), str(out), "--force"]) == 0
     printed = capsys.readouterr()
-    assert "WARNING" in printed.err and "NOT as published" in printed.out
+    assert "WARNING" in printed.err and "published" in printed.out and "--force" in printed.out
     monkeypatch.setattr(shared, "OPENAI_SHA256", {"vit-b-16.pt": file_sha256(source)})
     assert convert_clip([str(source), str(tmp_path / "right.npz")]) == 0
     printed = capsys.readouterr()
-    assert printed.err == "" and "as published by OpenAI" in printed.out
+    assert printed.err == "" and "published" in printed.out and "--force" not in printed.out
 
 
 def test_published_sums_are_complete_and_found_by_name():
@@ -147,7 +156,7 @@ def test_a_write_that_reads_back_differently_leaves_the_old_file(tmp_path):
     def flip(path, arrays):
         save_arrays(path, {"a": arrays["a"] + 1}, {})
 
-    with pytest.raises(ValueError, match="out.safetensors.*read back"):
+    with pytest.raises(ValueError, match=r"out\.safetensors.*'a'"):
         shared.write_verified(out, {"a": np.zeros(3, np.float32)}, flip)
     assert out.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
@@ -155,10 +164,11 @@ def test_a_write_that_reads_back_differently_leaves_the_old_file(tmp_path):
 def test_what_is_no_clip_is_refused_by_name(releases, convert_clip, tmp_path, capsys):
     assert convert_clip([str(releases["pytorch"]), str(tmp_path / "x.npz")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: ") and "release.pth" in said and "segmentation model" in said
+    assert said.startswith("error: ") and "release.pth" in said and "CLIP-RC" in said and "open_clip" not in said
     save_arrays(tmp_path / "RN50.pt", {"visual.layer1.0.conv1.weight": np.zeros(1)}, {})
     assert convert_clip([str(tmp_path / "RN50.pt"), str(tmp_path / "x.npz")]) == 2
-    assert "RN50.pt: is a ResNet CLIP" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "RN50.pt" in said and "ResNet" in said
     assert not (tmp_path / "x.npz").exists()
 
 
@@ -168,8 +178,8 @@ def test_checkpoints_both_ways(releases, golden_weights, convert_checkpoint, tmp
     assert convert_checkpoint([str(releases[kind]), str(own), "--to", "jseg"]) == 0
     said = capsys.readouterr().out
     assert file_sha256(releases[kind]) in said and file_sha256(own) in said
-    assert "3 layers, width 64, patch 8, 64 positions; 3 prompts a layer, 4 region tokens" in said
-    assert "285,728 in 190 tensors of the model; 49 tensors that nothing uses" in said
+    assert in_one_line(said, "3", "64", "8", "64", "3", "4")
+    assert in_one_line(said, "285,728", "190", "49")
     state, report = clip_rc_from_release(golden_weights)
     assert_same(read_tensors(own), state)
     targets = {
@@ -197,16 +207,17 @@ def test_checkpoints_both_ways(releases, golden_weights, convert_checkpoint, tmp
 
 
 @pytest.mark.parametrize(
-    "arguments, words",
+    "arguments, names",
     [
-        (["out.pkl", "--to", "pytorch"], ".pkl does not suit --to pytorch"),
-        (["out.pth", "--to", "jseg"], ".pth does not suit --to jseg"),
-        (["out.npz", "--clip", "x.pt"], "whole model already; leave --clip out"),
+        (["out.pkl", "--to", "pytorch"], ["out.pkl", "--to", "pytorch"]),
+        (["out.pth", "--to", "jseg"], ["out.pth", "--to", "jseg"]),
+        (["out.npz", "--clip", "x.pt"], ["release.pkl", "--clip"]),
     ],
 )
-def test_contradictory_options(releases, convert_checkpoint, tmp_path, capsys, arguments, words):
+def test_contradictory_options(releases, convert_checkpoint, tmp_path, capsys, arguments, names):
     assert convert_checkpoint([str(releases["jseg"]), str(tmp_path / arguments[0]), *arguments[1:]]) == 2
-    assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
+    said = capsys.readouterr().err
+    assert all(name in said for name in names) and not list(tmp_path.iterdir())
 
 
 def test_damaged_and_foreign_checkpoints(
@@ -219,16 +230,16 @@ def test_damaged_and_foreign_checkpoints(
     save_arrays(infinite, {**golden_weights, "decode_head.q_proj.bias": np.full(32, np.nan, np.float32)}, {})
     partial = tmp_path / "partial.safetensors"
     save_arrays(partial, {name: golden_weights[name] for name in golden_weights if "q_proj" not in name}, {})
-    for source, words in (
+    for source, name in (
         (cut, "cut.pth"),
-        (openai_archive, "it is a CLIP"),
-        (tmp_path / "no.pth", "no such weight"),
-        (infinite, "entry 'decode_head.q_proj.bias': holds values that are not finite"),
-        (partial, "missing decode_head.q_proj.weight"),
+        (openai_archive, "tools/convert_clip.py"),
+        (tmp_path / "no.pth", "no.pth"),
+        (infinite, "'decode_head.q_proj.bias'"),
+        (partial, "decode_head.q_proj.weight"),
     ):
         assert convert_checkpoint([str(source), out]) == 2
         said = capsys.readouterr().err
-        assert said.startswith("error: ") and words in said and not os.path.exists(out)
+        assert said.startswith("error: ") and name in said and not os.path.exists(out)
 
 
 def test_a_checkpoint_of_a_run_is_completed_with_its_clip(
@@ -251,9 +262,10 @@ def test_a_checkpoint_of_a_run_is_completed_with_its_clip(
     run, out = tmp_path / "iter_9.safetensors", tmp_path / "whole.pth"
     save_arrays(run, {**trained, "optimizer.exp_avg.x": np.zeros(2)}, metadata)
     assert convert_checkpoint([str(run), str(out)]) == 2
-    assert "(openai.pt) with --clip" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "openai.pt" in said and "--clip" in said
     assert convert_checkpoint([str(run), str(out), "--clip", str(run)]) == 2
-    assert "is not the CLIP that" in capsys.readouterr().err
+    assert metadata["clip_sha256"][:12] in capsys.readouterr().err
     assert convert_checkpoint([str(run), str(out), "--clip", str(openai_archive)]) == 0
     whole = read_tensors(out)
     assert all(np.array_equal(whole[name], value) for name, value in trained.items())
@@ -306,4 +318,5 @@ def test_metadata_cannot_ask_for_memory(golden_weights, convert_checkpoint, tmp_
     source = tmp_path / "own.safetensors"
     save_arrays(source, clip_rc_from_release(golden_weights)[0], {"num_regions": regions})
     assert convert_checkpoint([str(source), str(tmp_path / "out.pth")]) == 2
-    assert f"own.safetensors: its metadata says num_regions = '{regions}'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "own.safetensors" in said and "num_regions" in said and repr(regions) in said

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,11 @@ def answer(monkeypatch, answers):
     monkeypatch.setattr(checks.Job, "results", results)
 
 
+def stages_that(verdict, text):
+    """Names of the stages that were printed as "passed" or "FAILED"."""
+    return set(re.findall(rf"^{verdict} +(\w+)", text, re.MULTILINE))
+
+
 def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, capsys):
     def no_gpu(name):
         raise ValueError(f"--device {name}: no CUDA driver")
@@ -54,7 +60,7 @@ def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, capsys):
     assert gpu_check.main([]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--dry-run" in error
-    assert "no usable GPU (--device cuda: no CUDA driver)" in error
+    assert "--device cuda: no CUDA driver" in error
 
 
 def test_a_report_that_cannot_be_written_is_told_first(tmp_path, capsys):
@@ -68,9 +74,10 @@ def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
     out = tmp_path / "report.json"
     assert gpu_check.main(["--dry-run", "--only", "build", "kernels", "operators", "golden", "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert text.count("passed  ") == 4 and "operators built" in text and "dry run passed" in text
-    assert "region attention" in text
+    assert stages_that("passed", text) == {"build", "kernels", "operators", "golden"} and "FAILED" not in text
+    assert "passed" in text.splitlines()[-1] and "region attention" in text
     report = json.loads(out.read_text())
+    assert re.search(rf"\b{report['kernels']['details']['built']}\b", text)
     assert report["build"]["details"]["kind"] == "cpu"
     assert set(report["operators"]["details"]["float32"]["errors"]) == {
         "linear", "attention", "causal attention", "region attention", "layer_norm"}
@@ -101,8 +108,8 @@ def test_time_that_runs_out_is_a_failure_of_each_stage(capsys):
     assert gpu_check.main(["--dry-run", "--limit", "0.5", "--only", "build", "golden", "speed"]) == 1
     assert time.monotonic() - start < 30
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("dry run FAILED: build, golden, speed after ")
-    assert any("build: not finished after 0 s" in line for line in lines)
+    assert "FAILED" in lines[-1] and "build, golden, speed" in lines[-1]
+    assert any(re.search(r"\bbuild: .*\b0 s", line) for line in lines)
 
 
 def test_failures_are_told_and_do_not_stop_the_rest(monkeypatch, capsys):
@@ -113,14 +120,15 @@ def test_failures_are_told_and_do_not_stop_the_rest(monkeypatch, capsys):
     monkeypatch.setitem(checks.CHECKS, "kernels", lambda job: {}["built"])
     assert gpu_check.main(["--dry-run", "--only", "build", "kernels", "operators", "golden", "speed"]) == 1
     text = capsys.readouterr().out
-    assert "passed  build" in text and "passed  speed" in text
-    assert "FAILED  operators" in text and "FAILED        operators: float32: linear 5.0e-01, allowed 1e-05" in text
-    assert "FAILED        golden: float32: RuntimeError: nvcc was killed" in text
-    assert "FAILED        kernels: KeyError: 'built'" in text
-    assert "training step 100 ms: region attention 20.0 %, attention 25.0 %" in text
-    assert "not compared  speed: PyTorch: float32: no torch (" in text
+    assert stages_that("passed", text) == {"build", "speed"}
+    assert stages_that("FAILED", text) == {"kernels", "operators", "golden"}
+    assert re.search(r"\boperators: float32: linear\b.*\b5\.0e-01\b.*\b1e-05\b", text)
+    assert "golden: float32: RuntimeError: nvcc was killed" in text
+    assert "kernels: KeyError: 'built'" in text
+    assert re.search(r"\b100 ms\b.*\bregion attention 20\.0 %, attention 25\.0 %", text)
+    assert "speed: PyTorch: float32: no torch" in text
     last = text.splitlines()[-1]
-    assert last.startswith("dry run FAILED: ") and last.endswith("; not compared: speed (PyTorch)")
+    assert "FAILED" in last and "speed (PyTorch)" in last and last.count("speed") == 1 and "build" not in last
     assert all(name in last for name in ("kernels", "operators", "golden"))
 
 
@@ -164,7 +172,7 @@ def test_nothing_outlives_a_process(tmp_path):
     written, command = tmp_path / "child", [sys.executable, "-c", GRANDCHILD, str(tmp_path / "child")]
     processes.Processes().run([*command, "0"], {}, time.monotonic() + 60)
     assert not alive(int(written.read_text()))
-    with pytest.raises(processes.StageFailed, match="not finished after 5 s") as failure:
+    with pytest.raises(processes.StageFailed, match=r"\b5 s") as failure:
         processes.Processes().run([*command, "600"], {}, time.monotonic() + 5)
     assert not alive(int(written.read_text())) and failure.value.results == [{"written": True}]
 
@@ -208,17 +216,19 @@ def test_all_operators_are_tested_in_each_precision(monkeypatch, job):
     assert checks.check_tests(job).passed
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({}, None), ({"on_processor": ["transpose", "cast"], "processor_share": 0.4},
-                 "40 % of a training step run on the processor: transpose, cast"),
-    ({"shares": {**STEP["shares"], "attention": 0.0}}, "kernels that did not run: attention")])
-def test_a_training_step_that_is_not_on_the_gpu_fails(monkeypatch, job, changes, words):
+@pytest.mark.parametrize("changes, names", [
+    ({}, None), ({"on_processor": ["transpose", "cast"], "processor_share": 0.4}, r"\b40 %.*\btranspose, cast\b"),
+    ({"shares": {**STEP["shares"], "attention": 0.0}},
+     r"^(?!.*(region attention|layer norm|dropout)).*\battention\b")])
+def test_a_training_step_that_is_not_on_the_gpu_fails(monkeypatch, job, changes, names):
     row = {**ROW, "step": {**STEP, **changes}}
     answer(monkeypatch, {"gpu_check_speed.py": [row], "gpu_check_torch.py": [ROW]})
     outcome = checks.check_speed(job)
     assert not outcome.missing
-    wanted = [f"{precision}: VOC: {words}" for precision in checks.SPEED_PRECISIONS] if words else []
-    assert list(outcome.failures) == wanted
+    beginnings = [f"{precision}: VOC: " for precision in checks.SPEED_PRECISIONS] if names else []
+    assert len(outcome.failures) == len(beginnings)
+    for failure, beginning in zip(outcome.failures, beginnings):
+        assert failure.startswith(beginning) and re.search(names, failure)
 
 
 def test_settings_that_were_timed_before_time_was_up_are_shown(monkeypatch, job):
@@ -239,7 +249,7 @@ def test_a_setting_that_crashed_is_a_failure(monkeypatch, job):
 
 def test_a_stage_without_a_result_names_its_error(monkeypatch, job):
     monkeypatch.setattr(checks.Job, "run", lambda *args: "Traceback\nImportError: libcublas.so\n[stack]\nRESULT {\"a")
-    with pytest.raises(processes.StageFailed, match="ImportError: libcublas.so"):
+    with pytest.raises(processes.StageFailed, match=r"ImportError: libcublas\.so"):
         job.stage("import")
 
 
@@ -255,7 +265,7 @@ def test_a_training_that_breaks_off_says_where(monkeypatch, job):
     monkeypatch.setattr(checks.Job, "run", lambda *args: "error: the loss is not finite\n")
     (job.folder / "float32").mkdir()
     (job.folder / "float32" / "log.jsonl").write_text('{"total": 1.0}\n')
-    with pytest.raises(processes.StageFailed, match="1 of 200 steps: error: the loss is not finite"):
+    with pytest.raises(processes.StageFailed, match=r"\b1\b.*\b200\b.*error: the loss is not finite"):
         checks.train(job, "float32", 200, "float32")
 
 

@@ -1,6 +1,7 @@
 """tools/prepare_dataset.py as a user runs it: killed, interrupted, resumed; exit status and messages."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,12 @@ def refused(result, status, *parts):
     assert code == status and errors.startswith("error: "), errors
     for part in parts:
         assert part in errors, errors
+
+
+def counted(text, **pictures):
+    """Every split stands beside its number of pictures, between two separators."""
+    parts = [re.findall(r"\w+", part) for part in re.split("[,;\n]", text)]
+    return all(any({name, str(number)} <= set(part) for part in parts) for name, number in pictures.items())
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +113,7 @@ def test_interrupted_and_resumed(many, main, how, jobs):
         process.kill()
     errors = process.communicate(timeout=300)[1]
     if how is signal.SIGINT:
-        assert process.returncode == 130 and errors.splitlines()[-1] == (
-            "interrupted; what is done stays, and the same command goes on from here")
+        assert process.returncode == 130 and "interrupted" in errors.splitlines()[-1].lower()
         assert "Traceback" not in errors and not list(masks.glob(".*"))
     end = time.monotonic() + 120
     while not all(map(gone, workers)):
@@ -122,8 +128,8 @@ def test_interrupted_and_resumed(many, main, how, jobs):
 
     status, out, _ = main("voc2012", "--data-root", many, "--any-count", "--jobs", 1)
     assert status == 0
-    assert f"SegmentationClassAug: {73 - len(done)} masks written, {len(done)} were there already" in out
-    assert "complete; 5 pictures in train, 4 pictures in val, 68 pictures in aug, 73 pictures in trainaug" in out
+    assert re.search(rf"SegmentationClassAug\D*\b{73 - len(done)}\b\D*\b{len(done)}\b", out)
+    assert counted(out, train=5, val=4, aug=68, trainaug=73)
     assert all(path.stat().st_mtime_ns == age for path, age in ages.items())
     assert not list(masks.glob(".*"))
     for number in range(60):
@@ -158,24 +164,25 @@ def test_killed_while_unpacking(tmp_path, main, name, source, files):
     assert len([path for path in tmp_path.rglob("*.*") if path.parent != tmp_path and path.suffix != ".part"]) == 6
     assert len(list(tmp_path.rglob(".*.part"))) == 1
     status, out, _ = main(*arguments[1:])
-    unpacked = [int(line.split(": ")[1].split()[0]) for line in out.splitlines() if "files unpacked" in line]
+    unpacked = [int(re.search(r"(?<!\S)\d+(?!\S)", line).group()) for line in out.splitlines()
+                if re.search(r"\.(zip|tar|tgz)\b", line)]
     assert status == 0 and unpacked[0] == (0 if name == "coco_stuff" else files - 6)
     assert not list(tmp_path.rglob(".*.part")) and main(*arguments[1:], "--check")[0] == 0
 
 
 def test_exit_status_and_messages(main, tmp_path):
-    refused(main("voc2012", "--data-root", tmp_path / "no"), 2, "no: this folder does not exist; name the folder that")
-    refused(main("voc2012", "--data-root", tmp_path), 2, "JPEGImages: missing; it comes with VOCtrainval_11-May-2012")
-    refused(main("context", "--data-root", tmp_path, "--check"), 2, "VOC2010: this folder does not exist", "Context")
+    refused(main("voc2012", "--data-root", tmp_path / "no"), 2, str(tmp_path / "no"), "--data-root")
+    refused(main("voc2012", "--data-root", tmp_path), 2, "JPEGImages", "VOCtrainval_11-May-2012")
+    refused(main("context", "--data-root", tmp_path, "--check"), 2, "VOC2010", "Context")
     miniature.unpack(miniature.coco_stuff(), tmp_path)
     wrong = main("coco_stuff", "--data-root", tmp_path, "--jobs", 1)
-    refused(wrong, 1, "coco_stuff164k: 6 pictures in train2017 instead of 118287; unpack the archives again and")
-    assert "wrong; 6 pictures in train2017" in wrong[1] and len(wrong[2].splitlines()) == 4
+    refused(wrong, 1, "coco_stuff164k", "train2017", "118287")
+    assert all(counted(printed, train2017=6) for printed in wrong[1:]) and len(wrong[2].splitlines()) == 4
     ready = ("coco_stuff", "--data-root", tmp_path, "--any-count", "--check", "--jobs", 1)
     assert main(*ready)[0] == 0
     mask = next((tmp_path / "coco_stuff164k/annotations/val2017").glob("*_labelTrainIds.png"))
     mask.write_bytes(b"")
-    refused(main(*ready), 1, f"error: {mask}: the mask cannot be read")
+    refused(main(*ready), 1, str(mask))
 
 
 @pytest.mark.parametrize("arguments", [("coco_stuff", "--jobs", "0"), ("cityscapes",), ()])
@@ -188,8 +195,7 @@ def test_bad_annotation_ends_with_status_1(main, tmp_path):
     miniature.unpack(miniature.context_mat(), tmp_path)
     path = tmp_path / "VOCdevkit/VOC2010/trainval" / f"{miniature.CONTEXT_VAL[0]}.mat"
     path.write_bytes(b"")
-    refused(main("context", "--data-root", tmp_path, "--any-count", "--jobs", 1), 1,
-            f"{path}: this MATLAB file cannot be read")
+    refused(main("context", "--data-root", tmp_path, "--any-count", "--jobs", 1), 1, str(path))
 
 
 def test_two_processes_make_what_one_makes(tmp_path):
@@ -200,9 +206,9 @@ def test_two_processes_make_what_one_makes(tmp_path):
         options = dict(capture_output=True, text=True, env=environment)
         made = subprocess.run(command("context", "--any-count", "--jobs", jobs), **options)
         assert made.returncode == 0, made.stderr
-        assert f"{tmp_path / str(jobs)}/VOCdevkit/VOC2010: complete" in made.stdout
+        assert f"{tmp_path / str(jobs)}/VOCdevkit/VOC2010" in made.stdout.splitlines()[-1]
     checked = subprocess.run(command("context", "--any-count", "--check", "--jobs", 2), **options)
-    assert checked.returncode == 0 and checked.stdout.endswith("complete; 5 pictures in train, 4 pictures in val\n")
+    assert checked.returncode == 0 and counted(checked.stdout.splitlines()[-1], train=5, val=4)
     masks = [{path.name: path.read_bytes() for path in (tmp_path / jobs).rglob("SegmentationClassContext/*")}
              for jobs in "12"]
     assert masks[0] == masks[1] and len(masks[0]) == 9

@@ -1,5 +1,7 @@
 """tools/pretrain_clip.py: what it hands on, and what it refuses before anything is drawn."""
 
+import re
+
 import pytest
 
 import jseg.runner.pretrain as runner
@@ -34,8 +36,8 @@ def test_only_what_was_given_departs_from_the_defaults(pretrain_clip, runs, tmp_
 
 def test_help_tells_the_defaults(pretrain_clip):
     settings = PretrainSettings()
-    assert (f"{settings.iterations} iterations, batch size {settings.batch_size}, "
-            f"{settings.num_scenes} scenes, seed {settings.seed}.") in pretrain_clip.__doc__
+    defaults = (settings.iterations, settings.batch_size, settings.num_scenes, settings.seed)
+    assert set(map(str, defaults)) <= set(re.findall(r"\b\d+\b", pretrain_clip.__doc__))
 
 
 @pytest.mark.parametrize("option, value", [("--iterations", "0"), ("--batch-size", "-1"), ("--scenes", "0"),
@@ -44,7 +46,8 @@ def test_numbers_out_of_range_are_refused(pretrain_clip, runs, tmp_path, capsys,
     with pytest.raises(SystemExit) as stop:
         pretrain_clip.main([str(tmp_path / "clip.npz"), option, value])
     assert stop.value.code == 2 and not runs
-    assert f"{option} {value}: must be" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert option in said and value in re.findall(r"-?\d+", said)
 
 
 def test_an_unwritable_out_is_refused_before_the_run(pretrain_clip, runs, tmp_path, capsys):
@@ -52,5 +55,5 @@ def test_an_unwritable_out_is_refused_before_the_run(pretrain_clip, runs, tmp_pa
     for out in (tmp_path, tmp_path / "file" / "clip.npz", tmp_path / ("x" * 300)):
         assert pretrain_clip.main([str(out)]) == 2
         printed = capsys.readouterr().err
-        assert printed.startswith(f"error: {out} ") and printed.count("\n") == 1
+        assert printed.startswith("error: ") and str(out) in printed and printed.count("\n") == 1
     assert not runs

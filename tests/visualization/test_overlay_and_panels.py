@@ -125,7 +125,7 @@ def test_pictures_of_different_shape_and_without_label(tmp_path):
     with Image.open(tmp_path / 'new' / 'panels.png') as picture:
         assert picture.format == 'PNG'
     assert [entry.name for entry in (tmp_path / 'new').iterdir()] == ['panels.png'], 'no temporary file'
-    with pytest.raises(ValueError, match='all samples a label or none'):
+    with pytest.raises(ValueError, match='first.*label'):
         draw_panels([wide, unlabelled], NAMES, PALETTE, [2])
 
 
@@ -133,21 +133,21 @@ def test_refused_input(tmp_path):
     good = make_sample()
     with pytest.raises(ValueError, match=r'first.*\(90, 96\).*\(96, 96\)'):
         draw_panels([dict(good, label=good['label'][:90])], NAMES, PALETTE, [2])
-    with pytest.raises(ValueError, match='palette has 2 colours for 3 classes'):
+    with pytest.raises(ValueError, match=r'palette.*\b2\b.*\b3\b'):
         draw_panels([good], NAMES, PALETTE[:2], [2])
-    with pytest.raises(ValueError, match='holds label 7, but there are 3 classes'):
+    with pytest.raises(ValueError, match=r'first.*\b7\b.*\b3\b'):
         draw_panels([dict(good, prediction=np.full((96, 96), 7))], NAMES, PALETTE, [2])
-    with pytest.raises(ValueError, match='unseen class index 3'):
+    with pytest.raises(ValueError, match=r'unseen.*\b3\b'):
         draw_panels([good], NAMES, PALETTE, [3])
     with pytest.raises(ValueError, match='float32'):
         draw_panels([dict(good, image=good['image'].astype(np.float32))], NAMES, PALETTE, [2])
-    with pytest.raises(ValueError, match='no sample'):
+    with pytest.raises(ValueError, match='sample'):
         draw_panels([], NAMES, PALETTE, [2])
-    with pytest.raises(ValueError, match="no 'prediction'"):
+    with pytest.raises(ValueError, match="'prediction'"):
         draw_panels([dict(image=good['image'])], NAMES, PALETTE, [2])
-    with pytest.raises(ValueError, match='alpha is 2'):
+    with pytest.raises(ValueError, match=r'alpha.*\b2\b'):
         overlay(good['image'], good['label'], PALETTE, alpha=2)
-    with pytest.raises(ValueError, match='ends in .png'):
+    with pytest.raises(ValueError, match=r'a\.gif.*\.png'):
         save_panels(tmp_path / 'a.gif', [good], NAMES, PALETTE, [2])
 
 

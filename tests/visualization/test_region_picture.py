@@ -65,13 +65,13 @@ def test_refused_input():
     good = certain([[0, 1], [2, 0]])
     with pytest.raises(ValueError, match=r'\(3, 2, 2\).*\(3, 1, 1\)'):
         draw_region_picture(IMAGE, good, certain([[0]]), NAMES, [])
-    with pytest.raises(ValueError, match='4 class names'):
+    with pytest.raises(ValueError, match=r'\(3, 2, 2\).*\b4\b'):
         draw_region_picture(IMAGE, good, good, NAMES + ('more',), [])
-    with pytest.raises(ValueError, match='not logits'):
+    with pytest.raises(ValueError, match=r'\b10\b.*\b80\b'):
         draw_region_picture(IMAGE, good * 100, good, NAMES, [])
-    with pytest.raises(ValueError, match='not logits'):
+    with pytest.raises(ValueError, match=r'\bnan\b'):
         draw_region_picture(IMAGE, good * np.nan, good, NAMES, [])
     with pytest.raises(ValueError, match=r'\(96, 96\)'):
         draw_region_picture(IMAGE[..., 0], good, good, NAMES, [])
-    with pytest.raises(ValueError, match='unseen class index -1'):
+    with pytest.raises(ValueError, match='unseen.*-1'):
         draw_region_picture(IMAGE, good, good, NAMES, [-1])
