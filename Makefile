@@ -5,16 +5,18 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+LINT   := $(VENV)/.lint
 CONFIG := configs/clip_rc/zeroshapes_demo.py
 WORK   := work_dirs/zeroshapes_demo
 
-.PHONY: help setup demo test test-fast clean
+.PHONY: help setup demo test test-fast lint format clean
 
 help:
 	@echo "make setup   create $(VENV) and install jseg with all it needs"
 	@echo "make demo    setup, then train CLIP-RC on ZeroShapes, evaluate and draw"
 	@echo "make test    setup, then run the tests"
 	@echo "make test-fast   setup, then run the tests without those marked slow"
+	@echo "make lint    check formatting and style      make format   bring files into form"
 	@echo "make clean   remove $(VENV) and caches of Python; data/ and work_dirs/ stay"
 
 setup: $(STAMP)
@@ -44,6 +46,19 @@ test: setup
 
 test-fast: setup
 	$(PY) -m pytest -m "not slow"
+
+# Without the doctor: style is checked before Jittor compiles.
+$(LINT): setup.py | $(VENV)/bin/pip
+	$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[lint]'
+	@touch $@
+
+lint: $(LINT)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+format: $(LINT)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
 
 clean:
 	rm -rf $(VENV) .pytest_cache build dist *.egg-info

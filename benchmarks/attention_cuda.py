@@ -3,23 +3,25 @@
     python benchmarks/attention_cuda.py [--torch-python PYTHON] [--batch 16] [--regions 4 8 16 32]
                                         [--dtypes bfloat16 float32] [--runs 10] [--out attention_cuda.json]
 
-12 heads of 64 channels, 32 x 32 patches, 10 prompts; M = regions². Fused: `jseg.ops.region_attention`. Plain: the same
-with JSEG_FUSED=0 (products, softmax and the dense mask in Jittor). PyTorch: `scaled_dot_product_attention`, from the
-interpreter given by --torch-python. float32 allows TF32 in all three. A process for each of them and each type goes
-through all M.
+12 heads of 64 channels, 32 x 32 patches, 10 prompts; M = regions². Fused: `jseg.ops.region_attention`. Plain:
+the same with JSEG_FUSED=0 (products, softmax and the dense mask in Jittor). PyTorch:
+`scaled_dot_product_attention`, from the interpreter given by --torch-python. float32 allows TF32 in all
+three. A process for each of them and each type goes through all M.
 
-Time: starting a call from Python takes about as long as the call, so several calls, each a graph of its own, are
-queued between two synchronisations: 10, or as many as 50 ms hold; first all forward, then all backward. Medians of
---runs of these, divided by the number of calls. Jittor writes the upstream gradient, ones, anew for each call; PyTorch
-is handed it.
+Time: starting a call from Python takes about as long as the call, so several calls, each a graph of its own,
+are queued between two synchronisations: 10, or as many as 50 ms hold; first all forward, then all backward.
+Medians of
+--runs of these, divided by the number of calls. Jittor writes the upstream gradient, ones, anew for each
+call; PyTorch is handed it.
 
-Memory: what one call, forward and backward, takes from the driver beyond inputs, mask and upstream gradient, after what
-was kept from earlier calls has been given back. Both libraries keep what they took, so that is the peak, in the blocks
-they ask for. PyTorch's memory-efficient kernel reads one mask of E² numbers for all heads and pictures and does not
-write the scores: apart from the mask, which is not counted, its memory is not quadratic in E either.
+Memory: what one call, forward and backward, takes from the driver beyond inputs, mask and upstream gradient,
+after what was kept from earlier calls has been given back. Both libraries keep what they took, so that is the
+peak, in the blocks they ask for. PyTorch's memory-efficient kernel reads one mask of E² numbers for all heads
+and pictures and does not write the scores: apart from the mask, which is not counted, its memory is not
+quadratic in E either.
 
-GFLOP/s counts the pairs that the mask allows: 4 H c B pairs forward, 10 H c B pairs backward. `--device cpu` runs the
-same script without a GPU, to try it.
+GFLOP/s counts the pairs that the mask allows: 4 H c B pairs forward, 10 H c B pairs backward. `--device cpu`
+runs the same script without a GPU, to try it.
 """
 
 import argparse
@@ -32,28 +34,31 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
+from jseg.runtime.command import exit_status, prove_writable
 
 HEADS, CHANNELS, PREFIX, SKIPPED = 12, 64, 11, 10
 MOST_REPEATS, QUEUED_SECONDS = 10, 0.05
 
 
 class Library(NamedTuple):
-    """What is timed. forward: () -> a result; backward: a result -> its gradient, neither waiting for the device.
+    """What is timed. forward: () -> a result; backward: a result -> its gradient, neither waiting for the
+    device.
 
-    compute: waits for a list of results or gradients. free: gives memory that is kept for later back to the device.
+    compute: waits for a list of results or gradients. free: gives memory that is kept for later back to the
+    device.
     """
 
     forward: Callable[[], Any]
     backward: Callable[[Any], Any]
-    compute: Callable[[List[Any]], None]
+    compute: Callable[[list[Any]], None]
     free: Callable[[], None]
 
 
@@ -95,13 +100,17 @@ def prepare_jseg(job: dict) -> Library:
     shape = (job["batch"], layout.tokens, 3 * HEADS * CHANNELS)
     qkv = jt.array(np.random.default_rng(0).standard_normal(shape).astype(np.float32)).cast(job["dtype"])
 
-    def compute(values: List[Any]) -> None:
+    def compute(values: list[Any]) -> None:
         jt.sync(values)
         jt.sync_all(True)
 
     compute([qkv])
-    return Library(lambda: region_attention(qkv, HEADS, layout),
-                   lambda output: jt.grad(output.sum(), [qkv], retain_graph=False)[0], compute, jt.gc)
+    return Library(
+        lambda: region_attention(qkv, HEADS, layout),
+        lambda output: jt.grad(output.sum(), [qkv], retain_graph=False)[0],
+        compute,
+        jt.gc,
+    )
 
 
 def prepare_torch(job: dict) -> Library:
@@ -120,16 +129,17 @@ def prepare_torch(job: dict) -> Library:
         q, k, v = (x.unflatten(-1, (HEADS, CHANNELS)).transpose(1, 2) for x in qkv.chunk(3, dim=-1))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
-    def compute(values: List[Any]) -> None:  # PyTorch began when it was called
+    def compute(values: list[Any]) -> None:  # PyTorch began when it was called
         if device == "cuda":
             torch.cuda.synchronize()
 
     compute([])
-    return Library(forward, lambda output: torch.autograd.grad(output, qkv, upstream)[0], compute,
-                   torch.cuda.empty_cache)
+    return Library(
+        forward, lambda output: torch.autograd.grad(output, qkv, upstream)[0], compute, torch.cuda.empty_cache
+    )
 
 
-def run_calls(library: Library, calls: int) -> List[float]:
+def run_calls(library: Library, calls: int) -> list[float]:
     """[forward, backward] seconds of one of `calls` calls that are queued together."""
     start = time.perf_counter()
     outputs = [library.forward() for _ in range(calls)]
@@ -156,28 +166,40 @@ def measure(kind: str, job: dict) -> dict:
     return {"seconds": [statistics.median(x) for x in zip(*seconds)], "calls": calls, "bytes": taken}
 
 
-def work(kind: str, jobs: List[dict]) -> None:
+def work(kind: str, jobs: list[dict]) -> None:
     """Runs jobs in this process and prints an answer for each."""
     for job in jobs:
         try:
             answer = measure(kind, job)
-        except (RuntimeError, MemoryError) as problem:  # out of memory, for instance; the next job may need less
+        except (
+            RuntimeError,
+            MemoryError,
+        ) as problem:  # out of memory, for instance; the next job may need less
             answer = {"problem": (str(problem).strip() or "no message").splitlines()[0]}
         print("ANSWER " + json.dumps(answer), flush=True)
 
 
-def ask(kind: str, jobs: List[dict], torch_python: Optional[str]) -> List[dict]:
+def ask(kind: str, jobs: list[dict], torch_python: str | None) -> list[dict]:
     """The answers of a fresh process; {} and its last words on stderr for what failed."""
     python = torch_python if kind == "torch" else sys.executable
     environment = {**os.environ, "JSEG_FUSED": "0" if kind == "plain" else "1"}
-    done = subprocess.run([python, __file__, "--worker", kind, json.dumps(jobs)], env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    answers = [json.loads(row[len("ANSWER "):]) for row in done.stdout.splitlines() if row.startswith("ANSWER ")]
+    done = subprocess.run(
+        [python, __file__, "--worker", kind, json.dumps(jobs)],
+        env=environment,
+        text=True,
+        capture_output=True,
+    )
+    answers = [
+        json.loads(row[len("ANSWER ") :]) for row in done.stdout.splitlines() if row.startswith("ANSWER ")
+    ]
     last_words = (done.stderr.strip() or "no message").splitlines()[-1]
     answers += [{"problem": last_words}] * (len(jobs) - len(answers))
     for job, answer in zip(jobs, answers):
         if "problem" in answer:
-            print(f"{kind}, {job['dtype']}, M = {job['regions'] ** 2} failed: {answer['problem']}", file=sys.stderr)
+            print(
+                f"{kind}, {job['dtype']}, M = {job['regions'] ** 2} failed: {answer['problem']}",
+                file=sys.stderr,
+            )
     return [{} if "problem" in answer else answer for answer in answers]
 
 
@@ -185,41 +207,61 @@ def hardware(device: str) -> str:
     if device == "cpu":
         return f"{os.cpu_count()} cores"
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().replace("\n", "; ")
+    return (
+        subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().replace("\n", "; ")
+    )
 
 
-def rows_of(job: dict, answers: Dict[str, dict]) -> List[dict]:
+def rows_of(job: dict, answers: dict[str, dict]) -> list[dict]:
     pairs = job["batch"] * HEADS * CHANNELS * allowed_pairs(job["side"], job["regions"])
     rows = []
     for i, (direction, factor) in enumerate((("forward", 4), ("backward", 10))):
         ms = {kind: 1000 * answer["seconds"][i] for kind, answer in answers.items() if answer}
-        rows.append({**job, "direction": direction, "milliseconds": ms,
-                     "calls": {kind: answer["calls"] for kind, answer in answers.items() if answer},
-                     "mebibytes": {kind: answer["bytes"] / 2**20 for kind, answer in answers.items() if answer},
-                     "gflops": factor * pairs / ms["fused"] / 1e6 if "fused" in ms else None})
+        rows.append(
+            {
+                **job,
+                "direction": direction,
+                "milliseconds": ms,
+                "calls": {kind: answer["calls"] for kind, answer in answers.items() if answer},
+                "mebibytes": {kind: answer["bytes"] / 2**20 for kind, answer in answers.items() if answer},
+                "gflops": factor * pairs / ms["fused"] / 1e6 if "fused" in ms else None,
+            }
+        )
     return rows
 
 
 def line(row: dict) -> str:
-    def text(value: Optional[float]) -> str:
+    def text(value: float | None) -> str:
         return "–" if value is None else f"{value:.2f}"
 
     ms, memory = row["milliseconds"], row["mebibytes"]
     ratio = ms["torch"] / ms["fused"] if "torch" in ms and "fused" in ms else None
     kinds = ("fused", "plain", "torch")
-    cells = [row["dtype"], f"{row['regions'] ** 2}", row["direction"], *(text(ms.get(kind)) for kind in kinds),
-             text(ratio), text(row["gflops"]), *(text(memory.get(kind)) for kind in kinds)]
+    cells = [
+        row["dtype"],
+        f"{row['regions'] ** 2}",
+        row["direction"],
+        *(text(ms.get(kind)) for kind in kinds),
+        text(ratio),
+        text(row["gflops"]),
+        *(text(memory.get(kind)) for kind in kinds),
+    ]
     return "| " + " | ".join(cells) + " |"
 
 
-def main(arguments: List[str]) -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--torch-python", help="interpreter of an environment that has PyTorch (default: left out)")
+    parser.add_argument(
+        "--torch-python", help="interpreter of an environment that has PyTorch (default: left out)"
+    )
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--side", type=int, default=32, help="patches along a side of the picture (default 32)")
+    parser.add_argument(
+        "--side", type=int, default=32, help="patches along a side of the picture (default 32)"
+    )
     parser.add_argument("--regions", type=int, nargs="+", default=[4, 8, 16, 32], help="regions along a side")
-    parser.add_argument("--dtypes", nargs="+", choices=("bfloat16", "float16", "float32"),
-                        default=["bfloat16", "float32"])
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=("bfloat16", "float16", "float32"), default=["bfloat16", "float32"]
+    )
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--out", type=Path, help="also write the rows to this JSON file")
@@ -242,16 +284,30 @@ def report(options: argparse.Namespace) -> int:
     try:
         machine = hardware(options.device)
     except (OSError, subprocess.CalledProcessError) as problem:
-        raise OSError("nvidia-smi finds no GPU on this machine; --device cpu runs the script without one") from problem
+        raise OSError(
+            "nvidia-smi finds no GPU on this machine; --device cpu runs the script without one"
+        ) from problem
     print(f"{machine}; batch {options.batch}, median of {options.runs} runs\n")
-    print("| type | M | direction | fused ms | plain ms | torch ms | torch / fused | GFLOP/s | MiB fused | plain | "
-          "torch |\n"
-          "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| type | M | direction | fused ms | plain ms | torch ms | torch / fused | GFLOP/s | MiB fused | "
+        "plain | "
+        "torch |\n"
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    )
     rows = []
     kinds = ("fused", "plain", "torch") if options.torch_python else ("fused", "plain")
     for dtype in options.dtypes:
-        jobs = [{"dtype": dtype, "regions": regions, "side": options.side, "batch": options.batch,
-                 "runs": options.runs, "device": options.device} for regions in options.regions]
+        jobs = [
+            {
+                "dtype": dtype,
+                "regions": regions,
+                "side": options.side,
+                "batch": options.batch,
+                "runs": options.runs,
+                "device": options.device,
+            }
+            for regions in options.regions
+        ]
         answers = [ask(kind, jobs, options.torch_python) for kind in kinds]
         for job, *of_job in zip(jobs, *answers):
             for row in rows_of(job, dict(zip(kinds, of_job))):

@@ -3,17 +3,18 @@
     python benchmarks/blocks.py [--torch-python PYTHON] [--runs 7] [--groups operators blocks] [--no-memory]
                                 [--out blocks.json]
 
-Contenders and columns are those of `attention.py`; see there. `block` is CLIP's residual block at width 768 with frozen
-weights (the gradient of its input is timed), `decoder layer` one stream of a decoder layer at width 512 with all its
-gradients. `residual` is x + (y + bias): jseg has no operator for it, because Jittor's own fuses and is as fast.
+Contenders and columns are those of `attention.py`; see there. `block` is CLIP's residual block at width 768
+with frozen weights (the gradient of its input is timed), `decoder layer` one stream of a decoder layer at
+width 512 with all its gradients. `residual` is x + (y + bias): jseg has no operator for it, because Jittor's
+own fuses and is as fast.
 
-GFLOP/s counts the matrix products of a block and of its gradients (2 per product forward; again as many for the input,
-and for trained weights), and the attention as in `attention.py`; operators without products have none.
+GFLOP/s counts the matrix products of a block and of its gradients (2 per product forward; again as many for
+the input, and for trained weights), and the attention as in `attention.py`; operators without products have
+none.
 """
 
 import sys
 from pathlib import Path
-from typing import Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -35,28 +36,48 @@ def block(side: int, regions: int, width: int = 768, batch: int = 1, plain: bool
     shape = attention.job["output"]
     products = 2.0 * batch * shape[1] * 12 * width * width
     job = {**attention.job, "op": "block", "shapes": [shape], "width": width}
-    return Case(f"block {attention.name}", job, [products + attention.flops[0], products + attention.flops[1]], plain)
+    return Case(
+        f"block {attention.name}", job, [products + attention.flops[0], products + attention.flops[1]], plain
+    )
 
 
-def decoder_layer(queries: int, keys: int, width: int = 512, heads: int = 8, batch: int = 1,
-                  dropout: float = 0.0) -> Case:
+def decoder_layer(
+    queries: int, keys: int, width: int = 512, heads: int = 8, batch: int = 1, dropout: float = 0.0
+) -> Case:
     """One stream of a decoder layer, trained."""
     attention = cross_case(queries, keys, heads=heads, batch=batch)
     products = 2.0 * batch * width * width * (10 * queries + 2 * keys)
     shapes = [[batch, rows, width] for rows in (queries, keys)]
-    job = {"op": "decoder_layer", "shapes": shapes, "output": shapes[0], "width": width, "heads": heads,
-           "dropout": dropout}
+    job = {
+        "op": "decoder_layer",
+        "shapes": shapes,
+        "output": shapes[0],
+        "width": width,
+        "heads": heads,
+        "dropout": dropout,
+    }
     flops = [products + attention.flops[0], 2 * products + attention.flops[1]]
     return Case(f"decoder layer {attention.name}", job, flops)
 
 
-CASES: Dict[str, List[Case]] = {
-    "operators": [row_operator("layer_norm", 1051, 768), row_operator("layer_norm", 320, 512),
-                  row_operator("layer_norm", 632, 128), row_operator("bias_quick_gelu", 1051, 3072),
-                  row_operator("bias_quick_gelu", 632, 512), row_operator("bias_relu", 1024, 2048),
-                  row_operator("bias_relu", 512, 256), row_operator("residual", 1051, 768)],
-    "blocks": [block(32, 4), block(32, 32, plain=False), repeated(block(8, 2, width=128, batch=8)),
-               decoder_layer(320, 1024), repeated(decoder_layer(80, 64, width=64, heads=1, batch=8, dropout=0.1))],
+CASES: dict[str, list[Case]] = {
+    "operators": [
+        row_operator("layer_norm", 1051, 768),
+        row_operator("layer_norm", 320, 512),
+        row_operator("layer_norm", 632, 128),
+        row_operator("bias_quick_gelu", 1051, 3072),
+        row_operator("bias_quick_gelu", 632, 512),
+        row_operator("bias_relu", 1024, 2048),
+        row_operator("bias_relu", 512, 256),
+        row_operator("residual", 1051, 768),
+    ],
+    "blocks": [
+        block(32, 4),
+        block(32, 32, plain=False),
+        repeated(block(8, 2, width=128, batch=8)),
+        decoder_layer(320, 1024),
+        repeated(decoder_layer(80, 64, width=64, heads=1, batch=8, dropout=0.1)),
+    ],
 }
 MEMORY_OF = [block(32, 4).name, block(32, 32).name]
 

@@ -18,17 +18,16 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "checkpoints")]
 
-from checkpoint_writers import Module, tensor, torch_archive_bytes  # noqa: E402
+from checkpoint_writers import Module, tensor, torch_archive_bytes
 
-from jseg.checkpoints.names import clip_parameter_names  # noqa: E402
-from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
+from jseg.checkpoints.names import clip_parameter_names
+from jseg.runtime.command import exit_status, prove_writable
 
 WIDTH, TEXT_WIDTH, JOINT, PATCH, POSITIONS, CONTEXT, VOCABULARY, TEXT_LAYERS = (
     1024,
@@ -44,7 +43,7 @@ LIMIT = 2.0  # times the file size
 _INTERVAL = 0.02  # seconds between two looks at the process
 
 
-def shape_of(name: str) -> Tuple[int, ...]:
+def shape_of(name: str) -> tuple[int, ...]:
     """Shape of a parameter of ViT-L/14."""
     plain = {
         "visual.class_embedding": (WIDTH,),
@@ -73,7 +72,7 @@ def shape_of(name: str) -> Tuple[int, ...]:
 def write_archive(path: Path, layers: int) -> int:
     """Writes the archive and returns its size in bytes."""
     pattern = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float16)
-    tree: Dict = {}
+    tree: dict = {}
     for name in clip_parameter_names(layers, TEXT_LAYERS):
         shape = shape_of(name)
         *parents, last = name.split(".")
@@ -85,7 +84,7 @@ def write_archive(path: Path, layers: int) -> int:
     return path.stat().st_size
 
 
-def _module(name: str, tree: Dict) -> Module:
+def _module(name: str, tree: dict) -> Module:
     return Module(
         f"__torch__.model.{name}",
         {
@@ -95,7 +94,7 @@ def _module(name: str, tree: Dict) -> Module:
     )
 
 
-def measure(arguments: List[str]) -> Dict[str, float]:
+def measure(arguments: list[str]) -> dict[str, float]:
     """Runs the tool; seconds, CPU seconds, peak resident and anonymous megabytes.
 
     Raises:
@@ -121,7 +120,7 @@ def measure(arguments: List[str]) -> Dict[str, float]:
     }
 
 
-def _watch(pid: int, largest: Dict[str, int]) -> None:
+def _watch(pid: int, largest: dict[str, int]) -> None:
     """Keeps the largest value (kB) of each field of the process's status until it ends.
 
     Not ru_maxrss: that starts at the size of this process, of which the new one is a copy at first.
@@ -141,7 +140,7 @@ def _watch(pid: int, largest: Dict[str, int]) -> None:
         time.sleep(_INTERVAL)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Prints the figures; 1 if the peak is above the limit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,7 +1,7 @@
 """Training over MPI: are n ranks equal to one, what does communication cost, how does it scale?
 
-    python benchmarks/distributed.py equality          # losses and weights of 50 iterations on 1, 2 and 4 ranks
-    python benchmarks/distributed.py scaling           # two ranks with a thread each against one rank with two
+    python benchmarks/distributed.py equality       # losses, weights of 50 iterations on 1, 2 and 4 ranks
+    python benchmarks/distributed.py scaling        # two ranks with a thread each, one rank with two
     python benchmarks/distributed.py communication     # time of averaging gradients, a step's parts
 
 All on ZeroShapes (`python tools/make_zeroshapes.py`), by real runs of the `mpirun` beside this Python.
@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -37,21 +38,46 @@ def launch(ranks: int, threads: int, program: Sequence[str]) -> str:
     """
     prefix = [str(MPIRUN), *MPI_OPTIONS, "-n", str(ranks)] if ranks > 1 else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([*prefix, sys.executable, *program], env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        [*prefix, sys.executable, *program],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, program))} failed on {ranks} ranks:\n{done.stdout[-3000:]}")
     return done.stdout
 
 
-def train(ranks: int, accumulate: int, folder: Path, iterations: int, extra: Sequence[str]
-          ) -> Tuple[List[Dict[str, float]], Dict[str, np.ndarray]]:
+def train(
+    ranks: int, accumulate: int, folder: Path, iterations: int, extra: Sequence[str]
+) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
     """Loss terms of every iteration and the last checkpoint of a run by tools/run_net.py."""
     from jseg.checkpoints import load_arrays
+
     work_dir = folder / f"ranks{ranks}_accumulate{accumulate}"
-    launch(ranks, 1, [str(ROOT / "tools/run_net.py"), "--config", CONFIG, "--task", "train",
-                      "--work-dir", str(work_dir), "--set", f"max_iters={iterations}", f"accumulate={accumulate}",
-                      "log_interval=1", "eval_interval=None", "checkpoint_interval=None", "visualize.num_images=0", *extra])
+    launch(
+        ranks,
+        1,
+        [
+            str(ROOT / "tools/run_net.py"),
+            "--config",
+            CONFIG,
+            "--task",
+            "train",
+            "--work-dir",
+            str(work_dir),
+            "--set",
+            f"max_iters={iterations}",
+            f"accumulate={accumulate}",
+            "log_interval=1",
+            "eval_interval=None",
+            "checkpoint_interval=None",
+            "visualize.num_images=0",
+            *extra,
+        ],
+    )
     lines = (work_dir / "log.jsonl").read_text(encoding="utf-8").splitlines()
     arrays, _ = load_arrays(str(work_dir / "checkpoints" / f"iter_{iterations}.safetensors"))
     return [json.loads(line) for line in lines], arrays
@@ -67,38 +93,52 @@ def equality(arguments: argparse.Namespace) -> None:
         losses, arrays = train(ranks, accumulate, folder, arguments.iterations, arguments.overrides)
         reference = reference or (losses, arrays)
         terms = [name for name in losses[0] if name.startswith(("loss", "recovery", "total", "acc"))]
-        loss = max(abs(own[name] - one[name]) / max(abs(one[name]), 1e-6)
-                   for own, one in zip(losses, reference[0]) for name in terms)
+        loss = max(
+            abs(own[name] - one[name]) / max(abs(one[name]), 1e-6)
+            for own, one in zip(losses, reference[0])
+            for name in terms
+        )
         worst, whole = weight_differences(arrays, reference[1])
         print(f"| {ranks} | {accumulate} | {loss:.1e} | {worst:.1e} | {whole:.1e} |", flush=True)
     print(f"\n{arguments.iterations} iterations; terms {', '.join(terms)}; the runs are in {folder}")
 
 
-def weight_differences(own: Dict[str, np.ndarray], reference: Dict[str, np.ndarray]) -> Tuple[float, float]:
-    """Largest difference of a number relative to the largest of its tensor, and the relative norm of all differences.
+def weight_differences(own: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> tuple[float, float]:
+    """Largest difference of a number relative to the largest of its tensor, and the relative norm of all
+    differences.
 
-    Key biases are left out: the softmax takes them away again, so their exact gradient is zero, and Adam makes full
-    steps out of the rounding errors in its place. They have no effect on any output.
+    Key biases are left out: the softmax takes them away again, so their exact gradient is zero, and Adam
+    makes full steps out of the rounding errors in its place. They have no effect on any output.
     """
     names = [name for name in reference if not name.startswith("optimizer.") and not name.endswith(".k.bias")]
-    worst = max(float(np.abs(own[name] - reference[name]).max() / max(np.abs(reference[name]).max(), 1e-6))
-                for name in names)
-    difference, size = (np.sqrt(sum(float(np.square(value, dtype=np.float64).sum()) for value in values))
-                        for values in ([own[name] - reference[name] for name in names],
-                                       [reference[name] for name in names]))
+    worst = max(
+        float(np.abs(own[name] - reference[name]).max() / max(np.abs(reference[name]).max(), 1e-6))
+        for name in names
+    )
+    difference, size = (
+        np.sqrt(sum(float(np.square(value, dtype=np.float64).sum()) for value in values))
+        for values in ([own[name] - reference[name] for name in names], [reference[name] for name in names])
+    )
     return worst, float(difference / size)
 
 
 def scaling(arguments: argparse.Namespace) -> None:
     """Prints seconds an iteration, several times in turn."""
-    layouts = {"one rank, one thread": (1, 1), "one rank, two threads": (1, 2), "two ranks, one thread each": (2, 1)}
-    times: Dict[str, List[float]] = {name: [] for name in layouts}
+    layouts = {
+        "one rank, one thread": (1, 1),
+        "one rank, two threads": (1, 2),
+        "two ranks, one thread each": (2, 1),
+    }
+    times: dict[str, list[float]] = {name: [] for name in layouts}
     for _ in range(arguments.rounds):
         for name, (ranks, threads) in layouts.items():
             times[name].append(worker_result(ranks, threads, arguments)["step"])
     print("| layout | ms an iteration, median of rounds | all rounds |\n|---|---:|---|")
     for name, values in times.items():
-        print(f"| {name} | {1e3 * np.median(values):.0f} | {', '.join(f'{1e3 * value:.0f}' for value in values)} |")
+        print(
+            f"| {name} | {1e3 * np.median(values):.0f} | "
+            f"{', '.join(f'{1e3 * value:.0f}' for value in values)} |"
+        )
 
 
 def communication(arguments: argparse.Namespace) -> None:
@@ -113,7 +153,7 @@ def communication(arguments: argparse.Namespace) -> None:
         print(f"| {name} | {numbers / 1e6:.2f} M | {messages} | {1e3 * seconds:.1f} |")
 
 
-def worker_result(ranks: int, threads: int, arguments: argparse.Namespace) -> Dict[str, Any]:
+def worker_result(ranks: int, threads: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """What rank 0 of a worker measured."""
     program = [str(Path(__file__).resolve()), "worker", "--iterations", str(arguments.iterations)]
     if arguments.overrides:
@@ -153,8 +193,10 @@ def worker(arguments: argparse.Namespace) -> None:
         batches.close()
     result = {"step": float(np.median(steps[3:])), **clock.medians(), "alone": {}}
     if world_size() > 1:
-        shapes = {"ZeroShapes": [tuple(p.shape) for p in optimizer.parameters.values()],
-                  "CLIP-RC on ViT-B/16": vit_b_shapes()}
+        shapes = {
+            "ZeroShapes": [tuple(p.shape) for p in optimizer.parameters.values()],
+            "CLIP-RC on ViT-B/16": vit_b_shapes(),
+        }
         result["alone"] = {name: averaging_alone(shapes[name]) for name in shapes}
     if is_main():
         print("\nRESULT " + json.dumps(result), flush=True)
@@ -166,8 +208,9 @@ class Clock:
     def __init__(self, step_module: Any) -> None:
         from jseg.distributed import mpi
         from jseg.runtime.backend import jt
+
         self._parts = {"waiting": 0.0, "transfer": 0.0, "packing": 0.0}
-        self._steps: List[Dict[str, float]] = []
+        self._steps: list[dict[str, float]] = []
         arrive, average, call = mpi.arrive, step_module.average_gradients, mpi._call
 
         def timed_arrive(what: str) -> None:
@@ -198,23 +241,25 @@ class Clock:
         self._steps.append(dict(self._parts))
         self._parts.update(dict.fromkeys(self._parts, 0.0))
 
-    def medians(self) -> Dict[str, float]:
+    def medians(self) -> dict[str, float]:
         """Seconds of each part, without the first three steps."""
         return {name: float(np.median([step[name] for step in self._steps[3:]])) for name in self._parts}
 
 
-def vit_b_shapes() -> List[Tuple[int, ...]]:
+def vit_b_shapes() -> list[tuple[int, ...]]:
     """What CLIP-RC trains on ViT-B/16."""
     from jseg.models.heads.clip_rc_head import CLIPRCHead
+
     head = CLIPRCHead(512)
     return VIT_B_PROMPTS + [tuple(p.shape) for p in head.parameters()]
 
 
-def averaging_alone(shapes: Sequence[Tuple[int, ...]], repeats: int = 7) -> Tuple[int, int, float]:
+def averaging_alone(shapes: Sequence[tuple[int, ...]], repeats: int = 7) -> tuple[int, int, float]:
     """Numbers, messages, median seconds of `average_gradients` for ready gradients of these shapes."""
     from jseg.distributed import average_gradients, barrier
     from jseg.distributed.gradients import buckets
     from jseg.runtime.backend import jt
+
     sizes = [int(np.prod(shape)) for shape in shapes]
     seconds = []
     for _ in range(repeats):
@@ -229,12 +274,16 @@ def averaging_alone(shapes: Sequence[Tuple[int, ...]], repeats: int = 7) -> Tupl
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("measure", choices=("equality", "scaling", "communication", "worker"))
     parser.add_argument("--iterations", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3, help="of scaling, in turn")
     parser.add_argument("--work-root", type=Path, help="keeps the runs of equality here")
-    parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run")
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run"
+    )
     arguments = parser.parse_args()
     measures = {"equality": equality, "scaling": scaling, "communication": communication, "worker": worker}
     measures[arguments.measure](arguments)

@@ -1,7 +1,8 @@
 """What the operator benchmarks share: workers that take turns, medians, peak memory, tables.
 
-Each contender is a process of its own that reads one job a line (JSON) and answers with seconds or bytes, so that
-PyTorch needs no place in jseg's environment and no contender keeps another's memory. Only one works at a time.
+Each contender is a process of its own that reads one job a line (JSON) and answers with seconds or bytes, so
+that PyTorch needs no place in jseg's environment and no contender keeps another's memory. Only one works at a
+time.
 """
 
 import argparse
@@ -11,13 +12,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
+from jseg.runtime.command import exit_status, prove_writable
 
 CONTENDERS = ("fused", "plain", "torch")
 JSEG_WORKER, TORCH_WORKER = HERE / "worker_jseg.py", HERE / "worker_torch.py"
@@ -36,9 +38,11 @@ class Case(NamedTuple):
 class Contender:
     """A worker process. name: 'fused', 'plain' (JSEG_FUSED=0) or 'torch'."""
 
-    def __init__(self, name: str, torch_python: Optional[str]) -> None:
+    def __init__(self, name: str, torch_python: str | None) -> None:
         self.name = name
-        self.command = [torch_python, str(TORCH_WORKER)] if name == "torch" else [sys.executable, str(JSEG_WORKER)]
+        self.command = (
+            [torch_python, str(TORCH_WORKER)] if name == "torch" else [sys.executable, str(JSEG_WORKER)]
+        )
         self.environment = {**os.environ, "JSEG_FUSED": "0" if name == "plain" else "1"}
         self.process = self._start()
 
@@ -47,8 +51,10 @@ class Contender:
         try:
             return subprocess.Popen(self.command, env=self.environment, stdin=pipe, stdout=pipe, text=True)
         except OSError as problem:
-            raise ValueError(f"--torch-python: {self.command[0]} cannot be started ({problem.strerror}); name a Python "
-                             "that has PyTorch") from None
+            raise ValueError(
+                f"--torch-python: {self.command[0]} cannot be started ({problem.strerror}); name a Python "
+                "that has PyTorch"
+            ) from None
 
     def _ask(self, process: subprocess.Popen, job: dict) -> dict:
         try:
@@ -58,11 +64,15 @@ class Contender:
             pass
         for line in process.stdout:  # Jittor prints about compilation, too
             if line.startswith("ANSWER "):
-                return json.loads(line[len("ANSWER "):])
-        mend = "--torch-python must name a Python that has PyTorch" if self.name == "torch" else "its message is above"
+                return json.loads(line[len("ANSWER ") :])
+        mend = (
+            "--torch-python must name a Python that has PyTorch"
+            if self.name == "torch"
+            else "its message is above"
+        )
         raise ValueError(f"the worker {' '.join(self.command)} ended with status {process.wait()}; {mend}")
 
-    def seconds(self, job: dict) -> List[float]:
+    def seconds(self, job: dict) -> list[float]:
         """[forward, backward] of one call."""
         time.sleep(0.1)  # the threads of the contender before have stopped spinning
         return self._ask(self.process, job)["seconds"]
@@ -86,12 +96,14 @@ class Row(NamedTuple):
 
     case: str
     direction: str
-    milliseconds: Dict[str, float]
+    milliseconds: dict[str, float]
     gflops: float
-    mebibytes: Dict[str, float]
+    mebibytes: dict[str, float]
 
 
-def measure(cases: Sequence[Case], runs: int, torch_python: Optional[str], memory_of: Sequence[str]) -> List[Row]:
+def measure(
+    cases: Sequence[Case], runs: int, torch_python: str | None, memory_of: Sequence[str]
+) -> list[Row]:
     """Contenders in turns, `runs` times after one call of each to compile and warm up."""
     names = CONTENDERS if torch_python else CONTENDERS[:2]
     contenders = [Contender(name, torch_python) for name in names]
@@ -114,15 +126,17 @@ def measure(cases: Sequence[Case], runs: int, torch_python: Optional[str], memor
     return rows
 
 
-HEADING = ("| case | direction | fused ms | plain ms | torch ms | plain / fused | torch / fused | GFLOP/s | "
-           "peak MiB fused, plain, torch |\n|---|---|---:|---:|---:|---:|---:|---:|---|")
+HEADING = (
+    "| case | direction | fused ms | plain ms | torch ms | plain / fused | torch / fused | GFLOP/s | "
+    "peak MiB fused, plain, torch |\n|---|---|---:|---:|---:|---:|---:|---:|---|"
+)
 
 
 def line(row: Row) -> str:
     """One line of the Markdown table; – where nothing was measured."""
     ms = row.milliseconds
 
-    def number(value: Optional[float], form: str) -> str:
+    def number(value: float | None, form: str) -> str:
         return format(value, form) if value else "–"
 
     ratios = [number(ms[name] / ms["fused"] if name in ms else None, ".2f") for name in ("plain", "torch")]
@@ -132,13 +146,21 @@ def line(row: Row) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def main(description: str, cases: Dict[str, List[Case]], memory_of: Sequence[str], arguments: Sequence[str]) -> int:
+def main(
+    description: str, cases: dict[str, list[Case]], memory_of: Sequence[str], arguments: Sequence[str]
+) -> int:
     """Command line of a benchmark whose cases come in named groups."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--runs", type=int, default=7, help="measured runs of each contender (default 7)")
-    parser.add_argument("--torch-python", help="interpreter of an environment with PyTorch (default: without)")
-    parser.add_argument("--groups", nargs="+", choices=sorted(cases), default=list(cases), help="cases (default: all)")
-    parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, which takes a process each")
+    parser.add_argument(
+        "--torch-python", help="interpreter of an environment with PyTorch (default: without)"
+    )
+    parser.add_argument(
+        "--groups", nargs="+", choices=sorted(cases), default=list(cases), help="cases (default: all)"
+    )
+    parser.add_argument(
+        "--no-memory", action="store_true", help="leave out peak memory, which takes a process each"
+    )
     parser.add_argument("--out", type=Path, help="also write the rows to this JSON file")
     options = parser.parse_args(arguments)
     if options.runs < 1:
@@ -146,7 +168,7 @@ def main(description: str, cases: Dict[str, List[Case]], memory_of: Sequence[str
     return exit_status(lambda: report(cases, memory_of, options))
 
 
-def report(cases: Dict[str, List[Case]], memory_of: Sequence[str], options: argparse.Namespace) -> int:
+def report(cases: dict[str, list[Case]], memory_of: Sequence[str], options: argparse.Namespace) -> int:
     """Measures and prints the table; the exit status.
 
     Raises:
@@ -154,8 +176,12 @@ def report(cases: Dict[str, List[Case]], memory_of: Sequence[str], options: argp
     """
     if options.out:
         prove_writable(options.out)
-    print(f"threads {os.environ.get('OMP_NUM_THREADS', 'all')}, cores {os.cpu_count()}, load {os.getloadavg()[0]:.1f}, "
-          f"median of {options.runs} runs in turns\n\n{HEADING}", flush=True)
+    print(
+        f"threads {os.environ.get('OMP_NUM_THREADS', 'all')}, cores {os.cpu_count()}, load "
+        f"{os.getloadavg()[0]:.1f}, "
+        f"median of {options.runs} runs in turns\n\n{HEADING}",
+        flush=True,
+    )
     chosen = [case for group in options.groups for case in cases[group]]
     rows = measure(chosen, options.runs, options.torch_python, () if options.no_memory else memory_of)
     if options.out:
@@ -175,9 +201,11 @@ def reset_peak() -> None:
 
 
 def serve(prepare) -> None:
-    """The loop of a worker. `prepare(job)` -> (forward, backward), two functions that do their work and wait for it.
+    """The loop of a worker. `prepare(job)` -> (forward, backward), two functions that do their work and wait
+    for it.
 
-    A job of a millisecond asks for `repeat` calls in a row, of which the median counts: the first finds cold caches.
+    A job of a millisecond asks for `repeat` calls in a row, of which the median counts: the first finds cold
+    caches.
     """
     for text in sys.stdin:
         job = json.loads(text)
@@ -193,4 +221,7 @@ def serve(prepare) -> None:
             backward()
             seconds.append((middle - start, time.perf_counter() - middle))
         medians = [statistics.median(each) for each in zip(*seconds)]
-        print("ANSWER " + json.dumps({"bytes": peak_bytes() - before} if memory else {"seconds": medians}), flush=True)
+        print(
+            "ANSWER " + json.dumps({"bytes": peak_bytes() - before} if memory else {"seconds": medians}),
+            flush=True,
+        )

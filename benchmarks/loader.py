@@ -2,10 +2,10 @@
 
     python benchmarks/loader.py
 
-Draws 500x375 JPEG pictures of about 85 KB and palette masks, then prints three tables: where the time of one picture
-goes; pictures a second by the number of workers; the share of its time that a trainer waits. The trainer is a sleep,
-as a process is that waits for a GPU. CPU time is told apart from wall time: on a busy machine only it says what one
-core can do.
+Draws 500x375 JPEG pictures of about 85 KB and palette masks, then prints three tables: where the time of one
+picture goes; pictures a second by the number of workers; the share of its time that a trainer waits. The
+trainer is a sleep, as a process is that waits for a GPU. CPU time is told apart from wall time: on a busy
+machine only it says what one core can do.
 """
 
 import argparse
@@ -15,24 +15,25 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Dict, List
 
 import numpy as np
 from PIL import Image
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from jseg.datasets import DataLoader, VOCDataset, read_image, read_mask, save_mask  # noqa: E402
-from jseg.datasets.masks import check_labels  # noqa: E402
+from jseg.datasets import DataLoader, VOCDataset, read_image, read_mask, save_mask
+from jseg.datasets.masks import check_labels
 
 HEIGHT, WIDTH = 375, 500
 
 
 def smooth(rng: np.random.Generator, points: int) -> np.ndarray:
     """Random values on a coarse grid, interpolated to the size of a picture, (HEIGHT, WIDTH)."""
+
     def weights(length: int) -> np.ndarray:
         position = np.linspace(0, points - 1, length)
         return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(points)))
+
     return weights(HEIGHT) @ rng.normal(size=(points, points)) @ weights(WIDTH).T
 
 
@@ -42,19 +43,23 @@ def write_pictures(root: Path, count: int) -> None:
         (root / folder).mkdir(parents=True)
     for number in range(count):
         rng = np.random.default_rng(number)
-        layers = [np.stack([amplitude * smooth(rng, points) for _ in range(3)], axis=2)
-                  for points, amplitude in ((6, 80), (30, 40), (120, 30))]
+        layers = [
+            np.stack([amplitude * smooth(rng, points) for _ in range(3)], axis=2)
+            for points, amplitude in ((6, 80), (30, 40), (120, 30))
+        ]
         picture = 128 + sum(layers) + rng.normal(0, 6, (HEIGHT, WIDTH, 3))
-        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(root / f"JPEGImages/{number}.jpg", quality=92)
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(
+            root / f"JPEGImages/{number}.jpg", quality=92
+        )
         mask = (smooth(rng, 4) > 0.3) * int(rng.integers(1, 21))
         mask[smooth(rng, 4) > 0.6] = rng.integers(1, 21)
         save_mask(root / f"SegmentationClass/{number}.png", mask, [])
     (root / "ImageSets/Segmentation/train.txt").write_text("".join(f"{number}\n" for number in range(count)))
 
 
-def step_times(dataset: VOCDataset, repeats: int) -> Dict[str, float]:
+def step_times(dataset: VOCDataset, repeats: int) -> dict[str, float]:
     """Mean CPU milliseconds of every step of one picture."""
-    spent: Dict[str, float] = defaultdict(float)
+    spent: dict[str, float] = defaultdict(float)
 
     def timed(name: str, call, *arguments):
         start = time.process_time()
@@ -86,7 +91,9 @@ def rate(dataset: VOCDataset, workers: int, batch_size: int, batches: int) -> fl
     return batches * batch_size / seconds
 
 
-def waiting_share(dataset: VOCDataset, workers: int, batch_size: int, seconds: float, iterations: int) -> float:
+def waiting_share(
+    dataset: VOCDataset, workers: int, batch_size: int, seconds: float, iterations: int
+) -> float:
     """Share of its time, in percent, that a trainer waits whose own work takes `seconds` an iteration."""
     loader = DataLoader(dataset, batch_size, seed=0, num_workers=workers).batches()
     next(loader)
@@ -101,20 +108,27 @@ def waiting_share(dataset: VOCDataset, workers: int, batch_size: int, seconds: f
     return 100 * waited / total
 
 
-def table(heads: List[str], rows: List[List[str]]) -> str:
+def table(heads: list[str], rows: list[list[str]]) -> str:
     """Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=96, help="pictures timed step by step")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch-size", type=int, default=8, help="pictures a batch, for pictures a second")
     parser.add_argument("--batches", type=int, default=20)
-    parser.add_argument("--trainers", nargs="+", default=["2:0.25", "8:1.0"], metavar="PICTURES:SECONDS",
-                        help="trainers to feed: pictures an iteration and rank, seconds of an iteration")
+    parser.add_argument(
+        "--trainers",
+        nargs="+",
+        default=["2:0.25", "8:1.0"],
+        metavar="PICTURES:SECONDS",
+        help="trainers to feed: pictures an iteration and rank, seconds of an iteration",
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder) / "voc", args.pictures)
@@ -124,17 +138,25 @@ def main() -> int:
         times = step_times(dataset, args.repeats)
         total = sum(times.values())
         rows = [[name, f"{value:.2f}", f"{100 * value / total:.0f} %"] for name, value in times.items()]
-        print(table(["step", "CPU ms a picture", "share"], rows + [["sum", f"{total:.2f}", ""]]))
+        print(table(["step", "CPU ms a picture", "share"], [*rows, ["sum", f"{total:.2f}", ""]]))
         print(f"\none worker on a core of its own: {1000 / total:.0f} pictures/s\n")
-        rows = [[str(workers), f"{rate(dataset, workers, args.batch_size, args.batches):.1f}"]
-                for workers in args.workers]
+        rows = [
+            [str(workers), f"{rate(dataset, workers, args.batch_size, args.batches):.1f}"]
+            for workers in args.workers
+        ]
         print(table(["num_workers", "pictures/s (wall)"], rows) + "\n")
         rows = []
         for trainer in args.trainers:
             pictures, seconds = int(trainer.split(":")[0]), float(trainer.split(":")[1])
-            shares = [waiting_share(dataset, workers, pictures, seconds, args.batches) for workers in args.workers]
+            shares = [
+                waiting_share(dataset, workers, pictures, seconds, args.batches) for workers in args.workers
+            ]
             rows.append([f"{pictures} pictures in {seconds:g} s", *(f"{share:.1f} %" for share in shares)])
-        print(table(["iteration of the trainer", *(f"waits, {workers} workers" for workers in args.workers)], rows))
+        print(
+            table(
+                ["iteration of the trainer", *(f"waits, {workers} workers" for workers in args.workers)], rows
+            )
+        )
     return 0
 
 

@@ -2,8 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, List, Tuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from jseg.runtime.backend import jt, nn
 PLAIN = os.environ.get("JSEG_FUSED") == "0"
 
 
-def arrays(job: dict) -> List[np.ndarray]:
+def arrays(job: dict) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape).astype(np.float32) for shape in job["shapes"]]
 
@@ -50,11 +50,13 @@ def module(job: dict, build: Callable[[], nn.Module], frozen: bool) -> nn.Module
     return modules[key]
 
 
-def operator(job: dict) -> Tuple[Callable[..., jt.Var], List[jt.Var]]:
+def operator(job: dict) -> tuple[Callable[..., jt.Var], list[jt.Var]]:
     """The function of the inputs that the job names, and trained weights besides the inputs."""
     name = job["op"]
     if name == "attention":
-        return (lambda q, k, v: attention(q, k, v, job["heads"], causal=job["causal"], dropout=job["dropout"])), []
+        return (
+            lambda q, k, v: attention(q, k, v, job["heads"], causal=job["causal"], dropout=job["dropout"])
+        ), []
     if name == "region_attention":
         return (lambda x: region_attention(x, job["heads"], layout(job))), []
     if name == "layer_norm":
@@ -73,17 +75,18 @@ def operator(job: dict) -> Tuple[Callable[..., jt.Var], List[jt.Var]]:
 
 
 class GradientArrives(jt.Function):
-    """A sum of `result` whose gradient is `upstream` itself, as a later layer's would be: neither product nor copy."""
+    """A sum of `result` whose gradient is `upstream` itself, as a later layer's would be: neither product nor
+    copy."""
 
     def execute(self, result: jt.Var, upstream: jt.Var) -> jt.Var:
         self.upstream = upstream
         return result.sum()
 
-    def grad(self, _: jt.Var) -> Tuple[jt.Var, None]:
+    def grad(self, _: jt.Var) -> tuple[jt.Var, None]:
         return self.upstream, None
 
 
-def prepare(job: dict) -> Tuple[Callable[[], None], Callable[[], None]]:
+def prepare(job: dict) -> tuple[Callable[[], None], Callable[[], None]]:
     function, weights = operator(job)
     inputs = [jt.array(a) for a in arrays(job)]
     upstream = jt.array(np.random.default_rng(1).standard_normal(job["output"]).astype(np.float32))

@@ -1,8 +1,8 @@
 """Worker of the operator benchmarks: the same work in PyTorch. Needs PyTorch and NumPy only."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, List, Tuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from harness import serve
 
 
-def arrays(job: dict) -> List[np.ndarray]:
+def arrays(job: dict) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape).astype(np.float32) for shape in job["shapes"]]
 
@@ -91,11 +91,13 @@ def module(job: dict, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     return modules[repr(job)]
 
 
-def operator(job: dict) -> Tuple[Callable[..., torch.Tensor], List[torch.Tensor]]:
+def operator(job: dict) -> tuple[Callable[..., torch.Tensor], list[torch.Tensor]]:
     """The function of the inputs that the job names, and trained weights besides the inputs."""
     name = job["op"]
     if name == "attention":
-        return (lambda q, k, v: mix(q, k, v, job["heads"], is_causal=job["causal"], dropout_p=job["dropout"])), []
+        return (
+            lambda q, k, v: mix(q, k, v, job["heads"], is_causal=job["causal"], dropout_p=job["dropout"])
+        ), []
     if name == "region_attention":
         mask = mask_of(job)
         return (lambda x: mix(*x.chunk(3, dim=-1), job["heads"], attn_mask=mask)), []
@@ -116,7 +118,7 @@ def operator(job: dict) -> Tuple[Callable[..., torch.Tensor], List[torch.Tensor]
     raise ValueError(f"unknown operator {name}")
 
 
-def prepare(job: dict) -> Tuple[Callable[[], None], Callable[[], None]]:
+def prepare(job: dict) -> tuple[Callable[[], None], Callable[[], None]]:
     function, weights = operator(job)
     inputs = [torch.from_numpy(a).requires_grad_() for a in arrays(job)]
     upstream = torch.from_numpy(np.random.default_rng(1).standard_normal(job["output"]).astype(np.float32))

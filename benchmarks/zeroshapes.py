@@ -2,10 +2,10 @@
 
     python benchmarks/zeroshapes.py --seeds 0 1 2 --jobs 2 --out benchmarks/zeroshapes.json
 
-Each run is `tools/run_net.py --config configs/clip_rc/zeroshapes_<name>.py --task train --seed S`; one that has finished
-in its work folder with the same config and options is not repeated. The seed fixes initial weights, order of the
-pictures and dropout; pictures and the pretrained CLIP stay the same. Prints mean ± standard deviation over the seeds,
-in percent.
+Each run is `tools/run_net.py --config configs/clip_rc/zeroshapes_<name>.py --task train --seed S`; one that
+has finished in its work folder with the same config and options is not repeated. The seed fixes initial
+weights, order of the pictures and dropout; pictures and the pretrained CLIP stay the same. Prints mean ±
+standard deviation over the seeds, in percent.
 """
 
 import argparse
@@ -13,23 +13,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jseg.config import Config  # noqa: E402
-from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
+from jseg.config import Config
+from jseg.runtime.command import exit_status, prove_writable
 
 NAMES = ("inductive", "transductive", "full", "baseline")
 SCORES = ("pAcc", "mIoU(S)", "mIoU(U)", "hIoU")
 
 
-def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: int) -> Dict[str, Any]:
+def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: int) -> dict[str, Any]:
     """One training run; returns the content of its metrics.json.
 
     Raises:
@@ -46,22 +47,40 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
     wanted = json.dumps([Config.load(str(config)).text(), overrides])
     done = work_dir / "done"
     if not done.exists() or done.read_text(encoding="utf-8") != wanted:
-        command = [sys.executable, str(ROOT / "tools/run_net.py"), "--config", str(config), "--task", "train",
-                   "--seed", str(seed), "--work-dir", str(work_dir), *(["--set", *overrides] if overrides else [])]
+        command = [
+            sys.executable,
+            str(ROOT / "tools/run_net.py"),
+            "--config",
+            str(config),
+            "--task",
+            "train",
+            "--seed",
+            str(seed),
+            "--work-dir",
+            str(work_dir),
+            *(["--set", *overrides] if overrides else []),
+        ]
         work_root.mkdir(parents=True, exist_ok=True)
         log = work_root / f"{name}_seed{seed}.log"
         with open(log, "w", encoding="utf-8") as file:
-            status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT,
-                                    env={**os.environ, "OMP_NUM_THREADS": str(threads)}).returncode
+            status = subprocess.run(
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            ).returncode
         if status:
             raise ChildProcessError(f"{name}, seed {seed}: exit status {status}; see {log}")
         done.write_text(wanted, encoding="utf-8")
     return json.loads(metrics.read_text(encoding="utf-8"))
 
 
-def table(results: Dict[Tuple[str, int], Dict[str, Any]], names: Sequence[str], seeds: Sequence[int]) -> str:
+def table(results: dict[tuple[str, int], dict[str, Any]], names: Sequence[str], seeds: Sequence[int]) -> str:
     """Markdown: a row for each config, mean ± standard deviation of each score."""
-    lines = [f"| ZeroShapes, {len(seeds)} seeds | " + " | ".join(SCORES) + " |", "|---" * (len(SCORES) + 1) + "|"]
+    lines = [
+        f"| ZeroShapes, {len(seeds)} seeds | " + " | ".join(SCORES) + " |",
+        "|---" * (len(SCORES) + 1) + "|",
+    ]
     for name in names:
         values = np.array([[results[name, seed][score] for score in SCORES] for seed in seeds], dtype=float)
         cells = [f"{mean:.1f} ± {std:.1f}" for mean, std in zip(values.mean(0), values.std(0))]
@@ -70,13 +89,17 @@ def table(results: Dict[Tuple[str, int], Dict[str, Any]], names: Sequence[str], 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--names", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--jobs", type=int, default=1, help="runs at once; the cores are shared out")
     parser.add_argument("--work-root", type=Path, default=Path("work_dirs/zeroshapes_table"))
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
-    parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run")
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run"
+    )
     arguments = parser.parse_args()
     if arguments.jobs < 1:
         parser.error("--jobs must be at least 1")
@@ -93,20 +116,30 @@ def report(arguments: argparse.Namespace) -> int:
         prove_writable(arguments.out)
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
     # A transductive run starts from its inductive one, so those go last.
-    order: List[Tuple[str, int]] = [(name, seed) for name in sorted(arguments.names, key=lambda n: n == "transductive")
-                                    for seed in arguments.seeds]
-    results: Dict[Tuple[str, int], Dict[str, Any]] = {}
+    order: list[tuple[str, int]] = [
+        (name, seed)
+        for name in sorted(arguments.names, key=lambda n: n == "transductive")
+        for seed in arguments.seeds
+    ]
+    results: dict[tuple[str, int], dict[str, Any]] = {}
     for late in (False, True):
         chosen = [pair for pair in order if (pair[0] == "transductive") == late]
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            outcome = pool.map(lambda pair: run(*pair, arguments.work_root, arguments.overrides, threads), chosen)
+            outcome = pool.map(
+                lambda pair: run(*pair, arguments.work_root, arguments.overrides, threads), chosen
+            )
             for pair, metrics in zip(chosen, outcome):
                 results[pair] = metrics
-                print(f"{pair[0]} seed {pair[1]}: " + "  ".join(f"{s} {metrics[s]:.2f}" for s in SCORES), flush=True)
+                print(
+                    f"{pair[0]} seed {pair[1]}: " + "  ".join(f"{s} {metrics[s]:.2f}" for s in SCORES),
+                    flush=True,
+                )
     print("\n" + table(results, arguments.names, arguments.seeds))
     if arguments.out:
-        rows = [{"config": name, "seed": seed, **{score: metrics[score] for score in SCORES}}
-                for (name, seed), metrics in sorted(results.items())]
+        rows = [
+            {"config": name, "seed": seed, **{score: metrics[score] for score in SCORES}}
+            for (name, seed), metrics in sorted(results.items())
+        ]
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -2,8 +2,8 @@
 
     python benchmarks/zeroshapes_clip.py weights/zeroshapes_clip.npz --seeds 0 1 2
 
-Each seed draws other test pictures (split "test", never used in pretraining). In percent: all 20 classes, pictures of
-seen and of unseen classes, and the colour and shape word of the answer by themselves.
+Each seed draws other test pictures (split "test", never used in pretraining). In percent: all 20 classes,
+pictures of seen and of unseen classes, and the colour and shape word of the answer by themselves.
 """
 
 import argparse
@@ -14,13 +14,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jseg.models.clip import load_clip  # noqa: E402
-from jseg.runner.pretrain import zero_shot_accuracy  # noqa: E402
-from jseg.runtime.command import exit_status  # noqa: E402
+from jseg.models.clip import load_clip
+from jseg.runner.pretrain import zero_shot_accuracy
+from jseg.runtime.command import exit_status
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clip", help="weight file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--pictures", type=int, default=1000, help="of each seed")
@@ -37,8 +39,12 @@ def report(arguments: argparse.Namespace) -> int:
         ValueError, OSError: the weight file is missing, damaged or no CLIP.
     """
     clip = load_clip(arguments.clip)
-    results = [zero_shot_accuracy(clip, seed, count=arguments.pictures, split="test") for seed in arguments.seeds]
-    print("| zero-shot accuracy, % | " + " | ".join(results[0]) + " |\n" + "|---" * (len(results[0]) + 1) + "|")
+    results = [
+        zero_shot_accuracy(clip, seed, count=arguments.pictures, split="test") for seed in arguments.seeds
+    ]
+    print(
+        "| zero-shot accuracy, % | " + " | ".join(results[0]) + " |\n" + "|---" * (len(results[0]) + 1) + "|"
+    )
     for seed, result in zip(arguments.seeds, results):
         print(f"| seed {seed} | " + " | ".join(f"{value:.1f}" for value in result.values()) + " |")
     mean = np.mean([list(result.values()) for result in results], axis=0)

@@ -2,27 +2,28 @@
 
     python benchmarks/zeroshapes_probe.py weights/zeroshapes_clip.npz [--checkpoints baseline.safetensors ...]
 
-The first line is CLIP without prompts; each checkpoint brings its trained prompts. A probe is ridge regression on the
-one-hot class of patches that one object fills by half or more, from patch features alone, or with the feature of the
-patch's region beside them. All classes are probed, so this measures what a feature holds, not zero-shot transfer.
-In percent of the patches of 300 validation pictures: the class (of 20) and its shape word right.
+The first line is CLIP without prompts; each checkpoint brings its trained prompts. A probe is ridge
+regression on the one-hot class of patches that one object fills by half or more, from patch features alone,
+or with the feature of the patch's region beside them. All classes are probed, so this measures what a feature
+holds, not zero-shot transfer. In percent of the patches of 300 validation pictures: the class (of 20) and its
+shape word right.
 """
 
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jseg.checkpoints import load_arrays  # noqa: E402
-from jseg.datasets.zeroshapes import CLASS_NAMES, SHAPES, UNSEEN, draw_scene  # noqa: E402
-from jseg.models.segmentors import CLIPRC  # noqa: E402
-from jseg.runner.pretrain import normalise_images  # noqa: E402
-from jseg.runtime.backend import jt  # noqa: E402
-from jseg.runtime.command import exit_status  # noqa: E402
+from jseg.checkpoints import load_arrays
+from jseg.datasets.zeroshapes import CLASS_NAMES, SHAPES, UNSEEN, draw_scene
+from jseg.models.segmentors import CLIPRC
+from jseg.runner.pretrain import normalise_images
+from jseg.runtime.backend import jt
+from jseg.runtime.command import exit_status
 
 GRID, PATCH, BATCH, RIDGE = 8, 8, 50, 1e-2
 
@@ -40,11 +41,14 @@ def draw(split: str, count: int) -> Patches:
     labels = np.stack([scene.label for scene in scenes]).reshape(count, GRID, PATCH, GRID, PATCH)
     labels = labels.transpose(0, 1, 3, 2, 4).reshape(count, GRID * GRID, PATCH * PATCH)
     pixels = np.stack([(labels == index).sum(-1) for index in range(len(CLASS_NAMES))], axis=-1)
-    return Patches(normalise_images(np.stack([scene.image for scene in scenes])), pixels.argmax(-1),
-                   pixels.max(-1) * 2 >= PATCH * PATCH)
+    return Patches(
+        normalise_images(np.stack([scene.image for scene in scenes])),
+        pixels.argmax(-1),
+        pixels.max(-1) * 2 >= PATCH * PATCH,
+    )
 
 
-def encoder_of(clip: str, checkpoint: Optional[str]):
+def encoder_of(clip: str, checkpoint: str | None):
     """The frozen encoder, with the trained prompts of a checkpoint if one is given.
 
     Raises:
@@ -56,19 +60,21 @@ def encoder_of(clip: str, checkpoint: Optional[str]):
         for name, parameter in backbone.trainable_parameters().items():
             value = arrays.get(f"backbone.{name}")
             if value is None or list(value.shape) != list(parameter.shape):
-                raise ValueError(f"{checkpoint}: no backbone.{name} of shape {list(parameter.shape)}; name a checkpoint "
-                                 "of a ZeroShapes run")
+                raise ValueError(
+                    f"{checkpoint}: no backbone.{name} of shape {list(parameter.shape)}; name a checkpoint "
+                    "of a ZeroShapes run"
+                )
             parameter.update(jt.array(value))
     backbone.eval()
     return backbone
 
 
-def features(backbone, images: np.ndarray, side: int, prompts: bool) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def features(backbone, images: np.ndarray, side: int, prompts: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """(B, 64, d) of patches, and for side x side regions the feature of each patch's region, or None."""
     patches, regions = [], []
     with jt.no_grad():
         for start in range(0, len(images), BATCH):
-            output = backbone(jt.array(images[start:start + BATCH]), side * side, use_prompts=prompts)
+            output = backbone(jt.array(images[start : start + BATCH]), side * side, use_prompts=prompts)
             patches.append(output.image.numpy())
             if side:
                 grid = output.regions.numpy().reshape(len(patches[-1]), side, side, -1)
@@ -78,7 +84,9 @@ def features(backbone, images: np.ndarray, side: int, prompts: bool) -> Tuple[np
 
 
 def probe(train: Patches, known: np.ndarray, test: Patches, asked: np.ndarray) -> str:
-    """Accuracies of ridge regression from `known` features of the training patches on those of the test patches."""
+    """Accuracies of ridge regression from `known` features of the training patches on those of the test
+    patches."""
+
     def rows(values: np.ndarray, patches: Patches) -> np.ndarray:
         chosen = values[patches.filled].astype(np.float64)
         return np.concatenate([chosen, np.ones((len(chosen), 1))], axis=1)
@@ -91,7 +99,9 @@ def probe(train: Patches, known: np.ndarray, test: Patches, asked: np.ndarray) -
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clip", help="weight file")
     parser.add_argument("--checkpoints", nargs="+", default=[], help="of ZeroShapes runs")
     parser.add_argument("--pictures", type=int, default=2000, help="for fitting the probes")
@@ -113,7 +123,9 @@ def report(arguments: argparse.Namespace) -> int:
         backbone = encoder_of(arguments.clip, checkpoint)
         for side in (0, 2, 4):
             (known, near), (asked, near_asked) = (
-                features(backbone, part.images, side, prompts=checkpoint is not None) for part in (train, test))
+                features(backbone, part.images, side, prompts=checkpoint is not None)
+                for part in (train, test)
+            )
             start = f"| {checkpoint or 'CLIP'} | {side * side} | "
             print(f"{start}patch | {probe(train, known, test, asked)} |", flush=True)
             if side:

@@ -2,18 +2,22 @@
 
 What the entries of each registry accept and return:
 
-- `MODELS`: segmentors with `loss(image, label)`, `predict(image)`, `trainable_parameters()`; the runner offers them
+- `MODELS`: segmentors with `loss(image, label)`, `predict(image)`, `trainable_parameters()`; the runner
+offers them
   `class_names`, `unseen` and `image_size`.
-- `DATASETS`: `class_names`, `palette`, `unseen`, `__len__`, `sample(index, epoch)`, `raw(index)`; offered `seed`.
+- `DATASETS`: `class_names`, `palette`, `unseen`, `__len__`, `sample(index, epoch)`, `raw(index)`; offered
+`seed`.
 - `TRANSFORMS`: steps of a dataset's pipeline.
-- `OPTIMIZERS`: get `parameters` (name -> Var) from the runner; `step(loss, learning_rate)`, `state()`, `load_state()`.
+- `OPTIMIZERS`: get `parameters` (name -> Var) from the runner; `step(loss, learning_rate)`, `state()`,
+`load_state()`.
 - `SCHEDULERS`: get `max_iters` from the runner; callable `(base_lr, iteration) -> lr`.
 """
 
 import difflib
 import inspect
 import typing
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -31,27 +35,29 @@ class Registry:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._entries: Dict[str, Callable[..., Any]] = {}
+        self._entries: dict[str, Callable[..., Any]] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted(self._entries)
 
-    def register(self, name: Optional[str] = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(self, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorator that enters a class or function, under its own name unless `name` is given.
 
         Raises:
             ValueError: the name is taken by something else.
         """
+
         def enter(entry: Callable[..., Any]) -> Callable[..., Any]:
             key = name or entry.__name__
             if self._entries.get(key, entry) is not entry:
                 raise ValueError(f"{self.kind} {key!r} is registered twice; give one of them another name")
             self._entries[key] = entry
             return entry
+
         return enter
 
     def get(self, name: Any, where: str = "") -> Callable[..., Any]:
@@ -63,7 +69,8 @@ class Registry:
         if not isinstance(name, str) or name not in self._entries:
             raise ValueError(
                 f"config key {_join(where or self.kind, 'type')}: unknown {self.kind} {name!r}"
-                f"{did_you_mean(str(name), self._entries)}")
+                f"{did_you_mean(str(name), self._entries)}"
+            )
         return self._entries[name]
 
     def parameters(self, name: str, where: str = "") -> Mapping[str, inspect.Parameter]:
@@ -81,28 +88,42 @@ class Registry:
             supplied: arguments that the caller will add, hence not missing.
 
         Raises:
-            ValueError: no dict, no `type`, unknown type, unknown or missing argument, or a value of another type than
-                the constructor's annotation says.
+            ValueError: no dict, no `type`, unknown type, unknown or missing argument, or a value of another
+                type than the constructor's annotation says.
         """
         where = where or self.kind
         if not isinstance(cfg, Mapping) or "type" not in cfg:
-            raise ValueError(f"config key {where}: expected dict(type='...', ...) naming a {self.kind}, got {cfg!r}"
-                             f"; known types: {', '.join(self.names())}")
+            raise ValueError(
+                f"config key {where}: expected dict(type='...', ...) naming a {self.kind}, got {cfg!r}"
+                f"; known types: {', '.join(self.names())}"
+            )
         parameters = self.parameters(cfg["type"], where)
         arguments = [key for key in cfg if key != "type"]
         for key in arguments:
             if key not in parameters and not self._accepts_any(cfg["type"]):
-                raise ValueError(f"config key {_join(where, key)}: {cfg['type']} has no argument {key!r}"
-                                 f"{did_you_mean(key, parameters)}")
+                raise ValueError(
+                    f"config key {_join(where, key)}: {cfg['type']} has no argument {key!r}"
+                    f"{did_you_mean(key, parameters)}"
+                )
         given = set(arguments) | set(supplied)
-        missing = [key for key, value in parameters.items() if value.default is value.empty and key not in given]
+        missing = [
+            key for key, value in parameters.items() if value.default is value.empty and key not in given
+        ]
         if missing:
-            raise ValueError(f"config key {where}: {cfg['type']} needs {', '.join(missing)}"
-                             f"; add {_join(where, missing[0])}")
+            raise ValueError(
+                f"config key {where}: {cfg['type']} needs {', '.join(missing)}"
+                f"; add {_join(where, missing[0])}"
+            )
         self._check_types(cfg, where)
 
-    def build(self, cfg: Mapping[str, Any], *, where: str = "", offered: Optional[Mapping[str, Any]] = None,
-              **extra: Any) -> Any:
+    def build(
+        self,
+        cfg: Mapping[str, Any],
+        *,
+        where: str = "",
+        offered: Mapping[str, Any] | None = None,
+        **extra: Any,
+    ) -> Any:
         """Calls the entry named by `cfg['type']` with the rest of `cfg`.
 
         Args:
@@ -139,7 +160,7 @@ class Registry:
                 raise ValueError(f"config key {_join(where, key)}: expected {names}, got {value!r}")
 
 
-def matches(value: Any, accepted: Tuple[type, ...]) -> bool:
+def matches(value: Any, accepted: tuple[type, ...]) -> bool:
     """Whether a config value is of one of the types; an int is a float, a bool is not an int."""
     if isinstance(value, bool):
         return bool in accepted
@@ -148,7 +169,7 @@ def matches(value: Any, accepted: Tuple[type, ...]) -> bool:
     return isinstance(value, accepted)
 
 
-def _simple_types(hint: Any) -> Tuple[type, ...]:
+def _simple_types(hint: Any) -> tuple[type, ...]:
     """The types of an annotation made of int, float, bool, str and None; empty if it says anything else."""
     parts = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
     simple = (int, float, bool, str, type(None))

@@ -1,7 +1,6 @@
 """Names to constructors, and what is said about wrong ones."""
 
 import re
-from typing import Optional
 
 import pytest
 
@@ -14,7 +13,7 @@ def shapes() -> Registry:
 
     @registry.register()
     class Box:
-        def __init__(self, width: float, height: float = 1.0, name: Optional[str] = None) -> None:
+        def __init__(self, width: float, height: float = 1.0, name: str | None = None) -> None:
             self.size = (width, height, name)
 
     @registry.register("Ball")
@@ -36,16 +35,19 @@ def test_offered_arguments_lose_against_the_config_and_are_dropped_where_unknown
     assert box.size == (2.0, 1.0, "a")
 
 
-@pytest.mark.parametrize("cfg, parts", [
-    ({"type": "Bix", "width": 1.0}, ["model.shape.type", "'Bix'", "Box"]),
-    ({"type": "Box", "widht": 1.0}, ["model.shape.widht", "width"]),
-    ({"type": "Box"}, ["model.shape", "Box", "width"]),
-    ({"width": 1.0}, ["model.shape", "Ball", "Box"]),
-    ("Box", ["model.shape", "Ball", "Box"]),
-    ({"type": "Ball", "radius": "four"}, ["model.shape.radius", "int", "'four'"]),
-    ({"type": "Ball", "radius": True}, ["model.shape.radius", "int", "True"]),
-    ({"type": "Box", "width": 1, "name": 3}, ["model.shape.name", "str", "None", "3"]),
-])
+@pytest.mark.parametrize(
+    "cfg, parts",
+    [
+        ({"type": "Bix", "width": 1.0}, ["model.shape.type", "'Bix'", "Box"]),
+        ({"type": "Box", "widht": 1.0}, ["model.shape.widht", "width"]),
+        ({"type": "Box"}, ["model.shape", "Box", "width"]),
+        ({"width": 1.0}, ["model.shape", "Ball", "Box"]),
+        ("Box", ["model.shape", "Ball", "Box"]),
+        ({"type": "Ball", "radius": "four"}, ["model.shape.radius", "int", "'four'"]),
+        ({"type": "Ball", "radius": True}, ["model.shape.radius", "int", "True"]),
+        ({"type": "Box", "width": 1, "name": 3}, ["model.shape.name", "str", "None", "3"]),
+    ],
+)
 def test_errors_name_the_key_and_the_nearest_name(shapes, cfg, parts):
     with pytest.raises(ValueError) as error:
         shapes.build(cfg, where="model.shape")

@@ -12,21 +12,32 @@ import jseg
 from jseg.datasets.classes import available_class_lists, load_class_list
 from jseg.models.clip.tokenizer import default_tokenizer
 print(jseg.__file__)
-print(len(default_tokenizer().encode("a cat")), *(len(load_class_list(name).names) for name in available_class_lists()))
+lists = [load_class_list(name) for name in available_class_lists()]
+print(len(default_tokenizer().encode("a cat")), *(len(one.names) for one in lists))
 """
 
 
 def test_the_wheel_holds_every_file_of_the_package(installed_wheel: Path) -> None:
     def files(folder: Path) -> set[str]:
-        return {path.relative_to(folder).as_posix() for path in folder.rglob("*")
-                if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"}
+        return {
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"
+        }
 
     assert files(installed_wheel / "jseg") == files(ROOT / "jseg")
 
 
-def test_the_installed_package_finds_its_data_from_an_empty_folder(installed_wheel: Path, tmp_path: Path) -> None:
-    run = subprocess.run([sys.executable, "-c", _PROGRAM], cwd=tmp_path, capture_output=True, text=True,
-                         env={**os.environ, "PYTHONPATH": str(installed_wheel)})
+def test_the_installed_package_finds_its_data_from_an_empty_folder(
+    installed_wheel: Path, tmp_path: Path
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(installed_wheel)},
+    )
     assert run.returncode == 0, run.stderr
     where, counts = run.stdout.splitlines()
     assert where.startswith(str(installed_wheel))

@@ -1,23 +1,24 @@
-"""Read every picture and mask of a config's data: `python tools/check_dataset.py --config configs/... [--set ...]`.
+"""Read every picture and mask of a config's data:
+`python tools/check_dataset.py --config configs/... [--set ...]`.
 
-Lists every bad file at once, where training would stop at the first, and prints how often each class occurs. Exit
-status 1 if a file is bad, 2 if the data cannot be found.
+Lists every bad file at once, where training would stop at the first, and prints how often each class occurs.
+Exit status 1 if a file is bad, 2 if the data cannot be found.
 """
 
 import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import jseg.datasets as datasets  # noqa: E402  (fills the registry)
-from jseg.config import Config  # noqa: E402
-from jseg.registry import DATASETS  # noqa: E402
-from jseg.runtime.command import exit_status  # noqa: E402
+import jseg.datasets as datasets
+from jseg.config import Config
+from jseg.registry import DATASETS
+from jseg.runtime.command import exit_status
 
 
 class Content(NamedTuple):
@@ -26,12 +27,13 @@ class Content(NamedTuple):
     pictures: int
     pixels: np.ndarray  # int64 (256,): pixels of each label, 255 ignored
     occurs: np.ndarray  # int64 (256,): pictures in which a label occurs
-    problems: List[str]
+    problems: list[str]
 
 
 def read_part(dataset: Any, jobs: int) -> Content:
     """Reads all pictures and masks; Pillow decodes outside Python's lock, so threads are enough."""
-    def counts(index: int) -> Tuple[Optional[np.ndarray], str]:
+
+    def counts(index: int) -> tuple[np.ndarray | None, str]:
         try:
             return np.bincount(dataset.raw(index)[1].reshape(-1), minlength=256), ""
         except (ValueError, OSError) as error:
@@ -48,7 +50,7 @@ def read_part(dataset: Any, jobs: int) -> Content:
     return Content(len(dataset), pixels, occurs, problems)
 
 
-def table(dataset: Any, parts: List[Tuple[str, Content]]) -> str:
+def table(dataset: Any, parts: list[tuple[str, Content]]) -> str:
     """For each class and part: the pictures it is in and its share of the labelled pixels."""
     heads = ["class"] + [f"{name}: pictures, share" for name, _ in parts]
     rows = [heads]
@@ -59,17 +61,23 @@ def table(dataset: Any, parts: List[Tuple[str, Content]]) -> str:
             cells.append(f"{content.occurs[index]}, {100 * content.pixels[index] / labelled:.2f} %")
         rows.append(cells)
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
-             for row in rows]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+        for row in rows
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
-def remarks(dataset: Any, name: str, content: Content) -> List[str]:
+def remarks(dataset: Any, name: str, content: Content) -> list[str]:
     """Classes that training or evaluation would miss."""
     seen = [index for index in range(len(dataset.class_names)) if index not in dataset.unseen]
     wanted = seen if name == "train" else range(len(dataset.class_names))
     absent = [dataset.class_names[index] for index in wanted if not content.occurs[index]]
-    what = "seen classes that no training mask shows" if name == "train" else "classes without a pixel in the val masks"
+    what = (
+        "seen classes that no training mask shows"
+        if name == "train"
+        else "classes without a pixel in the val masks"
+    )
     return [f"{what}: {', '.join(absent)}"] if absent else []
 
 
@@ -100,10 +108,14 @@ def run(config: Config, jobs: int) -> int:
     return 1 if problems else 0
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", required=True)
-    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE"
+    )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="threads")
     args = parser.parse_args(argv)
     return exit_status(lambda: run(Config.load(args.config, args.overrides), max(args.jobs, 1)))

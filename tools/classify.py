@@ -10,22 +10,22 @@ archives, Hugging Face and open_clip files, and what tools/convert_clip.py wrote
 import argparse
 import os
 import sys
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from jseg.datasets.clip_image import read_clip_image  # noqa: E402
-from jseg.runtime.command import exit_status  # noqa: E402
-from jseg.runtime.device import add_device_options, name_device, select_device  # noqa: E402
-from jseg.runtime.memory import ONE_INPUT, memory_advice  # noqa: E402
+from jseg.datasets.clip_image import read_clip_image
+from jseg.runtime.command import exit_status
+from jseg.runtime.device import add_device_options, name_device, select_device
+from jseg.runtime.memory import ONE_INPUT, memory_advice
 
 DEFAULT_CLIP = os.path.join("weights", "zeroshapes_clip.npz")
 
 
 def classify(
     picture: str, words: Sequence[str], clip: str, templates: Sequence[str]
-) -> List[Tuple[str, float]]:
+) -> list[tuple[str, float]]:
     """(word, probability) in the order of the words.
 
     Args:
@@ -37,7 +37,7 @@ def classify(
     from jseg.models.clip import TEMPLATES, class_probabilities, load_clip, text_embeddings
     from jseg.runtime.backend import jt
 
-    named = len(templates) == 1 and "{}" not in templates[0] or templates[0] in TEMPLATES
+    named = (len(templates) == 1 and "{}" not in templates[0]) or templates[0] in TEMPLATES
     model = load_clip(clip)
     image = read_clip_image(picture, model.config.image_resolution)
     text = text_embeddings(model, words, templates[0] if named else list(templates))
@@ -51,7 +51,7 @@ def clip_path(path: str) -> str:
     return shipped if not os.path.exists(path) and os.path.exists(shipped) else path
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """0 on success, 2 after an error of the user."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

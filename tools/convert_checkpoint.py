@@ -18,14 +18,14 @@ import argparse
 import json
 import os
 import sys
-from typing import Dict, List, Mapping, Optional
+from collections.abc import Mapping
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from jseg import __version__  # noqa: E402
-from jseg.checkpoints import (  # noqa: E402
+from jseg import __version__
+from jseg.checkpoints import (
     clip_rc_sizes,
     clip_rc_to_release,
     read_tensors,
@@ -33,15 +33,15 @@ from jseg.checkpoints import (  # noqa: E402
     save_jittor,
     save_torch,
 )
-from jseg.checkpoints.clip_rc_names import REGION_TOKENS  # noqa: E402
-from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model  # noqa: E402
-from jseg.checkpoints.convert import check_output, file_lines, file_sha256, write_verified  # noqa: E402
-from jseg.runtime.command import exit_status  # noqa: E402
+from jseg.checkpoints.clip_rc_names import REGION_TOKENS
+from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model
+from jseg.checkpoints.convert import check_output, file_lines, file_sha256, write_verified
+from jseg.runtime.command import exit_status
 
 TARGETS = ("jseg", "pytorch", "safetensors")
 
 
-def target_of(out: str, to: Optional[str]) -> str:
+def target_of(out: str, to: str | None) -> str:
     """'jseg', 'jittor' (the pickle of JSeg), 'pytorch' or 'safetensors' from --to and the name of OUT.
 
     Raises:
@@ -76,7 +76,7 @@ def size_line(source: str, model: CompleteModel) -> str:
 
 def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) -> None:
     """Writes and verifies the model in the target's names and format."""
-    meta: Dict[str, object] = dict(text)
+    meta: dict[str, object] = dict(text)
     if model.class_names:
         meta["CLASSES"] = model.class_names
     if model.iteration is not None:
@@ -96,7 +96,7 @@ def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) 
     write_verified(out, dict(arrays), savers[target])
 
 
-def convert(source: str, out: str, to: Optional[str], clip: Optional[str], force: bool) -> None:
+def convert(source: str, out: str, to: str | None, clip: str | None, force: bool) -> None:
     """Reads `source`, says what it is, writes and verifies `out`.
 
     Raises:
@@ -130,7 +130,7 @@ def convert(source: str, out: str, to: Optional[str], clip: Optional[str], force
         print(line)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """0 on success, 2 after an error of the user."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -10,12 +10,11 @@ that is named like one of OpenAI's but has another SHA-256 is converted with --f
 import argparse
 import os
 import sys
-from typing import List, Optional
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from jseg.checkpoints import clip_state, read_tensors, save_arrays, save_npz  # noqa: E402
-from jseg.checkpoints.convert import (  # noqa: E402
+from jseg.checkpoints import clip_state, read_tensors, save_arrays, save_npz
+from jseg.checkpoints.convert import (
     check_output,
     checksum_warning,
     clip_size_line,
@@ -24,7 +23,7 @@ from jseg.checkpoints.convert import (  # noqa: E402
     published_sha256,
     write_verified,
 )
-from jseg.runtime.command import exit_status  # noqa: E402
+from jseg.runtime.command import exit_status
 
 _SUFFIXES = (".safetensors", ".npz")
 
@@ -86,7 +85,7 @@ def convert(source: str, out: str, force: bool) -> None:
         print(line)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """0 on success, 2 after an error of the user."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

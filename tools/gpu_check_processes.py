@@ -1,5 +1,6 @@
 """The processes of `tools/gpu_check.py`: each has a time limit, and ends with everything that it started."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,14 +8,15 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "RESULT "
 _VARIABLE = "JSEG_GPU_CHECK"
-"""In the environment of every process started here and of those that it starts: it tells whose they are. Groups and
-sessions do not: ranks of `mpirun` leave the group, workers of the data loader the session."""
+"""In the environment of every process started here and of those that it starts: it tells whose they are.
+Groups and sessions do not: ranks of `mpirun` leave the group, workers of the data loader the session."""
 
 _UNSET = ("JSEG_FUSED",)
 """Variables of the user's that would switch off what is to be checked."""
@@ -23,7 +25,7 @@ _UNSET = ("JSEG_FUSED",)
 class StageFailed(Exception):
     """A stage ended without a result; the message says why, `results` holds what it had printed by then."""
 
-    def __init__(self, message: str, results: Sequence[Dict[str, Any]] = ()) -> None:
+    def __init__(self, message: str, results: Sequence[dict[str, Any]] = ()) -> None:
         super().__init__(message)
         self.results = list(results)
 
@@ -53,13 +55,22 @@ class Processes:
                 raise StageFailed("not started: the time was used up")
             self._started += 1
             mark = f"{self._name}-{self._started}"
-        environment = {name: value for name, value in {**os.environ, **changes}.items()
-                       if name not in _UNSET and (value or name not in changes)}
+        environment = {
+            name: value
+            for name, value in {**os.environ, **changes}.items()
+            if name not in _UNSET and (value or name not in changes)
+        }
         with tempfile.TemporaryFile() as file:
             try:
-                process = subprocess.Popen(list(command), env={**environment, _VARIABLE: mark}, cwd=ROOT,
-                                           stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                                           start_new_session=True)
+                process = subprocess.Popen(
+                    list(command),
+                    env={**environment, _VARIABLE: mark},
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
             except OSError as error:
                 raise StageFailed(f"{command[0]} cannot be started: {error.strerror}") from error
             try:
@@ -75,8 +86,12 @@ class Processes:
             file.seek(0)
             output = file.read().decode(errors="replace")
         if self._closed or not finished:
-            raise StageFailed(f"not finished after {seconds:.0f} s; it said at last: {last_error(output)}" if not finished
-                              else "stopped", results(output))
+            raise StageFailed(
+                f"not finished after {seconds:.0f} s; it said at last: {last_error(output)}"
+                if not finished
+                else "stopped",
+                results(output),
+            )
         return output
 
     def close(self) -> None:
@@ -86,15 +101,13 @@ class Processes:
         _end(f"{self._name}-")
 
 
-def results(output: str) -> List[Dict[str, Any]]:
+def results(output: str) -> list[dict[str, Any]]:
     """What the lines `RESULT {json}` hold, in order; a line that was cut off does not count."""
     found = []
     for line in output.splitlines():
         if line.startswith(MARK):
-            try:
-                found.append(json.loads(line[len(MARK):]))
-            except ValueError:
-                pass
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line[len(MARK) :]))
     return found
 
 
@@ -112,14 +125,12 @@ def _end(mark: str, patience: float = 5.0) -> None:
         if not living:
             return
         for process in living:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         time.sleep(0.02)
 
 
-def _marked(mark: str) -> List[int]:
+def _marked(mark: str) -> list[int]:
     """Processes with this mark; where there is no /proc, none."""
     wanted, found = f"{_VARIABLE}={mark}".encode(), []
     for path in Path("/proc").glob("[0-9]*/environ"):

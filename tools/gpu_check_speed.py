@@ -1,4 +1,5 @@
-"""Stage "speed" of `tools/gpu_check.py`: pictures a second at settings of the paper, and where a training step goes.
+"""Stage "speed" of `tools/gpu_check.py`: pictures a second at settings of the paper, and where a training
+step goes.
 
     python tools/gpu_check_speed.py [--small]
 
@@ -11,19 +12,24 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from gpu_check_processes import MARK  # noqa: E402
+from gpu_check_processes import MARK
 
 TIMED_RUNS = 5
-KERNELS = {"region attention": "/jseg/ops/region_attention/", "attention": "/jseg/ops/attention/",
-           "layer norm": "/jseg/ops/layer_norm/", "bias and activation": "/jseg/ops/bias_activation/",
-           "dropout": "/jseg/ops/dropout/"}
+KERNELS = {
+    "region attention": "/jseg/ops/region_attention/",
+    "attention": "/jseg/ops/attention/",
+    "layer norm": "/jseg/ops/layer_norm/",
+    "bias and activation": "/jseg/ops/bias_activation/",
+    "dropout": "/jseg/ops/dropout/",
+}
 """Kernels of this project and a folder that only they, and those before them, are built from."""
 
 CUDA_KERNELS = ("region attention", "attention", "layer norm", "dropout")
@@ -31,7 +37,8 @@ CUDA_KERNELS = ("region attention", "attention", "layer norm", "dropout")
 
 
 class Setting(NamedTuple):
-    """A training setting of the paper: K prompts, M regions, C classes of which S are seen, pictures of `size`."""
+    """A training setting of the paper: K prompts, M regions, C classes of which S are seen, pictures of
+    `size`."""
 
     name: str
     prompts: int
@@ -49,8 +56,9 @@ SETTINGS = (Setting("VOC", 10, 16, 20, 15, 512, 16), Setting("COCO-Stuff", 100, 
 SMALL_SETTINGS = (Setting("small", 4, 4, 5, 3, 64, 2, width=128, layers=2, joint=64),)
 
 
-def time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
-    """Pictures a second of a training step and of inference with random weights, memory, and the step's operators."""
+def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
+    """Pictures a second of a training step and of inference with random weights, memory, and the step's
+    operators."""
     from jseg.ops.cuda import use_cuda_kernels
     from jseg.runner.log import gpu_memory_mb
     from jseg.runtime.backend import jt
@@ -59,13 +67,20 @@ def time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
     train, infer = model(setting)
     training, memory = _seconds(train, runs), gpu_memory_mb()
     step = profile_summary(_profile(train))
-    return {"setting": setting.name, "batch": setting.batch, "train": setting.batch / training,
-            "infer": setting.batch / _seconds(infer, runs), "gpu_memory_mb": memory, "step": step,
-            "cuda_kernels": use_cuda_kernels(jt.zeros((1, 1)))}
+    return {
+        "setting": setting.name,
+        "batch": setting.batch,
+        "train": setting.batch / training,
+        "infer": setting.batch / _seconds(infer, runs),
+        "gpu_memory_mb": memory,
+        "step": step,
+        "cuda_kernels": use_cuda_kernels(jt.zeros((1, 1))),
+    }
 
 
-def model(setting: Setting) -> Tuple[Callable[[], Any], Callable[[], Any]]:
-    """A training step and inference on random pictures with random weights, neither waiting for its results."""
+def model(setting: Setting) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """A training step and inference on random pictures with random weights, neither waiting for its
+    results."""
     from jseg.models.backbones.region_bridge import RegionBridgeEncoder
     from jseg.models.heads.clip_rc_head import CLIPRCHead
     from jseg.models.segmentors.clip_rc import CLIPRCSegmentor
@@ -75,14 +90,27 @@ def model(setting: Setting) -> Tuple[Callable[[], Any], Callable[[], Any]]:
     rng = np.random.default_rng(0)
     text = rng.standard_normal((setting.classes, setting.joint)).astype(np.float32)
     grid = setting.size // 16
-    backbone = RegionBridgeEncoder(setting.width, setting.layers, setting.width // 64, 16, setting.joint, (grid, grid),
-                                   num_prompts=setting.prompts)
-    segmentor = CLIPRCSegmentor(backbone, CLIPRCHead(setting.joint, setting.joint // 64),
-                                text / np.linalg.norm(text, axis=1, keepdims=True),
-                                range(setting.seen, setting.classes), num_regions=setting.regions)
+    backbone = RegionBridgeEncoder(
+        setting.width,
+        setting.layers,
+        setting.width // 64,
+        16,
+        setting.joint,
+        (grid, grid),
+        num_prompts=setting.prompts,
+    )
+    segmentor = CLIPRCSegmentor(
+        backbone,
+        CLIPRCHead(setting.joint, setting.joint // 64),
+        text / np.linalg.norm(text, axis=1, keepdims=True),
+        range(setting.seen, setting.classes),
+        num_regions=setting.regions,
+    )
     optimizer = AdamW(segmentor.trainable_parameters(), lr=1e-4)
     image = jt.array(rng.standard_normal((setting.batch, 3, setting.size, setting.size)).astype(np.float32))
-    label = jt.array(rng.integers(0, setting.classes, (setting.batch, setting.size, setting.size)).astype(np.int32))
+    label = jt.array(
+        rng.integers(0, setting.classes, (setting.batch, setting.size, setting.size)).astype(np.int32)
+    )
 
     def train() -> None:
         segmentor.train()
@@ -95,7 +123,7 @@ def model(setting: Setting) -> Tuple[Callable[[], Any], Callable[[], Any]]:
     return train, infer
 
 
-def _profile(work: Callable[[], None]) -> List[List[str]]:
+def _profile(work: Callable[[], None]) -> list[list[str]]:
     """Jittor's table of the operators that `work` runs, the header first; it waits for each of them."""
     from jseg.runtime.backend import jt
 
@@ -107,12 +135,14 @@ def _profile(work: Callable[[], None]) -> List[List[str]]:
     return jt.profiler.report()
 
 
-def profile_summary(table: Sequence[Sequence[str]]) -> Dict[str, Any]:
-    """Of a table of Jittor's profiler: time of all operators, what shares of it this project's kernels take, the ten
-    costliest operators, and those that ran on the processor, with their share."""
+def profile_summary(table: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Of a table of Jittor's profiler: time of all operators, what shares of it this project's kernels take,
+    the ten costliest operators, and those that ran on the processor, with their share."""
     name, count, time_ns = (table[0].index(column) for column in ("Name", "Count", "TotalTime"))
-    rows = sorted(((row[name], int(float(row[count])), float(row[time_ns]) / 1e6) for row in table[1:]),
-                  key=lambda row: -row[2])
+    rows = sorted(
+        ((row[name], int(float(row[count])), float(row[time_ns]) / 1e6) for row in table[1:]),
+        key=lambda row: -row[2],
+    )
     total = sum(row[2] for row in rows) or 1.0
     strays = [row for row in rows if "JIT_cpu" in row[0]]
     shares = dict.fromkeys(KERNELS, 0.0)
@@ -120,11 +150,16 @@ def profile_summary(table: Sequence[Sequence[str]]) -> Dict[str, Any]:
         owner = _kernel(key)
         if owner:
             shares[owner] += milliseconds / total
-    return {"milliseconds": total, "shares": shares,
-            "costliest": [{"name": short_name(key), "count": times, "milliseconds": milliseconds}
-                          for key, times, milliseconds in rows[:10]],
-            "on_processor": [short_name(key) for key, _, _ in strays],
-            "processor_share": sum(row[2] for row in strays) / total}
+    return {
+        "milliseconds": total,
+        "shares": shares,
+        "costliest": [
+            {"name": short_name(key), "count": times, "milliseconds": milliseconds}
+            for key, times, milliseconds in rows[:10]
+        ],
+        "on_processor": [short_name(key) for key, _, _ in strays],
+        "processor_share": sum(row[2] for row in strays) / total,
+    }
 
 
 def _kernel(key: str) -> str:
@@ -133,7 +168,8 @@ def _kernel(key: str) -> str:
 
 
 def short_name(key: str) -> str:
-    """A key of Jittor's without types and source text: the kernel and its direction, or the operators fused."""
+    """A key of Jittor's without types and source text: the kernel and its direction, or the operators
+    fused."""
     if _kernel(key):
         return f"{_kernel(key)} {'backward' if re.search('::(region_)?backward', key) else 'forward'}"
     fused = re.findall(r"«opkey\w+:(\w+)(?:«(?!opkey)[^«]*)*?(?:«OP:(\w+))?(?=«opkey|«JIT)", key)
@@ -145,7 +181,7 @@ def _seconds(work: Callable[[], Any], runs: int) -> float:
     """Median time of one call; the first two compile and warm up."""
     from jseg.runtime.backend import jt
 
-    times: List[float] = []
+    times: list[float] = []
     for _ in range(runs + 2):
         jt.sync_all(True)
         start = time.perf_counter()
@@ -158,7 +194,9 @@ def _seconds(work: Callable[[], Any], runs: int) -> float:
 
 def main() -> int:
     """Prints a line for each setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--small", action="store_true", help="small sizes, for a processor")
     small = parser.parse_args().small
     for setting in SMALL_SETTINGS if small else SETTINGS:

@@ -2,10 +2,11 @@
 
     python tools/gpu_check_torch.py [--small]
 
-Only a yardstick for `tools/gpu_check.py`, which runs it if PyTorch is installed: random weights, frozen encoder with
-the dense region mask, trained prompts and head, recovery decoder and a loss over all pixels. It is not a second
-implementation: parts that take no time (dice loss, prompt normalisation, dropout) are left out. JSEG_PRECISION
-counts. One line `RESULT {json}` for each setting.
+Only a yardstick for `tools/gpu_check.py`, which runs it if PyTorch is installed: random weights, frozen
+encoder with the dense region mask, trained prompts and head, recovery decoder and a loss over all pixels. It
+is not a second
+implementation: parts that take no time (dice loss, prompt normalisation, dropout) are left out.
+JSEG_PRECISION counts. One line `RESULT {json}` for each setting.
 """
 
 import argparse
@@ -14,8 +15,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +25,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from gpu_check_processes import MARK  # noqa: E402
-from gpu_check_speed import SETTINGS, SMALL_SETTINGS, TIMED_RUNS, Setting  # noqa: E402
+from gpu_check_processes import MARK
+from gpu_check_speed import SETTINGS, SMALL_SETTINGS, TIMED_RUNS, Setting
 
 DEVICE = "cuda" if torch.cuda.is_available() and os.environ.get("JSEG_DEVICE") != "cpu" else "cpu"
 PRECISION = os.environ.get("JSEG_PRECISION") or "float32"
@@ -67,7 +69,8 @@ class CrossLayer(nn.Module):
 
 
 def region_mask(grid: int, side: int, prefix: int) -> Tensor:
-    """(E, E) bool, True where a query may attend: patches see the region of their window, regions their patches."""
+    """(E, E) bool, True where a query may attend: patches see the region of their window, regions their
+    patches."""
     base, count = prefix + grid * grid, side * side
     allowed = torch.zeros(base + count, base + count, dtype=torch.bool)
     allowed[:base, :base] = True
@@ -84,7 +87,7 @@ class Model(nn.Module):
     def __init__(self, setting: Setting) -> None:
         super().__init__()
         width, joint, self.setting = setting.width, setting.joint, setting
-        self.grid, self.side = setting.size // PATCH, round(setting.regions ** 0.5)
+        self.grid, self.side = setting.size // PATCH, round(setting.regions**0.5)
         self.patch, self.blocks = nn.Linear(3 * PATCH * PATCH, width, bias=False), nn.ModuleList()
         self.blocks.extend(Block(width) for _ in range(setting.layers))
         self.ln_post, self.joint = nn.LayerNorm(width), nn.Linear(width, joint, bias=False)
@@ -98,21 +101,21 @@ class Model(nn.Module):
         self.recover_q, self.recover_v = nn.Linear(joint, 2 * joint), nn.Linear(joint, joint)
         self.register_buffer("mask", region_mask(self.grid, self.side, 1 + setting.prompts))
 
-    def encode(self, image: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, d) patches, (B, 1, d) global and (B, M, d) regions."""
         batch, prompts = len(image), self.setting.prompts
         patches = self.patch(F.unfold(image, PATCH, stride=PATCH).transpose(1, 2))
         start = self.start.expand(batch, 1, -1)
-        regions = start.expand(batch, self.side ** 2, -1)
+        regions = start.expand(batch, self.side**2, -1)
         x = torch.cat([start, self.prompts[0].expand(batch, -1, -1), patches, regions], 1)
         for layer, block in enumerate(self.blocks):
-            x = torch.cat([x[:, :1], self.prompts[layer].expand(batch, -1, -1), x[:, 1 + prompts:]], 1)
+            x = torch.cat([x[:, :1], self.prompts[layer].expand(batch, -1, -1), x[:, 1 + prompts :]], 1)
             x = block(x, self.mask)
         x = F.normalize(self.joint(self.ln_post(x)), dim=-1)
-        patches = slice(1 + prompts, 1 + prompts + self.grid ** 2)
-        return x[:, patches], x[:, :1], x[:, patches.stop:]
+        patches = slice(1 + prompts, 1 + prompts + self.grid**2)
+        return x[:, patches], x[:, :1], x[:, patches.stop :]
 
-    def forward(self, image: Tensor, text: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, C, H, W), and the recovery loss."""
         features, whole, regions = self.encode(image)
         aligned = (regions + whole)[:, :, None] * text  # (B, M, C, d)
@@ -122,16 +125,18 @@ class Model(nn.Module):
         q, v = self.q_proj(target), self.lateral(torch.cat([wide, whole.expand_as(features), features], -1))
         for first, second in zip(self.decoder[::2], self.decoder[1::2]):
             q, v = first(q, v), second(v, q)
-        mean = q.unflatten(1, (self.side ** 2, -1)).mean(1)
+        mean = q.unflatten(1, (self.side**2, -1)).mean(1)
         logits = (mean @ v.transpose(1, 2)).unflatten(-1, (self.grid, self.grid))
         logits = F.interpolate(logits, (self.setting.size,) * 2, mode="bilinear")
         if not self.training:
             return logits, logits.new_zeros(())
         q, v = self.recovery[0](q, v), self.recovery[1](v, q)
-        return logits, F.l1_loss(self.recover_q(q), target.detach()) + F.l1_loss(self.recover_v(v), features.detach())
+        return logits, F.l1_loss(self.recover_q(q), target.detach()) + F.l1_loss(
+            self.recover_v(v), features.detach()
+        )
 
 
-def time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
+def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
     """Pictures a second of a training step and of inference."""
     torch.manual_seed(0)
     model = Model(setting).to(DEVICE)
@@ -143,7 +148,7 @@ def time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
 
     def train() -> None:
         with low:
-            logits, recovery = model(image, text[:setting.seen])
+            logits, recovery = model(image, text[: setting.seen])
         truth = F.one_hot(label, setting.seen).permute(0, 3, 1, 2).float()
         probability = torch.sigmoid(logits.float())
         error = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
@@ -160,13 +165,18 @@ def time_setting(setting: Setting, runs: int) -> Dict[str, Any]:
     training = seconds(train, runs)
     model.eval()
     memory = torch.cuda.max_memory_reserved() / (1 << 20) if DEVICE == "cuda" else None
-    return {"setting": setting.name, "batch": setting.batch, "train": setting.batch / training,
-            "infer": setting.batch / seconds(infer, runs), "gpu_memory_mb": memory}
+    return {
+        "setting": setting.name,
+        "batch": setting.batch,
+        "train": setting.batch / training,
+        "infer": setting.batch / seconds(infer, runs),
+        "gpu_memory_mb": memory,
+    }
 
 
 def seconds(work: Callable[[], None], runs: int) -> float:
     """Median time of one call after two for warming up."""
-    times: List[float] = []
+    times: list[float] = []
     for _ in range(runs + 2):
         start = time.perf_counter()
         work()
@@ -178,7 +188,9 @@ def seconds(work: Callable[[], None], runs: int) -> float:
 
 def main() -> int:
     """Prints a line for each setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--small", action="store_true", help="small sizes, for a processor")
     small = parser.parse_args().small
     torch.backends.cuda.matmul.allow_tf32 = PRECISION == "tf32"

@@ -1,25 +1,31 @@
 """The table of experiments, read from the configs themselves: `python tools/list_configs.py`.
 
-Data, setting and length come from the resolved config; the lines `Reproduces:`, `Paper:` and `Measured:` of its
-header say what it stands for. The paper's numbers are the paper's; what has been measured here is told apart.
+Data, setting and length come from the resolved config; the lines `Reproduces:`, `Paper:` and `Measured:` of
+its header say what it stands for. The paper's numbers are the paper's; what has been measured here is told
+apart.
 """
 
 import argparse
 import ast
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jseg.config import Config  # noqa: E402
-from jseg.runtime.command import exit_status  # noqa: E402
+from jseg.config import Config
+from jseg.runtime.command import exit_status
 
 FIELDS = ("Reproduces", "Paper", "Measured")
-_NAMES = {"VOCDataset": "VOC", "PascalContextDataset": "Context", "COCOStuffDataset": "COCO-Stuff",
-          "FolderDataset": "own data"}
+_NAMES = {
+    "VOCDataset": "VOC",
+    "PascalContextDataset": "Context",
+    "COCOStuffDataset": "COCO-Stuff",
+    "FolderDataset": "own data",
+}
 
 
 class Experiment(NamedTuple):
@@ -34,13 +40,13 @@ class Experiment(NamedTuple):
     measured: str
 
 
-def header_fields(path: Path) -> Dict[str, str]:
+def header_fields(path: Path) -> dict[str, str]:
     """The lines `Field: text` of a config's docstring, for the fields in `FIELDS`.
 
     Raises:
         ValueError: a field occurs twice.
     """
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for line in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines():
         field, separator, text = line.partition(":")
         if separator and field in FIELDS:
@@ -50,7 +56,7 @@ def header_fields(path: Path) -> Dict[str, str]:
     return found
 
 
-def dataset_name(part: Dict[str, object]) -> str:
+def dataset_name(part: dict[str, object]) -> str:
     """A short name of a dataset's config."""
     if part.get("classes") == "zeroshapes":
         return "ZeroShapes"
@@ -68,24 +74,37 @@ def experiment(path: Path) -> Experiment:
     cfg, fields = Config.load(str(path)), header_fields(path)
     data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset
     if not trained:  # evaluated only: its weights come from the config that it inherits from
-        base = path.parent / next(node.value.value for node in ast.parse(path.read_text(encoding="utf-8")).body
-                                  if isinstance(node, ast.Assign) and node.targets[0].id == "_base_")
+        base = path.parent / next(
+            node.value.value
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign) and node.targets[0].id == "_base_"
+        )
         data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
-    return Experiment(path.relative_to(ROOT).as_posix(), data, str(cfg.model.get("setting", "inductive")),
-                      str(cfg.max_iters) if trained else "", *(fields.get(field, "") for field in FIELDS))
+    return Experiment(
+        path.relative_to(ROOT).as_posix(),
+        data,
+        str(cfg.model.get("setting", "inductive")),
+        str(cfg.max_iters) if trained else "",
+        *(fields.get(field, "") for field in FIELDS),
+    )
 
 
-def _natural(path: Path) -> List[object]:
+def _natural(path: Path) -> list[object]:
     """Sorting key: numbers by their value."""
     return [int(word) if word.isdigit() else word for word in re.split(r"(\d+)", path.as_posix())]
 
 
-def find(names: Sequence[str]) -> List[Path]:
-    """The configs below configs/ without the bases; only those whose path contains one of `names`, if any is given."""
-    paths = sorted((path for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts), key=_natural)
+def find(names: Sequence[str]) -> list[Path]:
+    """The configs below configs/ without the bases; only those whose path contains one of `names`, if any is
+    given."""
+    paths = sorted(
+        (path for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts), key=_natural
+    )
     chosen = [path for path in paths if not names or any(name in path.as_posix() for name in names)]
     if not chosen:
-        raise ValueError(f"no config has {' or '.join(names)} in its path; leave it out to see all {len(paths)}")
+        raise ValueError(
+            f"no config has {' or '.join(names)} in its path; leave it out to see all {len(paths)}"
+        )
     return chosen
 
 
@@ -94,13 +113,19 @@ def table(experiments: Sequence[Experiment]) -> str:
     heads = ("config", "data", "setting", "iterations", "reproduces", "the paper's numbers", "measured here")
     rows = [heads, ["---"] * len(heads), *([cell or "–" for cell in row] for row in experiments)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows)
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows
+    )
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """0 on success, 2 after an error of the user."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="only configs whose path contains one of these, e.g. table6 coco")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", help="only configs whose path contains one of these, e.g. table6 coco"
+    )
     args = parser.parse_args(argv)
     return exit_status(lambda: print(table([experiment(path) for path in find(args.names)])))
 

@@ -18,15 +18,22 @@ from jseg.runtime.command import exit_status
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("data/zeroshapes"),
-                        help="folder to write (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("data/zeroshapes"), help="folder to write (default: %(default)s)"
+    )
     parser.add_argument("--train", type=int, default=3000, help="training pictures (default: %(default)s)")
     parser.add_argument("--val", type=int, default=300, help="validation pictures (default: %(default)s)")
     parser.add_argument("--test", type=int, default=100, help="test pictures (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=64, help="side of a picture in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=64, help="side of a picture in pixels (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="replace the folder if it exists with other settings")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the folder if it exists with other settings"
+    )
     arguments = parser.parse_args()
     if min(arguments.train, arguments.val, arguments.test) < 1 or arguments.size < 48:
         parser.error("--train, --val and --test must be at least 1, --size at least 48")
@@ -45,8 +52,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{arguments.out} already holds this data set")
         return
     if arguments.out.exists() and not arguments.force:
-        raise ValueError(f"{arguments.out} exists with other settings or other content; pass --force to replace it, or "
-                         "choose another --out")
+        raise ValueError(
+            f"{arguments.out} exists with other settings or other content; pass --force to replace it, or "
+            "choose another --out"
+        )
     try:
         if arguments.out.exists():
             shutil.rmtree(arguments.out)

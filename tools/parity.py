@@ -22,36 +22,50 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jseg.runtime.command import exit_status, prove_writable  # noqa: E402
-from jseg.runtime.device import add_device_options, name_device, select_device  # noqa: E402
-from jseg.runtime.memory import ONE_INPUT, memory_advice  # noqa: E402
+from jseg.runtime.command import exit_status, prove_writable
+from jseg.runtime.device import add_device_options, name_device, select_device
+from jseg.runtime.memory import ONE_INPUT, memory_advice
 
 OUTPUT_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 2e-4
 
-Arrays = Dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 # What the runners read of each file: the type of a setting, the number of axes of an array.
-CASE_KEYS = {"heads": int, "dec_heads": int, "regions": int, "seen": list, "settings": list,
-             "mask_weight": (int, float), "dice_weight": (int, float), "recovery_weight": (int, float)}
+CASE_KEYS = {
+    "heads": int,
+    "dec_heads": int,
+    "regions": int,
+    "seen": list,
+    "settings": list,
+    "mask_weight": (int, float),
+    "dice_weight": (int, float),
+    "recovery_weight": (int, float),
+}
 CLIP_ARRAYS = {"image": 4, "tokens": 2, "image_features": 2, "text_features": 2, "logits_per_image": 2}
 INPUT_ARRAYS = {"image": 4, "text": 2, "label": 4}
-WEIGHT_ARRAYS = {"backbone.conv1.weight": 4, "backbone.proj": 2, "backbone.positional_embedding": 2,
-                 "backbone.prompt_embeddings": 3, "decode_head.lateral_proj.weight": 2}
+WEIGHT_ARRAYS = {
+    "backbone.conv1.weight": 4,
+    "backbone.proj": 2,
+    "backbone.positional_embedding": 2,
+    "backbone.prompt_embeddings": 3,
+    "decode_head.lateral_proj.weight": 2,
+}
 
 
 class Row(NamedTuple):
     """One line of the table."""
 
     name: str
-    shape: Tuple[int, ...]
+    shape: tuple[int, ...]
     difference: float
     tolerance: float
 
@@ -60,7 +74,7 @@ class Row(NamedTuple):
         return self.difference <= self.tolerance
 
 
-def run_case(folder: Path) -> Tuple[Arrays, Arrays]:
+def run_case(folder: Path) -> tuple[Arrays, Arrays]:
     """Computes one case.
 
     Returns:
@@ -82,8 +96,9 @@ def run_case(folder: Path) -> Tuple[Arrays, Arrays]:
     return computed, recorded
 
 
-def pending_case(folder: Path) -> Tuple[Dict[str, Any], Arrays]:
-    """(quantities, recorded) of a case by name, the former variables of Jittor that are not computed yet, or arrays.
+def pending_case(folder: Path) -> tuple[dict[str, Any], Arrays]:
+    """(quantities, recorded) of a case by name, the former variables of Jittor that are not computed yet, or
+    arrays.
 
     Raises:
         ValueError, OSError: as `run_case`.
@@ -93,14 +108,14 @@ def pending_case(folder: Path) -> Tuple[Dict[str, Any], Arrays]:
         raise FileNotFoundError("no such folder; name one that holds a case.json")
     case = _load_json(folder / "case.json")
     if not isinstance(case, dict):
-        raise ValueError("case.json: holds no object; write {\"kind\": ...} with the settings of the case")
+        raise ValueError('case.json: holds no object; write {"kind": ...} with the settings of the case')
     runners = {"clip_rc": run_clip_rc, "clip": run_clip, "tokenizer": run_tokenizer}
     if not isinstance(case.get("kind"), str) or case["kind"] not in runners:
         raise ValueError(f"case.json: kind is {case.get('kind')!r}, it must be one of {', '.join(runners)}")
     return runners[case["kind"]](folder, case)
 
 
-def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any], Arrays]:
+def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
     """Token ids of every text, cut to 77."""
     from jseg.models.clip import tokenize
 
@@ -114,7 +129,7 @@ def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any]
     return {"tokens_77_truncated": np.asarray(tokens)}, {"tokens_77_truncated": recorded}
 
 
-def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any], Arrays]:
+def run_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
     """Image and text features and the logits between them."""
     from jseg.models.clip import load_clip
     from jseg.runtime.backend import jt
@@ -124,8 +139,11 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any], Arr
         clip = load_clip(str(archive))
     image, tokens = jt.array(recorded.pop("image")), recorded.pop("tokens")
     with jt.no_grad():
-        quantities = {"image_features": clip.encode_image(image), "text_features": clip.encode_text(tokens),
-                      "logits_per_image": clip(image, tokens)[0]}
+        quantities = {
+            "image_features": clip.encode_image(image),
+            "text_features": clip.encode_text(tokens),
+            "logits_per_image": clip(image, tokens)[0],
+        }
     return quantities, recorded
 
 
@@ -156,7 +174,7 @@ def openai_archive(folder: Path) -> Iterator[Path]:
             raise ValueError(str(problem).replace(str(unpacked), packed.name)) from problem
 
 
-def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any], Arrays]:
+def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
     """Mask, features, probabilities, and for each setting outputs, losses and gradients. Dropout is off."""
     from jseg.runtime.backend import jt
 
@@ -166,19 +184,29 @@ def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> Tuple[Dict[str, Any], 
     image = jt.array(inputs["image"].astype(np.float32))
     label = jt.array(inputs["label"].reshape(image.shape[0], *inputs["label"].shape[-2:]).astype(np.int32))
     parts = build_parts(case, weights, inputs["image"].shape[2:], recorded)
-    segmentors = {setting: build_segmentor(case, parts, inputs["text"], setting)
-                  for setting in dict.fromkeys(["inductive", "transductive", *case["settings"]])}
+    segmentors = {
+        setting: build_segmentor(case, parts, inputs["text"], setting)
+        for setting in dict.fromkeys(["inductive", "transductive", *case["settings"]])
+    }
     for segmentor in segmentors.values():
         segmentor.load_arrays(weights, str(folder / "weights.npz"))
     quantities = _evaluate(segmentors, image)
     for setting in case["settings"]:
-        quantities.update({f"{setting}.{name}": value for name, value in
-                           train_quantities(segmentors[setting], image, label).items()})
+        quantities.update(
+            {
+                f"{setting}.{name}": value
+                for name, value in train_quantities(segmentors[setting], image, label).items()
+            }
+        )
     return {name: value for name, value in quantities.items() if name in recorded}, recorded
 
 
-def build_parts(case: Mapping[str, Any], weights: Mapping[str, np.ndarray], image_size: Tuple[int, int],
-                recorded: Mapping[str, np.ndarray]) -> Tuple[Any, Any]:
+def build_parts(
+    case: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    image_size: tuple[int, int],
+    recorded: Mapping[str, np.ndarray],
+) -> tuple[Any, Any]:
     """Encoder and head of the sizes that `case` and the shapes in `weights` give."""
     from jseg.models.backbones import RegionBridgeEncoder
     from jseg.models.heads import CLIPRCHead
@@ -187,32 +215,51 @@ def build_parts(case: Mapping[str, Any], weights: Mapping[str, np.ndarray], imag
     joint = weights["backbone.proj"].shape[1]
     trained = any(name.endswith("grad.backbone.region_level_bridge") for name in recorded)
     positions = weights["backbone.positional_embedding"].shape[0] - 1
-    side = int(round(positions ** 0.5))  # the releases' tables are square, whatever the image
+    side = round(positions**0.5)  # the releases' tables are square, whatever the image
     grid = (side, side) if side * side == positions else (image_size[0] // patch, image_size[1] // patch)
     encoder = RegionBridgeEncoder(
-        width, _count(weights, "backbone.transformer.resblocks."), case["heads"], patch, joint,
-        position_grid=grid, num_prompts=weights["backbone.prompt_embeddings"].shape[1],
-        trained_regions=case["regions"] if trained else 0)
+        width,
+        _count(weights, "backbone.transformer.resblocks."),
+        case["heads"],
+        patch,
+        joint,
+        position_grid=grid,
+        num_prompts=weights["backbone.prompt_embeddings"].shape[1],
+        trained_regions=case["regions"] if trained else 0,
+    )
     fused = weights["decode_head.lateral_proj.weight"].shape[1] // joint - 1
     inputs = {0: (), 1: ("region",) if case["regions"] else ("global",), 2: ("region", "global")}[fused]
     has_recovery = "decode_head.recovery_decoder.linear_q_in.weight" in weights
-    head = CLIPRCHead(joint, case["dec_heads"], _count(weights, "decode_head.decoder_q.layers."), inputs,
-                      _count(weights, "decode_head.recovery_decoder.decouple_q.") if has_recovery else None)
+    head = CLIPRCHead(
+        joint,
+        case["dec_heads"],
+        _count(weights, "decode_head.decoder_q.layers."),
+        inputs,
+        _count(weights, "decode_head.recovery_decoder.decouple_q.") if has_recovery else None,
+    )
     return encoder, head
 
 
-def build_segmentor(case: Mapping[str, Any], parts: Tuple[Any, Any], text: np.ndarray, setting: str) -> Any:
+def build_segmentor(case: Mapping[str, Any], parts: tuple[Any, Any], text: np.ndarray, setting: str) -> Any:
     """The segmentor of a case for one setting; settings share the parts."""
     from jseg.models.segmentors import CLIPRCSegmentor
 
     unseen = [i for i in range(len(text)) if i not in set(case["seen"])]
     return CLIPRCSegmentor(
-        *parts, text, unseen, setting, case["regions"], focal_weight=case["mask_weight"],
-        dice_weight=case["dice_weight"], recovery_weight=case["recovery_weight"],
-        recovery_kind=case.get("recovery_loss", "l1"), dropout=0.0)
+        *parts,
+        text,
+        unseen,
+        setting,
+        case["regions"],
+        focal_weight=case["mask_weight"],
+        dice_weight=case["dice_weight"],
+        recovery_weight=case["recovery_weight"],
+        recovery_kind=case.get("recovery_loss", "l1"),
+        dropout=0.0,
+    )
 
 
-def _evaluate(segmentors: Mapping[str, Any], image: Any) -> Dict[str, Any]:
+def _evaluate(segmentors: Mapping[str, Any], image: Any) -> dict[str, Any]:
     from jseg.runtime.backend import jt
 
     segmentor = segmentors["inductive"]
@@ -224,15 +271,17 @@ def _evaluate(segmentors: Mapping[str, Any], image: Any) -> Dict[str, Any]:
         "eval.image_features": features.image.transpose(0, 2, 1).reshape(batch, joint, *features.grid),
         "eval.global_feature": features.global_feature,
         "eval.prob_seen_minus_0.1": segmentor.predict(image),
-        "eval.prob_transductive": segmentors["transductive"].predict(image)}
+        "eval.prob_transductive": segmentors["transductive"].predict(image),
+    }
     if features.regions is not None:
         regions = features.regions.transpose(0, 2, 1).reshape(batch, joint, *features.region_grid)
         quantities["eval.region_features"] = regions
     return quantities
 
 
-def train_quantities(segmentor: Any, image: Any, label: Any) -> Dict[str, Any]:
-    """Outputs, loss terms and gradients of one training step, not computed yet, under the names of `outputs.npz`."""
+def train_quantities(segmentor: Any, image: Any, label: Any) -> dict[str, Any]:
+    """Outputs, loss terms and gradients of one training step, not computed yet, under the names of
+    `outputs.npz`."""
     from jseg.runtime.backend import jt
 
     terms, logits, used_label, recovery = segmentor.loss_details(image, label)
@@ -241,21 +290,27 @@ def train_quantities(segmentor: Any, image: Any, label: Any) -> Dict[str, Any]:
     quantities = {**terms, "pred_masks": logits}
     quantities.update({f"grad.{name}": gradient for name, gradient in zip(parameters, gradients)})
     if recovery is not None:
-        quantities.update({"q": recovery.queries, "ori_q": recovery.query_target,
-                           "lateral": recovery.pixels, "ori_lateral": recovery.pixel_target})
+        quantities.update(
+            {
+                "q": recovery.queries,
+                "ori_q": recovery.query_target,
+                "lateral": recovery.pixels,
+                "ori_lateral": recovery.pixel_target,
+            }
+        )
     if segmentor.setting == "transductive":
         quantities["pseudo_label"] = used_label
     return quantities
 
 
-def compare(computed: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray]) -> List[Row]:
+def compare(computed: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray]) -> list[Row]:
     """One row for each recorded quantity; a quantity that was not computed differs infinitely."""
     rows = []
     for name, value in recorded.items():
         gradient = ".grad." in name
         # Softmax cancels a key bias: its gradient is rounding noise around 0, seen beside the weight's.
         key_bias = gradient and name.endswith(".k.bias")
-        weight = recorded.get(name[:-len("bias")] + "weight") if key_bias else None
+        weight = recorded.get(name[: -len("bias")] + "weight") if key_bias else None
         floor = 0.0 if weight is None else float(np.abs(weight).max())
         tolerance = GRADIENT_TOLERANCE if gradient else OUTPUT_TOLERANCE if value.dtype.kind == "f" else 0.0
         rows.append(Row(name, value.shape, _difference(computed.get(name), value, floor), tolerance))
@@ -276,16 +331,18 @@ def _difference(value: Any, reference: np.ndarray, floor: float) -> float:
     return float(np.abs(value.astype(np.float64) - reference).max()) / scale
 
 
-def format_rows(rows: List[Row]) -> str:
+def format_rows(rows: list[Row]) -> str:
     """The table and a closing line."""
     width = max(len(row.name) for row in rows)
     lines = [f"{'quantity':{width}}  {'shape':>18}  {'difference':>10}  {'tolerance':>9}"]
     for row in rows:
         shape = "x".join(map(str, row.shape)) or "scalar"
-        lines.append(f"{row.name:{width}}  {shape:>18}  {row.difference:10.2e}  {row.tolerance:9.0e}"
-                     f"{'' if row.passed else '  FAIL'}")
+        lines.append(
+            f"{row.name:{width}}  {shape:>18}  {row.difference:10.2e}  {row.tolerance:9.0e}"
+            f"{'' if row.passed else '  FAIL'}"
+        )
     failed = sum(not row.passed for row in rows)
-    return "\n".join(lines + [f"{len(rows) - failed} of {len(rows)} within tolerance"])
+    return "\n".join([*lines, f"{len(rows) - failed} of {len(rows)} within tolerance"])
 
 
 def check_settings(case: Mapping[str, Any]) -> None:
@@ -314,8 +371,9 @@ def _check_text(item: Any, number: int) -> None:
             raise ValueError(f"cases.json: entry {number} has no {key!r} of the right type; copy it again")
     tokens = item["tokens_77_truncated"]
     if len(tokens) != 77 or not all(isinstance(token, int) for token in tokens):
-        raise ValueError(f"cases.json: 'tokens_77_truncated' of entry {number} must be 77 whole numbers; "
-                         "copy it again")
+        raise ValueError(
+            f"cases.json: 'tokens_77_truncated' of entry {number} must be 77 whole numbers; copy it again"
+        )
 
 
 def _load_json(path: Path) -> Any:
@@ -335,8 +393,15 @@ def _load(path: Path, axes: Mapping[str, int]) -> Arrays:
     except FileNotFoundError as problem:
         raise FileNotFoundError(f"{path.name}: missing; copy it into the folder") from problem
     # AttributeError, TypeError: a lone .npy array, which np.load reads as well.
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, AttributeError,
-            TypeError) as problem:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        AttributeError,
+        TypeError,
+    ) as problem:
         raise ValueError(f"{path.name}: no readable .npz file ({problem}); copy it again") from problem
     if not arrays:
         raise ValueError(f"{path.name}: holds no arrays; copy it again")
@@ -347,16 +412,18 @@ def _load(path: Path, axes: Mapping[str, int]) -> Arrays:
         if name not in arrays:
             raise ValueError(f"{path.name}: array {name!r} is missing; copy the file again")
         if arrays[name].ndim != count:
-            raise ValueError(f"{path.name}: array {name!r} has shape {arrays[name].shape}, it must "
-                             f"have {count} axes; copy the file again")
+            raise ValueError(
+                f"{path.name}: array {name!r} has shape {arrays[name].shape}, it must "
+                f"have {count} axes; copy the file again"
+            )
     return arrays
 
 
 def _count(names: Mapping[str, Any], prefix: str) -> int:
-    return len({name[len(prefix):].split(".")[0] for name in names if name.startswith(prefix)})
+    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
 
 
-def main(arguments: List[str]) -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("case_dir", type=Path, help="folder with case.json")
     parser.add_argument("--out", type=Path, help="write the computed arrays to this .npz file")
@@ -384,8 +451,9 @@ def run(options: argparse.Namespace) -> int:
     # Jittor's refusals of sizes that do not fit.
     except (RuntimeError, AssertionError, KeyError, IndexError) as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        raise ValueError(f"{options.case_dir}: cannot be computed ({reason}); its files must belong together"
-                         ) from problem
+        raise ValueError(
+            f"{options.case_dir}: cannot be computed ({reason}); its files must belong together"
+        ) from problem
     if options.out:
         with open(options.out, "wb") as file:  # given a name, np.savez would add an ending to it
             np.savez(file, **computed)

@@ -6,33 +6,55 @@ import socket
 import sys
 import time
 import traceback
-from typing import List, Optional
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from jseg.config import Config  # noqa: E402  (works uninstalled, from any folder)
-from jseg.runtime.device import add_device_options, name_device, select_device  # noqa: E402
-from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice  # noqa: E402
+from jseg.config import Config
+from jseg.runtime.device import add_device_options, name_device, select_device
+from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice
 
 _AFTER_RANK_0 = 2.0  # seconds: what is wrong for every process is said by one
 
 
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", "--config-file", required=True, help="config file")
     parser.add_argument("--task", choices=("train", "val", "test"), default="train")
-    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-                        help="override config keys, e.g. --set optimizer.lr=1e-4 model.num_regions=64")
-    parser.add_argument("--resume", nargs="?", const="auto", metavar="PATH",
-                        help="go on with a checkpoint; without PATH (or with auto) the newest of the work folder")
-    parser.add_argument("--checkpoint", metavar="PATH",
-                        help="weights for val and test; default: the newest of the work folder")
-    parser.add_argument("--save-predictions", action="store_true",
-                        help="val: also write masks to WORK_DIR/val_predictions, in place of those of an earlier "
-                        "run, for tools/evaluate_masks.py")
-    parser.add_argument("--per-image", action="store_true",
-                        help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override config keys, e.g. --set optimizer.lr=1e-4 model.num_regions=64",
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="PATH",
+        help="go on with a checkpoint; without PATH (or with auto) the newest of the work folder",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="weights for val and test; default: the newest of the work folder",
+    )
+    parser.add_argument(
+        "--save-predictions",
+        action="store_true",
+        help="val: also write masks to WORK_DIR/val_predictions, in place of those of an earlier "
+        "run, for tools/evaluate_masks.py",
+    )
+    parser.add_argument(
+        "--per-image",
+        action="store_true",
+        help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl",
+    )
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
     add_device_options(parser)
@@ -62,8 +84,9 @@ def load_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Runs the task; 0 on success, 2 after an error of the user, 130, 138 or 143 after SIGINT, SIGUSR1 or SIGTERM.
+def main(argv: list[str] | None = None) -> int:
+    """Runs the task; 0 on success, 2 after an error of the user, 130, 138 or 143 after SIGINT, SIGUSR1 or
+    SIGTERM.
 
     Under mpirun a process that fails ends all of them, since the others would wait for it.
     """
@@ -71,7 +94,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         config = load_config(args)
         select_device(args.device, args.precision)
-        from jseg.distributed import barrier, check_device, watch  # loads Jittor: only once the config was readable
+        from jseg.distributed import (  # loads Jittor: only once the config was readable
+            barrier,
+            check_device,
+            watch,
+        )
         from jseg.runner import Interrupted, Runner
     except (ValueError, OSError) as error:
         return _end(f"error: {error}", 2)
@@ -94,7 +121,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     except Interrupted as stop:
         return _end(str(stop), stop.exit_code, agreed=True)
     except KeyboardInterrupt:
-        resume = "; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""
+        resume = (
+            "; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""
+        )
         return _end("interrupted" + resume, 130)
     except Exception:
         if "OMPI_COMM_WORLD_RANK" not in os.environ:
@@ -118,6 +147,7 @@ def _end(message: str, code: int, agreed: bool = False) -> int:
         print(f"{message} (rank {rank} on {socket.gethostname()})", file=sys.stderr, flush=True)
     if "jseg.distributed" in sys.modules:
         from jseg.distributed import abort
+
         abort(code)
     return code
 

@@ -9,8 +9,8 @@ Paper: pAcc 70.8, hIoU 51.4, mIoU(S) 42.9, mIoU(U) 64.1
 Measured: not yet
 """
 
-_base_ = 'coco_stuff_inductive.py'
+_base_ = "coco_stuff_inductive.py"
 
 # Loss weights of the release. No class is lowered at test time: the releases count all of them as seen.
-model = dict(setting='full', focal_weight=100.0, dice_weight=1.5, recovery_weight=1.0, seen_bias=0.0)
+model = dict(setting="full", focal_weight=100.0, dice_weight=1.5, recovery_weight=1.0, seen_bias=0.0)
 keep_checkpoints = 3

@@ -7,9 +7,15 @@ Paper: pAcc 63.1, hIoU 41.2, mIoU(S) 40.9, mIoU(U) 41.6
 Measured: not yet
 """
 
-_base_ = ['../_base_/datasets/coco_stuff164k.py', '../_base_/models/clip_rc_vit_b16.py', '../_base_/schedule.py']
+_base_ = [
+    "../_base_/datasets/coco_stuff164k.py",
+    "../_base_/models/clip_rc_vit_b16.py",
+    "../_base_/schedule.py",
+]
 
-model = dict(num_prompts=100, templates='ensemble15', focal_weight=200.0, dice_weight=3.0, recovery_weight=50.0)
+model = dict(
+    num_prompts=100, templates="ensemble15", focal_weight=200.0, dice_weight=3.0, recovery_weight=50.0
+)
 max_iters = 80000
 eval_interval = 8000  # a tenth of the run
 checkpoint_interval = 8000

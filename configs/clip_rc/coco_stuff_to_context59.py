@@ -1,4 +1,5 @@
-r"""The inductive COCO-Stuff model tested on the 59 classes of PASCAL Context, whose names are all it is given.
+r"""The inductive COCO-Stuff model tested on the 59 classes of PASCAL Context, whose names are all it is
+given.
 
     python tools/run_net.py --config configs/clip_rc/coco_stuff_to_context59.py --task val \
         --checkpoint work_dirs/coco_stuff_inductive/checkpoints/latest
@@ -8,8 +9,8 @@ Paper: pAcc 70.9, mIoU 49.2, mAcc 69.9
 Measured: not yet
 """
 
-_base_ = 'coco_stuff_inductive.py'
+_base_ = "coco_stuff_inductive.py"
 
 # Nothing is trained here. All classes count as seen, as in the paper.
-_val = dict(type='PascalContextDataset', split='val', background=False, unseen=(), test_mode=True)
+_val = dict(type="PascalContextDataset", split="val", background=False, unseen=(), test_mode=True)
 dataset = dict(_delete_=True, val=_val, test=_val)

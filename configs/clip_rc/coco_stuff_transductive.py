@@ -1,4 +1,5 @@
-"""CLIP-RC on COCO-Stuff 164K, transductive: the names of the 15 unseen classes are known, their masks are not.
+"""CLIP-RC on COCO-Stuff 164K, transductive: the names of the 15 unseen classes are known, their masks are
+not.
 
 Starts from the inductive run at half its length, which must have been trained first:
 
@@ -9,10 +10,10 @@ Paper: pAcc 69.9, hIoU 49.7, mIoU(S) 42.0, mIoU(U) 60.8
 Measured: not yet
 """
 
-_base_ = 'coco_stuff_inductive.py'
+_base_ = "coco_stuff_inductive.py"
 
-model = dict(setting='transductive')
-init_from = 'work_dirs/coco_stuff_inductive/checkpoints/iter_40000.safetensors'
+model = dict(setting="transductive")
+init_from = "work_dirs/coco_stuff_inductive/checkpoints/iter_40000.safetensors"
 max_iters = 40000
 eval_interval = 4000
 checkpoint_interval = 4000

@@ -9,8 +9,8 @@ Paper: pAcc 76.9, hIoU 56.7, mIoU(S) 47.1, mIoU(U) 71.3
 Measured: not yet
 """
 
-_base_ = 'context_inductive.py'
+_base_ = "context_inductive.py"
 
 # Loss weights of the VOC release. No class is lowered at test time: the releases count all of them as seen.
-model = dict(setting='full', recovery_weight=0.0, seen_bias=0.0)
+model = dict(setting="full", recovery_weight=0.0, seen_bias=0.0)
 keep_checkpoints = 3

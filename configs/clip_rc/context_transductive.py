@@ -9,10 +9,10 @@ Paper: pAcc 77.2, hIoU 55.1, mIoU(S) 48.1, mIoU(U) 64.5
 Measured: not yet
 """
 
-_base_ = 'context_inductive.py'
+_base_ = "context_inductive.py"
 
-model = dict(setting='transductive')
-init_from = 'work_dirs/context_inductive/checkpoints/iter_20000.safetensors'
+model = dict(setting="transductive")
+init_from = "work_dirs/context_inductive/checkpoints/iter_20000.safetensors"
 max_iters = 20000
 eval_interval = 2000
 checkpoint_interval = 2000

@@ -1,9 +1,10 @@
-"""CLIP-RC on your own data, inductive: classes listed in unseen.txt have no masks in training. docs/custom_dataset.md
+"""CLIP-RC on your own data, inductive: classes listed in unseen.txt have no masks in training.
+docs/custom_dataset.md
 
-    python tools/run_net.py --config configs/clip_rc/custom_inductive.py --task train --set data_root=FOLDER
+python tools/run_net.py --config configs/clip_rc/custom_inductive.py --task train --set data_root=FOLDER
 """
 
-_base_ = ['../_base_/datasets/folder.py', '../_base_/models/clip_rc_vit_b16.py', '../_base_/schedule.py']
+_base_ = ["../_base_/datasets/folder.py", "../_base_/models/clip_rc_vit_b16.py", "../_base_/schedule.py"]
 
 # The recipe of PASCAL VOC at a quarter of its length; raise it for more than some 10,000 pictures.
 max_iters = 10000

@@ -9,8 +9,8 @@ Paper: pAcc 97.1, hIoU 93.7, mIoU(S) 94.1, mIoU(U) 93.4
 Measured: not yet
 """
 
-_base_ = 'voc2012_inductive.py'
+_base_ = "voc2012_inductive.py"
 
 # Loss weights of the release. No class is lowered at test time: the releases count all of them as seen.
-model = dict(setting='full', recovery_weight=0.0, seen_bias=0.0)
+model = dict(setting="full", recovery_weight=0.0, seen_bias=0.0)
 keep_checkpoints = 3

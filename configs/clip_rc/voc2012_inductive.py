@@ -7,6 +7,6 @@ Paper: pAcc 95.8, hIoU 88.4, mIoU(S) 92.8, mIoU(U) 84.4
 Measured: not yet
 """
 
-_base_ = ['../_base_/datasets/voc2012.py', '../_base_/models/clip_rc_vit_b16.py', '../_base_/schedule.py']
+_base_ = ["../_base_/datasets/voc2012.py", "../_base_/models/clip_rc_vit_b16.py", "../_base_/schedule.py"]
 
 keep_checkpoints = 10  # all of them: the transductive run starts from the one at half the length

@@ -9,10 +9,10 @@ Paper: pAcc 97.0, hIoU 93.0, mIoU(S) 93.9, mIoU(U) 92.2
 Measured: not yet
 """
 
-_base_ = 'voc2012_inductive.py'
+_base_ = "voc2012_inductive.py"
 
-model = dict(setting='transductive')
-init_from = 'work_dirs/voc2012_inductive/checkpoints/iter_20000.safetensors'
+model = dict(setting="transductive")
+init_from = "work_dirs/voc2012_inductive/checkpoints/iter_20000.safetensors"
 max_iters = 20000
 eval_interval = 2000
 checkpoint_interval = 2000

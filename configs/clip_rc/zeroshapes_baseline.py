@@ -1,10 +1,11 @@
-"""The baseline of Table 5 (first row) on ZeroShapes: no region-level bridge, no region alignment, no recovery decoder.
+"""The baseline of Table 5 (first row) on ZeroShapes: no region-level bridge, no region alignment, no recovery
+decoder.
 
     python tools/run_net.py --config configs/clip_rc/zeroshapes_baseline.py --task train
 
 Measured: README.md, section "Results on ZeroShapes"
 """
 
-_base_ = 'zeroshapes_inductive.py'
+_base_ = "zeroshapes_inductive.py"
 
 model = dict(region_bridge=False, ram_inputs=(), recovery_layers=None)

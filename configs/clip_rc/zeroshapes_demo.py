@@ -1,9 +1,9 @@
 """The schedule of `make demo`: inductive CLIP-RC on ZeroShapes, cut short to a few minutes on two cores.
 
-    python tools/run_net.py --config configs/clip_rc/zeroshapes_demo.py --task train
+python tools/run_net.py --config configs/clip_rc/zeroshapes_demo.py --task train
 """
 
-_base_ = 'zeroshapes_inductive.py'
+_base_ = "zeroshapes_inductive.py"
 
 max_iters = 1000
 eval_interval = 250

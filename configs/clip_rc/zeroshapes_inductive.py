@@ -5,10 +5,10 @@
 Measured: README.md, section "Results on ZeroShapes"
 """
 
-_base_ = ['../_base_/datasets/zeroshapes.py', '../_base_/models/clip_rc.py', '../_base_/schedule.py']
+_base_ = ["../_base_/datasets/zeroshapes.py", "../_base_/models/clip_rc.py", "../_base_/schedule.py"]
 
 model = dict(
-    clip='weights/zeroshapes_clip.npz',
+    clip="weights/zeroshapes_clip.npz",
     decoder_heads=1,  # 64 channels a head, as on ViT-B/16 (8 heads of 512)
     num_regions=4,  # a region of 32 px holds a whole object of 20 to 34 px; one of 16 px would not
     recovery_weight=2.0,  # as on VOC; with 50, as on COCO-Stuff, seed 0 ends at hIoU 63.9 instead of 66.8
@@ -17,7 +17,8 @@ model = dict(
 
 max_iters = 6000
 batch_size = 8  # with so few pictures to the hour, more and smaller steps go further
-# lr: times 10 by lr_mult. Weight decay: 15 seen classes are few, and 0.01, as in the releases, costs 8 points of hIoU.
+# lr: times 10 by lr_mult. Weight decay: 15 seen classes are few, and 0.01, as in the releases, costs 8 points
+# of hIoU.
 optimizer = dict(lr=1e-4, weight_decay=1.0)
 scheduler = dict(warmup_iters=100)
 eval_interval = 1500

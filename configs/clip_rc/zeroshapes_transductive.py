@@ -7,8 +7,8 @@ Starts from the inductive run at half its length, which must have been trained f
 Measured: README.md, section "Results on ZeroShapes"
 """
 
-_base_ = 'zeroshapes_inductive.py'
+_base_ = "zeroshapes_inductive.py"
 
-model = dict(setting='transductive')
-init_from = 'work_dirs/zeroshapes_inductive/checkpoints/iter_3000.safetensors'
+model = dict(setting="transductive")
+init_from = "work_dirs/zeroshapes_inductive/checkpoints/iter_3000.safetensors"
 max_iters = 3000

@@ -4,8 +4,6 @@ Both use the names of the PyTorch release (`backbone.*`, `decode_head.*`), and s
 (.pkl). The releases carry more than anything uses: that is ignored on the way in and filled on the way out.
 """
 
-from typing import Dict, List, Optional, Tuple
-
 import numpy as np
 
 from jseg.checkpoints.names import CLIP_RC, VISION, Arrays, NameReport, block_names, count_layers
@@ -48,8 +46,8 @@ REGION_TOKENS = "backbone.region_level_bridge"
 
 
 def clip_rc_parameter_names(
-    layers: int, decoder_layers: int, recovery_layers: Optional[int], trained_regions: bool = False
-) -> List[str]:
+    layers: int, decoder_layers: int, recovery_layers: int | None, trained_regions: bool = False
+) -> list[str]:
     """All parameters of jseg's CLIP-RC; `recovery_layers` None means no recovery decoder."""
     names = [f"backbone.{name}" for name in VISION + _PROMPTS]
     names += block_names("backbone.transformer.resblocks.", layers) + (
@@ -84,8 +82,8 @@ def regions_are_untrained(tensors: Arrays) -> bool:
 
 
 def clip_rc_from_release(
-    tensors: Arrays, trained_regions: Optional[bool] = None
-) -> Tuple[Dict[str, np.ndarray], NameReport]:
+    tensors: Arrays, trained_regions: bool | None = None
+) -> tuple[dict[str, np.ndarray], NameReport]:
     """A released CLIP-RC checkpoint (PyTorch or JSeg) -> jseg's CLIP-RC.
 
     Ignored: `self_attn.*` and `norm1.*` of decoder layers (nothing uses them), a text encoder, and region
@@ -95,9 +93,7 @@ def clip_rc_from_release(
         tensors: names and values of the release, `module.` in front allowed.
         trained_regions: whether region tokens are parameters; by default if they differ from their start.
     """
-    tensors = {
-        name[len("module.") :] if name.startswith("module.") else name: tensors[name] for name in tensors
-    }
+    tensors = {name.removeprefix("module."): tensors[name] for name in tensors}
     names = list(tensors)
     if trained_regions is None:
         needed = (REGION_TOKENS, "backbone.class_embedding", "backbone.positional_embedding")
@@ -120,14 +116,13 @@ def clip_rc_from_release(
 def _is_ignored(name: str) -> bool:
     in_decoder = any(name.startswith(f"decode_head.{stream}.") for streams in _STREAMS for stream in streams)
     return (
-        in_decoder
-        and (".self_attn." in name or ".norm1." in name)
+        (in_decoder and (".self_attn." in name or ".norm1." in name))
         or name == REGION_TOKENS
         or name.startswith("text_encoder.")
     )
 
 
-def clip_rc_to_release(state: Arrays, num_regions: int = 16) -> Dict[str, np.ndarray]:
+def clip_rc_to_release(state: Arrays, num_regions: int = 16) -> dict[str, np.ndarray]:
     """jseg's CLIP-RC -> all names of the releases, so that their code loads it strictly.
 
     What nothing uses is filled: zeros for `self_attn`, 1 and 0 for `norm1`; region tokens get their untrained

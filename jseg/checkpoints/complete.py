@@ -1,8 +1,9 @@
 """A whole CLIP-RC from any checkpoint: released, converted, or of a jseg run (trained part) plus its CLIP."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,11 @@ _OPTIMIZER = "optimizer."
 class CompleteModel:
     """All parameters of a CLIP-RC and what its file says beside them."""
 
-    state: Dict[str, np.ndarray]
-    ignored: Tuple[str, ...]
+    state: dict[str, np.ndarray]
+    ignored: tuple[str, ...]
     num_regions: int
-    class_names: Tuple[str, ...]
-    iteration: Optional[int]
+    class_names: tuple[str, ...]
+    iteration: int | None
 
 
 def is_run_checkpoint(tensors: TensorMap) -> bool:
@@ -40,7 +41,7 @@ def is_run_checkpoint(tensors: TensorMap) -> bool:
     return str(tensors.metadata.get("format", "")).startswith(RUN_FORMAT)
 
 
-def complete_model(tensors: TensorMap, clip: Optional[PathLike] = None) -> CompleteModel:
+def complete_model(tensors: TensorMap, clip: PathLike | None = None) -> CompleteModel:
     """The whole model of an opened checkpoint.
 
     Args:
@@ -72,7 +73,7 @@ def complete_model(tensors: TensorMap, clip: Optional[PathLike] = None) -> Compl
     )
 
 
-def _complete_run(tensors: TensorMap, clip: Optional[PathLike]) -> CompleteModel:
+def _complete_run(tensors: TensorMap, clip: PathLike | None) -> CompleteModel:
     metadata = tensors.metadata
     if clip is None:
         raise ValueError(
@@ -104,7 +105,7 @@ def _complete_run(tensors: TensorMap, clip: Optional[PathLike]) -> CompleteModel
 
 def _frozen_part(
     tensors: TensorMap, clip: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
-) -> Dict[str, np.ndarray]:
+) -> dict[str, np.ndarray]:
     """The encoder's frozen parameters (float32), positions resized to the crop of the run."""
     visual = {
         name[len("visual.") :]: np.asarray(clip[name], np.float32)
@@ -127,12 +128,12 @@ def _bounded(tensors: TensorMap, key: str, value: Any, limit: int) -> int:
     return int(text)
 
 
-def _class_names(metadata: Mapping[str, Any]) -> Tuple[str, ...]:
+def _class_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Class words: JSON in jseg's files, a list in the meta data of mmsegmentation."""
     if "class_names" in metadata:
         stored = json.loads(metadata["class_names"])
         return tuple(str(name) for name in stored) if isinstance(stored, list) else ()
-    names: List[str] = []
+    names: list[str] = []
     while f"meta.CLASSES.{len(names)}" in metadata:
         names.append(str(metadata[f"meta.CLASSES.{len(names)}"]))
     return tuple(names)

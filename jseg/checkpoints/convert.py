@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 from collections import Counter
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -20,7 +20,7 @@ OPENAI_SHA256: Mapping[str, str] = {
 }
 """Lower-case name -> SHA-256 of OpenAI's CLIP files: part of the addresses under which they are published."""
 
-Digest = Tuple[Tuple[int, ...], str, str]
+Digest = tuple[tuple[int, ...], str, str]
 _BLOCK = 1 << 20  # bytes
 
 
@@ -33,7 +33,7 @@ def file_sha256(path: PathLike) -> str:
     return digest.hexdigest()
 
 
-def published_sha256(path: PathLike) -> Optional[str]:
+def published_sha256(path: PathLike) -> str | None:
     """The SHA-256 that OpenAI publishes for a file of this name, None for other names."""
     return OPENAI_SHA256.get(os.path.basename(os.fspath(path)).lower())
 
@@ -49,7 +49,7 @@ def checksum_warning(path: PathLike, found: str, published: str) -> str:
     )
 
 
-def digests(arrays: Mapping[str, np.ndarray]) -> Dict[str, Digest]:
+def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, Digest]:
     """Name -> (shape, type, SHA-256 of the values): compares with arrays that are no longer in memory."""
     result = {}
     for name in arrays:
@@ -79,7 +79,7 @@ def check_output(source: PathLike, out: PathLike, force: bool) -> None:
 
 
 def write_verified(
-    out: PathLike, arrays: Dict[str, np.ndarray], save: Callable[[str, Mapping[str, np.ndarray]], None]
+    out: PathLike, arrays: dict[str, np.ndarray], save: Callable[[str, Mapping[str, np.ndarray]], None]
 ) -> None:
     """Writes `arrays` beside `out`, reads them back, compares every value, and only then renames.
 
@@ -112,15 +112,17 @@ def write_verified(
             os.unlink(temporary)
 
 
-def file_lines(tensors: TensorMap, kind: str, sha256: str) -> List[str]:
+def file_lines(tensors: TensorMap, kind: str, sha256: str) -> list[str]:
     """What a file is, in lines for the terminal."""
     types = Counter(tensors.entry(name).dtype.name for name in tensors)
     size = os.path.getsize(tensors.path)
     return [
         f"{tensors.path}",
         f"  format      {tensors.kind}, {size / 1e6:,.2f} MB",
-        f"  holds       {kind}: {len(tensors)} tensors, {tensors.parameter_count():,} numbers "
-        f"({', '.join(f'{count} {name}' for name, count in types.most_common())})",
+        (
+            f"  holds       {kind}: {len(tensors)} tensors, {tensors.parameter_count():,} numbers "
+            f"({', '.join(f'{count} {name}' for name, count in types.most_common())})"
+        ),
         f"  SHA-256     {sha256}",
     ]
 

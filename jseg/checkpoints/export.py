@@ -8,7 +8,8 @@ import hashlib
 import pickle
 import struct
 import zipfile
-from typing import Any, BinaryIO, Dict, List, Mapping, Tuple
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from jseg.checkpoints.jittor_pickle import TRAILER
 from jseg.checkpoints.native import write_atomically
 from jseg.checkpoints.tensor_map import PathLike, file_error
 
-_STORAGES: Dict[str, bytes] = {
+_STORAGES: dict[str, bytes] = {
     "float16": b"HalfStorage",
     "float32": b"FloatStorage",
     "float64": b"DoubleStorage",
@@ -91,7 +92,7 @@ def _add_entry(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: byt
 
 def _torch_pickle(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
     """The description of the objects, in protocol 2, without memo."""
-    parts: List[bytes] = [b"\x80\x02}("]
+    parts: list[bytes] = [b"\x80\x02}("]
     parts += [_plain(path, "meta"), _plain(path, dict(metadata)), _plain(path, "state_dict")]
     parts.append(b"ccollections\nOrderedDict\n)R(")
     for index, (name, array) in enumerate(arrays.items()):
@@ -116,7 +117,7 @@ def _plain(path: PathLike, value: Any) -> bytes:
     if isinstance(value, str):
         text = value.encode("utf-8")
         return b"X" + struct.pack("<I", len(text)) + text
-    opening: Dict[type, Tuple[bytes, bytes]] = {list: (b"](", b"e"), tuple: (b"(", b"t"), dict: (b"}(", b"u")}
+    opening: dict[type, tuple[bytes, bytes]] = {list: (b"](", b"e"), tuple: (b"(", b"t"), dict: (b"}(", b"u")}
     if type(value) not in opening:
         raise file_error(
             path, f"metadata of type {type(value).__name__} cannot be stored; use text or numbers"

@@ -5,7 +5,8 @@ wrapper is removed, tensors beside it (optimizer state) are left out, plain valu
 metadata.
 """
 
-from typing import Any, Dict, Iterator, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, (StoredTensor, PickledArray, np.ndarray))
 
 
-def _children(value: Any) -> Optional[Iterator[Tuple[str, Any]]]:
+def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
     if isinstance(value, dict):
         return ((str(key), child) for key, child in value.items())
     if isinstance(value, Record):
@@ -45,7 +46,7 @@ class _Walk:
         self._path = path
         self._left = object_limit(file_size)
 
-    def leaves(self, value: Any, prefix: str = "", depth: int = 0) -> Iterator[Tuple[str, Any]]:
+    def leaves(self, value: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
         self._left -= 1
         if self._left < 0:
             raise file_error(
@@ -65,9 +66,9 @@ class _Walk:
             yield from self.leaves(child, f"{prefix}.{name}" if prefix else name, depth + 1)
 
 
-def _unwrap(path: PathLike, root: Any, file_size: int) -> Tuple[Any, Dict[str, Any]]:
+def _unwrap(path: PathLike, root: Any, file_size: int) -> tuple[Any, dict[str, Any]]:
     """The object that holds the weights, and the plain values found beside it."""
-    beside: Dict[str, Any] = {}
+    beside: dict[str, Any] = {}
     for _ in range(MAX_DEPTH):
         if not isinstance(root, dict):
             break
@@ -104,7 +105,7 @@ def tensor_map_from_object(path: PathLike, root: Any, kind: str, file_size: int)
         ValueError: no tensor in it, two tensors of one name, or nested without end.
     """
     weights, metadata = _unwrap(path, root, file_size)
-    entries: Dict[str, TensorEntry] = {}
+    entries: dict[str, TensorEntry] = {}
     for name, value in _Walk(path, file_size).leaves(weights):
         if _is_tensor(value):
             if name in entries:

@@ -6,8 +6,8 @@ also returns a report: what was ignored on purpose, what was left over, what is 
 turns the last two into an error.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -56,9 +56,9 @@ class NameReport:
     """What became of the names of a file. `kind` says whose names they are."""
 
     kind: str
-    ignored: Tuple[str, ...] = ()
-    unused: Tuple[str, ...] = ()
-    missing: Tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def check(self, source: str) -> None:
         """Raises `ValueError` naming `source` and the names if any is left over or missing."""
@@ -80,11 +80,11 @@ def count_layers(names: Sequence[str], prefix: str) -> int:
     return max((int(index) + 1 for index in indices if index.isdecimal() and len(index) < 4), default=0)
 
 
-def block_names(prefix: str, count: int) -> List[str]:
+def block_names(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{layer}.{name}" for layer in range(count) for name in BLOCK]
 
 
-def clip_parameter_names(vision_layers: int, text_layers: int) -> List[str]:
+def clip_parameter_names(vision_layers: int, text_layers: int) -> list[str]:
     """All parameters of a ViT CLIP under OpenAI's names."""
     return (
         [f"visual.{name}" for name in VISION]
@@ -118,7 +118,7 @@ def clip_kind(names: Sequence[str]) -> str:
     )
 
 
-def clip_from_any(tensors: Arrays) -> Tuple[Dict[str, np.ndarray], NameReport]:
+def clip_from_any(tensors: Arrays) -> tuple[dict[str, np.ndarray], NameReport]:
     """A CLIP of OpenAI, Hugging Face (`CLIPModel`) or open_clip -> jseg's CLIP (OpenAI's names).
 
     Types and values are kept; `logit_scale` becomes a 0-d array. The report lists names; nothing is raised
@@ -158,8 +158,7 @@ def clip_from_any(tensors: Arrays) -> Tuple[Dict[str, np.ndarray], NameReport]:
 def _open_clip_name(name: str) -> str:
     """open_clip: `module.` of parallel training and the `text.` tower of newer models removed."""
     for prefix in ("module.", "text."):
-        if name.startswith(prefix):
-            name = name[len(prefix) :]
+        name = name.removeprefix(prefix)
     return name
 
 
@@ -193,12 +192,12 @@ _HF_TOWERS = {
 }
 
 
-def _from_hugging_face(tensors: Arrays) -> Tuple[Dict[str, np.ndarray], List[str], List[str]]:
+def _from_hugging_face(tensors: Arrays) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
     """State dict, ignored and unused names; q, k and v are stacked into OpenAI's `in_proj`."""
-    state: Dict[str, np.ndarray] = {}
-    ignored: List[str] = []
-    unused: List[str] = []
-    parts: Dict[str, Dict[str, str]] = {}
+    state: dict[str, np.ndarray] = {}
+    ignored: list[str] = []
+    unused: list[str] = []
+    parts: dict[str, dict[str, str]] = {}
     for name in tensors:
         own = _HF_PLAIN.get(name)
         if own is not None:
@@ -218,7 +217,7 @@ def _from_hugging_face(tensors: Arrays) -> Tuple[Dict[str, np.ndarray], List[str
 
 
 def _hugging_face_block(
-    name: str, tensors: Arrays, state: Dict[str, np.ndarray], parts: Dict[str, Dict[str, str]]
+    name: str, tensors: Arrays, state: dict[str, np.ndarray], parts: dict[str, dict[str, str]]
 ) -> bool:
     """Handles a tensor of a transformer layer; False if the name is not one."""
     for prefix, own_prefix in _HF_TOWERS.items():
@@ -237,7 +236,7 @@ def _hugging_face_block(
     return False
 
 
-def clip_to_hugging_face(state: Arrays) -> Dict[str, np.ndarray]:
+def clip_to_hugging_face(state: Arrays) -> dict[str, np.ndarray]:
     """jseg's CLIP -> the names of Hugging Face's `CLIPModel` (without its `position_ids` buffers).
 
     Raises:
@@ -246,7 +245,7 @@ def clip_to_hugging_face(state: Arrays) -> Dict[str, np.ndarray]:
     plain = {own: name for name, own in _HF_PLAIN.items()}
     transposed = {own: name for name, own in _HF_TRANSPOSED.items()}
     modules = {own: name for name, own in _HF_BLOCK.items()}
-    result: Dict[str, np.ndarray] = {}
+    result: dict[str, np.ndarray] = {}
     for own, array in state.items():
         if own in plain:
             result[plain[own]] = array
@@ -261,7 +260,7 @@ def clip_to_hugging_face(state: Arrays) -> Dict[str, np.ndarray]:
             result[f"{prefix}{layer}.{modules[module]}.{kind}"] = array
         elif rest in ("attn.in_proj_weight", "attn.in_proj_bias"):
             for part, block in zip("qkv", np.split(array, 3)):
-                result[f"{prefix}{layer}.self_attn.{part}_proj.{rest[len('attn.in_proj_'):]}"] = block
+                result[f"{prefix}{layer}.self_attn.{part}_proj.{rest[len('attn.in_proj_') :]}"] = block
         else:
             raise ValueError(f"{own} is not a parameter of CLIP")
     return result

@@ -1,22 +1,25 @@
 """jseg's own weight files: safetensors, written so that a reader never sees half a file.
 
 The data goes to a temporary name in the same folder, is flushed to the disk and then renamed. Whatever fails,
-a full disk included, leaves an older file of that name as it was. The metadata holds the SHA-256 of the file, counted
-with zeros in the place of the digits themselves; `load_arrays` refuses a file in which any bit has changed.
+a full disk included, leaves an older file of that name as it was. The metadata holds the SHA-256 of the file,
+counted with zeros in the place of the digits themselves; `load_arrays` refuses a file in which any bit has
+changed.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
-from typing import BinaryIO, Callable, Dict, Iterable, List, Mapping, Tuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import BinaryIO
 
 import numpy as np
 
 from jseg.checkpoints.safetensors import DTYPES, METADATA_KEY, read_safetensors
 from jseg.checkpoints.tensor_map import PathLike, file_error, map_file
 
-_WRITTEN_AS: Dict[np.dtype, str] = {
+_WRITTEN_AS: dict[np.dtype, str] = {
     DTYPES[code]: code for code in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 }
 CHECKSUM_KEY = "jseg_sha256"
@@ -44,10 +47,8 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
         os.replace(temporary, path)
         _sync_folder(folder)
     except BaseException as error:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
-        except OSError:
-            pass
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
             raise OSError(
@@ -71,7 +72,7 @@ def _sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def _little_endian(path: PathLike, name: str, array: np.ndarray) -> Tuple[np.ndarray, str]:
+def _little_endian(path: PathLike, name: str, array: np.ndarray) -> tuple[np.ndarray, str]:
     """`array` with its safetensors type code; `ValueError` for what the format cannot hold."""
     array = np.asarray(array)
     code = _WRITTEN_AS.get(array.dtype.newbyteorder("="))
@@ -97,8 +98,8 @@ def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
         if not isinstance(key, str) or not isinstance(value, str):
             raise file_error(path, f"metadata {key!r} is not text; convert keys and values with str()")
     prepared = {name: _little_endian(path, name, array) for name, array in arrays.items()}
-    order: List[str] = sorted(prepared, key=lambda name: (-prepared[name][0].dtype.itemsize, name))
-    header: Dict[str, object] = {METADATA_KEY: dict(sorted({**metadata, CHECKSUM_KEY: _NO_DIGEST}.items()))}
+    order: list[str] = sorted(prepared, key=lambda name: (-prepared[name][0].dtype.itemsize, name))
+    header: dict[str, object] = {METADATA_KEY: dict(sorted({**metadata, CHECKSUM_KEY: _NO_DIGEST}.items()))}
     position = 0
     for name in order:
         array, code = prepared[name]
@@ -114,13 +115,12 @@ def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
     text = text.replace(_checksum_entry(_NO_DIGEST), _checksum_entry(_digest(text, parts)), 1)
 
     def write(file: BinaryIO) -> None:
-        for part in (len(text).to_bytes(8, "little"), text, *parts):
-            file.write(part)
+        file.writelines((len(text).to_bytes(8, "little"), text, *parts))
 
     write_atomically(path, write)
 
 
-def load_arrays(path: PathLike) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads a file written by `save_arrays` (or any safetensors file): arrays of one's own, and the metadata.
 
     Raises:
@@ -152,7 +152,7 @@ def check_checksum(path: PathLike) -> None:
 
 def _checksum_entry(digest: str) -> bytes:
     """As it stands in the header; it cannot occur inside a text there, where quotes are escaped."""
-    return f'"{CHECKSUM_KEY}":"{digest}"'.encode("utf-8")
+    return f'"{CHECKSUM_KEY}":"{digest}"'.encode()
 
 
 def _digest(text: bytes, parts: Iterable[memoryview]) -> str:

@@ -6,9 +6,10 @@ times the file.
 """
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Dict, Mapping, Tuple, Union
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,7 +30,7 @@ _HEADER = re.compile(
 )
 
 
-def save_npz(path: Union[str, Path], arrays: Mapping[str, np.ndarray]) -> None:
+def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` compressed, to a temporary name that is then renamed.
 
     Raises:
@@ -50,7 +51,7 @@ def read_npz(archive: ZipArchive) -> TensorMap:
     Raises:
         ValueError: damaged, or a member is not a plain array; the message names file and entry.
     """
-    entries: Dict[str, TensorEntry] = {}
+    entries: dict[str, TensorEntry] = {}
     limit = MAX_INFLATION * archive.file_size
     for member in archive.names():
         if not member.endswith(_SUFFIX):
@@ -70,7 +71,7 @@ def read_npz(archive: ZipArchive) -> TensorMap:
     return TensorMap(archive.path, entries, kind="NumPy archive")
 
 
-def _parse_header(archive: ZipArchive, member: str) -> Tuple[Tuple[int, ...], np.dtype, str, int]:
+def _parse_header(archive: ZipArchive, member: str) -> tuple[tuple[int, ...], np.dtype, str, int]:
     """Shape, type, memory order of an array and the position of its first byte."""
     head = archive.inflate(member, _MAX_HEADER).tobytes()
     version = head[len(_MAGIC)] if head.startswith(_MAGIC) and len(head) > 12 else 0
@@ -99,7 +100,7 @@ def _parse_header(archive: ZipArchive, member: str) -> Tuple[Tuple[int, ...], np
 
 
 def _fetch(
-    archive: ZipArchive, member: str, shape: Tuple[int, ...], dtype: np.dtype, order: str, start: int
+    archive: ZipArchive, member: str, shape: tuple[int, ...], dtype: np.dtype, order: str, start: int
 ) -> np.ndarray:
     content = archive.inflate(member)[start:]
     if content.size == 0:

@@ -8,8 +8,9 @@ views of the mapped file.
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Protocol, Tuple
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Constructor:
     marker."""
 
     label: str
-    call: Optional[Callable[["PickleMachine", Tuple[Any, ...]], Any]] = None
+    call: Callable[["PickleMachine", tuple[Any, ...]], Any] | None = None
     payload: Any = None
 
 
@@ -93,9 +94,9 @@ class PickleMachine:
         self.vocabulary = vocabulary
         self._data = data
         self._memory = memoryview(data)
-        self._stack: List[Any] = []
-        self._marked: List[List[Any]] = []
-        self._memo: Dict[int, Any] = {}
+        self._stack: list[Any] = []
+        self._marked: list[list[Any]] = []
+        self._memo: dict[int, Any] = {}
         self._operations = 0
         self._limit = min(MAX_OPERATIONS, object_limit(file_size))
         self._copied = 0
@@ -167,7 +168,7 @@ class PickleMachine:
         self.position += end + 1
         return window[:end].decode("utf-8")
 
-    def _pop_mark(self) -> List[Any]:
+    def _pop_mark(self) -> list[Any]:
         items = self._stack
         self._stack = self._marked.pop()
         return items
@@ -199,7 +200,7 @@ class PickleMachine:
         items = tuple(self._stack[len(self._stack) - length :])
         self._stack[len(self._stack) - length :] = [items]
 
-    def _set_items(self, items: List[Any]) -> None:
+    def _set_items(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
             raise PickleProblem("the pickle is damaged (items for something that is not a dictionary)")
@@ -210,7 +211,7 @@ class PickleMachine:
         value, key = self._stack.pop(), self._stack.pop()
         self._set_items([key, value])
 
-    def _append(self, items: List[Any]) -> None:
+    def _append(self, items: list[Any]) -> None:
         if not isinstance(self._stack[-1], list):
             raise PickleProblem("the pickle is damaged (items for something that is not a list)")
         self._stack[-1].extend(items)
@@ -267,10 +268,10 @@ _STOP = ord(".")
 _Operation = Callable[[PickleMachine], Any]
 
 
-def _operations() -> Dict[int, _Operation]:
+def _operations() -> dict[int, _Operation]:
     """Opcode -> action. Text opcodes of protocols 0 and 1, extension codes and out-of-band buffers are left
     out."""
-    table: Dict[int, _Operation] = {
+    table: dict[int, _Operation] = {
         0x80: PickleMachine._protocol,
         ord("("): PickleMachine._mark,
         ord("s"): PickleMachine._set_item,
@@ -319,9 +320,9 @@ def _operations() -> Dict[int, _Operation]:
     return table
 
 
-def _push_marked(machine: PickleMachine, build: Callable[[List[Any]], Any]) -> None:
+def _push_marked(machine: PickleMachine, build: Callable[[list[Any]], Any]) -> None:
     items = machine._pop_mark()
     machine._stack.append(build(items))
 
 
-_OPERATIONS: Dict[int, _Operation] = _operations()
+_OPERATIONS: dict[int, _Operation] = _operations()

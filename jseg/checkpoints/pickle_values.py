@@ -1,7 +1,8 @@
 """What a weight pickle may construct besides PyTorch's own types: containers, numpy arrays and scalars,
 Jittor's Var."""
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from jseg.checkpoints.pickle_machine import (
 )
 from jseg.checkpoints.tensor_map import MAX_DIMENSIONS, element_count
 
-NUMPY_TYPES: Dict[str, np.dtype] = {
+NUMPY_TYPES: dict[str, np.dtype] = {
     dtype.str[1:]: dtype
     for dtype in map(
         np.dtype,
@@ -43,7 +44,7 @@ class Record(Buildable):
 
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name
-        self.attributes: Dict[str, Any] = {}
+        self.attributes: dict[str, Any] = {}
 
     def build(self, machine: PickleMachine, state: Any) -> None:
         if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
@@ -71,7 +72,7 @@ class PickledArray(Buildable):
     """numpy.ndarray in two steps: an empty array, then shape, type, memory order and bytes."""
 
     def __init__(self) -> None:
-        self.array: Optional[np.ndarray] = None
+        self.array: np.ndarray | None = None
 
     def build(self, machine: PickleMachine, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
@@ -105,21 +106,21 @@ def _array(machine: PickleMachine, content: Any, dtype: Any, shape: Any, order: 
     )
 
 
-def _call_dtype(machine: PickleMachine, arguments: Tuple[Any, ...]) -> PickledDtype:
+def _call_dtype(machine: PickleMachine, arguments: tuple[Any, ...]) -> PickledDtype:
     code = arguments[0]
     if not isinstance(code, str) or code.lstrip("<>=|") not in NUMPY_TYPES:
         raise PickleProblem(f"numpy type {ascii(code)[:40]} is not a tensor type")
     return PickledDtype(NUMPY_TYPES[code.lstrip("<>=|")].newbyteorder(code[0] if code[0] in "<>" else "="))
 
 
-def _call_frombuffer(machine: PickleMachine, arguments: Tuple[Any, ...]) -> np.ndarray:
+def _call_frombuffer(machine: PickleMachine, arguments: tuple[Any, ...]) -> np.ndarray:
     content, dtype, shape, order = arguments
     if order not in ("C", "F"):
         raise PickleProblem("a numpy array has no valid memory order")
     return _array(machine, content, dtype, shape, order)
 
 
-def _call_encode(machine: PickleMachine, arguments: Tuple[Any, ...]) -> memoryview:
+def _call_encode(machine: PickleMachine, arguments: tuple[Any, ...]) -> memoryview:
     """Protocol 2 has no bytes: they are written as latin-1 text to be encoded."""
     text, encoding = arguments
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
@@ -128,25 +129,25 @@ def _call_encode(machine: PickleMachine, arguments: Tuple[Any, ...]) -> memoryvi
     return memoryview(text.encode("latin-1"))
 
 
-def _call_var(machine: PickleMachine, arguments: Tuple[Any, ...]) -> Any:
+def _call_var(machine: PickleMachine, arguments: tuple[Any, ...]) -> Any:
     """jittor.Var pickles as Var(numpy array)."""
     if len(arguments) != 1 or not isinstance(arguments[0], (PickledArray, np.ndarray)):
         raise PickleProblem("a jittor.Var does not hold a numpy array")
     return arguments[0]
 
 
-def _call_dict(machine: PickleMachine, arguments: Tuple[Any, ...]) -> Dict[Any, Any]:
+def _call_dict(machine: PickleMachine, arguments: tuple[Any, ...]) -> dict[Any, Any]:
     if not arguments:
         return {}
     source = arguments[0]
     machine.charge(operations=len(source))
-    pairs: List[Any] = list(source.items()) if isinstance(source, dict) else source
+    pairs: list[Any] = list(source.items()) if isinstance(source, dict) else source
     if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
         raise PickleProblem("a dictionary is not built from pairs")
     return {check_key(key): value for key, value in pairs}
 
 
-def _call_set(machine: PickleMachine, arguments: Tuple[Any, ...]) -> frozenset:
+def _call_set(machine: PickleMachine, arguments: tuple[Any, ...]) -> frozenset:
     items = arguments[0] if arguments else ()
     if not isinstance(items, (list, tuple, set, frozenset)):
         raise PickleProblem("a set is not built from a list")
@@ -154,14 +155,14 @@ def _call_set(machine: PickleMachine, arguments: Tuple[Any, ...]) -> frozenset:
     return frozenset(check_key(item) for item in items)
 
 
-def _call_bytes(machine: PickleMachine, arguments: Tuple[Any, ...]) -> memoryview:
+def _call_bytes(machine: PickleMachine, arguments: tuple[Any, ...]) -> memoryview:
     """Protocol 2 writes an empty byte string as bytes()."""
     if arguments:
         raise PickleProblem("refused to construct bytes from arguments")
     return memoryview(b"")
 
 
-def _call_empty(machine: PickleMachine, arguments: Tuple[Any, ...]) -> Dict[Any, Any]:
+def _call_empty(machine: PickleMachine, arguments: tuple[Any, ...]) -> dict[Any, Any]:
     """collections.defaultdict(factory): the factory is never called, missing keys stay missing."""
     return {}
 
@@ -170,7 +171,7 @@ def _record(label: str) -> Constructor:
     return Constructor(label, lambda machine, arguments: Record(label))
 
 
-def _plain_constructors() -> Dict[Tuple[str, str], Constructor]:
+def _plain_constructors() -> dict[tuple[str, str], Constructor]:
     table = {
         ("collections", "OrderedDict"): Constructor("collections.OrderedDict", _call_dict),
         ("collections", "Counter"): Constructor("collections.Counter", _call_dict),
@@ -198,7 +199,7 @@ def _plain_constructors() -> Dict[Tuple[str, str], Constructor]:
     return table
 
 
-PLAIN_CONSTRUCTORS: Mapping[Tuple[str, str], Constructor] = _plain_constructors()
+PLAIN_CONSTRUCTORS: Mapping[tuple[str, str], Constructor] = _plain_constructors()
 
 
 class PlainVocabulary(Vocabulary):

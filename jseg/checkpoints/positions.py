@@ -1,17 +1,15 @@
 """CLIP's table of position embeddings on another grid of patches."""
 
-from typing import Optional, Tuple
-
 import numpy as np
 
 
-def square_grid(table: np.ndarray) -> Tuple[int, int]:
+def square_grid(table: np.ndarray) -> tuple[int, int]:
     """The grid (h, w) of a square table of (1 + h·w, D) rows, CLS first.
 
     Raises:
         ValueError: the table is not square.
     """
-    side = int(round(max(table.shape[0] - 1, 0) ** 0.5)) if table.ndim == 2 else 0
+    side = round(max(table.shape[0] - 1, 0) ** 0.5) if table.ndim == 2 else 0
     if side < 1 or side * side + 1 != table.shape[0]:
         raise ValueError(
             f"a position table of shape {table.shape} is not CLS plus a square grid; name its grid"
@@ -31,7 +29,7 @@ def _interpolation(old: int, new: int) -> np.ndarray:
 
 
 def resize_position_table(
-    table: np.ndarray, new: Tuple[int, int], old: Optional[Tuple[int, int]] = None
+    table: np.ndarray, new: tuple[int, int], old: tuple[int, int] | None = None
 ) -> np.ndarray:
     """Bilinear resize (half-pixel centres, `align_corners=False`) of the patch rows; the CLS row stays
     (DESIGN 3.2).

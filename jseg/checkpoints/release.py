@@ -1,7 +1,8 @@
 """A whole CLIP or CLIP-RC from a file in one call, and the sizes that its tensors tell."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -33,13 +34,13 @@ class CLIPRCSizes:
     num_prompts: int  # K a layer
     fused_inputs: int  # features fused with the pixels: 0, 1 or 2 of global and region
     decoder_layers: int
-    recovery_layers: Optional[int]  # None: no recovery decoder
-    num_regions: Optional[int]  # M of the stored region tokens, None: none are stored
+    recovery_layers: int | None  # None: no recovery decoder
+    num_regions: int | None  # M of the stored region tokens, None: none are stored
     trained_regions: bool
 
 
 def clip_rc_sizes(
-    shapes: Shapes, source: PathLike, num_regions: Optional[int] = None, trained_regions: bool = False
+    shapes: Shapes, source: PathLike, num_regions: int | None = None, trained_regions: bool = False
 ) -> CLIPRCSizes:
     """Reads the sizes off the shapes of a CLIP-RC under the names of the releases.
 
@@ -74,7 +75,7 @@ def clip_rc_sizes(
     )
 
 
-def clip_state(tensors: TensorMap) -> Tuple[Dict[str, np.ndarray], NameReport]:
+def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
     """A complete CLIP from an opened file: `clip_from_any` and its check, with the file named in every error.
 
     Raises:
@@ -92,7 +93,7 @@ def clip_state(tensors: TensorMap) -> Tuple[Dict[str, np.ndarray], NameReport]:
     return state, report
 
 
-def load_model_state(path: PathLike) -> Tuple[Dict[str, np.ndarray], CLIPRCSizes]:
+def load_model_state(path: PathLike) -> tuple[dict[str, np.ndarray], CLIPRCSizes]:
     """A whole CLIP-RC from a file of any format: the PyTorch or JSeg release, or a converted one.
 
     Returns:
@@ -110,7 +111,7 @@ def load_model_state(path: PathLike) -> Tuple[Dict[str, np.ndarray], CLIPRCSizes
     return state, clip_rc_sizes(shapes, path, stored_regions(tensors), REGION_TOKENS in state)
 
 
-def stored_regions(tensors: TensorMap) -> Optional[int]:
+def stored_regions(tensors: TensorMap) -> int | None:
     """Number of region tokens in the file, trained or not; None if it holds none."""
     name = next((name for name in tensors if name.endswith(REGION_TOKENS)), None)
     return None if name is None else tensors.entry(name).shape[0]
@@ -118,7 +119,7 @@ def stored_regions(tensors: TensorMap) -> Optional[int]:
 
 def check_is_clip_rc(tensors: TensorMap) -> None:
     """Raises `ValueError` if the file is no CLIP-RC at all (says what it is), or has odd embeddings."""
-    names = [name[len("module.") :] if name.startswith("module.") else name for name in tensors]
+    names = [name.removeprefix("module.") for name in tensors]
     parts = ("backbone.", "decode_head.")
     if not all(any(name.startswith(part) for name in names) for part in parts):
         clip = any(name.startswith(("visual.", "vision_model.")) for name in names)
@@ -134,12 +135,14 @@ def check_is_clip_rc(tensors: TensorMap) -> None:
         for stored in {name, f"module.{name}"} & set(tensors):
             shape = tensors.entry(stored).shape
             if len(shape) != count or 0 in shape:
-                raise file_error(tensors.path, f"no CLIP-RC has this shape: {shape}; use another file", stored)
+                raise file_error(
+                    tensors.path, f"no CLIP-RC has this shape: {shape}; use another file", stored
+                )
 
 
 def config_differences(
     file: CLIPRCSizes, model: CLIPRCSizes, ram_inputs: Sequence[str] = ()
-) -> List[Tuple[str, Any, Any]]:
+) -> list[tuple[str, Any, Any]]:
     """Which config keys must change so that `model` becomes as large as `file`.
 
     Args:
@@ -151,7 +154,7 @@ def config_differences(
         (config key, value to set, value now) of each difference; the key `model.clip` stands for the encoder.
     """
     encoders = [(sizes.layers, sizes.width, sizes.patch, sizes.joint) for sizes in (file, model)]
-    found: List[Tuple[str, Any, Any]] = []
+    found: list[tuple[str, Any, Any]] = []
     if encoders[0] != encoders[1]:
         found.append(("model.clip", *(_encoder_text(*sizes) for sizes in encoders)))
     for key in ("num_prompts", "decoder_layers", "recovery_layers"):

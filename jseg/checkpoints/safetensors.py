@@ -8,8 +8,9 @@ without overlap.
 
 import json
 import os
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Dict, List, Mapping, Tuple, Union
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from jseg.checkpoints.tensor_map import (
     object_limit,
 )
 
-DTYPES: Dict[str, Union[np.dtype, str]] = {
+DTYPES: dict[str, np.dtype | str] = {
     "F64": np.dtype("float64"),
     "F32": np.dtype("float32"),
     "F16": np.dtype("float16"),
@@ -47,14 +48,14 @@ MAX_HEADER_BYTES = 16 * 2**20
 METADATA_KEY = "__metadata__"
 
 
-def _refuse_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a name occurs twice")
     return result
 
 
-def parse_json(path: PathLike, text: bytes, file_size: int) -> Dict[str, Any]:
+def parse_json(path: PathLike, text: bytes, file_size: int) -> dict[str, Any]:
     """A JSON object from an untrusted file of `file_size` bytes; `ValueError` naming the file for anything
     else."""
     if text.count(b"{") + text.count(b"[") + text.count(b",") > object_limit(file_size):
@@ -75,7 +76,7 @@ def looks_like_safetensors(head: bytes, file_size: int) -> bool:
     )
 
 
-def _header(path: PathLike, data: np.ndarray) -> Tuple[Dict[str, Any], int]:
+def _header(path: PathLike, data: np.ndarray) -> tuple[dict[str, Any], int]:
     """The parsed header and the position of the first data byte."""
     if data.size < 8:
         raise file_error(path, f"only {data.size} bytes long, too short for a safetensors file")
@@ -93,7 +94,7 @@ def _header(path: PathLike, data: np.ndarray) -> Tuple[Dict[str, Any], int]:
     return parse_json(path, data[8 : 8 + length].tobytes(), data.size), 8 + length
 
 
-def _metadata(path: PathLike, header: Mapping[str, Any]) -> Dict[str, str]:
+def _metadata(path: PathLike, header: Mapping[str, Any]) -> dict[str, str]:
     metadata = header.get(METADATA_KEY, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise file_error(
@@ -103,14 +104,14 @@ def _metadata(path: PathLike, header: Mapping[str, Any]) -> Dict[str, str]:
 
 
 def _fetch(
-    data: np.ndarray, begin: int, end: int, dtype: Union[np.dtype, str], shape: Tuple[int, ...]
+    data: np.ndarray, begin: int, end: int, dtype: np.dtype | str, shape: tuple[int, ...]
 ) -> np.ndarray:
     return decode_bytes(data[begin:end], dtype).reshape(shape)
 
 
 def _entry(
     path: PathLike, name: str, info: Any, data: np.ndarray, start: int
-) -> Tuple[TensorEntry, int, int]:
+) -> tuple[TensorEntry, int, int]:
     """One checked header line: the entry and its begin and end offset."""
     if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
         raise file_error(path, "needs exactly dtype, shape and data_offsets; the file is damaged", name)
@@ -152,8 +153,8 @@ def read_safetensors(path: PathLike) -> TensorMap:
     """
     data = map_file(path)
     header, start = _header(path, data)
-    entries: Dict[str, TensorEntry] = {}
-    spans: List[Tuple[int, int, str]] = []
+    entries: dict[str, TensorEntry] = {}
+    spans: list[tuple[int, int, str]] = []
     for name, info in header.items():
         if name != METADATA_KEY:
             entries[name], begin, end = _entry(path, name, info, data, start)
@@ -167,8 +168,7 @@ def read_safetensors(path: PathLike) -> TensorMap:
     if position != data.size - start:
         raise file_error(
             path,
-            f"{data.size - start - position} bytes after the last tensor belong to none; "
-            "the file is damaged",
+            f"{data.size - start - position} bytes after the last tensor belong to none; the file is damaged",
         )
     return TensorMap(path, entries, _metadata(path, header), kind="safetensors")
 
@@ -190,20 +190,18 @@ def read_sharded_safetensors(path: PathLike) -> TensorMap:
         raise file_error(
             path, "has no 'weight_map' from tensor names to shard files; not a safetensors index"
         )
-    shards: Dict[str, TensorMap] = {}
-    entries: Dict[str, TensorEntry] = {}
+    shards: dict[str, TensorMap] = {}
+    entries: dict[str, TensorEntry] = {}
     for name, shard in weight_map.items():
         if shard not in shards:
             shards[shard] = _open_shard(path, name, shard)
         if name not in shards[shard]:
-            raise file_error(path, f"the index places it in {ascii(shard)}, which does not hold it", name)
+            raise file_error(path, f"the index places it in {shard!a}, which does not hold it", name)
         entries[name] = shards[shard].entry(name)
     for shard, tensors in shards.items():
         for name in tensors:
             if weight_map.get(name) != shard:
-                raise file_error(
-                    path, f"is in shard {ascii(shard)} but the index does not place it there", name
-                )
+                raise file_error(path, f"is in shard {shard!a} but the index does not place it there", name)
     metadata = index.get("metadata", {})
     return TensorMap(path, entries, metadata if isinstance(metadata, dict) else {}, kind="safetensors index")
 

@@ -7,8 +7,9 @@ tensor.
 
 import mmap
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def object_limit(file_size: int) -> int:
 class TensorEntry:
     """Shape and type of one stored tensor, and the function that fetches its values."""
 
-    shape: Tuple[int, ...]
+    shape: tuple[int, ...]
     dtype: np.dtype
     fetch: Callable[[], np.ndarray]
 
@@ -55,13 +56,13 @@ class TensorMap(Mapping[str, np.ndarray]):
         self,
         path: PathLike,
         entries: Mapping[str, TensorEntry],
-        metadata: Optional[Mapping[str, Any]] = None,
+        metadata: Mapping[str, Any] | None = None,
         kind: str = "",
     ) -> None:
         self.path = os.fspath(path)
         self.kind = kind
-        self.metadata: Dict[str, Any] = dict(metadata or {})
-        self._entries: Dict[str, TensorEntry] = dict(entries)
+        self.metadata: dict[str, Any] = dict(metadata or {})
+        self._entries: dict[str, TensorEntry] = dict(entries)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._entries[name].fetch()
@@ -87,7 +88,7 @@ class TensorMap(Mapping[str, np.ndarray]):
         return sum(element_count(entry.shape) for entry in self._entries.values())
 
 
-def file_error(path: PathLike, problem: str, entry: Optional[str] = None) -> ValueError:
+def file_error(path: PathLike, problem: str, entry: str | None = None) -> ValueError:
     """The one form of every complaint about a weight file: file, entry, problem.
 
     Names are shown with `ascii`: a damaged file may hold text that a terminal cannot print.
@@ -104,7 +105,7 @@ def element_count(shape: Sequence[int]) -> int:
     return count
 
 
-def check_shape(path: PathLike, entry: str, shape: Any) -> Tuple[int, ...]:
+def check_shape(path: PathLike, entry: str, shape: Any) -> tuple[int, ...]:
     """`shape` as a tuple of non-negative integers, or `ValueError`."""
     if not isinstance(shape, (list, tuple)) or len(shape) > MAX_DIMENSIONS:
         raise file_error(
@@ -137,7 +138,7 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def decode_bytes(data: np.ndarray, dtype: Union[np.dtype, str]) -> np.ndarray:
+def decode_bytes(data: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
     """Little-endian bytes (uint8 array) as a flat array of `dtype`; without a copy where the alignment
     allows."""
     if dtype == BFLOAT16:

@@ -7,7 +7,7 @@ format: four pickles (magic number, version, system, objects), a pickled list of
 storage its element count (8 bytes) and bytes.
 """
 
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class _ArchiveStorages:
     def __init__(self, archive: ZipArchive, folder: str) -> None:
         self._archive = archive
         self._folder = folder
-        self._open: Dict[str, Storage] = {}
+        self._open: dict[str, Storage] = {}
 
     def __call__(self, key: str, dtype: StorageType, count: int) -> Storage:
         name = f"{self._folder}/data/{key}"
@@ -89,8 +89,8 @@ class _LegacyStorages:
     def __init__(self, path: PathLike, data: np.ndarray) -> None:
         self._path = path
         self._data = data
-        self._open: Dict[str, Storage] = {}
-        self._spans: Dict[str, Tuple[int, int]] = {}
+        self._open: dict[str, Storage] = {}
+        self._spans: dict[str, tuple[int, int]] = {}
 
     def __call__(self, key: str, dtype: StorageType, count: int) -> Storage:
         if key not in self._open:
@@ -106,7 +106,7 @@ class _LegacyStorages:
         begin, end = self._spans[key]
         return self._data[begin:end]
 
-    def locate(self, keys: List[Any], position: int) -> None:
+    def locate(self, keys: list[Any], position: int) -> None:
         """Reads the element counts that precede each storage's bytes, in the order of `keys`."""
         for key in keys:
             storage = self._open.get(str(key)) if isinstance(key, (str, int)) else None

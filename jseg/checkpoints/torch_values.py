@@ -5,8 +5,9 @@ A pickled tensor is a view (offset, shape, strides) of a storage that lies elsew
 checked against each other here; values are read later, when somebody asks.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Tuple, Union
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +15,9 @@ from jseg.checkpoints.pickle_machine import Constructor, PickleMachine, PicklePr
 from jseg.checkpoints.pickle_values import PLAIN_CONSTRUCTORS, PlainVocabulary, Record
 from jseg.checkpoints.tensor_map import BFLOAT16, MAX_DIMENSIONS, decode_bytes, element_count
 
-StorageType = Union[np.dtype, str]
+StorageType = np.dtype | str
 
-_STORAGE_TYPES: Dict[str, StorageType] = {
+_STORAGE_TYPES: dict[str, StorageType] = {
     "HalfStorage": np.dtype("float16"),
     "FloatStorage": np.dtype("float32"),
     "DoubleStorage": np.dtype("float64"),
@@ -28,7 +29,7 @@ _STORAGE_TYPES: Dict[str, StorageType] = {
     "LongStorage": np.dtype("int64"),
     "BoolStorage": np.dtype("bool"),
 }
-_TENSOR_TYPES: Dict[str, StorageType] = {
+_TENSOR_TYPES: dict[str, StorageType] = {
     "float16": np.dtype("float16"),
     "half": np.dtype("float16"),
     "float32": np.dtype("float32"),
@@ -71,8 +72,8 @@ class StoredTensor:
     storage: Storage
     dtype: StorageType
     offset: int
-    shape: Tuple[int, ...]
-    strides: Tuple[int, ...]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
     @property
     def array_dtype(self) -> np.dtype:
@@ -97,11 +98,11 @@ def item_size(dtype: StorageType) -> int:
     return 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize
 
 
-def _contiguous_strides(shape: Tuple[int, ...]) -> Tuple[int, ...]:
+def _contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(element_count(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _sizes(values: Any, what: str) -> Tuple[int, ...]:
+def _sizes(values: Any, what: str) -> tuple[int, ...]:
     if (
         not isinstance(values, (tuple, list))
         or len(values) > MAX_DIMENSIONS
@@ -133,14 +134,14 @@ def _tensor(storage: Any, dtype: StorageType, offset: Any, shape: Any, strides: 
     return StoredTensor(storage, dtype, offset, shape, strides)
 
 
-def _rebuild_tensor(machine: PickleMachine, arguments: Tuple[Any, ...]) -> StoredTensor:
+def _rebuild_tensor(machine: PickleMachine, arguments: tuple[Any, ...]) -> StoredTensor:
     """torch._utils._rebuild_tensor and _v2: (storage, offset, size, stride[, requires_grad, hooks,
     metadata])."""
     storage, offset, shape, strides = arguments[:4]
     return _tensor(storage, getattr(storage, "dtype", "float32"), offset, shape, strides)
 
 
-def _rebuild_tensor_v3(machine: PickleMachine, arguments: Tuple[Any, ...]) -> StoredTensor:
+def _rebuild_tensor_v3(machine: PickleMachine, arguments: tuple[Any, ...]) -> StoredTensor:
     """As v2 with the type as seventh argument and an untyped storage."""
     storage, offset, shape, strides, _, _, dtype = arguments[:7]
     if not isinstance(dtype, Constructor) or dtype.payload is None:
@@ -148,14 +149,14 @@ def _rebuild_tensor_v3(machine: PickleMachine, arguments: Tuple[Any, ...]) -> St
     return _tensor(storage, dtype.payload, offset, shape, strides)
 
 
-def _rebuild_parameter(machine: PickleMachine, arguments: Tuple[Any, ...]) -> StoredTensor:
+def _rebuild_parameter(machine: PickleMachine, arguments: tuple[Any, ...]) -> StoredTensor:
     """torch._utils._rebuild_parameter: (tensor, requires_grad, hooks[, state])."""
     if not arguments or not isinstance(arguments[0], StoredTensor):
         raise PickleProblem("a parameter does not hold a tensor")
     return arguments[0]
 
 
-def _rebuild_from_type(machine: PickleMachine, arguments: Tuple[Any, ...]) -> Any:
+def _rebuild_from_type(machine: PickleMachine, arguments: tuple[Any, ...]) -> Any:
     """torch._tensor._rebuild_from_type_v2: (function, type, arguments, state). Only tensor functions may be
     meant."""
     function, inner = arguments[0], arguments[2]
@@ -170,16 +171,16 @@ def _rebuild_from_type(machine: PickleMachine, arguments: Tuple[Any, ...]) -> An
     return function.call(machine, inner)
 
 
-def _first_argument(machine: PickleMachine, arguments: Tuple[Any, ...]) -> Any:
+def _first_argument(machine: PickleMachine, arguments: tuple[Any, ...]) -> Any:
     """TorchScript wraps lists and dictionaries in calls that only restore their static type."""
     return arguments[0]
 
 
-def _device(machine: PickleMachine, arguments: Tuple[Any, ...]) -> str:
+def _device(machine: PickleMachine, arguments: tuple[Any, ...]) -> str:
     return ":".join(str(part) for part in arguments if isinstance(part, (str, int)))[:40]
 
 
-def _torch_constructors() -> Dict[Tuple[str, str], Constructor]:
+def _torch_constructors() -> dict[tuple[str, str], Constructor]:
     table = dict(PLAIN_CONSTRUCTORS)
     for name, dtype in _STORAGE_TYPES.items():
         table["torch", name] = table["torch.storage", name] = Constructor(f"torch.{name}", payload=dtype)
@@ -205,7 +206,7 @@ def _torch_constructors() -> Dict[Tuple[str, str], Constructor]:
     return table
 
 
-_TORCH_CONSTRUCTORS: Mapping[Tuple[str, str], Constructor] = _torch_constructors()
+_TORCH_CONSTRUCTORS: Mapping[tuple[str, str], Constructor] = _torch_constructors()
 _SCRIPT_WRAPPERS = (
     "build_intlist",
     "build_doublelist",

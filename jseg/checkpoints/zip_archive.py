@@ -9,7 +9,6 @@ Format: APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (central direc
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -54,7 +53,7 @@ class ZipArchive:
         self.path = path
         self.file_size = int(data.size)
         self._data = data
-        self._entries: Dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}
         offset, size, count = self._end_record()
         self._read_directory(offset, size, count)
         self._locate_entries(directory=offset)
@@ -62,7 +61,7 @@ class ZipArchive:
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         return list(self._entries)
 
     def size(self, name: str) -> int:
@@ -90,7 +89,7 @@ class ZipArchive:
         self._verify(name, entry, view)
         return view
 
-    def inflate(self, name: str, limit: Optional[int] = None) -> np.ndarray:
+    def inflate(self, name: str, limit: int | None = None) -> np.ndarray:
         """The bytes of a stored or deflated entry, or its first `limit` (then without the check of the
         checksum).
 
@@ -132,7 +131,7 @@ class ZipArchive:
             )
         return self._data[offset : offset + length].tobytes()
 
-    def _end_record(self) -> Tuple[int, int, int]:
+    def _end_record(self) -> tuple[int, int, int]:
         """Offset, size in bytes and number of entries of the central directory."""
         tail_start = max(0, self._data.size - _END_BYTES - _MAX_COMMENT)
         tail = self._data[tail_start:].tobytes()
@@ -154,7 +153,7 @@ class ZipArchive:
         count, size, offset = struct.unpack("<32xQQQ", record)
         return self._checked_directory(offset, size, count)
 
-    def _checked_directory(self, offset: int, size: int, count: int) -> Tuple[int, int, int]:
+    def _checked_directory(self, offset: int, size: int, count: int) -> tuple[int, int, int]:
         limit = object_limit(self._data.size) // _OBJECTS_PER_ENTRY
         if count > limit:
             raise file_error(
@@ -185,7 +184,7 @@ class ZipArchive:
 
     def _checked_name(self, raw: bytes) -> str:
         name = raw.decode("utf-8", "backslashreplace")
-        parts: Set[str] = set(name.replace("\\", "/").split("/"))
+        parts: set[str] = set(name.replace("\\", "/").split("/"))
         if ".." in parts or name.startswith(("/", "\\")) or ":" in name.split("/")[0] or "\0" in name:
             raise file_error(
                 self.path, "leads out of the archive (zip-slip); the file is not to be trusted", name
@@ -198,7 +197,7 @@ class ZipArchive:
 
     def _zip64_sizes(
         self, name: str, extra: bytes, full: int, compressed: int, header: int
-    ) -> Tuple[int, int, int]:
+    ) -> tuple[int, int, int]:
         """Sizes and offset, taken from the zip64 extra field where the 32-bit field is saturated."""
         values = [full, compressed, header]
         saturated = [index for index, value in enumerate(values) if value == 0xFFFFFFFF]
@@ -217,7 +216,7 @@ class ZipArchive:
 
     def _locate_entries(self, directory: int) -> None:
         """Finds the data of each entry behind its local header and refuses overlaps."""
-        spans: List[Tuple[int, int, str]] = []
+        spans: list[tuple[int, int, str]] = []
         for name, entry in self._entries.items():
             if entry.header + 30 > directory:
                 raise file_error(

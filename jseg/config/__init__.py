@@ -1,7 +1,8 @@
-"""Python config files with `_base_` inheritance, `key=value` overrides, and validation before anything runs."""
+"""Python config files with `_base_` inheritance, `key=value` overrides, and validation before anything
+runs."""
 
 from jseg.config.config import Config
 from jseg.config.schema import TOP_LEVEL
 from jseg.config.validate import validate
 
-__all__ = ["Config", "TOP_LEVEL", "validate"]
+__all__ = ["TOP_LEVEL", "Config", "validate"]

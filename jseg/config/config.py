@@ -1,9 +1,10 @@
 """Config files: Python executed in a fresh namespace, inheritance through `_base_`, overrides, and a dump.
 
 A file defines top-level variables (`model = dict(...)`, `max_iters = 2000`, see `jseg.config.schema`).
-`_base_` names one file or a list of files, relative to the file that says so; later bases and finally the file
-itself are merged over the earlier ones, dict by dict. A dict with `_delete_=True` replaces the inherited one instead.
-Variables that begin with an underscore, imported modules, functions and classes are local to the file.
+`_base_` names one file or a list of files, relative to the file that says so; later bases and finally the
+file itself are merged over the earlier ones, dict by dict. A dict with `_delete_=True` replaces the inherited
+one instead. Variables that begin with an underscore, imported modules, functions and classes are local to the
+file.
 """
 
 import copy
@@ -11,7 +12,8 @@ import inspect
 import os
 import pprint
 import traceback
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jseg.config.overrides import apply_overrides
 from jseg.config.schema import PLAIN_PARTS, TOP_LEVEL, KeyProblem, check_keys
@@ -20,13 +22,13 @@ from jseg.registry import Registry, did_you_mean
 _LITERALS = (str, int, float, bool, type(None))
 
 
-class Config(Dict[str, Any]):
+class Config(dict[str, Any]):
     """The resolved config: a dict whose top-level keys are attributes too; nested values are plain dicts.
 
     `cfg.max_itres` raises `AttributeError` and `cfg['max_itres']` `KeyError`, both with the nearest key.
     """
 
-    filename: Optional[str] = None
+    filename: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -37,8 +39,9 @@ class Config(Dict[str, Any]):
         raise KeyError(f"config has no key {name!r}{did_you_mean(name, self)}")
 
     @classmethod
-    def load(cls, path: str, overrides: Sequence[str] = (),
-             registries: Optional[Mapping[str, Registry]] = None) -> "Config":
+    def load(
+        cls, path: str, overrides: Sequence[str] = (), registries: Mapping[str, Registry] | None = None
+    ) -> "Config":
         """Reads a config file with everything it inherits, applies `overrides` and fills in defaults.
 
         Args:
@@ -58,16 +61,19 @@ class Config(Dict[str, Any]):
         config = cls.from_dict(values, os.path.abspath(path), overrides)
         if registries is not None:
             from jseg.config.validate import validate
+
             validate(config, registries)
         return config
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], filename: Optional[str] = None,
-                  overrides: Sequence[str] = ()) -> "Config":
+    def from_dict(
+        cls, values: Mapping[str, Any], filename: str | None = None, overrides: Sequence[str] = ()
+    ) -> "Config":
         """Checks the top-level keys of a plain dict and fills in defaults.
 
         Args:
-            filename, overrides: where the values came from, for messages; `overrides` have been applied already.
+            filename, overrides: where the values came from, for messages; `overrides` have been applied
+                already.
 
         Raises:
             ValueError: unknown or missing keys, values that a config file could not spell.
@@ -78,23 +84,33 @@ class Config(Dict[str, Any]):
             for name, keys in PLAIN_PARTS.items():
                 check_keys(values.get(name) or {}, keys, name)
         except KeyProblem as error:
-            given = [text for text in overrides if (text.partition("=")[0].strip() + ".").startswith(error.key + ".")]
+            given = [
+                text
+                for text in overrides
+                if (text.partition("=")[0].strip() + ".").startswith(error.key + ".")
+            ]
             raise ValueError(f"{error}{f'; correct --set {given[-1]}' if given else origin}") from None
         for name, key in TOP_LEVEL.items():
             if key.required and name not in values:
-                raise ValueError(f"config key {name}: missing{origin}; set it there or inherit it with _base_")
+                raise ValueError(
+                    f"config key {name}: missing{origin}; set it there or inherit it with _base_"
+                )
         config = cls()
         config.filename = filename
         for name, key in TOP_LEVEL.items():
             value = copy.deepcopy(values.get(name, key.default))
-            defaults = {sub: item.default for sub, item in PLAIN_PARTS.get(name, {}).items() if name != "dataset"}
+            defaults = {
+                sub: item.default for sub, item in PLAIN_PARTS.get(name, {}).items() if name != "dataset"
+            }
             config[name] = {**defaults, **value} if defaults else value
             _check_literal(config[name], name)
         return config
 
     def text(self) -> str:
         """The resolved config as the text of a config file that needs no other file."""
-        blocks = [f"{name} = {pprint.pformat(value, width=110, sort_dicts=False)}\n" for name, value in self.items()]
+        blocks = [
+            f"{name} = {pprint.pformat(value, width=110, sort_dicts=False)}\n" for name, value in self.items()
+        ]
         return "".join(blocks)
 
     def dump(self, path: str) -> None:
@@ -107,8 +123,9 @@ class Config(Dict[str, Any]):
             file.write("# Resolved config, written by jseg; it can be run again as it is.\n" + self.text())
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Dict[str, Any]:
-    """Deep merge of two dicts into a new one; `_delete_=True` in a dict of `over` drops what it would inherit."""
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge of two dicts into a new one; `_delete_=True` in a dict of `over` drops what it would
+    inherit."""
     merged = copy.deepcopy(dict(base))
     for key, value in over.items():
         if isinstance(value, Mapping):
@@ -122,11 +139,13 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Dict[str, Any]:
     return merged
 
 
-def _resolve(path: str, parents: Tuple[str, ...]) -> Dict[str, Any]:
+def _resolve(path: str, parents: tuple[str, ...]) -> dict[str, Any]:
     path = os.path.abspath(path)
     if path in parents:
-        chain = " -> ".join(os.path.basename(item) for item in (*parents[parents.index(path):], path))
-        raise ValueError(f"config {path}: _base_ leads back to the file itself ({chain}); remove one of the links")
+        chain = " -> ".join(os.path.basename(item) for item in (*parents[parents.index(path) :], path))
+        raise ValueError(
+            f"config {path}: _base_ leads back to the file itself ({chain}); remove one of the links"
+        )
     if not os.path.isfile(path):
         inherited = f", named by _base_ in {parents[-1]}" if parents else ""
         raise FileNotFoundError(f"config file {path} does not exist{inherited}; correct the path")
@@ -135,32 +154,37 @@ def _resolve(path: str, parents: Tuple[str, ...]) -> Dict[str, Any]:
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, (list, tuple)) or not all(isinstance(base, str) for base in bases):
         raise ValueError(f"config {path}: _base_ must be a file name or a list of file names, got {bases!r}")
-    values: Dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for base in bases:
         values = merge(values, _resolve(os.path.join(os.path.dirname(path), base), (*parents, path)))
     return merge(values, own)
 
 
-def _execute(path: str) -> Dict[str, Any]:
+def _execute(path: str) -> dict[str, Any]:
     """Runs one config file and returns its public variables and `_base_`."""
     try:
         with open(path, encoding="utf-8") as file:
             source = file.read()
     except UnicodeDecodeError as error:
         raise ValueError(f"config {path} is not UTF-8 text ({error.reason}); is it a config file?") from error
-    namespace: Dict[str, Any] = {"__file__": path, "__name__": "__jseg_config__"}
+    namespace: dict[str, Any] = {"__file__": path, "__name__": "__jseg_config__"}
     try:
         exec(compile(source, path, "exec"), namespace)
     except SyntaxError as error:
         raise ValueError(f"config {path}, line {error.lineno}: {error.msg}; correct the file") from error
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-        raise ValueError(f"config {path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {error}"
-                         "; correct the file") from error
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
+        ]
+        raise ValueError(
+            f"config {path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {error}"
+            "; correct the file"
+        ) from error
 
     def is_setting(name: str, value: Any) -> bool:
         helper = inspect.ismodule(value) or inspect.isroutine(value) or inspect.isclass(value)
         return name == "_base_" or not (name.startswith("_") or helper)
+
     return {name: value for name, value in namespace.items() if is_setting(name, value)}
 
 
@@ -175,5 +199,7 @@ def _check_literal(value: Any, where: str) -> None:
         for index, item in enumerate(value):
             _check_literal(item, f"{where}.{index}")
     elif type(value) not in _LITERALS or (isinstance(value, float) and value - value != 0.0):
-        raise ValueError(f"config key {where}: {value!r} is not a finite number, text, bool, None, list, tuple or dict"
-                         "; spell it with those")
+        raise ValueError(
+            f"config key {where}: {value!r} is not a finite number, text, bool, None, list, tuple or dict"
+            "; spell it with those"
+        )

@@ -1,21 +1,24 @@
 """Overrides from the command line: `--set model.num_regions=4`."""
 
 import ast
-from typing import Any, Dict, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from jseg.registry import did_you_mean
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
-def apply_overrides(values: Dict[str, Any], overrides: Sequence[str]) -> None:
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
     """Writes each "dotted.key=value" into the nested dict `values`, in place.
 
-    Every part but the last must exist (numbers index lists). A last part that does not exist yet is accepted only where
-    something later judges it: at the top level, in a plain part, or in a dict with `type`, whose constructor knows.
+    Every part but the last must exist (numbers index lists). A last part that does not exist yet is accepted
+    only where something later judges it: at the top level, in a plain part, or in a dict with `type`, whose
+    constructor knows.
 
     Raises:
-        ValueError: no "=", a path that does not exist (with the nearest key), or a broken list, dict or string.
+        ValueError: no "=", a path that does not exist (with the nearest key), or a broken list, dict or
+            string.
     """
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -36,27 +39,33 @@ def parse_value(text: str, override: str = "") -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         if text[:1] in tuple("[({'\""):
-            raise ValueError(f"--set {override or text}: {text} is not a Python literal; check brackets and quotes "
-                             "(and quote the whole argument for the shell)") from None
+            raise ValueError(
+                f"--set {override or text}: {text} is not a Python literal; check brackets and quotes "
+                "(and quote the whole argument for the shell)"
+            ) from None
         return text
 
 
-def _assign(values: Dict[str, Any], key: str, value: Any) -> None:
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     target: Any = values
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        path = ".".join(parts[:depth + 1])
+        path = ".".join(parts[: depth + 1])
         last = depth == len(parts) - 1
         if isinstance(target, list):
             if not part.isdigit() or int(part) >= len(target):
-                raise ValueError(f"--set {key}: {path} does not exist; use a number from 0 to {len(target) - 1}")
+                raise ValueError(
+                    f"--set {key}: {path} does not exist; use a number from 0 to {len(target) - 1}"
+                )
             index: Any = int(part)
         elif isinstance(target, dict):
             index = part
             if part not in target and not last:
                 raise ValueError(f"--set {key}: {path} does not exist{did_you_mean(part, target)}")
         else:
-            raise ValueError(f"--set {key}: {'.'.join(parts[:depth])} is {target!r}, which has no keys of its own")
+            raise ValueError(
+                f"--set {key}: {'.'.join(parts[:depth])} is {target!r}, which has no keys of its own"
+            )
         if last:
             target[index] = value
         else:

@@ -1,6 +1,7 @@
 """The keys a config may have outside the `dict(type=...)` parts, their types and their defaults."""
 
-from typing import Any, Dict, Mapping, NamedTuple, Tuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from jseg.registry import did_you_mean, matches
 
@@ -10,7 +11,7 @@ _NONE = type(None)
 class Key(NamedTuple):
     """One config key. `required` keys have no default; a number below `minimum` is refused."""
 
-    types: Tuple[type, ...]
+    types: tuple[type, ...]
     default: Any = None
     required: bool = False
     minimum: float = float("-inf")
@@ -24,17 +25,21 @@ class KeyProblem(ValueError):
         self.key = key
 
 
-TOP_LEVEL: Dict[str, Key] = {
+TOP_LEVEL: dict[str, Key] = {
     "model": Key((dict,), required=True),
     "dataset": Key((dict,), required=True),
     "optimizer": Key((dict,), required=True),
     "scheduler": Key((dict,), required=True),
     "max_iters": Key((int,), required=True, minimum=1),
-    "batch_size": Key((int,), required=True, minimum=1),  # of one update, over all ranks and accumulation steps
+    "batch_size": Key(
+        (int,), required=True, minimum=1
+    ),  # of one update, over all ranks and accumulation steps
     "accumulate": Key((int,), 1, minimum=1),  # parts in which a rank computes its share of the batch
     "data_root": Key((str, _NONE)),  # None: the environment variable JSEG_DATA_ROOT, else data
     "num_workers": Key((int,), 0, minimum=0),
-    "max_bad_pictures": Key((int,), 0, minimum=0),  # training pictures that may be unreadable, and are left out
+    "max_bad_pictures": Key(
+        (int,), 0, minimum=0
+    ),  # training pictures that may be unreadable, and are left out
     "seed": Key((int,), 0, minimum=0),
     "log_interval": Key((int,), 50, minimum=1),  # iterations, like all intervals
     "eval_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
@@ -43,21 +48,23 @@ TOP_LEVEL: Dict[str, Key] = {
     "inference": Key((dict,), {"mode": "slide"}),
     "init_from": Key((str, _NONE)),
     "work_dir": Key((str, _NONE)),
-    "watchdog_seconds": Key((int, float, _NONE), 45, minimum=1),  # a rank that hangs so long ends the job; None: never
+    "watchdog_seconds": Key(
+        (int, float, _NONE), 45, minimum=1
+    ),  # a rank that hangs so long ends the job; None: never
     "visualize": Key((dict,), {"num_images": 8}),
 }
 
-INFERENCE: Dict[str, Key] = {
+INFERENCE: dict[str, Key] = {
     "mode": Key((str,), "slide"),
     "crop_size": Key((int, list, tuple, _NONE)),  # pixels: size, or (height, width)
     "stride": Key((int, list, tuple, _NONE)),  # pixels
     "scales": Key((list, tuple), (1.0,)),  # test-time augmentation: factors of the tested size, averaged
     "flip": Key((bool,), False),  # test-time augmentation: average with the mirror image
 }
-VISUALIZE: Dict[str, Key] = {"num_images": Key((int,), 8, minimum=0)}
-DATASET: Dict[str, Key] = {"train": Key((dict,)), "val": Key((dict,)), "test": Key((dict,))}
+VISUALIZE: dict[str, Key] = {"num_images": Key((int,), 8, minimum=0)}
+DATASET: dict[str, Key] = {"train": Key((dict,)), "val": Key((dict,)), "test": Key((dict,))}
 
-PLAIN_PARTS: Dict[str, Dict[str, Key]] = {"inference": INFERENCE, "visualize": VISUALIZE, "dataset": DATASET}
+PLAIN_PARTS: dict[str, dict[str, Key]] = {"inference": INFERENCE, "visualize": VISUALIZE, "dataset": DATASET}
 
 
 def check_keys(values: Mapping[str, Any], keys: Mapping[str, Key], where: str = "") -> None:

@@ -1,6 +1,7 @@
 """Checks every `dict(type=...)` of a config against the constructor it names, before anything is built."""
 
-from typing import Any, Iterator, List, Mapping, Sequence, Tuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from jseg.registry import Registry
 
@@ -19,12 +20,12 @@ def validate(cfg: Mapping[str, Any], registries: Mapping[str, Registry]) -> None
 
     Args:
         cfg: the resolved config.
-        registries: path pattern -> registry; "*" stands for any key of a dict, "#" for any item of a list, e.g.
-            "dataset.*.pipeline.#" (a pipeline that is a dict of settings is judged by the dataset).
+        registries: path pattern -> registry; "*" stands for any key of a dict, "#" for any item of a list,
+            e.g. "dataset.*.pipeline.#" (a pipeline that is a dict of settings is judged by the dataset).
 
     Raises:
-        ValueError: unknown type, unknown or missing argument, wrong type of value; names the config key and the nearest
-            valid name.
+        ValueError: unknown type, unknown or missing argument, wrong type of value; names the config key and
+            the nearest valid name.
     """
     for pattern, registry in registries.items():
         for where, part in _find(cfg, pattern.split("."), ()):
@@ -32,11 +33,11 @@ def validate(cfg: Mapping[str, Any], registries: Mapping[str, Registry]) -> None
                 registry.check(part, where, supplied=SUPPLIED.get(registry.kind, ()))
 
 
-def _find(value: Any, pattern: Sequence[str], path: Tuple[str, ...]) -> Iterator[Tuple[str, Any]]:
+def _find(value: Any, pattern: Sequence[str], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     if not pattern:
         yield ".".join(path), value
         return
-    items: List[Tuple[str, Any]] = []
+    items: list[tuple[str, Any]] = []
     if isinstance(value, Mapping):
         items = [(key, item) for key, item in value.items() if pattern[0] in ("*", key)]
     elif isinstance(value, (list, tuple)) and pattern[0] == "#":

@@ -10,6 +10,19 @@ from jseg.datasets.pascal_context import PascalContextDataset
 from jseg.datasets.roots import configured_root
 from jseg.datasets.voc import VOCDataset
 
-__all__ = ['COCOStuffDataset', 'ClassList', 'DataLoader', 'FolderDataset', 'IGNORE_INDEX', 'PascalContextDataset',
-           'SegmentationDataset', 'VOCDataset', 'available_class_lists', 'configured_root', 'load_class_list',
-           'read_image', 'read_mask', 'save_mask']
+__all__ = [
+    "IGNORE_INDEX",
+    "COCOStuffDataset",
+    "ClassList",
+    "DataLoader",
+    "FolderDataset",
+    "PascalContextDataset",
+    "SegmentationDataset",
+    "VOCDataset",
+    "available_class_lists",
+    "configured_root",
+    "load_class_list",
+    "read_image",
+    "read_mask",
+    "save_mask",
+]

@@ -4,8 +4,9 @@ A subclass finds the files (`Record`s); this class reads picture and mask, turns
 labels and runs the transforms with a random generator that depends on (seed, epoch, index) alone.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from jseg.datasets.pipeline import build_pipeline
 # Last word of the seed of every generator, so that order (loader) and augmentation never share a stream.
 AUGMENT_STREAM, ORDER_STREAM = 1, 2
 
-PipelineSettings = Union[None, Mapping[str, Any], Sequence[Mapping[str, Any]]]
+PipelineSettings = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 class Record(NamedTuple):
@@ -24,7 +25,7 @@ class Record(NamedTuple):
 
     name: str
     image: Path
-    mask: Optional[Path]
+    mask: Path | None
 
 
 class SegmentationDataset:
@@ -43,11 +44,18 @@ class SegmentationDataset:
         class_names: tuple of C names. palette: uint8 (C, 3). unseen: tuple of class indices.
     """
 
-    def __init__(self, records: Sequence[Record], classes: Union[str, Sequence[str]],
-                 unseen: Optional[Sequence[Union[int, str]]] = None, reduce_zero_label: bool = False,
-                 pipeline: PipelineSettings = None, test_mode: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        classes: str | Sequence[str],
+        unseen: Sequence[int | str] | None = None,
+        reduce_zero_label: bool = False,
+        pipeline: PipelineSettings = None,
+        test_mode: bool = False,
+        seed: int = 0,
+    ) -> None:
         if seed < 0:
-            raise ValueError(f'seed: {seed} is negative; give 0 or more')
+            raise ValueError(f"seed: {seed} is negative; give 0 or more")
         class_list = load_class_list(classes)
         self.class_names = class_list.names
         self.palette = class_list.palette
@@ -65,7 +73,7 @@ class SegmentationDataset:
         """The id of picture `index`."""
         return self.records[index].name
 
-    def raw(self, index: int) -> Tuple[np.ndarray, np.ndarray, str]:
+    def raw(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
         """Picture `index`: RGB uint8 (H, W, 3) at full size, label uint8 (H, W) with 255 ignored, and its id.
 
         Without masks every pixel is ignored.
@@ -83,7 +91,7 @@ class SegmentationDataset:
         label = check_labels(mask, len(self.class_names), self.reduce_zero_label, record.mask)
         return image, label, record.name
 
-    def sample(self, index: int, epoch: int = 0) -> Dict[str, Any]:
+    def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
         """Picture `index` as the model takes it; equal arguments give equal arrays, in any process.
 
         Returns:
@@ -94,13 +102,17 @@ class SegmentationDataset:
             FileNotFoundError, ValueError: naming the file that is missing or wrong.
         """
         image, label, name = self.raw(index)
-        state: Dict[str, Any] = {'image': image, 'name': name}
+        state: dict[str, Any] = {"image": image, "name": name}
         if not self.test_mode:
-            state['label'] = label
+            state["label"] = label
         rng = np.random.default_rng([self.seed, epoch, index, AUGMENT_STREAM])
         for transform in self.transforms:
             state = transform(state, rng)
-        if state['image'].dtype != np.float32:
+        if state["image"].dtype != np.float32:
             raise ValueError("pipeline: the picture was never normalised; add dict(type='Normalize')")
-        return {'image': np.ascontiguousarray(state['image'].transpose(2, 0, 1)),
-                'label': state.get('label', label), 'name': name, 'original_size': image.shape[:2]}
+        return {
+            "image": np.ascontiguousarray(state["image"].transpose(2, 0, 1)),
+            "label": state.get("label", label),
+            "name": name,
+            "original_size": image.shape[:2],
+        }

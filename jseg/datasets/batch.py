@@ -1,7 +1,8 @@
 """Which pictures make the batch of an iteration, and joining samples into one."""
 
 import functools
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Type
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,9 @@ USER_ERRORS = (FileNotFoundError, OSError, ValueError)
 _TRIES = 16  # unreadable pictures in a row, after which the storage or the pipeline is to blame
 
 
-def batch_indices(iteration: int, size: int, batch_size: int, seed: int, rank: int, world_size: int,
-                  shuffle: bool) -> List[Tuple[int, int]]:
+def batch_indices(
+    iteration: int, size: int, batch_size: int, seed: int, rank: int, world_size: int, shuffle: bool
+) -> list[tuple[int, int]]:
     """The (index, epoch) pairs that `rank` loads in `iteration`, a pure function of its arguments.
 
     The epochs, each a permutation of all `size` pictures, are laid end to end. Every iteration takes the next
@@ -29,23 +31,25 @@ def batch_indices(iteration: int, size: int, batch_size: int, seed: int, rank: i
     return pairs
 
 
-def load_batch(dataset: Any, pairs: Sequence[Tuple[int, int]], skip_unreadable: bool) -> Dict[str, Any]:
+def load_batch(dataset: Any, pairs: Sequence[tuple[int, int]], skip_unreadable: bool) -> dict[str, Any]:
     """The batch of these (index, epoch) pairs: image, label and names as in `collate`, and `bad`.
 
-    `bad` maps the name of each picture that could not be read to the reason; the next readable one of the data set
-    stands in for it. It is the same one in every run, so that a resumed training repeats the unbroken one. Without
-    `skip_unreadable` the first such picture raises, and `bad` is empty.
+    `bad` maps the name of each picture that could not be read to the reason; the next readable one of the
+    data set stands in for it. It is the same one in every run, so that a resumed training repeats the
+    unbroken one. Without `skip_unreadable` the first such picture raises, and `bad` is empty.
 
     Raises:
         FileNotFoundError, ValueError, OSError: a picture cannot be read; with `skip_unreadable`, 16 in a row.
     """
-    bad: Dict[str, str] = {}
-    samples = [_stand_in(dataset, index, epoch, bad) if skip_unreadable else dataset.sample(index, epoch)
-               for index, epoch in pairs]
-    return {**collate(samples), 'bad': bad}
+    bad: dict[str, str] = {}
+    samples = [
+        _stand_in(dataset, index, epoch, bad) if skip_unreadable else dataset.sample(index, epoch)
+        for index, epoch in pairs
+    ]
+    return {**collate(samples), "bad": bad}
 
 
-def user_error(problem: BaseException) -> Optional[Type[Exception]]:
+def user_error(problem: BaseException) -> type[Exception] | None:
     """The kind among `USER_ERRORS` that `problem` is, None if it is none of them.
 
     To be raised again with another message, or in another process: kinds derived from these, such as
@@ -54,10 +58,10 @@ def user_error(problem: BaseException) -> Optional[Type[Exception]]:
     return next((kind for kind in USER_ERRORS if isinstance(problem, kind)), None)
 
 
-def still_unreadable(dataset: Any, names: Iterable[str]) -> Dict[str, str]:
+def still_unreadable(dataset: Any, names: Iterable[str]) -> dict[str, str]:
     """Those of `names` that are in the data set and still cannot be read: name -> reason."""
     wanted = set(names)
-    bad: Dict[str, str] = {}
+    bad: dict[str, str] = {}
     for index in range(len(dataset)):
         if dataset.name(index) in wanted:
             try:
@@ -67,7 +71,7 @@ def still_unreadable(dataset: Any, names: Iterable[str]) -> Dict[str, str]:
     return bad
 
 
-def _stand_in(dataset: Any, index: int, epoch: int, bad: Dict[str, str]) -> Dict[str, Any]:
+def _stand_in(dataset: Any, index: int, epoch: int, bad: dict[str, str]) -> dict[str, Any]:
     tries = min(_TRIES, len(dataset))
     for step in range(tries):
         candidate = (index + step) % len(dataset)
@@ -76,24 +80,30 @@ def _stand_in(dataset: Any, index: int, epoch: int, bad: Dict[str, str]) -> Dict
         except USER_ERRORS as error:
             bad[dataset.name(candidate)] = str(error)
             latest = error
-    raise user_error(latest)(f'{latest} ({tries} pictures in a row cannot be read: the fault is not in a single one)')
+    raise user_error(latest)(
+        f"{latest} ({tries} pictures in a row cannot be read: the fault is not in a single one)"
+    )
 
 
-def collate(samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stack samples: image float32 (B, 3, H, W), label uint8 (B, H, W), names.
 
     Raises:
         ValueError: if the samples differ in size.
     """
     for sample in samples[1:]:
-        for key in ('image', 'label'):
+        for key in ("image", "label"):
             if sample[key].shape != samples[0][key].shape:
-                raise ValueError(f"a batch needs one size, but {key} '{samples[0]['name']}' is "
-                                 f"{samples[0][key].shape} and '{sample['name']}' is {sample[key].shape}; "
-                                 'end the pipeline with RandomCrop and Pad, or set batch_size to 1')
-    return {'image': np.stack([sample['image'] for sample in samples]),
-            'label': np.stack([sample['label'] for sample in samples]),
-            'names': [sample['name'] for sample in samples]}
+                raise ValueError(
+                    f"a batch needs one size, but {key} '{samples[0]['name']}' is "
+                    f"{samples[0][key].shape} and '{sample['name']}' is {sample[key].shape}; "
+                    "end the pipeline with RandomCrop and Pad, or set batch_size to 1"
+                )
+    return {
+        "image": np.stack([sample["image"] for sample in samples]),
+        "label": np.stack([sample["label"] for sample in samples]),
+        "names": [sample["name"] for sample in samples],
+    }
 
 
 @functools.lru_cache(maxsize=4)

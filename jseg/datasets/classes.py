@@ -1,40 +1,41 @@
 """Class lists: names, colours and the seen/unseen split, kept once as data and found by name.
 
 A list is a JSON file in `jseg/datasets/data/` with the keys `title`, `names`, `palette` (one RGB triple per
-class) and `unseen` (indices into `names`); adding a data set means adding a file. A list may instead name another
-`list` and the classes it is `without`. `raw_values`, where present, are the values that stand for the classes in the
-annotations as published. The list `zeroshapes` is computed by `jseg.datasets.zeroshapes`. Indices are training
-indices, that is after zero-label reduction.
+class) and `unseen` (indices into `names`); adding a data set means adding a file. A list may instead name
+another `list` and the classes it is `without`. `raw_values`, where present, are the values that stand for the
+classes in the annotations as published. The list `zeroshapes` is computed by `jseg.datasets.zeroshapes`.
+Indices are training indices, that is after zero-label reduction.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple, Union
+from typing import Any
 
 import numpy as np
 
 from jseg.registry import did_you_mean
 
-_DATA = Path(__file__).parent / 'data'
+_DATA = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True, eq=False)
 class ClassList:
     """Names (C), palette uint8 (C, 3) RGB and the indices of the classes that are unseen in training."""
 
-    names: Tuple[str, ...]
+    names: tuple[str, ...]
     palette: np.ndarray
-    unseen: Tuple[int, ...]
+    unseen: tuple[int, ...]
 
 
-def available_class_lists() -> Tuple[str, ...]:
+def available_class_lists() -> tuple[str, ...]:
     """Names that `load_class_list` knows, sorted."""
-    return tuple(sorted([path.stem for path in _DATA.glob('*.json')] + ['zeroshapes']))
+    return tuple(sorted([path.stem for path in _DATA.glob("*.json")] + ["zeroshapes"]))
 
 
-def load_class_list(classes: Union[str, Sequence[str]]) -> ClassList:
+def load_class_list(classes: str | Sequence[str]) -> ClassList:
     """The class list of that name, or a list made of the given class names (VOC colours, nothing unseen).
 
     Raises:
@@ -42,24 +43,27 @@ def load_class_list(classes: Union[str, Sequence[str]]) -> ClassList:
     """
     if not isinstance(classes, str):
         names = tuple(classes)
-        return _checked('classes', names, voc_palette(len(names) + 1)[1:], ())
-    if classes == 'zeroshapes':
+        return _checked("classes", names, voc_palette(len(names) + 1)[1:], ())
+    if classes == "zeroshapes":
         from jseg.datasets import zeroshapes  # on demand: it draws pictures and needs more than this list
+
         return _checked(classes, zeroshapes.CLASS_NAMES, zeroshapes.PALETTE, zeroshapes.UNSEEN)
     known = available_class_lists()
     if classes not in known:
-        raise ValueError(f"classes: there is no class list '{classes}'{did_you_mean(classes, known)}; "
-                         'a tuple of class names is accepted too')
+        raise ValueError(
+            f"classes: there is no class list '{classes}'{did_you_mean(classes, known)}; "
+            "a tuple of class names is accepted too"
+        )
     content = _read(classes)
-    return _checked(classes, content['names'], content['palette'], content['unseen'])
+    return _checked(classes, content["names"], content["palette"], content["unseen"])
 
 
-def raw_values(classes: str) -> Tuple[int, ...]:
+def raw_values(classes: str) -> tuple[int, ...]:
     """The value of each class of a list in the annotations as their authors publish them (C)."""
-    return tuple(_read(classes)['raw_values'])
+    return tuple(_read(classes)["raw_values"])
 
 
-def resolve_unseen(unseen: Sequence[Union[int, str]], names: Sequence[str]) -> Tuple[int, ...]:
+def resolve_unseen(unseen: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
     """Sorted class indices from indices or names.
 
     Raises:
@@ -72,8 +76,10 @@ def resolve_unseen(unseen: Sequence[Union[int, str]], names: Sequence[str]) -> T
                 raise ValueError(f"unseen: there is no class '{entry}'{did_you_mean(entry, names)}")
             entry = list(names).index(entry)
         if not 0 <= entry < len(names):
-            raise ValueError(f'unseen: class index {entry} is outside 0..{len(names) - 1}; '
-                             'give indices (or names) of the class list')
+            raise ValueError(
+                f"unseen: class index {entry} is outside 0..{len(names) - 1}; "
+                "give indices (or names) of the class list"
+            )
         indices.add(int(entry))
     return tuple(sorted(indices))
 
@@ -91,28 +97,34 @@ def voc_palette(count: int) -> np.ndarray:
     return palette
 
 
-@lru_cache(maxsize=None)
-def _read(name: str) -> Dict[str, Any]:
+@cache
+def _read(name: str) -> dict[str, Any]:
     """The file of a class list; one without some classes of another list is worked out."""
-    content = json.loads((_DATA / f'{name}.json').read_text(encoding='utf-8'))
-    if 'list' not in content:
+    content = json.loads((_DATA / f"{name}.json").read_text(encoding="utf-8"))
+    if "list" not in content:
         return content
-    whole = _read(content['list'])
-    kept = [index for index, class_name in enumerate(whole['names']) if class_name not in content['without']]
-    return {'names': [whole['names'][index] for index in kept], 'palette': [whole['palette'][index] for index in kept],
-            'unseen': [kept.index(index) for index in whole['unseen']]}
+    whole = _read(content["list"])
+    kept = [index for index, class_name in enumerate(whole["names"]) if class_name not in content["without"]]
+    return {
+        "names": [whole["names"][index] for index in kept],
+        "palette": [whole["palette"][index] for index in kept],
+        "unseen": [kept.index(index) for index in whole["unseen"]],
+    }
 
 
 def _checked(origin: str, names: Sequence[str], palette: Sequence, unseen: Sequence[int]) -> ClassList:
     names = tuple(names)
     colours = np.asarray(palette, np.uint8)
     if not names or len(names) > 254:
-        raise ValueError(f'{origin}: a class list holds 1 to 254 classes, not {len(names)} '
-                         '(255 marks ignored pixels)')
+        raise ValueError(
+            f"{origin}: a class list holds 1 to 254 classes, not {len(names)} (255 marks ignored pixels)"
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{origin}: class '{twice[0]}' is listed twice; name every class once")
     if colours.shape != (len(names), 3):
-        raise ValueError(f'{origin}: palette has shape {colours.shape}; give one RGB triple for each of '
-                         f'the {len(names)} classes')
+        raise ValueError(
+            f"{origin}: palette has shape {colours.shape}; give one RGB triple for each of "
+            f"the {len(names)} classes"
+        )
     return ClassList(names, colours, resolve_unseen(unseen, names))

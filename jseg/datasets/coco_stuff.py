@@ -1,18 +1,18 @@
 """COCO-Stuff 164K: COCO 2017 with 80 thing and 91 stuff classes.
 
-    <data_root>/images/<split>/<id>.jpg
-    <data_root>/annotations/<split>/<id>_labelTrainIds.png    0..170 the classes, 255 unlabelled
+<data_root>/images/<split>/<id>.jpg
+<data_root>/annotations/<split>/<id>_labelTrainIds.png    0..170 the classes, 255 unlabelled
 """
 
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
 from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files
 from jseg.datasets.roots import find_root, how_to_make
 from jseg.registry import DATASETS
 
-CLASS_LIST = 'coco_stuff164k'
-MASK_ENDING = '_labelTrainIds'
+CLASS_LIST = "coco_stuff164k"
+MASK_ENDING = "_labelTrainIds"
 
 
 @DATASETS.register()
@@ -29,18 +29,41 @@ class COCOStuffDataset(SegmentationDataset):
         ValueError: there are no pictures, or an impossible option.
     """
 
-    def __init__(self, data_root: str, split: str, unseen: Optional[Sequence[Union[int, str]]] = None,
-                 pipeline: PipelineSettings = None, test_mode: bool = False, seed: int = 0) -> None:
-        root = find_root(data_root, CLASS_LIST, 'annotations')
+    def __init__(
+        self,
+        data_root: str,
+        split: str,
+        unseen: Sequence[int | str] | None = None,
+        pipeline: PipelineSettings = None,
+        test_mode: bool = False,
+        seed: int = 0,
+    ) -> None:
+        root = find_root(data_root, CLASS_LIST, "annotations")
         make = how_to_make(CLASS_LIST)
-        images = files_by_stem(root / 'images' / split, 'split', IMAGE_SUFFIXES, make)
+        images = files_by_stem(root / "images" / split, "split", IMAGE_SUFFIXES, make)
         if not images:
-            raise ValueError(f"{root / 'images' / split}: there are no pictures; check data_root and split{make}")
-        folder = root / 'annotations' / split
-        files = files_by_stem(folder, 'split', ('.png',), make)
-        masks = {stem[:-len(MASK_ENDING)]: path for stem, path in files.items() if stem.endswith(MASK_ENDING)}
+            raise ValueError(
+                f"{root / 'images' / split}: there are no pictures; check data_root and split{make}"
+            )
+        folder = root / "annotations" / split
+        files = files_by_stem(folder, "split", (".png",), make)
+        masks = {
+            stem[: -len(MASK_ENDING)]: path for stem, path in files.items() if stem.endswith(MASK_ENDING)
+        }
         names = sorted(images)
-        require_files(names, masks, folder, (f'{MASK_ENDING}.png',), 'mask',
-                      f"although there is a picture of that name in {root / 'images' / split}; add the file{make}")
-        super().__init__([Record(name, images[name], masks[name]) for name in names], CLASS_LIST, unseen,
-                         pipeline=pipeline, test_mode=test_mode, seed=seed)
+        require_files(
+            names,
+            masks,
+            folder,
+            (f"{MASK_ENDING}.png",),
+            "mask",
+            f"although there is a picture of that name in {root / 'images' / split}; add the file{make}",
+        )
+        super().__init__(
+            [Record(name, images[name], masks[name]) for name in names],
+            CLASS_LIST,
+            unseen,
+            pipeline=pipeline,
+            test_mode=test_mode,
+            seed=seed,
+        )

@@ -1,15 +1,15 @@
 """Finding the files of a data set, with one clear message for each gap."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Union
 
 from jseg.datasets.words import read_words
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str = '') -> Dict[str, Path]:
+def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str = "") -> dict[str, Path]:
     """The files of a folder: name without suffix -> path.
 
     One directory listing instead of a look-up per file: there may be 100,000 of them on a network disk.
@@ -24,31 +24,34 @@ def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str 
         FileNotFoundError: there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f'{folder}: this folder does not exist; check data_root and {option}{make}')
-    found: Dict[str, Path] = {}
+        raise FileNotFoundError(f"{folder}: this folder does not exist; check data_root and {option}{make}")
+    found: dict[str, Path] = {}
     for entry in sorted(os.listdir(folder), reverse=True):  # reverse: .jpg wins over .png
         stem, suffix = os.path.splitext(entry)
-        if suffix.lower() in suffixes and not entry.startswith('.'):  # ._x.jpg: macOS's notes about x.jpg
+        if suffix.lower() in suffixes and not entry.startswith("."):  # ._x.jpg: macOS's notes about x.jpg
             found[stem] = folder / entry
     return found
 
 
-def read_split(folder: Path, split: str, make: str = '') -> List[str]:
+def read_split(folder: Path, split: str, make: str = "") -> list[str]:
     """The ids in `<folder>/<split>.txt`, one a line.
 
     Raises:
-        FileNotFoundError: no such file; names the splits there are. ValueError: it lists nothing, or is no text.
+        FileNotFoundError: no such file; names the splits there are. ValueError: it lists nothing, or is no
+            text.
     """
-    path = folder / f'{split}.txt'
+    path = folder / f"{split}.txt"
     if not path.is_file():
-        present = sorted(file.stem for file in folder.glob('*.txt'))
-        have = f"the splits there are: {', '.join(present)}" if present else 'there are no split files there'
-        raise FileNotFoundError(f"{path}: there is no split '{split}'; {have}; set split to one of them or "
-                                f'write this file, one id a line{make}')
+        present = sorted(file.stem for file in folder.glob("*.txt"))
+        have = f"the splits there are: {', '.join(present)}" if present else "there are no split files there"
+        raise FileNotFoundError(
+            f"{path}: there is no split '{split}'; {have}; set split to one of them or "
+            f"write this file, one id a line{make}"
+        )
     return list(read_words(path))
 
 
-def read_ids(path: Union[str, Path]) -> List[str]:
+def read_ids(path: str | Path) -> list[str]:
     """The ids that a text file lists, one a line, with or without the suffix of the picture.
 
     Raises:
@@ -64,8 +67,14 @@ def read_ids(path: Union[str, Path]) -> List[str]:
     return ids
 
 
-def require_files(names: Sequence[str], files: Mapping[str, Path], folder: Path, endings: Sequence[str], kind: str,
-                  mend: str = 'although the split lists it; add the file or remove the id from the split') -> None:
+def require_files(
+    names: Sequence[str],
+    files: Mapping[str, Path],
+    folder: Path,
+    endings: Sequence[str],
+    kind: str,
+    mend: str = "although the split lists it; add the file or remove the id from the split",
+) -> None:
     """Checks that `files` has every one of `names`.
 
     Raises:
@@ -73,5 +82,5 @@ def require_files(names: Sequence[str], files: Mapping[str, Path], folder: Path,
     """
     missing = [name for name in names if name not in files]
     if missing:
-        more = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{folder}: no {kind} '{missing[0]}' ({', '.join(endings)}){more}, {mend}")

@@ -1,18 +1,19 @@
 """Data of one's own: a folder of pictures, a folder of masks, a text file of class words.
 
     <data_root>/images/<id>.jpg (or .jpeg, .png)
-    <data_root>/masks/<id>.png       palette or 8-bit grey, pixel value = line of classes.txt counted from 0, 255 = none
+    <data_root>/masks/<id>.png       palette or 8-bit grey; value = line of classes.txt from 0, 255 = none
     <data_root>/classes.txt          one class word a line
     <data_root>/unseen.txt           optional: the classes without masks in training, one a line
     <data_root>/train.txt, val.txt   optional: ids, one a line
 
-Without lists, `images/train`, `images/val`, `masks/train` and `masks/val` are the split; without those either, a part
-of the pictures is set aside for validation. docs/custom_dataset.md goes through it step by step.
+Without lists, `images/train`, `images/val`, `masks/train` and `masks/val` are the split; without those
+either, a part of the pictures is set aside for validation. docs/custom_dataset.md goes through it step by
+step.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.classes import load_class_list, resolve_unseen
@@ -20,7 +21,7 @@ from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_ids, require
 from jseg.datasets.words import read_words
 from jseg.registry import DATASETS
 
-_PARTS = ('train', 'val', 'test')
+_PARTS = ("train", "val", "test")
 
 
 @DATASETS.register()
@@ -34,10 +35,11 @@ class FolderDataset(SegmentationDataset):
         mask_dir: folder of the masks; None for pictures to be segmented only (test mode).
         mask_ending: what follows the id in the names of masks, before `.png`.
         classes: text file of class words, or the words.
-        unseen: text file of unseen classes, or names or indices; None takes `unseen.txt` if there is one, else none.
+        unseen: text file of unseen classes, or names or indices; None takes `unseen.txt` if there is one,
+            else none.
         reduce_zero_label: mask value 0 is no class (background), and k is line k-1 of the classes.
-        val_share: without lists and folders of a split, this share of the pictures is for validation. Which ones
-            depends on their names and `split_seed` alone.
+        val_share: without lists and folders of a split, this share of the pictures is for validation. Which
+            ones depends on their names and `split_seed` alone.
         split_seed: another number, other pictures.
         pipeline, test_mode, seed: see `SegmentationDataset`.
 
@@ -46,64 +48,96 @@ class FolderDataset(SegmentationDataset):
         ValueError: unseen names that are no classes, an empty split, or an impossible option.
     """
 
-    def __init__(self, data_root: str, split: Optional[str] = None, image_dir: str = 'images',
-                 mask_dir: Optional[str] = 'masks', mask_ending: str = '',
-                 classes: Union[str, Sequence[str]] = 'classes.txt',
-                 unseen: Union[str, Sequence[Union[int, str]], None] = None, reduce_zero_label: bool = False,
-                 val_share: float = 0.1, split_seed: int = 0, pipeline: PipelineSettings = None,
-                 test_mode: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        split: str | None = None,
+        image_dir: str = "images",
+        mask_dir: str | None = "masks",
+        mask_ending: str = "",
+        classes: str | Sequence[str] = "classes.txt",
+        unseen: str | Sequence[int | str] | None = None,
+        reduce_zero_label: bool = False,
+        val_share: float = 0.1,
+        split_seed: int = 0,
+        pipeline: PipelineSettings = None,
+        test_mode: bool = False,
+        seed: int = 0,
+    ) -> None:
         root = Path(data_root)
         if not root.is_dir():
-            raise FileNotFoundError(f'{root}: this folder does not exist; set data_root to the folder that holds '
-                                    f'{image_dir} and {mask_dir or "the class words"}')
+            raise FileNotFoundError(
+                f"{root}: this folder does not exist; set data_root to the folder that holds "
+                f"{image_dir} and {mask_dir or 'the class words'}"
+            )
         if mask_dir is None and not test_mode:
-            raise ValueError('mask_dir is None, but training needs masks; name their folder, or set test_mode=True')
+            raise ValueError(
+                "mask_dir is None, but training needs masks; name their folder, or set test_mode=True"
+            )
         if not 0 < val_share < 1:
-            raise ValueError(f'val_share: {val_share} is not a share; give a number between 0 and 1')
+            raise ValueError(f"val_share: {val_share} is not a share; give a number between 0 and 1")
         names, unseen = _classes(root, classes, unseen)
         pictures, masks = root / image_dir, None if mask_dir is None else root / mask_dir
         ids = _listed(root, split)
         if ids is None and _has_folders(pictures, split):
             pictures, masks, split = pictures / split, None if masks is None else masks / split, None
-        images = files_by_stem(pictures, 'image_dir', IMAGE_SUFFIXES)
+        images = files_by_stem(pictures, "image_dir", IMAGE_SUFFIXES)
         if not images:
-            raise ValueError(f'{pictures}: there are no pictures ({", ".join(IMAGE_SUFFIXES)}); check data_root, '
-                             'image_dir and split')
+            raise ValueError(
+                f"{pictures}: there are no pictures ({', '.join(IMAGE_SUFFIXES)}); check data_root, "
+                "image_dir and split"
+            )
         if ids is None:
             ids = _automatic(sorted(images), split, val_share, split_seed)
-        require_files(ids, images, pictures, IMAGE_SUFFIXES, 'picture',
-                      f"although {root / f'{split}.txt'} lists it; add the file or remove the line")
+        require_files(
+            ids,
+            images,
+            pictures,
+            IMAGE_SUFFIXES,
+            "picture",
+            f"although {root / f'{split}.txt'} lists it; add the file or remove the line",
+        )
         found = {} if masks is None else _find_masks(ids, masks, mask_ending, pictures)
-        super().__init__([Record(name, images[name], found.get(name)) for name in ids], names, unseen,
-                         reduce_zero_label, pipeline, test_mode, seed)
+        super().__init__(
+            [Record(name, images[name], found.get(name)) for name in ids],
+            names,
+            unseen,
+            reduce_zero_label,
+            pipeline,
+            test_mode,
+            seed,
+        )
 
 
-def _classes(root: Path, classes: Union[str, Sequence[str]],
-             unseen: Union[str, Sequence[Union[int, str]], None]) -> Tuple[Tuple[str, ...], Tuple[int, ...]]:
+def _classes(
+    root: Path, classes: str | Sequence[str], unseen: str | Sequence[int | str] | None
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Class names and the indices of the unseen ones."""
     names = load_class_list(read_words(root / classes) if isinstance(classes, str) else tuple(classes)).names
     if unseen is None:
-        unseen = 'unseen.txt' if (root / 'unseen.txt').exists() else ()
+        unseen = "unseen.txt" if (root / "unseen.txt").exists() else ()
     if not isinstance(unseen, str):
         return names, resolve_unseen(unseen, names)
     try:
         return names, resolve_unseen(read_words(root / unseen), names)
     except ValueError as error:
-        raise ValueError(f'{root / unseen}: {error}; every line must be a class of {classes}') from error
+        raise ValueError(f"{root / unseen}: {error}; every line must be a class of {classes}") from error
 
 
-def _listed(root: Path, split: Optional[str]) -> Optional[List[str]]:
+def _listed(root: Path, split: str | None) -> list[str] | None:
     """The ids of a split that is listed in a file; None if no split is."""
-    lists = [part for part in _PARTS if (root / f'{part}.txt').is_file()]
+    lists = [part for part in _PARTS if (root / f"{part}.txt").is_file()]
     if split is None or not lists:
         return None
     if split not in lists:
-        raise FileNotFoundError(f"{root / f'{split}.txt'}: there is no list of this split, but there is one of "
-                                f"{' and '.join(lists)}; write it too, one picture id a line")
-    return read_ids(root / f'{split}.txt')
+        raise FileNotFoundError(
+            f"{root / f'{split}.txt'}: there is no list of this split, but there is one of "
+            f"{' and '.join(lists)}; write it too, one picture id a line"
+        )
+    return read_ids(root / f"{split}.txt")
 
 
-def _has_folders(pictures: Path, split: Optional[str]) -> bool:
+def _has_folders(pictures: Path, split: str | None) -> bool:
     """Whether the split is given by folders.
 
     Raises:
@@ -113,35 +147,52 @@ def _has_folders(pictures: Path, split: Optional[str]) -> bool:
     if split is None or not folders:
         return False
     if split not in folders:
-        raise FileNotFoundError(f"{pictures / split}: this folder does not exist, but there is "
-                                f"{' and '.join(folders)}; add it, or list the ids of each split in text files")
+        raise FileNotFoundError(
+            f"{pictures / split}: this folder does not exist, but there is "
+            f"{' and '.join(folders)}; add it, or list the ids of each split in text files"
+        )
     return True
 
 
-def _automatic(ids: List[str], split: Optional[str], val_share: float, split_seed: int) -> List[str]:
-    """The part of `ids` that belongs to the split: by a hash of each name, so pictures added later move few."""
+def _automatic(ids: list[str], split: str | None, val_share: float, split_seed: int) -> list[str]:
+    """The part of `ids` that belongs to the split: by a hash of each name, so pictures added later move
+    few."""
     if split is None:
         return ids
-    if split not in ('train', 'val'):
-        raise ValueError(f"split: there is neither a list nor a folder of '{split}', and pictures are set aside for "
-                         "'train' and 'val' only; write lists, or set split=None to take every picture of image_dir")
+    if split not in ("train", "val"):
+        raise ValueError(
+            f"split: there is neither a list nor a folder of '{split}', and pictures are set aside for "
+            "'train' and 'val' only; write lists, or set split=None to take every picture of image_dir"
+        )
     if len(ids) < 2:
-        raise ValueError(f"split: one picture ('{ids[0]}') cannot be split into training and validation; add pictures")
-    ranked = sorted(ids, key=lambda name: hashlib.sha256(f'{split_seed}:{name}'.encode()).digest())
+        raise ValueError(
+            f"split: one picture ('{ids[0]}') cannot be split into training and validation; add pictures"
+        )
+    ranked = sorted(ids, key=lambda name: hashlib.sha256(f"{split_seed}:{name}".encode()).digest())
     count = min(max(round(len(ids) * val_share), 1), len(ids) - 1)
-    return sorted(ranked[:count] if split == 'val' else ranked[count:])
+    return sorted(ranked[:count] if split == "val" else ranked[count:])
 
 
-def _find_masks(ids: Sequence[str], folder: Path, ending: str, pictures: Path) -> Dict[str, Path]:
+def _find_masks(ids: Sequence[str], folder: Path, ending: str, pictures: Path) -> dict[str, Path]:
     """id -> mask file, one for each id."""
-    files = files_by_stem(folder, 'mask_dir', ('.png',))
-    masks = {stem[:len(stem) - len(ending)]: path for stem, path in files.items() if stem.endswith(ending)}
+    files = files_by_stem(folder, "mask_dir", (".png",))
+    masks = {stem[: len(stem) - len(ending)]: path for stem, path in files.items() if stem.endswith(ending)}
     missing = next((name for name in ids if name not in masks), None)
-    hint = ''
+    hint = ""
     if missing is not None:
-        others = sorted(path.name for path in folder.glob(f'{missing}*'))
-        hint = f'; there is {others[0]}: masks must be PNG files of this very name (see mask_ending)' if others else ''
-    require_files(ids, masks, folder, (f'{ending}.png',), 'mask',
-                  f'although there is a picture of that name in {pictures}; add the mask, or list the pictures that '
-                  f'have one in train.txt and val.txt{hint}')
+        others = sorted(path.name for path in folder.glob(f"{missing}*"))
+        hint = (
+            f"; there is {others[0]}: masks must be PNG files of this very name (see mask_ending)"
+            if others
+            else ""
+        )
+    require_files(
+        ids,
+        masks,
+        folder,
+        (f"{ending}.png",),
+        "mask",
+        f"although there is a picture of that name in {pictures}; add the mask, or list the pictures that "
+        f"have one in train.txt and val.txt{hint}",
+    )
     return masks

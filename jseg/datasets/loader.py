@@ -4,6 +4,7 @@ The batch of iteration t depends on (seed, t, rank, world_size) alone, not on ho
 resuming at iteration t gives what an uninterrupted run would have seen.
 """
 
+import contextlib
 import itertools
 import os
 import pickle
@@ -11,7 +12,8 @@ import queue
 import subprocess
 import sys
 import threading
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from jseg.datasets.base import SegmentationDataset
 from jseg.datasets.batch import USER_ERRORS, batch_indices, load_batch
@@ -36,17 +38,25 @@ class DataLoader:
         ValueError: for an empty data set or an impossible number.
     """
 
-    def __init__(self, dataset: SegmentationDataset, batch_size: int, seed: int, rank: int = 0,
-                 world_size: int = 1, num_workers: int = 0, shuffle: bool = True,
-                 skip_unreadable: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        shuffle: bool = True,
+        skip_unreadable: bool = False,
+    ) -> None:
         if len(dataset) == 0:
-            raise ValueError('dataset: it holds no pictures; check its split')
+            raise ValueError("dataset: it holds no pictures; check its split")
         if batch_size < 1:
-            raise ValueError(f'batch_size: {batch_size} is not possible; give 1 or more')
+            raise ValueError(f"batch_size: {batch_size} is not possible; give 1 or more")
         if num_workers < 0 or seed < 0:
-            raise ValueError(f'num_workers ({num_workers}) and seed ({seed}) must be 0 or more')
+            raise ValueError(f"num_workers ({num_workers}) and seed ({seed}) must be 0 or more")
         if not 0 <= rank < world_size:
-            raise ValueError(f'rank: {rank} is outside 0..{world_size - 1} (world_size {world_size})')
+            raise ValueError(f"rank: {rank} is outside 0..{world_size - 1} (world_size {world_size})")
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
@@ -56,16 +66,17 @@ class DataLoader:
         self.shuffle = shuffle
         self.skip_unreadable = skip_unreadable
 
-    def indices(self, iteration: int) -> List[Tuple[int, int]]:
+    def indices(self, iteration: int) -> list[tuple[int, int]]:
         """The (index, epoch) pairs of the batch of `iteration`."""
-        return batch_indices(iteration, len(self.dataset), self.batch_size, self.seed, self.rank,
-                             self.world_size, self.shuffle)
+        return batch_indices(
+            iteration, len(self.dataset), self.batch_size, self.seed, self.rank, self.world_size, self.shuffle
+        )
 
-    def batch(self, iteration: int) -> Dict[str, Any]:
+    def batch(self, iteration: int) -> dict[str, Any]:
         """The batch of `iteration`, prepared here and now; keys as in `load_batch`."""
         return load_batch(self.dataset, self.indices(iteration), self.skip_unreadable)
 
-    def batches(self, start_iteration: int = 0) -> Iterator[Dict[str, Any]]:
+    def batches(self, start_iteration: int = 0) -> Iterator[dict[str, Any]]:
         """The batches of `start_iteration`, `start_iteration` + 1, ... without end.
 
         Thread or workers start with the first `next` and end when the iterator is closed or collected.
@@ -78,14 +89,15 @@ class DataLoader:
             return self._from_thread(start_iteration)
         return self._from_workers(start_iteration)
 
-    def _from_thread(self, start: int) -> Iterator[Dict[str, Any]]:
-        ready: 'queue.Queue[Any]' = queue.Queue(maxsize=_PREFETCH)
+    def _from_thread(self, start: int) -> Iterator[dict[str, Any]]:
+        ready: queue.Queue[Any] = queue.Queue(maxsize=_PREFETCH)
         stop = threading.Event()
 
         def offer(item: Any) -> None:
             while not stop.is_set():
                 try:
-                    return ready.put(item, timeout=0.1)
+                    ready.put(item, timeout=0.1)
+                    return
                 except queue.Full:
                     continue
 
@@ -98,7 +110,7 @@ class DataLoader:
             except Exception as problem:  # handed to the consumer, which raises it
                 offer(problem)
 
-        thread = threading.Thread(target=prepare, name='jseg-loader', daemon=True)
+        thread = threading.Thread(target=prepare, name="jseg-loader", daemon=True)
         thread.start()
         try:
             while True:
@@ -110,10 +122,10 @@ class DataLoader:
             stop.set()
             thread.join()
 
-    def _from_workers(self, start: int) -> Iterator[Dict[str, Any]]:
+    def _from_workers(self, start: int) -> Iterator[dict[str, Any]]:
         # Iteration t belongs to worker (t - start) % n: reading the pipes in turn keeps the order without a
         # common queue, and a full pipe keeps a fast worker from running ahead.
-        workers: List[_Worker] = []
+        workers: list[_Worker] = []
         try:
             for number in range(self.num_workers):
                 workers.append(_Worker(number, self.dataset, self.skip_unreadable))
@@ -136,27 +148,31 @@ class _Worker:
     def __init__(self, number: int, dataset: SegmentationDataset, skip_unreadable: bool) -> None:
         self._number = number
         self._dataset = dataset
-        self._pending: List[Sequence[Tuple[int, int]]] = []
+        self._pending: list[Sequence[tuple[int, int]]] = []
         environment = dict(os.environ)
         # The child must find what this process finds, installed or not; '' means the current folder.
-        environment['PYTHONPATH'] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        environment.setdefault('OMP_NUM_THREADS', '1')
-        self._process = subprocess.Popen([sys.executable, '-m', 'jseg.datasets.worker'],
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
-                                         start_new_session=True)  # Ctrl-C and `kill -- -GROUP` pass it by
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "jseg.datasets.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )  # Ctrl-C and `kill -- -GROUP` pass it by
         self._send((dataset, skip_unreadable))
 
-    def request(self, pairs: Sequence[Tuple[int, int]]) -> None:
+    def request(self, pairs: Sequence[tuple[int, int]]) -> None:
         self._pending.append(pairs)
         self._send(pairs)
 
-    def receive(self) -> Dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         """The answer to the oldest request."""
         try:
             reply = pickle.load(self._process.stdout)
         except (EOFError, pickle.UnpicklingError):
             raise self._death() from None
-        if reply[0] == 'error':
+        if reply[0] == "error":
             _, kind, message = reply
             raise _ERROR_KINDS.get(kind, RuntimeError)(message)
         self._pending.pop(0)
@@ -165,10 +181,8 @@ class _Worker:
     def close(self) -> None:
         """End the process: closing the pipes is enough, unless it hangs in a read."""
         for stream in (self._process.stdout, self._process.stdin):
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                pass
         try:
             self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
@@ -184,9 +198,11 @@ class _Worker:
 
     def _death(self) -> ChildProcessError:
         code = self._process.wait()
-        how = f'was killed by signal {-code}' if code < 0 else f'ended with exit code {code}'
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         wanted = self._pending[0] if self._pending else ()
-        names = ', '.join(self._dataset.name(index) for index, _ in wanted)
-        return ChildProcessError(f'num_workers: data loading worker {self._number} {how} while it prepared '
-                                 f'{names}; often memory ran out: lower num_workers or batch_size '
-                                 '(num_workers=0 loads in this process)')
+        names = ", ".join(self._dataset.name(index) for index, _ in wanted)
+        return ChildProcessError(
+            f"num_workers: data loading worker {self._number} {how} while it prepared "
+            f"{names}; often memory ran out: lower num_workers or batch_size "
+            "(num_workers=0 loads in this process)"
+        )

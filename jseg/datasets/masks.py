@@ -6,8 +6,8 @@ where the colours are only for the eye) or 8-bit grey PNG. Colours are never tur
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -16,17 +16,18 @@ from jseg.datasets.classes import voc_palette
 from jseg.datasets.orientation import upright
 
 IGNORE_INDEX = 255
-_IN_SPLIT = 'replace the file or remove its id from the split'
+_IN_SPLIT = "replace the file or remove its id from the split"
 _VOID_COLOUR = (224, 224, 192)  # the colour VOC gives to index 255
 # What Pillow raises for damaged files, depending on the format and on where the damage is.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
-def read_image(path: Union[str, Path], mask_size: Optional[Tuple[int, int]] = None) -> np.ndarray:
+def read_image(path: str | Path, mask_size: tuple[int, int] | None = None) -> np.ndarray:
     """The picture as RGB uint8 (H, W, 3), upright: an orientation tag of the camera is obeyed.
 
     Args:
-        mask_size: (H, W) of its mask; where only the picture as it is stored has this size, the tag is not obeyed.
+        mask_size: (H, W) of its mask; where only the picture as it is stored has this size, the tag is not
+            obeyed.
 
     Raises:
         FileNotFoundError: if it is missing.
@@ -35,25 +36,27 @@ def read_image(path: Union[str, Path], mask_size: Optional[Tuple[int, int]] = No
     return np.array(open_picture(path, mask_size))
 
 
-def open_picture(path: Union[str, Path], mask_size: Optional[Tuple[int, int]] = None,
-                 mend: str = _IN_SPLIT) -> Image.Image:
-    """`read_image` as a Pillow picture of mode RGB; `mend` ends the message about a file that cannot be read."""
-    picture = _open(path, 'picture', mend)
-    return upright(picture, mask_size).convert('RGB')
+def open_picture(
+    path: str | Path, mask_size: tuple[int, int] | None = None, mend: str = _IN_SPLIT
+) -> Image.Image:
+    """`read_image` as a Pillow picture of mode RGB; `mend` ends the message about a file that cannot be
+    read."""
+    picture = _open(path, "picture", mend)
+    return upright(picture, mask_size).convert("RGB")
 
 
-def read_mask(path: Union[str, Path]) -> np.ndarray:
+def read_mask(path: str | Path) -> np.ndarray:
     """The pixel values of a palette or 8-bit grey mask, uint8 (H, W).
 
     Raises:
         FileNotFoundError: if it is missing.
         ValueError: if it cannot be decoded, holds colours or alpha, or has another bit depth.
     """
-    picture = _open(path, 'mask', _IN_SPLIT, keep_depth=True)
+    picture = _open(path, "mask", _IN_SPLIT, keep_depth=True)
     return np.array(picture, np.uint8)
 
 
-def save_mask(path: Union[str, Path], label: np.ndarray, palette: Union[np.ndarray, Sequence]) -> None:
+def save_mask(path: str | Path, label: np.ndarray, palette: np.ndarray | Sequence) -> None:
     """Write `label` (H, W), integers 0..255, as a palette PNG whose pixel values are the labels.
 
     Args:
@@ -66,18 +69,17 @@ def save_mask(path: Union[str, Path], label: np.ndarray, palette: Union[np.ndarr
     """
     label = np.asarray(label)
     if label.ndim != 2 or (label.size and (label.min() < 0 or label.max() > 255)):
-        raise ValueError(f'{path}: a mask must be (H, W) with values 0..255, not shape {label.shape}')
+        raise ValueError(f"{path}: a mask must be (H, W) with values 0..255, not shape {label.shape}")
     colours = voc_palette(256)
     colours[255] = _VOID_COLOUR
     palette = np.asarray(palette, np.uint8).reshape(-1, 3)
-    colours[:len(palette)] = palette
-    picture = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode='P')
+    colours[: len(palette)] = palette
+    picture = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
     picture.putpalette(colours.tobytes())
-    picture.save(path, format='PNG')
+    picture.save(path, format="PNG")
 
 
-def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool,
-                 path: Union[str, Path]) -> np.ndarray:
+def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool, path: str | Path) -> np.ndarray:
     """Training labels uint8 (H, W) from mask values; 255 stays 255.
 
     With `reduce_zero_label` the value 0 becomes 255 and k becomes k-1.
@@ -91,9 +93,10 @@ def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool,
     if wrong.size:
         first = int(wrong[0])
         raise ValueError(
-            f'{path}: label {first} on {int(counts[first])} pixels is outside the class list, which allows '
-            f'0..{limit - 1} and 255 ({num_classes} classes, reduce_zero_label={reduce_zero_label}); correct '
-            'the mask, or set classes / reduce_zero_label to match it')
+            f"{path}: label {first} on {int(counts[first])} pixels is outside the class list, which allows "
+            f"0..{limit - 1} and 255 ({num_classes} classes, reduce_zero_label={reduce_zero_label}); correct "
+            "the mask, or set classes / reduce_zero_label to match it"
+        )
     if not reduce_zero_label:
         return mask.copy()
     table = np.arange(-1, 255).astype(np.uint8)  # -1 wraps to 255
@@ -101,19 +104,22 @@ def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool,
     return table[mask]
 
 
-def check_size(mask: np.ndarray, image_size: Tuple[int, int], mask_path: Union[str, Path],
-               image_path: Union[str, Path]) -> None:
+def check_size(
+    mask: np.ndarray, image_size: tuple[int, int], mask_path: str | Path, image_path: str | Path
+) -> None:
     """Checks that a mask (H, W) has the size (H, W) of its picture.
 
     Raises:
         ValueError: naming both files and both sizes.
     """
     if mask.shape != tuple(image_size):
-        raise ValueError(f'{mask_path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its picture '
-                         f'{image_path} is {image_size[1]}x{image_size[0]} (width x height); replace the wrong one')
+        raise ValueError(
+            f"{mask_path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its picture "
+            f"{image_path} is {image_size[1]}x{image_size[0]} (width x height); replace the wrong one"
+        )
 
 
-def _open(path: Union[str, Path], kind: str, mend: str, keep_depth: bool = False) -> Image.Image:
+def _open(path: str | Path, kind: str, mend: str, keep_depth: bool = False) -> Image.Image:
     try:
         with Image.open(path) as picture:
             if keep_depth:
@@ -121,16 +127,16 @@ def _open(path: Union[str, Path], kind: str, mend: str, keep_depth: bool = False
             picture.load()
             return picture.copy()
     except FileNotFoundError:
-        raise FileNotFoundError(f'{path}: this {kind} does not exist; {mend}') from None
+        raise FileNotFoundError(f"{path}: this {kind} does not exist; {mend}") from None
     except _NotIndices as problem:
         raise ValueError(str(problem)) from None
     except _DAMAGE as problem:
-        raise ValueError(f'{path}: the {kind} cannot be read ({_reason(problem)}); {mend}') from problem
+        raise ValueError(f"{path}: the {kind} cannot be read ({_reason(problem)}); {mend}") from problem
 
 
 def _reason(problem: BaseException) -> str:
     if isinstance(problem, Image.UnidentifiedImageError):
-        return 'not a known picture format'
+        return "not a known picture format"
     return str(problem) or type(problem).__name__
 
 
@@ -138,13 +144,17 @@ class _NotIndices(Exception):
     """A sound picture file that is not a mask."""
 
 
-def _refuse_colours(picture: Image.Image, path: Union[str, Path]) -> None:
-    if picture.mode not in ('P', 'L'):
-        raise _NotIndices(f'{path}: the mask is stored in mode {picture.mode}, but class numbers are needed, '
-                          'one byte a pixel; convert it to a palette (P) or 8-bit grey (L) PNG whose values '
-                          'are the class numbers')
+def _refuse_colours(picture: Image.Image, path: str | Path) -> None:
+    if picture.mode not in ("P", "L"):
+        raise _NotIndices(
+            f"{path}: the mask is stored in mode {picture.mode}, but class numbers are needed, "
+            "one byte a pixel; convert it to a palette (P) or 8-bit grey (L) PNG whose values "
+            "are the class numbers"
+        )
     # Pillow stretches grey of fewer bits to 0..255, so that class 1 would arrive as 17 or 85.
     tile = picture.tile[0] if picture.tile else None
-    if picture.mode == 'L' and tile and isinstance(tile[3], str) and tile[3].startswith('L;'):
-        raise _NotIndices(f'{path}: the mask is grey with fewer than 8 bits a pixel ({tile[3]}), whose '
-                          'values are not kept on reading; save it as an 8-bit grey or a palette PNG')
+    if picture.mode == "L" and tile and isinstance(tile[3], str) and tile[3].startswith("L;"):
+        raise _NotIndices(
+            f"{path}: the mask is grey with fewer than 8 bits a pixel ({tile[3]}), whose "
+            "values are not kept on reading; save it as an 8-bit grey or a palette PNG"
+        )

@@ -1,18 +1,22 @@
 """Which way up a picture file is shown: the Orientation tag that cameras write (Exif 2.3, tag 274)."""
 
-from typing import Optional, Tuple
-
 from PIL import Image
 
 _TAG = 274
 # What undoes each value; 1 is upright already. Those from 5 on swap width and height.
-_UNDO = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-         8: Image.Transpose.ROTATE_90}
+_UNDO = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _FIRST_SWAPPED = 5
 
 
-def upright(picture: Image.Image, size: Optional[Tuple[int, int]] = None) -> Image.Image:
+def upright(picture: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
     """The picture as viewers and labelling tools show it, or as stored where only that has `size`.
 
     Args:

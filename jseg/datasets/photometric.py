@@ -1,6 +1,7 @@
 """Photometric distortion of the released recipe: brightness, contrast, saturation and hue, at random."""
 
-from typing import Any, Dict, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,22 +24,29 @@ class PhotometricDistortion:
         hue_delta: whole number uniform in [-delta, delta), on OpenCV's 0..179 hue circle.
     """
 
-    def __init__(self, brightness_delta: float = 32, contrast_range: Sequence[float] = (0.5, 1.5),
-                 saturation_range: Sequence[float] = (0.5, 1.5), hue_delta: int = 18) -> None:
-        ranges = {'contrast_range': contrast_range, 'saturation_range': saturation_range}
+    def __init__(
+        self,
+        brightness_delta: float = 32,
+        contrast_range: Sequence[float] = (0.5, 1.5),
+        saturation_range: Sequence[float] = (0.5, 1.5),
+        hue_delta: int = 18,
+    ) -> None:
+        ranges = {"contrast_range": contrast_range, "saturation_range": saturation_range}
         for option, (low, high) in ranges.items():
             if not 0 <= low <= high:
-                raise ValueError(f'PhotometricDistortion.{option}: ({low}, {high}) is not a range; '
-                                 'give (low, high) with 0 <= low <= high')
+                raise ValueError(
+                    f"PhotometricDistortion.{option}: ({low}, {high}) is not a range; "
+                    "give (low, high) with 0 <= low <= high"
+                )
         if brightness_delta < 0 or hue_delta < 0:
-            raise ValueError('PhotometricDistortion: brightness_delta and hue_delta must be 0 or more')
+            raise ValueError("PhotometricDistortion: brightness_delta and hue_delta must be 0 or more")
         self.brightness_delta = brightness_delta
         self.contrast_range = tuple(contrast_range)
         self.saturation_range = tuple(saturation_range)
         self.hue_delta = hue_delta
 
-    def __call__(self, sample: Dict[str, Any], rng: np.random.Generator) -> Dict[str, Any]:
-        image = sample['image']
+    def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        image = sample["image"]
         if rng.integers(2):
             image = _affine(image, 1.0, rng.uniform(-self.brightness_delta, self.brightness_delta))
         contrast_first = bool(rng.integers(2))
@@ -51,20 +59,21 @@ class PhotometricDistortion:
             image = _shift_colours(image, turn, saturation)
         if not contrast_first:
             image = _affine(image, contrast, 0.0)
-        return {**sample, 'image': image}
+        return {**sample, "image": image}
 
 
 def _shift_colours(image: np.ndarray, turn: int, saturation: float) -> np.ndarray:
-    """Hue plus `turn` and saturation times the factor; a few rows at a time: intermediate arrays stay in cache."""
+    """Hue plus `turn` and saturation times the factor; a few rows at a time: intermediate arrays stay in
+    cache."""
     result = np.empty(image.shape, np.uint8)
     rows = max(_PIXELS_AT_ONCE // image.shape[1], 1)
     for top in range(0, len(image), rows):
-        hue, strength, value = rgb_to_hsv(image[top:top + rows])
-        result[top:top + rows] = hsv_to_rgb((hue + turn) % 180, _affine(strength, saturation, 0.0), value)
+        hue, strength, value = rgb_to_hsv(image[top : top + rows])
+        result[top : top + rows] = hsv_to_rgb((hue + turn) % 180, _affine(strength, saturation, 0.0), value)
     return result
 
 
-def rgb_to_hsv(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rgb_to_hsv(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Hue int16 0..179 (2 degrees a step), saturation uint8, value uint8, each (H, W), from RGB uint8.
 
     Source: OpenCV's 8-bit RGB2HSV.
@@ -73,8 +82,11 @@ def rgb_to_hsv(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     top = np.maximum(np.maximum(red, green), blue)
     spread = top - np.minimum(np.minimum(red, green), blue)
     scale = np.float32(30) / np.maximum(spread, 1)
-    hue = np.where(top == red, (green - blue) * scale,
-                   np.where(top == green, 60 + (blue - red) * scale, 120 + (red - green) * scale))
+    hue = np.where(
+        top == red,
+        (green - blue) * scale,
+        np.where(top == green, 60 + (blue - red) * scale, 120 + (red - green) * scale),
+    )
     hue = np.floor(hue + np.float32(0.5)).astype(np.int16)
     hue[hue < 0] += 180
     saturation = np.floor(255 * spread / np.maximum(top, 1) + np.float32(0.5)).astype(np.uint8)
@@ -90,7 +102,7 @@ def hsv_to_rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np
     index = hue.astype(np.intp)
     top = value.astype(np.float32)
     depth = top * saturation.astype(np.float32) / 255
-    image = np.empty(hue.shape + (3,), np.uint8)
+    image = np.empty((*hue.shape, 3), np.uint8)
     for channel, ramp in enumerate(_RAMPS):
         image[..., channel] = top - depth * ramp[index] + np.float32(0.5)
     return image

@@ -7,36 +7,45 @@ A data set's `pipeline` option is one of
 """
 
 import inspect
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jseg.datasets.photometric  # noqa: F401, registers the transform that the recipe names
 from jseg.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, Size
 from jseg.registry import TRANSFORMS, did_you_mean
 
 
-def train_recipe(crop_size: Size = 512, scale: Sequence[int] = (2048, 512),
-                 ratio_range: Sequence[float] = (0.5, 2.0), cat_max_ratio: float = 0.75,
-                 flip_prob: float = 0.5, photometric: bool = True, mean: Sequence[float] = IMAGENET_MEAN,
-                 std: Sequence[float] = IMAGENET_STD) -> List[Dict[str, Any]]:
+def train_recipe(
+    crop_size: Size = 512,
+    scale: Sequence[int] = (2048, 512),
+    ratio_range: Sequence[float] = (0.5, 2.0),
+    cat_max_ratio: float = 0.75,
+    flip_prob: float = 0.5,
+    photometric: bool = True,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> list[dict[str, Any]]:
     """Training transforms of the releases (VOC, COCO alike); `photometric=False` leaves the colours alone."""
     return [
-        dict(type='Resize', scale=scale, ratio_range=ratio_range),
-        dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=cat_max_ratio),
-        dict(type='RandomFlip', prob=flip_prob),
-        *([dict(type='PhotometricDistortion')] if photometric else []),
-        dict(type='Normalize', mean=mean, std=std),
-        dict(type='Pad', size=crop_size),
+        dict(type="Resize", scale=scale, ratio_range=ratio_range),
+        dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=cat_max_ratio),
+        dict(type="RandomFlip", prob=flip_prob),
+        *([dict(type="PhotometricDistortion")] if photometric else []),
+        dict(type="Normalize", mean=mean, std=std),
+        dict(type="Pad", size=crop_size),
     ]
 
 
-def evaluation_recipe(short_side: int = 512, mean: Sequence[float] = IMAGENET_MEAN,
-                      std: Sequence[float] = IMAGENET_STD) -> List[Dict[str, Any]]:
+def evaluation_recipe(
+    short_side: int = 512, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> list[dict[str, Any]]:
     """Test transforms of the releases: one scale, no flip."""
-    return [dict(type='ResizeShortSide', short_side=short_side), dict(type='Normalize', mean=mean, std=std)]
+    return [dict(type="ResizeShortSide", short_side=short_side), dict(type="Normalize", mean=mean, std=std)]
 
 
-def build_pipeline(pipeline: Union[None, Mapping[str, Any], Sequence[Mapping[str, Any]]],
-                   test_mode: bool) -> Tuple[Callable, ...]:
+def build_pipeline(
+    pipeline: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, test_mode: bool
+) -> tuple[Callable, ...]:
     """The transforms that `pipeline` describes; see the module's docstring.
 
     Raises:
@@ -47,13 +56,15 @@ def build_pipeline(pipeline: Union[None, Mapping[str, Any], Sequence[Mapping[str
         settings = dict(pipeline or {})
         _refuse_unknown(settings, recipe, test_mode)
         pipeline = recipe(**settings)
-    return tuple(TRANSFORMS.build(step, where=f'pipeline[{i}]') for i, step in enumerate(pipeline))
+    return tuple(TRANSFORMS.build(step, where=f"pipeline[{i}]") for i, step in enumerate(pipeline))
 
 
 def _refuse_unknown(settings: Mapping[str, Any], recipe: Callable, test_mode: bool) -> None:
     known = tuple(inspect.signature(recipe).parameters)
     for key in settings:
         if key not in known:
-            which = 'test' if test_mode else 'training'
-            raise ValueError(f"pipeline: there is no setting '{key}' in the {which} "
-                             f"recipe{did_you_mean(key, known)}; the settings are {', '.join(known)}")
+            which = "test" if test_mode else "training"
+            raise ValueError(
+                f"pipeline: there is no setting '{key}' in the {which} "
+                f"recipe{did_you_mean(key, known)}; the settings are {', '.join(known)}"
+            )

@@ -3,15 +3,13 @@
 Bilinear means half-pixel centres and no smoothing when shrinking; nearest means floor(position * scale).
 """
 
-from typing import Tuple
-
 import numpy as np
 from PIL import Image
 
 _VALUES_AT_ONCE = 1 << 15
 
 
-def resize_image(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """`image` uint8 (H, W, 3) bilinearly resized to `size` (h, w), rounded to uint8."""
     height, width = image.shape[:2]
     if size == (height, width):
@@ -20,7 +18,7 @@ def resize_image(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
         # When growing, Pillow's triangle filter is the bilinear formula, many times faster than the lines
         # below. When shrinking it averages over more pixels, which the recipe does not.
         return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    resized = np.empty(size + (3,), np.uint8)
+    resized = np.empty((*size, 3), np.uint8)
     rows, columns = bilinear_taps(height, size[0]), bilinear_taps(width, size[1])
     step = max(_VALUES_AT_ONCE // (3 * width), 1)  # a few rows at a time stay in the processor's cache
     for top in range(0, size[0], step):
@@ -32,7 +30,7 @@ def resize_image(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     return resized
 
 
-def resize_label(label: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """`label` (H, W) resized to `size` (h, w): output pixel i takes input pixel floor(i * H / h)."""
     height, width = label.shape
     rows = np.arange(size[0]) * height // size[0]
@@ -40,8 +38,9 @@ def resize_label(label: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     return label.take(columns, 1).take(rows, 0)
 
 
-def bilinear_taps(available: int, length: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `length` samples: the two neighbours among `available` and the weight of the second, float32."""
+def bilinear_taps(available: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `length` samples: the two neighbours among `available` and the weight of the second,
+    float32."""
     position = np.clip((np.arange(length) + 0.5) * (available / length) - 0.5, 0, available - 1)
     first = np.floor(position).astype(np.intp)
     return first, np.minimum(first + 1, available - 1), (position - first).astype(np.float32)

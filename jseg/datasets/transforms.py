@@ -5,7 +5,8 @@ A transform takes and returns a sample dict and draws all its randomness from th
 ignored. Arrays that come in are never changed. Names and arguments follow mmsegmentation.
 """
 
-from typing import Any, Dict, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,18 +15,18 @@ from jseg.datasets.masks import IGNORE_INDEX
 from jseg.datasets.resample import resize_image, resize_label
 from jseg.registry import TRANSFORMS
 
-Sample = Dict[str, Any]
-Size = Union[int, Sequence[int]]
+Sample = dict[str, Any]
+Size = int | Sequence[int]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-# OpenAI CLIP's own constants: for its zero-shot classifier and for the CLIP trained on ZeroShapes. No release of
-# CLIP-RC uses them.
+# OpenAI CLIP's own constants: for its zero-shot classifier and for the CLIP trained on ZeroShapes. No release
+# of CLIP-RC uses them.
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.3231630)
 
 
-def as_size(value: Size, option: str) -> Tuple[int, int]:
+def as_size(value: Size, option: str) -> tuple[int, int]:
     """(height, width) from one number or a pair.
 
     Raises:
@@ -33,8 +34,9 @@ def as_size(value: Size, option: str) -> Tuple[int, int]:
     """
     pair = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
     if len(pair) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in pair):
-        raise ValueError(f'{option}: {value!r} is not a size; give one whole number of pixels '
-                         'or (height, width)')
+        raise ValueError(
+            f"{option}: {value!r} is not a size; give one whole number of pixels or (height, width)"
+        )
     return int(pair[0]), int(pair[1])
 
 
@@ -49,17 +51,19 @@ class Resize:
     """
 
     def __init__(self, scale: Sequence[int] = (2048, 512), ratio_range: Sequence[float] = (1.0, 1.0)) -> None:
-        self.scale = as_size(scale, 'Resize.scale')
+        self.scale = as_size(scale, "Resize.scale")
         low, high = ratio_range
         if not 0 < low <= high:
-            raise ValueError(f'Resize.ratio_range: ({low}, {high}) is not a range of positive factors; '
-                             'give (low, high) with 0 < low <= high')
+            raise ValueError(
+                f"Resize.ratio_range: ({low}, {high}) is not a range of positive factors; "
+                "give (low, high) with 0 < low <= high"
+            )
         self.ratio_range = (float(low), float(high))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         ratio = rng.uniform(*self.ratio_range)
         long_limit, short_limit = int(max(self.scale) * ratio), int(min(self.scale) * ratio)
-        height, width = sample['image'].shape[:2]
+        height, width = sample["image"].shape[:2]
         factor = min(long_limit / max(height, width), short_limit / min(height, width))
         return _resized(sample, (_scaled(height, factor), _scaled(width, factor)))
 
@@ -69,10 +73,10 @@ class ResizeShortSide:
     """Resize so that the short side is exactly `short_side` pixels, keeping the aspect ratio."""
 
     def __init__(self, short_side: int = 512) -> None:
-        self.short_side = as_size(short_side, 'ResizeShortSide.short_side')[0]
+        self.short_side = as_size(short_side, "ResizeShortSide.short_side")[0]
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = sample['image'].shape[:2]
+        height, width = sample["image"].shape[:2]
         factor = self.short_side / min(height, width)
         return _resized(sample, (_scaled(height, factor), _scaled(width, factor)))
 
@@ -87,22 +91,24 @@ class RandomCrop:
     """
 
     def __init__(self, crop_size: Size = 512, cat_max_ratio: float = 0.75, attempts: int = 10) -> None:
-        self.crop_size = as_size(crop_size, 'RandomCrop.crop_size')
+        self.crop_size = as_size(crop_size, "RandomCrop.crop_size")
         if not 0 < cat_max_ratio <= 1:
-            raise ValueError(f'RandomCrop.cat_max_ratio: {cat_max_ratio} is not a share; give a number '
-                             'above 0 and up to 1 (1 switches the rule off)')
+            raise ValueError(
+                f"RandomCrop.cat_max_ratio: {cat_max_ratio} is not a share; give a number "
+                "above 0 and up to 1 (1 switches the rule off)"
+            )
         self.cat_max_ratio = cat_max_ratio
         self.attempts = attempts
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        shape = sample['image'].shape[:2]
+        shape = sample["image"].shape[:2]
         window = self._draw(shape, rng)
-        if self.cat_max_ratio < 1 and 'label' in sample:
+        if self.cat_max_ratio < 1 and "label" in sample:
             for _ in range(self.attempts):
-                if self.is_balanced(sample['label'][window]):
+                if self.is_balanced(sample["label"][window]):
                     break
                 window = self._draw(shape, rng)
-        return {**sample, **{key: sample[key][window] for key in ('image', 'label') if key in sample}}
+        return {**sample, **{key: sample[key][window] for key in ("image", "label") if key in sample}}
 
     def is_balanced(self, label: np.ndarray) -> bool:
         """Whether the window's label satisfies the class rule."""
@@ -111,7 +117,7 @@ class RandomCrop:
         counts[IGNORE_INDEX] = 0
         return bool(np.count_nonzero(counts) > 1 and counts.max() < self.cat_max_ratio * counts.sum())
 
-    def _draw(self, shape: Tuple[int, int], rng: np.random.Generator) -> Tuple[slice, slice]:
+    def _draw(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
         top = int(rng.integers(max(shape[0] - self.crop_size[0], 0) + 1))
         left = int(rng.integers(max(shape[1] - self.crop_size[1], 0) + 1))
         return slice(top, top + self.crop_size[0]), slice(left, left + self.crop_size[1])
@@ -123,13 +129,13 @@ class RandomFlip:
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
-            raise ValueError(f'RandomFlip.prob: {prob} is not a probability; give a number from 0 to 1')
+            raise ValueError(f"RandomFlip.prob: {prob} is not a probability; give a number from 0 to 1")
         self.prob = prob
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.prob:
             return sample
-        return {**sample, **{key: sample[key][:, ::-1] for key in ('image', 'label') if key in sample}}
+        return {**sample, **{key: sample[key][:, ::-1] for key in ("image", "label") if key in sample}}
 
 
 @TRANSFORMS.register()
@@ -138,20 +144,22 @@ class Normalize:
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f'Normalize: mean {mean} and std {std} must be three numbers each, std positive')
+            raise ValueError(f"Normalize: mean {mean} and std {std} must be three numbers each, std positive")
         inverse_std = (1 / np.asarray(std, np.float64)).astype(np.float32)
         levels = np.arange(256, dtype=np.float32)[:, None]
         self._table = ((levels - np.asarray(mean, np.float32)) * inverse_std).T.copy()  # (3, 256)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image = sample['image']
+        image = sample["image"]
         if image.dtype != np.uint8:
-            raise ValueError(f'Normalize: the picture is {image.dtype}, but it must be uint8; normalise only once')
+            raise ValueError(
+                f"Normalize: the picture is {image.dtype}, but it must be uint8; normalise only once"
+            )
         # Channel by channel in memory, as the model wants it: (H, W, 3) is a view, and no copy is made later.
-        planes = np.empty((3,) + image.shape[:2], np.float32)
+        planes = np.empty((3, *image.shape[:2]), np.float32)
         for channel, table in enumerate(self._table):
-            np.take(table, image[..., channel], out=planes[channel], mode='clip')
-        return {**sample, 'image': planes.transpose(1, 2, 0)}
+            np.take(table, image[..., channel], out=planes[channel], mode="clip")
+        return {**sample, "image": planes.transpose(1, 2, 0)}
 
 
 @TRANSFORMS.register()
@@ -159,17 +167,17 @@ class Pad:
     """Fill up to `size` at the right and bottom: image with `value`, label with 255. Larger sides stay."""
 
     def __init__(self, size: Size = 512, value: float = 0) -> None:
-        self.size = as_size(size, 'Pad.size')
+        self.size = as_size(size, "Pad.size")
         self.value = value
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = sample['image'].shape[:2]
+        height, width = sample["image"].shape[:2]
         missing = ((0, max(self.size[0] - height, 0)), (0, max(self.size[1] - width, 0)))
         if missing == ((0, 0), (0, 0)):
             return sample
-        padded = {**sample, 'image': np.pad(sample['image'], missing + ((0, 0),), constant_values=self.value)}
-        if 'label' in sample:
-            padded['label'] = np.pad(sample['label'], missing, constant_values=IGNORE_INDEX)
+        padded = {**sample, "image": np.pad(sample["image"], (*missing, (0, 0)), constant_values=self.value)}
+        if "label" in sample:
+            padded["label"] = np.pad(sample["label"], missing, constant_values=IGNORE_INDEX)
         return padded
 
 
@@ -177,8 +185,8 @@ def _scaled(side: int, factor: float) -> int:
     return max(int(side * factor + 0.5), 1)
 
 
-def _resized(sample: Sample, size: Tuple[int, int]) -> Sample:
-    resized = {**sample, 'image': resize_image(sample['image'], size)}
-    if 'label' in sample:
-        resized['label'] = resize_label(sample['label'], size)
+def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
+    resized = {**sample, "image": resize_image(sample["image"], size)}
+    if "label" in sample:
+        resized["label"] = resize_label(sample["label"], size)
     return resized

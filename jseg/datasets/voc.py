@@ -1,12 +1,12 @@
 """Data sets in the PASCAL VOC folder layout.
 
-    <data_root>/JPEGImages/<id>.jpg (or .jpeg, .png)
-    <data_root>/SegmentationClass/<id>.png        palette or 8-bit grey, pixel value = class number
-    <data_root>/ImageSets/Segmentation/<split>.txt   one id a line
+<data_root>/JPEGImages/<id>.jpg (or .jpeg, .png)
+<data_root>/SegmentationClass/<id>.png        palette or 8-bit grey, pixel value = class number
+<data_root>/ImageSets/Segmentation/<split>.txt   one id a line
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_split, require_files
@@ -19,14 +19,15 @@ class VOCDataset(SegmentationDataset):
     """A split of a data set in VOC layout. All files are looked up here, so gaps show before training starts.
 
     Args:
-        data_root: the folder that holds the three below; the benchmarks are also found in their usual place below
-            it, see `jseg.datasets.roots`.
+        data_root: the folder that holds the three below; the benchmarks are also found in their usual place
+            below it, see `jseg.datasets.roots`.
         split: name of a file in `split_dir` without `.txt`, or several names, read one after the other.
         image_dir: folder of the pictures.
         mask_dir: folder of the masks, or several: each id takes the first that has its mask. The released VOC
-            training set is `split=('train', 'aug')` with `('SegmentationClass', 'SegmentationClassAug')`; the one
-            of the JSeg port is `split='trainaug'` with the same folders in the other order.
-            None for pictures without masks, which can be segmented (test mode) but not trained on or evaluated.
+            training set is `split=('train', 'aug')` with `('SegmentationClass', 'SegmentationClassAug')`; the
+            one of the JSeg port is `split='trainaug'` with the same folders in the other order.
+            None for pictures without masks, which can be segmented (test mode) but not trained on or
+            evaluated.
         split_dir: folder of the split files.
         classes, unseen, reduce_zero_label, pipeline, test_mode, seed: see `SegmentationDataset`. In VOC masks
             0 is background, hence `reduce_zero_label` is on by default.
@@ -36,28 +37,39 @@ class VOCDataset(SegmentationDataset):
         ValueError: a split without ids, or an impossible option.
     """
 
-    def __init__(self, data_root: str, split: Union[str, Sequence[str]],
-                 image_dir: str = 'JPEGImages', mask_dir: Union[str, Sequence[str], None] = 'SegmentationClass',
-                 split_dir: str = 'ImageSets/Segmentation', classes: Union[str, Sequence[str]] = 'voc2012',
-                 unseen: Optional[Sequence[Union[int, str]]] = None, reduce_zero_label: bool = True,
-                 pipeline: PipelineSettings = None, test_mode: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        split: str | Sequence[str],
+        image_dir: str = "JPEGImages",
+        mask_dir: str | Sequence[str] | None = "SegmentationClass",
+        split_dir: str = "ImageSets/Segmentation",
+        classes: str | Sequence[str] = "voc2012",
+        unseen: Sequence[int | str] | None = None,
+        reduce_zero_label: bool = True,
+        pipeline: PipelineSettings = None,
+        test_mode: bool = False,
+        seed: int = 0,
+    ) -> None:
         root = find_root(data_root, classes, image_dir)
         make = how_to_make(classes)
-        images = files_by_stem(root / image_dir, 'image_dir', IMAGE_SUFFIXES, make)
-        masks: Dict[str, Path] = {}
+        images = files_by_stem(root / image_dir, "image_dir", IMAGE_SUFFIXES, make)
+        masks: dict[str, Path] = {}
         if mask_dir is None and not test_mode:
-            raise ValueError('mask_dir is None, but training needs masks; name their folder, or set test_mode=True')
+            raise ValueError(
+                "mask_dir is None, but training needs masks; name their folder, or set test_mode=True"
+            )
         for folder in reversed(_as_tuple(mask_dir)):
-            masks.update(files_by_stem(root / folder, 'mask_dir', ('.png',), make))
-        names: List[str] = []
+            masks.update(files_by_stem(root / folder, "mask_dir", (".png",), make))
+        names: list[str] = []
         for part in _as_tuple(split):
             names.extend(read_split(root / split_dir, part, make))
-        require_files(names, images, root / image_dir, IMAGE_SUFFIXES, 'picture')
+        require_files(names, images, root / image_dir, IMAGE_SUFFIXES, "picture")
         if mask_dir is not None:
-            require_files(names, masks, root / ' or '.join(_as_tuple(mask_dir)), ('.png',), 'mask')
+            require_files(names, masks, root / " or ".join(_as_tuple(mask_dir)), (".png",), "mask")
         records = [Record(name, images[name], masks.get(name)) for name in names]
         super().__init__(records, classes, unseen, reduce_zero_label, pipeline, test_mode, seed)
 
 
-def _as_tuple(value: Union[str, Sequence[str], None]) -> Tuple[str, ...]:
+def _as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())

@@ -1,22 +1,23 @@
 """Text files of one entry a line: class words, unseen classes, ids of a split."""
 
 from pathlib import Path
-from typing import Tuple, Union
 
 
-def read_words(path: Union[str, Path]) -> Tuple[str, ...]:
+def read_words(path: str | Path) -> tuple[str, ...]:
     """The lines of a UTF-8 text file without blanks at their ends; empty lines are skipped.
 
     Raises:
         FileNotFoundError: no such file. ValueError: it is no text, or lists nothing.
     """
     try:
-        text = Path(path).read_text(encoding='utf-8-sig')  # editors on Windows put a mark in front
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows put a mark in front
     except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(f'{path}: there is no such file; write it as text, one entry a line') from None
+        raise FileNotFoundError(
+            f"{path}: there is no such file; write it as text, one entry a line"
+        ) from None
     except UnicodeDecodeError:
-        raise ValueError(f'{path}: this is no UTF-8 text; write one entry a line') from None
+        raise ValueError(f"{path}: this is no UTF-8 text; write one entry a line") from None
     words = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not words:
-        raise ValueError(f'{path}: the file is empty; write one entry a line')
+        raise ValueError(f"{path}: the file is empty; write one entry a line")
     return words

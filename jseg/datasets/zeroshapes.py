@@ -7,37 +7,47 @@ CLIP that met the words on the web. Everything follows from (seed, split, index)
 
 import colorsys
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
 # Hue of each colour in degrees. Drawn hues stray by at most HUE_JITTER, so that colours never meet.
-COLOURS: Dict[str, float] = {"red": 0.0, "yellow": 55.0, "green": 125.0, "blue": 220.0, "purple": 295.0}
-SHAPES: Tuple[str, ...] = ("circle", "triangle", "cross", "ring")
+COLOURS: dict[str, float] = {"red": 0.0, "yellow": 55.0, "green": 125.0, "blue": 220.0, "purple": 295.0}
+SHAPES: tuple[str, ...] = ("circle", "triangle", "cross", "ring")
 HUE_JITTER = 10.0
 
-CLASS_NAMES: Tuple[str, ...] = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+CLASS_NAMES: tuple[str, ...] = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 # One of each colour: the shape moves on with the colour, so that no shape loses more than two classes.
-UNSEEN: Tuple[int, ...] = tuple(len(SHAPES) * i + i % len(SHAPES) for i in range(len(COLOURS)))
-SPLITS: Tuple[str, ...] = ("train", "val", "test", "pretrain")
-CAPTION_FORMS: Tuple[str, ...] = ("a photo of {}", "a photo of {}.", "this is a photo of {}.", "{} in the scene.",
-                                  "a photo of {} in the scene.", "there is {} in the scene.", "{}")
+UNSEEN: tuple[int, ...] = tuple(len(SHAPES) * i + i % len(SHAPES) for i in range(len(COLOURS)))
+SPLITS: tuple[str, ...] = ("train", "val", "test", "pretrain")
+CAPTION_FORMS: tuple[str, ...] = (
+    "a photo of {}",
+    "a photo of {}.",
+    "this is a photo of {}.",
+    "{} in the scene.",
+    "a photo of {} in the scene.",
+    "there is {} in the scene.",
+    "{}",
+)
 BACKGROUND = 255  # label of pixels without an object: ignored, as background is on PASCAL VOC
 
 EDITION = 2  # of the drawing: a folder drawn by another one holds other pictures
 
-# Share of an object that later objects must leave uncovered. At 0.5, and with a fourth object, a linear probe on the
-# patches of the tiny CLIP tells 67 % of the classes apart; at these settings 80 %.
+# Share of an object that later objects must leave uncovered. At 0.5, and with a fourth object, a linear probe
+# on the patches of the tiny CLIP tells 67 % of the classes apart; at these settings 80 %.
 _MIN_VISIBLE = 0.8
 _SHADES = {"circle": 1.0, "triangle": 0.8, "cross": 0.62, "ring": 0.45}
 
 
 def _palette() -> np.ndarray:
     """One colour for each class: the hue of its colour word, the brightness by its shape."""
-    colours = [colorsys.hsv_to_rgb(hue / 360, 0.85 if shape != "ring" else 0.6, _SHADES[shape])
-               for hue in COLOURS.values() for shape in SHAPES]
+    colours = [
+        colorsys.hsv_to_rgb(hue / 360, 0.85 if shape != "ring" else 0.6, _SHADES[shape])
+        for hue in COLOURS.values()
+        for shape in SHAPES
+    ]
     return np.round(np.array(colours) * 255).astype(np.uint8)
 
 
@@ -50,11 +60,17 @@ class Scene:
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     label: np.ndarray  # (H, W) uint8, class index or BACKGROUND
-    classes: Tuple[int, ...]  # class of each object, from the lowest layer to the topmost
+    classes: tuple[int, ...]  # class of each object, from the lowest layer to the topmost
 
 
-def draw_scene(seed: int, split: str, index: int, size: int = 64, max_objects: int = 3,
-               radius: Tuple[float, float] = (10.0, 17.0)) -> Scene:
+def draw_scene(
+    seed: int,
+    split: str,
+    index: int,
+    size: int = 64,
+    max_objects: int = 3,
+    radius: tuple[float, float] = (10.0, 17.0),
+) -> Scene:
     """Draw picture number `index` of a split.
 
     Args:
@@ -70,13 +86,15 @@ def draw_scene(seed: int, split: str, index: int, size: int = 64, max_objects: i
     if split not in SPLITS:
         raise ValueError(f"unknown ZeroShapes split '{split}'; choose one of {', '.join(SPLITS)}")
     if max_objects < 1 or size < 9 or not 0 < radius[0] <= radius[1] <= size / 2:
-        raise ValueError(f"cannot draw up to {max_objects} objects of radius {radius[0]} to {radius[1]} on {size} "
-                         "pixels; at least 1 object, 9 pixels, and radii up to half the side are possible")
+        raise ValueError(
+            f"cannot draw up to {max_objects} objects of radius {radius[0]} to {radius[1]} on {size} "
+            "pixels; at least 1 object, 9 pixels, and radii up to half the side are possible"
+        )
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     canvas = _background(rng, size)
     label = np.full((size, size), BACKGROUND, np.uint8)
-    drawn: List[int] = []
-    areas: Dict[int, int] = {}
+    drawn: list[int] = []
+    areas: dict[int, int] = {}
     layer = np.full((size, size), -1, np.int16)
     for _ in range(int(rng.integers(1, max_objects + 1))):
         class_index = int(rng.integers(len(CLASS_NAMES)))
@@ -111,7 +129,9 @@ def _find_place(rng, shape, size, radius, layer, areas, tries: int = 20):
     return None
 
 
-def _coverage(shape: str, rows: slice, columns: slice, centre: np.ndarray, r: float, angle: float) -> np.ndarray:
+def _coverage(
+    shape: str, rows: slice, columns: slice, centre: np.ndarray, r: float, angle: float
+) -> np.ndarray:
     """Share of each pixel inside the shape, from the signed distance to its outline."""
     y = (np.arange(rows.start, rows.stop) + 0.5 - centre[0])[:, None] / r
     x = (np.arange(columns.start, columns.stop) + 0.5 - centre[1])[None, :] / r
@@ -129,7 +149,7 @@ def _coverage(shape: str, rows: slice, columns: slice, centre: np.ndarray, r: fl
     return (0.5 - distance * r).clip(0, 1)
 
 
-def _texture(rng: np.random.Generator, hue: float, shape: Tuple[int, int]) -> np.ndarray:
+def _texture(rng: np.random.Generator, hue: float, shape: tuple[int, int]) -> np.ndarray:
     """A surface of one hue: brightness varies by stripes, checks, dots or a ramp. (h, w, 3) in 0..1."""
     height, width = shape
     hue = (hue + rng.uniform(-HUE_JITTER, HUE_JITTER)) % 360 / 360
@@ -163,7 +183,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
         height, width = rng.integers(2, size // 3, 2)
         if rng.random() < 0.5:  # a thin bar instead of a box
             height, width = (2, width) if rng.random() < 0.5 else (height, 2)
-        canvas[top:top + height, left:left + width] = tone
+        canvas[top : top + height, left : left + width] = tone
     return canvas
 
 
@@ -177,13 +197,16 @@ def _smooth_grid(points: int, size: int) -> np.ndarray:
 def caption(rng: np.random.Generator, classes: Sequence[int]) -> str:
     """An English sentence that names the given objects, in random order."""
     names = [CLASS_NAMES[i] for i in rng.permutation(np.array(classes))]
-    return CAPTION_FORMS[int(rng.integers(len(CAPTION_FORMS)))].format(" and ".join(f"a {name}" for name in names))
+    return CAPTION_FORMS[int(rng.integers(len(CAPTION_FORMS)))].format(
+        " and ".join(f"a {name}" for name in names)
+    )
 
 
-def altered_classes(rng: np.random.Generator, classes: Sequence[int]) -> Tuple[int, ...]:
+def altered_classes(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]:
     """Objects of a scene that is not there: the same colours, but two shapes exchanged or one replaced.
 
-    Makes captions that are wrong in the binding of words alone (the hard negatives of Yuksekgonul et al., ICLR 2023).
+    Makes captions that are wrong in the binding of words alone (the hard negatives of Yuksekgonul et al.,
+    ICLR 2023).
     """
     count = len(SHAPES)
     altered = list(classes)

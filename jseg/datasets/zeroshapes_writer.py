@@ -2,8 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any
 
 from PIL import Image
 
@@ -15,8 +16,13 @@ _BACKGROUND_VALUE = 0
 _CARD = "zeroshapes.json"
 
 
-def write_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 64,
-                     progress: Optional[Callable[[int], None]] = None) -> None:
+def write_zeroshapes(
+    root: Path,
+    counts: Mapping[str, int],
+    seed: int = 0,
+    size: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> None:
     """Draw the pictures of each split into `root`, which must not exist yet.
 
     Everything is written into a folder beside it and renamed at the end: `root` is complete or absent.
@@ -45,8 +51,14 @@ def write_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size:
                 _write_scene(unfinished, name, seed, split, index, size)
                 if progress:
                     progress(1)
-            (unfinished / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{n}\n" for n in names))
-        card = {**_settings(counts, seed, size), "classes": CLASS_NAMES, "unseen": [CLASS_NAMES[i] for i in UNSEEN]}
+            (unfinished / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(
+                "".join(f"{n}\n" for n in names)
+            )
+        card = {
+            **_settings(counts, seed, size),
+            "classes": CLASS_NAMES,
+            "unseen": [CLASS_NAMES[i] for i in UNSEEN],
+        }
         (unfinished / _CARD).write_text(json.dumps(card, indent=1) + "\n")
         unfinished.rename(root)
     except BaseException:
@@ -55,7 +67,8 @@ def write_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size:
 
 
 def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 64) -> bool:
-    """True if `root` was written by `write_zeroshapes` with just these settings and this edition of the drawing."""
+    """True if `root` was written by `write_zeroshapes` with just these settings and this edition of the
+    drawing."""
     try:
         card = json.loads((Path(root) / _CARD).read_text())
     except (OSError, ValueError):
@@ -64,7 +77,7 @@ def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size:
     return {key: card.get(key) for key in wanted} == wanted
 
 
-def _settings(counts: Mapping[str, int], seed: int, size: int) -> Dict[str, Any]:
+def _settings(counts: Mapping[str, int], seed: int, size: int) -> dict[str, Any]:
     return {"counts": dict(counts), "seed": seed, "size": size, "edition": EDITION}
 
 

@@ -4,12 +4,35 @@ Every function named after a collective must be called by all ranks, in the same
 """
 
 from jseg.distributed.agreement import check_device, check_same
-from jseg.distributed.collectives import (all_reduce_max, all_reduce_mean, all_reduce_sum, barrier, broadcast_object,
-                                          gather_objects)
+from jseg.distributed.collectives import (
+    all_reduce_max,
+    all_reduce_mean,
+    all_reduce_sum,
+    barrier,
+    broadcast_object,
+    gather_objects,
+)
 from jseg.distributed.gradients import average_gradients
 from jseg.distributed.mpi import abort, is_main, local_rank, local_size, rank, set_wait_observer, world_size
 from jseg.distributed.watchdog import alive, watch
 
-__all__ = ["abort", "alive", "all_reduce_max", "all_reduce_mean", "all_reduce_sum", "average_gradients", "barrier",
-           "broadcast_object", "check_device", "check_same", "gather_objects", "is_main", "local_rank", "local_size",
-           "rank", "set_wait_observer", "watch", "world_size"]
+__all__ = [
+    "abort",
+    "alive",
+    "all_reduce_max",
+    "all_reduce_mean",
+    "all_reduce_sum",
+    "average_gradients",
+    "barrier",
+    "broadcast_object",
+    "check_device",
+    "check_same",
+    "gather_objects",
+    "is_main",
+    "local_rank",
+    "local_size",
+    "rank",
+    "set_wait_observer",
+    "watch",
+    "world_size",
+]

@@ -2,7 +2,8 @@
 
 import hashlib
 import socket
-from typing import Any, Dict, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing al
     own = {name: _digest(thing) for name, thing in things.items()}
     everybody = gather_objects((socket.gethostname(), own), what)
     reference = everybody[0][1]
-    others: Dict[str, list] = {}
+    others: dict[str, list] = {}
     for number, (host, digests) in enumerate(everybody):
         for name in reference:
             if digests.get(name) != reference[name]:
@@ -34,19 +35,24 @@ def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing al
     if others:
         name, ranks = next(iter(others.items()))
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-        raise ValueError(f"{', '.join(ranks)} differ{'s' if len(ranks) == 1 else ''} from rank 0 on {everybody[0][0]} "
-                         f"in {name}{more}; {advice}")
+        raise ValueError(
+            f"{', '.join(ranks)} differ{'s' if len(ranks) == 1 else ''} from rank 0 on {everybody[0][0]} "
+            f"in {name}{more}; {advice}"
+        )
 
 
 def check_device() -> None:
-    """All processes must compute on CPUs, or all on GPUs: numbers would differ, and the fast would wait for the slow.
+    """All processes must compute on CPUs, or all on GPUs: numbers would differ, and the fast would wait for
+    the slow.
 
     Raises:
         ValueError: on every process, naming the ranks that differ; each says what it computes on itself.
     """
-    check_same({"what computes": device.kind},
-               f"this one computes on: {device.line}; mend that machine, or give all processes the same --device",
-               "comparing devices")
+    check_same(
+        {"what computes": device.kind},
+        f"this one computes on: {device.line}; mend that machine, or give all processes the same --device",
+        "comparing devices",
+    )
 
 
 def _digest(thing: Any) -> bytes:

@@ -1,14 +1,14 @@
 """Sums, means, maxima and objects over all processes. In a single process each returns its argument."""
 
 import pickle
-from typing import Any, List, Union
+from typing import Any
 
 import numpy as np
 
 from jseg.distributed import mpi
 from jseg.runtime.backend import jt
 
-Reducible = Union[np.ndarray, jt.Var]
+Reducible = np.ndarray | jt.Var
 
 
 def barrier(what: str = "a barrier") -> None:
@@ -31,7 +31,8 @@ def all_reduce_max(value: Reducible, what: str = "a maximum") -> Reducible:
 
 
 def all_reduce_mean(value: Reducible, what: str = "a mean") -> Reducible:
-    """The mean over all processes: of the type of `value` if that is floating, else float64 (a Var: float32)."""
+    """The mean over all processes: of the type of `value` if that is floating, else float64 (a Var:
+    float32)."""
     if isinstance(value, jt.Var):
         return jt.array(_as_float(all_reduce_mean(value.numpy(), what), np.float32)).stop_grad()
     value = _as_float(np.asarray(value), np.float64)
@@ -46,12 +47,12 @@ def broadcast_object(value: Any, root: int = 0, what: str = "an object") -> Any:
     content = pickle.dumps(value) if mpi.rank() == root else b""
     size = int(all_reduce_sum(np.array(len(content)), what))
     buffer = np.zeros(size, np.uint8)
-    buffer[:len(content)] = np.frombuffer(content, np.uint8)
+    buffer[: len(content)] = np.frombuffer(content, np.uint8)
     mpi.broadcast(buffer, root, what)
     return pickle.loads(buffer.tobytes())  # from a process of the same job, not from a file
 
 
-def gather_objects(value: Any, what: str = "objects") -> List[Any]:
+def gather_objects(value: Any, what: str = "objects") -> list[Any]:
     """The picklable values of all processes in the order of ranks, on every process. Meant for small ones."""
     return [broadcast_object(value, root, what) for root in range(mpi.world_size())]
 

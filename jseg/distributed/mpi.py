@@ -1,8 +1,8 @@
 """The few MPI calls that jseg needs, on the Open MPI library that Jittor has loaded and initialised.
 
-Jittor's own wrappers hold Python's interpreter lock while they wait: no thread and no signal handler would run until
-the slowest process arrives, or for ever. Here every collective begins with `arrive`, which waits in Python; afterwards
-everybody is there and the blocking call is short. ctypes releases the lock during calls.
+Jittor's own wrappers hold Python's interpreter lock while they wait: no thread and no signal handler would
+run until the slowest process arrives, or for ever. Here every collective begins with `arrive`, which waits in
+Python; afterwards everybody is there and the blocking call is short. ctypes releases the lock during calls.
 """
 
 import ctypes
@@ -10,7 +10,8 @@ import functools
 import os
 import sys
 import time
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,13 @@ _YIELD_SECONDS = 0.002  # wait so long by yielding the core, afterwards by sleep
 _SLEEP_SECONDS = 0.001
 _LARGEST_COUNT = 1 << 27  # numbers in one call; MPI counts in C ints
 _IN_PLACE = ctypes.c_void_p(1)  # Open MPI's MPI_IN_PLACE
-_TYPES = {"float32": "ompi_mpi_float", "float64": "ompi_mpi_double", "int32": "ompi_mpi_int32_t",
-          "int64": "ompi_mpi_int64_t", "uint8": "ompi_mpi_uint8_t"}
+_TYPES = {
+    "float32": "ompi_mpi_float",
+    "float64": "ompi_mpi_double",
+    "int32": "ompi_mpi_int32_t",
+    "int64": "ompi_mpi_int64_t",
+    "uint8": "ompi_mpi_uint8_t",
+}
 _OPERATIONS = {"sum": "ompi_mpi_op_sum", "max": "ompi_mpi_op_max"}
 
 _state = {"observer": None}
@@ -56,7 +62,7 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def set_wait_observer(observer: Optional[WaitObserver]) -> None:
+def set_wait_observer(observer: WaitObserver | None) -> None:
     """Sets who is told, every half second, that this process still waits for others; None for nobody."""
     _state["observer"] = observer
 
@@ -84,25 +90,38 @@ def all_reduce(array: np.ndarray, operation: str, what: str) -> None:
     arrive(what)
     flat = array.reshape(-1)
     for first in range(0, flat.size, _LARGEST_COUNT):
-        part = flat[first:first + _LARGEST_COUNT]
-        _call("MPI_Allreduce", _IN_PLACE, ctypes.c_void_p(part.ctypes.data), ctypes.c_int(part.size),
-              _handle(_TYPES[part.dtype.name]), _handle(_OPERATIONS[operation]), _handle("ompi_mpi_comm_world"))
+        part = flat[first : first + _LARGEST_COUNT]
+        _call(
+            "MPI_Allreduce",
+            _IN_PLACE,
+            ctypes.c_void_p(part.ctypes.data),
+            ctypes.c_int(part.size),
+            _handle(_TYPES[part.dtype.name]),
+            _handle(_OPERATIONS[operation]),
+            _handle("ompi_mpi_comm_world"),
+        )
 
 
 def broadcast(array: np.ndarray, root: int, what: str) -> None:
     """Replaces `array` (uint8, contiguous, of the same size everywhere) by that of `root`."""
     arrive(what)
     for first in range(0, array.size, _LARGEST_COUNT):
-        part = array[first:first + _LARGEST_COUNT]
-        _call("MPI_Bcast", ctypes.c_void_p(part.ctypes.data), ctypes.c_int(part.size),
-              _handle(_TYPES["uint8"]), ctypes.c_int(root), _handle("ompi_mpi_comm_world"))
+        part = array[first : first + _LARGEST_COUNT]
+        _call(
+            "MPI_Bcast",
+            ctypes.c_void_p(part.ctypes.data),
+            ctypes.c_int(part.size),
+            _handle(_TYPES["uint8"]),
+            ctypes.c_int(root),
+            _handle("ompi_mpi_comm_world"),
+        )
 
 
 def abort(code: int) -> None:
     """Ends every process of the job at once, on all machines; the exit status of `mpirun` is `code`.
 
-    The way out of an error on one rank: a rank that simply ended would wait in MPI_Finalize for the others, and they
-    for it.
+    The way out of an error on one rank: a rank that simply ended would wait in MPI_Finalize for the others,
+    and they for it.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -111,12 +130,12 @@ def abort(code: int) -> None:
     os._exit(code)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _library() -> ctypes.CDLL:
     return ctypes.CDLL(None)  # the symbols of all libraries loaded globally, as Jittor loads MPI
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _handle(name: str) -> ctypes.c_void_p:
     """Open MPI's handles of types, operations and communicators are addresses of objects in its library."""
     return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.in_dll(_library(), name)))

@@ -1,12 +1,14 @@
 """Watches one rank from a small process beside it: `python watcher.py SETTINGS`, started by `watchdog.py`.
 
-Jittor computes and compiles with Python's interpreter lock held, so no thread of the rank itself could notice that it
-hangs. This process needs the standard library only. It reads the rank's signs of life from shared memory and its
-activity from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and killed with its child
-processes; `mpirun` then ends the others. What a killed rank leaves running is killed too.
+Jittor computes and compiles with Python's interpreter lock held, so no thread of the rank itself could notice
+that it hangs. This process needs the standard library only. It reads the rank's signs of life from shared
+memory and its activity from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and
+killed with its child processes; `mpirun` then ends the others. What a killed rank leaves running is killed
+too.
 """
 
 import collections
+import contextlib
 import json
 import mmap
 import os
@@ -14,8 +16,9 @@ import re
 import signal
 import struct
 import sys
+from collections.abc import Callable
 from time import monotonic, sleep
-from typing import Any, Callable, Deque, Dict, List, Optional, Set
+from typing import Any
 
 HEADER = struct.Struct("<QI")  # signs of life so far, bytes of the text that follows
 SIZE = 512  # bytes of shared memory
@@ -34,7 +37,8 @@ class Judge:
 
     Args:
         patience: seconds without a sign of life, while idle or far beyond the usual time, that are a hang.
-        longest: seconds that compiling, waiting for the compiler's lock or the disk, or the start of a run may last.
+        longest: seconds that compiling, waiting for the compiler's lock or the disk, or the start of a run
+            may last.
     """
 
     def __init__(self, patience: float, longest: float, now: float) -> None:
@@ -43,17 +47,20 @@ class Judge:
         self._sign_at = self._seen_at = self._active_at = now
         self._activity = 0.0
         self._excused = 0.0
-        self._recent: Dict[str, Deque[float]] = collections.defaultdict(lambda: collections.deque(maxlen=_RECENT))
+        self._recent: dict[str, collections.deque[float]] = collections.defaultdict(
+            lambda: collections.deque(maxlen=_RECENT)
+        )
         self._kind = ""  # of what it does, so that short steps (parts of a picture) say nothing of long ones
         self._waiting = False
 
-    def look(self, now: float, signs: int, activity: float, excuse: str, doing: str = "") -> Optional[str]:
+    def look(self, now: float, signs: int, activity: float, excuse: str, doing: str = "") -> str | None:
         """The reason why the rank counts as hanging, None while it does not.
 
         Args:
             signs: signs of life so far. activity: seconds of processor time so far, used or waited for.
             excuse: what legitimately takes long just now, "" for nothing.
-            doing: the text of the latest sign of life; texts that differ in numbers only are one kind of step.
+            doing: the text of the latest sign of life; texts that differ in numbers only are one kind of
+                step.
         """
         elapsed, used = now - self._seen_at, activity - self._activity
         self._seen_at, self._activity = now, activity
@@ -75,7 +82,8 @@ class Judge:
         if silent > self._longest:
             return f"no sign of life for {silent:.0f} s" + (f" ({excuse})" if excuse else "")
         if not excuse and now - self._active_at > self._patience:
-            return f"no sign of life for {silent:.0f} s, and no processor time used for {now - self._active_at:.0f} s"
+            idle = now - self._active_at
+            return f"no sign of life for {silent:.0f} s, and no processor time used for {idle:.0f} s"
         recent = self._recent[self._kind]
         usual = max(recent, default=0.0)
         if signs >= _WARM_UP and recent and silent - self._excused > max(self._patience, _USUAL * usual):
@@ -83,7 +91,7 @@ class Judge:
         return None
 
 
-def main(settings: Dict[str, Any]) -> None:
+def main(settings: dict[str, Any]) -> None:
     """Looks once a second until the rank has ended, or has to."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # these may reach every process of a job; the rank decides
@@ -96,14 +104,24 @@ def main(settings: Dict[str, Any]) -> None:
     while pid in parents:
         family = _descendants(pid, parents) - {os.getpid()}
         signs, length = HEADER.unpack_from(memory)
-        doing = memory[HEADER.size:HEADER.size + length].decode("utf-8", "replace")
-        reason = judge.look(monotonic(), signs, sum(_activity(member) for member in (pid, *family)),
-                            _excuse(pid, family), doing)
+        doing = memory[HEADER.size : HEADER.size + length].decode("utf-8", "replace")
+        reason = judge.look(
+            monotonic(),
+            signs,
+            sum(_activity(member) for member in (pid, *family)),
+            _excuse(pid, family),
+            doing,
+        )
         if parents[pid] != parent:
             reason = "the mpirun that started it has ended"
         if reason:
-            print(f"error: {settings['name']}, process {pid}, is ended: {reason}; it was {doing}; checkpoints are "
-                  "complete, go on with --resume auto", file=sys.stderr, flush=True)
+            print(
+                f"error: {settings['name']}, process {pid}, is ended: {reason}; it was {doing}; "
+                "checkpoints are "
+                "complete, go on with --resume auto",
+                file=sys.stderr,
+                flush=True,
+            )
             break
         sleep(_LOOK_SECONDS)
         parents = _parents()
@@ -114,7 +132,7 @@ def main(settings: Dict[str, Any]) -> None:
         _kill(os.killpg, pid)
 
 
-def _parents() -> Dict[int, int]:
+def _parents() -> dict[int, int]:
     """Process -> parent, of all that can be seen and have not ended."""
     parents = {}
     for entry in os.listdir("/proc"):
@@ -125,8 +143,8 @@ def _parents() -> Dict[int, int]:
     return parents
 
 
-def _descendants(pid: int, parents: Dict[int, int]) -> Set[int]:
-    found: Set[int] = set()
+def _descendants(pid: int, parents: dict[int, int]) -> set[int]:
+    found: set[int] = set()
     fresh = {pid}
     while fresh:
         fresh = {child for child, parent in parents.items() if parent in fresh} - found
@@ -134,7 +152,7 @@ def _descendants(pid: int, parents: Dict[int, int]) -> Set[int]:
     return found
 
 
-def _excuse(pid: int, family: Set[int]) -> str:
+def _excuse(pid: int, family: set[int]) -> str:
     """What the rank may be waiting for without being at fault."""
     for member in family:
         name = _read(f"/proc/{member}/comm").strip()
@@ -160,10 +178,10 @@ def _activity(pid: int) -> float:
     return total / 1e9
 
 
-def _stat(pid: int) -> Optional[List[str]]:
+def _stat(pid: int) -> list[str] | None:
     """State, parent, ... of a process: the fields behind its name; None if it has gone."""
     text = _read(f"/proc/{pid}/stat")
-    return text[text.rindex(")") + 2:].split() if ")" in text else None
+    return text[text.rindex(")") + 2 :].split() if ")" in text else None
 
 
 def _read(path: str) -> str:
@@ -175,10 +193,8 @@ def _read(path: str) -> str:
 
 
 def _kill(kill: Callable[[int, int], None], number: int) -> None:
-    try:
+    with contextlib.suppress(OSError):  # it has ended already
         kill(number, signal.SIGKILL)
-    except OSError:
-        pass  # it has ended already
 
 
 if __name__ == "__main__":

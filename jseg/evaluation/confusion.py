@@ -18,7 +18,7 @@ class ConfusionMatrix:
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
         if num_classes < 1:
-            raise ValueError(f'num_classes: {num_classes} is not possible; give 1 or more')
+            raise ValueError(f"num_classes: {num_classes} is not possible; give 1 or more")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
@@ -30,18 +30,22 @@ class ConfusionMatrix:
             ValueError: if the shapes differ or a counted value is outside 0..C-1.
         """
         if prediction.shape != label.shape:
-            raise ValueError(f'the prediction has shape {prediction.shape} but the label {label.shape}; '
-                             'bring the prediction to the size of the label')
+            raise ValueError(
+                f"the prediction has shape {prediction.shape} but the label {label.shape}; "
+                "bring the prediction to the size of the label"
+            )
         counted = label != self.ignore_index
         rows, columns = label[counted].astype(np.int64), prediction[counted].astype(np.int64)
-        for name, values in (('label', rows), ('prediction', columns)):
+        for name, values in (("label", rows), ("prediction", columns)):
             if values.size and not 0 <= values.min() <= values.max() < self.num_classes:
-                raise ValueError(f'the {name} holds values {values.min()}..{values.max()}, outside the '
-                                 f'{self.num_classes} classes 0..{self.num_classes - 1}')
-        pairs = np.bincount(rows * self.num_classes + columns, minlength=self.num_classes ** 2)
+                raise ValueError(
+                    f"the {name} holds values {values.min()}..{values.max()}, outside the "
+                    f"{self.num_classes} classes 0..{self.num_classes - 1}"
+                )
+        pairs = np.bincount(rows * self.num_classes + columns, minlength=self.num_classes**2)
         self.matrix += pairs.reshape(self.num_classes, self.num_classes)
 
-    def merge(self, other: Union['ConfusionMatrix', np.ndarray]) -> None:
+    def merge(self, other: Union["ConfusionMatrix", np.ndarray]) -> None:
         """Add the counts of another matrix (C, C), such as another rank's.
 
         Raises:
@@ -49,6 +53,8 @@ class ConfusionMatrix:
         """
         counts = other.matrix if isinstance(other, ConfusionMatrix) else np.asarray(other)
         if counts.shape != self.matrix.shape:
-            raise ValueError(f'a confusion matrix of shape {counts.shape} cannot be added to one of shape '
-                             f'{self.matrix.shape}; evaluate both with the same classes')
+            raise ValueError(
+                f"a confusion matrix of shape {counts.shape} cannot be added to one of shape "
+                f"{self.matrix.shape}; evaluate both with the same classes"
+            )
         self.matrix += counts.astype(np.int64)

@@ -7,14 +7,15 @@ as in mmsegmentation.
 """
 
 import math
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-HEADLINE = ('pAcc', 'mAcc', 'mIoU', 'mIoU(S)', 'mIoU(U)', 'hIoU')
+HEADLINE = ("pAcc", "mAcc", "mIoU", "mIoU(S)", "mIoU(U)", "hIoU")
 
 
-def summarise(matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[int]) -> Dict[str, Any]:
+def summarise(matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[int]) -> dict[str, Any]:
     """All metrics in percent.
 
     Args:
@@ -32,9 +33,9 @@ def summarise(matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[i
     count = len(class_names)
     matrix = np.asarray(matrix, np.float64)  # exact up to 2**53 pixels
     if matrix.shape != (count, count):
-        raise ValueError(f'a confusion matrix of shape {matrix.shape} does not fit {count} class names')
+        raise ValueError(f"a confusion matrix of shape {matrix.shape} does not fit {count} class names")
     if any(not 0 <= index < count for index in unseen):
-        raise ValueError(f'unseen: {tuple(unseen)} holds an index outside 0..{count - 1}')
+        raise ValueError(f"unseen: {tuple(unseen)} holds an index outside 0..{count - 1}")
     is_unseen = np.zeros(count, bool)
     is_unseen[list(unseen)] = True
     correct, labelled, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
@@ -42,54 +43,61 @@ def summarise(matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[i
     accuracy = _percent(correct, labelled)
     seen_iou, unseen_iou = _mean(iou[~is_unseen]), _mean(iou[is_unseen])
     return {
-        'pAcc': float(_percent(correct.sum(), labelled.sum())),
-        'mAcc': _mean(accuracy),
-        'mIoU': _mean(iou),
-        'mIoU(S)': seen_iou,
-        'mIoU(U)': unseen_iou,
-        'hIoU': _harmonic_mean(seen_iou, unseen_iou),
-        'per_class': [
-            {'name': name, 'unseen': bool(is_unseen[i]), 'iou': float(iou[i]), 'acc': float(accuracy[i]),
-             'pixels': int(labelled[i])}
-            for i, name in enumerate(class_names)],
+        "pAcc": float(_percent(correct.sum(), labelled.sum())),
+        "mAcc": _mean(accuracy),
+        "mIoU": _mean(iou),
+        "mIoU(S)": seen_iou,
+        "mIoU(U)": unseen_iou,
+        "hIoU": _harmonic_mean(seen_iou, unseen_iou),
+        "per_class": [
+            {
+                "name": name,
+                "unseen": bool(is_unseen[i]),
+                "iou": float(iou[i]),
+                "acc": float(accuracy[i]),
+                "pixels": int(labelled[i]),
+            }
+            for i, name in enumerate(class_names)
+        ],
     }
 
 
-def json_ready(summary: Dict[str, Any]) -> Dict[str, Any]:
+def json_ready(summary: dict[str, Any]) -> dict[str, Any]:
     """The summary with None for NaN, which JSON does not have."""
-    ready = {key: _none_for_nan(value) for key, value in summary.items() if key != 'per_class'}
-    ready['per_class'] = [{key: _none_for_nan(value) for key, value in row.items()}
-                          for row in summary['per_class']]
+    ready = {key: _none_for_nan(value) for key, value in summary.items() if key != "per_class"}
+    ready["per_class"] = [
+        {key: _none_for_nan(value) for key, value in row.items()} for row in summary["per_class"]
+    ]
     return ready
 
 
-def format_table(summary: Dict[str, Any]) -> str:
+def format_table(summary: dict[str, Any]) -> str:
     """The per-class table and the headline numbers as text; unseen classes are marked with *, NaN is '-'."""
-    rows: List[Sequence[str]] = [('class', 'IoU', 'acc', 'pixels')]
-    for row in summary['per_class']:
-        mark = ' *' if row['unseen'] else ''
-        rows.append((row['name'] + mark, _cell(row['iou']), _cell(row['acc']), str(row['pixels'])))
+    rows: list[Sequence[str]] = [("class", "IoU", "acc", "pixels")]
+    for row in summary["per_class"]:
+        mark = " *" if row["unseen"] else ""
+        rows.append((row["name"] + mark, _cell(row["iou"]), _cell(row["acc"]), str(row["pixels"])))
     lines = _align(rows)
-    if any(row['unseen'] for row in summary['per_class']):
-        lines.append('* unseen in training')
+    if any(row["unseen"] for row in summary["per_class"]):
+        lines.append("* unseen in training")
     headline = [HEADLINE, [_cell(summary[key]) for key in HEADLINE]]
-    return '\n'.join(lines + [''] + _align(headline, first_left=False))
+    return "\n".join([*lines, "", *_align(headline, first_left=False)])
 
 
-def _align(rows: Sequence[Sequence[str]], first_left: bool = True) -> List[str]:
+def _align(rows: Sequence[Sequence[str]], first_left: bool = True) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
         cells = [cell.rjust(width) for cell, width in zip(row, widths)]
         if first_left:
             cells[0] = row[0].ljust(widths[0])
-        lines.append('  '.join(cells))
-    lines.insert(1, '  '.join('-' * width for width in widths))
+        lines.append("  ".join(cells))
+    lines.insert(1, "  ".join("-" * width for width in widths))
     return lines
 
 
 def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    with np.errstate(divide='ignore', invalid='ignore'):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.asarray(whole) > 0, 100.0 * np.asarray(part) / whole, np.nan)
 
 
@@ -108,4 +116,4 @@ def _none_for_nan(value: Any) -> Any:
 
 
 def _cell(value: float) -> str:
-    return '-' if math.isnan(value) else f'{value:.2f}'
+    return "-" if math.isnan(value) else f"{value:.2f}"

@@ -1,14 +1,17 @@
 """Scores of single pictures, one JSON object a line: where a model fails, and on what."""
 
 import json
-from typing import Any, Dict, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from jseg.evaluation.metrics import HEADLINE, json_ready, summarise
 
 
-def image_record(name: str, matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[int]) -> Dict[str, Any]:
+def image_record(
+    name: str, matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[int]
+) -> dict[str, Any]:
     """The metrics of one picture, defined as those of a data set.
 
     Args:
@@ -17,22 +20,27 @@ def image_record(name: str, matrix: np.ndarray, class_names: Sequence[str], unse
         class_names, unseen: see `summarise`.
 
     Returns:
-        name, pixels (labelled ones), the keys of `HEADLINE` in percent, and iou: class name -> percent for the classes
-        that are labelled or predicted there. Means are over those classes; None where a number does not exist.
+        name, pixels (labelled ones), the keys of `HEADLINE` in percent, and iou: class name -> percent for
+        the classes that are labelled or predicted there. Means are over those classes; None where a number
+        does not exist.
     """
     summary = json_ready(summarise(matrix, class_names, unseen))
-    return {'name': name, 'pixels': int(np.sum(matrix)), **{key: _rounded(summary[key]) for key in HEADLINE},
-            'iou': {row['name']: _rounded(row['iou']) for row in summary['per_class'] if row['iou'] is not None}}
+    return {
+        "name": name,
+        "pixels": int(np.sum(matrix)),
+        **{key: _rounded(summary[key]) for key in HEADLINE},
+        "iou": {row["name"]: _rounded(row["iou"]) for row in summary["per_class"] if row["iou"] is not None},
+    }
 
 
-def write_records(path: str, records: Iterable[Dict[str, Any]]) -> None:
+def write_records(path: str, records: Iterable[dict[str, Any]]) -> None:
     """Writes JSON lines.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with open(path, 'w', encoding='utf-8') as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + '\n' for record in records)
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def _rounded(value: Any) -> Any:

@@ -1,11 +1,12 @@
 """Scoring predictions that were saved as masks, with the numbers that the run itself printed.
 
-A prediction is a palette or grey PNG whose pixel values are class indices from 0, as `tools/run_net.py` saves them.
-Ground truth is stored as the data set publishes it.
+A prediction is a palette or grey PNG whose pixel values are class indices from 0, as `tools/run_net.py` saves
+them. Ground truth is stored as the data set publishes it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,18 +16,19 @@ from jseg.evaluation.confusion import ConfusionMatrix
 
 
 class MaskForm(NamedTuple):
-    """How ground truth is stored: whether 0 is no class (and k is class k-1), and what follows the id in file names."""
+    """How ground truth is stored: whether 0 is no class (and k is class k-1), and what follows the id in file
+    names."""
 
     reduce_zero_label: bool = False
-    ending: str = ''
+    ending: str = ""
 
 
-MASK_FORMS: Dict[str, MaskForm] = {
-    'voc2012': MaskForm(reduce_zero_label=True),
-    'zeroshapes': MaskForm(reduce_zero_label=True),
-    'context60': MaskForm(),
-    'context59': MaskForm(reduce_zero_label=True),
-    'coco_stuff164k': MaskForm(ending=MASK_ENDING),
+MASK_FORMS: dict[str, MaskForm] = {
+    "voc2012": MaskForm(reduce_zero_label=True),
+    "zeroshapes": MaskForm(reduce_zero_label=True),
+    "context60": MaskForm(),
+    "context59": MaskForm(reduce_zero_label=True),
+    "coco_stuff164k": MaskForm(ending=MASK_ENDING),
 }
 
 
@@ -38,7 +40,9 @@ class Pair(NamedTuple):
     truth: Path
 
 
-def find_pairs(predictions: str, truth: str, ending: str = '', names: Optional[Sequence[str]] = None) -> List[Pair]:
+def find_pairs(
+    predictions: str, truth: str, ending: str = "", names: Sequence[str] | None = None
+) -> list[Pair]:
     """The pictures to score, in the order of `names`, else sorted by id.
 
     Args:
@@ -49,23 +53,32 @@ def find_pairs(predictions: str, truth: str, ending: str = '', names: Optional[S
     Raises:
         FileNotFoundError: a folder or a mask is missing. ValueError: there are no predictions.
     """
-    for folder, what in ((predictions, 'predictions'), (truth, 'ground truth')):
+    for folder, what in ((predictions, "predictions"), (truth, "ground truth")):
         if not Path(folder).is_dir():
-            raise FileNotFoundError(f'{folder}: there is no such folder of {what}; correct the path')
-    found = {path.relative_to(predictions).with_suffix('').as_posix(): path
-             for path in Path(predictions).rglob('*.png') if not path.name.startswith('.')}
+            raise FileNotFoundError(f"{folder}: there is no such folder of {what}; correct the path")
+    found = {
+        path.relative_to(predictions).with_suffix("").as_posix(): path
+        for path in Path(predictions).rglob("*.png")
+        if not path.name.startswith(".")
+    }
     if not found:
-        raise ValueError(f'{predictions}: there are no PNG masks; save them with '
-                         '`tools/run_net.py --task val --save-predictions`')
+        raise ValueError(
+            f"{predictions}: there are no PNG masks; save them with "
+            "`tools/run_net.py --task val --save-predictions`"
+        )
     missing = [name for name in names or () if name not in found]
     if missing:
-        raise FileNotFoundError(f"{predictions}: no prediction '{missing[0]}.png'{_more(missing)}, although the split "
-                                'lists it; segment the whole split')
-    pairs = [Pair(name, found[name], Path(truth) / f'{name}{ending}.png') for name in names or sorted(found)]
+        raise FileNotFoundError(
+            f"{predictions}: no prediction '{missing[0]}.png'{_more(missing)}, although the split "
+            "lists it; segment the whole split"
+        )
+    pairs = [Pair(name, found[name], Path(truth) / f"{name}{ending}.png") for name in names or sorted(found)]
     absent = [pair for pair in pairs if not pair.truth.is_file()]
     if absent:
-        raise FileNotFoundError(f'{absent[0].truth}: there is no ground truth for {absent[0].prediction}'
-                                f'{_more(absent)}; name the folder of its masks')
+        raise FileNotFoundError(
+            f"{absent[0].truth}: there is no ground truth for {absent[0].prediction}"
+            f"{_more(absent)}; name the folder of its masks"
+        )
     return pairs
 
 
@@ -78,20 +91,24 @@ def picture_confusion(pair: Pair, num_classes: int, reduce_zero_label: bool) -> 
     label = check_labels(read_mask(pair.truth), num_classes, reduce_zero_label, pair.truth)
     predicted = read_mask(pair.prediction)
     if predicted.shape != label.shape:
-        raise ValueError(f'{pair.prediction}: {_size(predicted)} pixels, but {pair.truth} has {_size(label)} '
-                         '(width x height); save predictions at the size of the picture')
+        raise ValueError(
+            f"{pair.prediction}: {_size(predicted)} pixels, but {pair.truth} has {_size(label)} "
+            "(width x height); save predictions at the size of the picture"
+        )
     confusion = ConfusionMatrix(num_classes)
     try:
         confusion.update(predicted, label)
     except ValueError as error:
-        raise ValueError(f'{pair.prediction}: {error}; predictions are class indices from 0, without a background '
-                         'that is ignored') from error
+        raise ValueError(
+            f"{pair.prediction}: {error}; predictions are class indices from 0, without a background "
+            "that is ignored"
+        ) from error
     return confusion.matrix
 
 
 def _more(items: Sequence) -> str:
-    return f' (and {len(items) - 1} more)' if len(items) > 1 else ''
+    return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
 
 
 def _size(array: np.ndarray) -> str:
-    return f'{array.shape[1]}x{array.shape[0]}'
+    return f"{array.shape[1]}x{array.shape[0]}"

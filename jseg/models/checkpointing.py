@@ -1,6 +1,7 @@
-"""Activation checkpointing: what a function computes inside is not kept for the backward pass but computed again."""
+"""Activation checkpointing: what a function computes inside is not kept for the backward pass but computed
+again."""
 
-from typing import Callable
+from collections.abc import Callable
 
 from jseg.runtime.backend import jt
 
@@ -9,7 +10,8 @@ def checkpointed(function: Callable[[jt.Var], jt.Var], x: jt.Var) -> jt.Var:
     """function(x), of which only x and the result are kept; the gradient runs the function a second time.
 
     Args:
-        function: of one Var, repeatable: no dropout. Weights inside it get no gradient, so they must be frozen.
+        function: of one Var, repeatable: no dropout. Weights inside it get no gradient, so they must be
+            frozen.
         x: its input, the one thing the result is differentiable in.
     """
     return function(x) if jt.flags.no_grad else _Checkpointed(function)(x)
@@ -32,9 +34,14 @@ class _Checkpointed(jt.Function):
 def _after(first: jt.Var, x: jt.Var) -> jt.Var:
     """A copy of x that is not made before `first` is there.
 
-    Jittor collects operators and runs them in any order that their inputs allow: without this it would compute all
-    functions of a stack again first, and hold what they have inside.
+    Jittor collects operators and runs them in any order that their inputs allow: without this it would
+    compute all functions of a stack again first, and hold what they have inside.
     """
-    return jt.code(x.shape, x.dtype, [x, first], cpu_src="std::memcpy(out0_p, in0_p, in0->size);",
-                   cuda_header='#include "helper_cuda.h"',  # Jittor's, for checkCudaErrors
-                   cuda_src="checkCudaErrors(cudaMemcpyAsync(out0_p, in0_p, in0->size, cudaMemcpyDeviceToDevice, 0));")
+    return jt.code(
+        x.shape,
+        x.dtype,
+        [x, first],
+        cpu_src="std::memcpy(out0_p, in0_p, in0->size);",
+        cuda_header='#include "helper_cuda.h"',  # Jittor's, for checkCudaErrors
+        cuda_src="checkCudaErrors(cudaMemcpyAsync(out0_p, in0_p, in0->size, cudaMemcpyDeviceToDevice, 0));",
+    )

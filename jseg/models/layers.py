@@ -1,6 +1,6 @@
 """Parameter-holding layers shared by CLIP and the CLIP-RC heads, on top of `jseg.ops`."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

@@ -1,6 +1,6 @@
 """Strict loading of arrays into the parameters of a module."""
 
-from typing import Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -22,9 +22,14 @@ def load_arrays_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source
     missing = sorted(set(parameters) - set(arrays))
     unexpected = sorted(set(arrays) - set(parameters))
     if missing or unexpected:
-        raise ValueError(f"{source} does not fit this model: missing {_some(missing)}; not known {_some(unexpected)}")
-    wrong = [f"{name} {tuple(arrays[name].shape)} instead of {tuple(var.shape)}"
-             for name, var in parameters.items() if tuple(arrays[name].shape) != tuple(var.shape)]
+        raise ValueError(
+            f"{source} does not fit this model: missing {_some(missing)}; not known {_some(unexpected)}"
+        )
+    wrong = [
+        f"{name} {tuple(arrays[name].shape)} instead of {tuple(var.shape)}"
+        for name, var in parameters.items()
+        if tuple(arrays[name].shape) != tuple(var.shape)
+    ]
     if wrong:
         raise ValueError(f"{source} holds tensors of other sizes than this model: {_some(wrong)}")
     for name, var in parameters.items():

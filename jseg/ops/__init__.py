@@ -1,7 +1,8 @@
 """Operators the model is built from: fused kernels where Jittor's own are slow or lose digits.
 
-One folder per fused operator: its Python front with the contract, a plain Jittor reference, the kernels and a README.
-The front takes the kernel where one applies and the reference everywhere else; `JSEG_FUSED=0` forces the references.
+One folder per fused operator: its Python front with the contract, a plain Jittor reference, the kernels and a
+README. The front takes the kernel where one applies and the reference everywhere else; `JSEG_FUSED=0` forces
+the references.
 """
 
 from jseg.ops.attention import attention
@@ -12,5 +13,16 @@ from jseg.ops.layer_norm import layer_norm
 from jseg.ops.region_attention import RegionLayout, region_attention
 from jseg.ops.rows import replace_rows
 
-__all__ = ["RegionLayout", "attention", "bias_quick_gelu", "bias_relu", "dropout", "layer_norm", "linear",
-           "region_attention", "replace_rows", "resize_bilinear", "transpose_last"]
+__all__ = [
+    "RegionLayout",
+    "attention",
+    "bias_quick_gelu",
+    "bias_relu",
+    "dropout",
+    "layer_norm",
+    "linear",
+    "region_attention",
+    "replace_rows",
+    "resize_bilinear",
+    "transpose_last",
+]

@@ -1,7 +1,6 @@
 """Operators that need no kernel of their own: written so that Jittor maps them to fast code."""
 
 from functools import lru_cache
-from typing import List, Optional, Tuple
 
 import numpy as np
 
@@ -12,8 +11,8 @@ from jseg.runtime.backend import jt, nn
 
 
 class _OneDNNProduct(jt.Function):
-    """x · weightᵀ of two matrices by oneDNN, and so are its gradients: Jittor's own product reaches oneDNN only
-    where its compiler recognises the pattern in the graph."""
+    """x · weightᵀ of two matrices by oneDNN, and so are its gradients: Jittor's own product reaches oneDNN
+    only where its compiler recognises the pattern in the graph."""
 
     def execute(self, x: jt.Var, weight: jt.Var) -> jt.Var:
         self.saved = (x, weight)
@@ -25,7 +24,7 @@ class _OneDNNProduct(jt.Function):
         return matmul(grad_output, weight, False, False), matmul(grad_output, x, True, False)
 
 
-def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
+def linear(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None) -> jt.Var:
     """x · weightᵀ + bias over the last axis.
 
     Args:
@@ -42,16 +41,20 @@ def linear(x: jt.Var, weight: jt.Var, bias: Optional[jt.Var] = None) -> jt.Var:
     """
     require_tensors("linear", x, weight)
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
-        raise ValueError("linear expects x (..., in) and weight (out, in); "
-                         f"got {list(x.shape)} and {list(weight.shape)}")
+        raise ValueError(
+            f"linear expects x (..., in) and weight (out, in); got {list(x.shape)} and {list(weight.shape)}"
+        )
     if bias is not None:
         require_tensors("linear", bias)
         if bias.ndim != 1 or bias.shape[0] != weight.shape[0]:
-            raise ValueError(f"linear with weight (out, in) expects bias (out,); got {list(weight.shape)} and "
-                             f"{list(bias.shape)}")
+            raise ValueError(
+                f"linear with weight (out, in) expects bias (out,); got {list(weight.shape)} and "
+                f"{list(bias.shape)}"
+            )
     dtype = weight.dtype
-    # Converted before the axes are folded and back after they are unfolded, so that Jittor joins the conversions with
-    # the elementwise operators around the product: it does not fuse across a change of shape.
+    # Converted before the axes are folded and back after they are unfolded, so that Jittor joins the
+    # conversions with the elementwise operators around the product: it does not fuse across a change of
+    # shape.
     x, weight = lower(x, weight)
     y = _product(x, weight).cast(dtype)
     return y if bias is None else y + bias
@@ -75,17 +78,18 @@ def transpose_last(x: jt.Var) -> jt.Var:
 
 
 def _transpose_last_on_gpu(x: jt.Var) -> jt.Var:
-    """Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis: it would copy the tensor
-    to the processor, transpose it there and copy it back. An axis of length 1 behind the others stays in place."""
+    """Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis: it would copy
+    the tensor to the processor, transpose it there and copy it back. An axis of length 1 behind the others
+    stays in place."""
     axes = _last_exchanged(x.ndim)
     return x.unsqueeze(-1).transpose([*axes, x.ndim]).reshape([x.shape[axis] for axis in axes])
 
 
-def _last_exchanged(ndim: int) -> List[int]:
+def _last_exchanged(ndim: int) -> list[int]:
     return [*range(ndim - 2), ndim - 1, ndim - 2]
 
 
-def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:
+def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     """Bilinear resize with half-pixel centres (`align_corners=False`), borders clamped.
 
     Args:
@@ -107,7 +111,9 @@ def resize_bilinear(x: jt.Var, size: Tuple[int, int]) -> jt.Var:
     batch, channels, height, width = x.shape
     if (height, width) == tuple(size):
         return x
-    rows, columns = (jt.array(interpolation_matrix(old, new)) for old, new in ((height, size[0]), (width, size[1])))
+    rows, columns = (
+        jt.array(interpolation_matrix(old, new)) for old, new in ((height, size[0]), (width, size[1]))
+    )
     x = transpose_last(x.reshape(batch * channels, height, width))
     x = transpose_last(_product(x, rows))  # while the picture is still narrow
     x = _product(x, columns)

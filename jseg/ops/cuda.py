@@ -1,6 +1,6 @@
 """CUDA side of the fused operators: which inputs the kernels take, and the source text that starts them."""
 
-from typing import Dict, Sequence
+from collections.abc import Sequence
 
 from jseg.ops.dispatch import include_headers, kernels_allowed
 from jseg.runtime.backend import jt
@@ -9,30 +9,34 @@ HEAD_WIDTHS = (16, 32, 64, 128)
 """Channels of a head that kernels are built for; others are filled up with zeros to the next."""
 
 MOST_CHANNELS = {"float32": 64, "float16": 128, "bfloat16": 128}
-"""Widest head of a type: tiles of wider ones would not fit the shared memory of the smaller GPUs (sm_86, sm_89)."""
+"""Widest head of a type: tiles of wider ones would not fit the shared memory of the smaller GPUs (sm_86,
+sm_89)."""
 
-ATTENTION_KERNELS = ("dropout/dropout_cuda.cuh",
-                     *(f"attention/attention_{part}.cuh" for part in ("problem", "forward", "backward")))
+ATTENTION_KERNELS = (
+    "dropout/dropout_cuda.cuh",
+    *(f"attention/attention_{part}.cuh" for part in ("problem", "forward", "backward")),
+)
 """Files that every attention is built from, in order."""
 
 _SIXTEEN_BIT = {"float16": "__half", "bfloat16": "__nv_bfloat16"}
 
 
 def use_cuda_kernels(*inputs: jt.Var, head_width: int = 1) -> bool:
-    """True when the CUDA kernels serve `inputs`: Jittor computes on a GPU of compute capability 8.0 or newer, all
-    are of one type in `MOST_CHANNELS`, a head is not wider than that, and `JSEG_FUSED` is not 0."""
+    """True when the CUDA kernels serve `inputs`: Jittor computes on a GPU of compute capability 8.0 or newer,
+    all are of one type in `MOST_CHANNELS`, a head is not wider than that, and `JSEG_FUSED` is not 0."""
     if not (jt.flags.use_cuda and kernels_allowed()) or min(jt.flags.cuda_archs, default=0) < 80:
         return False
     dtypes = {str(x.dtype) for x in inputs}
     return len(dtypes) == 1 and head_width <= MOST_CHANNELS.get(dtypes.pop(), 0)
 
 
-def cuda_code(headers: Sequence[str], source: str, dtype: str, head_width: int = 1) -> Dict[str, str]:
+def cuda_code(headers: Sequence[str], source: str, dtype: str, head_width: int = 1) -> dict[str, str]:
     """Arguments of `jt.code` that start a kernel; none where Jittor computes on the CPU.
 
     Args:
         headers: kernel files, named relative to this folder, in order; those of device/ come before them.
-        source: the call. `Format` in it names how numbers of `dtype` are multiplied, `kHeadWidth` the built width.
+        source: the call. `Format` in it names how numbers of `dtype` are multiplied, `kHeadWidth` the built
+            width.
         dtype: of the matrices. Products of float32 take TF32 where `jt.flags.use_tensorcore` allows it.
         head_width: channels of a head.
     """
@@ -44,5 +48,8 @@ def cuda_code(headers: Sequence[str], source: str, dtype: str, head_width: int =
     else:
         number_format = f"TensorFloat<{'false' if jt.flags.use_tensorcore else 'true'}>"
     names = include_headers("device/primitives.cuh", "device/tiles.cuh", *headers)
-    return {"cuda_header": names, "cuda_src": f"using Format = jseg_device::{number_format};\n"
-                                              f"constexpr int kHeadWidth = {width};\n{source}"}
+    return {
+        "cuda_header": names,
+        "cuda_src": f"using Format = jseg_device::{number_format};\n"
+        f"constexpr int kHeadWidth = {width};\n{source}",
+    }

@@ -23,10 +23,11 @@ def kernels_allowed() -> bool:
 def include_headers(*names: str) -> str:
     """`#include` lines for kernels, named relative to this folder.
 
-    Jittor hashes the content of files included by an absolute, quoted path: an edited kernel is compiled anew by the
-    next process. The path itself is part of what it compiles, so it leads to a copy below Jittor's cache that is named
-    after its content, and every clone finds what another has compiled. Jittor cannot follow a relative `#include` from
-    one header to another: a header that needs another names it in its first lines, and the front lists both, in order.
+    Jittor hashes the content of files included by an absolute, quoted path: an edited kernel is compiled anew
+    by the next process. The path itself is part of what it compiles, so it leads to a copy below Jittor's
+    cache that is named after its content, and every clone finds what another has compiled. Jittor cannot
+    follow a relative `#include` from one header to another: a header that needs another names it in its first
+    lines, and the front lists both, in order.
     """
     copies = (header_copy(_FOLDER / name, jittor_cache() / "jseg" / "headers") for name in names)
     return "".join(f'#include "{copy}"\n' for copy in copies)

@@ -1,11 +1,11 @@
 """Dropout patterns that do not depend on how a batch is spread over processes or accumulation steps.
 
-Whether an element is kept is a hash of (seed of the call, row, column), where rows are counted over the whole batch
-of an iteration. Calls take their seeds in turn from NumPy's global state, which every process sets alike at the start
-of an iteration; the position of the first picture of this process is set beside it.
+Whether an element is kept is a hash of (seed of the call, row, column), where rows are counted over the whole
+batch of an iteration. Calls take their seeds in turn from NumPy's global state, which every process sets
+alike at the start of an iteration; the position of the first picture of this process is set beside it.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,15 +32,17 @@ def next_seed() -> int:
 def keep_mask(shape: Sequence[int], rate: float, seed: int) -> jt.Var:
     """float32 0/1 of `shape` (B, ..., n): 0 with probability `rate`.
 
-    Row r of the whole batch (all axes but the last are rows, counted in 64 bits) and column c give the kernels'
-    pattern, in 32-bit arithmetic: mix(mix(low(r) ^ mix(seed + high(r))) + 0x9e3779b1 c) >= 2^32 rate, with
-    MurmurHash3's finalizer as mix, and low and high the halves of r.
+    Row r of the whole batch (all axes but the last are rows, counted in 64 bits) and column c give the
+    kernels' pattern, in 32-bit arithmetic: mix(mix(low(r) ^ mix(seed + high(r))) + 0x9e3779b1 c) >= 2^32
+    rate, with MurmurHash3's finalizer as mix, and low and high the halves of r.
     """
     shape = tuple(int(size) for size in shape)
     rows, columns = int(np.prod(shape[:-1])), shape[-1]
     first_row = first_sample() * (rows // shape[0])
     low = (jt.index((rows, columns), 0).uint32() + _word(first_row)).uint32()
-    carried = (low < _word(first_row)).uint32()  # rows that begin below a multiple of 2^32 and reach beyond it
+    carried = (
+        low < _word(first_row)
+    ).uint32()  # rows that begin below a multiple of 2^32 and reach beyond it
     keys = _mix(low ^ _mix((carried + _word(seed + (first_row >> 32))).uint32()))
     bits = _mix(keys + (jt.index((rows, columns), 1).uint32() * _word(0x9E3779B1)).uint32())
     return (bits >= _word(int(rate * 2.0**32))).float32().reshape(shape).stop_grad()

@@ -4,4 +4,4 @@ from jseg.runner.interrupt import Interrupted
 from jseg.runner.paths import resolve_path
 from jseg.runner.runner import REGISTRIES, Runner
 
-__all__ = ["Interrupted", "REGISTRIES", "Runner", "resolve_path"]
+__all__ = ["REGISTRIES", "Interrupted", "Runner", "resolve_path"]

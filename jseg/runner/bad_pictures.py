@@ -1,6 +1,7 @@
 """The training pictures that could not be read: left out up to a limit, and tried again after a resume."""
 
-from typing import Any, Dict, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from jseg.datasets.batch import still_unreadable
 from jseg.distributed import alive, gather_objects
@@ -16,7 +17,7 @@ class BadPictures:
 
     def __init__(self, limit: int, log: RunLog) -> None:
         self._limit, self._log = limit, log
-        self.reasons: Dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
 
     def add(self, found: Mapping[str, str]) -> None:
         """Remembers those that any rank has found.
@@ -31,13 +32,17 @@ class BadPictures:
         count = len(self.reasons)
         if count > self._limit:
             names = ", ".join(sorted(self.reasons))
-            raise ValueError(f"config key max_bad_pictures: {count} training pictures cannot be read, {self._limit} "
-                             f"may be left out ({names}); mend them or raise the limit, then go on with --resume auto")
+            raise ValueError(
+                f"config key max_bad_pictures: {count} training pictures cannot be read, {self._limit} "
+                f"may be left out ({names}); mend them or raise the limit, then go on with --resume auto"
+            )
 
     def restore(self, remembered: Mapping[str, str], dataset: Any) -> None:
         """Takes over those of an earlier run that some rank still cannot read; called by all ranks."""
         alive("trying the pictures that could not be read")
-        parts = gather_objects(still_unreadable(dataset, remembered), "the pictures that still cannot be read")
+        parts = gather_objects(
+            still_unreadable(dataset, remembered), "the pictures that still cannot be read"
+        )
         self.reasons = {name: reason for part in parts for name, reason in part.items()}
         for name in sorted(set(remembered) - set(self.reasons)):
             self._log.info(f"training picture {name} can be read again and is not left out any more")

@@ -1,7 +1,8 @@
 """Running a segmentor over a dataset: metrics on labelled pictures, or predictions as palette images."""
 
 import time
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +20,22 @@ def check_inference(inference: Mapping[str, Any]) -> None:
     """Refuses the config's `inference` before anything is trained.
 
     Raises:
-        ValueError: another mode than 'slide' and 'whole', 'slide' without crop_size and stride, impossible scales.
+        ValueError: another mode than 'slide' and 'whole', 'slide' without crop_size and stride, impossible
+            scales.
     """
     mode, scales = inference.get("mode"), inference.get("scales")
     if mode not in ("slide", "whole"):
         raise ValueError(f"config key inference.mode: expected 'slide' or 'whole', got {mode!r}")
     if mode == "slide" and (inference.get("crop_size") is None or inference.get("stride") is None):
-        raise ValueError("config key inference: mode 'slide' needs crop_size and stride in pixels; set both, or "
-                         "inference.mode='whole'")
+        raise ValueError(
+            "config key inference: mode 'slide' needs crop_size and stride in pixels; set both, or "
+            "inference.mode='whole'"
+        )
     numbers = [scale for scale in scales if isinstance(scale, (int, float)) and not isinstance(scale, bool)]
     if len(numbers) != len(scales) or not numbers or min(numbers) <= 0:
-        raise ValueError(f"config key inference.scales: expected one or more positive factors, got {scales!r}")
+        raise ValueError(
+            f"config key inference.scales: expected one or more positive factors, got {scales!r}"
+        )
 
 
 def class_map(model: Any, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
@@ -38,8 +44,8 @@ def class_map(model: Any, sample: Mapping[str, Any], inference: Mapping[str, Any
     Args:
         model: segmentor; its `predict` already lowers the seen classes.
         sample: of a dataset in test mode, `image` float32 (3, h, w) and `original_size`.
-        inference: `mode` 'whole' or 'slide', for the latter `crop_size` and `stride` in pixels; `scales` and `flip` of
-            test-time augmentation. See `check_inference`.
+        inference: `mode` 'whole' or 'slide', for the latter `crop_size` and `stride` in pixels; `scales` and
+            `flip` of test-time augmentation. See `check_inference`.
     """
     size, predictor = sample["original_size"], _predictor(model)
 
@@ -47,11 +53,17 @@ def class_map(model: Any, sample: Mapping[str, Any], inference: Mapping[str, Any
         if inference["mode"] == "whole":
             return predict_whole(predictor, image, size, size_divisor=_patch(model))
         return predict_slide(predictor, image, inference["crop_size"], inference["stride"], size)
-    return predict_augmented(scores, sample["image"], inference["scales"], inference["flip"]).argmax(0).astype(np.uint8)
+
+    return (
+        predict_augmented(scores, sample["image"], inference["scales"], inference["flip"])
+        .argmax(0)
+        .astype(np.uint8)
+    )
 
 
-def evaluate(model: Any, dataset: Any, inference: Mapping[str, Any], log: RunLog,
-             outputs: Optional[PictureOutputs] = None) -> Dict[str, Any]:
+def evaluate(
+    model: Any, dataset: Any, inference: Mapping[str, Any], log: RunLog, outputs: PictureOutputs | None = None
+) -> dict[str, Any]:
     """Metrics of `model` on a labelled dataset, over all ranks: see `jseg.evaluation.summarise`."""
     confusion = ConfusionMatrix(len(dataset.class_names))
     for index, sample in _samples(dataset, log, "evaluated"):
@@ -67,7 +79,9 @@ def evaluate(model: Any, dataset: Any, inference: Mapping[str, Any], log: RunLog
     return summarise(total, dataset.class_names, dataset.unseen)
 
 
-def save_predictions(model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, log: RunLog) -> None:
+def save_predictions(
+    model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, log: RunLog
+) -> None:
     """Writes one palette PNG for each picture of `dataset`, which needs no labels; see `PictureOutputs`.
 
     Raises:
@@ -79,7 +93,7 @@ def save_predictions(model: Any, dataset: Any, inference: Mapping[str, Any], fol
     outputs.close()
 
 
-def _samples(dataset: Any, log: RunLog, verb: str) -> Iterator[Tuple[int, Mapping[str, Any]]]:
+def _samples(dataset: Any, log: RunLog, verb: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """This rank's share of the dataset, with a progress line now and then."""
     indices = range(rank(), len(dataset), world_size())
     start = last = time.perf_counter()
@@ -98,6 +112,7 @@ def _predictor(model: Any) -> PredictFn:
         alive("segmenting a picture")
         with jt.no_grad():
             return model.predict(jt.array(np.ascontiguousarray(image, np.float32))).numpy()
+
     return predict
 
 

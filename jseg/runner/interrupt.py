@@ -3,15 +3,16 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any, Dict, Iterator, Optional, Type
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupted(Exception):
-    """Training stopped because it was told to, with a checkpoint; `exit_code` is 128 + the signal's number (130 for
-    SIGINT, 143 for SIGTERM, 138 for SIGUSR1)."""
+    """Training stopped because it was told to, with a checkpoint; `exit_code` is 128 + the signal's number
+    (130 for SIGINT, 143 for SIGTERM, 138 for SIGUSR1)."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -19,17 +20,18 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Within `with StopSignals() as stop:` the signals only set `stop.number`; the loop ends at the next good moment.
+    """Within `with StopSignals() as stop:` the signals only set `stop.number`; the loop ends at the next good
+    moment.
 
-    A second Ctrl-C raises KeyboardInterrupt at once. A signal that was ignored when the process began (SIGINT under
-    nohup or in a background job) stays ignored. Outside the main thread, where Python cannot handle signals,
-    nothing happens.
+    A second Ctrl-C raises KeyboardInterrupt at once. A signal that was ignored when the process began (SIGINT
+    under nohup or in a background job) stays ignored. Outside the main thread, where Python cannot handle
+    signals, nothing happens.
     """
 
     def __init__(self) -> None:
         self.number = 0
         self._at_once = ""
-        self._before: Dict[int, Any] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
@@ -38,14 +40,16 @@ class StopSignals:
                     self._before[number] = signal.signal(number, self._request)
         return self
 
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
-                 trace: Optional[TracebackType]) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     @contextlib.contextmanager
     def at_once(self, message: str) -> Iterator[None]:
-        """Within it a request raises `Interrupted(message)` immediately; `{signal}` in `message` becomes its name."""
+        """Within it a request raises `Interrupted(message)` immediately; `{signal}` in `message` becomes its
+        name."""
         self._at_once = message
         try:
             if self.number:
@@ -54,7 +58,7 @@ class StopSignals:
         finally:
             self._at_once = ""
 
-    def _request(self, number: int, frame: Optional[FrameType]) -> None:
+    def _request(self, number: int, frame: FrameType | None) -> None:
         if self.number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = self.number or number

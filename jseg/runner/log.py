@@ -6,7 +6,8 @@ import os
 import resource
 import sys
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from jseg.runtime.backend import jt
 class RunLog:
     """Writes to a work folder and the console; on ranks other than the main one it does nothing."""
 
-    def __init__(self, work_dir: Optional[str], active: bool = True) -> None:
+    def __init__(self, work_dir: str | None, active: bool = True) -> None:
         self.work_dir = work_dir
         self.active = active
 
@@ -64,8 +65,9 @@ class RunLog:
             with open(path, "a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise OSError(f"cannot write {path}: {error.strerror or error}; "
-                          "free space, then go on with --resume") from error
+            raise OSError(
+                f"cannot write {path}: {error.strerror or error}; free space, then go on with --resume"
+            ) from error
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -73,8 +75,10 @@ class NonFiniteLoss(FloatingPointError):
 
     def __init__(self, iteration: int, terms: Mapping[str, float]) -> None:
         shown = ", ".join(f"{name}={value:.6g}" for name, value in terms.items())
-        super().__init__(f"the loss is not finite at iteration {iteration}: {shown}; lower optimizer.lr or "
-                         "look at the data of that iteration; earlier checkpoints are intact")
+        super().__init__(
+            f"the loss is not finite at iteration {iteration}: {shown}; lower optimizer.lr or "
+            "look at the data of that iteration; earlier checkpoints are intact"
+        )
         self.iteration = iteration
 
 
@@ -88,8 +92,8 @@ class LossWindow:
 
     def __init__(self, first_iteration: int, values: Sequence[Mapping[str, float]] = ()) -> None:
         self._next = first_iteration - len(values)
-        self._values: List[Dict[str, float]] = [dict(terms) for terms in values]
-        self._terms: List[Dict[str, jt.Var]] = []
+        self._values: list[dict[str, float]] = [dict(terms) for terms in values]
+        self._terms: list[dict[str, jt.Var]] = []
         self._start = time.perf_counter()
         self._data_seconds = 0.0
         self._timed = 0
@@ -100,7 +104,7 @@ class LossWindow:
         self._data_seconds += data_seconds
         self._timed += 1
 
-    def values(self) -> List[Dict[str, float]]:
+    def values(self) -> list[dict[str, float]]:
         """The terms of every iteration in the window, means over all ranks, all of which must call this.
 
         Raises:
@@ -115,7 +119,7 @@ class LossWindow:
                 raise NonFiniteLoss(self._next + offset + 1, terms)
         return self._values
 
-    def close(self) -> Dict[str, float]:
+    def close(self) -> dict[str, float]:
         """Means over the window with `seconds` and `data_seconds` an iteration; the window starts anew.
 
         Raises:
@@ -131,7 +135,8 @@ class LossWindow:
         return means
 
     def restart_clock(self) -> None:
-        """Leaves out what happened since the last log line (saving, evaluation) from the seconds an iteration."""
+        """Leaves out what happened since the last log line (saving, evaluation) from the seconds an
+        iteration."""
         self._start = time.perf_counter()
 
     def __len__(self) -> int:
@@ -142,7 +147,7 @@ class Eta:
     """Remaining time from the recent rate; the first report, which includes compilation, weighs little."""
 
     def __init__(self) -> None:
-        self._seconds: Optional[float] = None
+        self._seconds: float | None = None
         self._reports = 0
 
     def update(self, seconds: float, remaining: int) -> float:
@@ -157,7 +162,7 @@ class Eta:
 
 def clock(seconds: float) -> str:
     """75.2 -> '1:15', 4000 -> '1:06:40'."""
-    whole = int(round(seconds))
+    whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
@@ -168,7 +173,7 @@ def peak_memory_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
-def gpu_memory_mb() -> Optional[float]:
+def gpu_memory_mb() -> float | None:
     """What Jittor holds of the GPU's memory, in MiB; None on the CPU.
 
     Its pools only grow, so this is the peak of all steps so far, and what other programs cannot have.

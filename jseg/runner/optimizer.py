@@ -1,11 +1,12 @@
 """AdamW on a dict of named parameters, with learning-rate and decay multipliers by name.
 
-Jittor's own optimizers keep their state in lists without names, reduce gradients over MPI by themselves and cannot be
-saved as plain arrays; this one is a page long and does what the checkpoints need.
+Jittor's own optimizers keep their state in lists without names, reduce gradients over MPI by themselves and
+cannot be saved as plain arrays; this one is a page long and does what the checkpoints need.
 """
 
 import math
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,10 +26,11 @@ class _Settings(NamedTuple):
 
 
 def multiplier(name: str, table: Mapping[str, float]) -> float:
-    """The factor of the longest key of `table` that occurs in `name`, ties in alphabetical order; 1 if none does.
+    """The factor of the longest key of `table` that occurs in `name`, ties in alphabetical order; 1 if none
+    does.
 
-    The rule of mmcv's DefaultOptimizerConstructor, applied to learning rate and decay separately: 'backbone' and
-    'decode_head' are longer than 'norm' and win over it where both are in one table.
+    The rule of mmcv's DefaultOptimizerConstructor, applied to learning rate and decay separately: 'backbone'
+    and 'decode_head' are longer than 'norm' and win over it where both are in one table.
     """
     for key in sorted(sorted(table), key=len, reverse=True):
         if key in name:
@@ -49,17 +51,33 @@ class AdamW:
         lr_mult, decay_mult: part of a name -> factor, see `multiplier`.
 
     Raises:
-        ValueError: a number outside its range, no parameters, or a multiplier key that no parameter name contains.
+        ValueError: a number outside its range, no parameters, or a multiplier key that no parameter name
+            contains.
     """
 
-    def __init__(self, parameters: Dict[str, jt.Var], lr: float, weight_decay: float = 0.01,
-                 betas: Sequence[float] = (0.9, 0.999), eps: float = 1e-8,
-                 lr_mult: Optional[Dict[str, float]] = None, decay_mult: Optional[Dict[str, float]] = None) -> None:
+    def __init__(
+        self,
+        parameters: dict[str, jt.Var],
+        lr: float,
+        weight_decay: float = 0.01,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        lr_mult: dict[str, float] | None = None,
+        decay_mult: dict[str, float] | None = None,
+    ) -> None:
         if not parameters:
             raise ValueError("the model has no trainable parameters; nothing to optimise")
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas) or lr < 0 or weight_decay < 0 or eps <= 0:
-            raise ValueError(f"config key optimizer: lr {lr} and weight_decay {weight_decay} must be at least 0, "
-                             f"eps {eps} above 0, betas {betas!r} two numbers in [0, 1)")
+        if (
+            len(betas) != 2
+            or not all(0 <= beta < 1 for beta in betas)
+            or lr < 0
+            or weight_decay < 0
+            or eps <= 0
+        ):
+            raise ValueError(
+                f"config key optimizer: lr {lr} and weight_decay {weight_decay} must be at least 0, "
+                f"eps {eps} above 0, betas {betas!r} two numbers in [0, 1)"
+            )
         for option, table in (("lr_mult", lr_mult), ("decay_mult", decay_mult)):
             _check_keys(table or {}, parameters, f"optimizer.{option}")
         self.parameters = dict(parameters)
@@ -67,10 +85,15 @@ class AdamW:
         self.eps = float(eps)
         self.steps = 0
         self.settings = {
-            name: _Settings(lr * multiplier(name, lr_mult or {}), weight_decay * multiplier(name, decay_mult or {}))
-            for name in parameters}
-        self._moments = {kind: {name: jt.zeros(value.shape).stop_grad() for name, value in parameters.items()}
-                         for kind in _MOMENTS}
+            name: _Settings(
+                lr * multiplier(name, lr_mult or {}), weight_decay * multiplier(name, decay_mult or {})
+            )
+            for name in parameters
+        }
+        self._moments = {
+            kind: {name: jt.zeros(value.shape).stop_grad() for name, value in parameters.items()}
+            for kind in _MOMENTS
+        }
 
     @property
     def base_lr(self) -> float:
@@ -81,7 +104,7 @@ class AdamW:
         """`apply` with the `gradients` of `loss`."""
         self.apply(self.gradients(loss), learning_rate)
 
-    def gradients(self, loss: jt.Var) -> List[jt.Var]:
+    def gradients(self, loss: jt.Var) -> list[jt.Var]:
         """Gradients of the scalar `loss` in the order of `parameters`; frees its graph."""
         # retain_graph=False releases the activations; without it a step keeps twice the memory.
         return jt.grad(loss, list(self.parameters.values()), retain_graph=False)
@@ -104,14 +127,17 @@ class AdamW:
         parameter, mean, square = self.parameters[name], *(self._moments[kind][name] for kind in _MOMENTS)
         mean.update(mean * beta1 + gradient * (1.0 - beta1))
         square.update(square * beta2 + gradient * gradient * (1.0 - beta2))
-        denominator = jt.sqrt(square) * (1.0 / math.sqrt(1.0 - beta2 ** self.steps)) + self.eps
+        denominator = jt.sqrt(square) * (1.0 / math.sqrt(1.0 - beta2**self.steps)) + self.eps
         decayed = parameter * (1.0 - lr * self.settings[name].weight_decay)
-        parameter.update(decayed - mean / denominator * (lr / (1.0 - beta1 ** self.steps)))
+        parameter.update(decayed - mean / denominator * (lr / (1.0 - beta1**self.steps)))
 
-    def state(self) -> Dict[str, np.ndarray]:
+    def state(self) -> dict[str, np.ndarray]:
         """Moments as `optimizer.exp_avg.<name>` and `optimizer.exp_avg_sq.<name>`, and `optimizer.steps`."""
-        arrays = {f"{STATE_PREFIX}{kind}.{name}": value.numpy()
-                  for kind, values in self._moments.items() for name, value in values.items()}
+        arrays = {
+            f"{STATE_PREFIX}{kind}.{name}": value.numpy()
+            for kind, values in self._moments.items()
+            for name, value in values.items()
+        }
         arrays[_STEPS] = np.array([self.steps], np.int64)
         return arrays
 
@@ -121,16 +147,23 @@ class AdamW:
         Raises:
             ValueError: an entry is missing or has another shape.
         """
-        wanted = {f"{STATE_PREFIX}{kind}.{name}": value
-                  for kind, values in self._moments.items() for name, value in values.items()}
-        missing: List[str] = [name for name in (*wanted, _STEPS) if name not in arrays]
+        wanted = {
+            f"{STATE_PREFIX}{kind}.{name}": value
+            for kind, values in self._moments.items()
+            for name, value in values.items()
+        }
+        missing: list[str] = [name for name in (*wanted, _STEPS) if name not in arrays]
         if missing:
-            raise ValueError(f"the checkpoint has no optimizer state {missing[0]} ({len(missing)} missing); it cannot "
-                             "be resumed, only used with --checkpoint or init_from")
+            raise ValueError(
+                f"the checkpoint has no optimizer state {missing[0]} ({len(missing)} missing); it cannot "
+                "be resumed, only used with --checkpoint or init_from"
+            )
         for name, value in wanted.items():
             if tuple(arrays[name].shape) != tuple(value.shape):
-                raise ValueError(f"optimizer state {name} has shape {tuple(arrays[name].shape)}, the model needs "
-                                 f"{tuple(value.shape)}; resume with the config of that run")
+                raise ValueError(
+                    f"optimizer state {name} has shape {tuple(arrays[name].shape)}, the model needs "
+                    f"{tuple(value.shape)}; resume with the config of that run"
+                )
             value.update(jt.array(np.ascontiguousarray(arrays[name], np.float32)).stop_grad())
         self.steps = int(np.asarray(arrays[_STEPS]).reshape(-1)[0])
 
@@ -138,8 +171,11 @@ class AdamW:
 def _check_keys(table: Mapping[str, float], parameters: Mapping[str, jt.Var], where: str) -> None:
     for key, value in table.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            raise ValueError(f"config key {where}: the factor of {key!r} must be a number of at least 0, got {value!r}")
+            raise ValueError(
+                f"config key {where}: the factor of {key!r} must be a number of at least 0, got {value!r}"
+            )
         if not any(key in name for name in parameters):
             parts = {part for name in parameters for part in name.split(".") if not part.isdigit()}
-            raise ValueError(f"config key {where}: no trained parameter has {key!r} in its name"
-                             f"{did_you_mean(key, parts)}")
+            raise ValueError(
+                f"config key {where}: no trained parameter has {key!r} in its name{did_you_mean(key, parts)}"
+            )

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import numpy as np
 
@@ -23,23 +23,23 @@ class PictureOutputs:
 
     Args:
         dataset: whose pictures are evaluated.
-        masks: folder for palette PNG files (pixel = class index from 0, without a background), or None. Masks that an
-            earlier run wrote there, by the list `WRITTEN`, are removed once every rank has its first picture; other
-            files stay.
+        masks: folder for palette PNG files (pixel = class index from 0, without a background), or None. Masks
+            that an earlier run wrote there, by the list `WRITTEN`, are removed once every rank has its first
+            picture; other files stay.
         records: file for one JSON object a picture, in the order of the dataset, or None.
 
     Raises:
         OSError: `masks` cannot be written.
     """
 
-    def __init__(self, dataset: Any, masks: Optional[str] = None, records: Optional[str] = None) -> None:
+    def __init__(self, dataset: Any, masks: str | None = None, records: str | None = None) -> None:
         self._dataset, self._masks, self._records = dataset, masks, records
-        self._own: Dict[int, Dict[str, Any]] = {}
+        self._own: dict[int, dict[str, Any]] = {}
         self._begun = masks is None
         if masks is not None:
             prove_writable(os.path.join(masks, WRITTEN), replaced=True)
 
-    def take(self, index: int, prediction: np.ndarray, matrix: Optional[np.ndarray] = None) -> None:
+    def take(self, index: int, prediction: np.ndarray, matrix: np.ndarray | None = None) -> None:
         """One picture: class indices (H, W), and its confusion matrix (C, C) where it is labelled.
 
         Raises:
@@ -63,20 +63,23 @@ class PictureOutputs:
         self._begin()
         if self._records is None:
             return
-        records: Dict[int, Dict[str, Any]] = {}
+        records: dict[int, dict[str, Any]] = {}
         for part in gather_objects(self._own, what="gathering the scores of single pictures"):
             records.update(part)
         if is_main():
             write_records(self._records, (records[index] for index in sorted(records)))
 
     def _begin(self) -> None:
-        """Puts this run's masks in place of an earlier one's: late, so that a run that cannot read loses nothing."""
+        """Puts this run's masks in place of an earlier one's: late, so that a run that cannot read loses
+        nothing."""
         if not self._begun:
             self._begun = True
-            _begin_masks(self._masks, [self._dataset.name(index) + ".png" for index in range(len(self._dataset))])
+            _begin_masks(
+                self._masks, [self._dataset.name(index) + ".png" for index in range(len(self._dataset))]
+            )
 
 
-def _begin_masks(folder: str, names: List[str]) -> None:
+def _begin_masks(folder: str, names: list[str]) -> None:
     """Removes what an earlier run wrote into `folder` and lists there what this one will write.
 
     Every rank does both: their folders may lie on different disks.
@@ -87,21 +90,28 @@ def _begin_masks(folder: str, names: List[str]) -> None:
     os.makedirs(folder, exist_ok=True)
     barrier("the first segmented picture of every rank")
     listed = os.path.join(folder, WRITTEN)
-    earlier: List[str] = []
+    earlier: list[str] = []
     # Only \n separates names: they may hold any other sign that Python's splitlines takes for an end of line.
-    with contextlib.suppress(FileNotFoundError), open(listed, encoding="utf-8", errors="surrogateescape",
-                                                      newline="\n") as file:
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(listed, encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+    ):
         earlier = file.read().split("\n")
-    for path in (os.path.join(folder, name) for name in earlier if name.endswith(".png") and "\0" not in name):
+    for path in (
+        os.path.join(folder, name) for name in earlier if name.endswith(".png") and "\0" not in name
+    ):
         if _lies_in(path, folder):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 os.unlink(path)
     barrier("the removal of earlier predictions")
-    text = "".join(f"{name}\n" for name in names if "\n" not in name).encode("utf-8", errors="surrogateescape")
+    text = "".join(f"{name}\n" for name in names if "\n" not in name).encode(
+        "utf-8", errors="surrogateescape"
+    )
     write_atomically(listed, lambda file: file.write(text))
 
 
 def _lies_in(path: str, folder: str) -> bool:
-    """Whether a file is in `folder` or below, links of folders followed: what they lead to is not ours to empty."""
+    """Whether a file is in `folder` or below, links of folders followed: what they lead to is not ours to
+    empty."""
     root = os.path.realpath(folder)
     return os.path.commonpath([root, os.path.realpath(os.path.dirname(path))]) == root

@@ -1,7 +1,8 @@
 """The pictures of a run: panels, curves, and the region-classification figure, in `work_dir/pictures`."""
 
 import os
-from typing import Any, Dict, List, Mapping, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,9 @@ _IGNORE_INDEX = 255
 _FIGURE_REGIONS = 16  # the 4 x 4 grid of the paper's Fig. 2
 
 
-def draw_pictures(model: Any, dataset: Any, inference: Mapping[str, Any], work_dir: str, num_images: int) -> List[str]:
+def draw_pictures(
+    model: Any, dataset: Any, inference: Mapping[str, Any], work_dir: str, num_images: int
+) -> list[str]:
     """Draws panels, curves and, for models with region tokens, the region picture (paper, Fig. 2).
 
     Args:
@@ -44,17 +47,23 @@ def draw_pictures(model: Any, dataset: Any, inference: Mapping[str, Any], work_d
     return written
 
 
-def choose_pictures(dataset: Any, count: int) -> List[int]:
-    """`count` indices spread evenly over the dataset, those with most unseen pixels of a larger sample first."""
-    candidates = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), _CANDIDATES * count)).astype(int))
+def choose_pictures(dataset: Any, count: int) -> list[int]:
+    """`count` indices spread evenly over the dataset, those with most unseen pixels of a larger sample
+    first."""
+    candidates = np.unique(
+        np.linspace(0, len(dataset) - 1, min(len(dataset), _CANDIDATES * count)).astype(int)
+    )
 
     def unseen_share(index: int) -> float:
         return float(np.isin(dataset.raw(index)[1], list(dataset.unseen)).mean())
-    shares: Dict[int, float] = {int(index): unseen_share(int(index)) for index in candidates}
+
+    shares: dict[int, float] = {int(index): unseen_share(int(index)) for index in candidates}
     return sorted(shares, key=lambda index: (-shares[index], index))[:count]
 
 
-def _draw_panels(model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, chosen: List[int]) -> str:
+def _draw_panels(
+    model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, chosen: list[int]
+) -> str:
     rows = []
     for index in chosen:
         image, label, name = dataset.raw(index)
@@ -66,7 +75,7 @@ def _draw_panels(model: Any, dataset: Any, inference: Mapping[str, Any], folder:
     return path
 
 
-def _most_classes(dataset: Any, chosen: List[int]) -> int:
+def _most_classes(dataset: Any, chosen: list[int]) -> int:
     """The picture with the most classes: where all regions show the same, there is little to tell apart."""
     return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [_IGNORE_INDEX])))
 
@@ -78,8 +87,10 @@ def _draw_regions(model: Any, dataset: Any, folder: str, index: int) -> str:
     too_small = min(image.shape[1:]) < model.patch_size * _FIGURE_REGIONS**0.5
     count = model.num_regions if model.trains_regions or too_small else _FIGURE_REGIONS
     with jt.no_grad():
-        original, trained = (model.region_probabilities(batch, original_clip=original, num_regions=count).numpy()[0]
-                             for original in (True, False))
+        original, trained = (
+            model.region_probabilities(batch, original_clip=original, num_regions=count).numpy()[0]
+            for original in (True, False)
+        )
     raw = dataset.raw(index)[0]
     scale_y, scale_x = raw.shape[0] / sample["image"].shape[1], raw.shape[1] / sample["image"].shape[2]
     shown = _cut(raw, (round(image.shape[1] * scale_y), round(image.shape[2] * scale_x)))
@@ -87,8 +98,15 @@ def _draw_regions(model: Any, dataset: Any, folder: str, index: int) -> str:
     original_heading, trained_heading = HEADINGS
     if count != model.num_regions:
         trained_heading = f"CLIP-RC encoder (trained with {model.num_regions} regions)"
-    save_region_picture(path, shown, original, trained, dataset.class_names, dataset.unseen,
-                        headings=(original_heading, trained_heading))
+    save_region_picture(
+        path,
+        shown,
+        original,
+        trained,
+        dataset.class_names,
+        dataset.unseen,
+        headings=(original_heading, trained_heading),
+    )
     return path
 
 
@@ -98,5 +116,5 @@ def _fit_patches(image: np.ndarray, patch: int) -> np.ndarray:
     return image[:, :height, :width]
 
 
-def _cut(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def _cut(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).crop((0, 0, size[1], size[0])))

@@ -6,13 +6,21 @@ what stands in for OpenAI's pretraining on web data.
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from jseg.datasets.zeroshapes import CAPTION_FORMS, CLASS_NAMES, SHAPES, UNSEEN, altered_classes, caption, draw_scene
 from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
+from jseg.datasets.zeroshapes import (
+    CAPTION_FORMS,
+    CLASS_NAMES,
+    SHAPES,
+    UNSEEN,
+    altered_classes,
+    caption,
+    draw_scene,
+)
 from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddings, tokenize
 from jseg.models.clip.templates import TEMPLATES
 from jseg.models.state import arrays_of
@@ -45,7 +53,7 @@ class SceneBank:
     def __init__(self, settings: PretrainSettings, size: int, progress: Callable[[int, int], None]) -> None:
         self.settings = settings
         self.images = np.empty((settings.num_scenes, size, size, 3), np.uint8)
-        self.classes: List[Tuple[int, ...]] = []
+        self.classes: list[tuple[int, ...]] = []
         singles = int(settings.num_scenes * settings.single_object_share)
         for i in range(settings.num_scenes):
             scene = draw_scene(settings.seed, "pretrain", i, size, 1 if i < singles else settings.max_objects)
@@ -53,12 +61,13 @@ class SceneBank:
             self.classes.append(scene.classes)
             progress(i + 1, settings.num_scenes)
 
-    def batch(self, iteration: int) -> Tuple[np.ndarray, List[str], np.ndarray]:
+    def batch(self, iteration: int) -> tuple[np.ndarray, list[str], np.ndarray]:
         """Images, sentences, and which sentence is true of which image, for one iteration.
 
         Returns:
-            images (B, 3, H, W) float32 normalised; 2·B sentences, first one for each image that names some of its
-            objects, then as many that are wrong in one or two words (`altered_classes`); truth (B, 2·B) bool.
+            images (B, 3, H, W) float32 normalised; 2·B sentences, first one for each image that names some of
+            its objects, then as many that are wrong in one or two words (`altered_classes`); truth (B, 2·B)
+            bool.
         """
         rng = np.random.default_rng((self.settings.seed, iteration))
         chosen = rng.integers(len(self.images), size=self.settings.batch_size)
@@ -74,8 +83,9 @@ class SceneBank:
         return normalise_images(images), [caption(rng, classes) for classes in named], truth
 
 
-def some_of(rng: np.random.Generator, classes: Sequence[int]) -> Tuple[int, ...]:
-    """One of the objects half of the time, else any number of them: captions of the web rarely name everything."""
+def some_of(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]:
+    """One of the objects half of the time, else any number of them: captions of the web rarely name
+    everything."""
     count = 1 if rng.random() < 0.5 else int(rng.integers(1, len(classes) + 1))
     return tuple(int(c) for c in rng.choice(np.array(classes), size=count, replace=False))
 
@@ -100,7 +110,9 @@ class Vocabulary:
 
     def __init__(self, context_length: int) -> None:
         phrases = [form.format(f"a {name} and a {name}") for form in CAPTION_FORMS for name in CLASS_NAMES]
-        phrases += [form.format(name) for forms in TEMPLATES.values() for form in forms for name in CLASS_NAMES]
+        phrases += [
+            form.format(name) for forms in TEMPLATES.values() for form in forms for name in CLASS_NAMES
+        ]
         self.context_length = context_length
         self.ids = np.unique(np.append(tokenize(phrases, context_length), 0))
 
@@ -108,7 +120,7 @@ class Vocabulary:
         """(len(texts), context_length) token ids of the small table."""
         return np.searchsorted(self.ids, tokenize(texts, self.context_length)).astype(np.int32)
 
-    def expand(self, arrays: Dict[str, np.ndarray], vocab_size: int) -> Dict[str, np.ndarray]:
+    def expand(self, arrays: dict[str, np.ndarray], vocab_size: int) -> dict[str, np.ndarray]:
         """The arrays of a model with the full table: rows of other tokens are zero."""
         table = np.zeros((vocab_size, arrays["token_embedding.weight"].shape[1]), np.float32)
         table[self.ids] = arrays["token_embedding.weight"]
@@ -118,8 +130,8 @@ class Vocabulary:
 def contrastive_loss(clip: CLIP, images: jt.Var, tokens: np.ndarray, truth: np.ndarray) -> jt.Var:
     """Symmetric cross-entropy of CLIP, with every sentence that is true of an image counted as a match.
 
-    Twenty classes repeat within a batch; calling a second "red ring" a mismatch would teach noise. Each image chooses
-    among all sentences, the wrong ones included; each true sentence chooses among the images.
+    Twenty classes repeat within a batch; calling a second "red ring" a mismatch would teach noise. Each image
+    chooses among all sentences, the wrong ones included; each true sentence chooses among the images.
 
     Args:
         images: (B, 3, H, W).
@@ -131,12 +143,19 @@ def contrastive_loss(clip: CLIP, images: jt.Var, tokens: np.ndarray, truth: np.n
     per_image, per_text = clip(images, tokens)
     losses = ((per_image, match), (per_text[:batch], match[:, :batch].T))
     shares = (jt.array(target / target.sum(axis=1, keepdims=True)) for _, target in losses)
-    return sum(-0.5 * (share * nn.log_softmax(logits, dim=1)).sum(1).mean()
-               for share, (logits, _) in zip(shares, losses))
+    return sum(
+        -0.5 * (share * nn.log_softmax(logits, dim=1)).sum(1).mean()
+        for share, (logits, _) in zip(shares, losses)
+    )
 
 
-def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str], None],
-             save: Callable[[Dict[str, np.ndarray]], None], evaluate_every: int = 500) -> None:
+def pretrain(
+    config: CLIPConfig,
+    settings: PretrainSettings,
+    log: Callable[[str], None],
+    save: Callable[[dict[str, np.ndarray]], None],
+    evaluate_every: int = 500,
+) -> None:
     """Train a CLIP from random weights.
 
     Args:
@@ -150,8 +169,13 @@ def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str]
     vocabulary = Vocabulary(config.context_length)
     clip = CLIP(CLIPConfig(**{**vars(config), "vocab_size": len(vocabulary.ids)}))
     parameters = dict(clip.named_parameters())
-    optimizer = AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98),
-                      decay_mult={name: 0.0 for name in parameters if parameters[name].ndim < 2})
+    optimizer = AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=(0.9, 0.98),
+        decay_mult={name: 0.0 for name in parameters if parameters[name].ndim < 2},
+    )
     schedule = WarmupPoly(settings.iterations, power=1.0, min_lr=0.0, warmup_iters=settings.warmup_iterations)
     started = time.time()
 
@@ -164,13 +188,15 @@ def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str]
     for iteration in range(settings.iterations):
         images, texts, truth = bank.batch(iteration)
         loss = contrastive_loss(clip, jt.array(images), vocabulary.compact(texts), truth)
-        optimizer.step(loss, lambda base: schedule(base, iteration))
+        optimizer.step(loss, lambda base, iteration=iteration: schedule(base, iteration))
         clip.logit_scale.update(clip.logit_scale.minimum(_MAX_LOGIT_SCALE))
         jt.sync_all()
         if (iteration + 1) % 50 == 0:
             rate = (iteration + 1) / (time.time() - started)
-            log(f"iter {iteration + 1}/{settings.iterations} loss {float(loss.item()):.4f} "
-                f"{rate:.2f} it/s eta {(settings.iterations - iteration - 1) / rate / 60:.1f} min")
+            log(
+                f"iter {iteration + 1}/{settings.iterations} loss {float(loss.item()):.4f} "
+                f"{rate:.2f} it/s eta {(settings.iterations - iteration - 1) / rate / 60:.1f} min"
+            )
         if (iteration + 1) % evaluate_every == 0 or iteration + 1 == settings.iterations:
             accuracy = zero_shot_accuracy(clip, settings.seed, vocabulary.compact)
             shares = ", ".join(f"{key} {value:.1f} %" for key, value in accuracy.items())
@@ -178,22 +204,31 @@ def pretrain(config: CLIPConfig, settings: PretrainSettings, log: Callable[[str]
             save(vocabulary.expand(arrays_of(clip), config.vocab_size))
 
 
-def zero_shot_accuracy(clip: CLIP, seed: int, tokenizer: Optional[Callable] = None, count: int = 400,
-                       split: str = "val") -> Dict[str, float]:
+def zero_shot_accuracy(
+    clip: CLIP, seed: int, tokenizer: Callable | None = None, count: int = 400, split: str = "val"
+) -> dict[str, float]:
     """Zero-shot accuracy in percent on single-object pictures of a split the model was not trained on.
 
     Returns:
-        `class` (of 20), `seen` and `unseen` (share of their pictures classified right among all 20), `colour`, `shape`
-        (the word of the predicted class agrees).
+        `class` (of 20), `seen` and `unseen` (share of their pictures classified right among all 20),
+        `colour`, `shape` (the word of the predicted class agrees).
     """
     scenes = [draw_scene(seed, split, i, clip.config.image_resolution, max_objects=1) for i in range(count)]
     truth = np.array([scene.classes[0] for scene in scenes])
     text = text_embeddings(clip, CLASS_NAMES, "single", tokenizer=tokenizer)
     images = normalise_images(np.stack([scene.image for scene in scenes]))
-    predicted = np.concatenate([class_probabilities(clip, jt.array(images[i:i + 100]), text).argmax(1)
-                                for i in range(0, count, 100)])
+    predicted = np.concatenate(
+        [
+            class_probabilities(clip, jt.array(images[i : i + 100]), text).argmax(1)
+            for i in range(0, count, 100)
+        ]
+    )
     unseen = np.isin(truth, UNSEEN)
-    hits = {"class": predicted == truth, "seen": (predicted == truth)[~unseen], "unseen": (predicted == truth)[unseen],
-            "colour": predicted // len(SHAPES) == truth // len(SHAPES),
-            "shape": predicted % len(SHAPES) == truth % len(SHAPES)}
+    hits = {
+        "class": predicted == truth,
+        "seen": (predicted == truth)[~unseen],
+        "unseen": (predicted == truth)[unseen],
+        "colour": predicted // len(SHAPES) == truth // len(SHAPES),
+        "shape": predicted % len(SHAPES) == truth % len(SHAPES),
+    }
     return {name: 100.0 * float(values.mean()) for name, values in hits.items()}

@@ -6,25 +6,42 @@ import json
 import os
 import signal
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-import jseg.datasets  # noqa: F401  (fills the registry of datasets and transforms)
-import jseg.models.segmentors  # noqa: F401  (fills the registry of models)
-import jseg.runner.optimizer  # noqa: F401  (fills the registry of optimizers)
+import jseg.datasets
+import jseg.models.segmentors
+import jseg.runner.optimizer
 import jseg.runner.schedule  # noqa: F401  (fills the registry of schedulers)
 from jseg.checkpoints.native import write_atomically
 from jseg.config import Config, validate
 from jseg.datasets import DataLoader, configured_root
-from jseg.distributed import (alive, all_reduce_max, barrier, broadcast_object, check_same, gather_objects, is_main,
-                              rank, world_size)
+from jseg.distributed import (
+    alive,
+    all_reduce_max,
+    barrier,
+    broadcast_object,
+    check_same,
+    gather_objects,
+    is_main,
+    rank,
+    world_size,
+)
 from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.models.state import arrays_of
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
 from jseg.runner.bad_pictures import BadPictures
-from jseg.runner.checkpoint import (check_initial_weights, check_resumable, describe, file_sha256, half_way_note,
-                                    load_weights, resume_notes)
+from jseg.runner.checkpoint import (
+    check_initial_weights,
+    check_resumable,
+    describe,
+    file_sha256,
+    half_way_note,
+    load_weights,
+    resume_notes,
+)
 from jseg.runner.evaluate import check_inference, evaluate, save_predictions
 from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
@@ -37,8 +54,13 @@ from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runner.store import CheckpointStore
 from jseg.runtime.backend import device, jt
 
-REGISTRIES = {"model": MODELS, "dataset.*": DATASETS, "dataset.*.pipeline.#": TRANSFORMS, "optimizer": OPTIMIZERS,
-              "scheduler": SCHEDULERS}
+REGISTRIES = {
+    "model": MODELS,
+    "dataset.*": DATASETS,
+    "dataset.*.pipeline.#": TRANSFORMS,
+    "optimizer": OPTIMIZERS,
+    "scheduler": SCHEDULERS,
+}
 
 
 def _located(path: str) -> str:
@@ -67,17 +89,18 @@ class Runner:
             check_work_dir(self.work_dir)
         self.log = RunLog(self.work_dir, active=is_main())
         self.store = CheckpointStore(self.work_dir, cfg.keep_checkpoints, cfg.checkpoint_interval)
-        self._datasets: Dict[str, Any] = {}
+        self._datasets: dict[str, Any] = {}
         self._model: Any = None
         self._clip_sha256 = ""
         self._bad_pictures = BadPictures(cfg.max_bad_pictures, self.log)
 
-    def train(self, resume: Optional[str] = None) -> None:
-        """Trains to `max_iters`, with checkpoints and evaluations on the way, and draws the pictures of the run.
+    def train(self, resume: str | None = None) -> None:
+        """Trains to `max_iters`, with checkpoints and evaluations on the way, and draws the pictures of the
+        run.
 
         Args:
-            resume: None to begin anew (an earlier run in the folder is set aside), "auto" to go on from its newest
-                checkpoint if there is one, else a checkpoint file.
+            resume: None to begin anew (an earlier run in the folder is set aside), "auto" to go on from its
+                newest checkpoint if there is one, else a checkpoint file.
 
         Raises:
             ValueError: config, data or checkpoint do not fit; FloatingPointError: the loss is not finite;
@@ -86,27 +109,43 @@ class Runner:
         cfg = self.cfg
         batch_size = rank_batch_size(cfg.batch_size, world_size(), cfg.accumulate)
         newest = self._newest_undamaged() if resume == "auto" else resume
-        dataset, _ = self._dataset("train"), self._dataset("val")  # a missing val set must not show after the training
+        dataset, _ = (
+            self._dataset("train"),
+            self._dataset("val"),
+        )  # a missing val set must not show after the training
         model = self._built_model()
         scheduler = SCHEDULERS.build(cfg.scheduler, where="scheduler", offered={"max_iters": cfg.max_iters})
-        optimizer = OPTIMIZERS.build(cfg.optimizer, where="optimizer", parameters=model.trainable_parameters())
+        optimizer = OPTIMIZERS.build(
+            cfg.optimizer, where="optimizer", parameters=model.trainable_parameters()
+        )
         start, losses = self._restore(newest, optimizer) if newest else (self._begin(resume), [])
         self._check_same(model, optimizer)
         if is_main():
             os.makedirs(self.work_dir, exist_ok=True)
             cfg.dump(os.path.join(self.work_dir, "config.py"))
-        loader = DataLoader(dataset, batch_size, self.seed, rank(), world_size(), num_workers=cfg.num_workers,
-                            skip_unreadable=cfg.max_bad_pictures > 0)
+        loader = DataLoader(
+            dataset,
+            batch_size,
+            self.seed,
+            rank(),
+            world_size(),
+            num_workers=cfg.num_workers,
+            skip_unreadable=cfg.max_bad_pictures > 0,
+        )
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
-        self.log.info(f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
-                      f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, on {device.line}")
+        self.log.info(
+            f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
+            f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, on {device.line}"
+        )
         batches = loader.batches(start)
         try:
             with StopSignals() as stop:
                 self._loop(start, batches, model, optimizer, scheduler, LossWindow(start, losses), stop)
         except NonFiniteLoss as error:
             try:
-                kept = f"is in {save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))}"
+                kept = (
+                    f"is in {save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))}"
+                )
             except OSError as problem:  # it must not hide the loss
                 kept = f"could not be kept: {problem}"
             barrier("the files of every process about a loss that is not finite")
@@ -115,25 +154,31 @@ class Runner:
             batches.close()
         self._draw(model)
 
-    def val(self, checkpoint: Optional[str] = None, save_masks: bool = False, per_image: bool = False
-            ) -> Dict[str, Any]:
-        """Evaluates a checkpoint (default: the newest of the work folder); prints the table, writes `metrics.json`.
+    def val(
+        self, checkpoint: str | None = None, save_masks: bool = False, per_image: bool = False
+    ) -> dict[str, Any]:
+        """Evaluates a checkpoint (default: the newest of the work folder); prints the table, writes
+        `metrics.json`.
 
         Args:
-            save_masks: also write the predictions to `val_predictions/`, which `tools/evaluate_masks.py` can score.
+            save_masks: also write the predictions to `val_predictions/`, which `tools/evaluate_masks.py` can
+                score.
             per_image: also write the scores of every picture to `per_image.jsonl`.
         """
         model, path = self._trained_model(checkpoint)
         self.log.info(f"evaluating {path}")
-        wanted = (os.path.join(self.work_dir, name) if asked else None
-                  for name, asked in ((MASKS, save_masks), (PER_IMAGE, per_image)))
+        wanted = (
+            os.path.join(self.work_dir, name) if asked else None
+            for name, asked in ((MASKS, save_masks), (PER_IMAGE, per_image))
+        )
         summary = self._evaluate(model, outputs=PictureOutputs(self._dataset("val"), *wanted))
         self._write_metrics(summary, {"checkpoint": path})
         self._draw(model)
         return summary
 
-    def test(self, checkpoint: Optional[str] = None) -> str:
-        """Segments `dataset.test` into palette PNG files, in place of those of an earlier run; returns their folder."""
+    def test(self, checkpoint: str | None = None) -> str:
+        """Segments `dataset.test` into palette PNG files, in place of those of an earlier run; returns their
+        folder."""
         model, path = self._trained_model(checkpoint)
         dataset = self._dataset("test")
         folder = os.path.join(self.work_dir, "predictions")
@@ -144,11 +189,23 @@ class Runner:
         self.log.info(f"{len(dataset)} predictions are in {folder}")
         return folder
 
-    def _loop(self, start: int, batches: Any, model: Any, optimizer: Any, scheduler: Any, window: LossWindow,
-              stop: StopSignals) -> None:
+    def _loop(
+        self,
+        start: int,
+        batches: Any,
+        model: Any,
+        optimizer: Any,
+        scheduler: Any,
+        window: LossWindow,
+        stop: StopSignals,
+    ) -> None:
         cfg, eta = self.cfg, Eta()
         step = TrainingStep(model, optimizer, self.seed, cfg.accumulate)
-        if start and self._due(start, cfg.eval_interval) and not broadcast_object(self.log.has("eval.jsonl", start)):
+        if (
+            start
+            and self._due(start, cfg.eval_interval)
+            and not broadcast_object(self.log.has("eval.jsonl", start))
+        ):
             self._measure(start, model, optimizer, stop)  # the run before ended between saving and evaluating
         model.train()
         window.restart_clock()
@@ -158,14 +215,16 @@ class Runner:
             batch = next(batches)
             waited = time.perf_counter() - waited
             alive(f"computing iteration {iteration + 1}")
-            window.add(step(iteration, batch, lambda base: scheduler(base, iteration)), waited)
-            # Launches the iteration without waiting for its end: random numbers are drawn at launch, before the
-            # next seed, and the lazy graph does not grow.
+            window.add(step(iteration, batch, lambda base, at=iteration: scheduler(base, at)), waited)
+            # Launches the iteration without waiting for its end: random numbers are drawn at launch, before
+            # the next seed, and the lazy graph does not grow.
             jt.sync_all()
             done = iteration + 1
             number, bad = self._agree(stop.number, batch["bad"], done)
             self._bad_pictures.add(bad)
-            save, measure = (self._due(done, interval) for interval in (cfg.checkpoint_interval, cfg.eval_interval))
+            save, measure = (
+                self._due(done, interval) for interval in (cfg.checkpoint_interval, cfg.eval_interval)
+            )
             if save or measure or done % cfg.log_interval == 0:
                 self._report(done, window.close(), scheduler(optimizer.base_lr, iteration), eta)
             if save:
@@ -179,8 +238,9 @@ class Runner:
                 self._stop(number, done, optimizer, window)
 
     @staticmethod
-    def _agree(number: int, bad: Mapping[str, str], done: int) -> Tuple[int, Mapping[str, str]]:
-        """The largest signal number and all unreadable pictures that any process has seen in this iteration."""
+    def _agree(number: int, bad: Mapping[str, str], done: int) -> tuple[int, Mapping[str, str]]:
+        """The largest signal number and all unreadable pictures that any process has seen in this
+        iteration."""
         what = f"the end of iteration {done}"
         number, count = (int(value) for value in all_reduce_max(np.array([number, len(bad)]), what))
         if count:
@@ -197,15 +257,22 @@ class Runner:
         if world_size() > 1:
             pictures = [dataset.name(index) for index in range(len(dataset))]
             arrays = {**arrays_of(model), **optimizer.state()}
-            check_same({"the config": self.cfg.text(), "the training pictures": pictures, **arrays},
-                       "give every machine the same files and the same jseg", "the comparison of weights")
+            check_same(
+                {"the config": self.cfg.text(), "the training pictures": pictures, **arrays},
+                "give every machine the same files and the same jseg",
+                "the comparison of weights",
+            )
 
     def _measure(self, done: int, model: Any, optimizer: Any, stop: StopSignals) -> None:
         """Evaluates, then keeps the checkpoint of this iteration if none was better."""
         alive("evaluating")
-        message = ("stopped by {signal} while evaluating; the newest checkpoint is complete, "
-                   "--resume auto goes on from it")
-        with stop.at_once(message) if is_main() else contextlib.nullcontext():  # the main rank ends the others
+        message = (
+            "stopped by {signal} while evaluating; the newest checkpoint is complete, "
+            "--resume auto goes on from it"
+        )
+        with (
+            stop.at_once(message) if is_main() else contextlib.nullcontext()
+        ):  # the main rank ends the others
             summary = self._evaluate(model, short=done < self.cfg.max_iters)
         headline = {key: summary[key] for key in HEADLINE}
         self._write_metrics(summary, {"iter": done})
@@ -213,7 +280,9 @@ class Runner:
             if not os.path.isfile(self.store.path(done)):
                 self._save(done, optimizer)
             self.store.point_to_best(done, headline["hIoU"])
-        self.log.record("eval.jsonl", {"iter": done, **headline})  # last: it says that this evaluation is complete
+        self.log.record(
+            "eval.jsonl", {"iter": done, **headline}
+        )  # last: it says that this evaluation is complete
 
     def _stop(self, number: int, done: int, optimizer: Any, window: LossWindow) -> None:
         """Ends the training after iteration `done`, with a checkpoint."""
@@ -222,10 +291,13 @@ class Runner:
             self._save(done, optimizer, window.values())
         barrier("the checkpoint before the end")
         name = signal.Signals(number).name
-        raise Interrupted(number, f"stopped by {name} after iteration {done}: {path} is complete, the same command "
-                          "with --resume auto goes on from it")
+        raise Interrupted(
+            number,
+            f"stopped by {name} after iteration {done}: {path} is complete, the same command "
+            "with --resume auto goes on from it",
+        )
 
-    def _due(self, done: int, interval: Optional[int]) -> bool:
+    def _due(self, done: int, interval: int | None) -> bool:
         return done == self.cfg.max_iters or (interval is not None and done % interval == 0)
 
     def _report(self, done: int, means: Mapping[str, float], lr: float, eta: Eta) -> None:
@@ -234,10 +306,21 @@ class Runner:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
         gpu = gpu_memory_mb()
         memory = f"  GPU {gpu:.0f} MiB" if gpu else ""
-        self.log.info(f"iter {done}/{self.cfg.max_iters}  lr {lr:.3g}  {shown}  {means['seconds']:.3f} s/iter "
-                      f"(data {means['data_seconds']:.3f})  {clock(left)} left{memory}")
-        self.log.record("log.jsonl", {"iter": done, "lr": lr, **means, "eta_seconds": round(left, 1),
-                                      "memory_mb": peak_memory_mb(), "gpu_memory_mb": gpu})
+        self.log.info(
+            f"iter {done}/{self.cfg.max_iters}  lr {lr:.3g}  {shown}  {means['seconds']:.3f} s/iter "
+            f"(data {means['data_seconds']:.3f})  {clock(left)} left{memory}"
+        )
+        self.log.record(
+            "log.jsonl",
+            {
+                "iter": done,
+                "lr": lr,
+                **means,
+                "eta_seconds": round(left, 1),
+                "memory_mb": peak_memory_mb(),
+                "gpu_memory_mb": gpu,
+            },
+        )
 
     def _save(self, done: int, optimizer: Any, losses: Sequence[Mapping[str, float]] = ()) -> None:
         if not is_main():
@@ -245,20 +328,33 @@ class Runner:
         alive(f"saving the checkpoint of iteration {done}")
         arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
         broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-        if broken:  # the last loss was still finite, the update after it not; nobody could go on from such a checkpoint
-            raise FloatingPointError(f"{broken[0]} is not finite after iteration {done} ({len(broken)} of "
-                                     f"{len(arrays)} trained tensors), no checkpoint is written; lower optimizer.lr or "
-                                     "look at the data of that iteration; earlier checkpoints are intact")
+        if (
+            broken
+        ):  # the last loss was still finite, the update after it was not; such a checkpoint is of no use
+            raise FloatingPointError(
+                f"{broken[0]} is not finite after iteration {done} ({len(broken)} of "
+                f"{len(arrays)} trained tensors), no checkpoint is written; lower optimizer.lr or "
+                "look at the data of that iteration; earlier checkpoints are intact"
+            )
         arrays.update(optimizer.state())
-        metadata = describe(self.cfg, self._model_cfg(), self._dataset("train"), done, self._clip_sha256, losses,
-                            self._bad_pictures.reasons)
+        metadata = describe(
+            self.cfg,
+            self._model_cfg(),
+            self._dataset("train"),
+            done,
+            self._clip_sha256,
+            losses,
+            self._bad_pictures.reasons,
+        )
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
-    def _newest_undamaged(self) -> Optional[str]:
-        return broadcast_object(self.store.newest_undamaged(self.log.info) if is_main() else None,
-                                what="the checkpoint to resume from")
+    def _newest_undamaged(self) -> str | None:
+        return broadcast_object(
+            self.store.newest_undamaged(self.log.info) if is_main() else None,
+            what="the checkpoint to resume from",
+        )
 
-    def _restore(self, checkpoint: str, optimizer: Any) -> Tuple[int, List[Dict[str, float]]]:
+    def _restore(self, checkpoint: str, optimizer: Any) -> tuple[int, list[dict[str, float]]]:
         """Takes over a checkpoint; returns its iteration and the loss terms that it has not logged yet."""
         path = _located(checkpoint)
         arrays, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
@@ -274,26 +370,30 @@ class Runner:
             self.log.info(note)
         return start, losses
 
-    def _begin(self, resume: Optional[str]) -> int:
+    def _begin(self, resume: str | None) -> int:
         source = self._load_initial_weights()
         folder = set_aside_earlier_run(self.work_dir) if is_main() else None
         if folder:
-            self.log.info(f"an earlier run was here; its files are now in {folder} "
-                          "(--resume would have gone on with it)")
+            self.log.info(
+                f"an earlier run was here; its files are now in {folder} "
+                "(--resume would have gone on with it)"
+            )
         elif resume == "auto":
             self.log.info(f"nothing to resume in {self.work_dir}: beginning at iteration 0")
         if source:
             self.log.info(f"weights from {source}")
         return 0
 
-    def _load_initial_weights(self) -> Optional[str]:
+    def _load_initial_weights(self) -> str | None:
         setting = self.cfg.model.get("setting", "inductive")
         if self.cfg.init_from:
             try:
                 path = _located(self.cfg.init_from)
             except FileNotFoundError as error:
-                raise FileNotFoundError(f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the "
-                                        "run it comes from first, or --set init_from=PATH") from error
+                raise FileNotFoundError(
+                    f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the "
+                    "run it comes from first, or --set init_from=PATH"
+                ) from error
             _, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
             check_initial_weights(path, metadata, self._dataset("train"), self._model_cfg())
             note = half_way_note(metadata)
@@ -301,11 +401,13 @@ class Runner:
                 self.log.info(note)
             return path
         if setting == "transductive":
-            raise ValueError("config key init_from: the transductive setting starts from an inductive checkpoint at "
-                             "half its iterations; set init_from to that file")
+            raise ValueError(
+                "config key init_from: the transductive setting starts from an inductive checkpoint at "
+                "half its iterations; set init_from to that file"
+            )
         return None
 
-    def _trained_model(self, checkpoint: Optional[str]) -> Any:
+    def _trained_model(self, checkpoint: str | None) -> Any:
         path = _located(checkpoint) if checkpoint else broadcast_object(self.store.newest())
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
@@ -318,7 +420,7 @@ class Runner:
             cfg = self.cfg.dataset.get(part)
             if cfg is None:
                 raise ValueError(f"config key dataset.{part}: missing; this task needs it")
-            offered: Dict[str, Any] = {"seed": self.seed, "data_root": configured_root(self.cfg.data_root)}
+            offered: dict[str, Any] = {"seed": self.seed, "data_root": configured_root(self.cfg.data_root)}
             try:
                 self._datasets[part] = DATASETS.build(cfg, where=f"dataset.{part}", offered=offered)
             except ValueError as error:
@@ -327,8 +429,9 @@ class Runner:
                 raise ValueError(f"config key dataset.{part}: {error}") from error
         return self._datasets[part]
 
-    def _model_cfg(self) -> Dict[str, Any]:
-        """The model's config with paths resolved and, as the default of image_size, the crop of the inference."""
+    def _model_cfg(self) -> dict[str, Any]:
+        """The model's config with paths resolved and, as the default of image_size, the crop of the
+        inference."""
         model_cfg = copy.deepcopy(self.cfg.model)
         crop = self.cfg.inference.get("crop_size")
         accepted = MODELS.parameters(model_cfg["type"], "model")
@@ -346,7 +449,9 @@ class Runner:
         """The model for the classes of the training set, else those of the first set there is."""
         if self._model is None:
             part = next((name for name in ("train", "val", "test") if name in self._datasets), None)
-            part = part or next((name for name in ("val", "test", "train") if self.cfg.dataset.get(name)), "val")
+            part = part or next(
+                (name for name in ("val", "test", "train") if self.cfg.dataset.get(name)), "val"
+            )
             dataset = self._dataset(part)
             model_cfg = self._model_cfg()
             if "clip" in model_cfg:
@@ -358,7 +463,9 @@ class Runner:
             jt.sync_all()
         return self._model
 
-    def _evaluate(self, model: Any, short: bool = False, outputs: Optional[PictureOutputs] = None) -> Dict[str, Any]:
+    def _evaluate(
+        self, model: Any, short: bool = False, outputs: PictureOutputs | None = None
+    ) -> dict[str, Any]:
         model.eval()
         summary = evaluate(model, self._dataset("val"), self.cfg.inference, self.log, outputs)
         headline = "  ".join(f"{key} {summary[key]:.2f}" for key in HEADLINE)
@@ -369,7 +476,9 @@ class Runner:
         if not is_main():
             return
         text = json.dumps({**extra, **json_ready(dict(summary))}, indent=1) + "\n"
-        write_atomically(os.path.join(self.work_dir, "metrics.json"), lambda file: file.write(text.encode("utf-8")))
+        write_atomically(
+            os.path.join(self.work_dir, "metrics.json"), lambda file: file.write(text.encode("utf-8"))
+        )
 
     def _draw(self, model: Any) -> None:
         if is_main():

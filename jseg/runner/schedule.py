@@ -23,12 +23,20 @@ class WarmupPoly:
         ValueError: a value outside its range.
     """
 
-    def __init__(self, max_iters: int, power: float = 0.9, min_lr: float = 1e-6, warmup_iters: int = 1500,
-                 warmup_ratio: float = 1e-6) -> None:
+    def __init__(
+        self,
+        max_iters: int,
+        power: float = 0.9,
+        min_lr: float = 1e-6,
+        warmup_iters: int = 1500,
+        warmup_ratio: float = 1e-6,
+    ) -> None:
         if max_iters < 1 or power < 0 or min_lr < 0 or warmup_iters < 0 or not 0 <= warmup_ratio <= 1:
-            raise ValueError(f"config key scheduler: max_iters {max_iters} must be at least 1, power {power}, "
-                             f"min_lr {min_lr} and warmup_iters {warmup_iters} at least 0, warmup_ratio {warmup_ratio} "
-                             "in 0..1")
+            raise ValueError(
+                f"config key scheduler: max_iters {max_iters} must be at least 1, power {power}, "
+                f"min_lr {min_lr} and warmup_iters {warmup_iters} at least 0, warmup_ratio {warmup_ratio} "
+                "in 0..1"
+            )
         self.max_iters = max_iters
         self.power = power
         self.min_lr = min_lr
@@ -38,7 +46,7 @@ class WarmupPoly:
     def __call__(self, base_lr: float, iteration: int) -> float:
         """Learning rate at `iteration` (0-based) of a group whose configured rate is `base_lr`."""
         left = max(0.0, 1.0 - iteration / self.max_iters)
-        value = (base_lr - self.min_lr) * left ** self.power + self.min_lr
+        value = (base_lr - self.min_lr) * left**self.power + self.min_lr
         if iteration < self.warmup_iters:
             value *= 1.0 - (1.0 - iteration / self.warmup_iters) * (1.0 - self.warmup_ratio)
         return value

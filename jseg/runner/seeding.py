@@ -1,4 +1,5 @@
-"""Random state as a pure function of (seed, iteration), so that a resumed run repeats an uninterrupted one."""
+"""Random state as a pure function of (seed, iteration), so that a resumed run repeats an uninterrupted
+one."""
 
 import hashlib
 import random
@@ -16,12 +17,12 @@ BEFORE_TRAINING = -1
 def seed_everything(seed: int, iteration: int, first_sample: int = 0) -> None:
     """Seeds Python, numpy and Jittor for one iteration (0-based, or `BEFORE_TRAINING`).
 
-    Python, numpy and the dropout of jseg's models are set alike on every rank; dropout then depends on the position of
-    a picture in the whole batch. Jittor's own generator (`jt.random`), which knows no positions, is set differently
-    on every rank in training.
+    Python, numpy and the dropout of jseg's models are set alike on every rank; dropout then depends on the
+    position of a picture in the whole batch. Jittor's own generator (`jt.random`), which knows no positions,
+    is set differently on every rank in training.
 
-    Jittor draws when it executes, not when it is called: the work of the previous iteration must have been launched
-    (`jt.sync_all()`) before this, or it would draw from the new state.
+    Jittor draws when it executes, not when it is called: the work of the previous iteration must have been
+    launched (`jt.sync_all()`) before this, or it would draw from the new state.
 
     Args:
         first_sample: position of this process's first picture in the whole batch.
@@ -40,6 +41,8 @@ def fingerprint(seed: int, iteration: int) -> str:
     """
     jt.sync_all()
     seed_everything(seed, iteration)
-    drawn = np.concatenate([[random.random()], np.random.random(1), jt.random((1,)).numpy()]).astype(np.float32)
+    drawn = np.concatenate([[random.random()], np.random.random(1), jt.random((1,)).numpy()]).astype(
+        np.float32
+    )
     seed_everything(seed, iteration)
     return hashlib.sha256(drawn.tobytes()).hexdigest()[:16]

@@ -1,15 +1,19 @@
-"""One training iteration on one rank: its part of the batch, gradients averaged over accumulation steps and ranks.
+"""One training iteration on one rank: its part of the batch, gradients averaged over accumulation steps and
+ranks.
 
-n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once, up to the
-order of summation. What that rests on:
-- every part has the same number of pictures, so the mean over parts of a mean over pictures is the mean over the batch;
-- terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean over all
-  parts, which is at least 1 over the whole batch; models with such terms offer `loss_counts` and take `average` in
-  `loss`;
+n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once,
+up to the order of summation. What that rests on:
+- every part has the same number of pictures, so the mean over parts of a mean over pictures is the mean over
+the batch;
+- terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean
+over all
+  parts, which is at least 1 over the whole batch; models with such terms offer `loss_counts` and take
+  `average` in `loss`;
 - dropout depends on (seed, iteration, position of the picture in the whole batch): `jseg.ops.randomness`.
 """
 
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +30,11 @@ def rank_batch_size(batch_size: int, ranks: int, accumulate: int) -> int:
     """
     if batch_size % (ranks * accumulate):
         fits = max(1, batch_size // (ranks * accumulate)) * ranks * accumulate
-        raise ValueError(f"config key batch_size: {batch_size} pictures cannot be dealt out evenly to {ranks} rank(s) "
-                         f"times {accumulate} accumulation step(s); batch_size={fits} would fit, or change accumulate "
-                         "or mpirun -n")
+        raise ValueError(
+            f"config key batch_size: {batch_size} pictures cannot be dealt out evenly to {ranks} rank(s) "
+            f"times {accumulate} accumulation step(s); batch_size={fits} would fit, or change accumulate "
+            "or mpirun -n"
+        )
     return batch_size // ranks
 
 
@@ -39,8 +45,8 @@ class TrainingStep:
         model: a segmentor in training mode.
         optimizer: of its parameters.
         seed: of the run.
-        accumulate: parts in which this rank computes its pictures, which must be a multiple of it. Memory is that of
-            one part.
+        accumulate: parts in which this rank computes its pictures, which must be a multiple of it. Memory is
+            that of one part.
     """
 
     def __init__(self, model: Any, optimizer: Any, seed: int, accumulate: int = 1) -> None:
@@ -48,8 +54,9 @@ class TrainingStep:
         self._seed, self._accumulate = seed, accumulate
         self._parts = accumulate * world_size()
 
-    def __call__(self, iteration: int, batch: Mapping[str, Any], learning_rate: Callable[[float], float]
-                 ) -> Dict[str, jt.Var]:
+    def __call__(
+        self, iteration: int, batch: Mapping[str, Any], learning_rate: Callable[[float], float]
+    ) -> dict[str, jt.Var]:
         """Trains on this rank's pictures of `iteration`.
 
         Args:
@@ -61,11 +68,17 @@ class TrainingStep:
         """
         size = len(batch["image"]) // self._accumulate
         first = rank() * len(batch["image"])
-        parts = [(first + start, batch["image"][start:start + size], batch["label"][start:start + size].astype("int32"))
-                 for start in range(0, size * self._accumulate, size)]
+        parts = [
+            (
+                first + start,
+                batch["image"][start : start + size],
+                batch["label"][start : start + size].astype("int32"),
+            )
+            for start in range(0, size * self._accumulate, size)
+        ]
         options = self._options(iteration, parts)
-        gradients: List[jt.Var] = []
-        terms: List[Dict[str, jt.Var]] = []
+        gradients: list[jt.Var] = []
+        terms: list[dict[str, jt.Var]] = []
         for position, image, label in parts:
             seed_everything(self._seed, iteration, position)
             loss = self._model.loss(jt.array(image), jt.array(label), **options)
@@ -81,7 +94,7 @@ class TrainingStep:
         self._optimizer.apply(gradients, learning_rate)
         return terms[0]
 
-    def _options(self, iteration: int, parts: List[Tuple[int, np.ndarray, np.ndarray]]) -> Dict[str, Any]:
+    def _options(self, iteration: int, parts: list[tuple[int, np.ndarray, np.ndarray]]) -> dict[str, Any]:
         """Arguments of the model's loss."""
         if self._parts == 1 or not hasattr(self._model, "loss_counts"):
             return {}
@@ -95,7 +108,7 @@ class TrainingStep:
         mean = self._mean_counts(own, what)
         return {"average": lambda counts: mean}
 
-    def _mean_counts(self, own: np.ndarray, what: str) -> List[jt.Var]:
+    def _mean_counts(self, own: np.ndarray, what: str) -> list[jt.Var]:
         """Means over all parts of the batch; exact, and at least 1 over the whole of it."""
         total = np.maximum(all_reduce_sum(own.astype(np.float64), what), 1.0)
         return [jt.array(np.float32(count / self._parts)) for count in total]

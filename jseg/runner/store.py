@@ -1,15 +1,17 @@
-"""The checkpoint files of one work folder: atomic saves, the pointers `latest` and `best`, pruning, damaged files.
+"""The checkpoint files of one work folder: atomic saves, the pointers `latest` and `best`, pruning, damaged
+files.
 
-    work_dir/checkpoints/iter_N.safetensors    complete files only; a write under way has a hidden name
-    work_dir/checkpoints/latest                name of the newest
-    work_dir/checkpoints/best                  name and hIoU of the one that evaluated best
-    work_dir/checkpoints/*.damaged             set aside because the SHA-256 inside did not fit
+work_dir/checkpoints/iter_N.safetensors    complete files only; a write under way has a hidden name
+work_dir/checkpoints/latest                name of the newest
+work_dir/checkpoints/best                  name and hIoU of the one that evaluated best
+work_dir/checkpoints/*.damaged             set aside because the SHA-256 inside did not fit
 """
 
+import contextlib
 import math
 import os
 import re
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -24,11 +26,12 @@ _NAME = re.compile(r"iter_(\d+)\.safetensors")
 class CheckpointStore:
     """The checkpoints of one work folder.
 
-    The newest and the best one stay, and the newest `keep` of those at multiples of `interval` (None: of all); what was
-    saved between these, because it was the best for a while or a signal came, goes with the next save.
+    The newest and the best one stay, and the newest `keep` of those at multiples of `interval` (None: of
+    all); what was saved between these, because it was the best for a while or a signal came, goes with the
+    next save.
     """
 
-    def __init__(self, work_dir: str, keep: int = 3, interval: Optional[int] = None) -> None:
+    def __init__(self, work_dir: str, keep: int = 3, interval: int | None = None) -> None:
         self.folder = os.path.join(work_dir, "checkpoints")
         self.keep = keep
         self.interval = interval or 1
@@ -37,14 +40,14 @@ class CheckpointStore:
         """File of the checkpoint after `iteration` iterations."""
         return os.path.join(self.folder, f"iter_{iteration}.safetensors")
 
-    def iterations(self) -> List[int]:
+    def iterations(self) -> list[int]:
         """Iterations that have a checkpoint, ascending."""
         if not os.path.isdir(self.folder):
             return []
         found = [_NAME.fullmatch(name) for name in os.listdir(self.folder)]
         return sorted(int(match.group(1)) for match in found if match)
 
-    def newest(self) -> Optional[str]:
+    def newest(self) -> str | None:
         """The file named by `latest`, else the one of the highest iteration, else None."""
         named = self._pointed(POINTER)
         if named:
@@ -52,11 +55,12 @@ class CheckpointStore:
         iterations = self.iterations()
         return self.path(iterations[-1]) if iterations else None
 
-    def newest_undamaged(self, warn: Callable[[str], None]) -> Optional[str]:
-        """The newest checkpoint whose SHA-256 fits; damaged ones are renamed, and `warn` gets a sentence for each.
+    def newest_undamaged(self, warn: Callable[[str], None]) -> str | None:
+        """The newest checkpoint whose SHA-256 fits; damaged ones are renamed, and `warn` gets a sentence for
+        each.
 
-        A kill between renaming a checkpoint and moving `latest` leaves a file beyond the pointer: it is complete, and
-        taken. None if the folder never had a checkpoint.
+        A kill between renaming a checkpoint and moving `latest` leaves a file beyond the pointer: it is
+        complete, and taken. None if the folder never had a checkpoint.
 
         Raises:
             ValueError: there are checkpoints, but all are damaged.
@@ -68,13 +72,18 @@ class CheckpointStore:
                 load_arrays(path)
             except ValueError as error:
                 os.replace(path, path + ".damaged")
-                warn(f"warning: {error}; it is now {os.path.basename(path)}.damaged, trying the checkpoint before it")
+                warn(
+                    f"warning: {error}; it is now {os.path.basename(path)}.damaged, trying the checkpoint "
+                    "before it"
+                )
                 damaged += 1
                 continue
             return path
         if damaged:
-            raise ValueError(f"--resume: every checkpoint in {self.folder} is damaged ({damaged}, now *.damaged); "
-                             "begin anew without --resume, or restore one from a backup")
+            raise ValueError(
+                f"--resume: every checkpoint in {self.folder} is damaged ({damaged}, now *.damaged); "
+                "begin anew without --resume, or restore one from a backup"
+            )
         return None
 
     def save(self, iteration: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
@@ -110,8 +119,8 @@ class CheckpointStore:
         self._prune(self.iterations()[-1])
 
     def go_on_after(self, iteration: int) -> None:
-        """Prepares the folder for a run that goes on after `iteration`: no traces of writes that a kill broke off,
-        and no checkpoint or pointer of later iterations, which this run will write again."""
+        """Prepares the folder for a run that goes on after `iteration`: no traces of writes that a kill broke
+        off, and no checkpoint or pointer of later iterations, which this run will write again."""
         if not os.path.isdir(self.folder):
             return
         for name in os.listdir(self.folder):
@@ -129,16 +138,16 @@ class CheckpointStore:
     def _prune(self, newest: int) -> None:
         best = self._pointed(BEST)
         regular = [iteration for iteration in self.iterations() if iteration % self.interval == 0]
-        staying = {*regular[-self.keep:], newest, *([best[0]] if best else [])}
+        staying = {*regular[-self.keep :], newest, *([best[0]] if best else [])}
         for iteration in self.iterations():
             if iteration not in staying:
                 self._remove(self.path(iteration))
 
     def _point(self, pointer: str, iteration: int, note: str = "") -> None:
-        text = f"{os.path.basename(self.path(iteration))}\n{note}".encode("utf-8")
+        text = f"{os.path.basename(self.path(iteration))}\n{note}".encode()
         write_atomically(os.path.join(self.folder, pointer), lambda file: file.write(text))
 
-    def _pointed(self, pointer: str) -> Optional[Tuple[int, float]]:
+    def _pointed(self, pointer: str) -> tuple[int, float] | None:
         """Iteration and score behind a pointer, None where there is none or its checkpoint has gone."""
         try:
             with open(os.path.join(self.folder, pointer), encoding="utf-8") as file:
@@ -153,10 +162,8 @@ class CheckpointStore:
 
     @staticmethod
     def _remove(path: str) -> None:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        except FileNotFoundError:
-            pass
 
 
 def behind_pointer(path: str) -> str:

@@ -39,7 +39,9 @@ def _import_jittor():
         # Jittor rebuilt its bootstrap library and asks to be run again, with exit status 0. A second
         # such exit is an error: without the mark a broken cache would loop here for ever.
         if os.environ.get(_RERUN_MARK):
-            raise RuntimeError("Jittor rebuilt itself twice in a row; remove its cache folder and try again")
+            raise RuntimeError(
+                "Jittor rebuilt itself twice in a row; remove its cache folder and try again"
+            ) from None
         os.environ[_RERUN_MARK] = "1"
         _start_anew()
     os.environ.pop(_RERUN_MARK, None)
@@ -54,7 +56,8 @@ def _start_anew() -> None:
 
 
 def _go_on_without_cuda(error: Exception) -> None:
-    """Starts this program again on the CPU, unless CUDA was asked for: Jittor cannot be imported a second time."""
+    """Starts this program again on the CPU, unless CUDA was asked for: Jittor cannot be imported a second
+    time."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     named = next((line for line in reversed(lines) if "rror" in line), lines[0])
     reason = f"Jittor does not start with CUDA ({named[:200]})"
@@ -68,8 +71,8 @@ def _go_on_without_cuda(error: Exception) -> None:
 def _end_compiler_processes() -> None:
     """Ends the pool of processes in which Jittor compiles while it is imported.
 
-    Jittor keeps it, and when a signal to the whole process group (a batch system's, a terminal's) ends these processes,
-    its cleanup at exit waits for them for ever. Should Jittor need a pool again, it makes another.
+    Jittor keeps it, and when a signal to the whole process group (a batch system's, a terminal's) ends these
+    processes, its cleanup at exit waits for them for ever. Should Jittor need a pool again, it makes another.
     """
     import jittor_utils
 
@@ -82,8 +85,8 @@ def _end_compiler_processes() -> None:
 def _restore_signals() -> None:
     """Take back the signals that Jittor claims while it is imported.
 
-    Its handlers end the whole process at once: on Ctrl-C without KeyboardInterrupt, and when any child process dies,
-    before anybody can say which one it was.
+    Its handlers end the whole process at once: on Ctrl-C without KeyboardInterrupt, and when any child
+    process dies, before anybody can say which one it was.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT) or signal.default_int_handler)

@@ -1,26 +1,29 @@
-"""What all tools do at their edges: exit statuses, user errors in one sentence, outputs tried before the work."""
+"""What all tools do at their edges: exit statuses, user errors in one sentence, outputs tried before the
+work."""
 
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Optional, Union
 
 USER_ERROR = 2
 _READER_LEFT = 141  # 128 + SIGPIPE, as the shell reports a program that this signal ended
 
 
-def exit_status(run: Callable[[], Optional[int]]) -> int:
+def exit_status(run: Callable[[], int | None]) -> int:
     """Runs a tool; what it returns, None meaning 0, is its exit status.
 
-    A ValueError or OSError is one of the user: `error: <message>` on stderr and status 2. Where the reader of the
-    output has left (`| head`), the tool ends in silence, with status 141.
+    A ValueError or OSError is one of the user: `error: <message>` on stderr and status 2. Where the reader of
+    the output has left (`| head`), the tool ends in silence, with status 141.
     """
     try:
         status = run() or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # Python flushes once more when it ends
         return _READER_LEFT
     except (ValueError, OSError) as error:
         return refuse(str(error))
@@ -33,8 +36,9 @@ def refuse(sentence: str) -> int:
     return USER_ERROR
 
 
-def prove_writable(path: Union[str, Path], replaced: bool = False) -> None:
-    """Makes the folder of `path` and tries to write there, so that no long work ends in a refusal; leaves no file.
+def prove_writable(path: str | Path, replaced: bool = False) -> None:
+    """Makes the folder of `path` and tries to write there, so that no long work ends in a refusal; leaves no
+    file.
 
     Args:
         path: the file. If it exists, being allowed to write it is enough.

@@ -1,4 +1,5 @@
-"""Which device computes and how exactly: `--device` and `--precision` of the tools, JSEG_DEVICE and JSEG_PRECISION.
+"""Which device computes and how exactly: `--device` and `--precision` of the tools, JSEG_DEVICE and
+JSEG_PRECISION.
 
 The choice must be made before Jittor is imported: Jittor is configured for a device while it loads.
 """
@@ -6,8 +7,8 @@ The choice must be made before Jittor is imported: Jittor is configured for a de
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence
 
 VARIABLE = "JSEG_DEVICE"
 DEVICES = ("auto", "cpu", "cuda")
@@ -19,8 +20,8 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 class Device:
     """`kind` is "cpu" or "cuda"; `reason` says which GPU, or why it is the CPU.
 
-    `warning` is for the user's eyes, if there is one: the machine has a CUDA driver and yet the CPU computes, without
-    having been asked to, or a GPU is left out.
+    `warning` is for the user's eyes, if there is one: the machine has a CUDA driver and yet the CPU computes,
+    without having been asked to, or a GPU is left out.
     """
 
     kind: str
@@ -34,12 +35,19 @@ class Device:
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--device` and `--precision`; hand them to `select_device` before anything that computes is imported."""
-    parser.add_argument("--device", choices=DEVICES,
-                        help=f"what computes; auto takes a GPU if one is usable (default: ${VARIABLE}, else auto)")
-    parser.add_argument("--precision", choices=PRECISIONS,
-                        help="number format of matrix products and attention; tf32 changes nothing on a CPU "
-                             f"(default: ${PRECISION_VARIABLE}, else float32)")
+    """Adds `--device` and `--precision`; hand them to `select_device` before anything that computes is
+    imported."""
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        help=f"what computes; auto takes a GPU if one is usable (default: ${VARIABLE}, else auto)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="number format of matrix products and attention; tf32 changes nothing on a CPU "
+        f"(default: ${PRECISION_VARIABLE}, else float32)",
+    )
 
 
 def wanted_device() -> str:
@@ -67,7 +75,7 @@ def _wanted(variable: str, known: Sequence[str]) -> str:
     return name
 
 
-def select_device(name: Optional[str], precision: Optional[str] = None) -> None:
+def select_device(name: str | None, precision: str | None = None) -> None:
     """Makes the choice for this process and those it starts; None leaves the variable as it is.
 
     Raises:
@@ -81,7 +89,9 @@ def select_device(name: Optional[str], precision: Optional[str] = None) -> None:
     backend = sys.modules.get("jseg.runtime.backend")
     if backend is not None:
         if wanted not in ("auto", backend.device.kind):
-            raise ValueError(f"--device {wanted}: Jittor already runs on {backend.device.line}; start a new process")
+            raise ValueError(
+                f"--device {wanted}: Jittor already runs on {backend.device.line}; start a new process"
+            )
     elif wanted == "cuda":
         from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
 
@@ -92,7 +102,8 @@ def select_device(name: Optional[str], precision: Optional[str] = None) -> None:
 
 
 def name_device() -> None:
-    """Says on stderr, in one line, what computes; under mpirun one process does. Loads Jittor, unless it is loaded."""
+    """Says on stderr, in one line, what computes; under mpirun one process does. Loads Jittor, unless it is
+    loaded."""
     from jseg.runtime.backend import device
 
     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not (device.kind == "cpu" and device.warning):

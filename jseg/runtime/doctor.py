@@ -4,6 +4,7 @@ Needs nothing but the standard library, so that it also runs before anything is 
 only imported by the self-test, in a process of its own.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -12,9 +13,9 @@ import shlex
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple
 
 import jseg
 from jseg.runtime import environment, machine, selftest_process
@@ -35,20 +36,30 @@ _MEMORY_BYTES = 2 * _GIB  # two compilers at work, or a small model in training
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: `mark` is OK, MISSING (jseg cannot work) or NOTE; `mend` is a command. The text is cut to
-    the width of the screen, unless it is needed `whole`."""
+    """One line of the report: `mark` is OK, MISSING (jseg cannot work) or NOTE; `mend` is a command. The text
+    is cut to the width of the screen, unless it is needed `whole`."""
 
     mark: str
     name: str
     text: str
-    mend: Optional[str] = None
+    mend: str | None = None
     whole: bool = False
 
 
-def diagnose() -> List[Finding]:
+def diagnose() -> list[Finding]:
     """Everything that is checked without starting Jittor, in the order of the report."""
-    checks: Tuple[Callable[[], Finding], ...] = (
-        _system, _python, _jseg, _jittor, _numpy, _packages, _compiler, _python_headers, _onednn, _open_mpi)
+    checks: tuple[Callable[[], Finding], ...] = (
+        _system,
+        _python,
+        _jseg,
+        _jittor,
+        _numpy,
+        _packages,
+        _compiler,
+        _python_headers,
+        _onednn,
+        _open_mpi,
+    )
     return [*(check() for check in checks), *_cuda(), _cache(), _processor(), _memory()]
 
 
@@ -75,24 +86,31 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
         if not _core_is_compiled():
             write("         (first run: Jittor now compiles itself, 4-5 minutes on two cores)")
             sys.stdout.flush()
-        findings.append(_self_test(timeout, any(found.name == "CUDA" and found.mark == OK for found in findings)))
+        findings.append(
+            _self_test(timeout, any(found.name == "CUDA" and found.mark == OK for found in findings))
+        )
         _write(findings[-1], shown, write)
     problems = sum(finding.mark == MISSING for finding in findings)
-    write(f"{problems} problem{'s' * (problems > 1)}: follow the mend lines, then run this again" if problems
-          else "all required things are fine")
+    write(
+        f"{problems} problem{'s' * (problems > 1)}: follow the mend lines, then run this again"
+        if problems
+        else "all required things are fine"
+    )
     return 1 if problems else 0
 
 
 def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
-    """One line, cut to the screen or wrapped, and its mend below: uncut, since it is to be copied, and once each."""
+    """One line, cut to the screen or wrapped, and its mend below: uncut, since it is to be copied, and once
+    each."""
     start = f"{finding.mark:<8} {finding.name:<11} "
     line = start + " ".join(finding.text.split())
     if finding.whole:
-        for part in textwrap.wrap(line, COLUMNS, subsequent_indent=" " * len(start), break_long_words=False,
-                                  break_on_hyphens=False):
+        for part in textwrap.wrap(
+            line, COLUMNS, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
+        ):
             write(part)
     else:
-        write(line if len(line) <= COLUMNS else line[:COLUMNS - 3] + "...")
+        write(line if len(line) <= COLUMNS else line[: COLUMNS - 3] + "...")
     if finding.mend and finding.mend not in shown:
         shown.add(finding.mend)
         write(f"         mend: {finding.mend}")
@@ -127,7 +145,7 @@ def _short(path: Path) -> str:
         return shlex.quote(str(path))
 
 
-def _version(package: str) -> Optional[str]:
+def _version(package: str) -> str | None:
     """Version of an installed package, without importing it."""
     try:
         return importlib.metadata.version(package)
@@ -143,8 +161,11 @@ def _system() -> Finding:
         name = f"{pretty} ({name})"
     except (OSError, StopIteration):
         pass
-    return Finding(OK if sys.platform == "linux" else NOTE, "system",
-                   name if sys.platform == "linux" else f"{name}: jseg is only tested on Linux")
+    return Finding(
+        OK if sys.platform == "linux" else NOTE,
+        "system",
+        name if sys.platform == "linux" else f"{name}: jseg is only tested on Linux",
+    )
 
 
 def _python() -> Finding:
@@ -152,8 +173,12 @@ def _python() -> Finding:
     text = f"{platform.python_version()} at {sys.executable}"
     if first <= sys.version_info[:2] <= last:
         return Finding(OK, "Python", text)
-    return Finding(MISSING, "Python", f"{text}: jseg works with 3.{first[1]} to 3.{last[1]}",
-                   _make(f"setup PYTHON=python3.{last[1] - 1}"))
+    return Finding(
+        MISSING,
+        "Python",
+        f"{text}: jseg works with 3.{first[1]} to 3.{last[1]}",
+        _make(f"setup PYTHON=python3.{last[1] - 1}"),
+    )
 
 
 def _jseg() -> Finding:
@@ -174,8 +199,9 @@ def _numpy() -> Finding:
     if version is None:
         return Finding(MISSING, "NumPy", "not installed in this Python", _install_command())
     if int(version.split(".")[0]) >= 2:
-        return Finding(MISSING, "NumPy", f"{version}: Jittor computes wrong values with NumPy 2",
-                       _pip("'numpy<2'"))
+        return Finding(
+            MISSING, "NumPy", f"{version}: Jittor computes wrong values with NumPy 2", _pip("'numpy<2'")
+        )
     return Finding(OK, "NumPy", version)
 
 
@@ -225,7 +251,7 @@ def _open_mpi() -> Finding:
     return Finding(OK, "Open MPI", f"{found.note} at {found.path.parent}")
 
 
-def _cuda() -> List[Finding]:
+def _cuda() -> list[Finding]:
     compiler = environment.find_compiler().path
     lines = cuda_lines(environment.jittor_cache(), str(compiler) if compiler else None)
     marks = [OK if line.usable else NOTE for line in lines]
@@ -238,8 +264,12 @@ def _cache() -> Finding:
     folder = environment.jittor_cache()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        return Finding(MISSING, "cache", f"{folder}: {existing} cannot be written",
-                       f"sudo chown -R \"$(id -un)\" {shlex.quote(str(existing))}")
+        return Finding(
+            MISSING,
+            "cache",
+            f"{folder}: {existing} cannot be written",
+            f'sudo chown -R "$(id -un)" {shlex.quote(str(existing))}',
+        )
     free = shutil.disk_usage(existing).free
     text = f"{folder}: {_folder_bytes(folder) / _GIB:.1f} GiB used, {free / _GIB:.1f} GiB free, writable"
     if free < _CACHE_BYTES:
@@ -252,10 +282,8 @@ def _folder_bytes(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            try:
+            with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(parent, name)).st_size
-            except OSError:
-                pass
     return total
 
 
@@ -292,25 +320,42 @@ def _self_test(timeout: float, on_cuda: bool) -> Finding:
     result = outcome.result
     if result["wrong"]:
         worst = ", ".join(f"{name} (error {result['errors'][name]:.1e})" for name in result["wrong"])
-        return Finding(MISSING, "self-test", f"differs from NumPy: {worst}",
-                       f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + JITTOR_VERSION)))}")
+        return Finding(
+            MISSING,
+            "self-test",
+            f"differs from NumPy: {worst}",
+            f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + JITTOR_VERSION)))}",
+        )
     seconds = f"import {result['import_seconds']:.0f} s, checks {result['check_seconds']:.0f} s"
     if on_cuda and result["device"] != "CUDA":
-        return Finding(NOTE, "self-test", f"passed, but without CUDA: {result['line']}",
-                       "python tools/doctor.py --device cuda   (shows the whole error)", whole=True)
-    return Finding(OK, "self-test", f"operators and gradients match NumPy on the {result['device']} "
-                                    f"({seconds})")
+        return Finding(
+            NOTE,
+            "self-test",
+            f"passed, but without CUDA: {result['line']}",
+            "python tools/doctor.py --device cuda   (shows the whole error)",
+            whole=True,
+        )
+    return Finding(
+        OK, "self-test", f"operators and gradients match NumPy on the {result['device']} ({seconds})"
+    )
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line; see `tools/doctor.py`."""
     import argparse
 
     parser = argparse.ArgumentParser(description="Report what jseg found on this machine, and test it.")
     parser.add_argument("--no-self-test", action="store_true", help="do not start Jittor")
-    parser.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS",
-                        help="limit for the self-test (default: %(default).0f)")
-    parser.add_argument("--device", choices=DEVICES, help="what the self-test shall compute on (default: auto)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="limit for the self-test (default: %(default).0f)",
+    )
+    parser.add_argument(
+        "--device", choices=DEVICES, help="what the self-test shall compute on (default: auto)"
+    )
     arguments = parser.parse_args(argv)
     if arguments.timeout <= 0:
         parser.error("--timeout must be above 0")

@@ -17,7 +17,6 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional
 
 from jseg.runtime.cuda.prepare import NoCuda, prepare_cuda
 from jseg.runtime.device import Device
@@ -39,7 +38,7 @@ class EnvironmentProblem(OSError):
 class Found:
     """One thing that was looked for: `path` is None when it is missing or unusable, `note` says why."""
 
-    path: Optional[Path]
+    path: Path | None
     note: str
 
 
@@ -51,7 +50,7 @@ def jittor_cache() -> Path:
     return Path(home) / ".cache" / "jittor"
 
 
-def _sticky_jittor_home() -> Optional[str]:
+def _sticky_jittor_home() -> str | None:
     """Jittor remembers the last JITTOR_HOME of this user in a JSON file; honour it."""
     try:
         settings = json.loads((Path.home() / ".cache" / "jittor" / "config.json").read_text())
@@ -60,7 +59,7 @@ def _sticky_jittor_home() -> Optional[str]:
     return settings.get("JITTOR_HOME") if isinstance(settings, dict) else None
 
 
-def _prefixes() -> List[Path]:
+def _prefixes() -> list[Path]:
     """Folders under which wheels and system packages put `include/`, `lib/` and `bin/`."""
     prefixes = [Path(sys.prefix), Path(site.getuserbase()), Path("/usr/local"), Path("/usr")]
     return list(dict.fromkeys(prefixes))
@@ -101,7 +100,7 @@ def find_onednn() -> Found:
     return Found(None, f"oneDNN 2.x was not found in {', '.join(map(str, _prefixes()))}; {ONEDNN_HINT}")
 
 
-def _onednn_library(prefix: Path) -> Optional[Path]:
+def _onednn_library(prefix: Path) -> Path | None:
     for folder in ("lib", f"lib/{platform.machine()}-linux-gnu"):
         library = prefix / folder / "libdnnl.so.2"
         if library.is_file():
@@ -110,14 +109,14 @@ def _onednn_library(prefix: Path) -> Optional[Path]:
 
 
 def _onednn_version(prefix: Path) -> str:
-    numbers: Dict[str, str] = {}
+    numbers: dict[str, str] = {}
     include = prefix / "include"
     for header in (include / "oneapi" / "dnnl" / "dnnl_version.h", include / "dnnl_version.h"):
         if header.is_file():
             for line in header.read_text(errors="replace").splitlines():
                 words = line.split()
                 if len(words) == 3 and words[0] == "#define" and words[1].startswith("DNNL_VERSION_"):
-                    numbers.setdefault(words[1][len("DNNL_VERSION_"):], words[2])
+                    numbers.setdefault(words[1][len("DNNL_VERSION_") :], words[2])
     return ".".join(numbers.get(part, "?") for part in ("MAJOR", "MINOR", "PATCH"))
 
 
@@ -135,7 +134,7 @@ def launched_by_mpi() -> bool:
     return "OMPI_COMM_WORLD_SIZE" in os.environ
 
 
-def _first_line(command: List[str]) -> str:
+def _first_line(command: list[str]) -> str:
     try:
         output = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
@@ -150,7 +149,8 @@ def prepare_jittor() -> Device:
         What will compute: a GPU if one is usable, unless JSEG_DEVICE says otherwise.
 
     Raises:
-        EnvironmentProblem: no C++ compiler, no Python headers, no oneDNN, or CUDA was asked for and cannot be used.
+        EnvironmentProblem: no C++ compiler, no Python headers, no oneDNN, or CUDA was asked for and cannot be
+            used.
         ValueError: JSEG_DEVICE holds no known device.
     """
     compiler = find_compiler()
@@ -177,8 +177,9 @@ def prepare_jittor() -> Device:
     return device
 
 
-def shared_jittor() -> Optional[Path]:
-    """Folder to import Jittor from, so that equal environments share what it compiles; None: from where it is.
+def shared_jittor() -> Path | None:
+    """Folder to import Jittor from, so that equal environments share what it compiles; None: from where it
+    is.
 
     Raises:
         EnvironmentProblem: Jittor's cache cannot be written.
@@ -233,8 +234,10 @@ def _prepare_python_config() -> None:
     include = sysconfig.get_path("include")
     script = jittor_cache() / f"python{sys.version_info.major}.{sys.version_info.minor}-config"
     # Jittor asks for --includes and --extension-suffix only.
-    text = (f'#!/bin/sh\ncase "$1" in\n--includes) echo "-I{include}" ;;\n'
-            f'--extension-suffix) echo "{sysconfig.get_config_var("EXT_SUFFIX")}" ;;\nesac\n')
+    text = (
+        f'#!/bin/sh\ncase "$1" in\n--includes) echo "-I{include}" ;;\n'
+        f'--extension-suffix) echo "{sysconfig.get_config_var("EXT_SUFFIX")}" ;;\nesac\n'
+    )
     temporary = script.with_name(f"{script.name}.{os.getpid()}")
     try:
         script.parent.mkdir(parents=True, exist_ok=True)
@@ -249,8 +252,9 @@ def _prepare_python_config() -> None:
 def exact_division(compiler: str, machine: str = platform.machine()) -> list[str]:
     """Options for a compiler under which quotients and roots are rounded as IEEE 754 says, whatever the CPU.
 
-    Jittor compiles operators with -Ofast. GCC and Clang then take x86's approximate reciprocals, by which a sigmoid of 1
-    becomes 0.99999995 and 1 / infinity NaN, and GCC multiplies by reciprocals, which rounds twice.
+    Jittor compiles operators with -Ofast. GCC and Clang then take x86's approximate reciprocals, by which a
+    sigmoid of 1 becomes 0.99999995 and 1 / infinity NaN, and GCC multiplies by reciprocals, which rounds
+    twice.
     """
     options = ["-fno-reciprocal-math"]
     if machine in ("x86_64", "AMD64"):
@@ -265,12 +269,17 @@ def _prepare_kernel_flags(compiler: str) -> None:
         os.environ["kernel_flags"] = " ".join([flags, *exact_division(compiler)])
 
 
-def _python_config_candidates() -> List[str]:
+def _python_config_candidates() -> list[str]:
     """Where Jittor 1.3.11 looks for `python-config` (jittor_utils.get_py3_config_path)."""
     version = f"python3.{sys.version_info.minor}-config"
     folder = os.path.dirname(sys.executable)
-    return [os.path.join(folder, version), sys.executable + "-config", f"/usr/bin/{version}",
-            f"/usr/local/bin/{version}", os.path.join(folder, "python3-config")]
+    return [
+        os.path.join(folder, version),
+        sys.executable + "-config",
+        f"/usr/bin/{version}",
+        f"/usr/local/bin/{version}",
+        os.path.join(folder, "python3-config"),
+    ]
 
 
 def _unwritable_cache(error: OSError) -> EnvironmentProblem:

@@ -2,8 +2,8 @@
 
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -25,7 +25,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> Optional[Tuple[int, int]]:
+def memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> tuple[int, int] | None:
     """(available, total) bytes of memory for this process, or None where the kernel does not tell.
 
     Args:
@@ -54,7 +54,7 @@ def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
         lines = []
-    for line in lines + ["0::/", "0:memory:/"]:
+    for line in [*lines, "0::/", "0:memory:/"]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers and "memory" not in controllers.split(","):
@@ -68,7 +68,7 @@ def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
             group = group.parent
 
 
-def _first_number(*files: Path) -> Optional[int]:
+def _first_number(*files: Path) -> int | None:
     """The number in the first file that holds one; "max" (no limit) is none."""
     for file in files:
         try:

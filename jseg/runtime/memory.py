@@ -2,14 +2,19 @@
 
 import contextlib
 import re
-from typing import Iterator
+from collections.abc import Iterator
 
 _OUT_OF_MEMORY = re.compile(
     r"Unable to alloc (cuda device )?memory|memory is overflow|out of memory|cudaErrorMemoryAllocation|"
-    r"CUBLAS_STATUS_ALLOC_FAILED|CURAND_STATUS_ALLOCATION_FAILED|Cannot allocate memory", re.IGNORECASE)
+    r"CUBLAS_STATUS_ALLOC_FAILED|CURAND_STATUS_ALLOCATION_FAILED|Cannot allocate memory",
+    re.IGNORECASE,
+)
 _WANTED = re.compile(r"for size\W*(\d+)")
-TRAINING = ("raise accumulate, set model.checkpoint_blocks=True or lower batch_size, then lower model.num_regions, then "
-            "crop_size in dataset.train.pipeline")
+TRAINING = (
+    "raise accumulate, set model.checkpoint_blocks=True or lower batch_size, then lower model.num_regions, "
+    "then "
+    "crop_size in dataset.train.pipeline"
+)
 INFERENCE = "set inference.mode=slide with a smaller inference.crop_size, or lower model.num_regions"
 ONE_INPUT = "compute on the processor (--device cpu)"
 
@@ -37,4 +42,6 @@ def memory_advice(advice: str) -> Iterator[None]:
         wanted = _WANTED.search(text)
         size = f" ({int(wanted[1]) / (1 << 30):.2f} GiB more were needed)" if wanted else ""
         where = "the GPU" if re.search("cuda|cublas|curand|GPU", text, re.IGNORECASE) else "the machine"
-        raise OutOfMemory(f"{where} is out of memory{size}: {advice}; other programs may hold memory too") from None
+        raise OutOfMemory(
+            f"{where} is out of memory{size}: {advice}; other programs may hold memory too"
+        ) from None

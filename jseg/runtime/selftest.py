@@ -7,7 +7,7 @@ module here that looks upwards, to `jseg.ops`: it checks the fused operators aga
 
 import json
 import time
-from typing import Callable, Dict, Tuple
+from collections.abc import Callable
 
 MARK = "SELFTEST "
 _TOLERANCE = 1e-4  # float32 against float64, values of order one
@@ -22,13 +22,21 @@ def main() -> None:
 
     imported = time.perf_counter()
     random = np.random.RandomState(0)
-    checks: Dict[str, Callable[..., float]] = {
-        "matrix product": _matmul, "attention": _attention, "layer_norm": _layer_norm}
+    checks: dict[str, Callable[..., float]] = {
+        "matrix product": _matmul,
+        "attention": _attention,
+        "layer_norm": _layer_norm,
+    }
     errors = {name: check(jt, np, random) for name, check in checks.items()}
-    result = {"device": device.kind.upper(), "line": device.line, "import_seconds": imported - start,
-              "check_seconds": time.perf_counter() - imported,
-              "errors": errors, "tolerance": _TOLERANCE,
-              "wrong": [name for name, error in errors.items() if not error <= _TOLERANCE]}
+    result = {
+        "device": device.kind.upper(),
+        "line": device.line,
+        "import_seconds": imported - start,
+        "check_seconds": time.perf_counter() - imported,
+        "errors": errors,
+        "tolerance": _TOLERANCE,
+        "wrong": [name for name, error in errors.items() if not error <= _TOLERANCE],
+    }
     print(MARK + json.dumps(result), flush=True)
 
 
@@ -85,7 +93,7 @@ def _vars(jt, *arrays) -> tuple:
     return tuple(jt.array(array.astype("float32")) for array in arrays)
 
 
-def _worst(np, *pairs: Tuple) -> float:
+def _worst(np, *pairs: tuple) -> float:
     """Largest difference in any (Jittor, NumPy) pair, relative to its largest value; NaN stays NaN."""
     return float(np.max([np.abs(got.numpy() - want).max() / np.abs(want).max() for got, want in pairs]))
 

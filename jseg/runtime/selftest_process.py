@@ -1,5 +1,6 @@
 """Runs `jseg.runtime.selftest` in a process of its own, with a time limit, and shows progress meanwhile."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any
 
 from jseg.runtime.selftest import MARK
 
@@ -23,7 +25,7 @@ _COMMAND = (sys.executable, "-m", "jseg.runtime.selftest")
 class Outcome:
     """`result` as the self-test printed it, or None with the problem in one sentence and how to mend it."""
 
-    result: Optional[Dict[str, Any]]
+    result: dict[str, Any] | None
     problem: str = ""
     mend: str = ""
 
@@ -47,8 +49,14 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
     file, log = tempfile.mkstemp(prefix="jseg-selftest-", suffix=".log")
     with os.fdopen(file, "wb") as output:
         # A session of its own, so that the compilers it started can be ended with it.
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                   env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
         try:
             finished = _wait(process, timeout, cache)
         finally:
@@ -57,15 +65,21 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
                 process.wait()
     text = Path(log).read_text(errors="replace")
     if not finished:
-        return Outcome(None, f"not finished after {timeout:.0f} s; output in {log}",
-                       f"python tools/doctor.py --timeout {2 * timeout:.0f}   (go on where it stopped)")
+        return Outcome(
+            None,
+            f"not finished after {timeout:.0f} s; output in {log}",
+            f"python tools/doctor.py --timeout {2 * timeout:.0f}   (go on where it stopped)",
+        )
     for line in reversed(text.splitlines()):
         if MARK in line:
             os.unlink(log)
-            return Outcome(json.loads(line[line.index(MARK) + len(MARK):]))
+            return Outcome(json.loads(line[line.index(MARK) + len(MARK) :]))
     rebuild = f"rm -r {shlex.quote(str(cache))}/jt*"
-    return Outcome(None, f"output in {log}: {_last_error(text)}",
-                   f"less {shlex.quote(log)}   (if a compilation failed: {rebuild})")
+    return Outcome(
+        None,
+        f"output in {log}: {_last_error(text)}",
+        f"less {shlex.quote(log)}   (if a compilation failed: {rebuild})",
+    )
 
 
 def _wait(process: subprocess.Popen, timeout: float, cache: Path) -> bool:
@@ -96,10 +110,8 @@ def _progress(cache: Path, since: float) -> str:
     """What was compiled since then. With log_silent, Jittor itself says nothing for minutes."""
     done = 0
     for path in cache.glob("jt*/*/*/*/*/*/*/obj_files/*.o"):
-        try:
+        with contextlib.suppress(OSError):  # replaced at this moment
             done += path.stat().st_mtime >= since
-        except OSError:
-            pass  # replaced at this moment
     return f"{done} of about {_CORE_FILES} files of Jittor compiled" if done else "starting Jittor"
 
 

@@ -1,9 +1,11 @@
-"""Places below Jittor's cache that depend on contents alone, so that clones and environments share compiled files.
+"""Places below Jittor's cache that depend on contents alone, so that clones and environments share compiled
+files.
 
-Jittor 1.3.11 compiles anew whenever the text of a compiler call changes, and names its cache after the folder that it is
-installed in. The folders of Jittor, of the interpreter and of jseg's kernels stand in those calls: left alone, each new
-virtual environment or clone compiles for minutes what an equal one has compiled before. So Jittor is imported from a
-copy, and kernels are read from copies, whose names tell what they are and not where they come from.
+Jittor 1.3.11 compiles anew whenever the text of a compiler call changes, and names its cache after the folder
+that it is installed in. The folders of Jittor, of the interpreter and of jseg's kernels stand in those calls:
+left alone, each new virtual environment or clone compiles for minutes what an equal one has compiled before.
+So Jittor is imported from a copy, and kernels are read from copies, whose names tell what they are and not
+where they come from.
 """
 
 import contextlib
@@ -14,7 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 INTERPRETER = "JSEG_PYTHON"
@@ -29,7 +31,7 @@ PYTHONPATH={folder} exec "${variable}" "$@"
 """
 
 
-@lru_cache(maxsize=None)
+@cache
 def header_copy(source: Path, folder: Path) -> Path:
     """A copy of `source` at FOLDER/<digest of its content>/<its name>, made unless it is there.
 
@@ -47,8 +49,8 @@ def header_copy(source: Path, folder: Path) -> Path:
 def place_of_jittor(cache: Path) -> Path | None:
     """Folder below `cache` for the copy of the installed Jittor, named after the files that pip installed.
 
-    None where pip has no record of them, as in a checkout, and where one was edited since: Jittor is to be imported
-    from its own place then.
+    None where pip has no record of them, as in a checkout, and where one was edited since: Jittor is to be
+    imported from its own place then.
     """
     installed = _installed_packages()
     digest = installed and _recorded_digest(installed)
@@ -56,7 +58,8 @@ def place_of_jittor(cache: Path) -> Path | None:
 
 
 def jittor_copy(cache: Path) -> Path | None:
-    """`place_of_jittor` with the packages and the script `python` in it; they are copied unless they are there.
+    """`place_of_jittor` with the packages and the script `python` in it; they are copied unless they are
+    there.
 
     Raises:
         OSError: the cache cannot be written.
@@ -73,7 +76,9 @@ def _make_copy(installed: Path, folder: Path) -> None:
     try:
         temporary.chmod(0o755)
         for package in _PACKAGES:
-            shutil.copytree(installed / package, temporary / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                installed / package, temporary / package, ignore=shutil.ignore_patterns("__pycache__")
+            )
         script = temporary / "python"
         script.write_text(_SCRIPT.format(folder=shlex.quote(str(folder)), variable=INTERPRETER))
         script.chmod(0o755)
@@ -97,7 +102,8 @@ def first_on_path(folder: Path | None) -> Iterator[None]:
 
 
 def point_link(link: Path, target: Path) -> None:
-    """Points `link` at `target`, atomically: several ranks may do this at the same moment. What is not a link stays."""
+    """Points `link` at `target`, atomically: several ranks may do this at the same moment. What is not a link
+    stays."""
     if link.is_symlink() and os.readlink(link) == str(target):
         return
     if link.exists() and not link.is_symlink():

@@ -11,6 +11,14 @@ from .panels import draw_panels, save_panels
 from .regions import draw_region_picture, save_region_picture
 
 __all__ = [
-    'LegendEntry', 'contours', 'draw_legend', 'draw_panels', 'draw_region_picture', 'overlay', 'read_records',
-    'save_curves', 'save_panels', 'save_region_picture',
+    "LegendEntry",
+    "contours",
+    "draw_legend",
+    "draw_panels",
+    "draw_region_picture",
+    "overlay",
+    "read_records",
+    "save_curves",
+    "save_panels",
+    "save_region_picture",
 ]

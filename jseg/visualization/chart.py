@@ -1,7 +1,8 @@
 """A line chart drawn with Pillow: axes with round tick values, grid, legend, raw and smoothed lines."""
 
 import math
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -24,11 +25,11 @@ class Series(NamedTuple):
     colour: Colour
     x: np.ndarray
     y: np.ndarray
-    smooth: Optional[np.ndarray] = None
+    smooth: np.ndarray | None = None
     strong: bool = False
 
 
-def nice_ticks(low: float, high: float, count: int = 6, whole: bool = False) -> List[float]:
+def nice_ticks(low: float, high: float, count: int = 6, whole: bool = False) -> list[float]:
     """About `count` multiples of 1, 2 or 5 times a power of ten within [low, high]; `whole`: integers."""
     rough = max(high - low, 1e-12) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -40,19 +41,19 @@ def nice_ticks(low: float, high: float, count: int = 6, whole: bool = False) -> 
     return [index * step for index in range(first, last + 1)]
 
 
-def log_ticks(low: float, high: float) -> List[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten within [low, high], with their 2- and 5-fold when that spans below four decades."""
     factors = (1, 2, 5) if high / low < 1e4 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [factor * 10.0 ** decade for decade in decades for factor in factors]
+    ticks = [factor * 10.0**decade for decade in decades for factor in factors]
     return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
 
 
 def format_tick(value: float) -> str:
     """Short text of a tick: 20000 -> 20k, 0.5 -> 0.5."""
     if abs(value) >= 10000:
-        return f'{value / 1000:g}k'
-    return f'{value:.6g}'
+        return f"{value / 1000:g}k"
+    return f"{value:.6g}"
 
 
 class Axis:
@@ -76,7 +77,7 @@ def iteration_axis(last: float) -> Axis:
     return Axis(0.0, high, nice_ticks(0.0, high, 6, whole=True))
 
 
-def value_axis(series: Sequence[Series], limit: Optional[float] = None) -> Axis:
+def value_axis(series: Sequence[Series], limit: float | None = None) -> Axis:
     """From 0 to above the largest value (at most `limit`), or logarithmic if the lines differ greatly.
 
     Smoothed lines alone decide the choice and the range of a logarithmic axis, so that one outlier does not.
@@ -107,7 +108,7 @@ def _lighter(colour: Colour) -> Colour:
 class _Plot:
     """The area of a chart inside its axes: `box` is (left, top, right, bottom) in pixels of the page."""
 
-    def __init__(self, box: Tuple[int, int, int, int], across: Axis, up: Axis) -> None:
+    def __init__(self, box: tuple[int, int, int, int], across: Axis, up: Axis) -> None:
         self.box, self.across, self.up = box, across, up
 
     def x(self, values: np.ndarray) -> np.ndarray:
@@ -122,7 +123,7 @@ class _Plot:
         """Draw grid, frame and lines into the box of `picture`; what lies beyond the box is cut off."""
         left, top, right, bottom = self.box
         size = (right - left + 1, bottom - top + 1)
-        large = Image.new('RGB', (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), PAPER)
+        large = Image.new("RGB", (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), PAPER)
         draw = ImageDraw.Draw(large)
         for x in self.x(self.across.ticks):
             at = (x - left) * OVERSAMPLING
@@ -144,7 +145,7 @@ class _Plot:
         """Dots on the lines with few points, over the frame, so that a point at the edge is not cut."""
         radius, scale = 4, OVERSAMPLING
         side = (2 * radius + 1) * scale
-        mask = Image.new('L', (side, side), 0)
+        mask = Image.new("L", (side, side), 0)
         ImageDraw.Draw(mask).ellipse((scale // 2, scale // 2, side - scale, side - scale), fill=255)
         mask = mask.resize((2 * radius + 1, 2 * radius + 1), Image.BOX)
         for line in series:
@@ -159,15 +160,15 @@ class _Plot:
         points = np.stack([self.x(x) - left, self.y(y) - top], axis=1) * OVERSAMPLING
         points = [tuple(point) for point in points.tolist()]
         if len(points) > 1:
-            draw.line(points, fill=colour, width=width, joint='curve')
+            draw.line(points, fill=colour, width=width, joint="curve")
         elif points:
             (px, py), radius = points[0], 4 * OVERSAMPLING
             draw.ellipse((px - radius, py - radius, px + radius, py + radius), fill=colour)
 
 
-def _legend_rows(series: Sequence[Series], width: int) -> List[List[Tuple[int, Series]]]:
+def _legend_rows(series: Sequence[Series], width: int) -> list[list[tuple[int, Series]]]:
     """Legend entries as rows of (left, series), each row at most `width` pixels wide."""
-    rows: List[List[Tuple[int, Series]]] = []
+    rows: list[list[tuple[int, Series]]] = []
     x = width
     for line in series:
         needed = 24 + text_width(line.name, TEXT_SIZE)
@@ -180,8 +181,12 @@ def _legend_rows(series: Sequence[Series], width: int) -> List[List[Tuple[int, S
 
 
 def draw_chart(
-    series: Sequence[Series], title: str, size: Tuple[int, int], last: float, limit: Optional[float] = None,
-    empty_text: str = 'nothing to draw yet',
+    series: Sequence[Series],
+    title: str,
+    size: tuple[int, int],
+    last: float,
+    limit: float | None = None,
+    empty_text: str = "nothing to draw yet",
 ) -> Image.Image:
     """Draw lines over the iterations with title, legend above the plot, axes from zero and round ticks.
 
@@ -193,30 +198,31 @@ def draw_chart(
         empty_text: written in the plot when there is no line.
     """
     series = [line for line in series if line.x.size]
-    picture = Image.new('RGB', size, PAPER)
+    picture = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(picture)
     across, up = iteration_axis(last), value_axis(series, limit)
     labels = [format_tick(tick) for tick in up.ticks]
     left = 14 + max(text_width(label, TEXT_SIZE) for label in labels) + 8
     right, bottom = size[0] - 26, size[1] - 2 * line_height(TEXT_SIZE) - 18
-    heading = title + (' (logarithmic axis)' if up.logarithmic else '')
+    heading = title + (" (logarithmic axis)" if up.logarithmic else "")
     draw_text(draw, (left, 6), heading, TITLE_SIZE, bold=True)
     top = 6 + line_height(TITLE_SIZE) + 8
     for row in _legend_rows(series, right - left):
         for offset, line in row:
             middle = top + line_height(TEXT_SIZE) / 2
             draw.rounded_rectangle(
-                (left + offset, middle - 2, left + offset + 16, middle + 1), radius=2, fill=line.colour)
-            draw_text(draw, (left + offset + 22, middle), line.name, TEXT_SIZE, INK, 'lm')
+                (left + offset, middle - 2, left + offset + 16, middle + 1), radius=2, fill=line.colour
+            )
+            draw_text(draw, (left + offset + 22, middle), line.name, TEXT_SIZE, INK, "lm")
         top += line_height(TEXT_SIZE) + 5
     plot = _Plot((left, top + 8, right, bottom), across, up)
     plot.draw_lines(picture, series)
     plot.draw_dots(picture, series)
     for tick, x in zip(across.ticks, plot.x(across.ticks)):
-        draw_text(draw, (x, bottom + 6), format_tick(tick), TEXT_SIZE, MUTED, 'ma')
+        draw_text(draw, (x, bottom + 6), format_tick(tick), TEXT_SIZE, MUTED, "ma")
     for label, y in zip(labels, plot.y(up.ticks)):
-        draw_text(draw, (left - 8, y), label, TEXT_SIZE, MUTED, 'rm')
-    draw_text(draw, ((left + right) / 2, size[1] - 6), 'iteration', TEXT_SIZE, MUTED, 'md')
+        draw_text(draw, (left - 8, y), label, TEXT_SIZE, MUTED, "rm")
+    draw_text(draw, ((left + right) / 2, size[1] - 6), "iteration", TEXT_SIZE, MUTED, "md")
     if not series:
-        draw_text(draw, ((left + right) / 2, (top + bottom) / 2), empty_text, TITLE_SIZE, MUTED, 'mm')
+        draw_text(draw, ((left + right) / 2, (top + bottom) / 2), empty_text, TITLE_SIZE, MUTED, "mm")
     return picture

@@ -2,8 +2,9 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -18,19 +19,30 @@ TITLE_SIZE = 22
 SMOOTHING_WINDOWS = 30  # the smoothed line averages over about 1/30 of the points
 
 LOSS_NAMES = {
-    'total': 'total', 'loss_mask': 'focal', 'loss_dice': 'dice', 'recovery_loss_q': 'recovery (queries)',
-    'recovery_loss_k': 'recovery (pixels)',
+    "total": "total",
+    "loss_mask": "focal",
+    "loss_dice": "dice",
+    "recovery_loss_q": "recovery (queries)",
+    "recovery_loss_k": "recovery (pixels)",
 }
 # Dark for the total, then colours that stay apart for the colour-blind (Okabe and Ito, 2008).
-COLOURS: Tuple[Colour, ...] = (
-    (45, 52, 60), (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233),
+COLOURS: tuple[Colour, ...] = (
+    (45, 52, 60),
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (230, 159, 0),
+    (86, 180, 233),
 )
-METRICS: Tuple[Tuple[str, Colour], ...] = (
-    ('hIoU', (45, 52, 60)), ('mIoU(S)', (0, 114, 178)), ('mIoU(U)', (200, 16, 32)),
+METRICS: tuple[tuple[str, Colour], ...] = (
+    ("hIoU", (45, 52, 60)),
+    ("mIoU(S)", (0, 114, 178)),
+    ("mIoU(U)", (200, 16, 32)),
 )
 
 
-def read_records(path: PathLike) -> List[Dict[str, Any]]:
+def read_records(path: PathLike) -> list[dict[str, Any]]:
     """Read a log of JSON lines, each an object with `iter`; return one record an iteration, in their order.
 
     Lines that a killed run left incomplete are skipped, at the end or, after a resume, inside the file. Where
@@ -43,17 +55,18 @@ def read_records(path: PathLike) -> List[Dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"log file '{path}' does not exist; train first or give the folder of a finished run")
-    text = path.read_text(encoding='utf-8', errors='replace')
-    records: Dict[int, Dict[str, Any]] = {}
+            f"log file '{path}' does not exist; train first or give the folder of a finished run"
+        )
+    text = path.read_text(encoding="utf-8", errors="replace")
+    records: dict[int, dict[str, Any]] = {}
     for line in text.splitlines():
         try:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and _is_number(record.get('iter')):
-            records[int(record['iter'])] = record
-    complete = [line for line in text.split('\n')[:-1] if line.strip()]
+        if isinstance(record, dict) and _is_number(record.get("iter")):
+            records[int(record["iter"])] = record
+    complete = [line for line in text.split("\n")[:-1] if line.strip()]
     if complete and not records:
         raise ValueError(f"log file '{path}' has no line like {{\"iter\": 1, ...}}; give a log of jseg")
     return [records[iteration] for iteration in sorted(records)]
@@ -63,9 +76,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def points(records: Sequence[Dict[str, Any]], key: str) -> Tuple[np.ndarray, np.ndarray]:
+def points(records: Sequence[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Iterations and values, float (n,) each, of the records in which `key` is a finite number."""
-    pairs = [(record['iter'], record[key]) for record in records if _is_number(record.get(key))]
+    pairs = [(record["iter"], record[key]) for record in records if _is_number(record.get(key))]
     x, y = np.array(pairs, float).reshape(-1, 2).T
     return x, y
 
@@ -81,51 +94,51 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def loss_series(records: Sequence[Dict[str, Any]]) -> List[Series]:
+def loss_series(records: Sequence[dict[str, Any]]) -> list[Series]:
     """The total and every term whose key contains `loss`, raw and smoothed, in order of appearance."""
     keys = [key for key in LOSS_NAMES if any(key in record for record in records)]
     for record in records:
-        keys += [key for key in record if 'loss' in key and key not in keys]
+        keys += [key for key in record if "loss" in key and key not in keys]
     series = []
     for index, key in enumerate(keys):
         x, y = points(records, key)
         colour = COLOURS[index % len(COLOURS)]
-        series.append(Series(LOSS_NAMES.get(key, key), colour, x, y, smooth(y), strong=key == 'total'))
+        series.append(Series(LOSS_NAMES.get(key, key), colour, x, y, smooth(y), strong=key == "total"))
     return series
 
 
-def metric_series(records: Sequence[Dict[str, Any]]) -> List[Series]:
+def metric_series(records: Sequence[dict[str, Any]]) -> list[Series]:
     """hIoU, mIoU(S) and mIoU(U) in percent; the last value stands in the name of each line."""
     series = []
     for key, colour in METRICS:
         x, y = points(records, key)
-        name = f'{key} {y[-1]:.1f}' if y.size else key
-        series.append(Series(name, colour, x, y, strong=key == 'hIoU'))
+        name = f"{key} {y[-1]:.1f}" if y.size else key
+        series.append(Series(name, colour, x, y, strong=key == "hIoU"))
     return series
 
 
 def draw_curves(
-    log: Sequence[Dict[str, Any]], evaluations: Sequence[Dict[str, Any]], title: str = ''
+    log: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]], title: str = ""
 ) -> Image.Image:
     """Draw the losses (left) and the IoU figures (right) of the records as one 1200 x 520 picture."""
     width, height = PAGE_SIZE
-    page = Image.new('RGB', PAGE_SIZE, PAPER)
+    page = Image.new("RGB", PAGE_SIZE, PAPER)
     top = MARGIN // 2
     if title:
         text = shorten(title, TITLE_SIZE, width - 2 * MARGIN)
-        draw_text(ImageDraw.Draw(page), (width / 2, top), text, TITLE_SIZE, anchor='ma', bold=True)
+        draw_text(ImageDraw.Draw(page), (width / 2, top), text, TITLE_SIZE, anchor="ma", bold=True)
         top += line_height(TITLE_SIZE) + 8
     size = ((width - MARGIN) // 2, height - top - MARGIN // 2)
-    last = max((record['iter'] for record in (*log, *evaluations)), default=1)
-    losses = draw_chart(loss_series(log), 'loss', size, last, empty_text='no iteration logged yet')
-    metrics = draw_chart(metric_series(evaluations), 'IoU in percent', size, last, 100.0, 'no evaluation yet')
+    last = max((record["iter"] for record in (*log, *evaluations)), default=1)
+    losses = draw_chart(loss_series(log), "loss", size, last, empty_text="no iteration logged yet")
+    metrics = draw_chart(metric_series(evaluations), "IoU in percent", size, last, 100.0, "no evaluation yet")
     page.paste(losses, (0, top))
     page.paste(metrics, (width - size[0], top))
     return page
 
 
 def save_curves(
-    path: PathLike, log_path: PathLike, eval_path: Optional[PathLike] = None, title: str = ''
+    path: PathLike, log_path: PathLike, eval_path: PathLike | None = None, title: str = ""
 ) -> None:
     """Draw the curves of a run into the PNG file `path`.
 

@@ -6,7 +6,7 @@ from typing import Union
 
 from PIL import Image
 
-PathLike = Union[str, 'os.PathLike[str]']
+PathLike = Union[str, "os.PathLike[str]"]
 
 
 def save_png(picture: Image.Image, path: PathLike) -> Path:
@@ -19,14 +19,15 @@ def save_png(picture: Image.Image, path: PathLike) -> Path:
         OSError: if the folder cannot be made or written.
     """
     target = Path(path)
-    if target.suffix.lower() != '.png':
+    if target.suffix.lower() != ".png":
         raise ValueError(
-            f"picture file '{target}': pictures are written as PNG, choose a name that ends in .png")
+            f"picture file '{target}': pictures are written as PNG, choose a name that ends in .png"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, 'wb') as stream:
-            picture.save(stream, format='PNG')
+        with open(temporary, "wb") as stream:
+            picture.save(stream, format="PNG")
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)

@@ -1,22 +1,21 @@
 """Text drawing with the outline font that is built into Pillow, so that no font file is needed."""
 
 import math
-from functools import lru_cache
-from typing import List, Tuple
+from functools import cache
 
 from PIL import ImageDraw, ImageFont
 
-ELLIPSIS = '...'
+ELLIPSIS = "..."
 
 INK = (33, 37, 41)  # headings and class names
 MUTED = (108, 117, 125)  # captions and tick labels
 UNSEEN = (200, 16, 32)  # everything that marks an unseen class
 PAPER = (255, 255, 255)
 
-Colour = Tuple[int, int, int]
+Colour = tuple[int, int, int]
 
 
-@lru_cache(maxsize=None)
+@cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """Pillow's built-in font at `size` pixels (Pillow >= 10.1 with FreeType, as in all its wheels)."""
     return ImageFont.load_default(size=size)
@@ -24,7 +23,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def text_width(text: str, size: int) -> int:
     """Width in pixels of one line of `text`, with the pixel that bold drawing adds."""
-    return int(math.ceil(font(size).getlength(text))) + 1
+    return math.ceil(font(size).getlength(text)) + 1
 
 
 def line_height(size: int) -> int:
@@ -43,10 +42,10 @@ def shorten(text: str, size: int, width: int) -> str:
     return text[:kept].rstrip() + ELLIPSIS
 
 
-def wrap(text: str, size: int, width: int) -> List[str]:
+def wrap(text: str, size: int, width: int) -> list[str]:
     """Break `text` at blanks and after hyphens into lines of at most `width` pixels where words allow it."""
-    lines: List[str] = []
-    for word in text.replace('-', '-\0').replace(' ', ' \0').split('\0'):
+    lines: list[str] = []
+    for word in text.replace("-", "-\0").replace(" ", " \0").split("\0"):
         joined = (lines[-1] + word) if lines else word
         if lines and text_width(joined.rstrip(), size) <= width:
             lines[-1] = joined
@@ -56,8 +55,13 @@ def wrap(text: str, size: int, width: int) -> List[str]:
 
 
 def draw_text(
-    draw: ImageDraw.ImageDraw, position: Tuple[float, float], text: str, size: int, colour: Colour = INK,
-    anchor: str = 'la', bold: bool = False,
+    draw: ImageDraw.ImageDraw,
+    position: tuple[float, float],
+    text: str,
+    size: int,
+    colour: Colour = INK,
+    anchor: str = "la",
+    bold: bool = False,
 ) -> None:
     """Draw one line of text; `anchor` is Pillow's. Bold is the line drawn twice, shifted by 0.6 px."""
     draw.text(position, text, fill=colour, font=font(size), anchor=anchor)

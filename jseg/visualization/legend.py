@@ -1,6 +1,7 @@
 """Legend: colour swatches with class names in as many columns as fit; unseen classes are red and say so."""
 
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,7 +11,7 @@ from .overlay import hatch
 
 TEXT_SIZE = 15
 TAG_SIZE = 11
-TAG = 'unseen'
+TAG = "unseen"
 SWATCH = 18  # pixels
 GAP = 8  # between swatch, name and tag
 COLUMN_GAP = 22
@@ -22,23 +23,26 @@ class LegendEntry(NamedTuple):
     """One line of a legend; no colour means the hatched grey of ignored pixels."""
 
     name: str
-    colour: Optional[Tuple[int, int, int]]
+    colour: tuple[int, int, int] | None
     unseen: bool = False
 
 
 def class_entries(
-    present: Iterable[int], class_names: Sequence[str], palette: np.ndarray, unseen: Iterable[int],
+    present: Iterable[int],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    unseen: Iterable[int],
     ignored: bool = False,
-) -> List[LegendEntry]:
+) -> list[LegendEntry]:
     """Entries of the classes in `present` in index order, seen ones first, and at last ignored pixels."""
     hidden = set(unseen)
-    order = sorted(set(int(index) for index in present), key=lambda index: (index in hidden, index))
+    order = sorted({int(index) for index in present}, key=lambda index: (index in hidden, index))
     entries = [
         LegendEntry(class_names[index], tuple(int(value) for value in palette[index]), index in hidden)
         for index in order
     ]
     if ignored:
-        entries.append(LegendEntry('not labelled (ignored)', None))
+        entries.append(LegendEntry("not labelled (ignored)", None))
     return entries
 
 
@@ -62,12 +66,12 @@ def _draw_entry(legend: Image.Image, left: int, top: int, entry: LegendEntry, wi
     room = width - SWATCH - GAP - (GAP + _tag_width() if entry.unseen else 0)
     name = shorten(entry.name, TEXT_SIZE, room)
     x = left + SWATCH + GAP
-    draw_text(draw, (x, middle), name, TEXT_SIZE, UNSEEN if entry.unseen else INK, 'lm')
+    draw_text(draw, (x, middle), name, TEXT_SIZE, UNSEEN if entry.unseen else INK, "lm")
     if entry.unseen:
         x += text_width(name, TEXT_SIZE) + GAP
         half = line_height(TAG_SIZE) / 2 + 1
         draw.rounded_rectangle((x, middle - half, x + _tag_width(), middle + half), radius=4, fill=UNSEEN)
-        draw_text(draw, (x + _tag_width() / 2, middle), TAG, TAG_SIZE, PAPER, 'mm')
+        draw_text(draw, (x + _tag_width() / 2, middle), TAG, TAG_SIZE, PAPER, "mm")
 
 
 def draw_legend(entries: Sequence[LegendEntry], width: int) -> Image.Image:
@@ -79,11 +83,11 @@ def draw_legend(entries: Sequence[LegendEntry], width: int) -> Image.Image:
         ValueError: if `width` is too narrow for a swatch and a few letters.
     """
     if width < 160:
-        raise ValueError(f'legend width is {width} pixels; give at least 160')
+        raise ValueError(f"legend width is {width} pixels; give at least 160")
     widest = min(width, MAX_ENTRY, max((_entry_width(entry) for entry in entries), default=0))
     columns = max(1, min(len(entries), (width + COLUMN_GAP) // (widest + COLUMN_GAP)))
     rows = -(-len(entries) // columns)
-    legend = Image.new('RGB', (width, max(1, rows * ROW_HEIGHT)), PAPER)
+    legend = Image.new("RGB", (width, max(1, rows * ROW_HEIGHT)), PAPER)
     for index, entry in enumerate(entries):
         column, row = divmod(index, rows)
         _draw_entry(legend, column * (widest + COLUMN_GAP), row * ROW_HEIGHT, entry, widest)

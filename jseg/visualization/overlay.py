@@ -46,8 +46,12 @@ def contours(label: np.ndarray, width: int = CONTOUR_WIDTH) -> np.ndarray:
 
 
 def overlay(
-    image: np.ndarray, label: np.ndarray, palette: np.ndarray, alpha: float = ALPHA,
-    ignore_index: int = IGNORE_INDEX, contour_width: int = CONTOUR_WIDTH,
+    image: np.ndarray,
+    label: np.ndarray,
+    palette: np.ndarray,
+    alpha: float = ALPHA,
+    ignore_index: int = IGNORE_INDEX,
+    contour_width: int = CONTOUR_WIDTH,
 ) -> np.ndarray:
     """Draw `label` over `image`.
 
@@ -68,11 +72,11 @@ def overlay(
     Raises:
         ValueError: if shapes differ, a label has no colour, or alpha is outside 0..1.
     """
-    image = check_image(image, 'image')
+    image = check_image(image, "image")
     palette = check_palette(palette)
-    label = check_label(label, image, len(palette), 'label', ignore_index)
+    label = check_label(label, image, len(palette), "label", ignore_index)
     if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f'alpha is {alpha}; give a number from 0 to 1')
+        raise ValueError(f"alpha is {alpha}; give a number from 0 to 1")
     grey = luminance(image)
     ignored = label == ignore_index
     colours = palette.astype(np.float32)[np.where(ignored, 0, label)]

@@ -1,6 +1,7 @@
 """Panels: image | ground truth | prediction for a few samples, with a legend of the classes that occur."""
 
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -28,26 +29,28 @@ FADE_GREY, FADE = 236, 0.86  # colour and share of the veil over predictions tha
 class _Row(NamedTuple):
     """The drawn pictures of one sample, all of one size, and the captions below them (one each)."""
 
-    pictures: List[Image.Image]
-    captions: List[str]
+    pictures: list[Image.Image]
+    captions: list[str]
 
 
-def _checked_sample(sample: Mapping[str, Any], index: int, num_classes: int) -> Dict[str, Any]:
-    for key in ('image', 'prediction'):
+def _checked_sample(sample: Mapping[str, Any], index: int, num_classes: int) -> dict[str, Any]:
+    for key in ("image", "prediction"):
         if key not in sample:
             raise ValueError(f"sample {index} has no '{key}'; give image, label, prediction and name")
-    name = str(sample.get('name', index))
-    image = check_image(sample['image'], f"image of sample '{name}'")
-    checked = {'name': name, 'image': image, 'label': None}
-    checked['prediction'] = check_label(
-        sample['prediction'], image, num_classes, f"prediction of sample '{name}'")
-    if sample.get('label') is not None:
-        checked['label'] = check_label(
-            sample['label'], image, num_classes, f"ground truth of sample '{name}'")
+    name = str(sample.get("name", index))
+    image = check_image(sample["image"], f"image of sample '{name}'")
+    checked = {"name": name, "image": image, "label": None}
+    checked["prediction"] = check_label(
+        sample["prediction"], image, num_classes, f"prediction of sample '{name}'"
+    )
+    if sample.get("label") is not None:
+        checked["label"] = check_label(
+            sample["label"], image, num_classes, f"ground truth of sample '{name}'"
+        )
     return checked
 
 
-def _scaled_size(image: np.ndarray, tile: int) -> Tuple[int, int]:
+def _scaled_size(image: np.ndarray, tile: int) -> tuple[int, int]:
     """(width, height) at which a picture is drawn into a tile: enlarged by a whole number, so that every
     label pixel has the same size, unless the enlargement is far below 2."""
     height, width = image.shape[:2]
@@ -57,7 +60,7 @@ def _scaled_size(image: np.ndarray, tile: int) -> Tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _resize_label(label: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def _resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     resized = Image.fromarray(label.astype(np.int32)).resize(size, Image.NEAREST)
     return np.asarray(resized)
 
@@ -65,8 +68,8 @@ def _resize_label(label: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 def _accuracy(label: np.ndarray, prediction: np.ndarray) -> str:
     counted = label != IGNORE_INDEX
     if not counted.any():
-        return 'no labelled pixel'
-    return f'{100.0 * np.mean(label[counted] == prediction[counted]):.1f} % correct'
+        return "no labelled pixel"
+    return f"{100.0 * np.mean(label[counted] == prediction[counted]):.1f} % correct"
 
 
 def _faded_overlay(
@@ -81,38 +84,38 @@ def _faded_overlay(
 
 
 def _draw_row(
-    sample: Dict[str, Any], palette: np.ndarray, tile: int, alpha: float, mask_ignore: bool
+    sample: dict[str, Any], palette: np.ndarray, tile: int, alpha: float, mask_ignore: bool
 ) -> _Row:
-    size = _scaled_size(sample['image'], tile)
-    picture = Image.fromarray(sample['image']).resize(size, Image.BICUBIC)
+    size = _scaled_size(sample["image"], tile)
+    picture = Image.fromarray(sample["image"]).resize(size, Image.BICUBIC)
     pixels = np.asarray(picture)
-    prediction = _resize_label(sample['prediction'], size)
+    prediction = _resize_label(sample["prediction"], size)
     predicted = overlay(pixels, prediction, palette, alpha)
-    row = _Row([picture], [sample['name']])
-    if sample['label'] is not None:
-        label = _resize_label(sample['label'], size)
+    row = _Row([picture], [sample["name"]])
+    if sample["label"] is not None:
+        label = _resize_label(sample["label"], size)
         row.pictures.append(Image.fromarray(overlay(pixels, label, palette, alpha)))
-        row.captions.append('')
+        row.captions.append("")
         if mask_ignore:
             predicted = _faded_overlay(pixels, prediction, label == IGNORE_INDEX, palette, alpha)
-        row.captions.append(_accuracy(sample['label'], sample['prediction']))
+        row.captions.append(_accuracy(sample["label"], sample["prediction"]))
     else:
-        row.captions.append('')
+        row.captions.append("")
     row.pictures.append(Image.fromarray(predicted))
     return row
 
 
-def _present_classes(samples: Sequence[Dict[str, Any]], mask_ignore: bool) -> Tuple[Set[int], bool]:
+def _present_classes(samples: Sequence[dict[str, Any]], mask_ignore: bool) -> tuple[set[int], bool]:
     """Classes visible in ground truth or prediction, and whether some ground truth is ignored."""
-    present: Set[int] = set()
+    present: set[int] = set()
     ignored = False
     for sample in samples:
-        shown = sample['prediction']
-        if sample['label'] is not None:
-            present.update(np.unique(sample['label']).tolist())
-            ignored = ignored or bool((sample['label'] == IGNORE_INDEX).any())
+        shown = sample["prediction"]
+        if sample["label"] is not None:
+            present.update(np.unique(sample["label"]).tolist())
+            ignored = ignored or bool((sample["label"] == IGNORE_INDEX).any())
             if mask_ignore:
-                shown = shown[sample['label'] != IGNORE_INDEX]
+                shown = shown[sample["label"] != IGNORE_INDEX]
         present.update(np.unique(shown).tolist())
     present.discard(IGNORE_INDEX)
     return present, ignored
@@ -125,7 +128,7 @@ def _paste_block(
     draw = ImageDraw.Draw(page)
     for index, heading in enumerate(headings):
         centre = left + index * (column + GAP) + column / 2
-        draw_text(draw, (centre, top), heading, HEADING_SIZE, INK, 'ma', bold=True)
+        draw_text(draw, (centre, top), heading, HEADING_SIZE, INK, "ma", bold=True)
     top += line_height(HEADING_SIZE) + 8
     for row in rows:
         height = row.pictures[0].height
@@ -133,7 +136,7 @@ def _paste_block(
             x = left + index * (column + GAP)
             page.paste(picture, (x + (column - picture.width) // 2, top))
             text = shorten(caption, CAPTION_SIZE, column)
-            draw_text(draw, (x + column / 2, top + height + 4), text, CAPTION_SIZE, MUTED, 'ma')
+            draw_text(draw, (x + column / 2, top + height + 4), text, CAPTION_SIZE, MUTED, "ma")
         top += height + _caption_height() + ROW_GAP
 
 
@@ -147,19 +150,22 @@ def _block_height(rows: Sequence[_Row]) -> int:
 
 
 def _compose(
-    rows: Sequence[_Row], headings: Sequence[str], blocks: int, entries: Sequence[LegendEntry],
-    title: Optional[str],
+    rows: Sequence[_Row],
+    headings: Sequence[str],
+    blocks: int,
+    entries: Sequence[LegendEntry],
+    title: str | None,
 ) -> Image.Image:
     """Set title, blocks of rows and legend on one white page."""
     column = max(max(row.pictures[0].width for row in rows), MIN_COLUMN)
     block_width = len(headings) * column + (len(headings) - 1) * GAP
     width = 2 * MARGIN + blocks * block_width + (blocks - 1) * BLOCK_GAP
     per_block = -(-len(rows) // blocks)
-    parts = [rows[start:start + per_block] for start in range(0, len(rows), per_block)]
+    parts = [rows[start : start + per_block] for start in range(0, len(rows), per_block)]
     legend = draw_legend(entries, width - 2 * MARGIN)
     top = MARGIN + (line_height(TITLE_SIZE) + 10 if title else 0)
     rule = top + max(_block_height(part) for part in parts)
-    page = Image.new('RGB', (width, rule + 14 + legend.height + MARGIN), PAPER)
+    page = Image.new("RGB", (width, rule + 14 + legend.height + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
     if title:
         text = shorten(title, TITLE_SIZE, width - 2 * MARGIN)
@@ -172,8 +178,13 @@ def _compose(
 
 
 def draw_panels(
-    samples: Sequence[Mapping[str, Any]], class_names: Sequence[str], palette: np.ndarray,
-    unseen: Iterable[int], mask_ignore: bool = False, alpha: float = ALPHA, title: Optional[str] = None,
+    samples: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    unseen: Iterable[int],
+    mask_ignore: bool = False,
+    alpha: float = ALPHA,
+    title: str | None = None,
 ) -> Image.Image:
     """Draw samples as rows of image | ground truth | prediction above a legend of the classes that occur.
 
@@ -192,17 +203,18 @@ def draw_panels(
         ValueError: if there is no sample, shapes disagree, a label is out of range or the palette too short.
     """
     if len(samples) == 0:
-        raise ValueError('there is no sample to draw; give at least one')
+        raise ValueError("there is no sample to draw; give at least one")
     palette = check_palette(palette, len(class_names))
     hidden = check_unseen(unseen, class_names)
     checked = [_checked_sample(sample, index, len(class_names)) for index, sample in enumerate(samples)]
-    labelled = [sample['label'] is not None for sample in checked]
+    labelled = [sample["label"] is not None for sample in checked]
     if any(labelled) and not all(labelled):
-        name = checked[labelled.index(False)]['name']
+        name = checked[labelled.index(False)]["name"]
         raise ValueError(
-            f"sample '{name}' has no label while others have one; give all samples a label or none")
-    headings = ['image', 'ground truth', 'prediction'] if labelled[0] else ['image', 'prediction']
-    small = max(max(sample['image'].shape[:2]) for sample in checked) <= SMALL_SIDE
+            f"sample '{name}' has no label while others have one; give all samples a label or none"
+        )
+    headings = ["image", "ground truth", "prediction"] if labelled[0] else ["image", "prediction"]
+    small = max(max(sample["image"].shape[:2]) for sample in checked) <= SMALL_SIDE
     blocks = 2 if small and len(checked) > ROWS_IN_ONE_BLOCK else 1
     count = len(headings) * blocks
     free = PAGE_WIDTH - 2 * MARGIN - (blocks - 1) * BLOCK_GAP - (len(headings) - 1) * blocks * GAP
@@ -213,8 +225,13 @@ def draw_panels(
 
 
 def save_panels(
-    path: PathLike, samples: Sequence[Mapping[str, Any]], class_names: Sequence[str], palette: np.ndarray,
-    unseen: Iterable[int], mask_ignore: bool = False, title: Optional[str] = None,
+    path: PathLike,
+    samples: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    unseen: Iterable[int],
+    mask_ignore: bool = False,
+    title: str | None = None,
 ) -> None:
     """Write `draw_panels(...)` to the PNG file `path`; arguments and errors as there and in `save_png`."""
     save_png(draw_panels(samples, class_names, palette, unseen, mask_ignore, title=title), path)

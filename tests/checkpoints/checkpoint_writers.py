@@ -11,9 +11,10 @@ import json
 import pickle
 import struct
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Call:
     """REDUCE: a global called with arguments; `state`, if any, is applied with BUILD."""
 
     function: Global
-    arguments: Tuple[Any, ...]
+    arguments: tuple[Any, ...]
     state: Any = None
 
 
@@ -63,7 +64,7 @@ class Storage:
     content: bytes
     kind: str
     count: int
-    view: Optional[Tuple[str, int, int]] = None
+    view: tuple[str, int, int] | None = None
 
 
 @dataclass
@@ -98,7 +99,7 @@ def bfloat16_tensor(values: np.ndarray) -> Tensor:
 class TorchPickler:
     """Writes protocol 2 by hand and collects the storages it meets, each under its own key."""
 
-    storages: List[Storage] = field(default_factory=list)
+    storages: list[Storage] = field(default_factory=list)
     out: io.BytesIO = field(default_factory=io.BytesIO)
 
     def dumps(self, value: Any) -> bytes:
@@ -159,7 +160,7 @@ class TorchPickler:
             write(b"b")
         elif isinstance(value, Storage):
             extra = () if value.view is None else (value.view,)
-            self._save(("storage", Global("torch", value.kind), self.key(value), "cpu", value.count) + extra)
+            self._save(("storage", Global("torch", value.kind), self.key(value), "cpu", value.count, *extra))
             write(b"Q")
         elif isinstance(value, Tensor):
             hooks = Call(Global("collections", "OrderedDict"), ())
@@ -177,14 +178,14 @@ def torch_archive_bytes(
     root: Any,
     folder: str = "archive",
     script: bool = False,
-    pickle_bytes: Optional[bytes] = None,
+    pickle_bytes: bytes | None = None,
     storages: Sequence[Storage] = (),
 ) -> bytes:
     """A torch.save zip, or a TorchScript one; `pickle_bytes` with `storages` replaces the description of the
     objects."""
     pickler = TorchPickler()
     content = pickler.dumps(root) if pickle_bytes is None else pickle_bytes
-    entries: Dict[str, bytes] = {"data.pkl": content, "byteorder": b"little"}
+    entries: dict[str, bytes] = {"data.pkl": content, "byteorder": b"little"}
     for index, storage in enumerate(pickler.storages or storages):
         entries[f"data/{index}"] = storage.content
     if script:
@@ -233,8 +234,8 @@ def jittor_bytes(root: Any, protocol: int = 4, checksum: bool = True) -> bytes:
 
 def safetensors_bytes(
     arrays: Mapping[str, np.ndarray],
-    metadata: Optional[Mapping[str, str]] = None,
-    header: Optional[Union[Dict[str, Any], bytes]] = None,
+    metadata: Mapping[str, str] | None = None,
+    header: dict[str, Any] | bytes | None = None,
 ) -> bytes:
     """A safetensors file; `header` (dictionary or raw text) replaces the right one."""
     codes = {
@@ -248,7 +249,7 @@ def safetensors_bytes(
         "uint8": "U8",
         "bool": "BOOL",
     }
-    entries: Dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     data = b""
     for name, array in arrays.items():
         content = np.ascontiguousarray(array).tobytes()

@@ -20,13 +20,14 @@ import tempfile
 import time
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
 
-import numpy as np  # noqa: E402
-from checkpoint_writers import (  # noqa: E402
+import numpy as np
+from checkpoint_writers import (
     Call,
     Global,
     Module,
@@ -42,7 +43,7 @@ from checkpoint_writers import (  # noqa: E402
     torch_legacy_bytes,
 )
 
-from jseg.checkpoints import read_tensors  # noqa: E402
+from jseg.checkpoints import read_tensors
 
 SECONDS_PER_FILE = 10
 MEMORY_ALLOWANCE = 2**20
@@ -93,7 +94,7 @@ INTERESTING = [
 Mutation = Callable[[random.Random, bytearray], None]
 
 
-def base_arrays() -> Dict[str, np.ndarray]:
+def base_arrays() -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     return {
         "visual.conv1.weight": generator.normal(size=(8, 3, 4, 4)).astype(np.float32),
@@ -105,10 +106,10 @@ def base_arrays() -> Dict[str, np.ndarray]:
     }
 
 
-def torch_root() -> Dict[str, Any]:
+def torch_root() -> dict[str, Any]:
     arrays = base_arrays()
     shared = Storage(np.arange(48, dtype=np.float32).tobytes(), "FloatStorage", 48)
-    weights: Dict[str, Any] = {name: tensor(array) for name, array in arrays.items()}
+    weights: dict[str, Any] = {name: tensor(array) for name, array in arrays.items()}
     weights["transposed"] = Tensor(shared, (6, 8), (1, 6))
     weights["slice"] = Tensor(shared, (3, 2), (8, 2), offset=5)
     weights["brain"] = bfloat16_tensor(np.ones((4, 4), np.float32))
@@ -131,7 +132,7 @@ def script_root() -> Module:
     )
 
 
-def jittor_root() -> Dict[str, Any]:
+def jittor_root() -> dict[str, Any]:
     return {
         "meta": {"iter": 4, "best": np.float32(0.5)},
         "model": base_arrays(),
@@ -139,11 +140,11 @@ def jittor_root() -> Dict[str, Any]:
     }
 
 
-def base_files() -> Dict[str, bytes]:
+def base_files() -> dict[str, bytes]:
     """One valid file of each format."""
     index = {
         "metadata": {"total_size": 1},
-        "weight_map": {name: "shard.safetensors" for name in base_arrays()},
+        "weight_map": dict.fromkeys(base_arrays(), "shard.safetensors"),
     }
     return {
         "torch-archive": torch_archive_bytes(torch_root()),
@@ -214,7 +215,7 @@ def change_digit(rng: random.Random, data: bytearray) -> None:
             data[rng.choice(digits)] = rng.choice(b'0123456789-.eE[{"')
 
 
-MUTATIONS: Tuple[Mutation, ...] = (
+MUTATIONS: tuple[Mutation, ...] = (
     truncate,
     flip_bits,
     overwrite,
@@ -238,7 +239,7 @@ def _position(rng: random.Random, data: bytearray) -> int:
     return len(data) - 1 - rng.randrange(span) if place < 0.5 else rng.randrange(len(data))
 
 
-def mutate(rng: random.Random, files: Dict[str, bytes], kind: str) -> bytes:
+def mutate(rng: random.Random, files: dict[str, bytes], kind: str) -> bytes:
     """A damaged file of `kind`. Half of those with checksums get correct ones again, so that the damage
     reaches the code behind them."""
     if kind in ("torch-archive", "torchscript") and rng.random() < 0.5:
@@ -272,15 +273,15 @@ class Watch:
 
     def __init__(self) -> None:
         self.active = False
-        self.events: List[str] = []
+        self.events: list[str] = []
         sys.addaudithook(self._audit)
 
-    def _audit(self, event: str, arguments: Tuple[Any, ...]) -> None:
-        if self.active and (event in FORBIDDEN_EVENTS or event == "open" and _for_writing(arguments)):
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.active and (event in FORBIDDEN_EVENTS or (event == "open" and _for_writing(arguments))):
             self.events.append(f"{event} {arguments!r:.100}")
 
 
-def _for_writing(arguments: Tuple[Any, ...]) -> bool:
+def _for_writing(arguments: tuple[Any, ...]) -> bool:
     return any(letter in str(arguments[1]) for letter in "wax+")
 
 
@@ -308,12 +309,12 @@ def read_everything(path: Path, watch: Watch) -> str:
         watch.active = False
 
 
-def fuzz(folder: Path, count: int, seed: int, watch: Watch) -> Tuple[Counter, List[str]]:
+def fuzz(folder: Path, count: int, seed: int, watch: Watch) -> tuple[Counter, list[str]]:
     """Reads `count` damaged files; outcomes per format, and every failure."""
     files = base_files()
     (folder / "shard.safetensors").write_bytes(safetensors_bytes(base_arrays()))
     outcomes: Counter = Counter()
-    failures: List[str] = []
+    failures: list[str] = []
     path = folder / "mutated.bin"
     for kind, content in files.items():  # also imports whatever the readers import lazily
         path.write_bytes(content)

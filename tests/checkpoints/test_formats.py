@@ -3,8 +3,9 @@
 import json
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from checkpoint_writers import (
 
 from jseg.checkpoints import read_tensors, save_npz
 
-ARRAYS: Dict[str, np.ndarray] = {
+ARRAYS: dict[str, np.ndarray] = {
     "block.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
     "half": np.array([0.5, -1], np.float16),
     "double": np.array([[np.pi]]),
@@ -41,7 +42,7 @@ ARRAYS: Dict[str, np.ndarray] = {
 TORCH_WRITERS = [torch_archive_bytes, torch_legacy_bytes]
 
 
-def check(path: Path, expected: Dict[str, np.ndarray]) -> None:
+def check(path: Path, expected: dict[str, np.ndarray]) -> None:
     tensors = read_tensors(path)
     assert set(tensors) == set(expected)
     for name, array in expected.items():

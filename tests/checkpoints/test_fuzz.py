@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from fuzz_checkpoints import Watch, overdue, base_files, fuzz
+from fuzz_checkpoints import Watch, base_files, fuzz, overdue
 
 
 def test_a_thousand_damaged_files_of_all_formats(tmp_path: Path) -> None:

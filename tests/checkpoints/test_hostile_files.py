@@ -10,7 +10,7 @@ import struct
 import tracemalloc
 import zipfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +129,7 @@ def test_storage_size_must_match_its_type(tmp_path: Path, make: Any, kind: str, 
     refused(tmp_path, make({"x": Tensor(Storage(X.tobytes(), kind, count), (1,), (1,))}))
 
 
-def zip_bytes(entries: Dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+def zip_bytes(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:
         for name, content in entries.items():
@@ -153,9 +153,7 @@ def test_zip_bomb_zip_slip_and_foreign_archives(tmp_path: Path) -> None:
 def test_npz_bombs_pickled_members_and_wrong_sizes(tmp_path: Path) -> None:
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (50000000,), }\n"
     member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
-    refused(
-        tmp_path, zip_bytes({"x.npy": member + bytes(50_000_000)}, zipfile.ZIP_DEFLATED), "x.npy", "bomb"
-    )
+    refused(tmp_path, zip_bytes({"x.npy": member + bytes(50_000_000)}, zipfile.ZIP_DEFLATED), "x.npy", "bomb")
     refused(tmp_path, zip_bytes({"x.npy": member + bytes(10)}), "x.npy", "50000000")
     refused(tmp_path, zip_bytes({"x.npy": member.replace(b"|u1", b"|O8") + bytes(10)}), "x.npy")
     refused(tmp_path, zip_bytes({"x.npy": b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 70000}), "x.npy")
@@ -203,7 +201,7 @@ def test_every_truncation_is_refused(tmp_path: Path, content: bytes) -> None:
         refused(tmp_path, content[:length])
 
 
-def entry(**changes: Any) -> Dict[str, Any]:
+def entry(**changes: Any) -> dict[str, Any]:
     return {"x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16], **changes}}
 
 

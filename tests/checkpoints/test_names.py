@@ -1,7 +1,5 @@
 """Name maps are strict both ways, and the same weights under any naming give the same state dict."""
 
-from typing import Dict
-
 import numpy as np
 import pytest
 
@@ -15,7 +13,7 @@ from jseg.checkpoints.clip_rc_names import (
 from jseg.checkpoints.names import HUGGING_FACE, OPEN_CLIP, OPENAI, clip_from_any, clip_to_hugging_face
 
 WIDTH, JOINT, PATCH, VOCABULARY, CONTEXT = 6, 4, 2, 11, 5
-Arrays = Dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 
 def block(prefix: str, width: int, generator: np.random.Generator) -> Arrays:

@@ -4,8 +4,9 @@ import io
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,8 +51,9 @@ def assert_refused(path: Path, *words: str) -> None:
         assert word in message, message
 
 
-@pytest.mark.parametrize("dtype", [
-    "float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool", ">f4"])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool", ">f4"]
+)
 def test_round_trip(tmp_path: Path, dtype: str) -> None:
     """Every shape from a scalar to four dimensions, an empty one, and a transposed (Fortran) one."""
     rng = np.random.default_rng(0)
@@ -68,7 +70,9 @@ def test_round_trip(tmp_path: Path, dtype: str) -> None:
 
 
 def test_recognised_without_its_suffix_and_stored(tmp_path: Path) -> None:
-    path = archive(tmp_path, {"x.npy": npy(np.arange(3))}, zipfile.ZIP_STORED).rename(tmp_path / "weights.bin")
+    path = archive(tmp_path, {"x.npy": npy(np.arange(3))}, zipfile.ZIP_STORED).rename(
+        tmp_path / "weights.bin"
+    )
     assert read_tensors(path)["x"].tolist() == [0, 1, 2]
 
 
@@ -102,19 +106,32 @@ def test_pickled_members_are_never_opened(tmp_path: Path) -> None:
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("array", [
-    np.array(["text"]), np.array([1j]), np.zeros(2, [("a", "f4"), ("b", "i4")]),
-    np.array(["2026-01-01"], "datetime64[D]")
-], ids=["text", "complex", "record", "date"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(["text"]),
+        np.array([1j]),
+        np.zeros(2, [("a", "f4"), ("b", "i4")]),
+        np.array(["2026-01-01"], "datetime64[D]"),
+    ],
+    ids=["text", "complex", "record", "date"],
+)
 def test_other_types_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     assert_refused(archive(tmp_path, {"x.npy": npy(array)}), "'x.npy'")
 
 
 def test_headers_that_lie(tmp_path: Path) -> None:
     good = npy(np.zeros((2, 3), np.float32))
-    for old, new in [(b"(2, 3)", b"(2, 4)"), (b"(2, 3)", b"(-2,3)"), (b"(2, 3)", b"(2, x)"), (b"<f4", b"<f8"),
-                     (b"{'descr'", b"{'descR'"), (b"\x93NUMPY", b"\x93NUMPX"), (b"\x93NUMPY\x01", b"\x93NUMPY\x07"),
-                     (b"\x76\x00{", b"\xff\xff{")]:
+    for old, new in [
+        (b"(2, 3)", b"(2, 4)"),
+        (b"(2, 3)", b"(-2,3)"),
+        (b"(2, 3)", b"(2, x)"),
+        (b"<f4", b"<f8"),
+        (b"{'descr'", b"{'descR'"),
+        (b"\x93NUMPY", b"\x93NUMPX"),
+        (b"\x93NUMPY\x01", b"\x93NUMPY\x07"),
+        (b"\x76\x00{", b"\xff\xff{"),
+    ]:
         assert old in good
         assert_refused(archive(tmp_path, {"x.npy": good.replace(old, new, 1)}), "'x.npy'")
     for content in (b"", good[:5], good[:20], good[:-1], good + b"\0"):

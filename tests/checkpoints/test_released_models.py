@@ -116,7 +116,7 @@ def test_recorded_features_and_probabilities(files, weights, parity, name):
 def test_region_tokens_that_differ(files, weights, parity, model_cfg, change, patterns):
     parts = parity.build_parts(CASE, weights, (64, 64), load("outputs"))
     segmentor = parity.build_segmentor(
-        {**CASE, **{"regions": change.get("num_regions", 4)}}, parts, load("inputs")["text"], "inductive"
+        {**CASE, "regions": change.get("num_regions", 4)}, parts, load("inputs")["text"], "inductive"
     )
     with pytest.raises(ValueError) as caught:
         load_weights(segmentor, str(files / "pytorch.pth"), {**MODEL_CFG, **model_cfg})
@@ -151,7 +151,10 @@ def test_every_difference_names_its_key(files):
     }
     (change,) = config_differences(sizes, replace(sizes, width=768, layers=12))
     assert change[0] == "model.clip"
-    assert [re.findall(r"\d+", text) for text in change[1:]] == [["3", "64", "8", "32"], ["12", "768", "8", "32"]]
+    assert [re.findall(r"\d+", text) for text in change[1:]] == [
+        ["3", "64", "8", "32"],
+        ["12", "768", "8", "32"],
+    ]
 
 
 def test_trained_region_tokens_are_counted(weights, tmp_path):
@@ -183,7 +186,7 @@ def run_folder(files, weights, openai_archive, tmp_path_factory):
     clip = {name: value for name, value in text.items() if not name.startswith("visual.")}
     clip.update(
         {
-            f"visual.{name[len('backbone.'):]}": value.astype(np.float32)
+            f"visual.{name[len('backbone.') :]}": value.astype(np.float32)
             for name, value in weights.items()
             if name.startswith("backbone.") and "prompt" not in name and name != REGION_TOKENS
         }

@@ -1,7 +1,6 @@
 """The recorded tiny CLIP of `tests/golden/clip_tiny`, and smaller random ones."""
 
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ def golden_clip(openai_archive: Path) -> CLIP:
 
 
 @pytest.fixture(scope="session")
-def recorded() -> Dict[str, np.ndarray]:
+def recorded() -> dict[str, np.ndarray]:
     """Inputs and outputs recorded from OpenAI's CLIP."""
     with np.load(GOLDEN / "clip_tiny" / "io.npz") as file:
         return dict(file)
@@ -26,5 +25,14 @@ def recorded() -> Dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def small_config() -> CLIPConfig:
     """Every size another number, so that a mix-up shows."""
-    return CLIPConfig(embed_dim=24, image_resolution=20, vision_layers=2, vision_width=128, vision_patch_size=4,
-                      context_length=9, vocab_size=50, transformer_width=64, transformer_layers=3)
+    return CLIPConfig(
+        embed_dim=24,
+        image_resolution=20,
+        vision_layers=2,
+        vision_width=128,
+        vision_patch_size=4,
+        context_length=9,
+        vocab_size=50,
+        transformer_width=64,
+        transformer_layers=3,
+    )

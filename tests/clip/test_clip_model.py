@@ -1,8 +1,8 @@
-"""Both towers: recorded features, sizes read off the tensors, and what is said about files that do not fit."""
+"""Both towers: recorded features, sizes read off the tensors, and what is said about files that do not
+fit."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from jseg.runtime.backend import jt
 
 
 @pytest.fixture
-def small_arrays(small_config: CLIPConfig) -> Dict[str, np.ndarray]:
+def small_arrays(small_config: CLIPConfig) -> dict[str, np.ndarray]:
     np.random.seed(0)
     return dict(arrays_of(CLIP(small_config)))
 
@@ -26,7 +26,7 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float = 2e
     assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()
 
 
-def test_recorded_features(golden_clip: CLIP, recorded: Dict[str, np.ndarray]) -> None:
+def test_recorded_features(golden_clip: CLIP, recorded: dict[str, np.ndarray]) -> None:
     image, tokens = jt.array(recorded["image"]), recorded["tokens"]
     assert_close(golden_clip.encode_image(image).numpy(), recorded["image_features"])
     assert_close(golden_clip.encode_text(tokens).numpy(), recorded["text_features"])
@@ -36,7 +36,8 @@ def test_recorded_features(golden_clip: CLIP, recorded: Dict[str, np.ndarray]) -
 
 
 def test_plain_operators_give_the_recorded_features_too(
-        golden_clip: CLIP, recorded: Dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    golden_clip: CLIP, recorded: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JSEG_FUSED", "0")
     assert_close(golden_clip.encode_text(recorded["tokens"]).numpy(), recorded["text_features"])
 
@@ -51,18 +52,28 @@ def test_a_text_is_encoded_alike_alone_and_beside_longer_ones(golden_clip: CLIP)
 
 def test_sizes_of_the_recorded_archive(golden_clip: CLIP) -> None:
     assert asdict(golden_clip.config) == dict(
-        embed_dim=32, image_resolution=48, vision_layers=2, vision_width=64, vision_patch_size=8,
-        context_length=77, vocab_size=49408, transformer_width=64, transformer_layers=2)
+        embed_dim=32,
+        image_resolution=48,
+        vision_layers=2,
+        vision_width=64,
+        vision_patch_size=8,
+        context_length=77,
+        vocab_size=49408,
+        transformer_width=64,
+        transformer_layers=2,
+    )
     config = golden_clip.config
     assert (config.vision_heads, config.transformer_heads, config.grid_size) == (1, 1, 6)
 
 
-def test_sizes_are_read_off_the_tensors(small_config: CLIPConfig, small_arrays: Dict[str, np.ndarray]) -> None:
+def test_sizes_are_read_off_the_tensors(
+    small_config: CLIPConfig, small_arrays: dict[str, np.ndarray]
+) -> None:
     assert config_from_tensors(small_arrays, "x") == small_config
     assert (small_config.vision_heads, small_config.transformer_heads, small_config.grid_size) == (2, 1, 5)
 
 
-def test_weights_survive_saving_and_loading(tmp_path: Path, small_arrays: Dict[str, np.ndarray]) -> None:
+def test_weights_survive_saving_and_loading(tmp_path: Path, small_arrays: dict[str, np.ndarray]) -> None:
     save_arrays(tmp_path / "clip.safetensors", small_arrays, {})
     loaded = arrays_of(load_clip(str(tmp_path / "clip.safetensors")))
     assert set(loaded) == set(small_arrays)
@@ -75,7 +86,7 @@ def test_parameter_names_are_those_of_openai(golden_clip: CLIP, openai_archive: 
     assert set(arrays_of(golden_clip)) == set(read_tensors(openai_archive)) - buffers
 
 
-def test_a_resnet_clip_is_named_as_such(small_arrays: Dict[str, np.ndarray]) -> None:
+def test_a_resnet_clip_is_named_as_such(small_arrays: dict[str, np.ndarray]) -> None:
     small_arrays["visual.layer1.0.conv1.weight"] = np.zeros((4, 4, 1, 1), np.float32)
     del small_arrays["visual.positional_embedding"], small_arrays["visual.proj"]
     with pytest.raises(ValueError, match="RN50.pt.*ResNet.*ViT-B/16"):
@@ -89,18 +100,24 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         load_clip(str(tmp_path / "nowhere.pt"))
 
 
-@pytest.mark.parametrize("name, shape, words", [
-    ("visual.conv1.weight", (128, 48), r"visual.conv1.weight \(128, 48\)"),
-    ("visual.positional_embedding", (), r"visual.positional_embedding \(\)"),
-    ("visual.positional_embedding", (25, 128), r"visual.positional_embedding.*\b25\b"),
-    ("visual.positional_embedding", (1, 128), r"visual.positional_embedding.*\b1\b")])
-def test_impossible_shapes(small_arrays: Dict[str, np.ndarray], name: str, shape: tuple, words: str) -> None:
+@pytest.mark.parametrize(
+    "name, shape, words",
+    [
+        ("visual.conv1.weight", (128, 48), r"visual.conv1.weight \(128, 48\)"),
+        ("visual.positional_embedding", (), r"visual.positional_embedding \(\)"),
+        ("visual.positional_embedding", (25, 128), r"visual.positional_embedding.*\b25\b"),
+        ("visual.positional_embedding", (1, 128), r"visual.positional_embedding.*\b1\b"),
+    ],
+)
+def test_impossible_shapes(small_arrays: dict[str, np.ndarray], name: str, shape: tuple, words: str) -> None:
     small_arrays[name] = np.zeros(shape, np.float32)
     with pytest.raises(ValueError, match=words):
         config_from_tensors(small_arrays, "odd.pt")
 
 
-def test_incomplete_and_foreign_tensors_are_listed(tmp_path: Path, small_arrays: Dict[str, np.ndarray]) -> None:
+def test_incomplete_and_foreign_tensors_are_listed(
+    tmp_path: Path, small_arrays: dict[str, np.ndarray]
+) -> None:
     path = tmp_path / "clip.safetensors"
     for gone in ("logit_scale", "visual.transformer.resblocks.1.attn.in_proj_bias"):
         save_arrays(path, {name: array for name, array in small_arrays.items() if name != gone}, {})
@@ -114,7 +131,9 @@ def test_incomplete_and_foreign_tensors_are_listed(tmp_path: Path, small_arrays:
         load_clip(str(path))
 
 
-def test_a_refused_load_changes_nothing(small_config: CLIPConfig, small_arrays: Dict[str, np.ndarray]) -> None:
+def test_a_refused_load_changes_nothing(
+    small_config: CLIPConfig, small_arrays: dict[str, np.ndarray]
+) -> None:
     model = CLIP(small_config)
     before = arrays_of(model)
     with pytest.raises(ValueError):
@@ -138,7 +157,7 @@ def test_patches_are_the_convolution_they_replace() -> None:
     patches = embed_patches(jt.array(image.astype(np.float32)), jt.array(weight.astype(np.float32))).numpy()
     for row in range(2):
         for column in range(3):
-            window = image[:, :, 2 * row:2 * row + 2, 2 * column:2 * column + 2]
+            window = image[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
             assert_close(patches[:, 3 * row + column], np.einsum("bcyx,dcyx->bd", window, weight))
 
 

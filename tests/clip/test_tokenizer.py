@@ -9,13 +9,16 @@ import pytest
 from jseg.models.clip import tokenize
 from jseg.models.clip.tokenizer import END, START, clean_text, default_tokenizer
 
-CASES = json.loads((Path(__file__).resolve().parents[1] / "golden" / "tokenizer" / "cases.json").read_text("utf-8"))
+CASES = json.loads(
+    (Path(__file__).resolve().parents[1] / "golden" / "tokenizer" / "cases.json").read_text("utf-8")
+)
 LONG = [case for case in CASES if case["tokens_77"] is None]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[ascii(case["text"])[:24] for case in CASES])
 def test_recorded_cases(case: dict) -> None:
-    """Contractions, digits, accents, other scripts, emoji, HTML, broken encodings, marks in the text, no text."""
+    """Contractions, digits, accents, other scripts, emoji, HTML, broken encodings, marks in the text, no
+    text."""
     assert default_tokenizer().encode(case["text"]) == case["ids"]
     assert tokenize(case["text"], truncate=True).tolist() == [case["tokens_77_truncated"]]
     if case["tokens_77"] is not None:
@@ -31,7 +34,8 @@ def test_too_long_a_text_is_refused_with_both_lengths() -> None:
 def test_truncation_keeps_both_marks() -> None:
     ids = default_tokenizer().ids
     assert tokenize(["a b c d e"], context_length=4, truncate=True).tolist() == [
-        [ids[START], ids["a</w>"], ids["b</w>"], ids[END]]]
+        [ids[START], ids["a</w>"], ids["b</w>"], ids[END]]
+    ]
 
 
 def test_rows_are_independent_and_typed() -> None:

@@ -17,9 +17,15 @@ def test_templates_of_the_releases() -> None:
     assert get_templates(["one {}", "two {}"]) == ("one {}", "two {}")
 
 
-@pytest.mark.parametrize("templates, words", [
-    ("sinlge", "'sinlge'.*single.*ensemble15"), ([], "empty"), (["a {} {}"], "'a {} {}'"),
-    (["a photo"], "'a photo'.*{}")])
+@pytest.mark.parametrize(
+    "templates, words",
+    [
+        ("sinlge", "'sinlge'.*single.*ensemble15"),
+        ([], "empty"),
+        (["a {} {}"], "'a {} {}'"),
+        (["a photo"], "'a photo'.*{}"),
+    ],
+)
 def test_templates_that_cannot_be_used(templates: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         get_templates(templates)
@@ -56,7 +62,9 @@ def test_another_tokenizer(golden_clip: CLIP) -> None:
 
     embeddings = text_embeddings(golden_clip, ["cat"], "single", tokenizer=shouting)
     assert seen == ["a photo of a cat"]
-    assert np.allclose(embeddings, text_embeddings(golden_clip, ["cat"], ["a photo of a {} indeed"]), atol=2e-6)
+    assert np.allclose(
+        embeddings, text_embeddings(golden_clip, ["cat"], ["a photo of a {} indeed"]), atol=2e-6
+    )
 
 
 def test_probabilities_are_the_softmax_of_the_recorded_logits(golden_clip: CLIP, recorded: dict) -> None:

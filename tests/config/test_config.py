@@ -31,13 +31,15 @@ def write(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
         return str(path)
+
     return write_file
 
 
 @pytest.fixture
 def registries():
     models, datasets, transforms, optimizers, schedulers = (
-        Registry(kind) for kind in ("model", "dataset", "transform", "optimizer", "scheduler"))
+        Registry(kind) for kind in ("model", "dataset", "transform", "optimizer", "scheduler")
+    )
 
     @models.register("Net")
     def net(class_names, num_regions: int = 4, head=None, clip: str = ""):
@@ -58,20 +60,29 @@ def registries():
     @schedulers.register("Poly")
     def poly(max_iters: int, power: float = 0.9):
         """A schedule."""
-    return {"model": models, "dataset.*": datasets, "dataset.*.pipeline.#": transforms, "optimizer": optimizers,
-            "scheduler": schedulers}
+
+    return {
+        "model": models,
+        "dataset.*": datasets,
+        "dataset.*.pipeline.#": transforms,
+        "optimizer": optimizers,
+        "scheduler": schedulers,
+    }
 
 
 def test_bases_are_merged_deeply_and_relative_to_the_file(write):
     write("_base_/net.py", BASE)
     write("_base_/more.py", "seed = 3\nmax_iters = 50\n")
-    path = write("leaf/run.py", """
+    path = write(
+        "leaf/run.py",
+        """
         import os
         _base_ = ['../_base_/net.py', '../_base_/more.py']
         _half = 8
         def double(x): return 2 * x
         model = dict(num_regions=double(_half) // 4, head=dict(heads=2))
-    """)
+    """,
+    )
     cfg = Config.load(path)
     assert cfg.model == {"type": "Net", "num_regions": 4, "head": {"layers": 3, "heads": 2}}
     assert (cfg.seed, cfg.max_iters, cfg["batch_size"]) == (3, 50, 4)
@@ -81,15 +92,27 @@ def test_bases_are_merged_deeply_and_relative_to_the_file(write):
 
 def test_delete_replaces_the_inherited_dict(write):
     write("base.py", BASE)
-    path = write("run.py", "_base_ = 'base.py'\nmodel = dict(_delete_=True, type='Net', head=dict(_delete_=True))\n")
+    path = write(
+        "run.py", "_base_ = 'base.py'\nmodel = dict(_delete_=True, type='Net', head=dict(_delete_=True))\n"
+    )
     assert Config.load(path).model == {"type": "Net", "head": {}}
 
 
 def test_overrides_are_literals_or_strings_and_reach_lists(write):
-    cfg = Config.load(write("run.py", BASE), [
-        "model.num_regions=4", "optimizer.lr=1e-4", "dataset.train.pipeline.0.size=(8, 8)", "data_root=data/voc 2012",
-        "model.flag=False", "model.other=false", "optimizer.lr_mult.decode_head=3", "work_dir=a=b",
-        "eval_interval=none"])
+    cfg = Config.load(
+        write("run.py", BASE),
+        [
+            "model.num_regions=4",
+            "optimizer.lr=1e-4",
+            "dataset.train.pipeline.0.size=(8, 8)",
+            "data_root=data/voc 2012",
+            "model.flag=False",
+            "model.other=false",
+            "optimizer.lr_mult.decode_head=3",
+            "work_dir=a=b",
+            "eval_interval=none",
+        ],
+    )
     assert cfg.model["num_regions"] == 4 and cfg.optimizer["lr"] == 1e-4
     assert cfg.dataset["train"]["pipeline"][0]["size"] == (8, 8)
     assert cfg.data_root == "data/voc 2012" and cfg.work_dir == "a=b" and cfg.eval_interval is None
@@ -97,18 +120,21 @@ def test_overrides_are_literals_or_strings_and_reach_lists(write):
     assert cfg.optimizer["lr_mult"] == {"backbone": 10.0, "decode_head": 3}
 
 
-@pytest.mark.parametrize("override, parts", [
-    ("modle.num_regions=4", ["modle", "model"]),
-    ("max_itres=4", ["max_itres", "max_iters"]),
-    ("max_iters=many", ["max_iters", "int", "'many'"]),
-    ("max_iters=0", ["max_iters", "0", "1"]),
-    ("inference.crop=4", ["inference.crop", "crop_size"]),
-    ("model.haed.layers=1", ["model.haed", "head"]),
-    ("model.num_regions.x=1", ["model.num_regions", "16"]),
-    ("dataset.train.pipeline.3.size=1", ["pipeline.3", "0"]),
-    ("model.num_regions", ["key=value"]),
-    ("model.num_regions=[1,", ["[1,", "Python"]),
-])
+@pytest.mark.parametrize(
+    "override, parts",
+    [
+        ("modle.num_regions=4", ["modle", "model"]),
+        ("max_itres=4", ["max_itres", "max_iters"]),
+        ("max_iters=many", ["max_iters", "int", "'many'"]),
+        ("max_iters=0", ["max_iters", "0", "1"]),
+        ("inference.crop=4", ["inference.crop", "crop_size"]),
+        ("model.haed.layers=1", ["model.haed", "head"]),
+        ("model.num_regions.x=1", ["model.num_regions", "16"]),
+        ("dataset.train.pipeline.3.size=1", ["pipeline.3", "0"]),
+        ("model.num_regions", ["key=value"]),
+        ("model.num_regions=[1,", ["[1,", "Python"]),
+    ],
+)
 def test_wrong_overrides_are_explained(write, override, parts):
     """And the file is not blamed for them."""
     with pytest.raises(ValueError) as error:
@@ -118,14 +144,17 @@ def test_wrong_overrides_are_explained(write, override, parts):
     assert "run.py" not in str(error.value)
 
 
-@pytest.mark.parametrize("override, parts", [
-    ("model.num_regoins=4", ["model.num_regoins", "num_regions"]),
-    ("model.num_regions=four", ["model.num_regions", "int", "'four'"]),
-    ("model.type=Nett", ["model.type", "'Nett'", "Net"]),
-    ("dataset.train.pipeline.0.sice=4", ["dataset.train.pipeline.0.sice", "size"]),
-    ("dataset.train.pipline=4", ["dataset.train.pipline", "pipeline"]),
-    ("scheduler.pwoer=1.0", ["scheduler.pwoer", "power"]),
-])
+@pytest.mark.parametrize(
+    "override, parts",
+    [
+        ("model.num_regoins=4", ["model.num_regoins", "num_regions"]),
+        ("model.num_regions=four", ["model.num_regions", "int", "'four'"]),
+        ("model.type=Nett", ["model.type", "'Nett'", "Net"]),
+        ("dataset.train.pipeline.0.sice=4", ["dataset.train.pipeline.0.sice", "size"]),
+        ("dataset.train.pipline=4", ["dataset.train.pipline", "pipeline"]),
+        ("scheduler.pwoer=1.0", ["scheduler.pwoer", "power"]),
+    ],
+)
 def test_validation_judges_constructor_arguments(write, registries, override, parts):
     path = write("run.py", BASE)
     validate(Config.load(path), registries)
@@ -135,17 +164,23 @@ def test_validation_judges_constructor_arguments(write, registries, override, pa
     assert_names(error, parts)
 
 
-@pytest.mark.parametrize("text, parts", [
-    ("max_iters = 3\nmodel = dict(\n", ["run.py", "line 2"]),
-    ("max_iters = 3\n\nmodel = dict(a=missing)\n", ["run.py", "line 3", "NameError", "missing"]),
-    ("_base_ = 'nowhere.py'\n", ["nowhere.py", "run.py"]),
-    ("_base_ = 3\n", ["_base_", "3"]),
-    ("_base_ = 'run.py'\n", ["run.py -> run.py"]),
-    ("max_itres = 3\n", ["max_itres", "max_iters", "run.py"]),
-    ("max_iters = 3\n", ["model", "run.py", "_base_"]),
-    ("import numpy as np\nmodel = dict(a=np.zeros(3))\n" + textwrap.dedent(BASE).replace("model", "_model"),
-     ["model.a", "array([0., 0., 0.])"]),
-])
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("max_iters = 3\nmodel = dict(\n", ["run.py", "line 2"]),
+        ("max_iters = 3\n\nmodel = dict(a=missing)\n", ["run.py", "line 3", "NameError", "missing"]),
+        ("_base_ = 'nowhere.py'\n", ["nowhere.py", "run.py"]),
+        ("_base_ = 3\n", ["_base_", "3"]),
+        ("_base_ = 'run.py'\n", ["run.py -> run.py"]),
+        ("max_itres = 3\n", ["max_itres", "max_iters", "run.py"]),
+        ("max_iters = 3\n", ["model", "run.py", "_base_"]),
+        (
+            "import numpy as np\nmodel = dict(a=np.zeros(3))\n"
+            + textwrap.dedent(BASE).replace("model", "_model"),
+            ["model.a", "array([0., 0., 0.])"],
+        ),
+    ],
+)
 def test_broken_files_are_explained_with_their_place(write, text, parts):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         Config.load(write("run.py", text))
@@ -162,13 +197,13 @@ def test_a_cycle_over_two_files_is_named(write):
 def test_access_to_a_misspelt_key_suggests(write):
     cfg = Config.load(write("run.py", BASE))
     with pytest.raises(AttributeError, match="max_itres.*max_iters"):
-        cfg.max_itres
+        _ = cfg.max_itres
     with pytest.raises(KeyError, match="max_itres.*max_iters"):
         cfg["max_itres"]
 
 
 def test_the_dump_runs_again_and_gives_the_same(write, tmp_path):
-    cfg = Config.load(write("run.py", BASE), ["model.note=it's \"quoted\"\\", "model.sizes=(1,)", "seed=7"])
+    cfg = Config.load(write("run.py", BASE), ['model.note=it\'s "quoted"\\', "model.sizes=(1,)", "seed=7"])
     cfg.dump(str(tmp_path / "dumped.py"))
     assert Config.load(str(tmp_path / "dumped.py")) == cfg
 

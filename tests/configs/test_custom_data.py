@@ -1,4 +1,5 @@
-"""Own data as docs/custom_dataset.md goes through it: check, train, evaluate, score from disk, segment new pictures."""
+"""Own data as docs/custom_dataset.md goes through it: check, train, evaluate, score from disk, segment new
+pictures."""
 
 import json
 import re
@@ -40,14 +41,31 @@ def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, tool, capsys):
     run_net = tool("run_net")
     assert run_net.main(["--config", config, "--task", "train", *options]) == 0
     assert (run / "pictures/panels.png").exists()
-    assert run_net.main(["--config", config, "--task", "val", "--save-predictions", "--per-image", *options]) == 0
+    assert (
+        run_net.main(["--config", config, "--task", "val", "--save-predictions", "--per-image", *options])
+        == 0
+    )
     assert run_net.main(["--config", config, "--task", "test", *options]) == 0
     label = np.array(Image.open(run / "predictions/new.png"))
     assert label.shape == (64, 64) and label.max() < len(CLASS_NAMES)
-    assert tool("evaluate_masks").main([
-        str(run / "val_predictions"), str(own_data / "masks"), "--classes", str(own_data / "classes.txt"),
-        "--unseen", str(own_data / "unseen.txt"), "--out", "scores.json"]) == 0
-    scores, metrics = (json.loads(path.read_text()) for path in (tmp_path / "scores.json", run / "metrics.json"))
+    assert (
+        tool("evaluate_masks").main(
+            [
+                str(run / "val_predictions"),
+                str(own_data / "masks"),
+                "--classes",
+                str(own_data / "classes.txt"),
+                "--unseen",
+                str(own_data / "unseen.txt"),
+                "--out",
+                "scores.json",
+            ]
+        )
+        == 0
+    )
+    scores, metrics = (
+        json.loads(path.read_text()) for path in (tmp_path / "scores.json", run / "metrics.json")
+    )
     assert scores["per_class"] == metrics["per_class"]
 
 
@@ -67,7 +85,17 @@ def test_every_bad_file_is_listed(own_data, tool, capsys):
 
 def test_the_config_for_real_pictures_runs_reduced(own_data, tmp_path, reduced):
     from jseg.runner import Runner
+
     path = str(CONFIGS / "custom_inductive.py")
-    Runner(Config.load(path, [*reduced(Config.load(path)), f"data_root={own_data}", "max_iters=1",
-                              f"work_dir={tmp_path / 'run'}"])).train()
+    Runner(
+        Config.load(
+            path,
+            [
+                *reduced(Config.load(path)),
+                f"data_root={own_data}",
+                "max_iters=1",
+                f"work_dir={tmp_path / 'run'}",
+            ],
+        )
+    ).train()
     assert (tmp_path / "run/metrics.json").exists()

@@ -1,4 +1,5 @@
-"""From the official archives to scores, by the command lines of the README, for each benchmark and setting."""
+"""From the official archives to scores, by the command lines of the README, for each benchmark and
+setting."""
 
 import json
 from pathlib import Path
@@ -9,10 +10,17 @@ import pytest
 from jseg.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "clip_rc"
-ARCHIVES = {"voc2012": miniature.voc2012, "context": miniature.context_json, "coco_stuff": miniature.coco_stuff}
+ARCHIVES = {
+    "voc2012": miniature.voc2012,
+    "context": miniature.context_json,
+    "coco_stuff": miniature.coco_stuff,
+}
 CLASS_LIST = {"voc2012": "voc2012", "context": "context60", "coco_stuff": "coco_stuff164k"}
-MASKS = {"voc2012": "VOCdevkit/VOC2012/SegmentationClass", "context": "VOCdevkit/VOC2010/SegmentationClassContext",
-         "coco_stuff": "coco_stuff164k/annotations/val2017"}
+MASKS = {
+    "voc2012": "VOCdevkit/VOC2012/SegmentationClass",
+    "context": "VOCdevkit/VOC2010/SegmentationClassContext",
+    "coco_stuff": "coco_stuff164k/annotations/val2017",
+}
 
 
 def read_json(path):
@@ -40,6 +48,19 @@ def test_archives_to_scores(dataset, tmp_path, monkeypatch, reduced, tool):
         assert metrics["per_class"] == after_training["per_class"]
         assert sum(row["pixels"] for row in metrics["per_class"] if row["unseen"]) > 0
     scores = tmp_path / "scores.json"
-    assert tool("evaluate_masks").main([str(run / "val_predictions"), str(tmp_path / "data" / MASKS[dataset]),
-                                        "--dataset", CLASS_LIST[dataset], "--out", str(scores)]) == 0
-    assert all(read_json(scores)[key] == metrics[key] for key in ("pAcc", "mIoU(S)", "mIoU(U)", "hIoU", "per_class"))
+    assert (
+        tool("evaluate_masks").main(
+            [
+                str(run / "val_predictions"),
+                str(tmp_path / "data" / MASKS[dataset]),
+                "--dataset",
+                CLASS_LIST[dataset],
+                "--out",
+                str(scores),
+            ]
+        )
+        == 0
+    )
+    assert all(
+        read_json(scores)[key] == metrics[key] for key in ("pAcc", "mIoU(S)", "mIoU(U)", "hIoU", "per_class")
+    )

@@ -10,7 +10,9 @@ from jseg.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "clip_rc"
 DATASETS = ("voc2012", "context", "coco_stuff")
-TRAINED = [f"{dataset}_{setting}" for dataset in DATASETS for setting in ("inductive", "transductive", "full")]
+TRAINED = [
+    f"{dataset}_{setting}" for dataset in DATASETS for setting in ("inductive", "transductive", "full")
+]
 ABLATIONS = sorted(f"ablations/{path.stem}" for path in (CONFIGS / "ablations").glob("*.py"))
 CROSS = ["coco_stuff_to_context60", "coco_stuff_to_context59"]
 OTHERS = {"custom": "test_custom_data.py", "zeroshapes": "make demo"}  # and what runs them
@@ -18,7 +20,9 @@ OTHERS = {"custom": "test_custom_data.py", "zeroshapes": "make demo"}  # and wha
 
 def test_no_config_is_forgotten():
     names = {path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.py")}
-    assert names - {name for name in names if name.startswith(tuple(OTHERS))} == set(TRAINED + ABLATIONS + CROSS)
+    assert names - {name for name in names if name.startswith(tuple(OTHERS))} == set(
+        TRAINED + ABLATIONS + CROSS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,7 @@ def work_root(tmp_path_factory, data_root):
 
 def runner_of(name, work_root, reduced, *more):
     from jseg.runner import Runner
+
     path = str(CONFIGS / f"{name}.py")
     overrides = [*reduced(Config.load(path)), f"work_dir={work_root / name}", "max_iters=1", *more]
     return Runner(Config.load(path, overrides))
@@ -51,7 +56,9 @@ def test_a_config_trains_for_one_iteration(name, work_root, reduced):
     record = json.loads((work_root / name / "log.jsonl").read_text())
     terms = {key for key in record if key.startswith(("loss", "recovery"))}
     recovers = runner.cfg.model["recovery_layers"] is not None and runner.cfg.model["recovery_weight"] > 0
-    assert terms == {"loss_mask", "loss_dice"} | ({"recovery_loss_q", "recovery_loss_k"} if recovers else set())
+    assert terms == {"loss_mask", "loss_dice"} | (
+        {"recovery_loss_q", "recovery_loss_k"} if recovers else set()
+    )
     assert all(np.isfinite(record[term]) for term in terms)
     metrics = json.loads((work_root / name / "metrics.json").read_text())
     counts = {"context": (60, 10), "coco_stuff": (171, 15)}.get(name.rsplit("_", 1)[0], (20, 5))
@@ -66,12 +73,15 @@ def test_the_coco_model_is_tested_on_context(name, work_root, reduced):
     assert summary["mIoU"] == summary["mIoU(S)"]
 
 
-@pytest.mark.parametrize("name, start, pattern", [
-    ("context_transductive", "voc2012_inductive", r"init_from.*voc2012_inductive.*diningtable"),
-    ("voc2012_transductive", "voc2012_full", r"init_from.*\bfull\b"),
-    ("voc2012_transductive", "ablations/table6_4", r"init_from.*model\.num_regions=4"),
-    ("voc2012_transductive", "nowhere", r"init_from.*nowhere"),
-])
+@pytest.mark.parametrize(
+    "name, start, pattern",
+    [
+        ("context_transductive", "voc2012_inductive", r"init_from.*voc2012_inductive.*diningtable"),
+        ("voc2012_transductive", "voc2012_full", r"init_from.*\bfull\b"),
+        ("voc2012_transductive", "ablations/table6_4", r"init_from.*model\.num_regions=4"),
+        ("voc2012_transductive", "nowhere", r"init_from.*nowhere"),
+    ],
+)
 def test_a_transductive_run_refuses_the_wrong_start(name, start, pattern, work_root, reduced):
     path = work_root / start / "checkpoints/iter_1.safetensors"
     with pytest.raises((ValueError, FileNotFoundError), match=pattern):

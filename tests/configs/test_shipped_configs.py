@@ -1,4 +1,5 @@
-"""What the shipped configs say: the paper's numbers, the releases' recipe, one config for each row of its tables."""
+"""What the shipped configs say: the paper's numbers, the releases' recipe, one config for each row of its
+tables."""
 
 import re
 import subprocess
@@ -14,38 +15,58 @@ CONFIGS = ROOT / "configs" / "clip_rc"
 KEYS = ("pAcc", "hIoU", "mIoU(S)", "mIoU(U)")
 # The paper's rows of CLIP-RC, Tables 1 to 3 and 5 to 8.
 PAPER = {
-    "voc2012_inductive": (95.8, 88.4, 92.8, 84.4), "context_inductive": (76.2, 51.9, 47.5, 57.3),
-    "coco_stuff_inductive": (63.1, 41.2, 40.9, 41.6), "voc2012_transductive": (97.0, 93.0, 93.9, 92.2),
-    "context_transductive": (77.2, 55.1, 48.1, 64.5), "coco_stuff_transductive": (69.9, 49.7, 42.0, 60.8),
-    "voc2012_full": (97.1, 93.7, 94.1, 93.4), "context_full": (76.9, 56.7, 47.1, 71.3),
-    "coco_stuff_full": (70.8, 51.4, 42.9, 64.1), "ablations/table5_none": (94.6, 84.3, 91.9, 77.8),
-    "ablations/table5_rlb": (95.2, 85.4, 91.5, 80.0), "ablations/table5_rlb_ram": (95.4, 87.4, 92.5, 82.9),
-    "ablations/table6_16_updated": (95.8, 87.9, 93.3, 83.1), "ablations/table6_1": (95.3, 86.9, 92.5, 82.0),
-    "ablations/table6_4": (95.6, 87.3, 92.6, 82.6), "ablations/table6_64": (96.0, 89.1, 93.0, 85.6),
-    "ablations/table6_256": (96.0, 89.2, 92.7, 86.0), "ablations/table6_1024": (),
-    "ablations/table7_none": (94.9, 85.6, 91.5, 80.5), "ablations/table7_cls": (95.4, 86.6, 92.1, 82.0),
-    "ablations/table7_rlb": (95.7, 87.0, 92.9, 81.8), "ablations/table8_l2": (95.2, 86.7, 91.8, 81.9),
-    "ablations/table8_kd": (95.4, 86.4, 92.2, 81.2), "ablations/table8_0_layers": (95.0, 86.6, 91.3, 82.1),
-    "ablations/table8_2_layers": (95.4, 87.1, 92.4, 82.4), "ablations/table8_3_layers": (95.3, 87.0, 91.6, 82.8),
+    "voc2012_inductive": (95.8, 88.4, 92.8, 84.4),
+    "context_inductive": (76.2, 51.9, 47.5, 57.3),
+    "coco_stuff_inductive": (63.1, 41.2, 40.9, 41.6),
+    "voc2012_transductive": (97.0, 93.0, 93.9, 92.2),
+    "context_transductive": (77.2, 55.1, 48.1, 64.5),
+    "coco_stuff_transductive": (69.9, 49.7, 42.0, 60.8),
+    "voc2012_full": (97.1, 93.7, 94.1, 93.4),
+    "context_full": (76.9, 56.7, 47.1, 71.3),
+    "coco_stuff_full": (70.8, 51.4, 42.9, 64.1),
+    "ablations/table5_none": (94.6, 84.3, 91.9, 77.8),
+    "ablations/table5_rlb": (95.2, 85.4, 91.5, 80.0),
+    "ablations/table5_rlb_ram": (95.4, 87.4, 92.5, 82.9),
+    "ablations/table6_16_updated": (95.8, 87.9, 93.3, 83.1),
+    "ablations/table6_1": (95.3, 86.9, 92.5, 82.0),
+    "ablations/table6_4": (95.6, 87.3, 92.6, 82.6),
+    "ablations/table6_64": (96.0, 89.1, 93.0, 85.6),
+    "ablations/table6_256": (96.0, 89.2, 92.7, 86.0),
+    "ablations/table6_1024": (),
+    "ablations/table7_none": (94.9, 85.6, 91.5, 80.5),
+    "ablations/table7_cls": (95.4, 86.6, 92.1, 82.0),
+    "ablations/table7_rlb": (95.7, 87.0, 92.9, 81.8),
+    "ablations/table8_l2": (95.2, 86.7, 91.8, 81.9),
+    "ablations/table8_kd": (95.4, 86.4, 92.2, 81.2),
+    "ablations/table8_0_layers": (95.0, 86.6, 91.3, 82.1),
+    "ablations/table8_2_layers": (95.4, 87.1, 92.4, 82.4),
+    "ablations/table8_3_layers": (95.3, 87.0, 91.6, 82.8),
 }
 # iterations, prompt tokens, focal, dice and recovery weight, templates: the releases' (Context: by analogy).
 RECIPES = {
-    "voc2012_inductive": (40000, 10, 100, 1, 2, "single"), "voc2012_transductive": (20000, 10, 100, 1, 2, "single"),
-    "voc2012_full": (40000, 10, 100, 1, 0, "single"), "coco_stuff_inductive": (80000, 100, 200, 3, 50, "ensemble15"),
+    "voc2012_inductive": (40000, 10, 100, 1, 2, "single"),
+    "voc2012_transductive": (20000, 10, 100, 1, 2, "single"),
+    "voc2012_full": (40000, 10, 100, 1, 0, "single"),
+    "coco_stuff_inductive": (80000, 100, 200, 3, 50, "ensemble15"),
     "coco_stuff_transductive": (40000, 100, 200, 3, 50, "ensemble15"),
     "coco_stuff_full": (80000, 100, 100, 1.5, 1, "ensemble15"),
     "context_inductive": (40000, 35, 100, 1, 2, "ensemble15"),
-    "context_transductive": (20000, 35, 100, 1, 2, "ensemble15"), "context_full": (40000, 35, 100, 1, 0, "ensemble15"),
+    "context_transductive": (20000, 35, 100, 1, 2, "ensemble15"),
+    "context_full": (40000, 35, 100, 1, 0, "ensemble15"),
 }
 # What a row of an ablation changes in the model of voc2012_inductive.
 ABLATIONS = {
     "table5_none": dict(region_bridge=False, ram_inputs=(), recovery_layers=None),
-    "table5_rlb": dict(ram_inputs=(), recovery_layers=None), "table5_rlb_ram": dict(recovery_layers=None),
+    "table5_rlb": dict(ram_inputs=(), recovery_layers=None),
+    "table5_rlb_ram": dict(recovery_layers=None),
     "table6_16_updated": dict(train_regions=True),
     **{f"table6_{m}": dict(num_regions=m) for m in (1, 4, 64, 256, 1024)},
-    "table7_none": dict(ram_inputs=()), "table7_cls": dict(ram_inputs=("global",)),
-    "table7_rlb": dict(ram_inputs=("region",)), "table8_l2": dict(recovery_loss="l2"),
-    "table8_kd": dict(recovery_loss="kd"), **{f"table8_{n}_layers": dict(recovery_layers=n) for n in (0, 2, 3)},
+    "table7_none": dict(ram_inputs=()),
+    "table7_cls": dict(ram_inputs=("global",)),
+    "table7_rlb": dict(ram_inputs=("region",)),
+    "table8_l2": dict(recovery_loss="l2"),
+    "table8_kd": dict(recovery_loss="kd"),
+    **{f"table8_{n}_layers": dict(recovery_layers=n) for n in (0, 2, 3)},
 }
 # Table 4: pAcc, mIoU, mAcc.
 CROSS = {"coco_stuff_to_context60": (62.1, 42.3, 68.8), "coco_stuff_to_context59": (70.9, 49.2, 69.9)}
@@ -61,8 +82,10 @@ def numbers(text):
 
 def test_every_row_of_the_paper_has_its_config_and_numbers(tool):
     header_fields = tool("list_configs").header_fields
-    found = {path.relative_to(CONFIGS).with_suffix("").as_posix(): header_fields(path)
-             for path in CONFIGS.rglob("*.py")}
+    found = {
+        path.relative_to(CONFIGS).with_suffix("").as_posix(): header_fields(path)
+        for path in CONFIGS.rglob("*.py")
+    }
     stated = {name: fields for name, fields in found.items() if "Paper" in fields}
     assert set(stated) == set(PAPER) | set(CROSS)
     for name, values in PAPER.items():
@@ -78,15 +101,26 @@ def test_the_recipe_is_the_releases(name):
     cfg, model = load(name), load(name).model
     iterations, prompts, focal, dice, recovery, templates = RECIPES[name]
     assert cfg.max_iters == iterations and cfg.eval_interval == cfg.checkpoint_interval == iterations // 10
-    assert (model["num_prompts"], model["focal_weight"], model["dice_weight"], model["recovery_weight"],
-            model["templates"]) == (prompts, focal, dice, recovery, templates)
+    assert (
+        model["num_prompts"],
+        model["focal_weight"],
+        model["dice_weight"],
+        model["recovery_weight"],
+        model["templates"],
+    ) == (prompts, focal, dice, recovery, templates)
     assert model["setting"] == name.split("_")[-1] and model["seen_bias"] == (0.0 if "full" in name else 0.1)
     sizes = [model[key] for key in ("num_regions", "decoder_layers", "decoder_heads", "recovery_layers")]
     assert sizes == [16, 3, 8, 1]
     assert (cfg.batch_size, cfg.optimizer["lr"], cfg.optimizer["weight_decay"]) == (16, 2e-5, 0.01)
-    assert (cfg.scheduler["warmup_iters"], cfg.scheduler["power"], cfg.scheduler["min_lr"]) == (1500, 0.9, 1e-6)
+    assert (cfg.scheduler["warmup_iters"], cfg.scheduler["power"], cfg.scheduler["min_lr"]) == (
+        1500,
+        0.9,
+        1e-6,
+    )
     assert {**cfg.inference} == dict(mode="slide", crop_size=512, stride=426, scales=(1.0,), flip=False)
-    assert all("pipeline" not in part for part in cfg.dataset.values())  # hence the releases', ImageNet mean and std
+    assert all(
+        "pipeline" not in part for part in cfg.dataset.values()
+    )  # hence the releases', ImageNet mean and std
     assert cfg.data_root is None
 
 
@@ -115,8 +149,12 @@ def test_cross_dataset_evaluation_takes_the_coco_model_with_nothing_unseen():
 
 
 def test_the_table_is_printed_from_any_folder(tmp_path):
-    done = subprocess.run([sys.executable, str(ROOT / "tools" / "list_configs.py"), "table6", "to_context"],
-                          cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "list_configs.py"), "table6", "to_context"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and len(lines) == 2 + 6 + 2
     order = [re.search(r"(\w+)\.py", line).group(1) for line in lines[2:]]
@@ -124,6 +162,7 @@ def test_the_table_is_printed_from_any_folder(tmp_path):
     cells = [cell.strip() for cell in lines[-2].strip("|").split("|")]
     assert re.fullmatch(r"COCO-Stuff\W+Context-59", cells[1]) and cells[2] == "inductive"
     assert numbers(cells[5]) == dict(zip(("pAcc", "mIoU", "mAcc"), CROSS["coco_stuff_to_context59"]))
-    wrong = subprocess.run([sys.executable, str(ROOT / "tools" / "list_configs.py"), "table9"], capture_output=True,
-                           text=True)
+    wrong = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "list_configs.py"), "table9"], capture_output=True, text=True
+    )
     assert wrong.returncode == 2 and "table9" in wrong.stderr

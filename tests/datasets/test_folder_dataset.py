@@ -19,7 +19,7 @@ def write_picture(folder, name, size=(16, 12)):
 def write_mask(folder, name, value=1, size=(16, 12)):
     folder.mkdir(parents=True, exist_ok=True)
     mask = np.zeros((size[1], size[0]), np.uint8)
-    mask[:, size[0] // 2:] = value
+    mask[:, size[0] // 2 :] = value
     save_mask(folder / f"{name}.png", mask, [])
 
 
@@ -51,7 +51,9 @@ def test_pictures_are_set_aside_by_name(root):
     train, val = (names(FolderDataset(str(root), part, val_share=0.3)) for part in ("train", "val"))
     assert len(val) == 3 and sorted(train + val) == NAMES
     assert names(FolderDataset(str(root), "val", val_share=0.3)) == val
-    assert any(names(FolderDataset(str(root), "val", val_share=0.3, split_seed=seed)) != val for seed in (1, 2, 3))
+    assert any(
+        names(FolderDataset(str(root), "val", val_share=0.3, split_seed=seed)) != val for seed in (1, 2, 3)
+    )
     write_picture(root / "images", "new")
     write_mask(root / "masks", "new")
     assert len(set(names(FolderDataset(str(root), "val", val_share=0.3))) - set(val)) <= 1
@@ -70,7 +72,9 @@ def test_folders_of_a_split(root):
     for part, name in (("train", "a"), ("val", "b")):
         write_picture(root / "images" / part, name)
         write_mask(root / "masks" / part, name)
-    assert names(FolderDataset(str(root), "train")) == ["a"] and names(FolderDataset(str(root), "val")) == ["b"]
+    assert names(FolderDataset(str(root), "train")) == ["a"] and names(FolderDataset(str(root), "val")) == [
+        "b"
+    ]
     with pytest.raises(FileNotFoundError, match=r"images/test.*\btrain\b.*\bval\b"):
         FolderDataset(str(root), "test")
 
@@ -110,8 +114,11 @@ MISTAKES = {
     "size": (spoil_size, {}, "p0.png.*5x5.*p0.jpg.*16x12"),
     "label": (lambda root: write_mask(root / "masks", "p0", 7), {}, r"p0.png.*\b7\b.*\b96\b.*0\.\.2\b.*255"),
     "colours": (spoil_colours, {}, "p0.png.*RGB"),
-    "unseen word": (lambda root: (root / "unseen.txt").write_text("blue cat\n"), {},
-                    "unseen.txt.*'blue cat'.*blue car"),
+    "unseen word": (
+        lambda root: (root / "unseen.txt").write_text("blue cat\n"),
+        {},
+        "unseen.txt.*'blue cat'.*blue car",
+    ),
     "unseen option": (lambda root: None, dict(unseen=["tee"]), "unseen.*'tee'.*tree"),
     "classes": (lambda root: (root / "classes.txt").unlink(), {}, "classes.txt"),
     "no class": (lambda root: (root / "classes.txt").write_text("\n"), {}, "classes.txt.*empty"),

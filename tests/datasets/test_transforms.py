@@ -25,16 +25,19 @@ class Script:
 
 def sample_of(height, width, seed=0):
     rng = np.random.default_rng(seed)
-    return {'image': rng.integers(0, 256, (height, width, 3), np.uint8),
-            'label': rng.integers(0, 3, (height, width), np.uint8), 'name': 'x'}
+    return {
+        "image": rng.integers(0, 256, (height, width, 3), np.uint8),
+        "label": rng.integers(0, 3, (height, width), np.uint8),
+        "name": "x",
+    }
 
 
-@pytest.mark.parametrize('size', [(17, 29), (22, 26), (5, 6), (11, 7), (4, 26), (11, 13)])
+@pytest.mark.parametrize("size", [(17, 29), (22, 26), (5, 6), (11, 7), (4, 26), (11, 13)])
 def test_image_resize_is_the_rounded_definition(size):
     """Growing, shrinking (no smoothing), and one of each; fixed point may differ in the last unit."""
-    image = sample_of(11, 13)['image']
+    image = sample_of(11, 13)["image"]
     result = resize_image(image, size)
-    assert result.dtype == np.uint8 and result.shape == size + (3,)
+    assert result.dtype == np.uint8 and result.shape == (*size, 3)
     assert np.abs(result - plain_bilinear(image.astype(np.float64), size)).max() < 1.01
 
 
@@ -50,32 +53,42 @@ def test_label_resize_takes_floor_of_the_scaled_position():
     assert resize_label(label, (2, 10)).tolist() == [[0, 0, 1, 1, 2, 2, 3, 3, 4, 4]] * 2
 
 
-@pytest.mark.parametrize('shape, ratio, expected', [
-    # VOC's 375x500: limits (1024, 256): min(1024 / 500, 256 / 375) = 0.68266 -> 256 x 341.33
-    ((375, 500), 0.5, (256, 341)),
-    # ratio 1.5: limits (3072, 768): factor 2.048 -> 768 x 1024
-    ((375, 500), 1.5, (768, 1024)),
-    # A strip meets the long limit first: min(2048 / 1000, 512 / 100) = 2.048 -> 2048 x 204.8
-    ((1000, 100), 1.0, (2048, 205)),
-])
+@pytest.mark.parametrize(
+    "shape, ratio, expected",
+    [
+        # VOC's 375x500: limits (1024, 256): min(1024 / 500, 256 / 375) = 0.68266 -> 256 x 341.33
+        ((375, 500), 0.5, (256, 341)),
+        # ratio 1.5: limits (3072, 768): factor 2.048 -> 768 x 1024
+        ((375, 500), 1.5, (768, 1024)),
+        # A strip meets the long limit first: min(2048 / 1000, 512 / 100) = 2.048 -> 2048 x 204.8
+        ((1000, 100), 1.0, (2048, 205)),
+    ],
+)
 def test_resize_to_a_box(shape, ratio, expected):
-    sample = {'image': np.zeros(shape + (3,), np.uint8), 'label': np.zeros(shape, np.uint8)}
+    sample = {"image": np.zeros((*shape, 3), np.uint8), "label": np.zeros(shape, np.uint8)}
     resized = Resize((2048, 512), (0.5, 2.0))(sample, Script(ratio))
-    assert resized['image'].shape[:2] == resized['label'].shape == expected
+    assert resized["image"].shape[:2] == resized["label"].shape == expected
 
 
 def test_resize_ratio_stays_in_its_range():
     rng = np.random.default_rng(0)
-    sample = {'image': np.zeros((20, 20, 3), np.uint8)}
-    sides = [Resize((400, 100), (0.5, 2.0))(sample, rng)['image'].shape[0] for _ in range(200)]
+    sample = {"image": np.zeros((20, 20, 3), np.uint8)}
+    sides = [Resize((400, 100), (0.5, 2.0))(sample, rng)["image"].shape[0] for _ in range(200)]
     assert 50 <= min(sides) < 60 and 190 < max(sides) <= 200
 
 
-@pytest.mark.parametrize('shape, expected', [((375, 500), (512, 683)), ((500, 375), (683, 512)),
-                                             ((100, 1000), (512, 5120)), ((512, 512), (512, 512))])
+@pytest.mark.parametrize(
+    "shape, expected",
+    [
+        ((375, 500), (512, 683)),
+        ((500, 375), (683, 512)),
+        ((100, 1000), (512, 5120)),
+        ((512, 512), (512, 512)),
+    ],
+)
 def test_short_side_is_exact_and_the_long_side_has_no_limit(shape, expected):
-    sample = {'image': np.zeros(shape + (3,), np.uint8)}
-    assert ResizeShortSide(512)(sample, Script())['image'].shape[:2] == expected
+    sample = {"image": np.zeros((*shape, 3), np.uint8)}
+    assert ResizeShortSide(512)(sample, Script())["image"].shape[:2] == expected
 
 
 def test_class_balance_rule_by_hand():
@@ -88,49 +101,51 @@ def test_class_balance_rule_by_hand():
 
 
 def test_crop_is_drawn_again_until_balanced():
-    sample = {'image': np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3),
-              'label': np.array([[1, 1, 1, 2], [1, 1, 1, 2]], np.uint8)}
+    sample = {
+        "image": np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3),
+        "label": np.array([[1, 1, 1, 2], [1, 1, 1, 2]], np.uint8),
+    }
     draws = Script(0, 0, 0, 1, 0, 2, 0, 0)  # lefts 0, 1 hold one class, 2 holds both; the fourth is not drawn
     cut = RandomCrop(2, 0.75)(sample, draws)
-    assert cut['label'].tolist() == [[1, 2], [1, 2]] and draws.numbers == [0, 0]
-    np.testing.assert_array_equal(cut['image'], sample['image'][:, 2:])
+    assert cut["label"].tolist() == [[1, 2], [1, 2]] and draws.numbers == [0, 0]
+    np.testing.assert_array_equal(cut["image"], sample["image"][:, 2:])
 
 
 def test_after_ten_redraws_the_last_is_kept():
-    sample = {'image': np.zeros((1, 20, 3), np.uint8), 'label': np.full((1, 20), 255, np.uint8)}
-    sample['image'][0, :, 0] = range(20)
+    sample = {"image": np.zeros((1, 20, 3), np.uint8), "label": np.full((1, 20), 255, np.uint8)}
+    sample["image"][0, :, 0] = range(20)
     draws = Script(*[number for left in range(11) for number in (0, left)])
-    assert RandomCrop((1, 2), 0.75)(sample, draws)['image'][0, 0, 0] == 10 and not draws.numbers
+    assert RandomCrop((1, 2), 0.75)(sample, draws)["image"][0, 0, 0] == 10 and not draws.numbers
 
 
 def test_crop_covers_every_position():
-    sample = {'image': np.arange(5, dtype=np.uint8)[None, :, None].repeat(3, axis=2)}
+    sample = {"image": np.arange(5, dtype=np.uint8)[None, :, None].repeat(3, axis=2)}
     rng = np.random.default_rng(0)
-    lefts = {int(RandomCrop((1, 3))(sample, rng)['image'][0, 0, 0]) for _ in range(50)}
+    lefts = {int(RandomCrop((1, 3))(sample, rng)["image"][0, 0, 0]) for _ in range(50)}
     assert lefts == {0, 1, 2}
 
 
 def test_flip():
     sample = sample_of(4, 5)
     flipped = RandomFlip(0.5)(sample, Script(0.49))
-    np.testing.assert_array_equal(flipped['image'], sample['image'][:, ::-1])
-    np.testing.assert_array_equal(flipped['label'], sample['label'][:, ::-1])
-    np.testing.assert_array_equal(RandomFlip(0.5)(sample, Script(0.5))['image'], sample['image'])
+    np.testing.assert_array_equal(flipped["image"], sample["image"][:, ::-1])
+    np.testing.assert_array_equal(flipped["label"], sample["label"][:, ::-1])
+    np.testing.assert_array_equal(RandomFlip(0.5)(sample, Script(0.5))["image"], sample["image"])
 
 
 def test_normalise_by_hand():
     image = np.array([[[0, 255, 128]]], np.uint8)
-    result = Normalize()({'image': image}, Script())['image']
+    result = Normalize()({"image": image}, Script())["image"]
     assert result.dtype == np.float32
     expected = [-123.675 / 58.395, (255 - 116.28) / 57.12, (128 - 103.53) / 57.375]
     np.testing.assert_allclose(result[0, 0], expected, rtol=1e-6)
 
 
 def test_pad_at_right_and_bottom():
-    sample = {'image': np.ones((2, 5, 3), np.float32), 'label': np.ones((2, 5), np.uint8)}
+    sample = {"image": np.ones((2, 5, 3), np.float32), "label": np.ones((2, 5), np.uint8)}
     padded = Pad((3, 4))(sample, Script())
-    assert padded['label'].tolist() == [[1] * 5, [1] * 5, [255] * 5]
-    assert padded['image'].shape == (3, 5, 3) and not padded['image'][2].any()
+    assert padded["label"].tolist() == [[1] * 5, [1] * 5, [255] * 5]
+    assert padded["image"].shape == (3, 5, 3) and not padded["image"][2].any()
 
 
 def test_hsv_agrees_with_the_standard_library():
@@ -148,7 +163,7 @@ def test_hsv_agrees_with_the_standard_library():
 
 def distort(image, *draws):
     script = Script(*draws)
-    result = PhotometricDistortion()({'image': image}, script)['image']
+    result = PhotometricDistortion()({"image": image}, script)["image"]
     assert not script.numbers and result.dtype == np.uint8
     return result
 
@@ -170,27 +185,40 @@ def test_contrast_after_the_colour_steps():
     assert distort(red, 0, 0, 1, 0.5, 1, 0.5, 0).tolist() == [[[100, 50, 50]]]
 
 
-@pytest.mark.parametrize('transform', [Resize((40, 20), (0.5, 2)), ResizeShortSide(9), RandomCrop(6),
-                                       RandomFlip(1.0), PhotometricDistortion(), Normalize(), Pad(30)])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Resize((40, 20), (0.5, 2)),
+        ResizeShortSide(9),
+        RandomCrop(6),
+        RandomFlip(1.0),
+        PhotometricDistortion(),
+        Normalize(),
+        Pad(30),
+    ],
+)
 def test_transforms_leave_their_input_alone_and_repeat(transform):
     for seed in range(5):
         sample, untouched = sample_of(12, 17), sample_of(12, 17)
         first = transform(sample, np.random.default_rng(seed))
         second = transform(sample, np.random.default_rng(seed))
-        np.testing.assert_array_equal(first['image'], second['image'])
-        for key in ('image', 'label'):
+        np.testing.assert_array_equal(first["image"], second["image"])
+        for key in ("image", "label"):
             np.testing.assert_array_equal(sample[key], untouched[key])
-        assert first['image'].shape[:2] == first['label'].shape or isinstance(transform, Normalize)
+        assert first["image"].shape[:2] == first["label"].shape or isinstance(transform, Normalize)
 
 
-@pytest.mark.parametrize('build, pattern', [
-    (lambda: Resize(ratio_range=(2, 1)), r'Resize\.ratio_range'),
-    (lambda: RandomCrop((0, 5)), r'RandomCrop\.crop_size'),
-    (lambda: RandomCrop(5, 75), r'RandomCrop\.cat_max_ratio.*\b75\b'),
-    (lambda: RandomFlip(50), r'RandomFlip\.prob.*\b50\b'),
-    (lambda: Normalize(std=(1, 0, 1)), r'Normalize.*\bstd\b.*\(1, 0, 1\)'),
-    (lambda: PhotometricDistortion(contrast_range=(2, 1)), r'PhotometricDistortion\.contrast_range'),
-])
+@pytest.mark.parametrize(
+    "build, pattern",
+    [
+        (lambda: Resize(ratio_range=(2, 1)), r"Resize\.ratio_range"),
+        (lambda: RandomCrop((0, 5)), r"RandomCrop\.crop_size"),
+        (lambda: RandomCrop(5, 75), r"RandomCrop\.cat_max_ratio.*\b75\b"),
+        (lambda: RandomFlip(50), r"RandomFlip\.prob.*\b50\b"),
+        (lambda: Normalize(std=(1, 0, 1)), r"Normalize.*\bstd\b.*\(1, 0, 1\)"),
+        (lambda: PhotometricDistortion(contrast_range=(2, 1)), r"PhotometricDistortion\.contrast_range"),
+    ],
+)
 def test_impossible_arguments(build, pattern):
     with pytest.raises(ValueError, match=pattern):
         build()

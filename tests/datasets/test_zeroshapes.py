@@ -2,24 +2,38 @@
 
 import colorsys
 import re
-from typing import Iterator, List, Tuple
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from jseg.datasets import zeroshapes
 from jseg.datasets.zeroshapes import (
-    BACKGROUND, CAPTION_FORMS, CLASS_NAMES, COLOURS, HUE_JITTER, PALETTE, SHAPES, SPLITS, UNSEEN, Scene,
-    altered_classes, caption, draw_scene)
+    BACKGROUND,
+    CAPTION_FORMS,
+    CLASS_NAMES,
+    COLOURS,
+    HUE_JITTER,
+    PALETTE,
+    SHAPES,
+    SPLITS,
+    UNSEEN,
+    Scene,
+    altered_classes,
+    caption,
+    draw_scene,
+)
 
 MIN_VISIBLE = 0.8
 
 # draw_scene(0, "test", 3): label, its pixels, their mean RGB.
 PINNED_CLASSES = (2, 4, 14)
-PINNED = [(2, 206, (184.64, 29.12, 15.90)),
-          (4, 303, (183.89, 174.55, 31.03)),
-          (14, 352, (43.99, 104.39, 188.02)),
-          (BACKGROUND, 3235, (130.04, 130.84, 133.74))]
+PINNED = [
+    (2, 206, (184.64, 29.12, 15.90)),
+    (4, 303, (183.89, 174.55, 31.03)),
+    (14, 352, (43.99, 104.39, 188.02)),
+    (BACKGROUND, 3235, (130.04, 130.84, 133.74)),
+]
 
 
 def scenes(count: int, **options: object) -> Iterator[Scene]:
@@ -35,9 +49,9 @@ def hue_distance(a: float, b: float) -> float:
     return abs((a - b + 180) % 360 - 180)
 
 
-def whole_areas(monkeypatch: pytest.MonkeyPatch, index: int, **options: object) -> Tuple[Scene, List[int]]:
+def whole_areas(monkeypatch: pytest.MonkeyPatch, index: int, **options: object) -> tuple[Scene, list[int]]:
     """A scene, and the pixels each object would show if nothing lay on it, noted down while it is drawn."""
-    areas: List[int] = []
+    areas: list[int] = []
     find_place = zeroshapes._find_place
 
     def noting_place(*arguments: object) -> object:
@@ -85,11 +99,18 @@ class TestReproducibility:
         np.random.seed(1)  # the global state must not matter
         for i in (2, 0, 1):
             again = draw_scene(3, "val", i)
-            assert np.array_equal(again.image, forward[i].image) and np.array_equal(again.label, forward[i].label)
+            assert np.array_equal(again.image, forward[i].image) and np.array_equal(
+                again.label, forward[i].label
+            )
             assert again.classes == forward[i].classes
 
     def test_seed_split_and_index_each_matter(self) -> None:
-        keys = [(3, "val", 5), (4, "val", 5), (3, "val", 6), *((3, split, 5) for split in SPLITS if split != "val")]
+        keys = [
+            (3, "val", 5),
+            (4, "val", 5),
+            (3, "val", 6),
+            *((3, split, 5) for split in SPLITS if split != "val"),
+        ]
         assert len({draw_scene(*key).image.tobytes() for key in keys}) == len(keys)
 
     def test_the_global_random_state_is_left_alone(self) -> None:
@@ -153,8 +174,12 @@ class TestPictures:
     def test_shapes_fill_their_share_of_the_bounding_circle(self) -> None:
         """Areas over the squared radius, from the outlines: circle 0.95²π; ring (1² − 0.5²)π; triangle with
         inradius 0.62: 3√3 · 0.62²; cross: two bars 2.1 × 0.64 less their common square."""
-        expected = {"circle": 0.95**2 * np.pi, "ring": 0.75 * np.pi, "triangle": 3 * 3**0.5 * 0.62**2,
-                    "cross": 2 * 2.1 * 0.64 - 0.64**2}
+        expected = {
+            "circle": 0.95**2 * np.pi,
+            "ring": 0.75 * np.pi,
+            "triangle": 3 * 3**0.5 * 0.62**2,
+            "cross": 2 * 2.1 * 0.64 - 0.64**2,
+        }
         found = {shape: [] for shape in SHAPES}
         for index in range(150):
             scene = draw_scene(1, "train", index, size=160, max_objects=1, radius=(30.0, 30.0))
@@ -181,8 +206,16 @@ class TestPictures:
         with pytest.raises(ValueError, match=r"'training'.*\btrain\b.*\bval\b"):
             draw_scene(0, "training", 0)
 
-    @pytest.mark.parametrize("options", [{"size": 8, "radius": (1.0, 2.0)}, {"size": 29}, {"max_objects": 0},
-                                         {"radius": (9.0, 8.0)}, {"radius": (0.0, 8.0)}])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"size": 8, "radius": (1.0, 2.0)},
+            {"size": 29},
+            {"max_objects": 0},
+            {"radius": (9.0, 8.0)},
+            {"radius": (0.0, 8.0)},
+        ],
+    )
     def test_sizes_that_do_not_fit(self, options: dict) -> None:
         given = np.hstack(list(options.values())).tolist()
         with pytest.raises(ValueError) as refusal:
@@ -206,11 +239,14 @@ class TestCaptions:
         assert "a photo of a red circle and a yellow triangle." in texts
 
     def test_altered_classes_keep_the_colours_and_are_not_the_scene(self) -> None:
-        """Wrong in the binding of words alone: as many objects, the same colours, at least one other shape."""
+        """Wrong in the binding of words alone: as many objects, the same colours, at least one other
+        shape."""
         rng = np.random.default_rng(0)
         for scene in scenes(100):
             altered = altered_classes(rng, scene.classes)
-            assert [index // len(SHAPES) for index in altered] == [index // len(SHAPES) for index in scene.classes]
+            assert [index // len(SHAPES) for index in altered] == [
+                index // len(SHAPES) for index in scene.classes
+            ]
             assert sorted(altered) != sorted(scene.classes)
 
     def test_same_generator_same_caption(self) -> None:

@@ -6,10 +6,24 @@ import time
 
 import numpy as np
 
-from jseg.distributed import (all_reduce_max, all_reduce_mean, all_reduce_sum, average_gradients, barrier,
-                              broadcast_object, check_device, check_same, gather_objects, is_main, local_rank,
-                              local_size, rank, set_wait_observer, world_size)
-from jseg.distributed import agreement
+from jseg.distributed import (
+    agreement,
+    all_reduce_max,
+    all_reduce_mean,
+    all_reduce_sum,
+    average_gradients,
+    barrier,
+    broadcast_object,
+    check_device,
+    check_same,
+    gather_objects,
+    is_main,
+    local_rank,
+    local_size,
+    rank,
+    set_wait_observer,
+    world_size,
+)
 from jseg.distributed import gradients as gradients_module
 from jseg.runtime.backend import jt
 from jseg.runtime.device import Device
@@ -21,7 +35,9 @@ def numbers(own: int, size: int) -> None:
     assert total.dtype == np.int64 and total.tolist() == [[size * (size + 1) // 2, size * 2**60]]
     for dtype in (np.float32, np.float64, np.float16, np.int32, np.uint8, bool):
         value = all_reduce_sum(np.full((2, 3), 1, dtype))
-        assert value.dtype == dtype and value.shape == (2, 3) and (value == np.array(size).astype(dtype)).all()
+        assert (
+            value.dtype == dtype and value.shape == (2, 3) and (value == np.array(size).astype(dtype)).all()
+        )
     assert all_reduce_sum(np.array(0.5)).shape == () and all_reduce_sum(np.zeros((0, 3))).shape == (0, 3)
     assert all_reduce_max(np.array([own, -own])).tolist() == [size - 1, 0]
     mean = all_reduce_mean(np.array([own]))

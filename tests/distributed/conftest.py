@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional
 
 import pytest
 
@@ -16,24 +15,38 @@ MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
 OPTIONS = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
 
 
-def clean_environment(**changes: str) -> Dict[str, str]:
+def clean_environment(**changes: str) -> dict[str, str]:
     """This environment, without what an imported Jittor put there for single processes."""
-    kept = {name: value for name, value in os.environ.items() if name != "use_mpi" and not name.startswith("OMPI_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "use_mpi" and not name.startswith("OMPI_")
+    }
     path = os.pathsep.join(filter(None, (str(ROOT), kept.get("PYTHONPATH"))))
     return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **changes}
 
 
 @pytest.fixture
 def mpirun(tmp_path):
-    """mpirun(ranks, program, *arguments) -> what it printed, in no order of ranks; its failure fails the test."""
+    """mpirun(ranks, program, *arguments) -> what it printed, in no order of ranks; its failure fails the
+    test."""
     if not MPIRUN.is_file():
         pytest.skip("Open MPI is not installed in this environment")
 
-    def run(ranks: int, program: str, *arguments: str, status: int = 0,
-            changes: Optional[Dict[str, str]] = None) -> str:
-        command: List[str] = [str(MPIRUN), *OPTIONS, "-n", str(ranks), sys.executable, program, *arguments]
-        process = subprocess.run(command, env=clean_environment(**(changes or {})), cwd=tmp_path, timeout=300,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    def run(
+        ranks: int, program: str, *arguments: str, status: int = 0, changes: dict[str, str] | None = None
+    ) -> str:
+        command: list[str] = [str(MPIRUN), *OPTIONS, "-n", str(ranks), sys.executable, program, *arguments]
+        process = subprocess.run(
+            command,
+            env=clean_environment(**(changes or {})),
+            cwd=tmp_path,
+            timeout=300,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         assert process.returncode == status, process.stdout[-4000:]
         return process.stdout
+
     return run

@@ -1,14 +1,15 @@
-"""Kills real `mpirun` trainings on ZeroShapes at random moments, resumes them, and compares with unbroken ones.
+"""Kills real `mpirun` trainings on ZeroShapes at random moments, resumes them, and compares with unbroken
+ones.
 
     python tests/distributed/fault_injection.py --kills 40 --ranks 1 2 4 --out /tmp/faults
 
-Kinds of faults: SIGKILL of one rank or of mpirun at a random moment, SIGKILL while a checkpoint is being written,
-SIGTERM and SIGUSR1 to mpirun (which the run answers with a checkpoint), SIGSTOP of one rank (a hang). After each: every
-process must be gone within 60 s, every checkpoint file must have its SHA-256, and none that was reported as saved may
-be missing. The same command with `--resume auto` goes on. At the end the loss curve (log.jsonl without times) and the
-last checkpoint must equal those of an unbroken run with as many ranks, bit for bit. A last training goes on with
-another number of ranks after each fault: its losses must be within a relative 1e-3, for sums are taken in another
-order. Ends with
+Kinds of faults: SIGKILL of one rank or of mpirun at a random moment, SIGKILL while a checkpoint is being
+written, SIGTERM and SIGUSR1 to mpirun (which the run answers with a checkpoint), SIGSTOP of one rank (a
+hang). After each: every process must be gone within 60 s, every checkpoint file must have its SHA-256, and
+none that was reported as saved may be missing. The same command with `--resume auto` goes on. At the end the
+loss curve (log.jsonl without times) and the last checkpoint must equal those of an unbroken run with as many
+ranks, bit for bit. A last training goes on with another number of ranks after each fault: its losses must be
+within a relative 1e-3, for sums are taken in another order. Ends with
 
     lost: 0 checkpoints, curves equal
 
@@ -25,21 +26,32 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from jseg.checkpoints import load_arrays  # noqa: E402  (works uninstalled, from any folder)
-from jseg.datasets.zeroshapes_writer import write_zeroshapes  # noqa: E402
+from jseg.checkpoints import load_arrays
+from jseg.datasets.zeroshapes_writer import write_zeroshapes
 
 MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
-SIGNAL_OF = {"kill rank": signal.SIGKILL, "kill save": signal.SIGKILL, "kill mpirun": signal.SIGKILL,
-             "SIGTERM to mpirun": signal.SIGTERM, "SIGUSR1 to mpirun": signal.SIGUSR1, "stop rank": signal.SIGSTOP}
-KINDS = ("kill rank", "kill save", *SIGNAL_OF)  # the first two twice as often; the last one needs several ranks
+SIGNAL_OF = {
+    "kill rank": signal.SIGKILL,
+    "kill save": signal.SIGKILL,
+    "kill mpirun": signal.SIGKILL,
+    "SIGTERM to mpirun": signal.SIGTERM,
+    "SIGUSR1 to mpirun": signal.SIGUSR1,
+    "stop rank": signal.SIGSTOP,
+}
+KINDS = (
+    "kill rank",
+    "kill save",
+    *SIGNAL_OF,
+)  # the first two twice as often; the last one needs several ranks
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb", "gpu_memory_mb")
 END_SECONDS = 60.0  # within which everything must have ended
 WATCHDOG_SECONDS = 15
@@ -61,21 +73,47 @@ class Trial:
         """Starts the training, or goes on with it."""
         options = self.options
         self.ranks = self.all_ranks[number % len(self.all_ranks)]
-        command = [str(MPIRUN), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-                   "--mca", "odls_base_sigkill_timeout", str(GRACE_SECONDS), "-n", str(self.ranks),
-                   sys.executable, str(ROOT / "tools" / "run_net.py"), "--config", str(options.config),
-                   "--work-dir", str(self.work_dir), "--resume", "auto"]
-        kept = {key: value for key, value in os.environ.items() if key != "use_mpi" and not key.startswith("OMPI_")}
+        command = [
+            str(MPIRUN),
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "--bind-to",
+            "none",
+            "--mca",
+            "odls_base_sigkill_timeout",
+            str(GRACE_SECONDS),
+            "-n",
+            str(self.ranks),
+            sys.executable,
+            str(ROOT / "tools" / "run_net.py"),
+            "--config",
+            str(options.config),
+            "--work-dir",
+            str(self.work_dir),
+            "--resume",
+            "auto",
+        ]
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key != "use_mpi" and not key.startswith("OMPI_")
+        }
         self.mark = f"{os.getpid()}.{self.work_dir.name}.{number}"
         environment = {**kept, "OMP_NUM_THREADS": "1", MARK: self.mark, "PYTHONPATH": str(ROOT)}
         with open(self.output, "ab") as output:
             output.write(f"--- start {number}\n".encode())
-            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT,
-                                    start_new_session=True, cwd=options.out)
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=options.out,
+            )
 
-    def processes(self) -> Dict[int, Optional[int]]:
+    def processes(self) -> dict[int, int | None]:
         """Processes of the run that still live -> rank, None for mpirun and helpers."""
-        found: Dict[int, Optional[int]] = {}
+        found: dict[int, int | None] = {}
         for entry in os.listdir("/proc"):
             try:
                 environment = Path("/proc", entry, "environ").read_bytes().split(b"\0")
@@ -105,7 +143,7 @@ class Trial:
             return 0
         return max((int(iteration) for iteration in saved), default=0)
 
-    def complete(self) -> List[int]:
+    def complete(self) -> list[int]:
         """Iterations with an undamaged checkpoint; a damaged one raises."""
         files = list((self.work_dir / "checkpoints").glob("iter_*.safetensors"))
         for file in files:
@@ -119,7 +157,7 @@ class Trial:
         except OSError:
             return False
 
-    def curve(self) -> List[Dict[str, Any]]:
+    def curve(self) -> list[dict[str, Any]]:
         """log.jsonl without times."""
         records = [json.loads(line) for line in (self.work_dir / "log.jsonl").read_text().splitlines()]
         return [{key: value for key, value in record.items() if key not in TIMING} for record in records]
@@ -135,11 +173,13 @@ def write_config(options: argparse.Namespace) -> None:
         f"data_root = {str(options.out / 'data')!r}\nmax_iters = {options.iterations}\nbatch_size = 4\n"
         "log_interval = 3\ncheckpoint_interval = 2\neval_interval = None\nvisualize = dict(num_images=0)\n"
         f"keep_checkpoints = 2\nwatchdog_seconds = {WATCHDOG_SECONDS}\n"
-        "scheduler = dict(warmup_iters=4)\n")
+        "scheduler = dict(warmup_iters=4)\n"
+    )
 
 
-def wait_for_end(trial: Trial, process: subprocess.Popen) -> Tuple[float, bool]:
-    """Seconds until every process of the run has gone, and whether they went by themselves within a minute."""
+def wait_for_end(trial: Trial, process: subprocess.Popen) -> tuple[float, bool]:
+    """Seconds until every process of the run has gone, and whether they went by themselves within a
+    minute."""
     start = time.monotonic()
     process_left = True
     while process_left and time.monotonic() - start < END_SECONDS:
@@ -152,7 +192,7 @@ def wait_for_end(trial: Trial, process: subprocess.Popen) -> Tuple[float, bool]:
     return took, not process_left
 
 
-def injure(trial: Trial, process: subprocess.Popen, kind: str, rng: random.Random) -> Optional[str]:
+def injure(trial: Trial, process: subprocess.Popen, kind: str, rng: random.Random) -> str | None:
     """Waits for a random moment and injures the run; what was done, None if the run ended before."""
     goal = trial.logged() + rng.randint(0, 2)
     early = rng.random() < 0.15  # sometimes while it starts
@@ -177,7 +217,8 @@ def injure(trial: Trial, process: subprocess.Popen, kind: str, rng: random.Rando
 
 
 def catch_writing(trial: Trial, process: subprocess.Popen, rank_0: int) -> None:
-    """Stops the main rank again and again for a moment, until that is in the middle of writing a checkpoint."""
+    """Stops the main rank again and again for a moment, until that is in the middle of writing a
+    checkpoint."""
     missed = time.monotonic() + 10.0
     while process.poll() is None and time.monotonic() < missed:
         os.kill(rank_0, signal.SIGSTOP)
@@ -188,7 +229,7 @@ def catch_writing(trial: Trial, process: subprocess.Popen, rank_0: int) -> None:
         time.sleep(0.001)
 
 
-def break_and_resume(trial: Trial, kills: int, rng: random.Random, problems: List[str]) -> Dict[str, float]:
+def break_and_resume(trial: Trial, kills: int, rng: random.Random, problems: list[str]) -> dict[str, float]:
     """One training, injured until `kills` is used up or it has finished; figures for the report."""
     figures = {"kills": 0, "while saving": 0, "slowest end": 0.0}
     number = 0
@@ -201,8 +242,10 @@ def break_and_resume(trial: Trial, kills: int, rng: random.Random, problems: Lis
             done = injure(trial, process, kind, rng)
         if done is None:
             if process.wait():
-                problems.append(f"{trial.work_dir.name}: start {number - 1} ended with status {process.returncode}, "
-                                f"see {trial.output}")
+                problems.append(
+                    f"{trial.work_dir.name}: start {number - 1} ended with status {process.returncode}, "
+                    f"see {trial.output}"
+                )
             return figures
         took, gone = wait_for_end(trial, process)
         if process.returncode == 0:
@@ -211,15 +254,19 @@ def break_and_resume(trial: Trial, kills: int, rng: random.Random, problems: Lis
         figures["kills"] += 1
         figures["while saving"] += "being written" in done
         figures["slowest end"] = max(figures["slowest end"], took)
-        print(f"{trial.ranks} ranks, kill {figures['kills']}: {done} after iteration {trial.logged()}; all ended in "
-              f"{took:.1f} s with status {process.returncode}; checkpoints {complete}", flush=True)
+        print(
+            f"{trial.ranks} ranks, kill {figures['kills']}: {done} after iteration {trial.logged()}; all "
+            "ended in "
+            f"{took:.1f} s with status {process.returncode}; checkpoints {complete}",
+            flush=True,
+        )
         if not gone:
             problems.append(f"{trial.work_dir.name}: processes were left {END_SECONDS:.0f} s after {done}")
         if reported and (not complete or complete[-1] < reported):
             problems.append(f"{trial.work_dir.name}: lost checkpoint {reported} after {done}")
 
 
-def compare(broken: Trial, unbroken: Trial, problems: List[str]) -> None:
+def compare(broken: Trial, unbroken: Trial, problems: list[str]) -> None:
     """Curves and last checkpoints, bit for bit."""
     if broken.curve() != unbroken.curve():
         problems.append(f"{broken.work_dir.name}: log.jsonl differs from {unbroken.work_dir.name}")
@@ -239,10 +286,12 @@ def distance(trial: Trial, other: Trial) -> float:
     return max(abs(a["total"] - b["total"]) / abs(b["total"]) for a, b in zip(ours, theirs))
 
 
-def break_trainings(options: argparse.Namespace, rng: random.Random, problems: List[str]
-                    ) -> Tuple[Dict[int, Trial], Dict[str, float]]:
-    """Trainings with each number of ranks in turn until all kills are used up; the unbroken ones, and figures."""
-    unbroken: Dict[int, Trial] = {}
+def break_trainings(
+    options: argparse.Namespace, rng: random.Random, problems: list[str]
+) -> tuple[dict[int, Trial], dict[str, float]]:
+    """Trainings with each number of ranks in turn until all kills are used up; the unbroken ones, and
+    figures."""
+    unbroken: dict[int, Trial] = {}
     total = {"kills": 0, "while saving": 0, "slowest end": 0.0, "trainings": 0}
     while total["kills"] < options.kills and not problems:
         attempt = total["trainings"]
@@ -262,20 +311,26 @@ def break_trainings(options: argparse.Namespace, rng: random.Random, problems: L
     return unbroken, total
 
 
-def change_ranks(options: argparse.Namespace, rng: random.Random, unbroken: Trial, problems: List[str]) -> None:
+def change_ranks(
+    options: argparse.Namespace, rng: random.Random, unbroken: Trial, problems: list[str]
+) -> None:
     """A training that goes on with another number of ranks after each fault."""
     mixed = Trial(options, options.ranks, "mixed")
     figures = break_and_resume(mixed, len(options.ranks) + 1, rng, problems)
     difference = float("inf") if problems else distance(mixed, unbroken)
-    print(f"{figures['kills']} kills, each time another number of ranks: largest relative difference of a loss "
-          f"{difference:.1e}")
+    print(
+        f"{figures['kills']} kills, each time another number of ranks: largest relative difference of a loss "
+        f"{difference:.1e}"
+    )
     if difference > MIXED_TOLERANCE:
         problems.append("going on with another number of ranks changed the losses")
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the whole trial; 0 if nothing was lost and all curves are equal."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--iterations", type=int, default=24)
@@ -286,17 +341,22 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     write_config(options)
     rng = random.Random(options.seed)
-    problems: List[str] = []
+    problems: list[str] = []
     unbroken, total = break_trainings(options, rng, problems)
     first = unbroken[options.ranks[0]]
     if len(options.ranks) > 1 and not problems:
         change_ranks(options, rng, first, problems)
     if not problems:
         for ranks, trial in unbroken.items():
-            print(f"unbroken, {ranks} ranks against {first.ranks}: largest relative difference of a loss "
-                  f"{distance(trial, first):.1e}")
-    print(f"{total['kills']} kills in {total['trainings']} trainings, {total['while saving']} while a checkpoint "
-          f"was being written; slowest end of all processes {total['slowest end']:.1f} s")
+            print(
+                f"unbroken, {ranks} ranks against {first.ranks}: largest relative difference of a loss "
+                f"{distance(trial, first):.1e}"
+            )
+    print(
+        f"{total['kills']} kills in {total['trainings']} trainings, {total['while saving']} while a "
+        "checkpoint "
+        f"was being written; slowest end of all processes {total['slowest end']:.1f} s"
+    )
     for problem in problems:
         print(f"problem: {problem}")
     lost = sum("lost checkpoint" in problem for problem in problems)

@@ -1,12 +1,14 @@
-"""Every kind of fault but the kills of fault_injection.py, once each, on real `mpirun` trainings with 2 ranks.
+"""Every kind of fault but the kills of fault_injection.py, once each, on real `mpirun` trainings with 2
+ranks.
 
     python tests/distributed/fault_kinds.py --out /tmp/fault_kinds
 
-SIGINT to one rank and to mpirun, a picture that one rank alone cannot read, an unreadable picture that may be left out,
-a loss that is not finite, a checkpoint that finds no room, a checkpoint folder that cannot be written, a data loading
-process that is killed. Each must end within 60 s with the documented exit status and a message that names rank and
-reason, leave no process, and leave every checkpoint intact. Where the training can go on, the same command with
-`--resume auto` must then end with the log.jsonl and the last checkpoint of an unbroken run, bit for bit. Ends with
+SIGINT to one rank and to mpirun, a picture that one rank alone cannot read, an unreadable picture that may be
+left out, a loss that is not finite, a checkpoint that finds no room, a checkpoint folder that cannot be
+written, a data loading process that is killed. Each must end within 60 s with the documented exit status and
+a message that names rank and reason, leave no process, and leave every checkpoint intact. Where the training
+can go on, the same command with `--resume auto` must then end with the log.jsonl and the last checkpoint of
+an unbroken run, bit for bit. Ends with
 
     8 faults on 2 ranks: every one named, nothing lost
 
@@ -22,12 +24,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence
 
-from fault_injection import ROOT, Trial, compare, wait_for_end, write_config  # first: it finds jseg uninstalled
+from fault_injection import (  # first: it finds jseg uninstalled
+    Trial,
+    compare,
+    wait_for_end,
+    write_config,
+)
 
 from jseg.datasets import DataLoader
 
@@ -42,8 +49,11 @@ def rank_of(trial: Trial, number: int, program: bytes = b"run_net.py") -> int:
     for pid in trial.processes():
         environment = Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
         command = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
-        if (f"OMPI_COMM_WORLD_RANK={number}".encode() in environment and b"python" in command[0]
-                and any(part.endswith(program) for part in command[1:4])):
+        if (
+            f"OMPI_COMM_WORLD_RANK={number}".encode() in environment
+            and b"python" in command[0]
+            and any(part.endswith(program) for part in command[1:4])
+        ):
             return pid
     raise ProcessLookupError(f"rank {number} does not run {program.decode()}")
 
@@ -57,7 +67,8 @@ def interrupt_mpirun(trial: Trial, process: subprocess.Popen) -> None:
 
 
 def fill_disk(trial: Trial, process: subprocess.Popen) -> None:
-    """From now on a file of rank 0 may grow to `ROOM` only, which fails like a full disk: in the middle of a write."""
+    """From now on a file of rank 0 may grow to `ROOM` only, which fails like a full disk: in the middle of a
+    write."""
     pid = rank_of(trial, 0)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (ROOM, resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]))
 
@@ -87,7 +98,9 @@ class Fault:
     name: str
     status: int  # of mpirun
     message: str  # a regular expression
-    act: Optional[Callable[[Trial, subprocess.Popen], None]] = None  # once the first checkpoint has been reported
+    act: Callable[[Trial, subprocess.Popen], None] | None = (
+        None  # once the first checkpoint has been reported
+    )
     lines: str = ""  # of the config
     bad_picture: bool = False
     resume: bool = True
@@ -99,14 +112,31 @@ FAULTS = (
     Fault("SIGINT to rank 1", 130, r"\bSIGINT\b[^\n]*\biter_\d+" + RANK_0, interrupt_rank),
     Fault("SIGINT to mpirun", 1, r"\bSIG(INT|TERM)\b[^\n]*\biter_\d+" + RANK_0, interrupt_mpirun),
     Fault("picture unreadable on rank 1", 2, r"error: [^\n]*train_000" + RANK_1, bad_picture=True),
-    Fault("picture left out", 0, r"warning: [^\n]*train_000", bad_picture=True,
-          lines="max_bad_pictures = 1\n", resume=False),
-    Fault("loss not finite", 2, r"error: [^\n]*\bloss_\w+=[^\n]*bad_batch_iter_\d+" + RANK_0, resume=False,
-          lines="optimizer = dict(lr=1e30)\n", files=("bad_batch_iter_*_rank_0.npz", "bad_batch_iter_*_rank_1.npz")),
+    Fault(
+        "picture left out",
+        0,
+        r"warning: [^\n]*train_000",
+        bad_picture=True,
+        lines="max_bad_pictures = 1\n",
+        resume=False,
+    ),
+    Fault(
+        "loss not finite",
+        2,
+        r"error: [^\n]*\bloss_\w+=[^\n]*bad_batch_iter_\d+" + RANK_0,
+        resume=False,
+        lines="optimizer = dict(lr=1e30)\n",
+        files=("bad_batch_iter_*_rank_0.npz", "bad_batch_iter_*_rank_1.npz"),
+    ),
     Fault("no room for a checkpoint", 2, "error: [^\n]*iter_[^\n]*" + RANK_0, fill_disk),
     Fault("checkpoint folder not writable", 2, "error: [^\n]*checkpoints[^\n]*" + RANK_0, lock_folder),
-    Fault("loader process of rank 1 killed", 2, r"error: [^\n]*\bnum_workers\b[^\n]*\b9\b" + RANK_1, kill_loader,
-          lines="num_workers = 1\n"),
+    Fault(
+        "loader process of rank 1 killed",
+        2,
+        r"error: [^\n]*\bnum_workers\b[^\n]*\b9\b" + RANK_1,
+        kill_loader,
+        lines="num_workers = 1\n",
+    ),
 )
 
 
@@ -131,8 +161,9 @@ def read(trial: Trial) -> str:
     return trial.output.read_text(errors="replace")
 
 
-def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems: List[str]) -> None:
+def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems: list[str]) -> None:
     """One training with one fault, and what goes on after it; appends what is not as documented."""
+
     def check(right: bool, what: str) -> None:
         if not right:
             problems.append(f"{fault.name}: {what}, see {trial.output}")
@@ -159,8 +190,11 @@ def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems:
         shutil.copytree(options.out / "data", options.out / f"data_{trial.work_dir.name}", dirs_exist_ok=True)
     reported, complete = trial.reported(), trial.complete()
     check(not reported or reported in complete, f"lost checkpoint {reported}")
-    print(f"{fault.name}: all ended in {took:.1f} s with status {process.returncode}; checkpoints {complete}\n"
-          f"    {message and message[0]}", flush=True)
+    print(
+        f"{fault.name}: all ended in {took:.1f} s with status {process.returncode}; checkpoints {complete}\n"
+        f"    {message and message[0]}",
+        flush=True,
+    )
     if fault.resume:
         again = trial.start(1)
         check(again.wait() == 0, f"going on ended with status {again.returncode}")
@@ -169,9 +203,11 @@ def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems:
             compare(trial, unbroken, problems)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs all faults; 0 if each ended as documented and nothing was lost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--at-once", type=int, default=2, help="trainings at the same time")
     parser.add_argument("--out", type=Path, required=True, help="folder for data, work folders and outputs")
@@ -179,8 +215,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     write_config(options)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would mpirun
-    problems: List[str] = []
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and so would mpirun
+    problems: list[str] = []
     unbroken = prepare(options, Fault("unbroken", 0, ""))
     if unbroken.start().wait():
         problems.append(f"the unbroken training failed, see {unbroken.output}")
@@ -189,8 +227,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             list(pool.map(lambda fault: suffer(options, fault, unbroken, problems), FAULTS))
     for problem in problems:
         print(f"problem: {problem}")
-    print(f"{len(FAULTS)} faults on {RANKS} ranks: "
-          + ("every one named, nothing lost" if not problems else f"{len(problems)} problems"))
+    print(
+        f"{len(FAULTS)} faults on {RANKS} ranks: "
+        + ("every one named, nothing lost" if not problems else f"{len(problems)} problems")
+    )
     return 1 if problems else 0
 
 

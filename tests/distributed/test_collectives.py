@@ -5,8 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jseg.distributed import (all_reduce_max, all_reduce_mean, all_reduce_sum, average_gradients, barrier,
-                              broadcast_object, check_same, gather_objects, is_main, rank, world_size)
+from jseg.distributed import (
+    all_reduce_max,
+    all_reduce_mean,
+    all_reduce_sum,
+    average_gradients,
+    barrier,
+    broadcast_object,
+    check_same,
+    gather_objects,
+    is_main,
+    rank,
+    world_size,
+)
 from jseg.distributed.gradients import buckets
 from jseg.runtime.backend import jt
 
@@ -20,8 +31,9 @@ def test_every_collective_on_several_ranks(mpirun):
 
 def test_abort_ends_ranks_that_wait(mpirun, tmp_path):
     program = tmp_path / "program.py"
-    program.write_text("from jseg.distributed import abort, barrier, rank\n"
-                       "abort(7) if rank() == 1 else barrier('never')\n")
+    program.write_text(
+        "from jseg.distributed import abort, barrier, rank\nabort(7) if rank() == 1 else barrier('never')\n"
+    )
     mpirun(2, str(program), status=7)
 
 

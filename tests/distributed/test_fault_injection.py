@@ -1,4 +1,5 @@
-"""A short run of the fault injection: two kills of real trainings; the long one is `fault_injection.py --kills 40`."""
+"""A short run of the fault injection: two kills of real trainings; the long one is
+`fault_injection.py --kills 40`."""
 
 import re
 
@@ -6,10 +7,13 @@ import fault_injection
 import pytest
 
 
-@pytest.mark.skipif(not fault_injection.MPIRUN.is_file(), reason="Open MPI is not installed in this environment")
+@pytest.mark.skipif(
+    not fault_injection.MPIRUN.is_file(), reason="Open MPI is not installed in this environment"
+)
 def test_killed_trainings_lose_nothing_and_repeat_the_unbroken_curve(tmp_path, capsys):
-    status = fault_injection.main(["--kills", "2", "--ranks", "2", "--iterations", "7", "--seed", "1",
-                                   "--out", str(tmp_path)])
+    status = fault_injection.main(
+        ["--kills", "2", "--ranks", "2", "--iterations", "7", "--seed", "1", "--out", str(tmp_path)]
+    )
     printed = capsys.readouterr().out
     assert status == 0, printed
     assert re.findall(r"\d+", printed.splitlines()[-1]) == ["0"]  # lost checkpoints

@@ -36,9 +36,12 @@ def assert_same_run(folder: str, whole: str) -> None:
     own, one = read(folder, "log.jsonl"), read(whole, "log.jsonl")
     assert [row["iter"] for row in own] == list(range(1, 11))
     for row, expected in zip(own, one):
-        assert [row[name] for name in TERMS] == pytest.approx([expected[name] for name in TERMS], rel=2e-5, abs=1e-6)
-    (ours, _), (theirs, _) = (load_arrays(os.path.join(path, "checkpoints", "iter_10.safetensors"))
-                              for path in (folder, whole))
+        assert [row[name] for name in TERMS] == pytest.approx(
+            [expected[name] for name in TERMS], rel=2e-5, abs=1e-6
+        )
+    (ours, _), (theirs, _) = (
+        load_arrays(os.path.join(path, "checkpoints", "iter_10.safetensors")) for path in (folder, whole)
+    )
     assert set(ours) == set(theirs)
     for name in theirs:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=2e-5, err_msg=name)
@@ -63,7 +66,8 @@ def test_accumulation_changes_nothing_but_memory(whole, tmp_path, accumulate):
 
 
 def test_losses_depend_on_the_batch_as_a_whole(whole):
-    """The comparison can fail: pictures differ in their counts, and some batches hold no labels in one half."""
+    """The comparison can fail: pictures differ in their counts, and some batches hold no labels in one
+    half."""
     rows = read(whole, "log.jsonl")
     assert len({row["loss_dice"] for row in rows}) == 10 and min(row["loss_dice"] for row in rows) >= 0
 

@@ -16,7 +16,8 @@ LONGEST = 100.0
 
 
 def seconds_until_blamed(looks, limit=400):
-    """Feeds one look a second, `looks(second)` -> (signs, activity, excuse); (second, reason) of the verdict."""
+    """Feeds one look a second, `looks(second)` -> (signs, activity, excuse); (second, reason) of the
+    verdict."""
     judge = Judge(patience=10.0, longest=LONGEST, now=0.0)
     for second in range(1, limit):
         reason = judge.look(float(second), *looks(second))
@@ -32,20 +33,30 @@ def test_a_rank_that_gives_signs_of_life_is_left_alone():
 
 @pytest.mark.parametrize("between", ["segmenting a picture", watcher.WAITING + "gradients of iteration 7"])
 def test_many_short_steps_say_nothing_about_the_next_long_one(between):
-    def looks(second):  # iterations of 40 s; then 80 short steps, or signs while waiting; then another iteration
+    def looks(
+        second,
+    ):  # iterations of 40 s; then 80 short steps, or signs while waiting; then another iteration
         iteration = min(second // 40, 4)
-        if second < 160 or second >= 240 and "segmenting" in between:
+        if second < 160 or (second >= 240 and "segmenting" in between):
             return iteration + (80 if second >= 240 else 0), second, "", f"computing iteration {iteration}"
         return 4 + min(second - 160, 80), second, "", between
+
     assert seconds_until_blamed(looks, limit=280) is None
 
 
-@pytest.mark.parametrize("looks, when, why", [
-    (lambda second: (min(second, 30), min(second, 30), ""), 41, r"\b11 s\b.*\b11 s\b"),  # falls asleep or is stopped
-    (lambda second: (0, 0.0, ""), 11, r"\b11 s\b.*\b11 s\b"),  # never wakes up
-    (lambda second: (min(second, 30), second, ""), 41, r"\b11 s\b.*\b1\.0 s\b"),  # an endless loop
-    (lambda second: (0, second, ""), 101, r"\b101 s\b"),  # an endless loop before the first step
-])
+@pytest.mark.parametrize(
+    "looks, when, why",
+    [
+        (
+            lambda second: (min(second, 30), min(second, 30), ""),
+            41,
+            r"\b11 s\b.*\b11 s\b",
+        ),  # falls asleep or is stopped
+        (lambda second: (0, 0.0, ""), 11, r"\b11 s\b.*\b11 s\b"),  # never wakes up
+        (lambda second: (min(second, 30), second, ""), 41, r"\b11 s\b.*\b1\.0 s\b"),  # an endless loop
+        (lambda second: (0, second, ""), 101, r"\b101 s\b"),  # an endless loop before the first step
+    ],
+)
 def test_a_rank_that_hangs_is_blamed(looks, when, why):
     second, reason = seconds_until_blamed(looks)
     assert abs(second - when) <= 1 and re.search(why, reason)
@@ -63,7 +74,8 @@ def test_descendants_of_descendants_are_found():
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the watcher reads /proc")
 def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
     rank = tmp_path / "rank.py"
-    rank.write_text(textwrap.dedent(f"""
+    rank.write_text(
+        textwrap.dedent(f"""
         import json, mmap, os, subprocess, sys, time
         sys.path.insert(0, {os.path.dirname(watcher.__file__)!r})
         from watcher import HEADER, SIZE
@@ -73,11 +85,13 @@ def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
         HEADER.pack_into(memory, 0, 1, 4)
         memory[HEADER.size:HEADER.size + 4] = b"idle"
         settings = dict(pid=os.getpid(), memory=shared, patience=1.0, longest=60.0, name="rank 3 on here")
-        subprocess.Popen([sys.executable, "-I", {watcher.__file__!r}, json.dumps(settings)], pass_fds=(shared,))
+        command = [sys.executable, "-I", {watcher.__file__!r}, json.dumps(settings)]
+        subprocess.Popen(command, pass_fds=(shared,))
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         print(child.pid, flush=True)
         time.sleep(60)
-    """))
+    """)
+    )
     done = subprocess.run([sys.executable, str(rank)], capture_output=True, text=True, timeout=30)
     assert done.returncode == -signal.SIGKILL
     assert "rank 3 on here" in done.stderr and "idle" in done.stderr

@@ -1,12 +1,13 @@
 """A model with everything that could depend on the number of ranks, small enough to train in a second."""
 
-from typing import Any, Dict, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from jseg.config import Config
-from jseg.ops import dropout
 from jseg.models.losses import label_counts, nel_loss, pixel_accuracy
+from jseg.ops import dropout
 from jseg.registry import DATASETS, MODELS
 from jseg.runtime.backend import jt, nn
 
@@ -31,7 +32,7 @@ class RanksModel(nn.Module):
         """What NEL and accuracy are divided by."""
         return label_counts(label, self.bias.shape[0])
 
-    def loss(self, image: jt.Var, label: jt.Var, average: Any = None) -> Dict[str, jt.Var]:
+    def loss(self, image: jt.Var, label: jt.Var, average: Any = None) -> dict[str, jt.Var]:
         """NEL, and a mean over all numbers."""
         scores = dropout(self.predict(image), 0.25)
         pairs, pixels = average(self.loss_counts(image, label)) if average else (None, None)
@@ -40,14 +41,15 @@ class RanksModel(nn.Module):
         total = sum(terms.values())
         return {**terms, "acc_seg": pixel_accuracy(scores, label, pixels), "total": total}
 
-    def trainable_parameters(self) -> Dict[str, jt.Var]:
+    def trainable_parameters(self) -> dict[str, jt.Var]:
         """Both."""
         return {"head.weight": self.weight, "head.bias": self.bias}
 
 
 @DATASETS.register("TestRanksPictures")
 class Pictures:
-    """Random colours and labels; every third picture has no label at all, the others differ in their classes."""
+    """Random colours and labels; every third picture has no label at all, the others differ in their
+    classes."""
 
     class_names, unseen = ("a", "b", "c"), (2,)
     palette = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
@@ -69,20 +71,34 @@ class Pictures:
         label[rng.random((SIZE, SIZE)) < (1.0 if index % 3 == 0 else 0.3)] = 255
         return rng.integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8), label, self.name(index)
 
-    def sample(self, index: int, epoch: int = 0) -> Dict[str, Any]:
+    def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
         """As the model takes it."""
         image, label, name = self.raw(index)
-        return {"image": image.transpose(2, 0, 1).astype(np.float32) / 128 - 1, "label": label, "name": name,
-                "original_size": label.shape}
+        return {
+            "image": image.transpose(2, 0, 1).astype(np.float32) / 128 - 1,
+            "label": label,
+            "name": name,
+            "original_size": label.shape,
+        }
 
 
 def tiny_config(work_dir: str, **changes: Any) -> Config:
     """A run of ten iterations on batches of four pictures."""
-    values: Dict[str, Any] = dict(
+    values: dict[str, Any] = dict(
         model=dict(type="TestRanksModel"),
-        dataset=dict(train=dict(type="TestRanksPictures"), val=dict(type="TestRanksPictures", length=5),
-                     test=dict(type="TestRanksPictures", length=1)),
-        optimizer=dict(type="AdamW", lr=0.02), scheduler=dict(type="WarmupPoly", warmup_iters=0),
-        max_iters=10, batch_size=4, log_interval=1, seed=3, inference=dict(mode="whole"),
-        visualize=dict(num_images=0), work_dir=work_dir)
+        dataset=dict(
+            train=dict(type="TestRanksPictures"),
+            val=dict(type="TestRanksPictures", length=5),
+            test=dict(type="TestRanksPictures", length=1),
+        ),
+        optimizer=dict(type="AdamW", lr=0.02),
+        scheduler=dict(type="WarmupPoly", warmup_iters=0),
+        max_iters=10,
+        batch_size=4,
+        log_interval=1,
+        seed=3,
+        inference=dict(mode="whole"),
+        visualize=dict(num_images=0),
+        work_dir=work_dir,
+    )
     return Config.from_dict({**values, **changes})

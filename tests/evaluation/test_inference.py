@@ -15,12 +15,15 @@ def of_channels(maps: np.ndarray, size) -> np.ndarray:
 def test_a_ramp_doubled_by_hand():
     # Samples of 0..3 doubled lie at -0.25, 0.25, 0.75, ... and are clamped at both ends.
     ramp = np.array([[[0, 1, 2, 3]]], np.float32)
-    np.testing.assert_allclose(resize_bilinear(ramp, (1, 8))[0, 0], [0, .25, .75, 1.25, 1.75, 2.25, 2.75, 3])
-    np.testing.assert_allclose(resize_bilinear(ramp.transpose(0, 2, 1), (8, 1))[0, :, 0],
-                               [0, .25, .75, 1.25, 1.75, 2.25, 2.75, 3])
+    np.testing.assert_allclose(
+        resize_bilinear(ramp, (1, 8))[0, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+    )
+    np.testing.assert_allclose(
+        resize_bilinear(ramp.transpose(0, 2, 1), (8, 1))[0, :, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+    )
 
 
-@pytest.mark.parametrize('size', [(7, 5), (3, 11), (13, 9), (1, 1), (5, 6)])
+@pytest.mark.parametrize("size", [(7, 5), (3, 11), (13, 9), (1, 1), (5, 6)])
 def test_resize_equals_the_definition(size):
     maps = np.random.default_rng(0).random((2, 5, 6), np.float32)
     before = maps.copy()
@@ -50,11 +53,11 @@ def test_overlaps_are_averaged():
 
     def number(window):
         calls.append(window)
-        return np.full((1, 2) + window.shape[2:], len(calls) - 1, np.float32)
+        return np.full((1, 2, *window.shape[2:]), len(calls) - 1, np.float32)
 
     image = np.random.default_rng(0).random((3, 6, 10), np.float32)
     result = predict_slide(number, image, 6, 4, (6, 10))
-    np.testing.assert_array_equal(result, np.broadcast_to([0, 0, 0, 0, .5, .5, 1, 1, 1, 1], (2, 6, 10)))
+    np.testing.assert_array_equal(result, np.broadcast_to([0, 0, 0, 0, 0.5, 0.5, 1, 1, 1, 1], (2, 6, 10)))
     np.testing.assert_array_equal(calls[1][0], image[:, :, 4:])
 
 
@@ -72,10 +75,9 @@ def test_a_picture_smaller_than_the_window_is_filled_and_cut_back():
 
 def test_pointwise_model_gives_the_same_whole_and_sliding():
     image = np.random.default_rng(0).random((3, 13, 21), np.float32)
-    square = lambda x: x ** 2  # noqa: E731
-    whole = predict_whole(square, image, (26, 30), size_divisor=8)
-    np.testing.assert_allclose(predict_slide(square, image, 8, 5, (26, 30)), whole, atol=1e-6)
-    np.testing.assert_allclose(whole, of_channels(image ** 2, (26, 30)), atol=1e-6)
+    whole = predict_whole(np.square, image, (26, 30), size_divisor=8)
+    np.testing.assert_allclose(predict_slide(np.square, image, 8, 5, (26, 30)), whole, atol=1e-6)
+    np.testing.assert_allclose(whole, of_channels(image**2, (26, 30)), atol=1e-6)
 
 
 def test_whole_fills_to_the_divisor():
@@ -87,24 +89,27 @@ def test_whole_fills_to_the_divisor():
 
 def test_gaps_and_wrong_models_are_refused():
     image = np.zeros((3, 8, 8), np.float32)
-    with pytest.raises(ValueError, match=r'stride.*\b9\b.*\b8\b'):
+    with pytest.raises(ValueError, match=r"stride.*\b9\b.*\b8\b"):
         predict_slide(lambda x: x, image, 8, 9, (8, 8))
-    with pytest.raises(ValueError, match=r'predict_fn.*\(1, 3, 4, 8\)'):
+    with pytest.raises(ValueError, match=r"predict_fn.*\(1, 3, 4, 8\)"):
         predict_whole(lambda x: x[:, :, :4], image, (8, 8))
 
 
 def test_augmentation_averages_sizes_and_mirror_images():
     """Scores of 2x4: the width seen, and the first column; a mirror image is turned back."""
+
     def scores(image):
         seen.append(image.shape)
         return np.stack([np.full((2, 4), image.shape[2], np.float32), np.tile(image[0, 0, :4], (2, 1))])
+
     seen = []
     image = np.zeros((3, 2, 4), np.float32)
     image[..., 0] = 8
     result = predict_augmented(scores, image, scales=(1.0, 1.5), flip=True)
     assert seen == [(3, 2, 4)] * 2 + [(3, 3, 6)] * 2
     np.testing.assert_allclose(result[0], 5)  # 4, 4, 6, 6
-    # Unscaled: the same picture twice. Scaled columns: 8, 8 * (1 - 1/2), 0, ... seen from both ends, then cut to 4.
+    # Unscaled: the same picture twice. Scaled columns: 8, 8 * (1 - 1/2), 0, ... seen from both ends, then cut
+    # to 4.
     wide = resize_bilinear(image, (3, 6))[0, 0]
     np.testing.assert_allclose(result[1, 0], (2 * image[0, 0] + wide[:4] + wide[::-1][:4][::-1]) / 4)
     np.testing.assert_array_equal(predict_augmented(scores, image), scores(image))

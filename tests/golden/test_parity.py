@@ -46,14 +46,23 @@ def test_tokenizer_byte_for_byte():
 
 
 def test_comparison_sees_differences():
-    """The table must be able to fail: wrong value, wrong shape, missing quantity, not finite, wrong integer."""
-    recorded = {"a": np.array([1.0, 100.0]), "n": np.array([1, 2]), "s.grad.k.weight": np.array([1.0]),
-                "s.grad.k.bias": np.array([1e-9])}
+    """The table must be able to fail: wrong value, wrong shape, missing quantity, not finite, wrong
+    integer."""
+    recorded = {
+        "a": np.array([1.0, 100.0]),
+        "n": np.array([1, 2]),
+        "s.grad.k.weight": np.array([1.0]),
+        "s.grad.k.bias": np.array([1e-9]),
+    }
     same = {name: value.copy() for name, value in recorded.items()}
     assert all(row.passed for row in parity.compare(same, recorded))
-    for name, value, difference in [("a", np.array([1.0, 100.01]), 1e-4), ("a", np.zeros(3), np.inf),
-                                    ("a", np.array([np.nan, 100.0]), np.inf), ("n", np.array([1, 3]), 0.5),
-                                    ("s.grad.k.weight", np.array([1.001]), 1e-3)]:
+    for name, value, difference in [
+        ("a", np.array([1.0, 100.01]), 1e-4),
+        ("a", np.zeros(3), np.inf),
+        ("a", np.array([np.nan, 100.0]), np.inf),
+        ("n", np.array([1, 3]), 0.5),
+        ("s.grad.k.weight", np.array([1.001]), 1e-3),
+    ]:
         rows = {row.name: row for row in parity.compare({**same, name: value}, recorded)}
         assert not rows[name].passed and rows[name].difference == pytest.approx(difference), name
     assert not parity.compare({}, recorded)[0].passed
@@ -74,6 +83,7 @@ def _edit_case(change):
         case = json.loads((folder / "case.json").read_text())
         change(case)
         (folder / "case.json").write_text(json.dumps(case))
+
     return edit
 
 
@@ -83,10 +93,12 @@ def _truncate(name):
 
 def _damage(name):
     """The directory of the archive stays whole, what it points to does not inflate."""
+
     def edit(folder):
         content = bytearray((folder / name).read_bytes())
         content[100:300] = b"\xff" * 200
         (folder / name).write_bytes(content)
+
     return edit
 
 
@@ -95,6 +107,7 @@ def _drop_array(name, array):
         with np.load(folder / name) as file:
             rest = {key: file[key] for key in file.files if key != array}
         np.savez(folder / name, **rest)
+
     return edit
 
 
@@ -110,7 +123,11 @@ BAD_CASES = {
     "case_is_a_list": ("tiny", _write("case.json", b"[]"), ["case.json", "kind"]),
     "case_is_no_json": ("tiny", _write("case.json", b"{"), ["case.json", "JSON"]),
     "case_lacks_heads": ("tiny", _edit_case(lambda case: case.pop("heads")), ["case.json", "'heads'"]),
-    "heads_is_text": ("tiny", _edit_case(lambda case: case.update(heads="4")), ["case.json", "'heads'", "'4'"]),
+    "heads_is_text": (
+        "tiny",
+        _edit_case(lambda case: case.update(heads="4")),
+        ["case.json", "'heads'", "'4'"],
+    ),
     "unknown_setting": ("tiny", _edit_case(lambda case: case.update(settings=["some"])), ["'some'"]),
     "empty_npz": ("tiny", _write("weights.npz", b""), ["weights.npz"]),
     "truncated_npz": ("tiny", _truncate("inputs.npz"), ["inputs.npz"]),
@@ -119,13 +136,20 @@ BAD_CASES = {
     "outputs_without_arrays": ("tiny", _empty_archive("outputs.npz"), ["outputs.npz"]),
     "no_label": ("tiny", _drop_array("inputs.npz", "label"), ["inputs.npz", "'label'"]),
     "no_proj": ("tiny", _drop_array("weights.npz", "backbone.proj"), ["weights.npz", "'backbone.proj'"]),
-    "no_archive": ("clip_tiny", lambda folder: (folder / "openai.pt.gz").unlink(), ["openai.pt", "openai.pt.gz"]),
+    "no_archive": (
+        "clip_tiny",
+        lambda folder: (folder / "openai.pt.gz").unlink(),
+        ["openai.pt", "openai.pt.gz"],
+    ),
     "truncated_archive": ("clip_tiny", _truncate("openai.pt.gz"), ["openai.pt.gz", "gzip"]),
     "packed_nonsense": ("clip_tiny", _write("openai.pt.gz", gzip.compress(b"nonsense")), ["openai.pt.gz"]),
     "no_features": ("clip_tiny", _drop_array("io.npz", "text_features"), ["io.npz", "'text_features'"]),
     "no_texts": ("tokenizer", _write("cases.json", b"[]"), ["cases.json"]),
-    "text_without_ids": ("tokenizer", _write("cases.json", b'[{"text": "a"}]'),
-                         ["cases.json", " 0 ", "'tokens_77_truncated'"]),
+    "text_without_ids": (
+        "tokenizer",
+        _write("cases.json", b'[{"text": "a"}]'),
+        ["cases.json", " 0 ", "'tokens_77_truncated'"],
+    ),
 }
 
 

@@ -24,8 +24,10 @@ def test_the_encoder_learns_the_same():
     for checkpoint in (False, True):
         encoder.checkpoint_blocks = checkpoint
         features = encoder(image, 4)
-        loss = sum((x * jt.array(draw(*x.shape))).sum() for x in (features.image, features.global_feature,
-                                                                   features.regions))
+        loss = sum(
+            (x * jt.array(draw(*x.shape))).sum()
+            for x in (features.image, features.global_feature, features.regions)
+        )
         gradients = jt.grad(loss, [encoder.state_dict()[name] for name in names])
         results.append([features.image.numpy(), *(gradient.numpy() for gradient in gradients)])
     for name, kept, recomputed in zip(["features", *names], *results):
@@ -35,7 +37,8 @@ def test_the_encoder_learns_the_same():
 
 @pytest.mark.parametrize("checkpoint, fewest, most", [(False, 48, 80), (True, 0, 40)])
 def test_what_is_inside_is_not_kept(checkpoint, fewest, most):
-    """Living Vars between the forward and the backward pass of 8 functions of 6 operators, each of which keeps its input."""
+    """Living Vars between the forward and the backward pass of 8 functions of 6 operators, each of which
+    keeps its input."""
     calls = []
 
     def function(x: jt.Var) -> jt.Var:
@@ -53,7 +56,7 @@ def test_what_is_inside_is_not_kept(checkpoint, fewest, most):
         result = checkpointed(function, result) if checkpoint else function(result)
     result.sync()
     assert fewest <= jt.core.number_of_lived_vars() - before <= most
-    gradient, = jt.grad(result.sum(), [x], retain_graph=False)
+    (gradient,) = jt.grad(result.sum(), [x], retain_graph=False)
     values, slope = draw(4, 8).astype(np.float64), 1.0
     for _ in range(48):
         slope, values = slope * np.cos(values), np.sin(values)

@@ -23,12 +23,24 @@ def _text():
     return text / np.linalg.norm(text, axis=1, keepdims=True)
 
 
-def _segmentor(ram_inputs=("region", "global"), recovery_layers=1, trained_regions=0, num_regions=4, **options):
+def _segmentor(
+    ram_inputs=("region", "global"), recovery_layers=1, trained_regions=0, num_regions=4, **options
+):
     np.random.seed(0)
-    encoder = RegionBridgeEncoder(width=32, layers=2, heads=2, patch_size=PATCH, joint_width=JOINT,
-                                  position_grid=(4, 4), num_prompts=3, trained_regions=trained_regions)
+    encoder = RegionBridgeEncoder(
+        width=32,
+        layers=2,
+        heads=2,
+        patch_size=PATCH,
+        joint_width=JOINT,
+        position_grid=(4, 4),
+        num_prompts=3,
+        trained_regions=trained_regions,
+    )
     head = CLIPRCHead(JOINT, 2, 2, ram_inputs, recovery_layers)
-    return CLIPRCSegmentor(encoder, head, _text(), UNSEEN, num_regions=num_regions, **{"dropout": 0.0, **options})
+    return CLIPRCSegmentor(
+        encoder, head, _text(), UNSEEN, num_regions=num_regions, **{"dropout": 0.0, **options}
+    )
 
 
 def _batch(height=32, width=32, batch=2):
@@ -75,19 +87,29 @@ def test_every_ablation_trains_and_predicts(options, lateral_width, recovers):
     gradients = dict(zip(parameters, jt.grad(terms["total"], list(parameters.values()))))
     # The second feed-forward matrices of pixel streams start at 0, so the first ones wait for one step.
     waiting = ("linear1", ".k.bias")
-    silent = [name for name, g in gradients.items() if not np.abs(g.numpy()).max() > 0
-              and not any(part in name for part in waiting)]
+    silent = [
+        name
+        for name, g in gradients.items()
+        if not np.abs(g.numpy()).max() > 0 and not any(part in name for part in waiting)
+    ]
     assert not silent, f"no gradient: {silent}"
     assert tuple(model.predict(image).shape) == (2, CLASSES, 32, 32)
 
 
 def test_parameter_names_of_the_full_model():
     names = set(_segmentor().trainable_parameters())
-    assert {"backbone.prompt_embeddings", "backbone.deep_prompt_embeddings", "backbone.prompt_proj.weight",
-            "backbone.prompt_norm.bias", "decode_head.decoder_q.layers.1.multihead_attn.proj.weight",
-            "decode_head.decoder_v.layers.0.norm3.bias", "decode_head.recovery_decoder.decouple_q.0.linear2.weight",
-            "decode_head.recovery_decoder.linear_q_out.weight", "decode_head.lateral_proj.weight",
-            "decode_head.q_proj.bias"} <= names
+    assert {
+        "backbone.prompt_embeddings",
+        "backbone.deep_prompt_embeddings",
+        "backbone.prompt_proj.weight",
+        "backbone.prompt_norm.bias",
+        "decode_head.decoder_q.layers.1.multihead_attn.proj.weight",
+        "decode_head.decoder_v.layers.0.norm3.bias",
+        "decode_head.recovery_decoder.decouple_q.0.linear2.weight",
+        "decode_head.recovery_decoder.linear_q_out.weight",
+        "decode_head.lateral_proj.weight",
+        "decode_head.q_proj.bias",
+    } <= names
     assert not any("resblocks" in name or "ln_" in name or "class_embedding" in name for name in names)
 
 
@@ -113,8 +135,9 @@ def test_alignment_without_concatenation_equals_equations_4_to_6(num_regions):
     text, image, glob = (random.normal(size=s).astype(np.float32) for s in ((3, 4), (2, 12, 4), (2, 4)))
     regions = random.normal(size=(2, num_regions, 4)).astype(np.float32) if num_regions else None
     prior = glob[:, None] + (regions if num_regions else 0)
-    stacked = np.concatenate([text[None, None] * prior[:, :, None],
-                              np.broadcast_to(text, (2, max(num_regions, 1), 3, 4))], -1).reshape(2, -1, 8)
+    stacked = np.concatenate(
+        [text[None, None] * prior[:, :, None], np.broadcast_to(text, (2, max(num_regions, 1), 3, 4))], -1
+    ).reshape(2, -1, 8)
     relation = region_relations(jt.array(text), jt.array(glob), jt.array(regions) if num_regions else None)
     assert np.allclose(descriptors(relation, jt.array(text)).numpy(), stacked, atol=1e-6)
     weight, bias = random.normal(size=(4, 8)).astype(np.float32), random.normal(size=4).astype(np.float32)
@@ -126,8 +149,16 @@ def test_alignment_without_concatenation_equals_equations_4_to_6(num_regions):
     up = np.einsum("yi,xj,bijd->byxd", rows, columns, regions.reshape(2, 2, 2, 4)).reshape(2, 12, 4)
     fused = np.concatenate([up, np.broadcast_to(glob[:, None], (2, 12, 4)), image], -1)
     weight = random.normal(size=(4, 12)).astype(np.float32)
-    pixels = project_pixels(jt.array(image), jt.array(glob), jt.array(regions), (3, 4), (2, 2), ("global", "region"),
-                            jt.array(weight), jt.array(bias)).numpy()
+    pixels = project_pixels(
+        jt.array(image),
+        jt.array(glob),
+        jt.array(regions),
+        (3, 4),
+        (2, 2),
+        ("global", "region"),
+        jt.array(weight),
+        jt.array(bias),
+    ).numpy()
     assert np.allclose(pixels, fused @ weight.T + bias, atol=1e-5)
 
 
@@ -211,18 +242,28 @@ def test_parts_of_a_batch_average_to_the_whole(setting):
     def begin(position):
         np.random.seed(1)
         set_first_sample(position)
+
     try:
         begin(0)
         whole = _values(model.loss(image, label))
         counts = []
         for position in (0, 1):
             begin(position)
-            counts.append(model.loss_counts(image[position:position + 1], label[position:position + 1]).numpy())
+            counts.append(
+                model.loss_counts(image[position : position + 1], label[position : position + 1]).numpy()
+            )
         mean, parts = [jt.array(count) for count in np.mean(counts, axis=0)], []
         for position in (0, 1):
             begin(position)
-            parts.append(_values(model.loss(image[position:position + 1], label[position:position + 1],
-                                            average=lambda own: mean)))
+            parts.append(
+                _values(
+                    model.loss(
+                        image[position : position + 1],
+                        label[position : position + 1],
+                        average=lambda own: mean,
+                    )
+                )
+            )
     finally:
         set_first_sample(0)
     assert counts[0][1] != counts[1][1]
@@ -233,11 +274,16 @@ def test_parts_of_a_batch_average_to_the_whole(setting):
 def test_region_probabilities():
     model = _segmentor()
     image, _ = _batch()
-    tuned, original = model.region_probabilities(image).numpy(), model.region_probabilities(image, True).numpy()
+    tuned, original = (
+        model.region_probabilities(image).numpy(),
+        model.region_probabilities(image, True).numpy(),
+    )
     assert tuned.shape == original.shape == (2, CLASSES, 2, 2)
     assert np.allclose(tuned.sum(1), 1, atol=1e-5) and not np.array_equal(tuned, original)
     model.backbone.prompt_proj.bias.assign(model.backbone.prompt_proj.bias + 1)
-    assert np.array_equal(model.region_probabilities(image, True).numpy(), original), "original CLIP has no prompts"
+    assert np.array_equal(model.region_probabilities(image, True).numpy(), original), (
+        "original CLIP has no prompts"
+    )
     with pytest.raises(ValueError, match=r"num_regions.*\b0\b"):
         _segmentor(ram_inputs=(), num_regions=0).region_probabilities(image)
 
@@ -254,7 +300,9 @@ def test_loading_is_strict():
     assert np.array_equal(model.predict(image).numpy(), other.predict(image).numpy())
     test_frozen_weights_take_no_gradient()
     with pytest.raises(ValueError, match=r"decode_head\.q_proj\.bias"):
-        model.load_arrays({name: value for name, value in arrays.items() if name != "decode_head.q_proj.bias"})
+        model.load_arrays(
+            {name: value for name, value in arrays.items() if name != "decode_head.q_proj.bias"}
+        )
     with pytest.raises(ValueError, match=r"\ba\.b\b"):
         model.load_arrays({**arrays, "a.b": np.zeros(1)})
     with pytest.raises(ValueError, match=r"decode_head\.q_proj\.weight.*\(2, 2\)"):
@@ -265,7 +313,9 @@ def test_position_table_of_another_checkpoint_grid():
     """The table keeps its own grid and is resized to the image at run time."""
     model = _segmentor()
     arrays = model.state_arrays()
-    arrays["backbone.positional_embedding"] = np.random.default_rng(6).normal(size=(1 + 25, 32)).astype(np.float32)
+    arrays["backbone.positional_embedding"] = (
+        np.random.default_rng(6).normal(size=(1 + 25, 32)).astype(np.float32)
+    )
     model.load_arrays(arrays)
     assert model.backbone.position_grid == (5, 5)
     assert np.isfinite(model.predict(_batch()[0]).numpy()).all()
@@ -281,8 +331,15 @@ def clip_file(openai_archive):
 
 def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
     monkeypatch.setenv("JSEG_CACHE", str(tmp_path))
-    options = dict(class_names=["aeroplane", "potted plant", "tv monitor"], unseen=[2], clip=clip_file,
-                   num_regions=4, num_prompts=2, image_size=(64, 32), decoder_heads=4)
+    options = dict(
+        class_names=["aeroplane", "potted plant", "tv monitor"],
+        unseen=[2],
+        clip=clip_file,
+        num_regions=4,
+        num_prompts=2,
+        image_size=(64, 32),
+        decoder_heads=4,
+    )
     model = MODELS.build(dict(type="CLIPRC", **options))
     assert model.backbone.position_grid == (8, 4) and model.decode_head.lateral_proj.weight.shape[1] == 3 * 32
     image, _ = _batch(64, 32, batch=1)
@@ -302,14 +359,25 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
     assert np.abs(read._text.numpy() - computed).max() < 1e-3
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(region_bridge=False), "ram_inputs"), (dict(num_regions=6), r"num_regions.*\b6\b"),
-    (dict(clip="nowhere.pt"), "nowhere.pt"), (dict(image_size=50), r"image_size.*\b50\b"),
-    (dict(setting="zero"), "setting.*'zero'"), (dict(recovery_loss="l3"), "recovery_loss.*'l3'"),
-    (dict(unseen=[7]), "unseen"), (dict(decoder_heads=5), r"decoder_heads.*\b5\b"), (dict(templates="poem"), "poem"),
-    (dict(ram_inputs=("text",)), "ram_inputs"), (dict(num_prompts=0), r"num_prompts.*\b0\b"),
-    (dict(dropout=1.0), r"dropout.*\b1\.0\b"), (dict(recovery_layers=-1), "recovery_layers.*-1"),
-    (dict(setting="transductive", unseen=[]), "(?=.*transductive).*unseen")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(region_bridge=False), "ram_inputs"),
+        (dict(num_regions=6), r"num_regions.*\b6\b"),
+        (dict(clip="nowhere.pt"), "nowhere.pt"),
+        (dict(image_size=50), r"image_size.*\b50\b"),
+        (dict(setting="zero"), "setting.*'zero'"),
+        (dict(recovery_loss="l3"), "recovery_loss.*'l3'"),
+        (dict(unseen=[7]), "unseen"),
+        (dict(decoder_heads=5), r"decoder_heads.*\b5\b"),
+        (dict(templates="poem"), "poem"),
+        (dict(ram_inputs=("text",)), "ram_inputs"),
+        (dict(num_prompts=0), r"num_prompts.*\b0\b"),
+        (dict(dropout=1.0), r"dropout.*\b1\.0\b"),
+        (dict(recovery_layers=-1), "recovery_layers.*-1"),
+        (dict(setting="transductive", unseen=[]), "(?=.*transductive).*unseen"),
+    ],
+)
 def test_bad_options_are_named(clip_file, tmp_path, monkeypatch, options, message):
     monkeypatch.setenv("JSEG_CACHE", str(tmp_path))
     good = dict(class_names=["cat", "dog"], unseen=[1], clip=clip_file, image_size=48)

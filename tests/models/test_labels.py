@@ -17,8 +17,14 @@ def test_split():
             split_classes(5, bad)
 
 
-@pytest.mark.parametrize("setting, expected", [("inductive", [0, IGNORED, 1, 2, IGNORED]), ("full", [0, 1, 2, 3, 4]),
-                                               ("transductive", [0, 5, 2, 3, 5])])
+@pytest.mark.parametrize(
+    "setting, expected",
+    [
+        ("inductive", [0, IGNORED, 1, 2, IGNORED]),
+        ("full", [0, 1, 2, 3, 4]),
+        ("transductive", [0, 5, 2, 3, 5]),
+    ],
+)
 def test_tables(setting, expected):
     table = label_table(setting, SEEN, UNSEEN, 255)
     assert table[:5].tolist() == expected
@@ -32,7 +38,8 @@ def test_ignore_index_must_not_be_a_class():
 
 
 def test_pseudo_labels_are_the_best_unseen_class():
-    """Seen class 0 scores highest everywhere and must not be chosen; ignored and seen pixels keep their label."""
+    """Seen class 0 scores highest everywhere and must not be chosen; ignored and seen pixels keep their
+    label."""
     logits = np.zeros((1, 5, 1, 4), np.float32)
     logits[0, 0] = 9
     logits[0, 1, 0, 0] = 1

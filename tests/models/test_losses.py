@@ -11,7 +11,7 @@ FOCAL, DICE = 100.0, 3.0
 
 def _reference(logits, label):
     """Focal and dice written out per image and class, with probabilities instead of softplus."""
-    images, classes, height, width = logits.shape
+    images, classes = logits.shape[:2]
     focal, dice, pairs = 0.0, 0.0, 0
     for i in range(images):
         for c in range(classes):
@@ -46,7 +46,8 @@ def test_nel_matches_float64():
 
 
 def test_image_of_ignored_pixels_only():
-    """No present pair: the normaliser is 1, dice is 0, focal counts every pixel as a negative; gradients are finite."""
+    """No present pair: the normaliser is 1, dice is 0, focal counts every pixel as a negative; gradients are
+    finite."""
     logits, label = _batch()
     label[:] = -1
     assert _terms(logits, label) == pytest.approx(_reference(logits, label), rel=2e-5)
@@ -83,10 +84,15 @@ def test_recovery_losses_match_float64():
         return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
     p, q = softmax(t64 / 2), softmax(r64 / 2)
-    expected = {"l1": np.abs(r64 - t64).mean(), "l2": ((r64 - t64) ** 2).mean(),
-                "kd": 4 * (p * np.log(p / q)).sum(-1).mean()}
+    expected = {
+        "l1": np.abs(r64 - t64).mean(),
+        "l2": ((r64 - t64) ** 2).mean(),
+        "kd": 4 * (p * np.log(p / q)).sum(-1).mean(),
+    }
     for kind, value in expected.items():
-        assert recovery_loss(jt.array(r), jt.array(t), kind, 2.0).item() == pytest.approx(value, rel=1e-5), kind
+        assert recovery_loss(jt.array(r), jt.array(t), kind, 2.0).item() == pytest.approx(value, rel=1e-5), (
+            kind
+        )
 
 
 @pytest.mark.parametrize("kind", ["l1", "l2", "kd"])

@@ -16,6 +16,7 @@ def compute(tmp_path, monkeypatch):
     def run():
         run.calls += 1
         return np.eye(2, 3, dtype=np.float32)
+
     run.calls = 0
     return run
 
@@ -28,8 +29,13 @@ def test_second_call_reads_the_file(compute):
 
 
 def test_key_holds_weights_words_and_templates(compute):
-    for arguments in (("w", NAMES, TEMPLATES), ("v", NAMES, TEMPLATES), ("w", ["cat", "cow"], TEMPLATES),
-                      ("w", NAMES, ["{}"]), ("w", ["dog", "cat"], TEMPLATES)):
+    for arguments in (
+        ("w", NAMES, TEMPLATES),
+        ("v", NAMES, TEMPLATES),
+        ("w", ["cat", "cow"], TEMPLATES),
+        ("w", NAMES, ["{}"]),
+        ("w", ["dog", "cat"], TEMPLATES),
+    ):
         cached_embeddings(*arguments, compute)
     assert compute.calls == 5
 
@@ -37,7 +43,7 @@ def test_key_holds_weights_words_and_templates(compute):
 @pytest.mark.parametrize("damage", [b"", b"junk", "cut", "nan"])
 def test_damaged_entries_are_computed_again(compute, damage):
     cached_embeddings("w", NAMES, TEMPLATES, compute)
-    path, = cache_folder().iterdir()
+    (path,) = cache_folder().iterdir()
     if damage == "cut":
         damage = path.read_bytes()[:-4]
     if damage == "nan":

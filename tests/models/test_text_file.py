@@ -22,14 +22,17 @@ def test_half_precision_rows_become_unit_vectors(tmp_path):
     np.testing.assert_allclose(read, values, atol=1e-3)
 
 
-@pytest.mark.parametrize("values, message", [
-    (np.ones((2, 4)), r"shape \(2, 4\).*\(3, 4\)"),
-    (np.ones((3, 5)), r"shape \(3, 5\)"),
-    (np.ones((3, 4), np.int32), "float"),
-    (np.diag([1.0, np.nan, 1.0, 1.0])[:3], r"(?=.*\brow 1\b).*'dog'"),
-    (np.diag([1.0, 1.0, 0.0, 1.0])[:3], r"(?=.*\brow 2\b).*'playingfield'"),
-    (np.array([{"a": 1}], dtype=object), "pickle"),
-])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (np.ones((2, 4)), r"shape \(2, 4\).*\(3, 4\)"),
+        (np.ones((3, 5)), r"shape \(3, 5\)"),
+        (np.ones((3, 4), np.int32), "float"),
+        (np.diag([1.0, np.nan, 1.0, 1.0])[:3], r"(?=.*\brow 1\b).*'dog'"),
+        (np.diag([1.0, 1.0, 0.0, 1.0])[:3], r"(?=.*\brow 2\b).*'playingfield'"),
+        (np.array([{"a": 1}], dtype=object), "pickle"),
+    ],
+)
 def test_what_is_no_such_file_is_explained(tmp_path, values, message):
     with pytest.raises(ValueError, match=message) as error:
         read_text_embeddings(write(tmp_path / "a.npy", values), NAMES, 4)

@@ -14,12 +14,21 @@ from jseg.runtime.device import wanted_precision
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-# A GPU has nothing to say about the emulator of the CUDA kernels, their compilation, the processor's kernels, or checks
-# that come before any kernel.
-_ON_PROCESSORS_ALONE = ["test_attention_extremes.py", "test_builds_and_memory.py", "test_cuda_attention.py",
-                        "test_cuda_compile.py", "test_cuda_dropout.py", "test_cuda_emulator.py", "test_cuda_fronts.py",
-                        "test_cuda_layer_norm.py", "test_instruction_sets.py", "test_region_layout.py",
-                        "test_wrong_inputs.py"]
+# A GPU has nothing to say about the emulator of the CUDA kernels, their compilation, the processor's kernels,
+# or checks that come before any kernel.
+_ON_PROCESSORS_ALONE = [
+    "test_attention_extremes.py",
+    "test_builds_and_memory.py",
+    "test_cuda_attention.py",
+    "test_cuda_compile.py",
+    "test_cuda_dropout.py",
+    "test_cuda_emulator.py",
+    "test_cuda_fronts.py",
+    "test_cuda_layer_norm.py",
+    "test_instruction_sets.py",
+    "test_region_layout.py",
+    "test_wrong_inputs.py",
+]
 collect_ignore = _ON_PROCESSORS_ALONE if os.environ.get("JSEG_DEVICE") == "cuda" else []
 
 

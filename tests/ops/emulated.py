@@ -6,9 +6,9 @@ import os
 import subprocess
 import tempfile
 import time
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -44,7 +44,8 @@ def _loaded(x: np.ndarray, name: str) -> np.ndarray:
 
 
 def built_once(stem: str, suffix: str, content: bytes, build: Callable[[Path], None]) -> Path:
-    """A file in the user's cache, written by `build(path)` once for each content; what a week did not use goes."""
+    """A file in the user's cache, written by `build(path)` once for each content; what a week did not use
+    goes."""
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jseg" / "emulator"
     target = folder / f"{stem}_{hashlib.sha256(content).hexdigest()[:20]}{suffix}"
     if not target.exists():
@@ -62,17 +63,20 @@ def built_once(stem: str, suffix: str, content: bytes, build: Callable[[Path], N
 
 def kernel_sources() -> bytes:
     """The content of the emulator and of all kernels."""
-    return b"".join(path.read_bytes() for path in sorted(EMULATOR.glob("*.*")) + sorted(KERNELS.glob("**/*.cuh")))
+    return b"".join(
+        path.read_bytes() for path in sorted(EMULATOR.glob("*.*")) + sorted(KERNELS.glob("**/*.cuh"))
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def library(name: str, width: int) -> ctypes.CDLL:
     """The kernels of one format and head width."""
     flags = ["-std=c++17", "-O2", "-shared", "-fPIC", f"-DFORMAT={name}", f"-DWIDTH={width}"]
     command = ["g++", *flags, f"-I{EMULATOR}", f"-I{KERNELS}", str(EMULATOR / "emulated_kernels.cpp"), "-o"]
     content = kernel_sources() + " ".join(flags).encode()
-    target = built_once(f"{name}_{width}", ".so", content,
-                        lambda path: subprocess.run([*command, str(path)], check=True))
+    target = built_once(
+        f"{name}_{width}", ".so", content, lambda path: subprocess.run([*command, str(path)], check=True)
+    )
     loaded = ctypes.CDLL(str(target))
     loaded.skipped_waits.restype = ctypes.c_long
     return loaded
@@ -84,15 +88,24 @@ class Kernels:
     skipped: "file.cuh:line" of a barrier or wait that is left out.
     """
 
-    def __init__(self, name: str, width: int, order: int = IN_STEP, seed: int = 0, early_copies: bool = False,
-                 skipped: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        width: int,
+        order: int = IN_STEP,
+        seed: int = 0,
+        early_copies: bool = False,
+        skipped: str = "",
+    ) -> None:
         self.name, self.library = name, library(name, width)
         self.library.set_schedule(order, seed, int(early_copies), skipped.encode())
 
     def _call(self, function: str, *arguments) -> None:
         entry = getattr(self.library, function)
         entry.restype = ctypes.c_char_p
-        message = entry(*(a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a for a in arguments))
+        message = entry(
+            *(a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a for a in arguments)
+        )
         if message:
             raise RuntimeError(message.decode())
 
@@ -100,9 +113,18 @@ class Kernels:
         """Full of NaN: what a kernel forgets to write is seen."""
         return _stored(np.full(shape, np.nan, np.float32), self.name)
 
-    def attention(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, d_output: Optional[np.ndarray], heads: int,
-                  causal: bool = False, dropout: float = 0.0, seed: int = 0, first_sample: int = 0
-                  ) -> Tuple[np.ndarray, ...]:
+    def attention(
+        self,
+        q: np.ndarray,
+        k: np.ndarray,
+        v: np.ndarray,
+        d_output: np.ndarray | None,
+        heads: int,
+        causal: bool = False,
+        dropout: float = 0.0,
+        seed: int = 0,
+        first_sample: int = 0,
+    ) -> tuple[np.ndarray, ...]:
         """Output, log-sum-exp, dq, dk, dv (the gradients only with `d_output`)."""
         batch, queries, width = q.shape
         sizes = np.array([batch, heads, queries, k.shape[1], width // heads, causal, first_sample], np.int32)
@@ -110,35 +132,68 @@ class Kernels:
         d = None if d_output is None else _stored(d_output, self.name)
         statistics = [np.full((batch, heads, queries), np.nan, np.float32) for _ in range(2)]
         results = [self._empty(x.shape) for x in (q, q, k, v)]
-        self._call("attention", sizes, ctypes.c_double(dropout), ctypes.c_uint(seed), *inputs, d, results[0],
-                   *statistics, *results[1:])
+        self._call(
+            "attention",
+            sizes,
+            ctypes.c_double(dropout),
+            ctypes.c_uint(seed),
+            *inputs,
+            d,
+            results[0],
+            *statistics,
+            *results[1:],
+        )
         output, *gradients = (_loaded(x, self.name) for x in results)
         return (output, statistics[0], *(gradients if d is not None else ()))
 
-    def region_attention(self, qkv: np.ndarray, d_output: np.ndarray, heads: int, layout: Sequence[int]
-                         ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def region_attention(
+        self, qkv: np.ndarray, d_output: np.ndarray, heads: int, layout: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Output, log-sum-exp, gradient of qkv."""
         batch, tokens, packed = qkv.shape
         sizes = np.array([batch, heads, packed // 3 // heads], np.int32)
         statistics = [np.full((batch, heads, tokens), np.nan, np.float32) for _ in range(2)]
         output, gradient = self._empty((batch, tokens, packed // 3)), self._empty(qkv.shape)
-        self._call("region_attention", sizes, np.array(layout, np.int32), _stored(qkv, self.name),
-                   _stored(d_output, self.name), output, *statistics, gradient)
+        self._call(
+            "region_attention",
+            sizes,
+            np.array(layout, np.int32),
+            _stored(qkv, self.name),
+            _stored(d_output, self.name),
+            output,
+            *statistics,
+            gradient,
+        )
         return _loaded(output, self.name), statistics[0], _loaded(gradient, self.name)
 
     def dropout(self, x: np.ndarray, rate: float, seed: int, first_row: int) -> np.ndarray:
         """Rows of x with elements dropped."""
         output = self._empty(x.shape)
-        self._call("dropout", np.array(x.shape, np.int32), ctypes.c_double(rate), ctypes.c_uint(seed), first_row,
-                   _stored(x, self.name), output)
+        self._call(
+            "dropout",
+            np.array(x.shape, np.int32),
+            ctypes.c_double(rate),
+            ctypes.c_uint(seed),
+            first_row,
+            _stored(x, self.name),
+            output,
+        )
         return _loaded(output, self.name)
 
-    def layer_norm(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_output: np.ndarray
-                   ) -> Tuple[np.ndarray, ...]:
+    def layer_norm(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_output: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
         """Output, dx, dweight, dbias."""
         inputs = [_stored(array, self.name) for array in (x, weight, bias, d_output)]
         results = [self._empty(array.shape) for array in (x, x, weight, bias)]
         statistics = np.full((x.shape[0], 2), np.nan, np.float32)
-        self._call("layer_norm", np.array(x.shape, np.int32), ctypes.c_float(eps), *inputs, results[0], statistics,
-                   *results[1:])
+        self._call(
+            "layer_norm",
+            np.array(x.shape, np.int32),
+            ctypes.c_float(eps),
+            *inputs,
+            results[0],
+            statistics,
+            *results[1:],
+        )
         return tuple(_loaded(array, self.name) for array in results)

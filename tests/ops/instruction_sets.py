@@ -1,9 +1,9 @@
 """Runs the operators' tests as other x86 CPUs would: `python tests/ops/instruction_sets.py [SET ...]`.
 
-Sets are those of `SETS`; all by default. For each one that this CPU has, Jittor, its own operators and those of jseg are
-built with -march=SET in a cache of their own (the first time minutes on two cores), and tests/ops is run. For each one
-that it lacks, every operator which those tests need is compiled for it as well, but not loaded. Ends with a table, and
-with status 1 if a test or a compilation failed.
+Sets are those of `SETS`; all by default. For each one that this CPU has, Jittor, its own operators and those
+of jseg are built with -march=SET in a cache of their own (the first time minutes on two cores), and tests/ops
+is run. For each one that it lacks, every operator which those tests need is compiled for it as well, but not
+loaded. Ends with a table, and with status 1 if a test or a compilation failed.
 """
 
 import argparse
@@ -22,9 +22,11 @@ SETS = {
     "x86-64-v3": "avx2 fma bmi1 bmi2 f16c movbe",
     "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
 }
-"""Name for -march -> what the CPU must have, as Linux names it. SSE2, AVX2 and AVX-512: 4, 8 and 16 floats a vector."""
+"""Name for -march -> what the CPU must have, as Linux names it. SSE2, AVX2 and AVX-512: 4, 8 and 16 floats a
+vector."""
 
-# Compiles an operator for the other sets too, where Jittor compiles it to assembly; then does what Jittor asked for.
+# Compiles an operator for the other sets too, where Jittor compiles it to assembly; then does what Jittor
+# asked for.
 _FRONT = """#!{python}
 import os, subprocess, sys
 arguments = sys.argv[1:]
@@ -49,27 +51,45 @@ def supported(name: str) -> bool:
 def front_end(folder: Path, others: list[str]) -> Path:
     """A g++ in `folder` that compiles operators for `others` beside what it is asked for."""
     path = folder / "g++"
-    path.write_text(_FRONT.format(python=sys.executable, others=others, compiler=shutil.which("g++"),
-                                  log=str(folder / "log")))
+    path.write_text(
+        _FRONT.format(
+            python=sys.executable, others=others, compiler=shutil.which("g++"), log=str(folder / "log")
+        )
+    )
     path.chmod(0o755)
     return path
 
 
 def run(name: str, compiler: str, arguments: list[str]) -> int:
     """Exit status of tests/ops with everything compiled for a set."""
-    environment = {**os.environ, "cc_path": compiler, "cc_flags": f"-march={name}",
-                   "cache_name": f"instruction-set-{name}"}
-    # Jittor's first build in a new place may end with a request to be started again: the tests must not be that start.
-    build = subprocess.run([sys.executable, "-c", "from jseg.runtime.backend import jt"], cwd=ROOT, env=environment)
-    return build.returncode or subprocess.run([sys.executable, "-m", "pytest", "tests/ops", *arguments], cwd=ROOT,
-                                              env=environment).returncode
+    environment = {
+        **os.environ,
+        "cc_path": compiler,
+        "cc_flags": f"-march={name}",
+        "cache_name": f"instruction-set-{name}",
+    }
+    # Jittor's first build in a new place may end with a request to be started again: the tests must not be
+    # that start.
+    build = subprocess.run(
+        [sys.executable, "-c", "from jseg.runtime.backend import jt"], cwd=ROOT, env=environment
+    )
+    return (
+        build.returncode
+        or subprocess.run(
+            [sys.executable, "-m", "pytest", "tests/ops", *arguments], cwd=ROOT, env=environment
+        ).returncode
+    )
 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SETS)}; all by default")
-    parser.add_argument("--pytest", nargs=argparse.REMAINDER, default=["-q"], help="options for pytest; must come last")
+    parser.add_argument(
+        "--pytest", nargs=argparse.REMAINDER, default=["-q"], help="options for pytest; must come last"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.sets) - set(SETS)
     if unknown:
@@ -88,7 +108,9 @@ def main() -> int:
         counts = Counter(log.read_text().splitlines() if log.exists() else [])
     for one in lacking:
         failed = counts[f"{one} failed"]
-        outcomes[one] = f"FAILED to compile {failed}" if failed else f"{counts[f'{one} compiled']} operators compiled"
+        outcomes[one] = (
+            f"FAILED to compile {failed}" if failed else f"{counts[f'{one} compiled']} operators compiled"
+        )
     for one in chosen:
         print(f"{one:10} {outcomes[one]}")
     return int(any("FAILED" in text or text.startswith("0 ") for text in outcomes.values()))

@@ -1,6 +1,6 @@
 """Plain float64 NumPy versions of the operators, with analytic gradients, written from the formulas."""
 
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,17 +16,23 @@ def relative_error(actual: np.ndarray, expected: np.ndarray, least: float = 1e-3
     return float(error) if np.isfinite(error) else np.inf
 
 
-def assert_precise(actual: Sequence[np.ndarray], exact: Sequence[np.ndarray], plain: Sequence[np.ndarray],
-                   limits: Optional[Tuple[float, float]] = None, extra: float = 0.0) -> None:
-    """Output and gradients: each has at most 2x (gradients 3x) the error of `plain`, which plain operators computed in
-    the same number format, and `extra`; or, if given, at most `limits` (of the output, of gradients)."""
+def assert_precise(
+    actual: Sequence[np.ndarray],
+    exact: Sequence[np.ndarray],
+    plain: Sequence[np.ndarray],
+    limits: tuple[float, float] | None = None,
+    extra: float = 0.0,
+) -> None:
+    """Output and gradients: each has at most 2x (gradients 3x) the error of `plain`, which plain operators
+    computed in the same number format, and `extra`; or, if given, at most `limits` (of the output, of
+    gradients)."""
     for i, (x, y, z) in enumerate(zip(actual, exact, plain)):
         limit = limits[i > 0] if limits else (3 if i else 2) * relative_error(z, y, 1e-3) + 1e-6 + extra
         found = relative_error(x, y, 1e-3)
         assert found <= limit, f"result {i}: error {found:.2g}, allowed {limit:.2g}"
 
 
-def gradients(output: jt.Var, weights: np.ndarray, inputs: Tuple[jt.Var, ...]) -> Tuple[np.ndarray, ...]:
+def gradients(output: jt.Var, weights: np.ndarray, inputs: tuple[jt.Var, ...]) -> tuple[np.ndarray, ...]:
     """Gradients of sum(output · weights) with respect to `inputs`, computed in one go."""
     found = jt.grad((output * jt.array(weights)).sum(), list(inputs))
     jt.sync(found)
@@ -43,9 +49,15 @@ def join(x: np.ndarray) -> np.ndarray:
     return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
 
 
-def attention_float64(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, allowed: Optional[np.ndarray],
-                      d_out: np.ndarray, factors: Optional[np.ndarray] = None
-                      ) -> Tuple[np.ndarray, Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def attention_float64(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    heads: int,
+    allowed: np.ndarray | None,
+    d_out: np.ndarray,
+    factors: np.ndarray | None = None,
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Output, and the gradients (dq, dk, dv) of sum(output · d_out): the chain rule through softmax.
 
     allowed: (Lq, Lk) bool or None. factors: (B, H, Lq, Lk) of the probabilities, from dropout.
@@ -65,13 +77,14 @@ def attention_float64(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, a
     return join(p @ v), tuple(join(g) for g in grads)
 
 
-def saturated_bounds(q: np.ndarray, k: np.ndarray, v: np.ndarray, d_out: np.ndarray, heads: int, rounding: float
-                     ) -> Tuple[float, float]:
+def saturated_bounds(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, d_out: np.ndarray, heads: int, rounding: float
+) -> tuple[float, float]:
     """How far dq and dk may be from the truth where each row has one probability of almost 1.
 
-    dsᵢⱼ = p (gradᵢ·vⱼ − gradᵢ·outputᵢ) / √c is a difference of nearly equal numbers. Each is at most the product of two
-    norms; the output is rounded by `rounding`, and p by what float32 leaves of the score. A row of dq is one such slope
-    times a key; a row of dk may gather the slopes of all queries.
+    dsᵢⱼ = p (gradᵢ·vⱼ − gradᵢ·outputᵢ) / √c is a difference of nearly equal numbers. Each is at most the
+    product of two norms; the output is rounded by `rounding`, and p by what float32 leaves of the score. A
+    row of dq is one such slope times a key; a row of dk may gather the slopes of all queries.
     """
     q, k, v, d = (split(x, heads) for x in (q, k, v, d_out))
     scale = q.shape[-1] ** -0.5
@@ -81,37 +94,41 @@ def saturated_bounds(q: np.ndarray, k: np.ndarray, v: np.ndarray, d_out: np.ndar
     return slope * np.abs(k).max(), slope * np.abs(q).max() * q.shape[2]
 
 
-def region_attention_float64(qkv: np.ndarray, heads: int, layout: RegionLayout, d_out: np.ndarray
-                             ) -> Tuple[np.ndarray, np.ndarray]:
+def region_attention_float64(
+    qkv: np.ndarray, heads: int, layout: RegionLayout, d_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Output and gradient of qkv, with the dense mask; rows of skipped tokens are 0 and pass no gradient."""
     width = qkv.shape[-1] // 3
-    q, k, v = (qkv[..., i * width:(i + 1) * width] for i in range(3))
+    q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
     kept = np.ones((layout.tokens, 1))
-    kept[layout.prefix - layout.skipped:layout.prefix] = 0
+    kept[layout.prefix - layout.skipped : layout.prefix] = 0
     output, grads = attention_float64(q, k, v, heads, layout.allowed(), d_out * kept)
     return output * kept, np.concatenate(grads, axis=-1)
 
 
-def dropout_factors(batch: int, heads: int, queries: int, keys: int, rate: float, seed: int, first_row: int = 0
-                    ) -> np.ndarray:
+def dropout_factors(
+    batch: int, heads: int, queries: int, keys: int, rate: float, seed: int, first_row: int = 0
+) -> np.ndarray:
     """(B, H, Lq, Lk): 1 / (1 − rate) where the kernels keep a probability, 0 where they drop it.
 
     first_row: rows of the whole batch before these.
     """
+
     def mix(x):
-        x = (x ^ (x >> 16)) * 0x85ebca6b % 2**32
-        x = (x ^ (x >> 13)) * 0xc2b2ae35 % 2**32
+        x = (x ^ (x >> 16)) * 0x85EBCA6B % 2**32
+        x = (x ^ (x >> 13)) * 0xC2B2AE35 % 2**32
         return x ^ (x >> 16)
 
     row = np.arange(batch * heads * queries, dtype=np.uint64) + np.uint64(first_row)
-    column = np.arange(keys, dtype=np.uint64) * 0x9e3779b1 % 2**32
+    column = np.arange(keys, dtype=np.uint64) * 0x9E3779B1 % 2**32
     key = mix(row % 2**32 ^ mix((seed + (row >> 32)) % 2**32))
     kept = mix((key[:, None] + column[None, :]) % 2**32) >= int(rate * 2**32)
     return np.where(kept, 1 / (1 - rate), 0).reshape(batch, heads, queries, keys)
 
 
-def layer_norm_float64(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_out: np.ndarray
-                       ) -> Tuple[np.ndarray, Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def layer_norm_float64(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_out: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Output, and (dx, dweight, dbias) of sum(output · d_out)."""
     x, weight, d = x.astype(np.float64), weight.astype(np.float64), d_out.astype(np.float64)
     centred = x - x.mean(-1, keepdims=True)
@@ -122,8 +139,9 @@ def layer_norm_float64(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps:
     return normal * weight + bias, (dx, (d * normal).sum(axes), d.sum(axes))
 
 
-def resize_bilinear_float64(x: np.ndarray, size: Tuple[int, int], d_out: np.ndarray
-                            ) -> Tuple[np.ndarray, np.ndarray]:
+def resize_bilinear_float64(
+    x: np.ndarray, size: tuple[int, int], d_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Output, and the gradient of sum(output · d_out), pixel by pixel as the definition has it."""
     height, width = x.shape[2:]
     out, dx = np.zeros(x.shape[:2] + tuple(size)), np.zeros(x.shape)

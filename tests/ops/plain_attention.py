@@ -1,6 +1,5 @@
-"""Attention as a chain of plain operators in a low precision: the yardstick of the fused kernels' precision."""
-
-from typing import Optional, Tuple
+"""Attention as a chain of plain operators in a low precision: the yardstick of the fused kernels'
+precision."""
 
 import numpy as np
 from emulated import round_to
@@ -12,9 +11,16 @@ def to_tf32(x: np.ndarray) -> np.ndarray:
     return ((np.asarray(x, np.float32).view(np.uint32) + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
-def plain_attention(name: str, q: np.ndarray, k: np.ndarray, v: np.ndarray, d_output: np.ndarray, heads: int,
-                    allowed: Optional[np.ndarray] = None, factors: Optional[np.ndarray] = None
-                    ) -> Tuple[np.ndarray, ...]:
+def plain_attention(
+    name: str,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    d_output: np.ndarray,
+    heads: int,
+    allowed: np.ndarray | None = None,
+    factors: np.ndarray | None = None,
+) -> tuple[np.ndarray, ...]:
     """Output, dq, dk, dv, each matrix between two operators rounded to the format `name`.
 
     Products take operands of that format and add in float32; the softmax is computed in float32.
@@ -39,5 +45,12 @@ def plain_attention(name: str, q: np.ndarray, k: np.ndarray, v: np.ndarray, d_ou
     dropped = round_to(p * factors, name)
     dp = round_to(product(d, transposed(v)) * factors, name)
     ds = round_to(p * (dp - (dp * p).sum(-1, keepdims=True)) * scale, name)
-    return tuple(join(x) for x in (product(dropped, v), product(ds, k), product(transposed(ds), q),
-                                   product(transposed(dropped), d)))
+    return tuple(
+        join(x)
+        for x in (
+            product(dropped, v),
+            product(ds, k),
+            product(transposed(ds), q),
+            product(transposed(dropped), d),
+        )
+    )

@@ -1,7 +1,5 @@
 """Multi-head attention against float64 NumPy, on awkward sizes."""
 
-from typing import Tuple
-
 import numpy as np
 import pytest
 from number_formats import in_format, limit, needs_float32, rounded
@@ -14,14 +12,17 @@ from jseg.runtime.backend import jt
 attention = in_format(ops.attention)
 
 
-def arrays(batch: int, queries: int, keys: int, width: int, seed: int = 0) -> Tuple[np.ndarray, ...]:
+def arrays(batch: int, queries: int, keys: int, width: int, seed: int = 0) -> tuple[np.ndarray, ...]:
     """q, k, v and the weights of the output in the loss."""
     rng = np.random.default_rng(seed)
-    return tuple(rounded(rng.standard_normal((batch, length, width)))
-                 for length in (queries, keys, keys, queries))
+    return tuple(
+        rounded(rng.standard_normal((batch, length, width))) for length in (queries, keys, keys, queries)
+    )
 
 
-def assert_agrees(batch: int, queries: int, keys: int, heads: int, channels: int, causal: bool = False) -> None:
+def assert_agrees(
+    batch: int, queries: int, keys: int, heads: int, channels: int, causal: bool = False
+) -> None:
     q, k, v, weights = arrays(batch, queries, keys, heads * channels)
     allowed = np.tril(np.ones((queries, keys), bool)) if causal else None
     expected, expected_gradients = attention_float64(q, k, v, heads, allowed, weights)
@@ -35,15 +36,31 @@ def assert_agrees(batch: int, queries: int, keys: int, heads: int, channels: int
             assert relative_error(actual, wanted) < limit(5e-6), name
 
 
-@pytest.mark.parametrize("batch, queries, keys, heads, channels", [
-    (1, 1, 1, 1, 8), (3, 5, 1, 2, 16), (1, 63, 15, 2, 24), (3, 64, 16, 1, 64), (3, 130, 65, 2, 16)])
-def test_values_and_gradients(either_path: str, batch: int, queries: int, keys: int, heads: int, channels: int) -> None:
+@pytest.mark.parametrize(
+    "batch, queries, keys, heads, channels",
+    [(1, 1, 1, 1, 8), (3, 5, 1, 2, 16), (1, 63, 15, 2, 24), (3, 64, 16, 1, 64), (3, 130, 65, 2, 16)],
+)
+def test_values_and_gradients(
+    either_path: str, batch: int, queries: int, keys: int, heads: int, channels: int
+) -> None:
     assert_agrees(batch, queries, keys, heads, channels)
 
 
-@pytest.mark.parametrize("batch, queries, keys, heads, channels", [
-    (1, 70, 1051, 2, 64), (2, 48, 512, 1, 80), (1, 49, 513, 1, 128), (1, 47, 511, 3, 32), (4, 33, 100, 16, 16),
-    (1, 300, 1024, 1, 64), (1, 96, 2736, 1, 32), (2, 1, 257, 2, 24), (1, 97, 256, 1, 8), (1, 65, 17, 3, 9)])
+@pytest.mark.parametrize(
+    "batch, queries, keys, heads, channels",
+    [
+        (1, 70, 1051, 2, 64),
+        (2, 48, 512, 1, 80),
+        (1, 49, 513, 1, 128),
+        (1, 47, 511, 3, 32),
+        (4, 33, 100, 16, 16),
+        (1, 300, 1024, 1, 64),
+        (1, 96, 2736, 1, 32),
+        (2, 1, 257, 2, 24),
+        (1, 97, 256, 1, 8),
+        (1, 65, 17, 3, 9),
+    ],
+)
 def test_sizes_around_the_blocks(batch: int, queries: int, keys: int, heads: int, channels: int) -> None:
     """48 query rows and 512 (backwards 256) keys make a block, 12 rows and 32 keys a tile."""
     assert_agrees(batch, queries, keys, heads, channels)
@@ -63,14 +80,16 @@ def test_later_keys_get_nothing() -> None:
     q, k, v, _ = arrays(1, 6, 6, 8)
     spoiled = v.copy()
     spoiled[:, 3:] = 1e20
-    clean, dirty = (attention(jt.array(q), jt.array(k), jt.array(x), 2, causal=True).numpy() for x in (v, spoiled))
+    clean, dirty = (
+        attention(jt.array(q), jt.array(k), jt.array(x), 2, causal=True).numpy() for x in (v, spoiled)
+    )
     assert np.array_equal(clean[:, :3], dirty[:, :3])
 
 
 @pytest.mark.parametrize("queries, keys", [(20480, 1024), (1024, 20480)])
 def test_decoder_of_many_regions(queries: int, keys: int) -> None:
-    """1024 regions x 20 classes against 1024 patches, and the reverse: probabilities alone would take 84 MB a head. A
-    sample of rows is compared."""
+    """1024 regions x 20 classes against 1024 patches, and the reverse: probabilities alone would take 84 MB a
+    head. A sample of rows is compared."""
     q, k, v, _ = arrays(1, queries, keys, 16)
     sample = np.arange(0, queries, queries // 50)
     expected, _ = attention_float64(q[:, sample], k, v, 1, None, q[:, sample])
@@ -153,10 +172,13 @@ class TestDropout:
 
     @needs_float32
     def test_share_dropped_and_mean_kept(self) -> None:
-        """Equal scores and v = 1: an output is (kept keys) / (keys · 0.75), binomially distributed around 1."""
+        """Equal scores and v = 1: an output is (kept keys) / (keys · 0.75), binomially distributed around
+        1."""
         keys, rate = 400, 0.25
         ones, zeros = np.ones((3, keys, 16), np.float32), np.zeros((3, 100, 16), np.float32)
-        output = self.run(0, rate, zeros, np.zeros_like(ones), ones)[:, :, ::8]  # (3, 100, 2): one channel a head
+        output = self.run(0, rate, zeros, np.zeros_like(ones), ones)[
+            :, :, ::8
+        ]  # (3, 100, 2): one channel a head
         kept = output * keys * (1 - rate)
         assert np.allclose(kept, kept.round(), atol=1e-2)
         deviation = np.sqrt(rate / (1 - rate) / keys)
@@ -222,8 +244,9 @@ class TestDropout:
             assert relative_error(actual, wanted) < limit(5e-6)
 
     @staticmethod
-    def run_at(first_sample: int, q: np.ndarray, k: np.ndarray, v: np.ndarray, weights: np.ndarray
-               ) -> Tuple[np.ndarray, ...]:
+    def run_at(
+        first_sample: int, q: np.ndarray, k: np.ndarray, v: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
         """Output, dq, dk, dv where the first picture has this number in the whole batch."""
         set_first_sample(first_sample)
         try:
@@ -250,13 +273,17 @@ def test_frozen_inputs_give_the_same_gradient() -> None:
     assert relative_error(gradients(output, weights, (value,))[0], expected) < limit(5e-6)
 
 
-@pytest.mark.parametrize("shapes, heads, words", [
-    (((1, 4, 8), (1, 5, 8), (1, 6, 8)), 2, "(B, Lk, C)"),
-    (((4, 8), (4, 8), (4, 8)), 2, "(B, Lq, C)"),
-    (((1, 4, 8), (2, 5, 8), (2, 5, 8)), 2, "2 heads"),
-    (((1, 4, 8), (1, 5, 8), (1, 5, 8)), 3, "3 heads"),
-    (((1, 4, 8), (1, 5, 8), (1, 5, 8)), 0, "0 (int)")])
-def test_shapes_that_do_not_fit(shapes: Tuple[Tuple[int, ...], ...], heads: int, words: str) -> None:
+@pytest.mark.parametrize(
+    "shapes, heads, words",
+    [
+        (((1, 4, 8), (1, 5, 8), (1, 6, 8)), 2, "(B, Lk, C)"),
+        (((4, 8), (4, 8), (4, 8)), 2, "(B, Lq, C)"),
+        (((1, 4, 8), (2, 5, 8), (2, 5, 8)), 2, "2 heads"),
+        (((1, 4, 8), (1, 5, 8), (1, 5, 8)), 3, "3 heads"),
+        (((1, 4, 8), (1, 5, 8), (1, 5, 8)), 0, "0 (int)"),
+    ],
+)
+def test_shapes_that_do_not_fit(shapes: tuple[tuple[int, ...], ...], heads: int, words: str) -> None:
     with pytest.raises(ValueError) as failure:
         ops.attention(*(jt.zeros(shape) for shape in shapes), heads)
     assert words in str(failure.value)

@@ -1,7 +1,5 @@
 """Attention over what training should never produce: NaN, infinities, very negative and very large scores."""
 
-from typing import Optional, Tuple
-
 import numpy as np
 import pytest
 from op_references import (
@@ -23,16 +21,18 @@ def draw(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def results(q: np.ndarray, k: np.ndarray, v: np.ndarray, d: np.ndarray, heads: int, causal: bool = False
-            ) -> Tuple[np.ndarray, ...]:
+def results(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, d: np.ndarray, heads: int, causal: bool = False
+) -> tuple[np.ndarray, ...]:
     """Output, dq, dk, dv of the operator."""
     variables = tuple(jt.array(x) for x in (q, k, v))
     output = attention(*variables, heads, causal)
     return (output.numpy(), *gradients(output, d, variables))
 
 
-def exact(q: np.ndarray, k: np.ndarray, v: np.ndarray, d: np.ndarray, heads: int,
-          allowed: Optional[np.ndarray] = None) -> Tuple[np.ndarray, ...]:
+def exact(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, d: np.ndarray, heads: int, allowed: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
     """The same in float64."""
     with np.errstate(all="ignore"):
         output, grads = attention_float64(q, k, v, heads, allowed, d)
@@ -40,12 +40,18 @@ def exact(q: np.ndarray, k: np.ndarray, v: np.ndarray, d: np.ndarray, heads: int
 
 
 @pytest.mark.parametrize("value", SPOILERS)
-@pytest.mark.parametrize("which, row", [("q", 3), ("q", 49), ("k", 3), ("k", 530), ("v", 3), ("v", 530), ("d", 50)])
+@pytest.mark.parametrize(
+    "which, row", [("q", 3), ("q", 49), ("k", 3), ("k", 530), ("v", 3), ("v", 530), ("d", 50)]
+)
 def test_what_is_not_finite_stays_so(either_path: str, which: str, row: int, value: float) -> None:
-    """One bad number in one head of one picture: float64 says which results it reaches, and those alone it reaches. A
-    kernel that makes NaN a number again would hide that a training has diverged."""
-    inputs = {"q": draw(2, 60, 16), "k": draw(2, 540, 16, seed=1), "v": draw(2, 540, 16, seed=2),
-              "d": draw(2, 60, 16, seed=3)}
+    """One bad number in one head of one picture: float64 says which results it reaches, and those alone it
+    reaches. A kernel that makes NaN a number again would hide that a training has diverged."""
+    inputs = {
+        "q": draw(2, 60, 16),
+        "k": draw(2, 540, 16, seed=1),
+        "v": draw(2, 540, 16, seed=2),
+        "d": draw(2, 60, 16, seed=3),
+    }
     inputs[which][1, row, 3] = value
     for actual, wanted in zip(results(*inputs.values(), 2), exact(*inputs.values(), 2)):
         finite = np.isfinite(wanted)
@@ -78,21 +84,22 @@ def test_equal_scores_far_below_zero() -> None:
     assert np.allclose(output, v[:, :3].mean(1, keepdims=True), atol=1e-6) and np.isfinite(dv).all()
     output, _, _, dv = results(q, k, v, d, 1, causal=True)
     assert np.allclose(output[0], np.cumsum(v[0], 0) / np.arange(1, 71)[:, None], atol=1e-6)
-    # The log-sum-exp of such scores lacks the digits of log(number of keys): backwards each probability is 1. But
-    # nothing reaches a key from the rows before it.
+    # The log-sum-exp of such scores lacks the digits of log(number of keys): backwards each probability is 1.
+    # But nothing reaches a key from the rows before it.
     assert np.allclose(dv[0], np.cumsum(d[0, ::-1], 0)[::-1], atol=1e-5)
 
 
 @pytest.mark.parametrize("far", [-1e5, -1e35, -np.inf])
 @pytest.mark.parametrize("near", [0, 300, 539])
 def test_rows_with_one_score_that_counts(either_path: str, far: float, near: int) -> None:
-    """All scores but one are so low, or -infinity, that the row is the value of one key, whichever block holds it."""
+    """All scores but one are so low, or -infinity, that the row is the value of one key, whichever block
+    holds it."""
     q, k = np.zeros((1, 50, 4), np.float32), np.zeros((1, 540, 4), np.float32)
     q[..., 0], k[..., 0] = 2, far
     k[:, near, 0] = 1
     v, d = draw(1, 540, 4), draw(1, 50, 4, seed=1)
     output, dq, dk, dv = results(q, k, v, d, 1)
-    assert np.allclose(output, v[:, near:near + 1], atol=1e-6)
+    assert np.allclose(output, v[:, near : near + 1], atol=1e-6)
     expected = np.zeros_like(v)
     expected[:, near] = d.sum(1)
     assert np.allclose(dv, expected, atol=1e-5) and np.abs(dk).max() < 1e-4
@@ -102,18 +109,28 @@ def test_rows_with_one_score_that_counts(either_path: str, far: float, near: int
 
 @pytest.mark.parametrize("times", [5, 20, 50])
 def test_gradients_at_large_scores(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Scores up to some 200: gradients have at most 3x the error of plain operators, beside the digits that the
-    log-sum-exp of such scores lacks."""
-    q, k, v, d = times * draw(2, 60, 32), draw(2, 300, 32, seed=1), draw(2, 300, 32, seed=2), draw(2, 60, 32, seed=3)
+    """Scores up to some 200: gradients have at most 3x the error of plain operators, beside the digits that
+    the log-sum-exp of such scores lacks."""
+    q, k, v, d = (
+        times * draw(2, 60, 32),
+        draw(2, 300, 32, seed=1),
+        draw(2, 300, 32, seed=2),
+        draw(2, 60, 32, seed=3),
+    )
     fused = results(q, k, v, d, 2)
     monkeypatch.setenv("JSEG_FUSED", "0")
     assert_precise(fused, exact(q, k, v, d, 2), results(q, k, v, d, 2), extra=2.0**-24 * 4 * times)
 
 
 def test_gradients_where_the_softmax_is_saturated(either_path: str) -> None:
-    """Scores of some 10,000: gradients of q and k are differences of numbers that are almost equal; what is left of
-    them is as large as their rounding errors."""
-    q, k, v, d = 2500 * draw(1, 40, 16), draw(1, 70, 16, seed=1), draw(1, 70, 16, seed=2), draw(1, 40, 16, seed=3)
+    """Scores of some 10,000: gradients of q and k are differences of numbers that are almost equal; what is
+    left of them is as large as their rounding errors."""
+    q, k, v, d = (
+        2500 * draw(1, 40, 16),
+        draw(1, 70, 16, seed=1),
+        draw(1, 70, 16, seed=2),
+        draw(1, 40, 16, seed=3),
+    )
     _, dq, dk, dv = results(q, k, v, d, 1)
     _, *wanted = exact(q, k, v, d, 1)
     bounds = saturated_bounds(q, k, v, d, 1, 2.0**-24)
@@ -134,11 +151,11 @@ def test_regions_let_nothing_bad_disappear(either_path: str, token: int, part: i
     qkv[0, token, part * WIDTH + 3] = value
     variable = jt.array(qkv)
     output = region_attention(variable, 1, LAYOUT)
-    gradient, = gradients(output, d, (variable,))
+    (gradient,) = gradients(output, d, (variable,))
     with np.errstate(all="ignore"):
         wanted, wanted_gradient = region_attention_float64(qkv, 1, LAYOUT, d)
     reached = LAYOUT.allowed()[:, token] if part else np.arange(LAYOUT.tokens) == token
-    reached[LAYOUT.prefix - LAYOUT.skipped:LAYOUT.prefix] = False
+    reached[LAYOUT.prefix - LAYOUT.skipped : LAYOUT.prefix] = False
     bad = reached[:, None] & ~np.isfinite(wanted[0])
     assert not np.isfinite(output.numpy()[0])[bad].any()
     assert not np.isfinite(gradient[0])[reached[:, None] & ~np.isfinite(wanted_gradient[0])].any()

@@ -1,6 +1,6 @@
 """linear, transpose_last and resize_bilinear against float64 NumPy."""
 
-from typing import Callable, Tuple
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("leading", [(1, 1), (3, 5), (2, 64)])
-def test_linear_values_and_gradients(either_path: str, leading: Tuple[int, ...]) -> None:
+def test_linear_values_and_gradients(either_path: str, leading: tuple[int, ...]) -> None:
     x, weight, bias, weights = normal(*leading, 17), normal(9, 17), normal(9), normal(*leading, 9)
     variables = tuple(jt.array(a) for a in (x, weight, bias))
     output = linear(*variables)
@@ -45,7 +45,7 @@ def test_linear_widths_that_do_not_fit() -> None:
 
 @pytest.mark.parametrize("function", [transpose_last, _transpose_last_on_gpu])
 @pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (2, 1, 4, 3)])
-def test_transpose_last(function: Callable[[jt.Var], jt.Var], shape: Tuple[int, ...]) -> None:
+def test_transpose_last(function: Callable[[jt.Var], jt.Var], shape: tuple[int, ...]) -> None:
     x = normal(*shape)
     weights = normal(*shape[:-2], shape[-1], shape[-2])
     variable = jt.array(x)
@@ -54,10 +54,19 @@ def test_transpose_last(function: Callable[[jt.Var], jt.Var], shape: Tuple[int, 
     assert np.array_equal(gradients(output, weights, (variable,))[0], weights.swapaxes(-1, -2))
 
 
-@pytest.mark.parametrize("old, new", [
-    ((3, 4), (6, 9)), ((7, 5), (3, 2)), ((1, 1), (4, 3)), ((1, 6), (5, 2)), ((5, 5), (1, 1)), ((4, 6), (4, 3)),
-    ((12, 12), (5, 13))])
-def test_resize_values_and_gradient(either_path: str, old: Tuple[int, int], new: Tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ((3, 4), (6, 9)),
+        ((7, 5), (3, 2)),
+        ((1, 1), (4, 3)),
+        ((1, 6), (5, 2)),
+        ((5, 5), (1, 1)),
+        ((4, 6), (4, 3)),
+        ((12, 12), (5, 13)),
+    ],
+)
+def test_resize_values_and_gradient(either_path: str, old: tuple[int, int], new: tuple[int, int]) -> None:
     """Up, down, from and to one pixel, one side only."""
     x, weights = normal(2, 3, *old), normal(2, 3, *new)
     expected, gradient = resize_bilinear_float64(x, new, weights)

@@ -1,7 +1,5 @@
 """Bias with QuickGELU and with ReLU against float64 NumPy."""
 
-from typing import Tuple
-
 import numpy as np
 import pytest
 from number_formats import limit
@@ -15,19 +13,22 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def gelu_and_slope(t: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def gelu_and_slope(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     s = sigmoid(1.702 * t)
     return t * s, s * (1 + 1.702 * t * (1 - s))
 
 
-def relu_and_slope(t: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def relu_and_slope(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(t, 0), (t > 0).astype(np.float64)
 
 
-@pytest.mark.parametrize("activation, formula", [(bias_quick_gelu, gelu_and_slope), (bias_relu, relu_and_slope)],
-                         ids=["quick_gelu", "relu"])
+@pytest.mark.parametrize(
+    "activation, formula",
+    [(bias_quick_gelu, gelu_and_slope), (bias_relu, relu_and_slope)],
+    ids=["quick_gelu", "relu"],
+)
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 7, 37), (2, 5, 64)])
-def test_values_and_gradients(either_path: str, activation, formula, shape: Tuple[int, ...]) -> None:
+def test_values_and_gradients(either_path: str, activation, formula, shape: tuple[int, ...]) -> None:
     """Widths below, beside and at whole vectors."""
     rng = np.random.default_rng(2)
     x, bias, weights = (4 * rng.standard_normal(s).astype(np.float32) for s in (shape, shape[-1:], shape))

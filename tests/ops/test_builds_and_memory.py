@@ -1,11 +1,11 @@
-"""Two promises of the fused operators: other sizes and flags need no other build, and memory does not grow with the
-square of the number of tokens."""
+"""Two promises of the fused operators: other sizes and flags need no other build, and memory does not grow
+with the square of the number of tokens."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Set
 
 import numpy as np
 import pytest
@@ -31,8 +31,12 @@ def run(call: Callable[..., jt.Var], *inputs: jt.Var) -> None:
 
 def run_attention(batch: int, queries: int, keys: int, heads: int, channels: int, **flags) -> None:
     width = heads * channels
-    run(lambda q, k, v: attention(q, k, v, heads, **flags), draw(batch, queries, width), draw(batch, keys, width),
-        draw(batch, keys, width))
+    run(
+        lambda q, k, v: attention(q, k, v, heads, **flags),
+        draw(batch, queries, width),
+        draw(batch, keys, width),
+        draw(batch, keys, width),
+    )
 
 
 def run_regions(batch: int, layout: RegionLayout, heads: int, channels: int) -> None:
@@ -51,19 +55,31 @@ def run_dropout(rows: int, width: int, rate: float, first: int) -> None:
         set_first_sample(0)
 
 
-def loaded() -> Set[str]:
-    """Compiled operators that this process has loaded. Other processes may add to the same cache meanwhile."""
+def loaded() -> set[str]:
+    """Compiled operators that this process has loaded. Other processes may add to the same cache
+    meanwhile."""
     folder = str(jt.flags.cache_path)
     return {line.split(maxsplit=5)[5] for line in MAPS.read_text().splitlines() if folder in line}
 
 
 WAYS = {
-    "attention": (run_attention, [
-        ((2, 9, 7, 2, 8), {}), ((3, 50, 520, 4, 12), {}), ((2, 60, 60, 2, 8), {"causal": True}),
-        ((2, 9, 7, 2, 8), {"dropout": 0.3})]),
-    "region attention": (run_regions, [
-        ((2, RegionLayout((3, 4), (2, 2), 3, 2), 2, 8), {}), ((3, RegionLayout((5, 5), (3, 3), 2), 4, 16), {}),
-        ((2, RegionLayout((4, 4), (0, 0), 2, 1), 1, 8), {})]),
+    "attention": (
+        run_attention,
+        [
+            ((2, 9, 7, 2, 8), {}),
+            ((3, 50, 520, 4, 12), {}),
+            ((2, 60, 60, 2, 8), {"causal": True}),
+            ((2, 9, 7, 2, 8), {"dropout": 0.3}),
+        ],
+    ),
+    "region attention": (
+        run_regions,
+        [
+            ((2, RegionLayout((3, 4), (2, 2), 3, 2), 2, 8), {}),
+            ((3, RegionLayout((5, 5), (3, 3), 2), 4, 16), {}),
+            ((2, RegionLayout((4, 4), (0, 0), 2, 1), 1, 8), {}),
+        ],
+    ),
     "layer norm": (run_layer_norm, [((5, 16, 1e-5), {}), ((40, 33, 1e-6), {})]),
     "dropout": (run_dropout, [((5, 16, 0.1, 0), {}), ((40, 33, 0.7, 5), {})]),
 }
@@ -108,10 +124,15 @@ print("TOOK", (peak_bytes() - before) / (4 * tokens**2))
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's largest resident size")
 @pytest.mark.parametrize("fused", ["1", "0"])
 def test_memory_of_many_regions(fused: str) -> None:
-    """M = 1024 on 32 x 32 patches, one head of 16 channels, in a fresh process: E·D numbers are 1 % of E². The plain
-    version, which keeps E² numbers several times, shows that the measurement sees them."""
+    """M = 1024 on 32 x 32 patches, one head of 16 channels, in a fresh process: E·D numbers are 1 % of E².
+    The plain version, which keeps E² numbers several times, shows that the measurement sees them."""
     program = PROGRAM.format(root=str(ROOT), benchmarks=str(ROOT / "benchmarks"))
-    answer = subprocess.run([sys.executable, "-c", program], env={**os.environ, "JSEG_FUSED": fused}, text=True,
-                            stdout=subprocess.PIPE, check=True).stdout
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "JSEG_FUSED": fused},
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
     share = next(float(line.split()[1]) for line in answer.splitlines() if line.startswith("TOOK"))
     assert share < 0.5 if fused == "1" else share > 2

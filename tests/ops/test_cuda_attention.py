@@ -1,6 +1,5 @@
-"""The CUDA attention kernels, run by the emulator, against float64 NumPy; their precision against plain attention."""
-
-from typing import Tuple
+"""The CUDA attention kernels, run by the emulator, against float64 NumPy; their precision against plain
+attention."""
 
 import numpy as np
 import pytest
@@ -25,13 +24,22 @@ def normal(name: str, *shape: int, seed: int = 0) -> np.ndarray:
     return round_to(np.random.default_rng(seed).standard_normal(shape), name)
 
 
-def in_order(results: Tuple[np.ndarray, Tuple[np.ndarray, ...]]) -> Tuple[np.ndarray, ...]:
+def in_order(results: tuple[np.ndarray, tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     """output, (dq, dk, dv) -> output, dq, dk, dv."""
     return results[0], *results[1]
 
 
-def check_attention(name: str, kernels: Kernels, batch: int, heads: int, channels: int, queries: int, keys: int,
-                    causal: bool = False, dropout: float = 0.0) -> None:
+def check_attention(
+    name: str,
+    kernels: Kernels,
+    batch: int,
+    heads: int,
+    channels: int,
+    queries: int,
+    keys: int,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> None:
     width = heads * channels
     q, d = normal(name, 2, batch, queries, width)
     k, v = normal(name, 2, batch, keys, width, seed=1)
@@ -41,18 +49,33 @@ def check_attention(name: str, kernels: Kernels, batch: int, heads: int, channel
     exact = in_order(attention_float64(q, k, v, heads, allowed, d, factors))
     plain = plain_attention(name, q, k, v, d, heads, allowed, factors)
     assert np.isfinite(lse).all()
-    if keys == 1:  # the softmax of one score is constant: dq and dk are zero, and plain operators meet that exactly
+    if (
+        keys == 1
+    ):  # the softmax of one score is constant: dq and dk are zero, and plain operators meet that exactly
         assert max(np.abs(g).max() for g in gradients[:2]) < 1e-2
         gradients[:2] = exact[1:3]
     assert_precise((output, *gradients), exact, plain, LIMITS.get(name))
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("batch, heads, channels, queries, keys", [
-    (1, 1, 16, 1, 1), (3, 2, 16, 5, 1), (1, 2, 8, 63, 15), (2, 1, 16, 65, 64), (1, 3, 12, 70, 65), (1, 16, 16, 3, 33),
-    (1, 1, 13, 40, 130), (1, 1, 16, 150, 200)])
-def test_values_and_gradients(name: str, batch: int, heads: int, channels: int, queries: int, keys: int) -> None:
-    """Sizes around the tiles; 8, 12 and 13 channels fill their rows in part, and 13 start at odd addresses."""
+@pytest.mark.parametrize(
+    "batch, heads, channels, queries, keys",
+    [
+        (1, 1, 16, 1, 1),
+        (3, 2, 16, 5, 1),
+        (1, 2, 8, 63, 15),
+        (2, 1, 16, 65, 64),
+        (1, 3, 12, 70, 65),
+        (1, 16, 16, 3, 33),
+        (1, 1, 13, 40, 130),
+        (1, 1, 16, 150, 200),
+    ],
+)
+def test_values_and_gradients(
+    name: str, batch: int, heads: int, channels: int, queries: int, keys: int
+) -> None:
+    """Sizes around the tiles; 8, 12 and 13 channels fill their rows in part, and 13 start at odd
+    addresses."""
     check_attention(name, Kernels(name, 16), batch, heads, channels, queries, keys)
 
 
@@ -93,15 +116,17 @@ def test_dropout_does_not_depend_on_how_a_batch_is_spread() -> None:
     """The second picture of two, alone in another process, gets the pattern that it has beside the first."""
     q, k, v, d = (normal("Float", 2, n, 32, seed=i) for i, n in enumerate((20, 30, 30, 20)))
     both = Kernels("Float", 16).attention(q, k, v, d, 2, dropout=0.5, seed=9)
-    alone = Kernels("Float", 16).attention(*(x[1:] for x in (q, k, v, d)), 2, dropout=0.5, seed=9, first_sample=1)
+    alone = Kernels("Float", 16).attention(
+        *(x[1:] for x in (q, k, v, d)), 2, dropout=0.5, seed=9, first_sample=1
+    )
     assert all(np.array_equal(a[1:], b) for a, b in zip(both, alone))
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("times", [5, 50])
 def test_large_scores(name: str, times: int) -> None:
-    """Scores up to some 200: as precise as plain operators, but for the digits that the log-sum-exp, float32 in every
-    format, lacks at such scores."""
+    """Scores up to some 200: as precise as plain operators, but for the digits that the log-sum-exp, float32
+    in every format, lacks at such scores."""
     q, k, v, d = (normal(name, 1, n, 16, seed=i) for i, n in enumerate((40, 70, 70, 40)))
     q = round_to(times * q, name)
     output, _, *gradients = Kernels(name, 16).attention(q, k, v, d, 1)
@@ -109,16 +134,19 @@ def test_large_scores(name: str, times: int) -> None:
     assert_precise((output, *gradients), exact, plain, extra=2.0**-24 * 4 * times)
 
 
-@pytest.mark.parametrize("name, rounding", [("Half", 2.0**-11), ("Bfloat", 2.0**-8), ("Tf32", 2.0**-11),
-                                            ("Float", 2.0**-24)])
+@pytest.mark.parametrize(
+    "name, rounding", [("Half", 2.0**-11), ("Bfloat", 2.0**-8), ("Tf32", 2.0**-11), ("Float", 2.0**-24)]
+)
 def test_scores_that_saturate_the_softmax(name: str, rounding: float) -> None:
-    """Scores of ±10,000, exact in every format: no overflow, values as rounding leaves them, and gradients of q and k,
-    which almost cancel, within their absolute bound."""
+    """Scores of ±10,000, exact in every format: no overflow, values as rounding leaves them, and gradients of
+    q and k, which almost cancel, within their absolute bound."""
     q, k, v, d = (normal("Bfloat", 1, n, 16, seed=i) for i, n in enumerate((40, 70, 70, 40)))
     q = round_to(2500 * q, "Bfloat")
     output, _, dq, dk, dv = Kernels(name, 16).attention(q, k, v, d, 1)
     exact, (exact_dq, exact_dk, exact_dv) = attention_float64(q, k, v, 1, None, d)
-    assert relative_error(output, exact) < rounding + 1e-3 and relative_error(dv, exact_dv) < 2 * rounding + 1e-3
+    assert (
+        relative_error(output, exact) < rounding + 1e-3 and relative_error(dv, exact_dv) < 2 * rounding + 1e-3
+    )
     bounds = saturated_bounds(q, k, v, d, 1, rounding)
     assert np.abs(dq - exact_dq).max() < bounds[0] and np.abs(dk - exact_dk).max() < bounds[1]
 
@@ -136,12 +164,23 @@ def test_no_nan_disappears(name: str, which: int) -> None:
 
 
 LAYOUTS = [
-    ((3, 3), (1, 1), 1, 0), ((4, 4), (2, 2), 11, 10), ((7, 5), (3, 2), 1, 0), ((9, 9), (3, 3), 2, 1),
-    ((8, 8), (4, 4), 101, 100), ((8, 8), (8, 8), 2, 1), ((2, 3), (4, 4), 3, 2), ((3, 4), (0, 0), 1, 0),
-    ((3, 5), (0, 0), 4, 3), ((5, 4), (2, 2), 3, 3), ((1, 60), (1, 7), 11, 10)]
+    ((3, 3), (1, 1), 1, 0),
+    ((4, 4), (2, 2), 11, 10),
+    ((7, 5), (3, 2), 1, 0),
+    ((9, 9), (3, 3), 2, 1),
+    ((8, 8), (4, 4), 101, 100),
+    ((8, 8), (8, 8), 2, 1),
+    ((2, 3), (4, 4), 3, 2),
+    ((3, 4), (0, 0), 1, 0),
+    ((3, 5), (0, 0), 4, 3),
+    ((5, 4), (2, 2), 3, 3),
+    ((1, 60), (1, 7), 11, 10),
+]
 
 
-def check_regions(name: str, kernels: Kernels, batch: int, heads: int, channels: int, layout: RegionLayout) -> None:
+def check_regions(
+    name: str, kernels: Kernels, batch: int, heads: int, channels: int, layout: RegionLayout
+) -> None:
     width = heads * channels
     qkv, d = normal(name, batch, layout.tokens, 3 * width), normal(name, batch, layout.tokens, width, seed=1)
     sizes = [*layout.grid, *layout.regions, layout.prefix, layout.skipped]
@@ -158,9 +197,11 @@ def check_regions(name: str, kernels: Kernels, batch: int, heads: int, channels:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("grid, regions, prefix, skipped", LAYOUTS)
-def test_region_attention(name: str, grid: Tuple[int, int], regions: Tuple[int, int], prefix: int,
-                          skipped: int) -> None:
-    """Uneven windows, more windows than patches, none at all, prompts skipped or not, from 1 key a window to 81."""
+def test_region_attention(
+    name: str, grid: tuple[int, int], regions: tuple[int, int], prefix: int, skipped: int
+) -> None:
+    """Uneven windows, more windows than patches, none at all, prompts skipped or not, from 1 key a window to
+    81."""
     check_regions(name, Kernels(name, 16), 1, 2, 16, RegionLayout(grid, regions, prefix, skipped))
 
 
@@ -174,7 +215,9 @@ def test_region_attention_other_shapes() -> None:
 def test_as_many_regions_as_patches_of_a_picture() -> None:
     """M = 1024 on 32 x 32 patches, and one region for all of them."""
     for regions in (32, 1):
-        check_regions("Bfloat", Kernels("Bfloat", 16), 1, 1, 16, RegionLayout((32, 32), (regions, regions), 11, 10))
+        check_regions(
+            "Bfloat", Kernels("Bfloat", 16), 1, 1, 16, RegionLayout((32, 32), (regions, regions), 11, 10)
+        )
 
 
 @pytest.mark.parametrize("name", ["Bfloat", "Float"])
@@ -187,6 +230,10 @@ def test_the_same_bits_under_every_schedule(name: str) -> None:
     for order in (IN_STEP, DEPTH_FIRST, REVERSED, RANDOM):
         for early_copies in (False, True):
             kernels = Kernels(name, 16, order, 3, early_copies)
-            runs.append((*kernels.attention(q, k, v, d, 2, dropout=0.2),
-                         *kernels.region_attention(qkv, d_region, 2, [6, 6, 2, 2, 11, 10])))
+            runs.append(
+                (
+                    *kernels.attention(q, k, v, d, 2, dropout=0.2),
+                    *kernels.region_attention(qkv, d_region, 2, [6, 6, 2, 2, 11, 10]),
+                )
+            )
     assert all(np.array_equal(a, b) for run in runs[1:] for a, b in zip(run, runs[0]))

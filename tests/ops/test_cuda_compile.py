@@ -1,17 +1,18 @@
-"""nvcc compiles every kernel for sm_80 and sm_90 and keeps arrays in registers; needs the compiler but no GPU."""
+"""nvcc compiles every kernel for sm_80 and sm_90 and keeps arrays in registers; needs the compiler but no
+GPU."""
 
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 import pytest
 from emulated import EMULATOR, FORMATS, KERNELS, built_once
 
 
-def find_nvcc() -> Optional[str]:
+def find_nvcc() -> str | None:
     usual = sorted(Path("/usr/local").glob("cuda*/bin/nvcc"))
     return shutil.which("nvcc") or (str(usual[-1]) if usual else None)
 
@@ -21,16 +22,31 @@ MOST_SPILLED = 64
 """Bytes of a thread's stack; the smallest array of a kernel has twice as many."""
 
 
-BUILT = [(name, width) for name in FORMATS for width in (16, 32, 64, 128)
-         if width < 128 or name in ("Half", "Bfloat")]
+BUILT = [
+    (name, width)
+    for name in FORMATS
+    for width in (16, 32, 64, 128)
+    if width < 128 or name in ("Half", "Bfloat")
+]
 """Formats and head widths that jseg.ops.cuda asks for."""
 
 TIMING = Path(__file__).resolve().parents[2] / "benchmarks" / "attention_kernels.cu"
 
 
 def compiler_report(source: Path, options: Sequence[str]) -> str:
-    """What nvcc and ptxas say about the kernels that a file includes; remembered for each content of the sources."""
-    command = [NVCC, "-fatbin", "-O3", "--use_fast_math", "-Xptxas", "-v", f"-I{KERNELS}", *options, str(source)]
+    """What nvcc and ptxas say about the kernels that a file includes; remembered for each content of the
+    sources."""
+    command = [
+        NVCC,
+        "-fatbin",
+        "-O3",
+        "--use_fast_math",
+        "-Xptxas",
+        "-v",
+        f"-I{KERNELS}",
+        *options,
+        str(source),
+    ]
     version = subprocess.run([NVCC, "--version"], capture_output=True).stdout
     content = version + b"".join(path.read_bytes() for path in (source, *sorted(KERNELS.glob("**/*.cuh"))))
 
@@ -39,7 +55,9 @@ def compiler_report(source: Path, options: Sequence[str]) -> str:
         assert built.returncode == 0, built.stderr
         report.write_text(built.stdout + built.stderr)
 
-    return built_once(f"ptxas_{source.stem}", ".txt", content + " ".join(command).encode(), compile_to).read_text()
+    return built_once(
+        f"ptxas_{source.stem}", ".txt", content + " ".join(command).encode(), compile_to
+    ).read_text()
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
@@ -47,16 +65,24 @@ def compiler_report(source: Path, options: Sequence[str]) -> str:
 def test_kernels_compile(name: str, width: int) -> None:
     """A few numbers may be spilled; more would be an array that left the registers. C++14 is Jittor's."""
     architectures = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]
-    report = compiler_report(EMULATOR / "compiled_kernels.cu",
-                             ["-std=c++14", f"-DFORMAT={name}", f"-DWIDTH={width}", *architectures])
+    report = compiler_report(
+        EMULATOR / "compiled_kernels.cu",
+        ["-std=c++14", f"-DFORMAT={name}", f"-DWIDTH={width}", *architectures],
+    )
     assert "error" not in report
     for arch in ("sm_80", "sm_90"):
         assert len(re.findall(rf"Compiling entry function .* for '{arch}'", report)) == 12
-    spilled = [tuple(map(int, sizes)) for sizes in re.findall(
-        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)]
+    spilled = [
+        tuple(map(int, sizes))
+        for sizes in re.findall(
+            r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report
+        )
+    ]
     assert len(spilled) >= 24
     assert max(frame for frame, _, _ in spilled) <= MOST_SPILLED
-    assert max(max(stores, loads) for _, stores, loads in spilled) <= 2 * MOST_SPILLED  # CUDA 12.4 loads some twice
+    assert (
+        max(max(stores, loads) for _, stores, loads in spilled) <= 2 * MOST_SPILLED
+    )  # CUDA 12.4 loads some twice
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")

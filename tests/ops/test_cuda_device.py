@@ -1,23 +1,33 @@
-"""The fused operators on a real GPU, through Jittor, in four formats against float64 NumPy and plain attention.
+"""The fused operators on a real GPU, through Jittor, in four formats against float64 NumPy and plain
+attention.
 
     JSEG_DEVICE=cuda pytest tests/ops/test_cuda_device.py
 
-Skipped where Jittor has no GPU. `tools/gpu_check.py` runs them too, with all kernels built beforehand in parallel.
+Skipped where Jittor has no GPU. `tools/gpu_check.py` runs them too, with all kernels built beforehand in
+parallel.
 """
 
-from typing import Iterator, List, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 from emulated import round_to
-from op_references import (attention_float64, dropout_factors, gradients, layer_norm_float64, region_attention_float64,
-                           relative_error)
+from op_references import (
+    attention_float64,
+    dropout_factors,
+    gradients,
+    layer_norm_float64,
+    region_attention_float64,
+    relative_error,
+)
 from plain_attention import plain_attention
 
 from jseg.ops import RegionLayout, attention, layer_norm, region_attention
 from jseg.runtime.backend import jt
 
-pytestmark = pytest.mark.skipif(not jt.has_cuda, reason="Jittor computes on the processor: JSEG_DEVICE is not cuda")
+pytestmark = pytest.mark.skipif(
+    not jt.has_cuda, reason="Jittor computes on the processor: JSEG_DEVICE is not cuda"
+)
 
 NAMES = {"float32": "Float", "tf32": "Tf32", "float16": "Half", "bfloat16": "Bfloat"}
 
@@ -36,14 +46,14 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-def in_formats(cases: Sequence[tuple], float16_cases: Sequence[tuple]) -> List[tuple]:
-    """(format, *case): all cases in the formats of `--precision`, and some in float16, whose kernels are those of
-    bfloat16."""
+def in_formats(cases: Sequence[tuple], float16_cases: Sequence[tuple]) -> list[tuple]:
+    """(format, *case): all cases in the formats of `--precision`, and some in float16, whose kernels are
+    those of bfloat16."""
     chosen = [(name, *case) for name in NAMES if name != "float16" for case in cases]
     return chosen + [("float16", *case) for case in float16_cases]
 
 
-def device(name: str, *arrays: np.ndarray) -> Tuple[jt.Var, ...]:
+def device(name: str, *arrays: np.ndarray) -> tuple[jt.Var, ...]:
     return tuple(jt.array(x).cast("float32" if name == "tf32" else name) for x in arrays)
 
 
@@ -51,7 +61,9 @@ def normal(name: str, *shape: int, seed: int = 0) -> np.ndarray:
     return round_to(np.random.default_rng(seed).standard_normal(shape), NAMES[name])
 
 
-def assert_precise(actual: Sequence[np.ndarray], exact: Sequence[np.ndarray], plain: Sequence[np.ndarray]) -> None:
+def assert_precise(
+    actual: Sequence[np.ndarray], exact: Sequence[np.ndarray], plain: Sequence[np.ndarray]
+) -> None:
     """At most 2x (gradients 3x) the error of plain operators in the same format."""
     for i, (x, y, z) in enumerate(zip(actual, exact, plain)):
         assert relative_error(x, y) <= (3 if i else 2) * relative_error(z, y) + 1e-6, f"result {i}"
@@ -63,22 +75,32 @@ def assert_exact(actual: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> N
         assert relative_error(x, y) <= 1e-5, f"result {i}"
 
 
-def values(output: jt.Var, d: np.ndarray, variables: Tuple[jt.Var, ...]) -> Tuple[np.ndarray, ...]:
+def values(output: jt.Var, d: np.ndarray, variables: tuple[jt.Var, ...]) -> tuple[np.ndarray, ...]:
     grads = gradients(output.float32(), d, variables)
     return tuple(np.asarray(x, np.float32) for x in (output.float32().numpy(), *grads))
 
 
 SMALL_ATTENTION = [(3, 2, 64, 65, 130, False, 0.0), (2, 8, 64, 77, 77, True, 0.0)]
-LARGE_ATTENTION = [(1, 1, 13, 40, 33, False, 0.0), (2, 2, 32, 70, 50, False, 0.3),
-                   (1, 2, 64, 1024, 5000, False, 0.1)]
+LARGE_ATTENTION = [
+    (1, 1, 13, 40, 33, False, 0.0),
+    (2, 2, 32, 70, 50, False, 0.3),
+    (1, 2, 64, 1024, 5000, False, 0.1),
+]
 WIDE_ATTENTION = (1, 4, 128, 300, 1051, False, 0.0)  # in float32 by plain operators
 
 
-@pytest.mark.parametrize("name, batch, heads, channels, queries, keys, causal, dropout", [
-    *in_formats(SMALL_ATTENTION + LARGE_ATTENTION, SMALL_ATTENTION),
-    ("float32", *WIDE_ATTENTION), ("bfloat16", *WIDE_ATTENTION)], indirect=["name"])
-def test_attention(name: str, batch: int, heads: int, channels: int, queries: int, keys: int, causal: bool,
-                   dropout: float) -> None:
+@pytest.mark.parametrize(
+    "name, batch, heads, channels, queries, keys, causal, dropout",
+    [
+        *in_formats(SMALL_ATTENTION + LARGE_ATTENTION, SMALL_ATTENTION),
+        ("float32", *WIDE_ATTENTION),
+        ("bfloat16", *WIDE_ATTENTION),
+    ],
+    indirect=["name"],
+)
+def test_attention(
+    name: str, batch: int, heads: int, channels: int, queries: int, keys: int, causal: bool, dropout: float
+) -> None:
     width = heads * channels
     q, d = (normal(name, batch, queries, width, seed=i) for i in (0, 1))
     k, v = (normal(name, batch, keys, width, seed=i) for i in (2, 3))
@@ -97,15 +119,28 @@ def test_attention(name: str, batch: int, heads: int, channels: int, queries: in
         assert_precise(actual, (output, *grads), plain)
 
 
-SMALL_LAYOUTS = [((4, 4), (2, 2), 11, 10), ((7, 5), (3, 2), 1, 0), ((3, 4), (0, 0), 1, 0), ((2, 3), (4, 4), 3, 2)]
-LARGE_LAYOUTS = [((32, 32), (1, 1), 11, 10), ((32, 32), (4, 4), 11, 10), ((32, 32), (32, 32), 11, 10),
-                 ((20, 30), (7, 7), 101, 100)]
+SMALL_LAYOUTS = [
+    ((4, 4), (2, 2), 11, 10),
+    ((7, 5), (3, 2), 1, 0),
+    ((3, 4), (0, 0), 1, 0),
+    ((2, 3), (4, 4), 3, 2),
+]
+LARGE_LAYOUTS = [
+    ((32, 32), (1, 1), 11, 10),
+    ((32, 32), (4, 4), 11, 10),
+    ((32, 32), (32, 32), 11, 10),
+    ((20, 30), (7, 7), 101, 100),
+]
 
 
-@pytest.mark.parametrize("name, grid, regions, prefix, skipped",
-                         in_formats(SMALL_LAYOUTS + LARGE_LAYOUTS, SMALL_LAYOUTS), indirect=["name"])
-def test_region_attention(name: str, grid: Tuple[int, int], regions: Tuple[int, int], prefix: int,
-                          skipped: int) -> None:
+@pytest.mark.parametrize(
+    "name, grid, regions, prefix, skipped",
+    in_formats(SMALL_LAYOUTS + LARGE_LAYOUTS, SMALL_LAYOUTS),
+    indirect=["name"],
+)
+def test_region_attention(
+    name: str, grid: tuple[int, int], regions: tuple[int, int], prefix: int, skipped: int
+) -> None:
     layout, heads, width = RegionLayout(grid, regions, prefix, skipped), 2, 128
     qkv, d = normal(name, 2, layout.tokens, 3 * width), normal(name, 2, layout.tokens, width, seed=1)
     variables = device(name, qkv)

@@ -1,7 +1,6 @@
 """The emulator that runs the CUDA kernels on the CPU: it must notice what a GPU would stumble over."""
 
 import re
-from typing import List, Tuple
 
 import numpy as np
 import pytest
@@ -11,16 +10,21 @@ WAIT = re.compile(r"^\s*(__syncthreads|__syncwarp|JSEG_COPY_WAIT)\(")
 
 
 WIDTH = 32
-"""Of a head. At 16 a warp happens to copy the very rows that it reads first, and needs no barrier for them."""
+"""Of a head. At 16 a warp happens to copy the very rows that it reads first, and needs no barrier for
+them."""
 
 
-def waits() -> List[str]:
+def waits() -> list[str]:
     """file.cuh:line of every barrier and of every wait for an asynchronous copy."""
-    return [f"{path.name}:{number}" for path in sorted(KERNELS.glob("**/*.cuh"))
-            for number, line in enumerate(path.read_text().split("\n"), 1) if WAIT.match(line)]
+    return [
+        f"{path.name}:{number}"
+        for path in sorted(KERNELS.glob("**/*.cuh"))
+        for number, line in enumerate(path.read_text().split("\n"), 1)
+        if WAIT.match(line)
+    ]
 
 
-def results(kernels: Kernels, place: str) -> Tuple[np.ndarray, ...]:
+def results(kernels: Kernels, place: str) -> tuple[np.ndarray, ...]:
     """The kernels of the file, on sizes where every wait is reached."""
     rng = np.random.default_rng(0)
     if place.startswith("layer_norm"):
@@ -35,8 +39,12 @@ def results(kernels: Kernels, place: str) -> Tuple[np.ndarray, ...]:
 
 def test_every_kernel_with_barriers_is_covered() -> None:
     assert len(waits()) >= 15
-    assert {place.split(":")[0] for place in waits()} >= {"attention_forward.cuh", "attention_backward.cuh",
-                                                         "region_rows_cuda.cuh", "layer_norm_cuda.cuh"}
+    assert {place.split(":")[0] for place in waits()} >= {
+        "attention_forward.cuh",
+        "attention_backward.cuh",
+        "region_rows_cuda.cuh",
+        "layer_norm_cuda.cuh",
+    }
 
 
 @pytest.mark.parametrize("place", waits())
@@ -55,19 +63,42 @@ def test_a_missing_wait_is_found(place: str) -> None:
     pytest.fail(f"no schedule noticed that {place} was left out")
 
 
-@pytest.mark.parametrize("work, words", [
-    ("barrier_of_some", "barrier"), ("lanes_apart", "warp"), ("lane_missing", "deadlock"), ("odd_address", "16-byte")])
+@pytest.mark.parametrize(
+    "work, words",
+    [
+        ("barrier_of_some", "barrier"),
+        ("lanes_apart", "warp"),
+        ("lane_missing", "deadlock"),
+        ("odd_address", "16-byte"),
+    ],
+)
 def test_undefined_behaviour_is_refused(work: str, words: str) -> None:
     with pytest.raises(RuntimeError, match=words):
         Kernels("Bfloat", 16)._call(work)
 
 
 def test_rounding_of_number_formats() -> None:
-    """float16 and bfloat16 of the emulator against NumPy: ties, subnormal numbers, overflow, every exponent."""
+    """float16 and bfloat16 of the emulator against NumPy: ties, subnormal numbers, overflow, every
+    exponent."""
     rng = np.random.default_rng(0)
     x = (rng.standard_normal(20000) * 2.0 ** rng.integers(-30, 20, 20000)).astype(np.float32)
-    special = np.array([0, -0.0, 1 + 2**-11, 1 + 3 * 2**-11, 65519, 65520, 6e-8, 3e-8, 2**-14, 6.1e-5, 1 + 2**-8,
-                        1 + 3 * 2**-8], np.float32)
+    special = np.array(
+        [
+            0,
+            -0.0,
+            1 + 2**-11,
+            1 + 3 * 2**-11,
+            65519,
+            65520,
+            6e-8,
+            3e-8,
+            2**-14,
+            6.1e-5,
+            1 + 2**-8,
+            1 + 3 * 2**-8,
+        ],
+        np.float32,
+    )
     x = np.concatenate([x, special])
     out = np.zeros((2, len(x)), np.float32)
     Kernels("Bfloat", 16)._call("round_numbers", len(x), x, out)

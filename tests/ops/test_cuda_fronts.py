@@ -1,14 +1,21 @@
-"""The Python fronts on CUDA: the source text that they hand to `jt.code`, compiled by g++ and run by the emulator."""
+"""The Python fronts on CUDA: the source text that they hand to `jt.code`, compiled by g++ and run by the
+emulator."""
 
 import ctypes
 import subprocess
-from typing import Dict, List, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from emulated import EMULATOR, built_once, kernel_sources
-from op_references import (attention_float64, dropout_factors, gradients, layer_norm_float64, region_attention_float64,
-                           relative_error)
+from op_references import (
+    attention_float64,
+    dropout_factors,
+    gradients,
+    layer_norm_float64,
+    region_attention_float64,
+    relative_error,
+)
 
 from jseg.ops import RegionLayout, attention, layer_norm, region_attention
 from jseg.ops import cuda as cuda_module
@@ -18,7 +25,8 @@ TYPES = {"float32": "float", "float16": "__half"}
 
 
 class EmulatedJittor:
-    """Stands for Jittor in the module jseg.ops.cuda, as it answers on a GPU; and for `jt.code`, as it runs there."""
+    """Stands for Jittor in the module jseg.ops.cuda, as it answers on a GPU; and for `jt.code`, as it runs
+    there."""
 
     class flags:
         use_cuda, use_tensorcore, cuda_archs = 1, 0, [80]
@@ -28,19 +36,35 @@ class EmulatedJittor:
     def __init__(self) -> None:
         self.built, self.sources = {}, []
 
-    def code(self, shapes: Sequence, dtypes: Sequence[str], inputs: List[jt.Var], cuda_header: str, cuda_src: str,
-             data: Dict[str, float], cpu_header: str = "", cpu_src: str = "") -> List[jt.Var]:
+    def code(
+        self,
+        shapes: Sequence,
+        dtypes: Sequence[str],
+        inputs: list[jt.Var],
+        cuda_header: str,
+        cuda_src: str,
+        data: dict[str, float],
+        cpu_header: str = "",
+        cpu_src: str = "",
+    ) -> list[jt.Var]:
         arrays = [np.ascontiguousarray(x.numpy()) for x in inputs]
-        outputs = [np.full([int(n) for n in shape], np.nan, str(dtype)) for shape, dtype in zip(shapes, dtypes)]
+        outputs = [
+            np.full([int(n) for n in shape], np.nan, str(dtype)) for shape, dtype in zip(shapes, dtypes)
+        ]
         entry = self._build(arrays, outputs, cuda_header, cuda_src, sorted(data))
         sizes = np.array([n for array in (*arrays, *outputs) for n in array.shape], np.int64)
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (*arrays, *outputs)]
         numbers = np.array([data[name] for name in sorted(data)], np.float64)
-        entry((ctypes.c_void_p * len(pointers))(*pointers), sizes.ctypes.data_as(ctypes.c_void_p),
-              numbers.ctypes.data_as(ctypes.c_void_p))
+        entry(
+            (ctypes.c_void_p * len(pointers))(*pointers),
+            sizes.ctypes.data_as(ctypes.c_void_p),
+            numbers.ctypes.data_as(ctypes.c_void_p),
+        )
         return [jt.array(x) for x in outputs]
 
-    def _build(self, arrays: List[np.ndarray], outputs: List[np.ndarray], header: str, source: str, names: List[str]):
+    def _build(
+        self, arrays: list[np.ndarray], outputs: list[np.ndarray], header: str, source: str, names: list[str]
+    ):
         """What code_op.cc generates around the source: pointers and sizes by name."""
         lines, size = [], 0
         for kind, group in (("in", arrays), ("out", outputs)):
@@ -52,13 +76,30 @@ class EmulatedJittor:
                     lines.append(f"long {name}_shape{axis} = sizes[{size}];")
                     size += 1
         lines += [f'data["{name}"] = numbers[{i}];' for i, name in enumerate(names)]
-        text = ('#include "cuda_emulator_mma.h"\n#include <unordered_map>\n' + header + "namespace jittor {\n"
-                'extern "C" void run(void** pointers, const long* sizes, const double* numbers) {\n'
-                "std::unordered_map<std::string, double> data;\n" + "\n".join(lines) + "\n" + source + "}\n}\n")
+        text = (
+            '#include "cuda_emulator_mma.h"\n#include <unordered_map>\n' + header + "namespace jittor {\n"
+            'extern "C" void run(void** pointers, const long* sizes, const double* numbers) {\n'
+            "std::unordered_map<std::string, double> data;\n" + "\n".join(lines) + "\n" + source + "}\n}\n"
+        )
         if text not in self.built:
-            command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{EMULATOR}", "-x", "c++", "-", "-o"]
-            library = built_once("front", ".so", kernel_sources() + text.encode(), lambda path: subprocess.run(
-                [*command, str(path)], input=text, text=True, check=True))
+            command = [
+                "g++",
+                "-std=c++17",
+                "-O1",
+                "-shared",
+                "-fPIC",
+                f"-I{EMULATOR}",
+                "-x",
+                "c++",
+                "-",
+                "-o",
+            ]
+            library = built_once(
+                "front",
+                ".so",
+                kernel_sources() + text.encode(),
+                lambda path: subprocess.run([*command, str(path)], input=text, text=True, check=True),
+            )
             self.built[text] = ctypes.CDLL(str(library)).run
             self.sources.append(source)
         return self.built[text]

@@ -33,7 +33,7 @@ def test_values_and_gradient(either_path, shape, rate):
     seed = next_seed()
     np.random.seed(5)
     y = dropout(x, rate)
-    gradient, = jt.grad((y * jt.array(d)).sum(), [x])
+    (gradient,) = jt.grad((y * jt.array(d)).sum(), [x])
     np.testing.assert_allclose(y.numpy(), expected(x.numpy(), rate, seed), rtol=1e-6)
     np.testing.assert_allclose(gradient.numpy(), expected(d, rate, seed), rtol=1e-6)
 
@@ -43,7 +43,7 @@ def test_parts_make_the_whole(either_path, position):
     for first in (0, 2):
         position(first)
         np.random.seed(1)
-        parts.append(dropout(jt.array(x[first:first + 2]), 0.3).numpy())
+        parts.append(dropout(jt.array(x[first : first + 2]), 0.3).numpy())
     position(0)
     np.random.seed(1)
     np.testing.assert_array_equal(np.concatenate(parts), dropout(jt.array(x), 0.3).numpy())

@@ -1,7 +1,5 @@
 """Layer normalisation against float64 NumPy."""
 
-from typing import Tuple
-
 import numpy as np
 import pytest
 from number_formats import ON_GPU, limit
@@ -11,7 +9,7 @@ from jseg.ops import layer_norm
 from jseg.runtime.backend import jt
 
 
-def case(shape: Tuple[int, ...], mean: float = 0.0) -> Tuple[np.ndarray, ...]:
+def case(shape: tuple[int, ...], mean: float = 0.0) -> tuple[np.ndarray, ...]:
     """x, weight, bias, and the weights of the output in the loss."""
     rng = np.random.default_rng(3)
     x = (rng.standard_normal(shape) + mean).astype(np.float32)
@@ -20,7 +18,7 @@ def case(shape: Tuple[int, ...], mean: float = 0.0) -> Tuple[np.ndarray, ...]:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 5, 63), (3, 7, 64), (1, 165, 128), (2, 3, 65)])
-def test_values_and_gradients(either_path: str, shape: Tuple[int, ...]) -> None:
+def test_values_and_gradients(either_path: str, shape: tuple[int, ...]) -> None:
     """Widths around the 64 columns that the gradient of the weights takes at a time."""
     x, weight, bias, weights = case(shape)
     expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
@@ -46,19 +44,24 @@ def test_large_mean_keeps_its_digits(either_path: str) -> None:
     expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
     variables = tuple(jt.array(a) for a in (x, weight, bias))
     output = layer_norm(*variables, 1e-5)
-    tolerance = 1e-3 if ON_GPU else 3e-4  # Jittor's sum of a row on a GPU is made by one thread, number by number
+    tolerance = (
+        1e-3 if ON_GPU else 3e-4
+    )  # Jittor's sum of a row on a GPU is made by one thread, number by number
     assert relative_error(output.numpy(), expected) < tolerance
     for actual, wanted in zip(gradients(output, weights, variables), expected_gradients):
         assert relative_error(actual, wanted) < tolerance
     mean = x.mean(-1, keepdims=True)
-    naive = (x - mean) / np.sqrt((x * x).mean(-1, keepdims=True) - mean * mean + np.float32(1e-5)) * weight + bias
+    naive = (x - mean) / np.sqrt(
+        (x * x).mean(-1, keepdims=True) - mean * mean + np.float32(1e-5)
+    ) * weight + bias
     assert relative_error(naive, expected) > 1e-2  # the test can fail
 
 
 @pytest.mark.parametrize("dtype, most", [("float16", 2e-3), ("bfloat16", 1.6e-2)])
 def test_low_precision_outside_the_kernels(dtype: str, most: float) -> None:
-    """On the CPU the plain version serves 16 bits. Squares of some hundreds are infinite in float16, and the result
-    was 0. Limits are half a unit in the last place of the largest number, doubled for the rounding of gradients."""
+    """On the CPU the plain version serves 16 bits. Squares of some hundreds are infinite in float16, and the
+    result was 0. Limits are half a unit in the last place of the largest number, doubled for the rounding of
+    gradients."""
     x, weight, bias, weights = case((2, 5, 64))
     variables = tuple(jt.array(a).cast(dtype) for a in (300 * x, weight, bias))
     arrays = [a.float32().numpy() for a in variables]
@@ -76,8 +79,10 @@ def test_eps_counts() -> None:
     """A constant row gives the bias, not NaN; a row of variance eps is halved in power."""
     one, zero = jt.ones((2,)), jt.zeros((2,))
     assert np.array_equal(layer_norm(jt.ones((1, 1, 2)) * 7, one, zero + 3, 1e-5).numpy(), [[[3, 3]]])
-    assert np.allclose(layer_norm(jt.array(np.float32([[[-0.1, 0.1]]])), one, zero, 0.01).numpy(),
-                       np.array([[[-1, 1]]]) / np.sqrt(2))
+    assert np.allclose(
+        layer_norm(jt.array(np.float32([[[-0.1, 0.1]]])), one, zero, 0.01).numpy(),
+        np.array([[[-1, 1]]]) / np.sqrt(2),
+    )
 
 
 def test_wrong_width_names_the_shapes() -> None:

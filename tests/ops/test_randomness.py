@@ -16,7 +16,9 @@ def position():
 
 def test_the_definition():
     mask = keep_mask((4, 3, 50), 0.3, 123456789).numpy()
-    np.testing.assert_array_equal(mask.reshape(1, 1, 12, 50), dropout_factors(1, 1, 12, 50, 0.3, 123456789) > 0)
+    np.testing.assert_array_equal(
+        mask.reshape(1, 1, 12, 50), dropout_factors(1, 1, 12, 50, 0.3, 123456789) > 0
+    )
 
 
 def test_share_and_independence():

@@ -1,7 +1,6 @@
 """Region attention against float64 NumPy with the dense mask."""
 
 import re
-from typing import Tuple
 
 import numpy as np
 import pytest
@@ -15,14 +14,15 @@ from jseg.runtime.backend import jt
 region_attention = in_format(ops.region_attention)
 
 
-def arrays(batch: int, layout: RegionLayout, width: int, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
+def arrays(batch: int, layout: RegionLayout, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """qkv and the weights of the output in the loss."""
     rng = np.random.default_rng(seed)
     return tuple(rounded(rng.standard_normal((batch, layout.tokens, n))) for n in (3 * width, width))
 
 
-def assert_agrees(batch: int, layout: RegionLayout, heads: int, channels: int, size: float = 1.0,
-                  tolerance: float = 2e-6) -> None:
+def assert_agrees(
+    batch: int, layout: RegionLayout, heads: int, channels: int, size: float = 1.0, tolerance: float = 2e-6
+) -> None:
     qkv, weights = arrays(batch, layout, heads * channels)
     qkv = rounded(size * qkv)
     expected, expected_gradient = region_attention_float64(qkv, heads, layout, weights)
@@ -36,15 +36,18 @@ def assert_agrees(batch: int, layout: RegionLayout, heads: int, channels: int, s
         assert error < limit(3 * tolerance), "qkv"[part]
 
 
-def prompted(grid: Tuple[int, int], side: int, prompts: int) -> RegionLayout:
+def prompted(grid: tuple[int, int], side: int, prompts: int) -> RegionLayout:
     """CLS, K prompts that are keys only, patches, side x side regions."""
     return RegionLayout(grid, (side, side), 1 + prompts, skipped=prompts)
 
 
-@pytest.mark.parametrize("grid, side, prompts, batch, heads, channels", [
-    ((4, 4), 2, 10, 1, 1, 16), ((5, 7), 3, 1, 2, 2, 32), ((3, 2), 4, 0, 1, 3, 8), ((6, 6), 0, 10, 2, 2, 16)])
-def test_values_and_gradients(either_path: str, grid: Tuple[int, int], side: int, prompts: int, batch: int, heads: int,
-                              channels: int) -> None:
+@pytest.mark.parametrize(
+    "grid, side, prompts, batch, heads, channels",
+    [((4, 4), 2, 10, 1, 1, 16), ((5, 7), 3, 1, 2, 2, 32), ((3, 2), 4, 0, 1, 3, 8), ((6, 6), 0, 10, 2, 2, 16)],
+)
+def test_values_and_gradients(
+    either_path: str, grid: tuple[int, int], side: int, prompts: int, batch: int, heads: int, channels: int
+) -> None:
     """Even and uneven windows, more regions than patches, no regions."""
     assert_agrees(batch, prompted(grid, side, prompts), heads, channels)
 
@@ -56,14 +59,15 @@ def test_numbers_of_regions_and_prompts(side: int, prompts: int) -> None:
     assert_agrees(1, prompted((9, 14), side, prompts), 2, 16)
 
 
-@pytest.mark.parametrize("batch, heads, channels", [
-    (1, 1, 128), (2, 3, 80), (3, 2, 24), (4, 16, 16), (1, 5, 64), (2, 1, 9)])
+@pytest.mark.parametrize(
+    "batch, heads, channels", [(1, 1, 128), (2, 3, 80), (3, 2, 24), (4, 16, 16), (1, 5, 64), (2, 1, 9)]
+)
 def test_batches_heads_and_channels(batch: int, heads: int, channels: int) -> None:
     assert_agrees(batch, prompted((7, 6), 3, 10), heads, channels)
 
 
 @pytest.mark.parametrize("grid, regions", [((32, 32), (32, 32)), ((32, 32), (4, 4)), ((40, 25), (16, 16))])
-def test_as_many_patches_as_a_picture_has(grid: Tuple[int, int], regions: Tuple[int, int]) -> None:
+def test_as_many_patches_as_a_picture_has(grid: tuple[int, int], regions: tuple[int, int]) -> None:
     assert_agrees(1, RegionLayout(grid, regions, 11, skipped=10), 1, 64)
 
 
@@ -73,8 +77,8 @@ def test_windows_that_are_no_squares_and_nothing_skipped() -> None:
 
 
 def test_large_scores(either_path: str) -> None:
-    """Scores of some hundreds: rows become one-hot, nothing overflows. Their derivatives are differences of nearly
-    equal numbers then, of which few digits are left in low precision."""
+    """Scores of some hundreds: rows become one-hot, nothing overflows. Their derivatives are differences of
+    nearly equal numbers then, of which few digits are left in low precision."""
     tolerance = 0.1 if PRECISION != "float32" else 5e-4 if ON_GPU else 1e-4
     assert_agrees(1, prompted((4, 4), 2, 1), 1, 16, size=15, tolerance=tolerance)
 
@@ -93,8 +97,10 @@ def test_patches_of_other_windows_do_not_matter() -> None:
     layout = prompted((4, 4), 2, 2)
     qkv, _ = arrays(1, layout, 8)
     spoiled = qkv.copy()
-    spoiled[:, layout.prefix + 10:layout.prefix + 12, 16:] = 1e20  # row 2, columns 2 and 3: window 3
-    clean, dirty = (region_attention(jt.array(x), 2, layout).numpy()[0, layout.base:] for x in (qkv, spoiled))
+    spoiled[:, layout.prefix + 10 : layout.prefix + 12, 16:] = 1e20  # row 2, columns 2 and 3: window 3
+    clean, dirty = (
+        region_attention(jt.array(x), 2, layout).numpy()[0, layout.base :] for x in (qkv, spoiled)
+    )
     assert np.array_equal(clean[:3], dirty[:3]) and not np.array_equal(clean[3], dirty[3])
 
 
@@ -124,10 +130,13 @@ def test_gradient_by_finite_differences() -> None:
     assert (loss(1e-2) - loss(-1e-2)) / 2e-2 == pytest.approx(float((gradient * direction).sum()), rel=2e-3)
 
 
-@pytest.mark.parametrize("shape, heads", [
-    ((1, 20, 24), 1), ((1, 21, 25), 1), ((1, 21, 24), 3), ((21, 24), 1)])
-def test_shapes_that_do_not_fit(shape: Tuple[int, ...], heads: int) -> None:
-    with pytest.raises(ValueError, match=rf"\b{heads} heads?\b.*\bqkv \(B, 21, .*{re.escape(str(list(shape)))}"):
+@pytest.mark.parametrize(
+    "shape, heads", [((1, 20, 24), 1), ((1, 21, 25), 1), ((1, 21, 24), 3), ((21, 24), 1)]
+)
+def test_shapes_that_do_not_fit(shape: tuple[int, ...], heads: int) -> None:
+    with pytest.raises(
+        ValueError, match=rf"\b{heads} heads?\b.*\bqkv \(B, 21, .*{re.escape(str(list(shape)))}"
+    ):
         ops.region_attention(jt.zeros(shape), heads, RegionLayout((4, 4), (2, 2), 1))
 
 

@@ -22,17 +22,30 @@ def test_uneven_windows_follow_the_floor_rule():
 
 def test_whole_mask_of_two_patches_and_two_regions():
     """Tokens: CLS, prompt, patch 0, patch 1, region 0, region 1 (1x2 patches, 1x2 regions)."""
-    expected = np.array([[1, 1, 1, 1, 0, 0],
-                         [1, 1, 1, 1, 0, 0],
-                         [1, 1, 1, 1, 1, 0],
-                         [1, 1, 1, 1, 0, 1],
-                         [0, 0, 1, 0, 1, 0],
-                         [0, 0, 0, 1, 0, 1]], dtype=bool)
+    expected = np.array(
+        [
+            [1, 1, 1, 1, 0, 0],
+            [1, 1, 1, 1, 0, 0],
+            [1, 1, 1, 1, 1, 0],
+            [1, 1, 1, 1, 0, 1],
+            [0, 0, 1, 0, 1, 0],
+            [0, 0, 0, 1, 0, 1],
+        ],
+        dtype=bool,
+    )
     assert np.array_equal(RegionLayout((1, 2), (1, 2), 2).allowed(), expected)
 
 
-@pytest.mark.parametrize("grid, regions, prefix", [((4, 4), (2, 2), 4), ((5, 3), (2, 2), 1), ((3, 7), (3, 3), 11),
-                                                   ((2, 3), (4, 4), 3), ((3, 3), (1, 1), 2)])
+@pytest.mark.parametrize(
+    "grid, regions, prefix",
+    [
+        ((4, 4), (2, 2), 4),
+        ((5, 3), (2, 2), 1),
+        ((3, 7), (3, 3), 11),
+        ((2, 3), (4, 4), 3),
+        ((3, 3), (1, 1), 2),
+    ],
+)
 def test_invariants(grid, regions, prefix):
     allowed = RegionLayout(grid, regions, prefix).allowed()
     base, count = prefix + grid[0] * grid[1], regions[0] * regions[1]
@@ -54,8 +67,10 @@ def test_number_of_regions_must_be_a_square():
             region_grid(bad)
 
 
-@pytest.mark.parametrize("grid, regions, prefix, skipped", [
-    ((0, 4), (1, 1), 1, 0), ((2, 2), (-1, 1), 1, 0), ((2, 2), (1, 1), 2, 3)])
+@pytest.mark.parametrize(
+    "grid, regions, prefix, skipped",
+    [((0, 4), (1, 1), 1, 0), ((2, 2), (-1, 1), 1, 0), ((2, 2), (1, 1), 2, 3)],
+)
 def test_bad_sizes_are_refused(grid, regions, prefix, skipped):
     named = rf"{re.escape(str(grid))}.*{re.escape(str(regions))}.*\b{prefix}\b.*\b{skipped}\b"
     with pytest.raises(ValueError, match=named):

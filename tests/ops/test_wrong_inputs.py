@@ -1,7 +1,7 @@
 """What the operators refuse, and in which words; and inputs with nothing in them."""
 
 import re
-from typing import Callable, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -54,7 +54,9 @@ def test_arrays_of_numpy(either_path: str, name: str, position: int) -> None:
     assert is_named(name, message) and "ndarray" in message and "jt.array" in message
 
 
-@pytest.mark.parametrize("name, position", [case for case in CASES if case[0] not in ("linear", "resize_bilinear")])
+@pytest.mark.parametrize(
+    "name, position", [case for case in CASES if case[0] not in ("linear", "resize_bilinear")]
+)
 def test_other_types_and_mixtures(either_path: str, name: str, position: int) -> None:
     call, shapes = OPERATORS[name]
     for types in ("int32",), ("float32", "float64"):
@@ -68,8 +70,10 @@ def test_other_types_and_mixtures(either_path: str, name: str, position: int) ->
         assert is_named(name, str(failure.value)) and found in str(failure.value)
 
 
-@pytest.mark.parametrize("heads, words", [(0, "0 (int)"), (-1, "-1 (int)"), (2.0, "2.0 (float)"),
-                                          (np.int64(2), "2 (int64)"), ("2", "2 (str)")])
+@pytest.mark.parametrize(
+    "heads, words",
+    [(0, "0 (int)"), (-1, "-1 (int)"), (2.0, "2.0 (float)"), (np.int64(2), "2 (int64)"), ("2", "2 (str)")],
+)
 def test_heads_that_cannot_be(heads: object, words: str) -> None:
     x = jt.zeros((1, 6, 24))
     for call in lambda: attention(x, x, x, heads), lambda: region_attention(x, heads, LAYOUT):
@@ -78,9 +82,10 @@ def test_heads_that_cannot_be(heads: object, words: str) -> None:
         assert "head" in str(failure.value) and words in str(failure.value)
 
 
-@pytest.mark.parametrize("shapes", [((1, 3, 8), (1, 0, 8)), ((1, 0, 8), (1, 0, 8)), ((1, 3, 0), (1, 3, 0)),
-                                    ((0, 3, 0), (0, 3, 0))])
-def test_no_keys_and_no_channels(either_path: str, shapes: Sequence[Tuple[int, ...]]) -> None:
+@pytest.mark.parametrize(
+    "shapes", [((1, 3, 8), (1, 0, 8)), ((1, 0, 8), (1, 0, 8)), ((1, 3, 0), (1, 3, 0)), ((0, 3, 0), (0, 3, 0))]
+)
+def test_no_keys_and_no_channels(either_path: str, shapes: Sequence[tuple[int, ...]]) -> None:
     """The kernel divides by the size of its packed keys: this once ended the process."""
     q, k = (jt.zeros(shape) for shape in shapes)
     named = rf"^(?=.*\bkey)(?=.*\bchannel).*{re.escape(f'q {list(shapes[0])}, k {list(shapes[1])}')}"
@@ -112,21 +117,29 @@ def test_regions_of_no_pictures(either_path: str) -> None:
 
 
 @pytest.mark.parametrize("bias", [(2,), (3, 1), (1,)])
-def test_linear_with_another_bias(bias: Tuple[int, ...]) -> None:
+def test_linear_with_another_bias(bias: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"\bbias\b.*\[3, 8\].*{re.escape(str(list(bias)))}"):
         linear(jt.zeros((2, 8)), jt.zeros((3, 8)), jt.zeros(bias))
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 3, 4), (1, 1, 1, 3, 4)])
-def test_resize_of_other_than_four_axes(shape: Tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"\bresize_bilinear\b.*\(B, C, h, w\).*{re.escape(str(list(shape)))}"):
+def test_resize_of_other_than_four_axes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=rf"\bresize_bilinear\b.*\(B, C, h, w\).*{re.escape(str(list(shape)))}"
+    ):
         resize_bilinear(jt.zeros(shape), (2, 2))
 
 
-@pytest.mark.parametrize("sizes, words", [
-    (((2.5, 2), (1, 1), 1, 0), "float, int"), (((2, 2), (1, 1.0), 1, 0), "float, int"),
-    (((2, 2), (1, 1), np.int64(1), 0), "int, int64"), (((2, 2), (1, 1), 1, 0.0), "float, int")])
-def test_layouts_of_other_than_integers(sizes: Tuple, words: str) -> None:
+@pytest.mark.parametrize(
+    "sizes, words",
+    [
+        (((2.5, 2), (1, 1), 1, 0), "float, int"),
+        (((2, 2), (1, 1.0), 1, 0), "float, int"),
+        (((2, 2), (1, 1), np.int64(1), 0), "int, int64"),
+        (((2, 2), (1, 1), 1, 0.0), "float, int"),
+    ],
+)
+def test_layouts_of_other_than_integers(sizes: tuple, words: str) -> None:
     with pytest.raises(ValueError) as failure:
         RegionLayout(*sizes)
     assert words in str(failure.value)
@@ -140,7 +153,7 @@ def test_layer_norm_needs_eps(eps: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(5,), ()])
-def test_dropout_needs_rows(either_path: str, shape: Tuple[int, ...]) -> None:
+def test_dropout_needs_rows(either_path: str, shape: tuple[int, ...]) -> None:
     x = jt.zeros(shape) if shape else jt.array(np.float32(1))
     with pytest.raises(ValueError, match=rf"\bx \(B, \.\.\., n\).*\b0\.5\b.*{re.escape(str(list(x.shape)))}"):
         dropout(x, 0.5)

@@ -1,7 +1,8 @@
 """A segmentor of 24 numbers and a dataset of coloured stripes, registered under names that only tests use."""
 
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,15 @@ SIZE = 8  # pixels
 class PixelModel(nn.Module):
     """Class scores = linear map of a pixel's colour; the loss is the squared error plus a little noise."""
 
-    def __init__(self, class_names: Sequence[str], unseen: Sequence[int], setting: str = "inductive",
-                 noise: float = 0.01, hidden: int = 0, clip: str = "") -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        unseen: Sequence[int],
+        setting: str = "inductive",
+        noise: float = 0.01,
+        hidden: int = 0,
+        clip: str = "",
+    ) -> None:
         super().__init__()
         self.weight = jt.randn((len(class_names) + hidden, 3)) * 0.1
         self.bias = jt.zeros((len(class_names) + hidden,))
@@ -30,7 +38,7 @@ class PixelModel(nn.Module):
         products = image.unsqueeze(1) * self.weight.reshape(1, -1, 3, 1, 1)
         return products.sum(2) + self.bias.reshape(1, -1, 1, 1)
 
-    def loss(self, image: jt.Var, label: jt.Var) -> Dict[str, jt.Var]:
+    def loss(self, image: jt.Var, label: jt.Var) -> dict[str, jt.Var]:
         """Squared error to the one-hot label."""
         scores = self.scores(image)
         wanted = (label.unsqueeze(1) == jt.arange(scores.shape[1]).reshape(1, -1, 1, 1)).float32()
@@ -42,7 +50,7 @@ class PixelModel(nn.Module):
         """Scores without noise."""
         return self.scores(image)
 
-    def trainable_parameters(self) -> Dict[str, jt.Var]:
+    def trainable_parameters(self) -> dict[str, jt.Var]:
         """Names as in a real model: a backbone and a head."""
         return {"backbone.weight": self.weight, "decode_head.bias": self.bias}
 
@@ -55,7 +63,9 @@ class Stripes:
     unseen = (2,)
     palette = COLOURS
 
-    def __init__(self, length: int = 6, seed: int = 0, poison: bool = False, unreadable: Sequence[int] = ()) -> None:
+    def __init__(
+        self, length: int = 6, seed: int = 0, poison: bool = False, unreadable: Sequence[int] = ()
+    ) -> None:
         if length < 0:
             raise ValueError(f"length: {length} is negative")
         self.length, self.seed, self.poison, self.unreadable = length, seed, poison, unreadable
@@ -73,7 +83,7 @@ class Stripes:
         label = order[np.arange(SIZE) * 3 // SIZE][None].repeat(SIZE, 0).astype(np.uint8)
         return COLOURS[label], label, self.name(index)
 
-    def sample(self, index: int, epoch: int = 0) -> Dict[str, Any]:
+    def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
         """The picture with values around 0."""
         image, label, name = self.raw(index)
         if index in self.unreadable:
@@ -87,15 +97,26 @@ class Stripes:
 @pytest.fixture
 def make_config(tmp_path):
     """make_config({"model.noise": 0.0}, max_iters=2) -> a complete config with these changes."""
+
     def build(overrides: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Config:
-        values: Dict[str, Any] = dict(
+        values: dict[str, Any] = dict(
             model=dict(type="TestPixelModel"),
-            dataset=dict(train=dict(type="TestStripes"), val=dict(type="TestStripes", length=3),
-                         test=dict(type="TestStripes", length=2)),
+            dataset=dict(
+                train=dict(type="TestStripes"),
+                val=dict(type="TestStripes", length=3),
+                test=dict(type="TestStripes", length=2),
+            ),
             optimizer=dict(type="AdamW", lr=0.01, weight_decay=0.0, lr_mult={"backbone": 2.0}),
             scheduler=dict(type="WarmupPoly", warmup_iters=4, warmup_ratio=0.1),
-            max_iters=12, batch_size=2, log_interval=2, checkpoint_interval=4, seed=5,
-            inference=dict(mode="whole"), visualize=dict(num_images=2), work_dir=str(tmp_path / "run"))
+            max_iters=12,
+            batch_size=2,
+            log_interval=2,
+            checkpoint_interval=4,
+            seed=5,
+            inference=dict(mode="whole"),
+            visualize=dict(num_images=2),
+            work_dir=str(tmp_path / "run"),
+        )
         values.update(changes)
         for key, value in overrides.items():
             *parents, last = key.split(".")
@@ -104,4 +125,5 @@ def make_config(tmp_path):
                 target = target[part]
             target[last] = value
         return Config.from_dict(values)
+
     return build

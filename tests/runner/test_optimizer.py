@@ -18,7 +18,7 @@ def adamw_reference(value, target, lr, decay, start, steps):
         rate = lr * start(n - 1)
         value = value - rate * decay * value
         mean = BETAS[0] * mean + (1 - BETAS[0]) * gradient
-        square = BETAS[1] * square + (1 - BETAS[1]) * gradient ** 2
+        square = BETAS[1] * square + (1 - BETAS[1]) * gradient**2
         denominator = np.sqrt(square) / np.sqrt(1 - BETAS[1] ** n) + EPS
         value = value - rate / (1 - BETAS[0] ** n) * mean / denominator
     return value
@@ -29,16 +29,25 @@ def make(seed=0):
     values = {name: rng.normal(size=(3, 2)) for name in ("backbone.a", "decode_head.norm", "other.norm")}
     targets = {name: rng.normal(size=(3, 2)) for name in values}
     parameters = {name: jt.array(value.astype(np.float32)) for name, value in values.items()}
-    optimizer = AdamW(parameters, LR, DECAY, BETAS, EPS, lr_mult={"backbone": 10.0, "norm": 0.5},
-                      decay_mult={"norm": 0.0, "decode_head": 2.0})
+    optimizer = AdamW(
+        parameters,
+        LR,
+        DECAY,
+        BETAS,
+        EPS,
+        lr_mult={"backbone": 10.0, "norm": 0.5},
+        decay_mult={"norm": 0.0, "decode_head": 2.0},
+    )
     return values, targets, optimizer
 
 
 def run(optimizer, targets, first, last):
     for step in range(first, last):
-        loss = sum(((optimizer.parameters[name] - jt.array(target.astype(np.float32))).sqr()).sum()
-                   for name, target in targets.items())
-        optimizer.step(loss, lambda base: base * (1 - 0.1 * step))
+        loss = sum(
+            ((optimizer.parameters[name] - jt.array(target.astype(np.float32))).sqr()).sum()
+            for name, target in targets.items()
+        )
+        optimizer.step(loss, lambda base, step=step: base * (1 - 0.1 * step))
         jt.sync_all()
 
 
@@ -47,9 +56,12 @@ def test_adamw_follows_the_reference_with_multipliers_and_schedule():
     run(optimizer, targets, 0, 6)
     factors = {"backbone.a": (10.0, 1.0), "decode_head.norm": (0.5, 2.0), "other.norm": (0.5, 0.0)}
     for name, (lr_factor, decay_factor) in factors.items():
-        expected = adamw_reference(values[name], targets[name], LR * lr_factor, DECAY * decay_factor,
-                                   lambda step: 1 - 0.1 * step, 6)
-        np.testing.assert_allclose(optimizer.parameters[name].numpy(), expected, rtol=2e-5, atol=2e-6, err_msg=name)
+        expected = adamw_reference(
+            values[name], targets[name], LR * lr_factor, DECAY * decay_factor, lambda step: 1 - 0.1 * step, 6
+        )
+        np.testing.assert_allclose(
+            optimizer.parameters[name].numpy(), expected, rtol=2e-5, atol=2e-6, err_msg=name
+        )
 
 
 def test_state_moved_to_a_new_optimizer_continues_exactly():
@@ -57,13 +69,21 @@ def test_state_moved_to_a_new_optimizer_continues_exactly():
     run(straight, targets, 0, 3)
     arrays = straight.state()
     parameters = {name: jt.array(value.numpy()) for name, value in straight.parameters.items()}
-    moved = AdamW(parameters, LR, DECAY, BETAS, EPS, lr_mult={"backbone": 10.0, "norm": 0.5},
-                  decay_mult={"norm": 0.0, "decode_head": 2.0})
+    moved = AdamW(
+        parameters,
+        LR,
+        DECAY,
+        BETAS,
+        EPS,
+        lr_mult={"backbone": 10.0, "norm": 0.5},
+        decay_mult={"norm": 0.0, "decode_head": 2.0},
+    )
     moved.load_state(arrays)
     run(straight, targets, 3, 5)
     run(moved, targets, 3, 5)
-    assert set(arrays) == {"optimizer.steps"} | {f"optimizer.{kind}.{name}" for kind in ("exp_avg", "exp_avg_sq")
-                                                 for name in parameters}
+    assert set(arrays) == {"optimizer.steps"} | {
+        f"optimizer.{kind}.{name}" for kind in ("exp_avg", "exp_avg_sq") for name in parameters
+    }
     for name in parameters:
         np.testing.assert_array_equal(moved.parameters[name].numpy(), straight.parameters[name].numpy())
     with pytest.raises(ValueError, match=r"\boptimizer\.\w+.*\b7\b"):
@@ -71,7 +91,8 @@ def test_state_moved_to_a_new_optimizer_continues_exactly():
 
 
 def test_parameters_still_learn_after_eval_and_train():
-    """Jittor's Module.eval() stops gradients of every parameter; train() must give them back to the optimizer."""
+    """Jittor's Module.eval() stops gradients of every parameter; train() must give them back to the
+    optimizer."""
     layer = jt.nn.Linear(2, 1)
     optimizer = AdamW({"weight": layer.weight}, 0.1)
     before = layer.weight.numpy().copy()
@@ -89,12 +110,15 @@ def test_the_longest_key_wins_and_ties_are_alphabetical():
     assert multiplier("text.weight", table) == 1.0
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(lr_mult={"bakbone": 2.0}), r"\bbakbone\b.*\bbackbone\b"),
-    (dict(decay_mult={"backbone": -1.0}), r"\bdecay_mult\b.*-1\.0\b"),
-    (dict(betas=(0.9, 1.0)), "betas"),
-    (dict(weight_decay=-0.1), "weight_decay"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(lr_mult={"bakbone": 2.0}), r"\bbakbone\b.*\bbackbone\b"),
+        (dict(decay_mult={"backbone": -1.0}), r"\bdecay_mult\b.*-1\.0\b"),
+        (dict(betas=(0.9, 1.0)), "betas"),
+        (dict(weight_decay=-0.1), "weight_decay"),
+    ],
+)
 def test_wrong_options_are_explained(options, message):
     with pytest.raises(ValueError, match=message):
         AdamW({"backbone.a": jt.zeros((2,))}, 0.1, **options)

@@ -35,7 +35,11 @@ def case(request, tmp_path):
     """Dataset, the folder of its true masks, and the options of the tool that describe them."""
     if request.param == "voc":  # background 0, classes from 1, 255
         root, values = tmp_path / "VOC", (0, 1, 16, 20, 255)
-        images, masks, split = root / "JPEGImages", root / "SegmentationClass", root / "ImageSets/Segmentation/val.txt"
+        images, masks, split = (
+            root / "JPEGImages",
+            root / "SegmentationClass",
+            root / "ImageSets/Segmentation/val.txt",
+        )
         options = ["--dataset", "voc2012"]
     else:
         root, values = tmp_path / "own", (0, 1, 3, 255)  # class 2 does not occur
@@ -67,11 +71,21 @@ def counted(capsys):
 def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
     dataset, truth, options = case
     outputs = PictureOutputs(dataset, str(tmp_path / "masks"), str(tmp_path / "run.jsonl"))
-    summary = evaluate(Guess(len(dataset.class_names)), dataset, INFERENCE, RunLog(None, active=False), outputs)
+    summary = evaluate(
+        Guess(len(dataset.class_names)), dataset, INFERENCE, RunLog(None, active=False), outputs
+    )
     assert np.isfinite([summary["mIoU(S)"], summary["mIoU(U)"], summary["hIoU"]]).all()
-    status = load_tool("evaluate_masks").main([
-        str(tmp_path / "masks"), str(truth), *options, "--out", str(tmp_path / "m.json"),
-        "--per-image", str(tmp_path / "tool.jsonl")])
+    status = load_tool("evaluate_masks").main(
+        [
+            str(tmp_path / "masks"),
+            str(truth),
+            *options,
+            "--out",
+            str(tmp_path / "m.json"),
+            "--per-image",
+            str(tmp_path / "tool.jsonl"),
+        ]
+    )
     assert status == 0 and counted(capsys) == ["2"]
     scored = json.loads((tmp_path / "m.json").read_text())
     assert scored.pop("pictures") == 2 and scored == json.loads(json.dumps(json_ready(summary)))
@@ -91,7 +105,10 @@ def test_options_for_masks_of_ones_own_and_for_a_split(tmp_path, capsys):
     (tmp_path / "predicted" / "._a.png").write_bytes(b"what macOS leaves")
     (tmp_path / "classes.txt").write_text("w\nx\n")
     (tmp_path / "split.txt").write_text("a.jpg\n")
-    folders, split = [str(tmp_path / "predicted"), str(tmp_path / "masks")], ["--split", str(tmp_path / "split.txt")]
+    folders, split = (
+        [str(tmp_path / "predicted"), str(tmp_path / "masks")],
+        ["--split", str(tmp_path / "split.txt")],
+    )
     options = ["--classes", str(tmp_path / "classes.txt"), "--reduce-zero-label", "--mask-ending", "_mask"]
     assert main([*folders, *options]) == 0 and counted(capsys) == ["2"]
     assert main([*folders, *options, *split]) == 0 and counted(capsys) == ["1"]
@@ -115,7 +132,7 @@ def test_all_classes_count_as_seen_on_demand(tmp_path, capsys):
 
 
 def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
-    dataset, truth, options = case
+    _, truth, options = case
     predictions = tmp_path / "predicted"
     predictions.mkdir()
     main = load_tool("evaluate_masks").main
@@ -125,6 +142,7 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
         captured = capsys.readouterr().err
         assert captured.startswith("error: ") and captured.count("\n") == 1
         return captured
+
     assert "PNG" in error_of()
     save_mask(predictions / "a.png", np.zeros(SIZE, np.uint8), [])
     (tmp_path / "split.txt").write_text("a\nc\n")
@@ -139,7 +157,7 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
 
 
 def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeypatch):
-    dataset, truth, options = case
+    _, truth, options = case
     tool = load_tool("evaluate_masks")
     monkeypatch.setattr(tool, "picture_confusion", None)
     (tmp_path / "file").write_text("")
@@ -154,18 +172,27 @@ def test_test_time_augmentation_by_options():
     """Flip alone must not change a model that looks at single pixels; scales do."""
     image = np.random.default_rng(2).normal(size=(3, 8, 12)).astype(np.float32)
     sample = {"image": image, "original_size": (8, 12)}
-    plain, flipped, scaled = (class_map(Guess(4), sample, {**INFERENCE, **more})
-                              for more in ({}, dict(flip=True), dict(scales=(0.5, 1.0))))
+    plain, flipped, scaled = (
+        class_map(Guess(4), sample, {**INFERENCE, **more})
+        for more in ({}, dict(flip=True), dict(scales=(0.5, 1.0)))
+    )
     np.testing.assert_array_equal(plain, flipped)
     assert (plain != scaled).any()
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(mode="hole"), "inference.mode"), (dict(mode="slide"), "crop_size.*stride"),
-    (dict(scales=()), "inference.scales"), (dict(scales=(0,)), "inference.scales"),
-    (dict(scales=("1",)), "inference.scales")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(mode="hole"), "inference.mode"),
+        (dict(mode="slide"), "crop_size.*stride"),
+        (dict(scales=()), "inference.scales"),
+        (dict(scales=(0,)), "inference.scales"),
+        (dict(scales=("1",)), "inference.scales"),
+    ],
+)
 def test_impossible_inference_is_refused_at_once(make_config, options, message):
     from jseg.runner import Runner
+
     with pytest.raises(ValueError, match=message):
         check_inference({**INFERENCE, **options})
     with pytest.raises(ValueError, match=message):
@@ -187,12 +214,18 @@ def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
     (folder / "link").symlink_to(tmp_path / "linked")
     (folder / "folder.png").mkdir()
     with open(folder / WRITTEN, "a") as file:
-        file.write(f"../outside.png\n{tmp_path}/outside.png\nlink/own.png\nlink/../outside.png\nfolder.png\n\0.png\n"
-                   "other\u2028own.png\n")
+        file.write(
+            f"../outside.png\n{tmp_path}/outside.png\nlink/own.png\nlink/../outside.png\nfolder.png\n\0.png\n"
+            "other\u2028own.png\n"
+        )
     (folder / "earlier" / "a.png").unlink()
     save_predictions(model, dataset, INFERENCE, str(folder), log)
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.glob("masks/**/*.png")} == {
-        "masks/own.png", "masks/a.png", "masks/c.png", "masks/folder.png"}
+        "masks/own.png",
+        "masks/a.png",
+        "masks/c.png",
+        "masks/folder.png",
+    }
     assert (tmp_path / "outside.png").exists() and (tmp_path / "linked" / "own.png").exists()
 
 
@@ -205,7 +238,9 @@ def test_a_run_that_reads_no_picture_keeps_earlier_masks(case, tmp_path):
         picture.write_bytes(b"broken")
     with pytest.raises(ValueError, match="c.png"):
         save_predictions(model, dataset, INFERENCE, str(tmp_path / "masks"), log)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "masks").iterdir()} == earlier and len(earlier) == 3
+    assert {path.name: path.read_bytes() for path in (tmp_path / "masks").iterdir()} == earlier and len(
+        earlier
+    ) == 3
 
 
 class Named:
@@ -226,6 +261,7 @@ class Named:
 
 def test_val_writes_on_demand(make_config):
     from jseg.runner import Runner
+
     cfg = make_config(max_iters=1)
     Runner(cfg).train()
     assert not (Path(cfg.work_dir) / "per_image.jsonl").exists()

@@ -18,7 +18,9 @@ def test_errors_are_one_sentence_with_status_2(tmp_path):
     (tmp_path / "run.py").write_text("max_iters = 5\nmax_itres = 3\n")
     result = run_tool(tmp_path, "--config-file", "run.py", "--task", "val")
     assert result.returncode == 2
-    assert result.stderr.startswith("error: ") and all(key in result.stderr for key in ("max_itres", "max_iters"))
+    assert result.stderr.startswith("error: ") and all(
+        key in result.stderr for key in ("max_itres", "max_iters")
+    )
     assert "Traceback" not in result.stderr and result.stderr.count("\n") == 1
 
 
@@ -28,19 +30,28 @@ def test_shipped_configs_are_found_and_a_typo_stops_before_the_data(tmp_path):
         f"_base_ = [{os.path.join(REPOSITORY, 'configs', '_base_', 'schedule.py')!r}, "
         f"{os.path.join(REPOSITORY, 'configs', '_base_', 'models', 'clip_rc.py')!r}]\n"
         "model = dict(clip='nowhere.safetensors')\n"
-        "dataset = dict(train=dict(type='VOCDataset', split='train'), val=dict(type='VOCDataset', split='val'))\n"
-        "data_root = 'no_data_here'\ninference = dict(mode='whole')\n")
+        "dataset = dict(train=dict(type='VOCDataset', split='train'), val=dict(type='VOCDataset', "
+        "split='val'))\n"
+        "data_root = 'no_data_here'\ninference = dict(mode='whole')\n"
+    )
     typo = run_tool(tmp_path, "--config", "leaf.py", "--set", "model.num_regoins=4")
     assert typo.returncode == 2 and "num_regoins" in typo.stderr and "num_regions" in typo.stderr
     assert not (tmp_path / "work_dirs").exists()
-    absent = run_tool(tmp_path, "--config", "leaf.py", "--set", "seed=1", "max_iters=2", "--set", "num_workers=0")
+    absent = run_tool(
+        tmp_path, "--config", "leaf.py", "--set", "seed=1", "max_iters=2", "--set", "num_workers=0"
+    )
     assert absent.returncode == 2 and "no_data_here" in absent.stderr and "Traceback" not in absent.stderr
 
 
-@pytest.mark.parametrize("arguments, option", [
-    (("--task", "val", "--resume"), "--resume"),
-    (("--checkpoint", "x"), "--checkpoint"),
-])
+@pytest.mark.parametrize(
+    "arguments, option",
+    [
+        (("--task", "val", "--resume"), "--resume"),
+        (("--checkpoint", "x"), "--checkpoint"),
+    ],
+)
 def test_options_of_another_task_are_refused(tmp_path, arguments, option):
     result = run_tool(tmp_path, "--config", "leaf.py", *arguments)
-    assert result.returncode == 2 and option in result.stderr.splitlines()[-1]  # the usage above names all of them
+    assert (
+        result.returncode == 2 and option in result.stderr.splitlines()[-1]
+    )  # the usage above names all of them

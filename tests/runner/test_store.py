@@ -46,6 +46,7 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(store, monkeypatch):
 
     def full_disk(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(native.os, "fsync", full_disk)
     with pytest.raises(OSError, match=r"^(?=.*No space left).*iter_1\.safetensors"):
         store.save(2, ARRAYS, {})
@@ -63,6 +64,7 @@ def test_a_file_size_limit_is_a_full_disk_too(store):
     if child == 0:
         import resource
         import signal
+
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
         try:

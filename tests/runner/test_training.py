@@ -77,6 +77,7 @@ def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_co
         report(self, done, *rest)
         if done == 6:
             raise KeyboardInterrupt
+
     monkeypatch.setattr(Runner, "_report", die_late)
     with pytest.raises(KeyboardInterrupt):
         killed.train()
@@ -85,8 +86,9 @@ def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_co
         file.write('{"iter": 7, "tot')
     Runner(cfg).train(resume="auto")
     assert read_log(cfg.work_dir) == read_log(trained.work_dir)
-    ours, theirs = (load_arrays(CheckpointStore(work_dir).path(12))[0]
-                    for work_dir in (cfg.work_dir, trained.work_dir))
+    ours, theirs = (
+        load_arrays(CheckpointStore(work_dir).path(12))[0] for work_dir in (cfg.work_dir, trained.work_dir)
+    )
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
@@ -124,18 +126,25 @@ def test_transductive_starts_from_inductive_weights(trained, make_config):
         Runner(make_config(transductive, init_from=pointer)).train()
 
 
-@pytest.mark.parametrize("metadata, message", [
-    ({"setting": "full"}, r"\bfull\b"),
-    ({"class_names": '["red", "grey"]'}, r"\bgrey\b.*\bblue\b"),
-    ({"class_names": '["blue", "red"]'}, r"\border\b"),
-    ({"unseen": "[0]"}, r"\bunseen\b.*\bred\b.*\bblue\b"),
-    ({"architecture": '{"type": "CLIPRC", "num_regions": 4}'}, r"model\.num_regions=4\b.*\b16\b"),
-])
+@pytest.mark.parametrize(
+    "metadata, message",
+    [
+        ({"setting": "full"}, r"\bfull\b"),
+        ({"class_names": '["red", "grey"]'}, r"\bgrey\b.*\bblue\b"),
+        ({"class_names": '["blue", "red"]'}, r"\border\b"),
+        ({"unseen": "[0]"}, r"\bunseen\b.*\bred\b.*\bblue\b"),
+        ({"architecture": '{"type": "CLIPRC", "num_regions": 4}'}, r"model\.num_regions=4\b.*\b16\b"),
+    ],
+)
 def test_initial_weights_of_another_run_are_refused(metadata, message):
     dataset = SimpleNamespace(class_names=("red", "blue"), unseen=(1,))
     model = {"type": "CLIPRC", "num_regions": 16, "setting": "transductive"}
-    right = {"setting": "inductive", "class_names": '["red", "blue"]', "unseen": "[1]",
-             "architecture": '{"type": "CLIPRC", "num_regions": 16}'}
+    right = {
+        "setting": "inductive",
+        "class_names": '["red", "blue"]',
+        "unseen": "[1]",
+        "architecture": '{"type": "CLIPRC", "num_regions": 16}',
+    }
     checkpoints.check_initial_weights("a.safetensors", right, dataset, model)
     checkpoints.check_initial_weights("release.pth", {}, dataset, model)
     with pytest.raises(ValueError, match=message):
@@ -190,9 +199,13 @@ def test_a_loss_that_is_not_finite_stops_with_every_term(make_config):
 
 
 def test_weights_that_are_not_finite_are_not_saved(make_config):
-    cfg = make_config({"optimizer.lr": 3e38, "optimizer.lr_mult": {"decode_head": 10.0},
-                       "scheduler.warmup_iters": 0}, max_iters=1)
-    with pytest.raises(FloatingPointError, match=r"\b(backbone\.weight|decode_head\.bias)\b.*\b1\b.*optimizer\.lr"):
+    cfg = make_config(
+        {"optimizer.lr": 3e38, "optimizer.lr_mult": {"decode_head": 10.0}, "scheduler.warmup_iters": 0},
+        max_iters=1,
+    )
+    with pytest.raises(
+        FloatingPointError, match=r"\b(backbone\.weight|decode_head\.bias)\b.*\b1\b.*optimizer\.lr"
+    ):
         Runner(cfg).train()
     assert CheckpointStore(cfg.work_dir).newest() is None
 
@@ -207,7 +220,9 @@ def test_a_typo_fails_before_anything_is_built(make_config):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
-def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(trained, make_config, monkeypatch, number, code):
+def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(
+    trained, make_config, monkeypatch, number, code
+):
     """In iteration 7, between two log lines: the mean of 7 and 8 must still be logged at 8."""
     cfg = make_config()
     killed = Runner(cfg)
@@ -217,8 +232,11 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(trained, 
         seed(own_seed, iteration, *rest)
         if iteration == 6:
             os.kill(os.getpid(), number)
+
     monkeypatch.setattr(stepping, "seed_everything", signal_late)
-    before = signal.signal(number, signal.default_int_handler)  # however the suite was started, it is not ignored
+    before = signal.signal(
+        number, signal.default_int_handler
+    )  # however the suite was started, it is not ignored
     try:
         with pytest.raises(Interrupted, match=r"\b7\b.*iter_7\.safetensors") as stop:
             killed.train()
@@ -256,7 +274,8 @@ def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
 
 
 def test_mended_pictures_do_not_count_after_a_resume(make_config):
-    """One of two was mended between the runs and another one breaks: still two, and not the three ever seen."""
+    """One of two was mended between the runs and another one breaks: still two, and not the three ever
+    seen."""
     Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=2, max_iters=4)).train()
     cfg = make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=2, max_iters=8)
     runner = Runner(cfg)
@@ -264,9 +283,13 @@ def test_mended_pictures_do_not_count_after_a_resume(make_config):
     _, metadata = load_arrays(runner.store.newest())
     assert set(json.loads(metadata["bad_pictures"])) == {"stripes_4", "stripes_5"}
     with open(os.path.join(cfg.work_dir, "log.txt")) as file:
-        assert sum("stripes_2" in line for line in file) == 2  # left out in the first run, not any more in the second
+        assert (
+            sum("stripes_2" in line for line in file) == 2
+        )  # left out in the first run, not any more in the second
     with pytest.raises(ValueError, match=r"^(?=.*\b2\b)(?=.*\b1\b).*\bstripes_4, stripes_5\b"):
-        Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=1, max_iters=12)).train(resume="auto")
+        Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=1, max_iters=12)).train(
+            resume="auto"
+        )
 
 
 def test_an_unusable_work_folder_is_named(make_config, tmp_path):

@@ -2,9 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator, List, Tuple
 from unittest import mock
 
 import pytest
@@ -16,21 +16,47 @@ from jseg.runtime.shared_cache import INTERPRETER
 
 # What `prepare_jittor` sets and what users may have set: each test starts without these. JITTOR_HOME is
 # among them and no test ever sets it: Jittor would remember it for this user.
-_VARIABLES = ("cc_path", "nvcc_path", "use_mpi", "use_mkl", "mpicc_path", "python_config_path", "log_silent",
-              "FIX_TORCH_ERROR", "cache_name", "kernel_flags", INTERPRETER, "JITTOR_HOME", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-              "OMPI_COMM_WORLD_LOCAL_SIZE", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH", "conv_opt", "use_cutt",
-              "use_cutlass", "use_nccl", "nccl_include_path", "nccl_lib_path", "JSEG_DEVICE", prepare.OURS,
-              prepare.FAILED, "OMP_NUM_THREADS", "OMPI_MCA_mpi_yield_when_idle")
+_VARIABLES = (
+    "cc_path",
+    "nvcc_path",
+    "use_mpi",
+    "use_mkl",
+    "mpicc_path",
+    "python_config_path",
+    "log_silent",
+    "FIX_TORCH_ERROR",
+    "cache_name",
+    "kernel_flags",
+    INTERPRETER,
+    "JITTOR_HOME",
+    "OMPI_COMM_WORLD_SIZE",
+    "OMPI_COMM_WORLD_LOCAL_RANK",
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "conv_opt",
+    "use_cutt",
+    "use_cutlass",
+    "use_nccl",
+    "nccl_include_path",
+    "nccl_lib_path",
+    "JSEG_DEVICE",
+    prepare.OURS,
+    prepare.FAILED,
+    "OMP_NUM_THREADS",
+    "OMPI_MCA_mpi_yield_when_idle",
+)
 
 
 class FakeMachine:
-    """Holds `bin` (the whole PATH), `prefix` (of the virtual environment), `cache` (Jittor's), `opt` (where toolkits
-    are installed) and `site` (installed packages)."""
+    """Holds `bin` (the whole PATH), `prefix` (of the virtual environment), `cache` (Jittor's), `opt` (where
+    toolkits are installed) and `site` (installed packages)."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.bin, self.prefix, self.cache = root, root / "bin", root / "prefix", root / "cache"
         self.opt, self.site = root / "opt", root / "site-packages"
-        self.loaded: List[str] = []  # libraries that were opened
+        self.loaded: list[str] = []  # libraries that were opened
         self._monkeypatch = monkeypatch
         self.bin.mkdir()
 
@@ -46,40 +72,70 @@ class FakeMachine:
         (prefix / "include").mkdir(parents=True)
         (prefix / "lib").mkdir()
         (prefix / "include" / "dnnl.hpp").touch()
-        version = "".join(f"#define DNNL_VERSION_{name} {number}\n"
-                          for name, number in (("MAJOR", 2), ("MINOR", 6), ("PATCH", 0)))
+        version = "".join(
+            f"#define DNNL_VERSION_{name} {number}\n"
+            for name, number in (("MAJOR", 2), ("MINOR", 6), ("PATCH", 0))
+        )
         (prefix / "include" / "dnnl_version.h").write_text(version)
         (prefix / "lib" / "libdnnl.so.2").touch()
         return prefix
 
-    def driver(self, problem: str = "", version: Tuple[int, int] = (13, 0), gpus: int = 1,
-               capability: Tuple[int, int] = (9, 0), refused: Tuple[int, ...] = (), installed: bool = True) -> None:
+    def driver(
+        self,
+        problem: str = "",
+        version: tuple[int, int] = (13, 0),
+        gpus: int = 1,
+        capability: tuple[int, int] = (9, 0),
+        refused: tuple[int, ...] = (),
+        installed: bool = True,
+    ) -> None:
         """A driver with so many equal GPUs, of which those with the numbers `refused` refuse work."""
         all_gpus = [Gpu("Test GPU", capability, 80 << 30, number) for number in range(gpus)]
-        self.gpus(*(gpu if gpu.number not in refused else replace(gpu, problem="cuMemAlloc_v2 fails; free its memory")
-                    for gpu in all_gpus), problem=problem, version=version, installed=installed)
+        self.gpus(
+            *(
+                gpu
+                if gpu.number not in refused
+                else replace(gpu, problem="cuMemAlloc_v2 fails; free its memory")
+                for gpu in all_gpus
+            ),
+            problem=problem,
+            version=version,
+            installed=installed,
+        )
 
-    def gpus(self, *gpus: Gpu, problem: str = "", version: Tuple[int, int] = (13, 0), installed: bool = True) -> None:
+    def gpus(
+        self, *gpus: Gpu, problem: str = "", version: tuple[int, int] = (13, 0), installed: bool = True
+    ) -> None:
         """A driver with these GPUs; those with a problem refuse work."""
-        answer = Driver(version, tuple(gpu for gpu in gpus if not gpu.problem), problem,
-                        tuple(gpu for gpu in gpus if gpu.problem), installed)
+        answer = Driver(
+            version,
+            tuple(gpu for gpu in gpus if not gpu.problem),
+            problem,
+            tuple(gpu for gpu in gpus if gpu.problem),
+            installed,
+        )
         for module in (detect, prepare, report):
             self._monkeypatch.setattr(module, "query_driver", lambda tried="first": answer)
 
     def nvcc(self, path: Path, release: str, codes: str = "80 86 90", most_gcc: int = 99) -> Path:
-        """A compiler that answers what it is asked for; it compiles nothing, and refuses a g++ newer than `most_gcc`.
-        Beside its folder, `calls` lists each C++ compiler that it was asked to use, `arguments` all it was handed."""
+        """A compiler that answers what it is asked for; it compiles nothing, and refuses a g++ newer than
+        `most_gcc`. Beside its folder, `calls` lists each C++ compiler that it was asked to use, `arguments`
+        all it was handed."""
         path.parent.mkdir(parents=True, exist_ok=True)
         listed = " ".join(f"sm_{code}" for code in codes.split())
         calls = path.parents[1] / "calls"
-        compiling = ("for word do case $word in -ccbin=*) compiler=${word#-ccbin=} ;; esac; done; "
-                     f"echo $compiler >> {calls}; echo $* >> {path.parents[1] / 'arguments'}; "
-                     "version=$($compiler); version=${version##* }; "
-                     f"[ ${{version%%.*}} -le {most_gcc} ] && exit 0; "
-                     "echo 'check.cu: error: #error -- unsupported GNU version!' >&2; exit 1")
-        path.write_text(f"#!/bin/sh\ncase $1 in\n--version) echo 'Cuda compilation tools, release {release}, V1' ;;\n"
-                        f"--list-gpu-code) printf '%s\\n' {listed} ;;\n"
-                        f"*) {compiling} ;;\nesac\n")
+        compiling = (
+            "for word do case $word in -ccbin=*) compiler=${word#-ccbin=} ;; esac; done; "
+            f"echo $compiler >> {calls}; echo $* >> {path.parents[1] / 'arguments'}; "
+            "version=$($compiler); version=${version##* }; "
+            f"[ ${{version%%.*}} -le {most_gcc} ] && exit 0; "
+            "echo 'check.cu: error: #error -- unsupported GNU version!' >&2; exit 1"
+        )
+        path.write_text(
+            f"#!/bin/sh\ncase $1 in\n--version) echo 'Cuda compilation tools, release {release}, V1' ;;\n"
+            f"--list-gpu-code) printf '%s\\n' {listed} ;;\n"
+            f"*) {compiling} ;;\nesac\n"
+        )
         path.chmod(0o755)
         return path
 
@@ -113,13 +169,18 @@ class FakeMachine:
 # Name of a library -> header, its text, name of the shared object.
 _LIBRARIES = {
     "cudart": ("cuda_runtime_api.h", "#define CUDART_VERSION  {major}040\n", "libcudart.so.{runtime}"),
-    "cublas": ("cublas_api.h",
-               "#define CUBLAS_VER_MAJOR {major}\n#define CUBLAS_VER_MINOR 4\n#define CUBLAS_VER_PATCH 5\n",
-               "libcublas.so.{major}"),
+    "cublas": (
+        "cublas_api.h",
+        "#define CUBLAS_VER_MAJOR {major}\n#define CUBLAS_VER_MINOR 4\n#define CUBLAS_VER_PATCH 5\n",
+        "libcublas.so.{major}",
+    ),
     "curand": ("curand.h", "", "libcurand.so.10"),
     "nccl": ("nccl.h", "#define NCCL_MAJOR 2\n#define NCCL_MINOR 20\n#define NCCL_PATCH 5\n", "libnccl.so.2"),
-    "cudnn": ("cudnn_version.h", "#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 1\n#define CUDNN_PATCHLEVEL 0\n",
-              "libcudnn.so.9"),
+    "cudnn": (
+        "cudnn_version.h",
+        "#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 1\n#define CUDNN_PATCHLEVEL 0\n",
+        "libcudnn.so.9",
+    ),
 }
 
 

@@ -1,13 +1,14 @@
-"""Jittor on CUDA without a GPU: does it build, import, compile and dispatch? Minutes of compiling; run by hand.
+"""Jittor on CUDA without a GPU: does it build, import, compile and dispatch? Minutes of compiling; run by
+hand.
 
     python tests/runtime/cuda_dry_run.py FOLDER [--libraries SITE_PACKAGES] [--architecture 120]
 
-nvcc and g++ are the real ones. The driver and the libraries are stubs that say yes to everything: device memory is
-host memory and no kernel runs, so results are not looked at. FOLDER keeps the stubs and a home folder with Jittor's
-cache, so that a second run is quick. The first nvcc that is found is used, with the headers and names of functions of
-its libraries; those that a toolkit lacks are taken from the wheels in SITE_PACKAGES (nvidia-cublas, nvidia-curand).
-The GPU is an sm_90, or what --architecture says: Jittor asks for code of sm_90 at most, jseg for that of the GPU.
-Ends with "dry run passed", or the error.
+nvcc and g++ are the real ones. The driver and the libraries are stubs that say yes to everything: device
+memory is host memory and no kernel runs, so results are not looked at. FOLDER keeps the stubs and a home
+folder with Jittor's cache, so that a second run is quick. The first nvcc that is found is used, with the
+headers and names of functions of its libraries; those that a toolkit lacks are taken from the wheels in
+SITE_PACKAGES (nvidia-cublas, nvidia-curand). The GPU is an sm_90, or what --architecture says: Jittor asks
+for code of sm_90 at most, jseg for that of the GPU. Ends with "dry run passed", or the error.
 """
 
 import argparse
@@ -16,13 +17,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from jseg.runtime.cuda.toolkit import Place, find_libraries, find_toolkits, places, standard_place  # noqa: E402
+from jseg.runtime.cuda.toolkit import Place, find_libraries, find_toolkits, places, standard_place
 
 _MARKS = ("cuda_runtime.h", "cublas_v2.h", "curand.h", "crt", "cccl", "cub")
 _STUBBED = ("cudart", "cublas", "cublasLt", "curand")
@@ -33,7 +34,8 @@ from jseg.runtime.backend import device, jt
 assert device.kind == "cuda" and jt.has_cuda and jt.flags.use_cuda == 1, device
 print("imported:", device.line, "architectures", jt.flags.cuda_archs, flush=True)
 a = jt.array([[1.0, 2.0], [3.0, 4.0]])
-for name, value in {"elementwise": a * 2 + 1, "matrix product": a @ a, "bfloat16": a.bfloat16() @ a.bfloat16(),
+for name, value in {"elementwise": a * 2 + 1, "matrix product": a @ a,
+                    "bfloat16": a.bfloat16() @ a.bfloat16(),
                     "sum": a.sum(1), "argsort": jt.argsort(a, -1)[1], "random": jt.rand(4),
                     "gradient": jt.grad((a @ a).sum(), [a])[0]}.items():
     value.sync()
@@ -56,48 +58,71 @@ changed = replace_rows(x, rows, 1)
 gradient, = jt.grad(changed.sum(), [x])
 gradient.sync()
 # These are copies, which do run.
-assert (changed.numpy()[:, 1:3] == rows.numpy()).all() and (changed.numpy()[:, 3:] == x.numpy()[:, 3:]).all(), changed
+assert (changed.numpy()[:, 1:3] == rows.numpy()).all(), changed
+assert (changed.numpy()[:, 3:] == x.numpy()[:, 3:]).all(), changed
 print("copied: replace_rows", flush=True)
 print("dry run passed", flush=True)
 """
 _CREATED = "(void** p) { static int object; *p = &object; return 0; }"
 _ALLOCATE = "(void** p, size_t n) { *p = aligned_alloc(256, (n + 511) / 256 * 256); return *p ? 0 : 2; }"
 # Functions that must answer something; all others return 0.
-_BODIES: Dict[str, str] = {
+_BODIES: dict[str, str] = {
     "cudaGetDeviceCount": "int cudaGetDeviceCount(int* n) { *n = 1; return 0; }",
     "cudaGetDevice": "int cudaGetDevice(int* n) { *n = 0; return 0; }",
     "cudaRuntimeGetVersion": "int cudaRuntimeGetVersion(int* n) { *n = 13000; return 0; }",
     "cudaDriverGetVersion": "int cudaDriverGetVersion(int* n) { *n = 13000; return 0; }",
-    **{name: f"int {name}(struct cudaDeviceProp* p, int d) {{"
-             " memset(p, 0, sizeof *p); p->major = MAJOR; p->minor = MINOR; p->multiProcessorCount = 132; return 0; }"
-       for name in ("cudaGetDeviceProperties", "cudaGetDeviceProperties_v2")},  # CUDA 12 calls the second
+    **{
+        name: f"int {name}(struct cudaDeviceProp* p, int d) {{"
+        " memset(p, 0, sizeof *p); p->major = MAJOR; p->minor = MINOR; p->multiProcessorCount = 132; "
+        "return 0; }"
+        for name in ("cudaGetDeviceProperties", "cudaGetDeviceProperties_v2")
+    },  # CUDA 12 calls the second
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int* v, int a, int d) {"
-                              " *v = a == 75 ? MAJOR : a == 76 ? MINOR : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32"
-                              " : 1;"
-                              " return 0; }",
+    " *v = a == 75 ? MAJOR : a == 76 ? MINOR : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32"
+    " : 1;"
+    " return 0; }",
     "cudaMemcpy": "int cudaMemcpy(void* d, const void* s, size_t n, int k) { memmove(d, s, n); return 0; }",
     "cudaMemcpyAsync": "int cudaMemcpyAsync(void* d, const void* s, size_t n, int k, void* q) {"
-                       " memmove(d, s, n); return 0; }",
+    " memmove(d, s, n); return 0; }",
     "cudaMemset": "int cudaMemset(void* d, int c, size_t n) { memset(d, c, n); return 0; }",
-    "cudaMemsetAsync": "int cudaMemsetAsync(void* d, int c, size_t n, void* q) { memset(d, c, n); return 0; }",
-    "cudaMemcpy2DAsync": "int cudaMemcpy2DAsync(char* d, size_t to, const char* s, size_t from, size_t n, size_t rows, int k,"
-                         " void* q) { while (rows--) memcpy(d + rows * to, s + rows * from, n); return 0; }",
+    "cudaMemsetAsync": "int cudaMemsetAsync(void* d, int c, size_t n, void* q) { memset(d, c, n); return "
+    "0; }",
+    "cudaMemcpy2DAsync": "int cudaMemcpy2DAsync(char* d, size_t to, const char* s, size_t from, size_t n, "
+    "size_t rows, int k,"
+    " void* q) { while (rows--) memcpy(d + rows * to, s + rows * from, n); return 0; }",
     "cudaMemset2DAsync": "int cudaMemset2DAsync(char* d, size_t to, int c, size_t n, size_t rows, void* q) {"
-                         " while (rows--) memset(d + rows * to, c, n); return 0; }",
+    " while (rows--) memset(d + rows * to, c, n); return 0; }",
     "cudaMemGetInfo": "int cudaMemGetInfo(size_t* a, size_t* b) { *a = *b = 8ull << 30; return 0; }",
-    "cudaGetErrorName": "const char* cudaGetErrorName(int e) { return \"stub\"; }",
-    "cudaGetErrorString": "const char* cudaGetErrorString(int e) { return \"stub\"; }",
+    "cudaGetErrorName": 'const char* cudaGetErrorName(int e) { return "stub"; }',
+    "cudaGetErrorString": 'const char* cudaGetErrorString(int e) { return "stub"; }',
     "cudaLaunchHostFunc": "int cudaLaunchHostFunc(void* s, void (*f)(void*), void* u) { f(u); return 0; }",
-    "cudaStreamAddCallback": "int cudaStreamAddCallback(void* s, void (*f)(void*, int, void*), void* u, unsigned g) {"
-                             " f(s, 0, u); return 0; }",
+    "cudaStreamAddCallback": "int cudaStreamAddCallback(void* s, void (*f)(void*, int, void*), void* u, "
+    "unsigned g) {"
+    " f(s, 0, u); return 0; }",
     "cudaEventElapsedTime": "int cudaEventElapsedTime(float* t, void* a, void* b) { *t = 1; return 0; }",
-    "__cudaRegisterFatBinary": "void** __cudaRegisterFatBinary(void* p) { static void* handle; return &handle; }",
-    **{name: f"int {name}{_ALLOCATE}" for name in ("cudaMalloc", "cudaMallocHost", "cudaMallocManaged", "cudaHostAlloc",
-                                                  "cudaMallocAsync")},
-    **{name: f"int {name}(void* p) {{ free(p); return 0; }}" for name in ("cudaFree", "cudaFreeHost", "cudaFreeAsync")},
-    **{name: f"int {name}{_CREATED}" for name in (
-        "cudaStreamCreate", "cudaStreamCreateWithFlags", "cudaStreamCreateWithPriority", "cudaEventCreate",
-        "cudaEventCreateWithFlags", "cublasCreate_v2", "cublasLtCreate", "curandCreateGenerator")},
+    "__cudaRegisterFatBinary": "void** __cudaRegisterFatBinary(void* p) { static void* handle; return "
+    "&handle; }",
+    **{
+        name: f"int {name}{_ALLOCATE}"
+        for name in ("cudaMalloc", "cudaMallocHost", "cudaMallocManaged", "cudaHostAlloc", "cudaMallocAsync")
+    },
+    **{
+        name: f"int {name}(void* p) {{ free(p); return 0; }}"
+        for name in ("cudaFree", "cudaFreeHost", "cudaFreeAsync")
+    },
+    **{
+        name: f"int {name}{_CREATED}"
+        for name in (
+            "cudaStreamCreate",
+            "cudaStreamCreateWithFlags",
+            "cudaStreamCreateWithPriority",
+            "cudaEventCreate",
+            "cudaEventCreateWithFlags",
+            "cublasCreate_v2",
+            "cublasLtCreate",
+            "curandCreateGenerator",
+        )
+    },
 }
 _DRIVER = """
 int cuInit(unsigned f) { return 0; }
@@ -115,7 +140,7 @@ int cuMemFree_v2(unsigned long long p) { return 0; }
 """
 
 
-def make_toolkit(folder: Path, wheels: List[Place], architecture: int) -> Path:
+def make_toolkit(folder: Path, wheels: list[Place], architecture: int) -> Path:
     """A CUDA home with the real nvcc and headers, and stubs for libraries; its folder."""
     toolkit = next(iter(find_toolkits()), None)
     if toolkit is None:
@@ -124,7 +149,9 @@ def make_toolkit(folder: Path, wheels: List[Place], architecture: int) -> Path:
     libraries = find_libraries(toolkit, where)
     missing = [name for name in _STUBBED if name not in libraries]
     if missing:
-        raise SystemExit(f"{toolkit.nvcc} lacks {', '.join(missing)}: --libraries names wheels that have them")
+        raise SystemExit(
+            f"{toolkit.nvcc} lacks {', '.join(missing)}: --libraries names wheels that have them"
+        )
     home = folder / "cuda"
     shutil.rmtree(home, ignore_errors=True)
     for name in ("bin", "include", "lib64"):
@@ -138,7 +165,9 @@ def make_toolkit(folder: Path, wheels: List[Place], architecture: int) -> Path:
             for entry in include.iterdir():
                 if not (home / "include" / entry.name).exists():
                     (home / "include" / entry.name).symlink_to(entry)
-    archive = next(place.lib / "libcudadevrt.a" for place in where if (place.lib / "libcudadevrt.a").is_file())
+    archive = next(
+        place.lib / "libcudadevrt.a" for place in where if (place.lib / "libcudadevrt.a").is_file()
+    )
     (home / "lib64" / archive.name).symlink_to(archive)
     for name in _STUBBED:
         make_stub(libraries[name].path, home, architecture)
@@ -147,13 +176,13 @@ def make_toolkit(folder: Path, wheels: List[Place], architecture: int) -> Path:
 
 def make_stub(library: Path, home: Path, architecture: int) -> None:
     """A library of the same name and version with the same functions, most of which return 0."""
-    symbols: Dict[str, str] = {}
+    symbols: dict[str, str] = {}
     for line in subprocess.check_output(["nm", "-D", "--defined-only", str(library)], text=True).splitlines():
         kind, symbol = line.split()[1:3]
         if kind in "TWi" and re.match(r"(__)?cu", symbol):
             name, _, version = symbol.replace("@@", "@").partition("@")
             symbols.setdefault(name, version)
-    lines: List[str] = ["#include <stdlib.h>", "#include <string.h>"]
+    lines: list[str] = ["#include <stdlib.h>", "#include <string.h>"]
     if "cudaGetDeviceProperties" in symbols:
         lines.append("#include <driver_types.h>")
     lines += [_BODIES.get(name, f"int {name}() {{ return 0; }}") for name in symbols]
@@ -164,13 +193,28 @@ def make_stub(library: Path, home: Path, architecture: int) -> None:
     (home / "lib64" / f"{soname.partition('.so')[0]}.so").symlink_to(soname)
 
 
-def build(lines: List[str], target: Path, include: Path, architecture: int, versions: Sequence[str] = ()) -> None:
+def build(
+    lines: list[str], target: Path, include: Path, architecture: int, versions: Sequence[str] = ()
+) -> None:
     """Compiles C lines to a shared library that carries its file name as its soname."""
     source = target.with_suffix(".c")
     source.write_text("\n".join(lines) + "\n")
     major, minor = divmod(architecture, 10)
-    command = ["gcc", "-w", "-std=gnu11", "-fno-builtin", "-shared", "-fPIC", f"-DMAJOR={major}", f"-DMINOR={minor}",
-               f"-I{include}", str(source), "-o", str(target), f"-Wl,-soname,{target.name}"]
+    command = [
+        "gcc",
+        "-w",
+        "-std=gnu11",
+        "-fno-builtin",
+        "-shared",
+        "-fPIC",
+        f"-DMAJOR={major}",
+        f"-DMINOR={minor}",
+        f"-I{include}",
+        str(source),
+        "-o",
+        str(target),
+        f"-Wl,-soname,{target.name}",
+    ]
     if versions:
         script = target.with_suffix(".map")
         script.write_text(f"{versions[0]} {{ global: *; }};\n")
@@ -180,21 +224,34 @@ def build(lines: List[str], target: Path, include: Path, architecture: int, vers
 
 def main() -> int:
     """0 if all went through."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="keeps stubs and the home folder with Jittor's cache")
     parser.add_argument("--libraries", type=Path, help="site-packages with wheels of what the toolkit lacks")
-    parser.add_argument("--architecture", type=int, default=90, metavar="NUMBER", help="of the GPU (default: 90)")
+    parser.add_argument(
+        "--architecture", type=int, default=90, metavar="NUMBER", help="of the GPU (default: 90)"
+    )
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     wheels = sorted(arguments.libraries.resolve().glob("nvidia/*")) if arguments.libraries else []
-    home = make_toolkit(folder, [Place("wheels", wheel / "include", wheel / "lib") for wheel in wheels],
-                        arguments.architecture)
+    home = make_toolkit(
+        folder,
+        [Place("wheels", wheel / "include", wheel / "lib") for wheel in wheels],
+        arguments.architecture,
+    )
     driver = folder / "driver"
     driver.mkdir(exist_ok=True)
     build(["#include <string.h>", _DRIVER], driver / "libcuda.so.1", home / "include", arguments.architecture)
     (folder / "home").mkdir(exist_ok=True)
-    environment = {**os.environ, "HOME": str(folder / "home"), "CUDA_HOME": str(home), "JSEG_DEVICE": "cuda",
-                   "LD_LIBRARY_PATH": str(driver), "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "HOME": str(folder / "home"),
+        "CUDA_HOME": str(home),
+        "JSEG_DEVICE": "cuda",
+        "LD_LIBRARY_PATH": str(driver),
+        "PYTHONPATH": str(ROOT),
+    }
     run = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, stdout=subprocess.PIPE, text=True)
     print(run.stdout, end="")
     return 0 if "dry run passed" in run.stdout else 1

@@ -1,4 +1,5 @@
-"""What all tools do alike: exit statuses, one sentence for an error of the user, outputs tried before the work."""
+"""What all tools do alike: exit statuses, one sentence for an error of the user, outputs tried before the
+work."""
 
 import os
 import re
@@ -16,11 +17,19 @@ ROOT = Path(__file__).resolve().parents[2]
 def failing(error):
     def run():
         raise error
+
     return run
 
 
-@pytest.mark.parametrize("run, status", [(lambda: None, 0), (lambda: 1, 1), (failing(ValueError("a: wrong")), 2),
-                                         (failing(FileNotFoundError("a: wrong")), 2)])
+@pytest.mark.parametrize(
+    "run, status",
+    [
+        (lambda: None, 0),
+        (lambda: 1, 1),
+        (failing(ValueError("a: wrong")), 2),
+        (failing(FileNotFoundError("a: wrong")), 2),
+    ],
+)
 def test_exit_status(run, status, capsys):
     assert exit_status(run) == status
     assert capsys.readouterr().err == ("error: a: wrong\n" if status == 2 else "")
@@ -36,8 +45,13 @@ def test_a_reader_that_leaves_ends_a_tool_in_silence():
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run([sys.executable, str(ROOT / "tools/list_configs.py")], stdout=writer,
-                              stderr=subprocess.PIPE, timeout=60, text=True)
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "tools/list_configs.py")],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            text=True,
+        )
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")

@@ -17,14 +17,20 @@ from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
 
 def _wheels_12(machine):
     """Libraries in one folder a package, as for CUDA 11 and 12, and an nvcc in the environment."""
-    for package, names in (("cuda_runtime", "cudart"), ("cublas", "cublas"), ("curand", "curand"), ("cudnn", "cudnn")):
+    for package, names in (
+        ("cuda_runtime", "cudart"),
+        ("cublas", "cublas"),
+        ("curand", "curand"),
+        ("cudnn", "cudnn"),
+    ):
         folder = machine.site / "nvidia" / package
         machine.libraries(folder / "include", folder / "lib", 12, names)
     machine.nvcc(machine.prefix / "bin" / "nvcc", "12.9")  # conda's: no wheel of CUDA 11 or 12 has nvcc
 
 
 def _pytorch_bundle(machine):
-    """A toolkit of compilers and headers; the libraries are PyTorch's, the runtime under a name with a hash."""
+    """A toolkit of compilers and headers; the libraries are PyTorch's, the runtime under a name with a
+    hash."""
     root = machine.toolkit("11.8")
     shutil.rmtree(root / "lib64")
     lib = machine.site / "torch" / "lib"
@@ -69,7 +75,11 @@ def test_libraries_keep_the_names_the_loader_asks_for(machine):
     _pytorch_bundle(machine)
     prepare_jittor()
     lib = Path(os.environ["nvcc_path"]).parents[1] / "lib64"
-    assert {path.name for path in lib.iterdir()} >= {"libcudart-d0da41ae.so.11.0", "libcublas.so.11", "libcurand.so.10"}
+    assert {path.name for path in lib.iterdir()} >= {
+        "libcudart-d0da41ae.so.11.0",
+        "libcublas.so.11",
+        "libcurand.so.10",
+    }
 
 
 def test_runtime_11_keeps_its_odd_name(machine):
@@ -108,12 +118,22 @@ def test_versions_of_libraries(machine):
     _wheels_12(machine)
     libraries = detect().libraries
     assert {name: library.version for name, library in libraries.items()} == {
-        "cudart": "12.4", "cublas": "12.4.5", "curand": "10", "cudnn": "9.1.0"}
+        "cudart": "12.4",
+        "cublas": "12.4.5",
+        "curand": "10",
+        "cudnn": "9.1.0",
+    }
     assert {library.source for library in libraries.values()} == {"wheels"}
 
 
-@pytest.mark.parametrize("name, header", [("libcudnn.so.8", "#define CUDNN_MAJOR 8\n#define CUDNN_MINOR 9\n"
-                                           "#define CUDNN_PATCHLEVEL 7\n"), ("libcudnn.so.9", ""), (None, "")])
+@pytest.mark.parametrize(
+    "name, header",
+    [
+        ("libcudnn.so.8", ("#define CUDNN_MAJOR 8\n#define CUDNN_MINOR 9\n#define CUDNN_PATCHLEVEL 7\n")),
+        ("libcudnn.so.9", ""),
+        (None, ""),
+    ],
+)
 def test_cudnn_of_any_version_or_none_is_not_used(machine, name, header):
     """Jittor asks for cuDNN 8's file names and dies with 9: it is kept away from both."""
     machine.driver()
@@ -123,7 +143,7 @@ def test_cudnn_of_any_version_or_none_is_not_used(machine, name, header):
     if header:
         (root / "include" / "cudnn_version.h").write_text(header)
     assert prepare_jittor().kind == "cuda" and os.environ["conv_opt"] == "1"
-    text, = (line.text for line in cuda_lines_of(machine) if line.name == "libraries")
+    (text,) = (line.text for line in cuda_lines_of(machine) if line.name == "libraries")
     found = {"libcudnn.so.8": ["8.9.7"], "libcudnn.so.9": ["9"], None: []}[name]
     assert "cuDNN" in text and re.findall(r"cuDNN (\d[\d.]*)", text) == found
 
@@ -135,20 +155,42 @@ def cuda_lines_of(machine):
 
 
 PROBLEMS = {
-    "nvcc without libraries": (dict(), lambda m: m.toolkit("12.4", names="cudart"),
-                               r"cuBLAS.*cuRAND.*pip install nvidia-cuda-runtime-cu12 nvidia-cublas"),
-    "libraries of another release": (dict(), lambda m: m.libraries(
-        m.toolkit("12.4", names="cudart curand") / "include", m.opt / "cuda-12.4" / "lib64", 11, "cublas"),
-                                     r"cuBLAS(?!.*cuRAND).*pip install nvidia-cuda-runtime-cu12 nvidia-cublas"),
+    "nvcc without libraries": (
+        dict(),
+        lambda m: m.toolkit("12.4", names="cudart"),
+        r"cuBLAS.*cuRAND.*pip install nvidia-cuda-runtime-cu12 nvidia-cublas",
+    ),
+    "libraries of another release": (
+        dict(),
+        lambda m: m.libraries(
+            m.toolkit("12.4", names="cudart curand") / "include", m.opt / "cuda-12.4" / "lib64", 11, "cublas"
+        ),
+        r"cuBLAS(?!.*cuRAND).*pip install nvidia-cuda-runtime-cu12 nvidia-cublas",
+    ),
     "no toolkit": (dict(), lambda m: None, r"\b1 GPU \(Test GPU\).*\bnvcc\b.*pip install"),
-    "no toolkit, older driver": (dict(version=(12, 4)), lambda m: None,  # whose wheels have no nvcc
-                                 r"\bnvcc\b.*CUDA 12\b.*apt-get install nvidia-cuda-toolkit\b.*"
-                                 r"conda install -c nvidia 'cuda-toolkit=12\.\*'"),
-    "no GPU works": (dict(problem="the GPU refuses work: GPU 0 (Test GPU)", refused=(0,)), lambda m: m.toolkit("13.0"),
-                     r"GPU 0 \(Test GPU\)"),
-    "driver without a device": (dict(problem="the CUDA driver reports no device", gpus=0), lambda m: m.toolkit("12.4"),
-                                "reports no device"),
-    "driver too old": (dict(version=(12, 4)), lambda m: m.toolkit("13.0"), r"CUDA 12\.4\b.*\bnvcc\b.*\b13\.0\b"),
+    "no toolkit, older driver": (
+        dict(version=(12, 4)),
+        lambda m: None,  # whose wheels have no nvcc
+        (
+            r"\bnvcc\b.*CUDA 12\b.*apt-get install nvidia-cuda-toolkit\b.*"
+            r"conda install -c nvidia 'cuda-toolkit=12\.\*'"
+        ),
+    ),
+    "no GPU works": (
+        dict(problem="the GPU refuses work: GPU 0 (Test GPU)", refused=(0,)),
+        lambda m: m.toolkit("13.0"),
+        r"GPU 0 \(Test GPU\)",
+    ),
+    "driver without a device": (
+        dict(problem="the CUDA driver reports no device", gpus=0),
+        lambda m: m.toolkit("12.4"),
+        "reports no device",
+    ),
+    "driver too old": (
+        dict(version=(12, 4)),
+        lambda m: m.toolkit("13.0"),
+        r"CUDA 12\.4\b.*\bnvcc\b.*\b13\.0\b",
+    ),
     "GPU too old": (dict(capability=(7, 0)), lambda m: m.toolkit("13.0"), r"Test GPU \(sm_70\)"),
     "CUDA too old": (dict(), lambda m: m.toolkit("10.2"), r"CUDA 10\.2\b.*CUDA 11\b"),
     "compiler too new": (dict(), lambda m: m.toolkit("11.8", most_gcc=11), r"unsupported GNU version.*g\+\+"),
@@ -204,7 +246,8 @@ def test_every_nvcc_of_path_counts(machine):
 
 
 def test_a_distribution_splits_the_toolkit_over_its_own_folders(machine):
-    """Debian, Ubuntu: a script in /usr/bin, headers in /usr/include, libraries in /usr/lib/x86_64-linux-gnu."""
+    """Debian, Ubuntu: a script in /usr/bin, headers in /usr/include, libraries in
+    /usr/lib/x86_64-linux-gnu."""
     usr = toolkit_module.standard_place()
     caller = machine.nvcc(machine.bin / "nvcc", "12.4")
     machine.libraries(usr.include, usr.lib, 12)
@@ -237,7 +280,9 @@ def test_a_program_that_calls_nvcc_leads_to_the_toolkit_behind_it(machine):
     root = machine.toolkit("13.0")
     real = root.rename(machine.root / "hidden")
     caller = machine.program(machine.bin / "nvcc", "")
-    caller.write_text(f'#!/bin/sh\n[ "$1" = --dryrun ] && echo "#$ TOP={real}/bin/.." >&2\nexec {real}/bin/nvcc "$@"\n')
+    caller.write_text(
+        f'#!/bin/sh\n[ "$1" = --dryrun ] && echo "#$ TOP={real}/bin/.." >&2\nexec {real}/bin/nvcc "$@"\n'
+    )
     machine.driver()
     assert detect().toolkit.nvcc == real / "bin" / "nvcc"
 

@@ -35,18 +35,30 @@ int cuMemFree_v2(unsigned long long p) { return 0; }
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Builds a driver and puts it in place of the machine's: what its calls return, how many GPUs it has, and as bits
-    which of them have no memory left."""
+    """Builds a driver and puts it in place of the machine's: what its calls return, how many GPUs it has, and
+    as bits which of them have no memory left."""
     if shutil.which("gcc") is None:
         pytest.skip("compiles a stand-in for the driver")
 
     def build(**values):
         (tmp_path / "driver.c").write_text(_SOURCE)
         chosen = {"VERSION": 0, "INIT": 0, "COUNT": 1, "FULL": 0, **values}
-        subprocess.run(["gcc", "-shared", "-fPIC", *(f"-D{name}={value}" for name, value in chosen.items()), "-o",
-                        str(tmp_path / "libcuda.so.1"), str(tmp_path / "driver.c")], check=True)
+        subprocess.run(
+            [
+                "gcc",
+                "-shared",
+                "-fPIC",
+                *(f"-D{name}={value}" for name, value in chosen.items()),
+                "-o",
+                str(tmp_path / "libcuda.so.1"),
+                str(tmp_path / "driver.c"),
+            ],
+            check=True,
+        )
         monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-        monkeypatch.setattr(driver_module.ctypes, "CDLL", lambda name: None)  # this process has its own search path
+        monkeypatch.setattr(
+            driver_module.ctypes, "CDLL", lambda name: None
+        )  # this process has its own search path
 
     return build
 
@@ -55,11 +67,14 @@ def test_probe_describes_every_gpu_and_tries_what_it_is_told(stand_in):
     stand_in(COUNT=3, FULL=0b011)
 
     def problems(tried):
-        run = subprocess.run([sys.executable, probe.__file__, tried], capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            [sys.executable, probe.__file__, tried], capture_output=True, text=True, check=True
+        )
         found = json.loads(run.stdout)
         assert found["version"] == 12080 and found["problem"] == ""
         assert [(gpu["name"], gpu["capability"], gpu["memory"]) for gpu in found["gpus"]] == [
-            (name, [8, 6], 1 << 30) for name in "ABC"]
+            (name, [8, 6], 1 << 30) for name in "ABC"
+        ]
         texts = [gpu["problem"] for gpu in found["gpus"]]
         return [" ".join(re.findall(r"\bcu\w+_v2\b|\bCUDA_\w+", text)) or text for text in texts]
 
@@ -72,12 +87,14 @@ def test_probe_describes_every_gpu_and_tries_what_it_is_told(stand_in):
 def test_a_gpu_that_is_full_leaves_the_others_usable(stand_in):
     """One GPU of eight that another program had filled switched CUDA off altogether."""
     stand_in(COUNT=2, FULL=0b10)
-    found = query_driver()  # of which the first is good: nobody asks the second, and no context is opened there
+    found = (
+        query_driver()
+    )  # of which the first is good: nobody asks the second, and no context is opened there
     assert not found.problem and not found.refused and len(found.gpus) == 2
     stand_in(COUNT=2, FULL=0b01)
     found = query_driver("first")
     assert not found.problem and [(gpu.name, gpu.number) for gpu in found.gpus] == [("B", 1)]
-    refused, = found.refused
+    (refused,) = found.refused
     assert re.search(r"GPU 0 \(A\).*\bcuMemAlloc_v2\b", refused.refusal)
     stand_in(COUNT=2, FULL=0b11)
     assert re.search(r"GPU 0 \(A\).*\bcuMemAlloc_v2\b", query_driver().problem)
@@ -85,12 +102,16 @@ def test_a_gpu_that_is_full_leaves_the_others_usable(stand_in):
     assert [bool(query_driver(rank).problem) for rank in ("0", "1", "2", "3")] == [False, True, False, True]
 
 
-@pytest.mark.parametrize("values, problem", [
-    (dict(COUNT=0), "CUDA_VISIBLE_DEVICES"),
-    (dict(INIT=100), r"\bcuInit\b.*\bCUDA_ERROR_TEST\b"),
-    (dict(VERSION=34), r"libcuda\.so\.1\b.*\bLD_LIBRARY_PATH\b"),
-    (dict(INIT="(abort(), 0)"), "crash")],
-    ids=["no device", "dead", "stub", "crash"])
+@pytest.mark.parametrize(
+    "values, problem",
+    [
+        (dict(COUNT=0), "CUDA_VISIBLE_DEVICES"),
+        (dict(INIT=100), r"\bcuInit\b.*\bCUDA_ERROR_TEST\b"),
+        (dict(VERSION=34), r"libcuda\.so\.1\b.*\bLD_LIBRARY_PATH\b"),
+        (dict(INIT="(abort(), 0)"), "crash"),
+    ],
+    ids=["no device", "dead", "stub", "crash"],
+)
 def test_a_driver_that_is_there_and_useless_counts_as_installed(stand_in, values, problem):
     """It was taken for no driver, and the CPU computed without a warning."""
     stand_in(**values)

@@ -34,7 +34,7 @@ def test_ranks_share_gpus_or_join_through_nccl(machine):
     assert [settings(rank, 3)["CUDA_VISIBLE_DEVICES"] for rank in range(3)] == ["0", "1", "0"]
     assert settings(1, 3, CUDA_VISIBLE_DEVICES="4, 6")["CUDA_VISIBLE_DEVICES"] == "6"
     assert settings(1, 3, use_nccl="1") == paths  # as the user wants it
-    assert settings(1, 3, use_nccl="1", **{name: "/mine" for name in paths}) == {}
+    assert settings(1, 3, use_nccl="1", **dict.fromkeys(paths, "/mine")) == {}
     del cuda.libraries["nccl"]
     assert settings(1, 2) == {"use_nccl": "0", "CUDA_VISIBLE_DEVICES": "1"}
     assert settings(1, 2, use_nccl="1") == {}
@@ -65,7 +65,7 @@ def test_a_gpu_that_refuses_work_is_left_out_with_a_warning(machine, visible, ex
     assert re.findall(r"GPU \d", device.warning) == ["GPU 1"]
     assert "GPU 1 (Test GPU)" in device.warning and "cuMemAlloc_v2" in device.warning
     assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
-    line, = (line for line in cuda_lines() if line.name == "GPU" and not line.usable)
+    (line,) = (line for line in cuda_lines() if line.name == "GPU" and not line.usable)
     assert "GPU 1" in line.text and line.mend == "free its memory"
 
 
@@ -85,13 +85,18 @@ def _handed_on(root, *arguments):
     return (root / "arguments").read_text().splitlines()[-1].split()
 
 
-@pytest.mark.parametrize("release, codes, capability, expected", [
-    ("13.0", "75 80 90 100 120", (12, 0), ["arch=compute_120,code=sm_120"]),
-    ("12.4", "75 80 90", (12, 0), ["arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"]),
-    ("12.8", "80 90 100", (10, 3), ["arch=compute_100,code=sm_100", "arch=compute_100,code=compute_100"]),
-    ("12.4", "75 80 90", (9, 0), ["arch=compute_90,code=sm_90"])])
+@pytest.mark.parametrize(
+    "release, codes, capability, expected",
+    [
+        ("13.0", "75 80 90 100 120", (12, 0), ["arch=compute_120,code=sm_120"]),
+        ("12.4", "75 80 90", (12, 0), ["arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"]),
+        ("12.8", "80 90 100", (10, 3), ["arch=compute_100,code=sm_100", "arch=compute_100,code=compute_100"]),
+        ("12.4", "75 80 90", (9, 0), ["arch=compute_90,code=sm_90"]),
+    ],
+)
 def test_kernels_are_compiled_for_the_gpu_that_is_there(machine, release, codes, capability, expected):
-    """Jittor asks for sm_90 at most and for no PTX: on a newer GPU its kernels did not run, and nobody said so."""
+    """Jittor asks for sm_90 at most and for no PTX: on a newer GPU its kernels did not run, and nobody said
+    so."""
     machine.driver(capability=capability)
     root = machine.toolkit(release, codes=codes)
     assert prepare_jittor().kind == "cuda"

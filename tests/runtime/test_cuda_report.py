@@ -23,20 +23,23 @@ def test_doctor_notes_a_cuda_home_that_is_ignored(machine):
     machine.toolkit("12.4")
 
     def note():
-        return [(line.usable, line.text.replace(os.environ["CUDA_HOME"], "")) for line in cuda_lines()
-                if line.name == "CUDA_HOME"]
+        return [
+            (line.usable, line.text.replace(os.environ["CUDA_HOME"], ""))
+            for line in cuda_lines()
+            if line.name == "CUDA_HOME"
+        ]
 
     assert note() == []
     os.environ["CUDA_HOME"] = str(machine.opt / "cuda-12.4")
     assert note() == []
     os.environ["CUDA_HOME"] = "/no/such/folder"
-    (usable, absent), = note()
+    ((usable, absent),) = note()
     assert not usable and "bin/nvcc" in absent
     os.environ["CUDA_HOME"] = str(machine.program(machine.root / "broken" / "bin" / "nvcc", "").parents[1])
-    (usable, silent), = note()
+    ((usable, silent),) = note()
     assert not usable and "nvcc" in silent and silent != absent
     os.environ["CUDA_HOME"] = str(machine.toolkit("13.0"))
-    (usable, text), = note()
+    ((usable, text),) = note()
     assert not usable and re.search(r"\b12\.8\b.*\b13\.0\b", text)
 
 
@@ -70,7 +73,7 @@ def test_doctor_shows_the_toolkit_of_a_machine_without_a_gpu(machine):
 
 def test_a_program_that_nvcc_path_names_must_be_there(machine):
     os.environ["nvcc_path"] = "/no/such/nvcc"
-    line, = cuda_lines()
+    (line,) = cuda_lines()
     assert not line.usable and "/no/such/nvcc" in line.text and "unset nvcc_path" in line.mend
 
 

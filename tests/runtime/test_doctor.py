@@ -8,13 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from jseg.runtime import doctor, environment, machine as machine_facts, selftest_process
+from jseg.runtime import doctor, environment, selftest_process
+from jseg.runtime import machine as machine_facts
 from jseg.runtime.cuda.prepare import SWITCHES
 
-_INSTALLED = {"jittor": "1.3.11.0", "numpy": "1.26.4", "pillow": "11.0", "ftfy": "6.3", "regex": "2024.1",
-              "tqdm": "4.6", "astunparse": "1.6.3"}
-_PASSED = {"import_seconds": 3.0, "check_seconds": 4.0, "errors": {"attention": 1e-7}, "wrong": [], "device": "CPU",
-           "line": "CPU (chosen)"}
+_INSTALLED = {
+    "jittor": "1.3.11.0",
+    "numpy": "1.26.4",
+    "pillow": "11.0",
+    "ftfy": "6.3",
+    "regex": "2024.1",
+    "tqdm": "4.6",
+    "astunparse": "1.6.3",
+}
+_PASSED = {
+    "import_seconds": 3.0,
+    "check_seconds": 4.0,
+    "errors": {"attention": 1e-7},
+    "wrong": [],
+    "device": "CPU",
+    "line": "CPU (chosen)",
+}
 _MEND = re.compile(r" {9}\w+: (.+)")  # the line below a problem; one that goes on is indented more
 
 
@@ -46,7 +60,7 @@ def _mark(lines, name):
 def _mend_below(lines, name):
     index = _index(lines, name)
     mend = _MEND.fullmatch(lines[index + 1])
-    assert mend, lines[index:index + 2]
+    assert mend, lines[index : index + 2]
     return mend[1]
 
 
@@ -62,7 +76,9 @@ def test_a_healthy_machine(installed):
 
 def test_missing_compiler_names_the_mend_and_skips_the_self_test(installed, machine, monkeypatch):
     (machine.bin / "g++").unlink()
-    monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: pytest.fail("the self-test was started"))
+    monkeypatch.setattr(
+        doctor.selftest_process, "run", lambda *args: pytest.fail("the self-test was started")
+    )
     status, lines, _ = _report()
     assert status == 1 and _mend_below(lines, "compiler") == "apt-get install g++"
     assert _mark(lines, "self-test") == doctor.NOTE
@@ -132,16 +148,20 @@ def test_lines_on_cuda_are_wrapped_and_not_cut(installed, machine):
     first = _index(lines, "CUDA")
     assert _mark(lines, "CUDA") == doctor.NOTE
     assert all(len(line) <= 100 for line in lines if not _MEND.match(line))
-    assert "unsupported GNU version" in " ".join(lines[first:first + 2])
+    assert "unsupported GNU version" in " ".join(lines[first : first + 2])
     machine.driver()
     machine.toolkit("12.4")
     text = " ".join(" ".join(_report()[1]).split())
     assert all(f"{names}: {effect}" in text for _, names, effect in SWITCHES.values())
 
 
-@pytest.mark.parametrize("problem, mend", [
-    ("no CUDA driver (libcuda.so.1) on this machine", "--gpus all"),
-    ("libcuda.so.1 is the stub of a toolkit; take its folder off LD_LIBRARY_PATH", "LD_LIBRARY_PATH")])
+@pytest.mark.parametrize(
+    "problem, mend",
+    [
+        ("no CUDA driver (libcuda.so.1) on this machine", "--gpus all"),
+        ("libcuda.so.1 is the stub of a toolkit; take its folder off LD_LIBRARY_PATH", "LD_LIBRARY_PATH"),
+    ],
+)
 def test_device_cuda_without_a_gpu_has_a_mend(installed, machine, problem, mend):
     machine.driver(problem, version=(0, 0), gpus=0, installed="no CUDA" not in problem)
     machine.program(machine.prefix / "bin" / "mpicc", "cc")
@@ -204,15 +224,27 @@ def test_memory_without_a_limit(tmp_path):
 
 def test_memory_limit_of_a_container_version_2(tmp_path):
     """The limit may be that of a group further up; cached files do not count as used."""
-    sizes = _memory_files(tmp_path, "0::/job/step\n", "job", {
-        "memory.max": "4096000\n", "memory.current": "3000000\n", "memory.stat": "anon 1\ninactive_file 500000\n"})
+    sizes = _memory_files(
+        tmp_path,
+        "0::/job/step\n",
+        "job",
+        {
+            "memory.max": "4096000\n",
+            "memory.current": "3000000\n",
+            "memory.stat": "anon 1\ninactive_file 500000\n",
+        },
+    )
     assert sizes == (4096000 - 3000000 + 500000, 4096000)
 
 
 def test_memory_limit_of_a_container_version_1(tmp_path):
     """Inside a container the path that the kernel names does not exist: the group is the root."""
-    sizes = _memory_files(tmp_path, "4:memory:/docker/abc\n", "memory", {
-        "memory.limit_in_bytes": "4096000\n", "memory.usage_in_bytes": "1096000\n"})
+    sizes = _memory_files(
+        tmp_path,
+        "4:memory:/docker/abc\n",
+        "memory",
+        {"memory.limit_in_bytes": "4096000\n", "memory.usage_in_bytes": "1096000\n"},
+    )
     assert sizes == (3000000, 4096000)
 
 

@@ -25,8 +25,11 @@ def test_a_plain_machine_is_prepared_without_cuda_and_mpi(machine):
 
 
 def test_operators_divide_exactly_and_keep_what_the_user_set(machine):
-    for before, after in ((None, exact_division("g++")), ("-g", ["-g", *exact_division("g++")]),
-                          ("-mrecip=all", ["-mrecip=all"])):
+    for before, after in (
+        (None, exact_division("g++")),
+        ("-g", ["-g", *exact_division("g++")]),
+        ("-mrecip=all", ["-mrecip=all"]),
+    ):
         os.environ.pop("kernel_flags", None)
         if before is not None:
             os.environ["kernel_flags"] = before
@@ -51,8 +54,15 @@ def test_preparing_twice_changes_nothing(machine):
 
 def test_what_the_user_set_stays(machine):
     machine.program(machine.bin / "my-g++", "my compiler")
-    chosen = {"cc_path": str(machine.bin / "my-g++"), "nvcc_path": "/my/nvcc", "use_mpi": "1", "log_silent": "0",
-              "cache_name": "mine", "python_config_path": "/my/config", "FIX_TORCH_ERROR": "1"}
+    chosen = {
+        "cc_path": str(machine.bin / "my-g++"),
+        "nvcc_path": "/my/nvcc",
+        "use_mpi": "1",
+        "log_silent": "0",
+        "cache_name": "mine",
+        "python_config_path": "/my/config",
+        "FIX_TORCH_ERROR": "1",
+    }
     os.environ.update(chosen)
     prepare_jittor()
     assert {name: os.environ[name] for name in chosen} == chosen
@@ -178,9 +188,27 @@ def test_a_rank_takes_its_share_of_the_cores_unless_told_otherwise(machine, monk
     assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
-@pytest.mark.parametrize("own, together, ranks, expected", [
-    (64, 64, 8, 8), (1, 64, 64, 1), (8, 64, 8, 8), (32, 64, 8, 8), (64, 64, 3, 21), (2, 2, 4, 1), (8, 4, 2, 4)],
-    ids=["not bound", "a core each", "eight each", "a socket each", "uneven", "oversubscribed", "narrow parent"])
+@pytest.mark.parametrize(
+    "own, together, ranks, expected",
+    [
+        (64, 64, 8, 8),
+        (1, 64, 64, 1),
+        (8, 64, 8, 8),
+        (32, 64, 8, 8),
+        (64, 64, 3, 21),
+        (2, 2, 4, 1),
+        (8, 4, 2, 4),
+    ],
+    ids=[
+        "not bound",
+        "a core each",
+        "eight each",
+        "a socket each",
+        "uneven",
+        "oversubscribed",
+        "narrow parent",
+    ],
+)
 def test_threads_of_a_rank(own, together, ranks, expected):
     assert threads.threads_per_rank(own, together, ranks) == expected
 
@@ -197,8 +225,10 @@ def test_python_config_is_supplied_when_jittor_would_find_none(machine, monkeypa
     monkeypatch.setattr(environment, "_python_config_candidates", lambda: ["/no/such/python3-config"])
     prepare_jittor()
     script = os.environ["python_config_path"]
-    answers = [subprocess.run([script, option], capture_output=True, text=True, check=True).stdout.strip()
-               for option in ("--includes", "--extension-suffix")]
+    answers = [
+        subprocess.run([script, option], capture_output=True, text=True, check=True).stdout.strip()
+        for option in ("--includes", "--extension-suffix")
+    ]
     assert answers == [f"-I{sysconfig.get_path('include')}", sysconfig.get_config_var("EXT_SUFFIX")]
 
 

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import jseg
 
-_WITHOUT_JITTOR = ("jseg", "jseg.registry", "jseg.config", "jseg.datasets", "jseg.evaluation", "jseg.checkpoints",
-                   "jseg.visualization", "jseg.runtime", "jseg.runtime.environment", "jseg.runtime.doctor")
+_WITHOUT_JITTOR = (
+    "jseg",
+    "jseg.registry",
+    "jseg.config",
+    "jseg.datasets",
+    "jseg.evaluation",
+    "jseg.checkpoints",
+    "jseg.visualization",
+    "jseg.runtime",
+    "jseg.runtime.environment",
+    "jseg.runtime.doctor",
+)
 _PROGRAM = """
 import importlib, json, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -27,8 +37,13 @@ print(json.dumps([seconds, guilty]))
 
 def test_import_from_another_folder_is_fast_and_leaves_jittor_alone(tmp_path):
     root = str(Path(jseg.__file__).resolve().parents[1])
-    run = subprocess.run([sys.executable, "-c", _PROGRAM, root, *_WITHOUT_JITTOR], cwd=tmp_path,
-                         capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, root, *_WITHOUT_JITTOR],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert run.returncode == 0, run.stderr
     seconds, guilty = json.loads(run.stdout)
     assert guilty == []
@@ -39,31 +54,48 @@ def test_import_from_another_folder_is_fast_and_leaves_jittor_alone(tmp_path):
 def test_doctor_starts_without_any_package(tmp_path):
     """Before `pip install`: -S hides site-packages, -E the user's variables."""
     script = Path(jseg.__file__).resolve().parents[1] / "tools" / "doctor.py"
-    run = subprocess.run([sys.executable, "-S", "-E", str(script), "--no-self-test"], cwd=tmp_path,
-                         capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-S", "-E", str(script), "--no-self-test"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert run.returncode == 1 and run.stderr == ""
     assert "missing  Jittor" in run.stdout and "mend: " in run.stdout
 
 
 def test_signals_are_ours_after_jittor_is_loaded():
-    """Jittor ends the process at once when a child is killed and on Ctrl-C; a dead loader worker could not be named,
-    and `--resume` not be offered."""
-    # Set first: a suite started in the background inherits an ignored SIGINT, which would rightly stay ignored.
-    program = ("import subprocess, os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-               "from jseg.runtime.backend import jt\n"
-               "child = subprocess.Popen(['sleep', '60'])\nchild.kill()\nchild.wait()\n"
-               "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(5)\n"
-               "except KeyboardInterrupt:\n    print('still here')\n")
+    """Jittor ends the process at once when a child is killed and on Ctrl-C; a dead loader worker could not be
+    named, and `--resume` not be offered."""
+    # Set first: a suite started in the background inherits an ignored SIGINT, which would rightly stay
+    # ignored.
+    program = (
+        "import subprocess, os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from jseg.runtime.backend import jt\n"
+        "child = subprocess.Popen(['sleep', '60'])\nchild.kill()\nchild.wait()\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(5)\n"
+        "except KeyboardInterrupt:\n    print('still here')\n"
+    )
     root = str(Path(jseg.__file__).resolve().parents[1])
-    run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=300
+    )
     assert run.stdout.strip().endswith("still here"), run.stderr
 
 
 def test_jittor_leaves_no_processes_behind():
-    """Those it compiles in during the import would block the end of a program whose whole process group is stopped."""
-    program = ("import os, sys; sys.path.insert(0, sys.argv[1]); from jseg.runtime.backend import jt; "
-               "print('children:', open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split())")
-    run = subprocess.run([sys.executable, "-c", program, str(Path(jseg.__file__).resolve().parents[1])],
-                         capture_output=True, text=True, timeout=600)
+    """Those it compiles in during the import would block the end of a program whose whole process group is
+    stopped."""
+    program = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from jseg.runtime.backend import jt; "
+        "print('children:', open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(Path(jseg.__file__).resolve().parents[1])],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip().splitlines()[-1] == "children: []"

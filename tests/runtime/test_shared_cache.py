@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # One of each fused operator, forwards and backwards.
 _PROGRAM = """
 import numpy as np
-from jseg.ops import RegionLayout, attention, bias_quick_gelu, bias_relu, dropout, layer_norm, region_attention
+from jseg.ops import RegionLayout, attention, bias_quick_gelu, bias_relu, dropout, layer_norm
+from jseg.ops import region_attention
 from jseg.runtime.backend import jt
 import jittor, jseg
 
@@ -33,9 +34,16 @@ print("IMPORTED", jseg.__file__, jittor.__file__)
 
 def compilations(clone: Path, *search_path: Path) -> int:
     """How often the program, run in `clone`, calls a compiler, by what Jittor logs before each call."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (clone, *search_path))), "log_silent": "0",
-                   "log_vprefix": "cache_compile=1000", "JSEG_FUSED": "1"}
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], cwd=clone, env=environment, capture_output=True, text=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (clone, *search_path))),
+        "log_silent": "0",
+        "log_vprefix": "cache_compile=1000",
+        "JSEG_FUSED": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], cwd=clone, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     files = re.search("IMPORTED (.*) (.*)", done.stdout)
     assert files[1].startswith(str(clone)) and files[2].startswith(str(jittor_cache()))
@@ -91,7 +99,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("jittor/compiler.py", "jittor_utils/__init__.py", "jittor-1.0.dist-info/RECORD"):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).touch()
-    (site / "jittor-1.0.dist-info/RECORD").write_text("jittor/compiler.py,sha256=abc,5\nother/x.py,sha256=def,5\n")
+    (site / "jittor-1.0.dist-info/RECORD").write_text(
+        "jittor/compiler.py,sha256=abc,5\nother/x.py,sha256=def,5\n"
+    )
     monkeypatch.syspath_prepend(str(site))
     return site
 
@@ -100,13 +110,17 @@ def test_the_place_of_jittor_depends_on_its_files_alone(packages: Path, tmp_path
     record = next(packages.glob("*/RECORD"))
     place = place_of_jittor(tmp_path)
     assert place.parent == tmp_path / "jseg"
-    record.write_text("other/x.py,sha256=xyz,9\njittor/__pycache__/a.pyc,,\njittor/compiler.py,sha256=abc,5\n")
+    record.write_text(
+        "other/x.py,sha256=xyz,9\njittor/__pycache__/a.pyc,,\njittor/compiler.py,sha256=abc,5\n"
+    )
     assert place_of_jittor(tmp_path) == place
     record.write_text("jittor/compiler.py,sha256=abd,5\n")
     assert place_of_jittor(tmp_path) not in (place, None)
 
 
-def test_a_jittor_that_was_edited_or_not_installed_by_pip_stays_where_it_is(packages: Path, tmp_path: Path) -> None:
+def test_a_jittor_that_was_edited_or_not_installed_by_pip_stays_where_it_is(
+    packages: Path, tmp_path: Path
+) -> None:
     record = next(packages.glob("*/RECORD"))
     os.utime(packages / "jittor" / "compiler.py", (record.stat().st_mtime + 60,) * 2)
     assert jittor_copy(tmp_path) is None
@@ -115,9 +129,13 @@ def test_a_jittor_that_was_edited_or_not_installed_by_pip_stays_where_it_is(pack
     assert not (tmp_path / "jseg").exists()
 
 
-def test_an_interrupted_copy_is_made_anew(packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_is_made_anew(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copytree", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(
+            shutil, "copytree", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
         with pytest.raises(OSError):
             jittor_copy(tmp_path)
     assert not any((tmp_path / "jseg").iterdir())

@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ TESTS = Path(__file__).resolve().parents[1]
 GOLDEN = TESTS / "golden"
 sys.path.insert(0, str(TESTS / "checkpoints"))
 
-from checkpoint_writers import jittor_bytes, tensor, torch_archive_bytes  # noqa: E402
+from checkpoint_writers import jittor_bytes, tensor, torch_archive_bytes
 
 
 @pytest.fixture(scope="session")
-def golden_weights() -> Dict[str, np.ndarray]:
+def golden_weights() -> dict[str, np.ndarray]:
     """A whole CLIP-RC under the names of the releases, unused tensors included."""
     with np.load(GOLDEN / "tiny" / "weights.npz") as file:
         return dict(file)
@@ -23,8 +22,8 @@ def golden_weights() -> Dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def releases(
-    tmp_path_factory: pytest.TempPathFactory, golden_weights: Dict[str, np.ndarray]
-) -> Dict[str, Path]:
+    tmp_path_factory: pytest.TempPathFactory, golden_weights: dict[str, np.ndarray]
+) -> dict[str, Path]:
     """The same weights as the PyTorch (.pth) and the JSeg (.pkl) release store them."""
     folder = tmp_path_factory.mktemp("releases")
     paths = {"pytorch": folder / "release.pth", "jseg": folder / "release.pkl"}

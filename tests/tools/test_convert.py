@@ -164,7 +164,9 @@ def test_a_write_that_reads_back_differently_leaves_the_old_file(tmp_path):
 def test_what_is_no_clip_is_refused_by_name(releases, convert_clip, tmp_path, capsys):
     assert convert_clip([str(releases["pytorch"]), str(tmp_path / "x.npz")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: ") and "release.pth" in said and "CLIP-RC" in said and "open_clip" not in said
+    assert (
+        said.startswith("error: ") and "release.pth" in said and "CLIP-RC" in said and "open_clip" not in said
+    )
     save_arrays(tmp_path / "RN50.pt", {"visual.layer1.0.conv1.weight": np.zeros(1)}, {})
     assert convert_clip([str(tmp_path / "RN50.pt"), str(tmp_path / "x.npz")]) == 2
     said = capsys.readouterr().err
@@ -180,7 +182,7 @@ def test_checkpoints_both_ways(releases, golden_weights, convert_checkpoint, tmp
     assert file_sha256(releases[kind]) in said and file_sha256(own) in said
     assert in_one_line(said, "3", "64", "8", "64", "3", "4")
     assert in_one_line(said, "285,728", "190", "49")
-    state, report = clip_rc_from_release(golden_weights)
+    state, _ = clip_rc_from_release(golden_weights)
     assert_same(read_tensors(own), state)
     targets = {
         back: ["--to", "pytorch"],

@@ -16,15 +16,26 @@ from loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 gpu_check = load_tool("gpu_check")  # finds the others beside it
-import gpu_check_checks as checks  # noqa: E402
-import gpu_check_processes as processes  # noqa: E402
-import gpu_check_speed as speed  # noqa: E402
-import gpu_check_stages as stages  # noqa: E402
+import gpu_check_checks as checks
+import gpu_check_processes as processes
+import gpu_check_speed as speed
+import gpu_check_stages as stages
 
-STEP = {"milliseconds": 100.0, "shares": {"region attention": 0.2, "attention": 0.25, "layer norm": 0.1, "dropout": 0.1},
-        "on_processor": [], "processor_share": 0.0}
-ROW = {"setting": "VOC", "batch": 16, "train": 1.0, "infer": 2.0, "gpu_memory_mb": 5.0, "step": STEP,
-       "cuda_kernels": True}
+STEP = {
+    "milliseconds": 100.0,
+    "shares": {"region attention": 0.2, "attention": 0.25, "layer norm": 0.1, "dropout": 0.1},
+    "on_processor": [],
+    "processor_share": 0.0,
+}
+ROW = {
+    "setting": "VOC",
+    "batch": 16,
+    "train": 1.0,
+    "infer": 2.0,
+    "gpu_memory_mb": 5.0,
+    "step": STEP,
+    "cuda_kernels": True,
+}
 
 
 @pytest.fixture
@@ -37,6 +48,7 @@ def job(tmp_path):
 
 def answer(monkeypatch, answers):
     """Programs of tools/ print what `answers` holds by program or stage, for each precision or for all."""
+
     def results(self, program, *arguments, precision="float32", **_):
         found = answers[arguments[0] if arguments else program]
         found = found.get(precision, found) if isinstance(found, dict) else found
@@ -70,9 +82,13 @@ def test_a_report_that_cannot_be_written_is_told_first(tmp_path, capsys):
 
 
 def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
-    """Jittor is imported, kernels are built, operators compared with NumPy, and a recorded CLIP computed again."""
+    """Jittor is imported, kernels are built, operators compared with NumPy, and a recorded CLIP computed
+    again."""
     out = tmp_path / "report.json"
-    assert gpu_check.main(["--dry-run", "--only", "build", "kernels", "operators", "golden", "--out", str(out)]) == 0
+    assert (
+        gpu_check.main(["--dry-run", "--only", "build", "kernels", "operators", "golden", "--out", str(out)])
+        == 0
+    )
     text = capsys.readouterr().out
     assert stages_that("passed", text) == {"build", "kernels", "operators", "golden"} and "FAILED" not in text
     assert "passed" in text.splitlines()[-1] and "region attention" in text
@@ -80,7 +96,12 @@ def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
     assert re.search(rf"\b{report['kernels']['details']['built']}\b", text)
     assert report["build"]["details"]["kind"] == "cpu"
     assert set(report["operators"]["details"]["float32"]["errors"]) == {
-        "linear", "attention", "causal attention", "region attention", "layer_norm"}
+        "linear",
+        "attention",
+        "causal attention",
+        "region attention",
+        "layer_norm",
+    }
 
 
 def test_operators_on_the_gpu_of_this_machine():
@@ -92,8 +113,13 @@ def test_operators_on_the_gpu_of_this_machine():
     problem = driver.problem or detect(driver).problem
     if problem:
         pytest.skip(problem)
-    done = subprocess.run([sys.executable, "tools/gpu_check.py", "--only", "build", "kernels", "tests"], cwd=ROOT,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [sys.executable, "tools/gpu_check.py", "--only", "build", "kernels", "tests"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-4000:]
 
 
@@ -114,9 +140,16 @@ def test_time_that_runs_out_is_a_failure_of_each_stage(capsys):
 
 def test_failures_are_told_and_do_not_stop_the_rest(monkeypatch, capsys):
     operators = {"errors": {"linear": 0.5}, "tolerance": 1e-5, "failed": ["linear"]}
-    answer(monkeypatch, {"import": {"device": "CPU", "kind": "cpu", "seconds": 1.0}, "ops": operators,
-                         "golden": processes.StageFailed("RuntimeError: nvcc was killed"),
-                         "gpu_check_speed.py": [ROW], "gpu_check_torch.py": processes.StageFailed("no torch")})
+    answer(
+        monkeypatch,
+        {
+            "import": {"device": "CPU", "kind": "cpu", "seconds": 1.0},
+            "ops": operators,
+            "golden": processes.StageFailed("RuntimeError: nvcc was killed"),
+            "gpu_check_speed.py": [ROW],
+            "gpu_check_torch.py": processes.StageFailed("no torch"),
+        },
+    )
     monkeypatch.setitem(checks.CHECKS, "kernels", lambda job: {}["built"])
     assert gpu_check.main(["--dry-run", "--only", "build", "kernels", "operators", "golden", "speed"]) == 1
     text = capsys.readouterr().out
@@ -136,7 +169,9 @@ def test_one_precision_that_fails_leaves_the_others(monkeypatch, job):
     good = {"errors": {"linear": 1e-7}, "tolerance": 1e-5, "failed": []}
     answer(monkeypatch, {"ops": {"float32": good, "tf32": KeyError("linear"), "bfloat16": good}})
     outcome = checks.check_operators(job)
-    assert set(outcome.details) == {"float32", "bfloat16"} and outcome.failures == ["tf32: KeyError: 'linear'"]
+    assert set(outcome.details) == {"float32", "bfloat16"} and outcome.failures == [
+        "tf32: KeyError: 'linear'"
+    ]
 
 
 def test_a_run_cut_short_leaves_a_report(monkeypatch, tmp_path):
@@ -181,10 +216,12 @@ def test_nothing_outlives_a_process(tmp_path):
 def test_nothing_outlives_gpu_check(tmp_path):
     """A batch system ends it in the midst of a stage."""
     written = tmp_path / "child"
-    program = ("import sys, gpu_check, gpu_check_checks\n"
-               f"command = [sys.executable, '-c', {GRANDCHILD!r}, {str(written)!r}, '600']\n"
-               "gpu_check_checks.CHECKS['build'] = lambda job: job.run(command)\n"
-               "sys.exit(gpu_check.main(['--dry-run', '--only', 'build']))\n")
+    program = (
+        "import sys, gpu_check, gpu_check_checks\n"
+        f"command = [sys.executable, '-c', {GRANDCHILD!r}, {str(written)!r}, '600']\n"
+        "gpu_check_checks.CHECKS['build'] = lambda job: job.run(command)\n"
+        "sys.exit(gpu_check.main(['--dry-run', '--only', 'build']))\n"
+    )
     path = os.pathsep.join([str(ROOT / "tools"), str(ROOT)])
     process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})
     give_up = time.monotonic() + 60
@@ -208,18 +245,31 @@ def test_all_operators_are_tested_in_each_precision(monkeypatch, job):
     assert len(outcome.failures) == 4 and "46 skipped" in outcome.failures[0]  # nothing was proved
     assert "  SKIPPED [2] tests/ops/x.py:1: why" in outcome.lines
     others = "--ignore=tests/ops/test_cuda_device.py"
-    assert sorted(commands) == [("bfloat16", others), ("float32", others),
-                                ("float32", "tests/ops/test_cuda_device.py"), ("tf32", others)]
-    monkeypatch.setattr(checks.Job, "run", lambda *args: "FAILED tests/ops/x.py::y\n1 failed, 3 passed in 1 s\n")
+    assert sorted(commands) == [
+        ("bfloat16", others),
+        ("float32", others),
+        ("float32", "tests/ops/test_cuda_device.py"),
+        ("tf32", others),
+    ]
+    monkeypatch.setattr(
+        checks.Job, "run", lambda *args: "FAILED tests/ops/x.py::y\n1 failed, 3 passed in 1 s\n"
+    )
     assert "bfloat16: tests/ops: FAILED tests/ops/x.py::y" in checks.check_tests(job).failures
     monkeypatch.setattr(checks.Job, "run", lambda *args: "3 passed, 1 skipped in 1 s\n")
     assert checks.check_tests(job).passed
 
 
-@pytest.mark.parametrize("changes, names", [
-    ({}, None), ({"on_processor": ["transpose", "cast"], "processor_share": 0.4}, r"\b40 %.*\btranspose, cast\b"),
-    ({"shares": {**STEP["shares"], "attention": 0.0}},
-     r"^(?!.*(region attention|layer norm|dropout)).*\battention\b")])
+@pytest.mark.parametrize(
+    "changes, names",
+    [
+        ({}, None),
+        ({"on_processor": ["transpose", "cast"], "processor_share": 0.4}, r"\b40 %.*\btranspose, cast\b"),
+        (
+            {"shares": {**STEP["shares"], "attention": 0.0}},
+            r"^(?!.*(region attention|layer norm|dropout)).*\battention\b",
+        ),
+    ],
+)
 def test_a_training_step_that_is_not_on_the_gpu_fails(monkeypatch, job, changes, names):
     row = {**ROW, "step": {**STEP, **changes}}
     answer(monkeypatch, {"gpu_check_speed.py": [row], "gpu_check_torch.py": [ROW]})
@@ -235,20 +285,26 @@ def test_settings_that_were_timed_before_time_was_up_are_shown(monkeypatch, job)
     late = processes.StageFailed("not finished after 60 s", [ROW])
     answer(monkeypatch, {"gpu_check_speed.py": late, "gpu_check_torch.py": [ROW]})
     outcome = checks.check_speed(job)
-    assert outcome.details["jseg"]["float32"] == [ROW] and "float32: not finished after 60 s" in outcome.failures
+    assert (
+        outcome.details["jseg"]["float32"] == [ROW] and "float32: not finished after 60 s" in outcome.failures
+    )
     assert sum(line.startswith("VOC") and " 1.00 " in line for line in outcome.lines) == 2
 
 
 def test_a_setting_that_crashed_is_a_failure(monkeypatch, job):
     """The first of two was timed; the process then died of an error, in time."""
-    monkeypatch.setattr(checks.Job, "run", lambda *args: f"RESULT {json.dumps(ROW)}\nRuntimeError: no memory\n")
+    monkeypatch.setattr(
+        checks.Job, "run", lambda *args: f"RESULT {json.dumps(ROW)}\nRuntimeError: no memory\n"
+    )
     outcome = checks.check_speed(job)
     assert list(outcome.failures) == [f"{name}: RuntimeError: no memory" for name in checks.SPEED_PRECISIONS]
     assert outcome.details["jseg"]["float32"] == [ROW] and len(outcome.missing) == 2
 
 
 def test_a_stage_without_a_result_names_its_error(monkeypatch, job):
-    monkeypatch.setattr(checks.Job, "run", lambda *args: "Traceback\nImportError: libcublas.so\n[stack]\nRESULT {\"a")
+    monkeypatch.setattr(
+        checks.Job, "run", lambda *args: 'Traceback\nImportError: libcublas.so\n[stack]\nRESULT {"a'
+    )
     with pytest.raises(processes.StageFailed, match=r"ImportError: libcublas\.so"):
         job.stage("import")
 
@@ -257,7 +313,8 @@ def test_training_is_compared_with_the_recorded_curve(monkeypatch, job):
     recorded = json.loads(checks.CURVE.read_text())["total"]
     assert len(recorded) == 200 and recorded[-1] < recorded[0]
     for factor, passes in ((1.0, True), (1.1, False), (float("nan"), False)):
-        monkeypatch.setattr(checks, "train", lambda *args: [factor * value for value in recorded])
+        curve = [factor * value for value in recorded]
+        monkeypatch.setattr(checks, "train", lambda *args, curve=curve: curve)
         assert checks.check_training(job).passed == passes
 
 
@@ -269,13 +326,20 @@ def test_a_training_that_breaks_off_says_where(monkeypatch, job):
         checks.train(job, "float32", 200, "float32")
 
 
-@pytest.mark.parametrize("two, nccl, failed, missing", [
-    (1.0, {"nccl": True, "failed": []}, 0, 0), (1.0, {"nccl": False, "failed": []}, 0, 1),
-    (1.001, {"nccl": True, "failed": ["a sum over one process changed the numbers"]}, 2, 0),
-    (float("nan"), processes.StageFailed("ncclUnhandledCudaError"), 2, 0)])
+@pytest.mark.parametrize(
+    "two, nccl, failed, missing",
+    [
+        (1.0, {"nccl": True, "failed": []}, 0, 0),
+        (1.0, {"nccl": False, "failed": []}, 0, 1),
+        (1.001, {"nccl": True, "failed": ["a sum over one process changed the numbers"]}, 2, 0),
+        (float("nan"), processes.StageFailed("ncclUnhandledCudaError"), 2, 0),
+    ],
+)
 def test_ranks_are_compared_with_one_process(monkeypatch, job, two, nccl, failed, missing):
     answer(monkeypatch, {"nccl": nccl})
-    monkeypatch.setattr(checks, "train", lambda job, name, *_: [two if name == "two" else 1.0] * checks.RANK_STEPS)
+    monkeypatch.setattr(
+        checks, "train", lambda job, name, *_: [two if name == "two" else 1.0] * checks.RANK_STEPS
+    )
     outcome = checks.check_ranks(job)
     assert len(outcome.failures) == failed and len(outcome.missing) == missing
 
@@ -312,21 +376,38 @@ def test_limits_of_the_golden_vectors():
 
 
 def test_shares_of_a_profile():
-    """As on a GPU, where the files of region attention include those of attention, and these those of dropout."""
-    attention = ('#include "/x/jseg/ops/dropout/dropout_cuda.cuh"\n'
-                 '#include "/x/jseg/ops/attention/attention_backward.cuh"\n')
+    """As on a GPU, where the files of region attention include those of attention, and these those of
+    dropout."""
+    attention = (
+        '#include "/x/jseg/ops/dropout/dropout_cuda.cuh"\n'
+        '#include "/x/jseg/ops/attention/attention_backward.cuh"\n'
+    )
     keys = {
-        f"code«IN_SIZE:3«HEADER:{attention}«CODE:jseg_attention_cuda::forward<Format>();«JIT:1«JIT_cuda:1": "3e6",
+        f"code«IN_SIZE:3«HEADER:{attention}"
+        "«CODE:jseg_attention_cuda::forward<Format>();«JIT:1«JIT_cuda:1": "3e6",
         f'code«HEADER:{attention}#include "/x/jseg/ops/region_attention/region_attention_cuda.cuh"\n«CODE:'
         "jseg_region_attention_cuda::backward<Format>();«JIT:1«JIT_cuda:1": "1e6",
         "transpose«Tx:float32«DIM=2«JIT:1«JIT_cpu:1": "4e6",
         "«opkey0:array«T:float32«o:0«opkey1:unary«Tx:float32«Ty:float32«OP:sigmoid«opkey2:reduce«Tx:float32«OP:add"
-        "«DIM=4«REDUCE=8«JIT:1«JIT_cuda:1": "2e6"}
-    table = [["Name", "FileName", "Count", "TotalTime"], *([key, "file", "2", time] for key, time in keys.items())]
+        "«DIM=4«REDUCE=8«JIT:1«JIT_cuda:1": "2e6",
+    }
+    table = [
+        ["Name", "FileName", "Count", "TotalTime"],
+        *([key, "file", "2", time] for key, time in keys.items()),
+    ]
     summary = speed.profile_summary(table)
     assert summary["milliseconds"] == 10
-    assert summary["shares"] == {"region attention": 0.1, "attention": 0.3, "layer norm": 0, "bias and activation": 0,
-                                 "dropout": 0}
+    assert summary["shares"] == {
+        "region attention": 0.1,
+        "attention": 0.3,
+        "layer norm": 0,
+        "bias and activation": 0,
+        "dropout": 0,
+    }
     assert [row["name"] for row in summary["costliest"]] == [
-        "transpose", "attention forward", "sigmoid reduce", "region attention backward"]
+        "transpose",
+        "attention forward",
+        "sigmoid reduce",
+        "region attention backward",
+    ]
     assert summary["on_processor"] == ["transpose"] and summary["processor_share"] == 0.4

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import miniature
 import numpy as np
 import pytest
 
-import miniature
 from jseg.datasets import read_mask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,9 +26,11 @@ def command(*arguments):
 @pytest.fixture
 def main(tool, capsys):
     """The tool in this process: arguments -> exit status, what it printed to stdout and to stderr."""
+
     def call(*arguments):
         status = tool("prepare_dataset").main([str(argument) for argument in arguments])
         return (status, *capsys.readouterr())
+
     return call
 
 
@@ -48,14 +50,17 @@ def counted(text, **pictures):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """Miniature VOC with 60 more pictures in SBD, large enough that the conversion can be caught in the middle."""
+    """Miniature VOC with 60 more pictures in SBD, large enough that the conversion can be caught in the
+    middle."""
     root = tmp_path_factory.mktemp("many")
     miniature.unpack(miniature.voc2012(), root)
     sbd = root / "benchmark_RELEASE/dataset"
     picture = miniature.jpeg(np.zeros((300, 400, 3), np.uint8))
     for number in range(60):
         (root / f"VOCdevkit/VOC2012/JPEGImages/2011_{number:06d}.jpg").write_bytes(picture)
-        (sbd / f"cls/2011_{number:06d}.mat").write_bytes(miniature.matlab(GTcls={"Segmentation": large_mask(number)}))
+        (sbd / f"cls/2011_{number:06d}.mat").write_bytes(
+            miniature.matlab(GTcls={"Segmentation": large_mask(number)})
+        )
     with open(sbd / "train.txt", "a") as file:
         file.write("".join(f"2011_{number:06d}\n" for number in range(60)))
     return root
@@ -73,9 +78,14 @@ def listen_to_ctrl_c():
 
 def begun(root, *arguments):
     """The command in a process group of its own, after it has finished some masks but not all."""
-    process = subprocess.Popen(command("voc2012", "--data-root", root, "--any-count", *arguments), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                               preexec_fn=listen_to_ctrl_c)
+    process = subprocess.Popen(
+        command("voc2012", "--data-root", root, "--any-count", *arguments),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=listen_to_ctrl_c,
+    )
     end = time.monotonic() + 300
     while sum(1 for _ in (root / MASKS).glob("*.png")) < 15:
         assert process.poll() is None and time.monotonic() < end, process.communicate()
@@ -86,7 +96,11 @@ def begun(root, *arguments):
 def family(pid):
     """Process ids of the children, without those of Python's own resource tracker."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [
+        int(child)
+        for child in children
+        if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def gone(pid):
@@ -98,7 +112,8 @@ def gone(pid):
 
 @pytest.mark.parametrize("how, jobs", [(signal.SIGKILL, 2), (signal.SIGINT, 2), (signal.SIGINT, 1)])
 def test_interrupted_and_resumed(many, main, how, jobs):
-    """After kill -9 and after Ctrl-C: every mask there is whole, no process stays, and the next run makes the rest."""
+    """After kill -9 and after Ctrl-C: every mask there is whole, no process stays, and the next run makes the
+    rest."""
     masks = many / MASKS
     for path in masks.glob("*"):
         path.unlink()
@@ -154,18 +169,25 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
-@pytest.mark.parametrize("name, source, files", [("coco_stuff", miniature.coco_stuff, 10),
-                                                 ("voc2012", miniature.voc2012, 29)])
+@pytest.mark.parametrize(
+    "name, source, files", [("coco_stuff", miniature.coco_stuff, 10), ("voc2012", miniature.voc2012, 29)]
+)
 def test_killed_while_unpacking(tmp_path, main, name, source, files):
     """The seventh file is half written when the power goes: it is not there, the six before it are kept."""
     miniature.pack(source(), tmp_path)
     arguments = [str(TOOL), name, "--data-root", str(tmp_path), "--any-count", "--jobs", "1"]
     assert subprocess.run([sys.executable, "-c", KILLED, *arguments]).returncode == -signal.SIGKILL
-    assert len([path for path in tmp_path.rglob("*.*") if path.parent != tmp_path and path.suffix != ".part"]) == 6
+    assert (
+        len([path for path in tmp_path.rglob("*.*") if path.parent != tmp_path and path.suffix != ".part"])
+        == 6
+    )
     assert len(list(tmp_path.rglob(".*.part"))) == 1
     status, out, _ = main(*arguments[1:])
-    unpacked = [int(re.search(r"(?<!\S)\d+(?!\S)", line).group()) for line in out.splitlines()
-                if re.search(r"\.(zip|tar|tgz)\b", line)]
+    unpacked = [
+        int(re.search(r"(?<!\S)\d+(?!\S)", line).group())
+        for line in out.splitlines()
+        if re.search(r"\.(zip|tar|tgz)\b", line)
+    ]
     assert status == 0 and unpacked[0] == (0 if name == "coco_stuff" else files - 6)
     assert not list(tmp_path.rglob(".*.part")) and main(*arguments[1:], "--check")[0] == 0
 
@@ -209,6 +231,8 @@ def test_two_processes_make_what_one_makes(tmp_path):
         assert f"{tmp_path / str(jobs)}/VOCdevkit/VOC2010" in made.stdout.splitlines()[-1]
     checked = subprocess.run(command("context", "--any-count", "--check", "--jobs", 2), **options)
     assert checked.returncode == 0 and counted(checked.stdout.splitlines()[-1], train=5, val=4)
-    masks = [{path.name: path.read_bytes() for path in (tmp_path / jobs).rglob("SegmentationClassContext/*")}
-             for jobs in "12"]
+    masks = [
+        {path.name: path.read_bytes() for path in (tmp_path / jobs).rglob("SegmentationClassContext/*")}
+        for jobs in "12"
+    ]
     assert masks[0] == masks[1] and len(masks[0]) == 9

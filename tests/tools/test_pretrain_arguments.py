@@ -40,8 +40,16 @@ def test_help_tells_the_defaults(pretrain_clip):
     assert set(map(str, defaults)) <= set(re.findall(r"\b\d+\b", pretrain_clip.__doc__))
 
 
-@pytest.mark.parametrize("option, value", [("--iterations", "0"), ("--batch-size", "-1"), ("--scenes", "0"),
-                                           ("--seed", "-1"), ("--seed", str(2 ** 31))])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--iterations", "0"),
+        ("--batch-size", "-1"),
+        ("--scenes", "0"),
+        ("--seed", "-1"),
+        ("--seed", str(2**31)),
+    ],
+)
 def test_numbers_out_of_range_are_refused(pretrain_clip, runs, tmp_path, capsys, option, value):
     with pytest.raises(SystemExit) as stop:
         pretrain_clip.main([str(tmp_path / "clip.npz"), option, value])

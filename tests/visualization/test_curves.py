@@ -11,45 +11,45 @@ from jseg.visualization.chart import log_ticks, nice_ticks, value_axis
 from jseg.visualization.curves import METRICS, loss_series, metric_series, points, smooth
 
 
-def write_lines(path, records, tail=''):
-    path.write_text(''.join(json.dumps(record) + '\n' for record in records) + tail)
+def write_lines(path, records, tail=""):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records) + tail)
     return path
 
 
 def count(path, colour, left=0, right=1200):
     with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert('RGB'))[:, left:right]
+        pixels = np.asarray(picture.convert("RGB"))[:, left:right]
     return int((pixels == np.array(colour)).all(axis=-1).sum())
 
 
-@pytest.mark.parametrize('tail', ['', '\n', '{"iter": 3, "tot', '{"iter": 3, "total": 1.0', '\x00\x00'])
+@pytest.mark.parametrize("tail", ["", "\n", '{"iter": 3, "tot', '{"iter": 3, "total": 1.0', "\x00\x00"])
 def test_partly_written_last_line_is_skipped(tmp_path, tail):
-    log = write_lines(tmp_path / 'log.jsonl', [{'iter': 1, 'total': 3.0}, {'iter': 2, 'total': 2.0}], tail)
-    assert [record['iter'] for record in read_records(log)] == [1, 2]
+    log = write_lines(tmp_path / "log.jsonl", [{"iter": 1, "total": 3.0}, {"iter": 2, "total": 2.0}], tail)
+    assert [record["iter"] for record in read_records(log)] == [1, 2]
 
 
 def test_resumed_run_repeats_iterations_after_a_torn_line(tmp_path):
     """Killed in the middle of a line, resumed from iteration 1: the torn line is lost, later lines count."""
-    before = [{'iter': 1, 'total': 3.0}, {'iter': 2, 'total': 9.0}]
-    log = write_lines(tmp_path / 'log.jsonl', before, '{"iter": 3, "t')
-    with open(log, 'a') as stream:
+    before = [{"iter": 1, "total": 3.0}, {"iter": 2, "total": 9.0}]
+    log = write_lines(tmp_path / "log.jsonl", before, '{"iter": 3, "t')
+    with open(log, "a") as stream:
         stream.write('{"iter": 2, "total": 2.0}\n{"iter": 2, "total": 2.5}\n{"iter": 3, "total": 1.0}\n')
-    x, y = points(read_records(log), 'total')
+    x, y = points(read_records(log), "total")
     assert x.tolist() == [1, 2, 3] and y.tolist() == [3.0, 2.5, 1.0]
 
 
 def test_non_finite_and_missing_values_are_left_out():
-    values = [1.0, float('nan'), None, 'text', True]
-    records = [{'iter': 5}] + [{'iter': i, 'total': value} for i, value in enumerate(values)]
-    assert points(records, 'total')[0].tolist() == [0.0]
-    assert points([], 'total')[0].shape == (0,)
+    values = [1.0, float("nan"), None, "text", True]
+    records = [{"iter": 5}] + [{"iter": i, "total": value} for i, value in enumerate(values)]
+    assert points(records, "total")[0].tolist() == [0.0]
+    assert points([], "total")[0].shape == (0,)
 
 
 def test_series_of_losses_and_metrics():
-    records = [{'iter': 1, 'loss_dice': 1.0, 'lr': 0.1, 'my_loss': 2.0, 'acc_seg': 50.0, 'total': 3.0}]
-    assert [line.name for line in loss_series(records)] == ['total', 'dice', 'my_loss']
-    names = [line.name for line in metric_series([{'iter': 5, 'hIoU': 41.26}])]
-    assert names == ['hIoU 41.3', 'mIoU(S)', 'mIoU(U)']
+    records = [{"iter": 1, "loss_dice": 1.0, "lr": 0.1, "my_loss": 2.0, "acc_seg": 50.0, "total": 3.0}]
+    assert [line.name for line in loss_series(records)] == ["total", "dice", "my_loss"]
+    names = [line.name for line in metric_series([{"iter": 5, "hIoU": 41.26}])]
+    assert names == ["hIoU 41.3", "mIoU(S)", "mIoU(U)"]
 
 
 def test_smoothing_keeps_constants_and_calms_noise():
@@ -67,48 +67,49 @@ def test_ticks():
 
 
 def test_value_axis_is_logarithmic_only_for_large_ratios():
-    lines = loss_series([{'iter': 1, 'total': 10.0, 'loss_mask': 0.1}])
+    lines = loss_series([{"iter": 1, "total": 10.0, "loss_mask": 0.1}])
     axis = value_axis(lines)
     assert axis.logarithmic
     middle = (axis.low * axis.high) ** 0.5
     np.testing.assert_allclose(axis.position([axis.low, middle, axis.high]), [0, 0.5, 1])
-    axis = value_axis(loss_series([{'iter': 1, 'total': 10.0, 'loss_mask': 5.0}]))
+    axis = value_axis(loss_series([{"iter": 1, "total": 10.0, "loss_mask": 5.0}]))
     assert not axis.logarithmic and axis.low == 0.0 and axis.high >= 10.0
-    assert value_axis(metric_series([{'iter': 1, 'hIoU': 99.0}]), 100.0).high == 100.0
+    assert value_axis(metric_series([{"iter": 1, "hIoU": 99.0}]), 100.0).high == 100.0
 
 
 def test_curves_of_a_run(tmp_path):
-    losses = [{'iter': i, 'total': 3.0 / i, 'loss_mask': 2.0 / i} for i in range(1, 80)]
-    log = write_lines(tmp_path / 'log.jsonl', losses, '{"it')
+    losses = [{"iter": i, "total": 3.0 / i, "loss_mask": 2.0 / i} for i in range(1, 80)]
+    log = write_lines(tmp_path / "log.jsonl", losses, '{"it')
     evaluations = write_lines(
-        tmp_path / 'eval.jsonl',
-        [{'iter': i, 'hIoU': i / 2, 'mIoU(S)': i * 0.7, 'mIoU(U)': i * 0.3} for i in (20, 40, 60)])
-    path = tmp_path / 'curves.png'
-    save_curves(path, log, evaluations, 'a run')
+        tmp_path / "eval.jsonl",
+        [{"iter": i, "hIoU": i / 2, "mIoU(S)": i * 0.7, "mIoU(U)": i * 0.3} for i in (20, 40, 60)],
+    )
+    path = tmp_path / "curves.png"
+    save_curves(path, log, evaluations, "a run")
     with Image.open(path) as picture:
         assert picture.size == (1200, 520)
     for _, colour in METRICS:
         assert count(path, colour, left=620) > 100
-    save_curves(path, log, tmp_path / 'missing.jsonl', 'a run')
-    assert count(path, METRICS[2][1]) == 0, 'not evaluated yet: no line of unseen classes'
+    save_curves(path, log, tmp_path / "missing.jsonl", "a run")
+    assert count(path, METRICS[2][1]) == 0, "not evaluated yet: no line of unseen classes"
 
 
 def test_single_point_is_drawn_as_a_dot(tmp_path):
-    log = write_lines(tmp_path / 'log.jsonl', [{'iter': 1, 'total': 3.0}])
-    record = {'iter': 1, 'hIoU': 0.0, 'mIoU(S)': 50.0, 'mIoU(U)': 0.0}
-    evaluations = write_lines(tmp_path / 'eval.jsonl', [record])
-    save_curves(tmp_path / 'curves.png', log, evaluations, '')
+    log = write_lines(tmp_path / "log.jsonl", [{"iter": 1, "total": 3.0}])
+    record = {"iter": 1, "hIoU": 0.0, "mIoU(S)": 50.0, "mIoU(U)": 0.0}
+    evaluations = write_lines(tmp_path / "eval.jsonl", [record])
+    save_curves(tmp_path / "curves.png", log, evaluations, "")
     blue = METRICS[1][1]
-    assert count(tmp_path / 'curves.png', blue, left=1100) > 20
+    assert count(tmp_path / "curves.png", blue, left=1100) > 20
 
 
 def test_empty_logs_and_refused_files(tmp_path):
-    empty = write_lines(tmp_path / 'log.jsonl', [])
-    save_curves(tmp_path / 'curves.png', empty, empty, 'nothing yet')
-    assert (tmp_path / 'curves.png').is_file()
-    with pytest.raises(FileNotFoundError, match='missing.jsonl'):
-        save_curves(tmp_path / 'curves.png', tmp_path / 'missing.jsonl', empty, '')
-    text = tmp_path / 'notes.txt'
-    text.write_text('not a log\nat all\n')
-    with pytest.raises(ValueError, match='notes.txt'):
-        save_curves(tmp_path / 'curves.png', text, None, '')
+    empty = write_lines(tmp_path / "log.jsonl", [])
+    save_curves(tmp_path / "curves.png", empty, empty, "nothing yet")
+    assert (tmp_path / "curves.png").is_file()
+    with pytest.raises(FileNotFoundError, match="missing.jsonl"):
+        save_curves(tmp_path / "curves.png", tmp_path / "missing.jsonl", empty, "")
+    text = tmp_path / "notes.txt"
+    text.write_text("not a log\nat all\n")
+    with pytest.raises(ValueError, match="notes.txt"):
+        save_curves(tmp_path / "curves.png", text, None, "")

@@ -7,7 +7,7 @@ Pipelines are the releases': nothing to set. 118,287 pictures to train on, 5,000
 """
 
 dataset = dict(
-    train=dict(type='COCOStuffDataset', split='train2017'),
-    val=dict(type='COCOStuffDataset', split='val2017', test_mode=True),
-    test=dict(type='COCOStuffDataset', split='val2017', test_mode=True),
+    train=dict(type="COCOStuffDataset", split="train2017"),
+    val=dict(type="COCOStuffDataset", split="val2017", test_mode=True),
+    test=dict(type="COCOStuffDataset", split="val2017", test_mode=True),
 )

@@ -1,14 +1,15 @@
 """PASCAL Context with background as a class: 60 classes, 50 seen and 10 unseen.
 
     python tools/prepare_dataset.py context --help
-    --set data_root=... or JSEG_DATA_ROOT: the folder that holds VOCdevkit/VOC2010 (or VOC2010 itself); default: data
+    --set data_root=... or JSEG_DATA_ROOT: the folder that holds VOCdevkit/VOC2010 (or VOC2010 itself);
+    default: data
 
-Pipelines are those of the releases for VOC and COCO-Stuff. 4,996 pictures to train on, 5,104 to test (4,998 and 5,105
-with the full lists).
+Pipelines are those of the releases for VOC and COCO-Stuff. 4,996 pictures to train on, 5,104 to test (4,998
+and 5,105 with the full lists).
 """
 
 dataset = dict(
-    train=dict(type='PascalContextDataset', split='train'),
-    val=dict(type='PascalContextDataset', split='val', test_mode=True),
-    test=dict(type='PascalContextDataset', split='val', test_mode=True),
+    train=dict(type="PascalContextDataset", split="train"),
+    val=dict(type="PascalContextDataset", split="val", test_mode=True),
+    test=dict(type="PascalContextDataset", split="val", test_mode=True),
 )

@@ -1,10 +1,11 @@
-"""Data of one's own in data_root: images/, masks/, classes.txt and, if some classes have no masks, unseen.txt.
+"""Data of one's own in data_root: images/, masks/, classes.txt and, if some classes have no masks,
+unseen.txt.
 
 docs/custom_dataset.md goes through it. Pictures to be segmented by `--task test` lie in data_root/test.
 """
 
 dataset = dict(
-    train=dict(type='FolderDataset', split='train'),
-    val=dict(type='FolderDataset', split='val', test_mode=True),
-    test=dict(type='FolderDataset', image_dir='test', mask_dir=None, test_mode=True),
+    train=dict(type="FolderDataset", split="train"),
+    val=dict(type="FolderDataset", split="val", test_mode=True),
+    test=dict(type="FolderDataset", image_dir="test", mask_dir=None, test_mode=True),
 )

@@ -1,10 +1,10 @@
 """CLIP-RC on OpenAI's CLIP ViT-B/16, as in the paper. The weights, converted once:
 
-    python tools/convert_clip.py ViT-B-16.pt weights/ViT-B-16.safetensors
+python tools/convert_clip.py ViT-B-16.pt weights/ViT-B-16.safetensors
 """
 
-_base_ = 'clip_rc.py'
+_base_ = "clip_rc.py"
 
-model = dict(clip='weights/ViT-B-16.safetensors')
-inference = dict(mode='slide', crop_size=512, stride=426)  # windows as large as the crops of training
+model = dict(clip="weights/ViT-B-16.safetensors")
+inference = dict(mode="slide", crop_size=512, stride=426)  # windows as large as the crops of training
 num_workers = 4  # of each process

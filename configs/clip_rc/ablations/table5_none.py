@@ -7,6 +7,6 @@ Paper: pAcc 94.6, hIoU 84.3, mIoU(S) 91.9, mIoU(U) 77.8
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(region_bridge=False, ram_inputs=(), recovery_layers=None)

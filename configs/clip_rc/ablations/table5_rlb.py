@@ -7,6 +7,6 @@ Paper: pAcc 95.2, hIoU 85.4, mIoU(S) 91.5, mIoU(U) 80.0
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(ram_inputs=(), recovery_layers=None)

@@ -7,6 +7,6 @@ Paper: pAcc 95.4, hIoU 87.4, mIoU(S) 92.5, mIoU(U) 82.9
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(recovery_layers=None)

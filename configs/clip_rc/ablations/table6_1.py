@@ -7,6 +7,6 @@ Paper: pAcc 95.3, hIoU 86.9, mIoU(S) 92.5, mIoU(U) 82.0
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(num_regions=1)

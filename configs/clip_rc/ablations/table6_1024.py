@@ -7,6 +7,6 @@ Paper: out of memory
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(num_regions=1024)

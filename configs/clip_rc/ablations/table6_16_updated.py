@@ -7,6 +7,6 @@ Paper: pAcc 95.8, hIoU 87.9, mIoU(S) 93.3, mIoU(U) 83.1
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(train_regions=True)

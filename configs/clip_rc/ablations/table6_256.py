@@ -7,6 +7,6 @@ Paper: pAcc 96.0, hIoU 89.2, mIoU(S) 92.7, mIoU(U) 86.0
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(num_regions=256)

@@ -7,6 +7,6 @@ Paper: pAcc 95.6, hIoU 87.3, mIoU(S) 92.6, mIoU(U) 82.6
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(num_regions=4)

@@ -7,6 +7,6 @@ Paper: pAcc 96.0, hIoU 89.1, mIoU(S) 93.0, mIoU(U) 85.6
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(num_regions=64)

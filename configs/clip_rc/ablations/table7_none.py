@@ -7,6 +7,6 @@ Paper: pAcc 94.9, hIoU 85.6, mIoU(S) 91.5, mIoU(U) 80.5
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(ram_inputs=())

@@ -7,6 +7,6 @@ Paper: pAcc 95.0, hIoU 86.6, mIoU(S) 91.3, mIoU(U) 82.1
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(recovery_layers=0)

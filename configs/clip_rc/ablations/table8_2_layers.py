@@ -7,6 +7,6 @@ Paper: pAcc 95.4, hIoU 87.1, mIoU(S) 92.4, mIoU(U) 82.4
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(recovery_layers=2)

@@ -7,6 +7,6 @@ Paper: pAcc 95.3, hIoU 87.0, mIoU(S) 91.6, mIoU(U) 82.8
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
 model = dict(recovery_layers=3)

@@ -7,6 +7,6 @@ Paper: pAcc 95.4, hIoU 86.4, mIoU(S) 92.2, mIoU(U) 81.2
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
-model = dict(recovery_loss='kd')
+model = dict(recovery_loss="kd")

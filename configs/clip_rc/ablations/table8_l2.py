@@ -7,6 +7,6 @@ Paper: pAcc 95.2, hIoU 86.7, mIoU(S) 91.8, mIoU(U) 81.9
 Measured: not yet
 """
 
-_base_ = '../voc2012_inductive.py'
+_base_ = "../voc2012_inductive.py"
 
-model = dict(recovery_loss='l2')
+model = dict(recovery_loss="l2")

@@ -1,27 +1,29 @@
-"""From the official archives of the three benchmarks to the folders that the data sets read, and a check of them.
+"""From the official archives of the three benchmarks to the folders that the data sets read, and a check of
+them.
 
-`jseg/datasets/prepare/<data set>.py` says what is published, what is made of it and how many pictures there must be.
+`jseg/datasets/prepare/<data set>.py` says what is published, what is made of it and how many pictures there
+must be.
 """
 
 from pathlib import Path
 from types import ModuleType
-from typing import Dict, List, NamedTuple
+from typing import NamedTuple
 
 from jseg.datasets.prepare import coco_stuff, context, voc2012
 from jseg.datasets.prepare.check import absent_files, bad_files, wrong_counts
 from jseg.datasets.prepare.work import Problems, Work
 
-__all__ = ['BENCHMARKS', 'Problems', 'Report', 'Work', 'check', 'prepare']
+__all__ = ["BENCHMARKS", "Problems", "Report", "Work", "check", "prepare"]
 
-BENCHMARKS: Dict[str, ModuleType] = {'voc2012': voc2012, 'context': context, 'coco_stuff': coco_stuff}
+BENCHMARKS: dict[str, ModuleType] = {"voc2012": voc2012, "context": context, "coco_stuff": coco_stuff}
 
 
 class Report(NamedTuple):
     """The folder of a data set, what was counted in it and what is wrong with it, one sentence each."""
 
     home: Path
-    counts: Dict[str, int]
-    problems: List[str]
+    counts: dict[str, int]
+    problems: list[str]
 
 
 def prepare(name: str, work: Work) -> Report:
@@ -56,8 +58,10 @@ def check(name: str, work: Work) -> Report:
     benchmark = BENCHMARKS[name]
     home = benchmark.find_home(work.root)
     if not home.is_dir():
-        raise FileNotFoundError(f'{home}: this folder does not exist; name the one of {benchmark.TITLE} or the folder '
-                                'above it with --data-root')
+        raise FileNotFoundError(
+            f"{home}: this folder does not exist; name the one of {benchmark.TITLE} or the folder "
+            "above it with --data-root"
+        )
     contents = benchmark.contents(home)
     problems = contents.problems + bad_files(contents, work.jobs, benchmark.TITLE)
     if not work.any_count:

@@ -1,6 +1,8 @@
-"""Unpacking the official archives: only what is needed, each file complete or absent, and nothing outside the folder.
+"""Unpacking the official archives: only what is needed, each file complete or absent, and nothing outside the
+folder.
 
-Files that are there already with the right size are left alone, so an interrupted run goes on where it stopped.
+Files that are there already with the right size are left alone, so an interrupted run goes on where it
+stopped.
 """
 
 import gzip
@@ -8,9 +10,10 @@ import shutil
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Callable, Iterator, Mapping, NamedTuple, Optional
+from typing import IO, NamedTuple
 
 from tqdm import tqdm
 
@@ -22,7 +25,8 @@ _PIECE = 1 << 20  # bytes read at a time
 
 
 class Archive(NamedTuple):
-    """An official archive: its file name, and the beginning of the names of wanted members -> what replaces it."""
+    """An official archive: its file name, and the beginning of the names of wanted members -> what replaces
+    it."""
 
     name: str
     members: Mapping[str, str]
@@ -31,7 +35,7 @@ class Archive(NamedTuple):
 class _Member(NamedTuple):
     name: str
     size: int  # bytes, uncompressed
-    open: Optional[Callable[[], IO[bytes]]]  # None for links, devices and whatever else is no plain file
+    open: Callable[[], IO[bytes]] | None  # None for links, devices and whatever else is no plain file
     position: int  # bytes of the archive up to here
 
 
@@ -47,8 +51,8 @@ def unpack(archive: Archive, source: Path, target: Path) -> int:
     """
     written = 0
     try:
-        if not source.name.endswith(('.tar', '.zip')):
-            with _bar(source, f'{archive.name}: checking') as bar:
+        if not source.name.endswith((".tar", ".zip")):
+            with _bar(source, f"{archive.name}: checking") as bar:
                 _check_sum(source, bar)
         with _bar(source, archive.name) as bar:
             for member in _members(source):
@@ -57,57 +61,68 @@ def unpack(archive: Archive, source: Path, target: Path) -> int:
                     written += _extract(member, target / place)
                 bar.update(member.position - bar.n)
     except _DAMAGE as problem:
-        reason = (str(problem) or type(problem).__name__).splitlines()[0].rstrip(':')
-        raise ValueError(f'{source}: the archive is damaged or incomplete ({reason}); download it again') from problem
+        reason = (str(problem) or type(problem).__name__).splitlines()[0].rstrip(":")
+        raise ValueError(
+            f"{source}: the archive is damaged or incomplete ({reason}); download it again"
+        ) from problem
     return written
 
 
 def _bar(source: Path, label: str) -> tqdm:
-    return tqdm(total=source.stat().st_size, unit='B', unit_scale=True, desc=label, disable=None)
+    return tqdm(total=source.stat().st_size, unit="B", unit_scale=True, desc=label, disable=None)
 
 
 def _members(source: Path) -> Iterator[_Member]:
     """All files of a .zip, or of a tar archive, compressed or not."""
-    if source.suffix == '.zip':
+    if source.suffix == ".zip":
         with zipfile.ZipFile(source) as file:
             position = 0
             for entry in file.infolist():
                 position += entry.compress_size
                 link = entry.external_attr >> 28 == 0o12  # the upper half holds the Unix mode
                 if not entry.is_dir():
-                    yield _Member(entry.filename, entry.file_size, None if link else partial(file.open, entry),
-                                  position)
+                    yield _Member(
+                        entry.filename, entry.file_size, None if link else partial(file.open, entry), position
+                    )
         return
-    with open(source, 'rb') as raw, tarfile.open(fileobj=raw, mode='r:*') as file:
+    with open(source, "rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as file:
         for entry in file:
             if not entry.isdir():
-                yield _Member(entry.name, entry.size, partial(file.extractfile, entry) if entry.isreg() else None,
-                              raw.tell())
+                yield _Member(
+                    entry.name,
+                    entry.size,
+                    partial(file.extractfile, entry) if entry.isreg() else None,
+                    raw.tell(),
+                )
         file.fileobj.seek(file.offset)
         while rest := file.fileobj.read(_PIECE):
-            if rest.strip(b'\0'):  # tarfile takes a damaged header for the end
-                raise tarfile.ReadError('unreadable data after the last member')
+            if rest.strip(b"\0"):  # tarfile takes a damaged header for the end
+                raise tarfile.ReadError("unreadable data after the last member")
 
 
 def _check_sum(source: Path, bar: tqdm) -> None:
-    """Reads a compressed tar to its end, where the check sum of the whole is; raises one of `_DAMAGE` if it differs.
+    """Reads a compressed tar to its end, where the check sum of the whole is; raises one of `_DAMAGE` if it
+    differs.
 
-    Before anything is written: what a damaged archive gives has the right size, and would be kept from then on.
+    Before anything is written: what a damaged archive gives has the right size, and would be kept from then
+    on.
     """
-    with open(source, 'rb') as raw, gzip.GzipFile(fileobj=raw) as file:
+    with open(source, "rb") as raw, gzip.GzipFile(fileobj=raw) as file:
         while file.read(_PIECE):
             bar.update(raw.tell() - bar.n)
 
 
-def _place(archive: Archive, member: _Member, source: Path) -> Optional[PurePosixPath]:
+def _place(archive: Archive, member: _Member, source: Path) -> PurePosixPath | None:
     """Where a member goes, relative to the target folder; None if it is not needed."""
     name = str(PurePosixPath(member.name))  # ./trainval/x is trainval/x
     for prefix, replacement in archive.members.items():
         if name.startswith(prefix):
-            place = PurePosixPath(replacement + name[len(prefix):])
-            if '..' in place.parts or place.is_absolute() or '\\' in name or member.open is None:
-                raise ValueError(f'{source}: the member {member.name!r} is a link or leads out of the folder; this is '
-                                 f'not the official {archive.name}, download it again')
+            place = PurePosixPath(replacement + name[len(prefix) :])
+            if ".." in place.parts or place.is_absolute() or "\\" in name or member.open is None:
+                raise ValueError(
+                    f"{source}: the member {member.name!r} is a link or leads out of the folder; this is "
+                    f"not the official {archive.name}, download it again"
+                )
             return place
     return None
 
@@ -117,9 +132,8 @@ def _extract(member: _Member, path: Path) -> bool:
     if path.is_file() and path.stat().st_size == member.size:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished(path) as temporary:
-        with member.open() as content, open(temporary, 'wb') as file:
-            shutil.copyfileobj(content, file, _PIECE)
-            if file.tell() != member.size:
-                raise EOFError(f'{member.name} ends after {file.tell()} of {member.size} bytes')
+    with unfinished(path) as temporary, member.open() as content, open(temporary, "wb") as file:
+        shutil.copyfileobj(content, file, _PIECE)
+        if file.tell() != member.size:
+            raise EOFError(f"{member.name} ends after {file.tell()} of {member.size} bytes")
     return True

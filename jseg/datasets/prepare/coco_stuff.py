@@ -1,12 +1,12 @@
 """COCO-Stuff 164K: `annotations/<split>/<id>.png` (stuffthingmaps) -> `<id>_labelTrainIds.png` beside it.
 
-A value of the published masks is the id of COCO-Stuff's label list less one, 0..181; 255 is unlabelled. Eleven
-values never occur: thing categories that COCO lists but nobody drew. They become 255 too.
+A value of the published masks is the id of COCO-Stuff's label list less one, 0..181; 255 is unlabelled.
+Eleven values never occur: thing categories that COCO lists but nobody drew. They become 255 too.
 """
 
 from functools import lru_cache
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,11 +19,19 @@ from jseg.datasets.prepare.files import image_size, is_complete_png, write_label
 from jseg.datasets.prepare.work import Contents, Pair, Work, require
 from jseg.datasets.roots import new_root
 
-TITLE = 'COCO-Stuff 164K'
-IMAGES = {split: Archive(f'{split}.zip', {f'{split}/': f'images/{split}/'}) for split in ('train2017', 'val2017')}
-MAPS = Archive('stuffthingmaps_trainval2017.zip', {f'{split}/': f'annotations/{split}/' for split in IMAGES})
-PUBLISHED = ({'pictures in train2017': 118287, 'masks in train2017': 118287,
-              'pictures in val2017': 5000, 'masks in val2017': 5000},)
+TITLE = "COCO-Stuff 164K"
+IMAGES = {
+    split: Archive(f"{split}.zip", {f"{split}/": f"images/{split}/"}) for split in ("train2017", "val2017")
+}
+MAPS = Archive("stuffthingmaps_trainval2017.zip", {f"{split}/": f"annotations/{split}/" for split in IMAGES})
+PUBLISHED = (
+    {
+        "pictures in train2017": 118287,
+        "masks in train2017": 118287,
+        "pictures in val2017": 5000,
+        "masks in val2017": 5000,
+    },
+)
 
 
 class _Annotation(NamedTuple):
@@ -34,7 +42,7 @@ class _Annotation(NamedTuple):
 
 def find_home(root: Path) -> Path:
     """The folder of the data set, there or to be made."""
-    return new_root(str(root), CLASS_LIST, 'images')
+    return new_root(str(root), CLASS_LIST, "images")
 
 
 def prepare(work: Work) -> None:
@@ -47,37 +55,52 @@ def prepare(work: Work) -> None:
     home = find_home(work.root)
     for split, archive in IMAGES.items():
         work.unpack(archive, home)
-        require(home / 'images' / split, archive, work.root)
+        require(home / "images" / split, archive, work.root)
     work.unpack(MAPS, home)
-    tasks: List[_Annotation] = []
+    tasks: list[_Annotation] = []
     for split in IMAGES:
-        folder = require(home / 'annotations' / split, MAPS, work.root)
-        names = [name for name in sorted(files_by_stem(folder, 'split', ('.png',))) if not name.endswith(MASK_ENDING)]
-        tasks += [_Annotation(folder / f'{name}.png', home / 'images' / split / f'{name}.jpg',
-                              folder / f'{name}{MASK_ENDING}.png') for name in names]
-    work.convert(_convert, tasks, 'annotations')
+        folder = require(home / "annotations" / split, MAPS, work.root)
+        names = [
+            name
+            for name in sorted(files_by_stem(folder, "split", (".png",)))
+            if not name.endswith(MASK_ENDING)
+        ]
+        tasks += [
+            _Annotation(
+                folder / f"{name}.png",
+                home / "images" / split / f"{name}.jpg",
+                folder / f"{name}{MASK_ENDING}.png",
+            )
+            for name in names
+        ]
+    work.convert(_convert, tasks, "annotations")
 
 
 def contents(home: Path) -> Contents:
     """Every picture and every mask of training labels, paired by name."""
-    pairs: List[Pair] = []
+    pairs: list[Pair] = []
     counts = {}
     problems = []
     for split in IMAGES:
-        images, masks = home / 'images' / split, home / 'annotations' / split
+        images, masks = home / "images" / split, home / "annotations" / split
         try:
-            image_names = set(files_by_stem(images, 'split', ('.jpg',)))
-            mask_names = {name[:-len(MASK_ENDING)] for name in files_by_stem(masks, 'split', ('.png',))
-                          if name.endswith(MASK_ENDING)}
+            image_names = set(files_by_stem(images, "split", (".jpg",)))
+            mask_names = {
+                name[: -len(MASK_ENDING)]
+                for name in files_by_stem(masks, "split", (".png",))
+                if name.endswith(MASK_ENDING)
+            }
         except FileNotFoundError as problem:
             problems.append(str(problem))
             image_names = mask_names = set()
         else:
             if not image_names:
-                problems.append(f'{images}: there are no pictures; unpack {IMAGES[split].name} again')
-        counts[f'pictures in {split}'], counts[f'masks in {split}'] = len(image_names), len(mask_names)
-        pairs += [Pair(images / f'{name}.jpg', masks / f'{name}{MASK_ENDING}.png', len(raw_values(CLASS_LIST)))
-                  for name in sorted(image_names | mask_names)]
+                problems.append(f"{images}: there are no pictures; unpack {IMAGES[split].name} again")
+        counts[f"pictures in {split}"], counts[f"masks in {split}"] = len(image_names), len(mask_names)
+        pairs += [
+            Pair(images / f"{name}.jpg", masks / f"{name}{MASK_ENDING}.png", len(raw_values(CLASS_LIST)))
+            for name in sorted(image_names | mask_names)
+        ]
     return Contents(pairs, counts, problems)
 
 
@@ -88,8 +111,10 @@ def _convert(annotation: _Annotation) -> bool:
     highest = max(raw_values(CLASS_LIST))
     wrong = published[(published > highest) & (published != IGNORE_INDEX)]
     if wrong.size:
-        raise ValueError(f'{annotation.source}: value {wrong[0]} is outside 0..{highest} and 255; take this file from '
-                         f'{MAPS.name} again')
+        raise ValueError(
+            f"{annotation.source}: value {wrong[0]} is outside 0..{highest} and 255; take this file from "
+            f"{MAPS.name} again"
+        )
     check_size(published, image_size(annotation.image), annotation.source, annotation.image)
     write_label(annotation.mask, _table()[published], load_class_list(CLASS_LIST).palette)
     return True

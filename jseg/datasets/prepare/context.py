@@ -1,8 +1,11 @@
-"""PASCAL Context: the pictures of VOC 2010 with masks of 60 classes, from either of the two published annotations.
+"""PASCAL Context: the pictures of VOC 2010 with masks of 60 classes, from either of the two published
+annotations.
 
-- `trainval_merged.json` of the detail API: regions as compressed run lengths, painted over each other in the order
+- `trainval_merged.json` of the detail API: regions as compressed run lengths, painted over each other in the
+order
   of the file. It lists 4,996 pictures for training and 5,104 for validation, the numbers of the paper.
-- `trainval.tar.gz`, the release of 459 classes: `trainval/<id>.mat` with a LabelMap for each picture of VOC 2010's
+- `trainval.tar.gz`, the release of 459 classes: `trainval/<id>.mat` with a LabelMap for each picture of VOC
+2010's
   lists for detection, ImageSets/Main, which hold 4,998 and 5,105.
 
 Both number their categories alike. The 59 classes get 1..59 in the order of these numbers, all else gets 0.
@@ -11,7 +14,7 @@ Both number their categories alike. The 59 classes get 1..59 in the order of the
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,15 +29,20 @@ from jseg.datasets.prepare.rle import decode_rle
 from jseg.datasets.prepare.work import Contents, Work, listed_pairs, overlap, require
 from jseg.datasets.roots import new_root
 
-TITLE = 'PASCAL Context'
-VOC = Archive('VOCtrainval_03-May-2010.tar', {f'VOCdevkit/VOC2010/{folder}/': f'{folder}/' for folder in (
-    'JPEGImages', 'ImageSets/Main')})
-MATS = Archive('trainval.tar.gz', {'trainval/': 'trainval/'})
-JSON = 'trainval_merged.json'
-PUBLISHED = ({'pictures in train': 4996, 'pictures in val': 5104}, {'pictures in train': 4998, 'pictures in val': 5105})
+TITLE = "PASCAL Context"
+VOC = Archive(
+    "VOCtrainval_03-May-2010.tar",
+    {f"VOCdevkit/VOC2010/{folder}/": f"{folder}/" for folder in ("JPEGImages", "ImageSets/Main")},
+)
+MATS = Archive("trainval.tar.gz", {"trainval/": "trainval/"})
+JSON = "trainval_merged.json"
+PUBLISHED = (
+    {"pictures in train": 4996, "pictures in val": 5104},
+    {"pictures in train": 4998, "pictures in val": 5105},
+)
 
-_LISTS, _MASKS = 'ImageSets/SegmentationContext', 'SegmentationClassContext'
-_CLASS_LIST = 'context60'
+_LISTS, _MASKS = "ImageSets/SegmentationContext", "SegmentationClassContext"
+_CLASS_LIST = "context60"
 _HIGHEST = 459  # category number
 
 
@@ -42,7 +50,7 @@ class _Regions(NamedTuple):
     """The annotation of one picture in the JSON: category and run lengths of each region, lowest first."""
 
     origin: str  # for messages
-    regions: List[Tuple[int, Dict[str, Any]]]
+    regions: list[tuple[int, dict[str, Any]]]
     image: Path
     mask: Path
 
@@ -55,70 +63,85 @@ class _LabelMap(NamedTuple):
 
 def find_home(root: Path) -> Path:
     """The folder of the data set, there or to be made."""
-    return new_root(str(root), _CLASS_LIST, 'JPEGImages')
+    return new_root(str(root), _CLASS_LIST, "JPEGImages")
 
 
 def prepare(work: Work) -> None:
     """Writes masks of 60 classes and the two lists, from the JSON if it is there, else from the .mat files.
 
     Raises:
-        FileNotFoundError: an archive is missing. ValueError: something cannot be read, or a list is in the way.
+        FileNotFoundError: an archive is missing. ValueError: something cannot be read, or a list is in the
+            way.
         Problems: annotations that cannot be converted; the others are. OSError: the disk.
     """
     home = find_home(work.root)
     work.unpack(VOC, home)
-    require(home / 'JPEGImages', VOC, work.root)
+    require(home / "JPEGImages", VOC, work.root)
     source = work.find(home, JSON)
     if source is None:
         work.unpack(MATS, home)
-        source = work.find(home, 'trainval')
+        source = work.find(home, "trainval")
     if source is None:
-        raise FileNotFoundError(f'{home / JSON}: missing, and so is the folder trainval of {MATS.name}; put {JSON} '
-                                f'(for the counts of the paper) or {MATS.name} into {work.root} and run this again')
+        raise FileNotFoundError(
+            f"{home / JSON}: missing, and so is the folder trainval of {MATS.name}; put {JSON} "
+            f"(for the counts of the paper) or {MATS.name} into {work.root} and run this again"
+        )
     (home / _MASKS).mkdir(exist_ok=True)
-    lists = _convert_json(work, home, source) if source.suffix == '.json' else _convert_mats(work, home, source)
+    lists = (
+        _convert_json(work, home, source) if source.suffix == ".json" else _convert_mats(work, home, source)
+    )
     for split, names in lists.items():
-        write_list(home / _LISTS / f'{split}.txt', names)
+        write_list(home / _LISTS / f"{split}.txt", names)
 
 
 def contents(home: Path) -> Contents:
     """What the two lists name."""
     folder = home / _LISTS
-    lists, problems = read_lists(folder, ('train', 'val'))
-    problems += overlap(lists, folder, 'train', 'val')
-    pairs = listed_pairs(lists, home, len(raw_values(_CLASS_LIST)), {'train': _MASKS, 'val': _MASKS})
-    return Contents(pairs, {f'pictures in {split}': len(names) for split, names in lists.items()}, problems)
+    lists, problems = read_lists(folder, ("train", "val"))
+    problems += overlap(lists, folder, "train", "val")
+    pairs = listed_pairs(lists, home, len(raw_values(_CLASS_LIST)), {"train": _MASKS, "val": _MASKS})
+    return Contents(pairs, {f"pictures in {split}": len(names) for split, names in lists.items()}, problems)
 
 
-def _convert_json(work: Work, home: Path, source: Path) -> Dict[str, List[str]]:
+def _convert_json(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
     """Converts what the JSON annotates; split -> ids."""
-    print(f'{source.name}: reading', flush=True)
+    print(f"{source.name}: reading", flush=True)
     content = _load(source)
-    lists: Dict[str, List[str]] = {'train': [], 'val': []}
-    tasks: Dict[int, _Regions] = {}
+    lists: dict[str, list[str]] = {"train": [], "val": []}
+    tasks: dict[int, _Regions] = {}
     try:
-        for image in content['images']:
-            if image['phase'] in lists:
-                name = Path(image['file_name']).stem
-                lists[image['phase']].append(name)
-                tasks[image['image_id']] = _Regions(f'{source}, picture {name}', [],
-                                                    home / 'JPEGImages' / f'{name}.jpg', home / _MASKS / f'{name}.png')
-        for annotation in content['annos_segmentation']:
-            if annotation['image_id'] in tasks:
-                tasks[annotation['image_id']].regions.append((annotation['category_id'], annotation['segmentation']))
+        for image in content["images"]:
+            if image["phase"] in lists:
+                name = Path(image["file_name"]).stem
+                lists[image["phase"]].append(name)
+                tasks[image["image_id"]] = _Regions(
+                    f"{source}, picture {name}",
+                    [],
+                    home / "JPEGImages" / f"{name}.jpg",
+                    home / _MASKS / f"{name}.png",
+                )
+        for annotation in content["annos_segmentation"]:
+            if annotation["image_id"] in tasks:
+                tasks[annotation["image_id"]].regions.append(
+                    (annotation["category_id"], annotation["segmentation"])
+                )
     except (KeyError, TypeError) as problem:
-        raise ValueError(f'{source}: this is not the JSON of the detail API ({type(problem).__name__} {problem} in '
-                         'images or annos_segmentation); get it again') from problem
+        raise ValueError(
+            f"{source}: this is not the JSON of the detail API ({type(problem).__name__} {problem} in "
+            "images or annos_segmentation); get it again"
+        ) from problem
     work.convert(_convert_regions, list(tasks.values()), _MASKS)
     return lists
 
 
 def _load(source: Path) -> Any:
     try:
-        with open(source, encoding='utf-8') as file:
+        with open(source, encoding="utf-8") as file:
             return json.load(file)
     except ValueError as problem:
-        raise ValueError(f'{source}: the JSON is damaged or incomplete ({problem}); get it again') from problem
+        raise ValueError(
+            f"{source}: the JSON is damaged or incomplete ({problem}); get it again"
+        ) from problem
 
 
 def _convert_regions(annotation: _Regions) -> bool:
@@ -130,16 +153,18 @@ def _convert_regions(annotation: _Regions) -> bool:
         try:
             region = decode_rle(segmentation)
         except ValueError as problem:
-            raise ValueError(f'{annotation.origin}: {problem}; get the file again') from problem
+            raise ValueError(f"{annotation.origin}: {problem}; get the file again") from problem
         check_size(region, size, annotation.origin, annotation.image)
         if not isinstance(category, int) or not 1 <= category <= _HIGHEST:
-            raise ValueError(f'{annotation.origin}: category {category!r} is outside 1..{_HIGHEST}; get the file again')
+            raise ValueError(
+                f"{annotation.origin}: category {category!r} is outside 1..{_HIGHEST}; get the file again"
+            )
         label[region] = category
     _write(annotation.mask, label)
     return True
 
 
-def _convert_mats(work: Work, home: Path, source: Path) -> Dict[str, List[str]]:
+def _convert_mats(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
     """Converts the label maps of all pictures in the lists for detection; split -> ids.
 
     Lists of fewer pictures that are there already, such as those of the JSON, are kept.
@@ -147,12 +172,16 @@ def _convert_mats(work: Work, home: Path, source: Path) -> Dict[str, List[str]]:
     require_scipy()
     lists = {}
     tasks = []
-    for split in ('train', 'val'):
-        require(home / 'ImageSets' / 'Main' / f'{split}.txt', VOC, work.root)
-        names = read_split(home / 'ImageSets' / 'Main', split)
-        tasks += [_LabelMap(source / f'{name}.mat', home / 'JPEGImages' / f'{name}.jpg', home / _MASKS / f'{name}.png')
-                  for name in names]
-        present = read_split(home / _LISTS, split) if (home / _LISTS / f'{split}.txt').is_file() else names
+    for split in ("train", "val"):
+        require(home / "ImageSets" / "Main" / f"{split}.txt", VOC, work.root)
+        names = read_split(home / "ImageSets" / "Main", split)
+        tasks += [
+            _LabelMap(
+                source / f"{name}.mat", home / "JPEGImages" / f"{name}.jpg", home / _MASKS / f"{name}.png"
+            )
+            for name in names
+        ]
+        present = read_split(home / _LISTS, split) if (home / _LISTS / f"{split}.txt").is_file() else names
         lists[split] = present if set(present) <= set(names) else names
     work.convert(_convert_label_map, tasks, _MASKS)
     return lists

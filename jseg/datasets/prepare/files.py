@@ -1,18 +1,19 @@
-"""Files that are complete or absent: masks, lists of ids, and what is asked of pictures without reading them."""
+"""Files that are complete or absent: masks, lists of ids, and what is asked of pictures without reading
+them."""
 
 import errno
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterable, Iterator, Tuple
 
 import numpy as np
 from PIL import Image
 
 from jseg.datasets.masks import save_mask
 
-_PNG_START = b'\x89PNG\r\n\x1a\n'
-_PNG_END = b'\0\0\0\0IEND\xaeB`\x82'
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 @contextmanager
@@ -21,15 +22,16 @@ def unfinished(path: Path) -> Iterator[Path]:
 
     The name is always the same, so that what a killed run leaves behind is overwritten by the next one.
     """
-    temporary = path.with_name(f'.{path.name}.part')
+    temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
         os.replace(temporary, path)
     except BaseException as problem:
         temporary.unlink(missing_ok=True)
         if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(problem.errno, f'cannot write {path}: {problem.strerror}; free space and run this '
-                                         'again') from problem
+            raise OSError(
+                problem.errno, f"cannot write {path}: {problem.strerror}; free space and run this again"
+            ) from problem
         raise
 
 
@@ -42,7 +44,7 @@ def write_label(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
 def is_complete_png(path: Path) -> bool:
     """Whether the file has the first and the last bytes of a PNG: cheap enough to ask of 100,000 files."""
     try:
-        with open(path, 'rb') as file:
+        with open(path, "rb") as file:
             start = file.read(len(_PNG_START))
             file.seek(-len(_PNG_END), os.SEEK_END)
             return start == _PNG_START and file.read() == _PNG_END
@@ -50,7 +52,7 @@ def is_complete_png(path: Path) -> bool:
         return False
 
 
-def image_size(path: Path) -> Tuple[int, int]:
+def image_size(path: Path) -> tuple[int, int]:
     """(H, W) of a picture in pixels, from its header.
 
     Raises:
@@ -60,25 +62,30 @@ def image_size(path: Path) -> Tuple[int, int]:
         with Image.open(path) as picture:
             return picture.height, picture.width
     except FileNotFoundError:
-        raise FileNotFoundError(f'{path}: this picture does not exist; unpack its archive again') from None
+        raise FileNotFoundError(f"{path}: this picture does not exist; unpack its archive again") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise ValueError(f'{path}: the picture cannot be read ({problem}); unpack its archive again') from problem
+        raise ValueError(
+            f"{path}: the picture cannot be read ({problem}); unpack its archive again"
+        ) from problem
 
 
 def write_list(path: Path, names: Iterable[str]) -> None:
-    """Writes sorted ids, one a line. A list that is there with the same ids stays: its order may matter to someone.
+    """Writes sorted ids, one a line. A list that is there with the same ids stays: its order may matter to
+    someone.
 
     Raises:
         ValueError: there is a list with other ids.
     """
     wanted = sorted(names)
     if path.is_file():
-        found = path.read_text(encoding='utf-8').split()
+        found = path.read_text(encoding="utf-8").split()
         if sorted(found) == wanted:
             return
         difference = set(found) ^ set(wanted)
-        raise ValueError(f"{path}: this list exists, but differs from the one that the archives give (by "
-                         f"{len(difference)} ids, e.g. '{min(difference)}'); rename or remove it and run this again")
+        raise ValueError(
+            f"{path}: this list exists, but differs from the one that the archives give (by "
+            f"{len(difference)} ids, e.g. '{min(difference)}'); rename or remove it and run this again"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with unfinished(path) as temporary:
-        temporary.write_text(''.join(f'{name}\n' for name in wanted), encoding='utf-8')
+        temporary.write_text("".join(f"{name}\n" for name in wanted), encoding="utf-8")

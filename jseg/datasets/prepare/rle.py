@@ -1,6 +1,7 @@
 """COCO's compressed run lengths -> mask (`maskApi.c: rleFrString`, `rleDecode`)."""
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -8,9 +9,9 @@ import numpy as np
 def decode_rle(segmentation: Mapping[str, Any]) -> np.ndarray:
     """The region of an annotation, bool (H, W).
 
-    `counts` holds run lengths, zeros first, column by column. A number is written in base 32, lowest digit first, a
-    character each: 48 + digit, + 32 if more digits follow; the highest bit of the last digit is the sign. From the
-    fourth number on, it is the difference to the run before the last one.
+    `counts` holds run lengths, zeros first, column by column. A number is written in base 32, lowest digit
+    first, a character each: 48 + digit, + 32 if more digits follow; the highest bit of the last digit is the
+    sign. From the fourth number on, it is the difference to the run before the last one.
 
     Args:
         segmentation: `size` (H, W) and `counts`, a text.
@@ -19,13 +20,13 @@ def decode_rle(segmentation: Mapping[str, Any]) -> np.ndarray:
         ValueError: these are no compressed run lengths, or they do not fill the size.
     """
     try:
-        height, width = (int(side) for side in segmentation['size'])
-        digits = np.frombuffer(segmentation['counts'].encode('ascii'), np.uint8).astype(np.int64) - 48
+        height, width = (int(side) for side in segmentation["size"])
+        digits = np.frombuffer(segmentation["counts"].encode("ascii"), np.uint8).astype(np.int64) - 48
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ValueError('the segmentation holds no size and compressed counts') from None
+        raise ValueError("the segmentation holds no size and compressed counts") from None
     runs = _runs(digits)
     if min(height, width) < 1 or runs.size == 0 or runs.min() < 0 or runs.sum() != height * width:
-        raise ValueError(f'the run lengths of the segmentation do not make {width}x{height} pixels')
+        raise ValueError(f"the run lengths of the segmentation do not make {width}x{height} pixels")
     values = np.arange(runs.size) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
 

@@ -1,8 +1,9 @@
 """What the preparations of all data sets share: where things are, and converting many files."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 from jseg.datasets.prepare.archives import Archive, unpack
 from jseg.datasets.prepare.parallel import run_tasks
@@ -14,7 +15,8 @@ class Work:
 
     Attributes:
         root: the common folder of all data sets, or the folder of this one. Everything is written below it.
-        archives: where archives, or what was in them, are looked for besides `root`; nothing is written there.
+        archives: where archives, or what was in them, are looked for besides `root`; nothing is written
+            there.
         jobs: processes.
         any_count: accept other numbers of pictures than the published ones.
     """
@@ -33,12 +35,12 @@ class Work:
         for folder in dict.fromkeys((self.archives, self.root)):
             if (folder / archive.name).is_file():
                 written = unpack(archive, folder / archive.name, target)
-                print(f'{archive.name}: {written} files unpacked into {target}', flush=True)
+                print(f"{archive.name}: {written} files unpacked into {target}", flush=True)
                 return
 
-    def find(self, home: Path, *names: str) -> Optional[Path]:
-        """The first of `names` that exists in the data set's folder, the one above, the common one or that of the
-        archives; None if there is none."""
+    def find(self, home: Path, *names: str) -> Path | None:
+        """The first of `names` that exists in the data set's folder, the one above, the common one or that of
+        the archives; None if there is none."""
         folders = dict.fromkeys((home, home.parent, self.root, self.archives))
         places = (folder / name for name in names for folder in folders)
         return next((place for place in places if place.exists()), None)
@@ -53,7 +55,7 @@ class Work:
         problems = [outcome.problem for outcome in outcomes if outcome.problem]
         written = sum(bool(outcome.value) for outcome in outcomes)
         kept = len(tasks) - written - len(problems)
-        print(f'{label}: {written} masks written, {kept} were there already', flush=True)
+        print(f"{label}: {written} masks written, {kept} were there already", flush=True)
         if problems:
             raise Problems(problems)
 
@@ -62,7 +64,7 @@ class Problems(ValueError):
     """Several things that are wrong, one sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__('\n'.join(problems))
+        super().__init__("\n".join(problems))
         self.problems = tuple(problems)
 
 
@@ -83,9 +85,9 @@ class Contents(NamedTuple):
         problems: what is wrong with the lists themselves, one sentence each.
     """
 
-    pairs: List[Pair]
-    counts: Dict[str, int]
-    problems: List[str]
+    pairs: list[Pair]
+    counts: dict[str, int]
+    problems: list[str]
 
 
 def require(path: Path, archive: Archive, root: Path) -> Path:
@@ -95,21 +97,33 @@ def require(path: Path, archive: Archive, root: Path) -> Path:
         FileNotFoundError: names the official archive that holds it.
     """
     if not path.exists():
-        raise FileNotFoundError(f'{path}: missing; it comes with {archive.name}: put that archive, or what is in it, '
-                                f'into {root} and run this again')
+        raise FileNotFoundError(
+            f"{path}: missing; it comes with {archive.name}: put that archive, or what is in it, "
+            f"into {root} and run this again"
+        )
     return path
 
 
-def listed_pairs(lists: Dict[str, List[str]], home: Path, num_values: int, mask_dirs: Dict[str, str]) -> List[Pair]:
+def listed_pairs(
+    lists: dict[str, list[str]], home: Path, num_values: int, mask_dirs: dict[str, str]
+) -> list[Pair]:
     """The pairs of VOC's layout: split -> its ids, split -> its folder of masks."""
-    return [Pair(home / 'JPEGImages' / f'{name}.jpg', home / folder / f'{name}.png', num_values)
-            for split, folder in mask_dirs.items() for name in lists[split]]
+    return [
+        Pair(home / "JPEGImages" / f"{name}.jpg", home / folder / f"{name}.png", num_values)
+        for split, folder in mask_dirs.items()
+        for name in lists[split]
+    ]
 
 
-def overlap(lists: Dict[str, List[str]], folder: Path, first: str, second: str) -> List[str]:
+def overlap(lists: dict[str, list[str]], folder: Path, first: str, second: str) -> list[str]:
     """A sentence if two splits share ids, else nothing."""
     both = sorted(set(lists[first]) & set(lists[second]))
     if not both:
         return []
-    return [f"{folder / f'{first}.txt'}: lists {len(both)} ids of {second}.txt too, e.g. '{both[0]}'; make the lists "
-            'again']
+    return [
+        (
+            f"{folder / f'{first}.txt'}: lists {len(both)} ids of {second}.txt too, e.g. '{both[0]}'; make "
+            "the lists "
+            "again"
+        )
+    ]

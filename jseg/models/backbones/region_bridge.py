@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -28,9 +27,9 @@ class ImageFeatures:
 
     image: jt.Var
     global_feature: jt.Var
-    regions: Optional[jt.Var]
-    grid: Tuple[int, int]
-    region_grid: Tuple[int, int]
+    regions: jt.Var | None
+    grid: tuple[int, int]
+    region_grid: tuple[int, int]
 
 
 class PatchProjection(nn.Module):
@@ -38,7 +37,7 @@ class PatchProjection(nn.Module):
 
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
-        self.weight = trunc_normal((width, 3, patch_size, patch_size), width ** -0.5)
+        self.weight = trunc_normal((width, 3, patch_size, patch_size), width**-0.5)
 
     def execute(self, image: jt.Var) -> jt.Var:
         """(B, 3, H, W) -> (B, N, D), patches row-major."""
@@ -52,22 +51,34 @@ class RegionBridgeEncoder(nn.Module):
         width: D. layers: L. heads: attention heads. patch_size: p. joint_width: d.
         position_grid: (h, w) of the position table; other grids are resized from it at run time.
         num_prompts: K prompt tokens a layer.
-        trained_regions: M region tokens with parameters of their own (Table 6, "Update"), stored as the releases
-            do, pos[0] included; or 0: every region token is class embedding + pos[0], and any M may be asked for.
+        trained_regions: M region tokens with parameters of their own (Table 6, "Update"), stored as the
+            releases do, pos[0] included; or 0: every region token is class embedding + pos[0], and any M may
+            be asked for.
         double_class_embedding: release quirk, CLS = class + (pos[0] + class).
-        checkpoint_blocks: keep only the input of each block for the backward pass, and compute the block again.
+        checkpoint_blocks: keep only the input of each block for the backward pass, and compute the block
+            again.
     """
 
-    def __init__(self, width: int, layers: int, heads: int, patch_size: int, joint_width: int,
-                 position_grid: Tuple[int, int], num_prompts: int = 10, trained_regions: int = 0,
-                 double_class_embedding: bool = True, checkpoint_blocks: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        patch_size: int,
+        joint_width: int,
+        position_grid: tuple[int, int],
+        num_prompts: int = 10,
+        trained_regions: int = 0,
+        double_class_embedding: bool = True,
+        checkpoint_blocks: bool = False,
+    ) -> None:
         super().__init__()
         if num_prompts < 1:
             raise ValueError(f"num_prompts is {num_prompts}: at least one prompt token is needed")
         self.patch_size, self.num_prompts, self.num_layers = patch_size, num_prompts, layers
         self.double_class_embedding, self.checkpoint_blocks = double_class_embedding, checkpoint_blocks
         self.position_grid = tuple(position_grid)
-        scale = width ** -0.5
+        scale = width**-0.5
         self.class_embedding = trunc_normal((width,), scale)
         self.positional_embedding = trunc_normal((1 + position_grid[0] * position_grid[1], width), scale)
         self.proj = trunc_normal((width, joint_width), scale)
@@ -75,7 +86,7 @@ class RegionBridgeEncoder(nn.Module):
         self.ln_pre = LayerNorm(width)
         self.transformer = Transformer(width, layers, heads)
         self.ln_post = LayerNorm(width)
-        bound = (6.0 / (3 * patch_size ** 2 + width)) ** 0.5
+        bound = (6.0 / (3 * patch_size**2 + width)) ** 0.5
         self.prompt_embeddings = _uniform((1, num_prompts, width), bound)
         if layers > 1:
             self.deep_prompt_embeddings = _uniform((layers - 1, num_prompts, width), bound)
@@ -86,13 +97,16 @@ class RegionBridgeEncoder(nn.Module):
             region_grid(trained_regions)
             self.region_level_bridge = trunc_normal((trained_regions, width), scale)
         self.trained_regions = trained_regions
-        self._positions: Dict[tuple, jt.Var] = {}
+        self._positions: dict[tuple, jt.Var] = {}
         self.freeze()
 
-    def trainable_parameters(self) -> Dict[str, jt.Var]:
+    def trainable_parameters(self) -> dict[str, jt.Var]:
         """Names -> parameters that learn: prompts, their map and norm, and region tokens when trained."""
-        return {name: p for name, p in self.state_dict().items()
-                if "prompt" in name or name == "region_level_bridge"}
+        return {
+            name: p
+            for name, p in self.state_dict().items()
+            if "prompt" in name or name == "region_level_bridge"
+        }
 
     def freeze(self) -> None:
         """Stops gradients of CLIP's own weights, also of ones replaced since; drops cached positions."""
@@ -102,8 +116,9 @@ class RegionBridgeEncoder(nn.Module):
                 parameter.stop_grad()
         self._positions.clear()
 
-    def execute(self, image: jt.Var, num_regions: int, dropout_rate: float = 0.0,
-                use_prompts: bool = True) -> ImageFeatures:
+    def execute(
+        self, image: jt.Var, num_regions: int, dropout_rate: float = 0.0, use_prompts: bool = True
+    ) -> ImageFeatures:
         """Encodes a batch.
 
         Args:
@@ -130,32 +145,39 @@ class RegionBridgeEncoder(nn.Module):
                 x = replace_rows(x, self._prompt(i, batch, dropout_rate), 1)
             run = partial(block, attend=attend)
             x = checkpointed(run, x) if self.checkpoint_blocks else run(x)
-        return ImageFeatures(image=self._joint(x[:, prefix:start], use_prompts),
-                             global_feature=self._joint(x[:, 0], use_prompts),
-                             regions=self._joint(x[:, start:], False) if num_regions else None,
-                             grid=grid, region_grid=regions)
+        return ImageFeatures(
+            image=self._joint(x[:, prefix:start], use_prompts),
+            global_feature=self._joint(x[:, 0], use_prompts),
+            regions=self._joint(x[:, start:], False) if num_regions else None,
+            grid=grid,
+            region_grid=regions,
+        )
 
-    def attention_allowed(self, image_size: Tuple[int, int], num_regions: int) -> np.ndarray:
+    def attention_allowed(self, image_size: tuple[int, int], num_regions: int) -> np.ndarray:
         """(E, E) bool: which token may attend to which, for an image of (H, W) pixels with prompts."""
         regions = self._region_grid(num_regions)
         return RegionLayout(self._grid(*image_size), regions, 1 + self.num_prompts).allowed()
 
-    def _grid(self, height: int, width: int) -> Tuple[int, int]:
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
         patch = self.patch_size
         if height % patch or width % patch or min(height, width) < patch:
-            raise ValueError(f"the image is {height}x{width} pixels: both sides must be multiples of the "
-                             f"patch size {patch}; resize or pad it")
+            raise ValueError(
+                f"the image is {height}x{width} pixels: both sides must be multiples of the "
+                f"patch size {patch}; resize or pad it"
+            )
         return height // patch, width // patch
 
-    def _region_grid(self, num_regions: int) -> Tuple[int, int]:
+    def _region_grid(self, num_regions: int) -> tuple[int, int]:
         if num_regions == 0:
             return 0, 0
         if self.trained_regions and num_regions != self.trained_regions:
-            raise ValueError(f"num_regions is {num_regions}, but this model trains {self.trained_regions} "
-                             "region tokens of its own; only untrained region tokens may change in number")
+            raise ValueError(
+                f"num_regions is {num_regions}, but this model trains {self.trained_regions} "
+                "region tokens of its own; only untrained region tokens may change in number"
+            )
         return region_grid(num_regions)
 
-    def _position(self, grid: Tuple[int, int]) -> jt.Var:
+    def _position(self, grid: tuple[int, int]) -> jt.Var:
         if grid == self.position_grid:
             return self.positional_embedding
         if grid not in self._positions:
@@ -163,8 +185,9 @@ class RegionBridgeEncoder(nn.Module):
             self._positions[grid] = jt.array(table).stop_grad()
         return self._positions[grid]
 
-    def _embed(self, image: jt.Var, grid: Tuple[int, int], num_regions: int,
-               doubled: bool) -> Tuple[jt.Var, jt.Var, Optional[jt.Var]]:
+    def _embed(
+        self, image: jt.Var, grid: tuple[int, int], num_regions: int, doubled: bool
+    ) -> tuple[jt.Var, jt.Var, jt.Var | None]:
         """CLS (B, 1, D), patches (B, N, D) and regions (B, M, D) after positions and `ln_pre`."""
         batch, width = image.shape[0], self.class_embedding.shape[0]
         position = self._position(grid)
@@ -191,5 +214,5 @@ class RegionBridgeEncoder(nn.Module):
         return l2_normalize(linear(self.ln_post(x), transpose_last(self.proj)))
 
 
-def _uniform(shape: Tuple[int, ...], bound: float) -> jt.Var:
+def _uniform(shape: tuple[int, ...], bound: float) -> jt.Var:
     return jt.array(np.random.uniform(-bound, bound, shape).astype(np.float32))

@@ -6,4 +6,12 @@ from jseg.models.clip.templates import TEMPLATES
 from jseg.models.clip.tokenizer import tokenize
 from jseg.models.clip.zero_shot import class_probabilities, text_embeddings
 
-__all__ = ["CLIP", "CLIPConfig", "TEMPLATES", "class_probabilities", "load_clip", "text_embeddings", "tokenize"]
+__all__ = [
+    "CLIP",
+    "TEMPLATES",
+    "CLIPConfig",
+    "class_probabilities",
+    "load_clip",
+    "text_embeddings",
+    "tokenize",
+]

@@ -1,8 +1,8 @@
 """Sizes of a CLIP, and how to read them off its tensors."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping
 
 import numpy as np
 
@@ -10,8 +10,14 @@ import numpy as np
 CHANNELS_PER_HEAD = 64
 
 # The tensors that tell the sizes, and their numbers of dimensions.
-_DIMENSIONS = {"visual.conv1.weight": 4, "visual.positional_embedding": 2, "visual.proj": 2, "token_embedding.weight": 2,
-               "positional_embedding": 2, "text_projection": 2}
+_DIMENSIONS = {
+    "visual.conv1.weight": 4,
+    "visual.positional_embedding": 2,
+    "visual.proj": 2,
+    "token_embedding.weight": 2,
+    "positional_embedding": 2,
+    "text_projection": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -46,23 +52,33 @@ def config_from_tensors(tensors: Mapping[str, np.ndarray], source: str) -> CLIPC
     """Read the sizes off the tensors of a ViT CLIP in OpenAI's naming.
 
     Raises:
-        ValueError: `source` (a file name) has no such tensors, e.g. because it is a ResNet CLIP, or of impossible shapes.
+        ValueError: `source` (a file name) has no such tensors, e.g. because it is a ResNet CLIP, or of
+            impossible shapes.
     """
     if "visual.layer1.0.conv1.weight" in tensors:
-        raise ValueError(f"{source} is a ResNet CLIP, which jseg does not implement; choose ViT-B/16, B/32 or L/14")
+        raise ValueError(
+            f"{source} is a ResNet CLIP, which jseg does not implement; choose ViT-B/16, B/32 or L/14"
+        )
     missing = [name for name in _DIMENSIONS if name not in tensors]
     if missing:
-        raise ValueError(f"{source} is not a ViT CLIP in OpenAI's naming: {', '.join(missing)} missing; convert it "
-                         "first, or choose another file")
-    wrong = [f"{name} {tuple(tensors[name].shape)}" for name, dimensions in _DIMENSIONS.items()
-             if len(tensors[name].shape) != dimensions]
+        raise ValueError(
+            f"{source} is not a ViT CLIP in OpenAI's naming: {', '.join(missing)} missing; convert it "
+            "first, or choose another file"
+        )
+    wrong = [
+        f"{name} {tuple(tensors[name].shape)}"
+        for name, dimensions in _DIMENSIONS.items()
+        if len(tensors[name].shape) != dimensions
+    ]
     if not wrong:
         positions = tensors["visual.positional_embedding"].shape[0]
         grid = math.isqrt(positions)
         if grid < 1 or positions != grid**2 + 1:
             wrong = [f"visual.positional_embedding of {positions} rows (a square and one was expected)"]
     if wrong:
-        raise ValueError(f"{source} holds tensors of shapes that no ViT CLIP has: {', '.join(wrong)}; choose another file")
+        raise ValueError(
+            f"{source} holds tensors of shapes that no ViT CLIP has: {', '.join(wrong)}; choose another file"
+        )
     width, _, patch, _ = tensors["visual.conv1.weight"].shape
     return CLIPConfig(
         embed_dim=tensors["text_projection"].shape[1],
@@ -78,4 +94,4 @@ def config_from_tensors(tensors: Mapping[str, np.ndarray], source: str) -> CLIPC
 
 
 def _count_blocks(tensors: Mapping[str, np.ndarray], prefix: str) -> int:
-    return len({name[len(prefix):].split(".")[0] for name in tensors if name.startswith(prefix)})
+    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})

@@ -4,7 +4,6 @@ Both towers carry OpenAI's parameter names, so that their weights load without r
 """
 
 import math
-from typing import Tuple
 
 import numpy as np
 
@@ -33,7 +32,9 @@ def embed_patches(image: jt.Var, weight: jt.Var) -> jt.Var:
     batch, channels, height, width = image.shape
     patch = weight.shape[-1]
     if height % patch or width % patch:
-        raise ValueError(f"image of {height}x{width} pixels is not divisible by the patch size {patch}; resize or pad it")
+        raise ValueError(
+            f"image of {height}x{width} pixels is not divisible by the patch size {patch}; resize or pad it"
+        )
     rows, columns = height // patch, width // patch
     patches = image.reshape(batch, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
     patches = patches.reshape(batch * rows * columns, channels * patch * patch)
@@ -67,8 +68,10 @@ class VisionTransformer(nn.Module):
         patches = self.conv1(image)
         batch, count, width = patches.shape
         if count + 1 != self.positional_embedding.shape[0]:
-            raise ValueError(f"image of {image.shape[2]}x{image.shape[3]} pixels gives {count} patches, this CLIP has "
-                             f"{self.positional_embedding.shape[0] - 1} positions; resize the image to its resolution")
+            raise ValueError(
+                f"image of {image.shape[2]}x{image.shape[3]} pixels gives {count} patches, this CLIP has "
+                f"{self.positional_embedding.shape[0] - 1} positions; resize the image to its resolution"
+            )
         first = self.class_embedding.reshape(1, 1, width).broadcast((batch, 1, width))
         tokens = jt.concat([first, patches], dim=1) + self.positional_embedding
         patch = self.conv1.weight.shape[-1]
@@ -93,11 +96,15 @@ class CLIP(nn.Module):
     def __init__(self, config: CLIPConfig) -> None:
         self.config = config
         self.visual = VisionTransformer(config)
-        self.transformer = Transformer(config.transformer_width, config.transformer_layers, config.transformer_heads)
+        self.transformer = Transformer(
+            config.transformer_width, config.transformer_layers, config.transformer_heads
+        )
         self.token_embedding = TokenEmbedding(config.vocab_size, config.transformer_width)
         self.positional_embedding = trunc_normal((config.context_length, config.transformer_width), std=0.01)
         self.ln_final = LayerNorm(config.transformer_width)
-        self.text_projection = trunc_normal((config.transformer_width, config.embed_dim), config.transformer_width**-0.5)
+        self.text_projection = trunc_normal(
+            (config.transformer_width, config.embed_dim), config.transformer_width**-0.5
+        )
         self.logit_scale = jt.array(np.float32([math.log(1 / 0.07)]))
 
     def encode_image(self, image: jt.Var) -> jt.Var:
@@ -117,12 +124,15 @@ class CLIP(nn.Module):
         end = tokens.argmax(axis=1)
         # A token sees only earlier ones, so what follows the last end mark cannot matter: leave it out.
         length = int(end.max()) + 1
-        x = self.token_embedding(jt.array(tokens[:, :length].astype(np.int32))) + self.positional_embedding[:length]
+        x = (
+            self.token_embedding(jt.array(tokens[:, :length].astype(np.int32)))
+            + self.positional_embedding[:length]
+        )
         x = self.transformer(x, causal)
         x = x.reshape(-1, x.shape[-1])[jt.array((np.arange(len(tokens)) * length + end).astype(np.int32))]
         return linear(self.ln_final(x), transpose_last(self.text_projection))
 
-    def execute(self, image: jt.Var, tokens: np.ndarray) -> Tuple[jt.Var, jt.Var]:
+    def execute(self, image: jt.Var, tokens: np.ndarray) -> tuple[jt.Var, jt.Var]:
         """Cosine similarities times the temperature: (logits_per_image (B, T), logits_per_text (T, B))."""
         images, texts = l2_normalize(self.encode_image(image)), l2_normalize(self.encode_text(tokens))
         logits = linear(images, texts) * self.logit_scale.exp()
@@ -137,7 +147,8 @@ def l2_normalize(x: jt.Var) -> jt.Var:
 def load_clip(path: str) -> CLIP:
     """Build the CLIP whose weights lie in `path`, with sizes read off its tensors.
 
-    OpenAI's archives, Hugging Face `CLIPModel` and open_clip files and jseg's own are read; values become float32.
+    OpenAI's archives, Hugging Face `CLIPModel` and open_clip files and jseg's own are read; values become
+    float32.
 
     Raises:
         FileNotFoundError: no such file.

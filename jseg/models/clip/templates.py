@@ -4,9 +4,9 @@ Source: the text embeddings shipped with CLIP-RC. `single` (no full stop) is tha
 `ensemble15` (with full stops) that of COCO-Stuff 164K and PASCAL Context.
 """
 
-from typing import Dict, Sequence, Tuple, Union
+from collections.abc import Sequence
 
-TEMPLATES: Dict[str, Tuple[str, ...]] = {
+TEMPLATES: dict[str, tuple[str, ...]] = {
     "single": ("a photo of a {}",),
     "ensemble15": (
         "a photo of a {}.",
@@ -28,7 +28,7 @@ TEMPLATES: Dict[str, Tuple[str, ...]] = {
 }
 
 
-def get_templates(templates: Union[str, Sequence[str]]) -> Tuple[str, ...]:
+def get_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     """The templates of a name of `TEMPLATES`, or the given list itself, each with one `{}`.
 
     Raises:
@@ -36,11 +36,17 @@ def get_templates(templates: Union[str, Sequence[str]]) -> Tuple[str, ...]:
     """
     if isinstance(templates, str):
         if templates not in TEMPLATES:
-            raise ValueError(f"unknown templates '{templates}'; choose one of {', '.join(TEMPLATES)}, or give a list")
+            raise ValueError(
+                f"unknown templates '{templates}'; choose one of {', '.join(TEMPLATES)}, or give a list"
+            )
         return TEMPLATES[templates]
     if not templates:
-        raise ValueError(f"the list of templates is empty; give at least one, or a name: {', '.join(TEMPLATES)}")
+        raise ValueError(
+            f"the list of templates is empty; give at least one, or a name: {', '.join(TEMPLATES)}"
+        )
     for template in templates:
         if template.count("{}") != 1:
-            raise ValueError(f"template '{template}' must contain {{}} exactly once, where the class word goes")
+            raise ValueError(
+                f"template '{template}' must contain {{}} exactly once, where the class word goes"
+            )
     return tuple(templates)

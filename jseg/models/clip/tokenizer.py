@@ -2,9 +2,10 @@
 
 import gzip
 import html
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple, Union
 
 import ftfy
 import numpy as np
@@ -17,9 +18,13 @@ _PATTERN = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]
 
 
 @lru_cache(maxsize=1)
-def _byte_letters() -> Dict[int, str]:
+def _byte_letters() -> dict[int, str]:
     """A printable character for every byte: itself where it has one, else one from 256 upwards."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     letters = {byte: chr(byte) for byte in printable}
     others = [byte for byte in range(256) if byte not in letters]
     letters.update({byte: chr(256 + i) for i, byte in enumerate(others)})
@@ -31,35 +36,40 @@ class Tokenizer:
 
     def __init__(self) -> None:
         lines = gzip.decompress(_VOCABULARY.read_bytes()).decode("utf-8").split("\n")
-        merges = [tuple(line.split()) for line in lines[1:_MERGES + 1]]
+        merges = [tuple(line.split()) for line in lines[1 : _MERGES + 1]]
         letters = list(_byte_letters().values())
-        vocabulary = letters + [letter + "</w>" for letter in letters] + ["".join(pair) for pair in merges] + [START, END]
+        vocabulary = (
+            letters
+            + [letter + "</w>" for letter in letters]
+            + ["".join(pair) for pair in merges]
+            + [START, END]
+        )
         self.ids = {token: i for i, token in enumerate(vocabulary)}
-        self._ranks: Dict[Tuple[str, str], int] = {pair: rank for rank, pair in enumerate(merges)}
-        self._cache: Dict[str, List[int]] = {mark: [self.ids[mark]] for mark in (START, END)}
+        self._ranks: dict[tuple[str, str], int] = {pair: rank for rank, pair in enumerate(merges)}
+        self._cache: dict[str, list[int]] = {mark: [self.ids[mark]] for mark in (START, END)}
         self._pattern = regex.compile(_PATTERN, regex.IGNORECASE)
 
-    def encode(self, text: str) -> List[int]:
+    def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without start and end marks."""
-        ids: List[int] = []
+        ids: list[int] = []
         for word in self._pattern.findall(clean_text(text)):
             if word not in self._cache:
                 self._cache[word] = [self.ids[token] for token in self._merge(word)]
             ids += self._cache[word]
         return ids
 
-    def _merge(self, word: str) -> List[str]:
+    def _merge(self, word: str) -> list[str]:
         """Join the pair of lowest rank, everywhere in the word, until no known pair is left."""
         tokens = [_byte_letters()[byte] for byte in word.encode("utf-8")]
         tokens[-1] += "</w>"
         while len(tokens) > 1:
-            rank, pair = min((self._ranks.get(pair, _MERGES), pair) for pair in zip(tokens, tokens[1:]))
+            rank, pair = min((self._ranks.get(pair, _MERGES), pair) for pair in pairwise(tokens))
             if rank == _MERGES:
                 break
-            merged: List[str] = []
+            merged: list[str] = []
             i = 0
             while i < len(tokens):
-                if tuple(tokens[i:i + 2]) == pair:
+                if tuple(tokens[i : i + 2]) == pair:
                     merged.append(tokens[i] + tokens[i + 1])
                     i += 2
                 else:
@@ -70,7 +80,8 @@ class Tokenizer:
 
 
 def clean_text(text: str) -> str:
-    """Mend broken encodings, resolve HTML entities (twice, as the release does), squeeze white space, lower case."""
+    """Mend broken encodings, resolve HTML entities (twice, as the release does), squeeze white space, lower
+    case."""
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return regex.sub(r"\s+", " ", text.strip()).strip().lower()
 
@@ -81,7 +92,7 @@ def default_tokenizer() -> Tokenizer:
     return Tokenizer()
 
 
-def tokenize(texts: Union[str, Sequence[str]], context_length: int = 77, truncate: bool = False) -> np.ndarray:
+def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> np.ndarray:
     """Token ids with start and end marks, zero-padded.
 
     Args:
@@ -102,8 +113,10 @@ def tokenize(texts: Union[str, Sequence[str]], context_length: int = 77, truncat
         ids = [tokenizer.ids[START], *tokenizer.encode(text), tokenizer.ids[END]]
         if len(ids) > context_length:
             if not truncate:
-                raise ValueError(f"text of {len(ids)} tokens does not fit a context of {context_length}: '{text[:60]}'; "
-                                 "shorten it or pass truncate=True")
-            ids = ids[:context_length - 1] + [tokenizer.ids[END]]
-        row[:len(ids)] = ids
+                raise ValueError(
+                    f"text of {len(ids)} tokens does not fit a context of {context_length}: '{text[:60]}'; "
+                    "shorten it or pass truncate=True"
+                )
+            ids = [*ids[: context_length - 1], tokenizer.ids[END]]
+        row[: len(ids)] = ids
     return rows

@@ -1,8 +1,8 @@
 """The pre-norm transformer that both towers of CLIP use. Parameter names are OpenAI's."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
-from typing import Callable
 
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
 from jseg.ops import RegionLayout, attention, bias_quick_gelu, linear, region_attention
@@ -16,7 +16,7 @@ Attend = Callable[[jt.Var, int], jt.Var]
 def causal(packed: jt.Var, heads: int) -> jt.Var:
     """Every token sees itself and the ones before it: the text tower."""
     width = packed.shape[-1] // 3
-    q, k, v = (packed[:, :, i * width:(i + 1) * width] for i in range(3))
+    q, k, v = (packed[:, :, i * width : (i + 1) * width] for i in range(3))
     return attention(q, k, v, heads, causal=True)
 
 
@@ -39,7 +39,7 @@ class MultiheadAttention(nn.Module):
 
     def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
         """x (B, L, D) -> (B, L, D)."""
-        packed, = lower(linear(x, self.in_proj_weight, self.in_proj_bias))
+        (packed,) = lower(linear(x, self.in_proj_weight, self.in_proj_bias))
         return self.out_proj(attend(packed, self.heads))
 
 
@@ -49,7 +49,9 @@ class ResidualAttentionBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         self.attn = MultiheadAttention(width, heads)
         self.ln_1 = LayerNorm(width)
-        self.mlp = nn.Sequential(OrderedDict([("c_fc", Linear(width, 4 * width)), ("c_proj", Linear(4 * width, width))]))
+        self.mlp = nn.Sequential(
+            OrderedDict([("c_fc", Linear(width, 4 * width)), ("c_proj", Linear(4 * width, width))])
+        )
         self.ln_2 = LayerNorm(width)
 
     def execute(self, x: jt.Var, attend: Attend) -> jt.Var:

@@ -1,6 +1,6 @@
 """Zero-shot classification: class words -> text embeddings -> probabilities of an image."""
 
-from typing import Callable, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,8 +11,13 @@ from jseg.ops import linear
 from jseg.runtime.backend import jt, nn
 
 
-def text_embeddings(clip: CLIP, class_names: Sequence[str], templates: Union[str, Sequence[str]] = "single",
-                    batch_size: int = 256, tokenizer: Optional[Callable[[Sequence[str]], np.ndarray]] = None) -> np.ndarray:
+def text_embeddings(
+    clip: CLIP,
+    class_names: Sequence[str],
+    templates: str | Sequence[str] = "single",
+    batch_size: int = 256,
+    tokenizer: Callable[[Sequence[str]], np.ndarray] | None = None,
+) -> np.ndarray:
     """One vector for each class: texts are normalised, averaged over the templates, and normalised again.
 
     Args:
@@ -29,8 +34,10 @@ def text_embeddings(clip: CLIP, class_names: Sequence[str], templates: Union[str
     texts = [pattern.replace("{}", name) for name in class_names for pattern in patterns]
     tokens = tokenizer(texts) if tokenizer else tokenize(texts, clip.config.context_length)
     with jt.no_grad():
-        features = [l2_normalize(clip.encode_text(tokens[start:start + batch_size])).numpy()
-                    for start in range(0, len(tokens), batch_size)]
+        features = [
+            l2_normalize(clip.encode_text(tokens[start : start + batch_size])).numpy()
+            for start in range(0, len(tokens), batch_size)
+        ]
     mean = np.concatenate(features).reshape(len(class_names), len(patterns), -1).mean(axis=1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 

@@ -1,12 +1,17 @@
 """The head of CLIP-RC: region alignment, decoder, recovery decoder (paper, Fig. 3)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
 
 from jseg.models.backbones.region_bridge import ImageFeatures
 from jseg.models.heads.decoder import DecoderStream, RecoveryDecoder, update_streams
-from jseg.models.heads.region_alignment import (ALIGNED_FEATURES, descriptors, project_pixels,
-                                                project_queries, region_relations)
+from jseg.models.heads.region_alignment import (
+    ALIGNED_FEATURES,
+    descriptors,
+    project_pixels,
+    project_queries,
+    region_relations,
+)
 from jseg.models.layers import Linear
 from jseg.ops import linear
 from jseg.runtime.backend import jt, nn
@@ -36,8 +41,14 @@ class CLIPRCHead(nn.Module):
         ValueError: for options that do not fit together.
     """
 
-    def __init__(self, width: int, num_heads: int = 8, num_layers: int = 3,
-                 ram_inputs: Sequence[str] = ALIGNED_FEATURES, recovery_layers: Optional[int] = 1) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int = 8,
+        num_layers: int = 3,
+        ram_inputs: Sequence[str] = ALIGNED_FEATURES,
+        recovery_layers: int | None = 1,
+    ) -> None:
         super().__init__()
         unknown = sorted(set(ram_inputs) - set(ALIGNED_FEATURES))
         if unknown:
@@ -45,8 +56,10 @@ class CLIPRCHead(nn.Module):
         if width % num_heads:
             raise ValueError(f"decoder_heads is {num_heads}: it must divide the feature width {width}")
         if num_layers < 1 or (recovery_layers is not None and recovery_layers < 0):
-            raise ValueError(f"decoder_layers is {num_layers} and recovery_layers {recovery_layers}: they "
-                             "must be at least 1 and at least 0 (or None for no recovery decoder)")
+            raise ValueError(
+                f"decoder_layers is {num_layers} and recovery_layers {recovery_layers}: they "
+                "must be at least 1 and at least 0 (or None for no recovery decoder)"
+            )
         self.ram_inputs = tuple(ram_inputs)
         self.decoder_q = DecoderStream(width, num_heads, num_layers)
         self.decoder_v = DecoderStream(width, num_heads, num_layers)
@@ -62,8 +75,9 @@ class CLIPRCHead(nn.Module):
         for layer in pixel_layers:
             layer.linear2.weight = jt.zeros(layer.linear2.weight.shape)
 
-    def execute(self, features: ImageFeatures, text: jt.Var, dropout_rate: float = 0.0,
-                recover: bool = False) -> Tuple[jt.Var, Optional[Recovery]]:
+    def execute(
+        self, features: ImageFeatures, text: jt.Var, dropout_rate: float = 0.0, recover: bool = False
+    ) -> tuple[jt.Var, Recovery | None]:
         """Decodes one batch.
 
         Args:
@@ -77,17 +91,26 @@ class CLIPRCHead(nn.Module):
         """
         relation = region_relations(text, features.global_feature, features.regions)
         queries = project_queries(relation, text, self.q_proj.weight, self.q_proj.bias)
-        pixels = project_pixels(features.image, features.global_feature, features.regions, features.grid,
-                                features.region_grid, self.ram_inputs, self.lateral_proj.weight,
-                                self.lateral_proj.bias)
-        queries, pixels = update_streams(self.decoder_q.layers, self.decoder_v.layers, queries, pixels,
-                                         dropout_rate)
+        pixels = project_pixels(
+            features.image,
+            features.global_feature,
+            features.regions,
+            features.grid,
+            features.region_grid,
+            self.ram_inputs,
+            self.lateral_proj.weight,
+            self.lateral_proj.bias,
+        )
+        queries, pixels = update_streams(
+            self.decoder_q.layers, self.decoder_v.layers, queries, pixels, dropout_rate
+        )
         logits = class_maps(queries, pixels, text.shape[0]).reshape(queries.shape[0], -1, *features.grid)
         if not recover:
             return logits, None
         recovered_queries, recovered_pixels = self.recovery_decoder(queries, pixels, dropout_rate)
-        return logits, Recovery(recovered_queries, descriptors(relation, text).detach(),
-                                recovered_pixels, features.image.detach())
+        return logits, Recovery(
+            recovered_queries, descriptors(relation, text).detach(), recovered_pixels, features.image.detach()
+        )
 
 
 def class_maps(queries: jt.Var, pixels: jt.Var, num_classes: int) -> jt.Var:

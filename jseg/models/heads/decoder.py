@@ -1,7 +1,5 @@
 """Two-stream cross-attention layers shared by the segmentation and the recovery decoder (paper, Fig. 3c)."""
 
-from typing import Tuple
-
 from jseg.models.layers import LayerNorm, Linear
 from jseg.ops import attention, bias_relu, dropout, linear
 from jseg.ops.precision import lower
@@ -56,8 +54,13 @@ class DecoderStream(nn.Module):
         self.layers = nn.Sequential([DecoderLayer(width, num_heads) for _ in range(num_layers)])
 
 
-def update_streams(query_layers: nn.Sequential, pixel_layers: nn.Sequential, queries: jt.Var, pixels: jt.Var,
-                   dropout_rate: float) -> Tuple[jt.Var, jt.Var]:
+def update_streams(
+    query_layers: nn.Sequential,
+    pixel_layers: nn.Sequential,
+    queries: jt.Var,
+    pixels: jt.Var,
+    dropout_rate: float,
+) -> tuple[jt.Var, jt.Var]:
     """Runs paired layers; each pair reads the old values of both streams (Eqs. 7 and 9).
 
     Args:
@@ -68,8 +71,10 @@ def update_streams(query_layers: nn.Sequential, pixel_layers: nn.Sequential, que
         (queries, pixels) of the same shapes.
     """
     for query_layer, pixel_layer in zip(query_layers, pixel_layers):
-        queries, pixels = (query_layer(queries, pixels, dropout_rate),
-                           pixel_layer(pixels, queries, dropout_rate))
+        queries, pixels = (
+            query_layer(queries, pixels, dropout_rate),
+            pixel_layer(pixels, queries, dropout_rate),
+        )
     return queries, pixels
 
 
@@ -90,8 +95,13 @@ class RecoveryDecoder(nn.Module):
         self.linear_q_out = Linear(width, 2 * width)
         self.linear_k_out = Linear(width, width)
 
-    def execute(self, queries: jt.Var, pixels: jt.Var, dropout_rate: float = 0.0) -> Tuple[jt.Var, jt.Var]:
+    def execute(self, queries: jt.Var, pixels: jt.Var, dropout_rate: float = 0.0) -> tuple[jt.Var, jt.Var]:
         """(B, M·C, d), (B, N, d) -> recovered descriptors (B, M·C, 2d) and image features (B, N, d)."""
-        queries, pixels = update_streams(self.decouple_q, self.decouple_v, self.linear_q_in(queries),
-                                         self.linear_k_in(pixels), dropout_rate)
+        queries, pixels = update_streams(
+            self.decouple_q,
+            self.decouple_v,
+            self.linear_q_in(queries),
+            self.linear_k_in(pixels),
+            dropout_rate,
+        )
         return self.linear_q_out(queries), self.linear_k_out(pixels)

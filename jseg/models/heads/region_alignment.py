@@ -7,7 +7,7 @@ regions are projected before they are upsampled (both maps are linear, so they c
 Shapes: B images, N = h·w patches, M = mh·mw regions, C classes, d joint width.
 """
 
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 from jseg.ops import linear, resize_bilinear, transpose_last
 from jseg.runtime.backend import jt
@@ -16,7 +16,7 @@ ALIGNED_FEATURES = ("region", "global")
 """What may be fused with the image features, in the order of the released `lateral_proj` columns."""
 
 
-def region_relations(text: jt.Var, global_feature: jt.Var, regions: Optional[jt.Var]) -> jt.Var:
+def region_relations(text: jt.Var, global_feature: jt.Var, regions: jt.Var | None) -> jt.Var:
     """T ⊙ R_a with R_a = R + G (Eq. 5 and the first half of Eq. 6); T ⊙ G without a region bridge.
 
     Args:
@@ -61,9 +61,16 @@ def descriptors(relation: jt.Var, text: jt.Var) -> jt.Var:
     return jt.concat([relation, repeated.reshape(batch, queries, width)], dim=2)
 
 
-def project_pixels(image: jt.Var, global_feature: jt.Var, regions: Optional[jt.Var],
-                   grid: Tuple[int, int], region_grid: Tuple[int, int], inputs: Sequence[str],
-                   weight: jt.Var, bias: jt.Var) -> jt.Var:
+def project_pixels(
+    image: jt.Var,
+    global_feature: jt.Var,
+    regions: jt.Var | None,
+    grid: tuple[int, int],
+    region_grid: tuple[int, int],
+    inputs: Sequence[str],
+    weight: jt.Var,
+    bias: jt.Var,
+) -> jt.Var:
     """lateral_proj of concat[upsample(R), upsample(G), I] (Eq. 4; the order is the releases').
 
     Args:
@@ -81,8 +88,10 @@ def project_pixels(image: jt.Var, global_feature: jt.Var, regions: Optional[jt.V
     """
     batch, num_patches, width = image.shape
     names = [name for name in ALIGNED_FEATURES if name in inputs] + ["image"]
-    blocks = {name: weight[:, i * width:(i + 1) * width] if len(names) > 1 else weight
-              for i, name in enumerate(names)}
+    blocks = {
+        name: weight[:, i * width : (i + 1) * width] if len(names) > 1 else weight
+        for i, name in enumerate(names)
+    }
     pixels = linear(image, blocks["image"], bias)
     if "global" in blocks:
         pixels = pixels + linear(global_feature, blocks["global"]).unsqueeze(1)

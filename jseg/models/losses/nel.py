@@ -3,8 +3,6 @@
 Paper, section 3.5; the normalisation is the releases' (MaskFormer's criterion with classes for masks).
 """
 
-from typing import Dict, Optional
-
 from jseg.runtime.backend import jt
 
 FOCAL_ALPHA = 0.25
@@ -33,8 +31,8 @@ def focal_loss(logits: jt.Var, target: jt.Var) -> jt.Var:
     positive = FOCAL_ALPHA * miss * miss * softplus_neg
     negative = (1 - FOCAL_ALPHA) * probability * probability * softplus_pos
     loss = target * positive + (1 - target) * negative
-    # Row by row: one float32 sum over all pixels and classes would lose the last digits, and parts of a batch would
-    # not add up to the whole.
+    # Row by row: one float32 sum over all pixels and classes would lose the last digits, and parts of a batch
+    # would not add up to the whole.
     return loss.mean(3).mean(2).sum()
 
 
@@ -53,22 +51,25 @@ def dice_loss(logits: jt.Var, target: jt.Var, present: jt.Var) -> jt.Var:
 
 
 def label_counts(label: jt.Var, num_classes: int) -> jt.Var:
-    """(2,) float32: present (image, class) pairs, and labelled pixels, of a label (B, H, W) as in `nel_loss`."""
+    """(2,) float32: present (image, class) pairs, and labelled pixels, of a label (B, H, W) as in
+    `nel_loss`."""
     target = one_hot_label(label, num_classes)
     pixels = target.sum(3).sum(2)
     return jt.stack([(pixels > 0).float32().sum(), pixels.sum()])
 
 
-def nel_loss(logits: jt.Var, label: jt.Var, focal_weight: float, dice_weight: float,
-             pairs: Optional[jt.Var] = None) -> Dict[str, jt.Var]:
+def nel_loss(
+    logits: jt.Var, label: jt.Var, focal_weight: float, dice_weight: float, pairs: jt.Var | None = None
+) -> dict[str, jt.Var]:
     """Weighted focal and dice terms, both divided by the number of present (image, class) pairs.
 
     Args:
         logits: (B, C, H, W) at the size of the label.
         label: (B, H, W) integers; values outside 0..C-1 are ignored.
         focal_weight, dice_weight: weights of the terms.
-        pairs: () the divisor; by default the number in this batch, at least 1, so that an image of ignored pixels only
-            is harmless. A batch that is spread over MPI ranks or accumulation steps needs the mean over all of them.
+        pairs: () the divisor; by default the number in this batch, at least 1, so that an image of ignored
+            pixels only is harmless. A batch that is spread over MPI ranks or accumulation steps needs the
+            mean over all of them.
 
     Returns:
         {'loss_mask': (), 'loss_dice': ()}.
@@ -78,11 +79,13 @@ def nel_loss(logits: jt.Var, label: jt.Var, focal_weight: float, dice_weight: fl
     if pairs is None:
         pairs = present.sum().maximum(1.0)
     pairs = pairs.detach()
-    return {"loss_mask": focal_loss(logits, target) * focal_weight / pairs,
-            "loss_dice": dice_loss(logits, target, present) * dice_weight / pairs}
+    return {
+        "loss_mask": focal_loss(logits, target) * focal_weight / pairs,
+        "loss_dice": dice_loss(logits, target, present) * dice_weight / pairs,
+    }
 
 
-def pixel_accuracy(logits: jt.Var, label: jt.Var, pixels: Optional[jt.Var] = None) -> jt.Var:
+def pixel_accuracy(logits: jt.Var, label: jt.Var, pixels: jt.Var | None = None) -> jt.Var:
     """Percent of labelled pixels whose arg-max class is the label; 0 where no pixel is labelled. No gradient.
 
     Args:

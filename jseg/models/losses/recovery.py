@@ -33,7 +33,7 @@ def recovery_loss(recovered: jt.Var, target: jt.Var, kind: str = "l1", temperatu
     if temperature <= 0:
         raise ValueError(f"the temperature of the kd recovery loss is {temperature}: it must be positive")
     log_t, log_r = (_log_softmax(x / temperature) for x in (target, recovered))
-    return (log_t.exp() * (log_t - log_r)).sum(-1).mean() * temperature ** 2
+    return (log_t.exp() * (log_t - log_r)).sum(-1).mean() * temperature**2
 
 
 def _log_softmax(x: jt.Var) -> jt.Var:

@@ -13,8 +13,8 @@ Table 8. `recovery_loss` = 'l1', 'l2', 'kd'; `recovery_layers` = 0 ... 3. 0 keep
     no attention layer: decoded queries have d channels and their originals 2d, so one map must remain.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from jseg.ops.region_attention.layout import region_grid
 from jseg.registry import MODELS
 from jseg.runtime.backend import jt, nn
 
-AverageFn = Callable[[jt.Var], Tuple[jt.Var, jt.Var]]
+AverageFn = Callable[[jt.Var], tuple[jt.Var, jt.Var]]
 
 REGION_LOGIT_SCALE = 100.0
 """CLIP's learned logit scale, for the classification of regions (paper, Fig. 2)."""
@@ -63,11 +63,22 @@ class CLIPRCSegmentor(nn.Module):
         ValueError: naming the argument that is wrong.
     """
 
-    def __init__(self, backbone: RegionBridgeEncoder, decode_head: CLIPRCHead, text: np.ndarray,
-                 unseen: Sequence[int], setting: str = "inductive", num_regions: int = 16,
-                 focal_weight: float = 100.0, dice_weight: float = 1.0, recovery_weight: float = 2.0,
-                 recovery_kind: str = "l1", seen_bias: float = 0.1, ignore_index: int = 255,
-                 dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        backbone: RegionBridgeEncoder,
+        decode_head: CLIPRCHead,
+        text: np.ndarray,
+        unseen: Sequence[int],
+        setting: str = "inductive",
+        num_regions: int = 16,
+        focal_weight: float = 100.0,
+        dice_weight: float = 1.0,
+        recovery_weight: float = 2.0,
+        recovery_kind: str = "l1",
+        seen_bias: float = 0.1,
+        ignore_index: int = 255,
+        dropout: float = 0.1,
+    ) -> None:
         super().__init__()
         if setting not in SETTINGS:
             raise ValueError(f"setting is '{setting}': choose one of {', '.join(SETTINGS)}")
@@ -103,14 +114,15 @@ class CLIPRCSegmentor(nn.Module):
         """Side of a patch in pixels; sides of pictures must be multiples of it."""
         return int(self.backbone.conv1.weight.shape[-1])
 
-    def loss(self, image: jt.Var, label: jt.Var, average: Optional[AverageFn] = None) -> Dict[str, jt.Var]:
+    def loss(self, image: jt.Var, label: jt.Var, average: AverageFn | None = None) -> dict[str, jt.Var]:
         """Weighted loss terms of a batch, in the numbers and names of the releases.
 
         Args:
             image: (B, 3, H, W) normalised RGB.
             label: (B, H, W) integers in the dataset's numbering (all C classes), at the size of the image.
-            average: for a batch that is one part of a larger one: takes the `loss_counts` of this part, returns those
-                to divide by, so that the mean of the terms over all parts is the loss of the whole.
+            average: for a batch that is one part of a larger one: takes the `loss_counts` of this part,
+                returns those to divide by, so that the mean of the terms over all parts is the loss of the
+                whole.
 
         Returns:
             `loss_mask`, `loss_dice`, `acc_seg` (percent, no gradient), `total` (to optimise); with a recovery
@@ -122,8 +134,8 @@ class CLIPRCSegmentor(nn.Module):
     def loss_counts(self, image: jt.Var, label: jt.Var) -> jt.Var:
         """(2,) what some terms of `loss` are divided by: present (image, class) pairs, and labelled pixels.
 
-        Only the pseudo labels of the transductive setting need a forward pass, with the dropout of the current random
-        state. No gradient.
+        Only the pseudo labels of the transductive setting need a forward pass, with the dropout of the
+        current random state. No gradient.
         """
         with jt.no_grad():
             logits = None
@@ -134,13 +146,14 @@ class CLIPRCSegmentor(nn.Module):
                 logits = resize_bilinear(logits, tuple(label.shape[1:]))
             return label_counts(self._train_label(logits, label), self._train_text.shape[0])
 
-    def _train_label(self, logits: Optional[jt.Var], label: jt.Var) -> jt.Var:
+    def _train_label(self, logits: jt.Var | None, label: jt.Var) -> jt.Var:
         """The dataset's label in the numbers of the setting; logits are for pseudo labels."""
         label = self._label_table[label.int32()]
         return pseudo_label(logits, label, self._unseen) if self.setting == "transductive" else label
 
-    def loss_details(self, image: jt.Var, label: jt.Var, average: Optional[AverageFn] = None
-                     ) -> Tuple[Dict[str, jt.Var], jt.Var, jt.Var, Optional[Recovery]]:
+    def loss_details(
+        self, image: jt.Var, label: jt.Var, average: AverageFn | None = None
+    ) -> tuple[dict[str, jt.Var], jt.Var, jt.Var, Recovery | None]:
         """`loss` and what it was made from: terms, logits (B, C', H, W), label (B, H, W), recovery.
 
         C' and the numbers of the label are those of the setting: seen classes alone when inductive. Ignored
@@ -172,14 +185,16 @@ class CLIPRCSegmentor(nn.Module):
             logits, _ = self.decode_head(features, self._text)
             return resize_bilinear(logits, tuple(image.shape[2:])).sigmoid() - self._seen_bias
 
-    def region_probabilities(self, image: jt.Var, original_clip: bool = False,
-                             num_regions: Optional[int] = None) -> jt.Var:
+    def region_probabilities(
+        self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None
+    ) -> jt.Var:
         """Classification of each region by its token (paper, Fig. 2).
 
         Args:
             image: (B, 3, H, W).
             original_clip: run the frozen encoder without prompts (left side of the figure).
-            num_regions: regions to classify, by default those of the model; trained region tokens allow no other.
+            num_regions: regions to classify, by default those of the model; trained region tokens allow no
+                other.
 
         Returns:
             (B, C, m, m): softmax over classes of 100·cos(R, T).
@@ -192,23 +207,24 @@ class CLIPRCSegmentor(nn.Module):
         with jt.no_grad():
             features = self.backbone(image, num_regions or self.num_regions, use_prompts=not original_clip)
             scores = REGION_LOGIT_SCALE * nn.matmul_transpose(
-                features.regions.reshape(-1, self._text.shape[1]), self._text)
+                features.regions.reshape(-1, self._text.shape[1]), self._text
+            )
             scores = (scores - scores.max(1, keepdims=True)).exp()
             probabilities = scores / scores.sum(1, keepdims=True)
             probabilities = probabilities.reshape(image.shape[0], -1, self._text.shape[0])
             return transpose_last(probabilities).reshape(image.shape[0], -1, *features.region_grid)
 
-    def trainable_parameters(self) -> Dict[str, jt.Var]:
+    def trainable_parameters(self) -> dict[str, jt.Var]:
         """Names -> parameters to optimise: prompts, their map and norm, the head. CLIP stays frozen."""
         named = {f"backbone.{name}": p for name, p in self.backbone.trainable_parameters().items()}
         named.update({f"decode_head.{name}": p for name, p in self.decode_head.state_dict().items()})
         return named
 
-    def state_arrays(self) -> Dict[str, np.ndarray]:
+    def state_arrays(self) -> dict[str, np.ndarray]:
         """All parameters, frozen ones included, under the names of the released checkpoints."""
         return dict(arrays_of(self))
 
-    def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> List[str]:
+    def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> list[str]:
         """Loads a whole checkpoint; strict.
 
         A position table of another square grid is accepted as it is and becomes the model's own.
@@ -224,8 +240,9 @@ class CLIPRCSegmentor(nn.Module):
             ValueError: if parameters are missing, unknown or of another shape; names them.
         """
         own = self.state_dict()
-        ignored = [name for name in arrays
-                   if name not in own and any(part in name for part in UNUSED_PARAMETERS)]
+        ignored = [
+            name for name in arrays if name not in own and any(part in name for part in UNUSED_PARAMETERS)
+        ]
         used = {name: arrays[name] for name in arrays if name not in set(ignored)}
         if "backbone.positional_embedding" in used:
             self._adopt_positions(used["backbone.positional_embedding"], source)
@@ -238,26 +255,44 @@ class CLIPRCSegmentor(nn.Module):
         grid, rows = self.backbone.position_grid, table.shape[0] - 1
         if rows == grid[0] * grid[1]:
             return
-        side = int(round(max(rows, 0) ** 0.5))
+        side = round(max(rows, 0) ** 0.5)
         if side < 1 or side * side != rows:
-            raise ValueError(f"{source}: its position table has {rows} rows for patches, neither this "
-                             f"model's grid of {grid[0]}x{grid[1]} nor a square one; set image_size to the "
-                             "crop it was trained with")
+            raise ValueError(
+                f"{source}: its position table has {rows} rows for patches, neither this "
+                f"model's grid of {grid[0]}x{grid[1]} nor a square one; set image_size to the "
+                "crop it was trained with"
+            )
         self.backbone.positional_embedding = jt.zeros((rows + 1, self.backbone.positional_embedding.shape[1]))
         self.backbone.position_grid = (side, side)
 
 
 @MODELS.register()
-def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting: str = "inductive",
-           templates: Union[str, Sequence[str]] = "single", num_prompts: int = 10, num_regions: int = 16,
-           train_regions: bool = False, region_bridge: bool = True,
-           ram_inputs: Sequence[str] = ("global", "region"), decoder_layers: int = 3, decoder_heads: int = 8,
-           recovery_layers: Optional[int] = 1, recovery_loss: str = "l1",
-           focal_weight: float = 100.0, dice_weight: float = 1.0, recovery_weight: float = 2.0,
-           seen_bias: float = 0.1, ignore_index: int = 255, dropout: float = 0.1,
-           image_size: Union[int, Tuple[int, int]] = 512,
-           double_class_embedding: bool = True, text_embeddings: Optional[str] = None,
-           checkpoint_blocks: bool = False) -> CLIPRCSegmentor:
+def CLIPRC(
+    class_names: Sequence[str],
+    unseen: Sequence[int],
+    clip: str,
+    setting: str = "inductive",
+    templates: str | Sequence[str] = "single",
+    num_prompts: int = 10,
+    num_regions: int = 16,
+    train_regions: bool = False,
+    region_bridge: bool = True,
+    ram_inputs: Sequence[str] = ("global", "region"),
+    decoder_layers: int = 3,
+    decoder_heads: int = 8,
+    recovery_layers: int | None = 1,
+    recovery_loss: str = "l1",
+    focal_weight: float = 100.0,
+    dice_weight: float = 1.0,
+    recovery_weight: float = 2.0,
+    seen_bias: float = 0.1,
+    ignore_index: int = 255,
+    dropout: float = 0.1,
+    image_size: int | tuple[int, int] = 512,
+    double_class_embedding: bool = True,
+    text_embeddings: str | None = None,
+    checkpoint_blocks: bool = False,
+) -> CLIPRCSegmentor:
     """Builds CLIP-RC on a CLIP vision transformer; see the module for the ablations.
 
     Args:
@@ -280,10 +315,10 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
         dropout: rate in prompts and head while training.
         image_size: crop in pixels, one number or (H, W); fixes the grid of the position table.
         double_class_embedding: release quirk: CLS holds the class embedding twice.
-        text_embeddings: `.npy` file of the released form, one row for each class, in place of `templates`; None
-            computes them from the class words once and keeps them in a cache.
-        checkpoint_blocks: compute the encoder's blocks again backwards in place of keeping what is inside them: training
-            takes less memory and more time.
+        text_embeddings: `.npy` file of the released form, one row for each class, in place of `templates`;
+            None computes them from the class words once and keeps them in a cache.
+        checkpoint_blocks: compute the encoder's blocks again backwards in place of keeping what is inside
+            them: training takes less memory and more time.
 
     Raises:
         ValueError: naming the option that is wrong. FileNotFoundError: no such file of weights or embeddings.
@@ -301,22 +336,44 @@ def CLIPRC(class_names: Sequence[str], unseen: Sequence[int], clip: str, setting
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     patch = config.vision_patch_size
     if len(size) != 2 or any(side < patch or side % patch for side in size):
-        raise ValueError(f"image_size is {image_size}: it must be one or two multiples of the patch "
-                         f"size {patch}")
+        raise ValueError(
+            f"image_size is {image_size}: it must be one or two multiples of the patch size {patch}"
+        )
     if text_embeddings is not None:
         text = read_text_embeddings(text_embeddings, class_names, config.embed_dim)
     else:
-        text = cached_embeddings(file_hash(clip), class_names, words,
-                                 lambda: embed_classes(source, class_names, words))
+        text = cached_embeddings(
+            file_hash(clip), class_names, words, lambda: embed_classes(source, class_names, words)
+        )
     backbone = RegionBridgeEncoder(
-        config.vision_width, config.vision_layers, config.vision_heads, patch, config.embed_dim,
+        config.vision_width,
+        config.vision_layers,
+        config.vision_heads,
+        patch,
+        config.embed_dim,
         position_grid=(size[0] // patch, size[1] // patch),
-        num_prompts=num_prompts, trained_regions=num_regions if train_regions else 0,
-        double_class_embedding=double_class_embedding, checkpoint_blocks=checkpoint_blocks)
+        num_prompts=num_prompts,
+        trained_regions=num_regions if train_regions else 0,
+        double_class_embedding=double_class_embedding,
+        checkpoint_blocks=checkpoint_blocks,
+    )
     copy_clip_weights(backbone, arrays_of(source.visual))
     head = CLIPRCHead(config.embed_dim, decoder_heads, decoder_layers, ram_inputs, recovery_layers)
-    return CLIPRCSegmentor(backbone, head, text, unseen, setting, num_regions, focal_weight, dice_weight,
-                           recovery_weight, recovery_loss, seen_bias, ignore_index, dropout)
+    return CLIPRCSegmentor(
+        backbone,
+        head,
+        text,
+        unseen,
+        setting,
+        num_regions,
+        focal_weight,
+        dice_weight,
+        recovery_weight,
+        recovery_loss,
+        seen_bias,
+        ignore_index,
+        dropout,
+    )
 
 
 def copy_clip_weights(backbone: RegionBridgeEncoder, visual: Mapping[str, np.ndarray]) -> None:
@@ -325,10 +382,11 @@ def copy_clip_weights(backbone: RegionBridgeEncoder, visual: Mapping[str, np.nda
     The square position table is resized to the encoder's grid; trained region tokens start as the untrained
     ones: class embedding + pos[0].
     """
-    side = int(round((visual["positional_embedding"].shape[0] - 1) ** 0.5))
+    side = round((visual["positional_embedding"].shape[0] - 1) ** 0.5)
     values = {**arrays_of(backbone), **visual}
-    values["positional_embedding"] = resize_positions(visual["positional_embedding"], (side, side),
-                                                      backbone.position_grid)
+    values["positional_embedding"] = resize_positions(
+        visual["positional_embedding"], (side, side), backbone.position_grid
+    )
     if backbone.trained_regions:
         start = visual["class_embedding"] + visual["positional_embedding"][0]
         values["region_level_bridge"] = np.tile(start, (backbone.trained_regions, 1))

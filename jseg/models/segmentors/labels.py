@@ -1,6 +1,6 @@
 """What each zero-shot setting does to labels and class lists (paper, section 4.3; DESIGN, section 3)."""
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ IGNORED = -1
 """Internal value of pixels without a class; datasets use their own `ignore_index`."""
 
 
-def split_classes(num_classes: int, unseen: Sequence[int]) -> Tuple[np.ndarray, np.ndarray]:
+def split_classes(num_classes: int, unseen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """(seen, unseen) class indices, each sorted.
 
     Raises:
@@ -19,8 +19,9 @@ def split_classes(num_classes: int, unseen: Sequence[int]) -> Tuple[np.ndarray, 
     """
     unseen = sorted(int(i) for i in unseen)
     if len(set(unseen)) != len(unseen) or any(not 0 <= i < num_classes for i in unseen):
-        raise ValueError(f"unseen is {unseen}: it must list different indices of the "
-                         f"{num_classes} classes, from 0 on")
+        raise ValueError(
+            f"unseen is {unseen}: it must list different indices of the {num_classes} classes, from 0 on"
+        )
     seen = [i for i in range(num_classes) if i not in set(unseen)]
     if not seen:
         raise ValueError("unseen lists every class: at least one seen class is needed to train on")
@@ -44,8 +45,10 @@ def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index
     """
     num_classes = len(seen) + len(unseen)
     if not num_classes <= ignore_index <= 255:
-        raise ValueError(f"ignore_index is {ignore_index}: it must be outside the {num_classes} class "
-                         "indices and at most 255")
+        raise ValueError(
+            f"ignore_index is {ignore_index}: it must be outside the {num_classes} class "
+            "indices and at most 255"
+        )
     table = np.full(256, IGNORED, dtype=np.int32)
     if setting == "inductive":
         table[seen] = np.arange(len(seen))

@@ -3,8 +3,8 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Optional, Sequence
 
 import numpy as np
 
@@ -26,8 +26,9 @@ def file_hash(path: str) -> str:
     return digest.hexdigest()
 
 
-def cached_embeddings(weights_hash: str, class_names: Sequence[str], templates: Sequence[str],
-                      compute: Callable[[], np.ndarray]) -> np.ndarray:
+def cached_embeddings(
+    weights_hash: str, class_names: Sequence[str], templates: Sequence[str], compute: Callable[[], np.ndarray]
+) -> np.ndarray:
     """Embeddings from the cache, or computed and stored.
 
     Args:
@@ -49,14 +50,19 @@ def cached_embeddings(weights_hash: str, class_names: Sequence[str], templates: 
     return embeddings
 
 
-def _read(path: Path, num_classes: int) -> Optional[np.ndarray]:
+def _read(path: Path, num_classes: int) -> np.ndarray | None:
     try:
         embeddings = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    whole = (isinstance(embeddings, np.ndarray) and embeddings.dtype == np.float32 and embeddings.ndim == 2
-             and len(embeddings) == num_classes and bool(np.isfinite(embeddings).all())
-             and bool(np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3)))
+    whole = (
+        isinstance(embeddings, np.ndarray)
+        and embeddings.dtype == np.float32
+        and embeddings.ndim == 2
+        and len(embeddings) == num_classes
+        and bool(np.isfinite(embeddings).all())
+        and bool(np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3))
+    )
     return embeddings if whole else None
 
 

@@ -1,12 +1,14 @@
-"""Text embeddings of class words from a `.npy` file, as the releases publish them (C, 512) in half precision."""
+"""Text embeddings of class words from a `.npy` file, as the releases publish them (C, 512) in half
+precision."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 
 def read_text_embeddings(path: str, class_names: Sequence[str], width: int) -> np.ndarray:
-    """Embeddings of C class words, normalised here: half precision leaves the rows of the releases off by 1e-3.
+    """Embeddings of C class words, normalised here: half precision leaves the rows of the releases off by
+    1e-3.
 
     The file holds no words: row k must belong to class k of the dataset.
 
@@ -32,14 +34,18 @@ def read_text_embeddings(path: str, class_names: Sequence[str], width: int) -> n
     if not isinstance(values, np.ndarray) or not np.issubdtype(values.dtype, np.floating):
         raise ValueError(f"text_embeddings: {path} does not hold one array of floating-point numbers; {mend}")
     if values.shape != (len(class_names), width):
-        raise ValueError(f"text_embeddings: {path} has shape {values.shape}, but {len(class_names)} classes and this "
-                         f"CLIP's width need ({len(class_names)}, {width}); give the file of this dataset and CLIP, or "
-                         "leave model.text_embeddings out to compute them")
+        raise ValueError(
+            f"text_embeddings: {path} has shape {values.shape}, but {len(class_names)} classes and this "
+            f"CLIP's width need ({len(class_names)}, {width}); give the file of this dataset and CLIP, or "
+            "leave model.text_embeddings out to compute them"
+        )
     values = values.astype(np.float32)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     wrong = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
     if wrong.size:
         row = int(wrong[0])
-        raise ValueError(f"text_embeddings: {path}, row {row} (class '{class_names[row]}') is not finite or all zero; "
-                         "write the file again")
+        raise ValueError(
+            f"text_embeddings: {path}, row {row} (class '{class_names[row]}') is not finite or all zero; "
+            "write the file again"
+        )
     return values / lengths

@@ -1,7 +1,5 @@
 """Front of the attention of queries over keys: checks, dispatch, and the `jt.Function` around the kernel."""
 
-from typing import Dict
-
 from jseg.ops.attention.reference import attention_reference
 from jseg.ops.checks import require_heads, require_one_floating_type
 from jseg.ops.cuda import ATTENTION_KERNELS, cuda_code, use_cuda_kernels
@@ -13,19 +11,27 @@ _HEADERS = ("simd.h", "dropout/dropout_cpu.h", "attention/attention_cpu.h")
 
 _PROBLEM = """
     long width = in0_shape2, query_batch = in0_shape1 * width, key_batch = in1_shape1 * width;
-    jseg_attention::Problem problem{in0_shape0, (int)data["heads"], width / (long)data["heads"], in0_shape1, in1_shape1,
-                                    data["causal"] > 0, in0_shape1, 0, in0_shape1};
+    jseg_attention::Problem problem{in0_shape0, (int)data["heads"], width / (long)data["heads"],
+                                    in0_shape1, in1_shape1, data["causal"] > 0, in0_shape1, 0, in0_shape1};
     jseg_attention::Dropout dropout(data["dropout"], (unsigned)data["seed"],
                                     (uint64_t)data["first_sample"] * problem.heads * problem.queries);
-    jseg_attention::Input q{in0_p, width, query_batch}, k{in1_p, width, key_batch}, v{in2_p, width, key_batch};
+    jseg_attention::Input q{in0_p, width, query_batch}, k{in1_p, width, key_batch},
+                          v{in2_p, width, key_batch};
 """
-_FORWARD = _PROBLEM + """
+_FORWARD = (
+    _PROBLEM
+    + """
     jseg_attention::forward(problem, dropout, q, k, v, {out0_p, width, query_batch}, out1_p);
 """
-_BACKWARD = _PROBLEM + """
-    jseg_attention::backward(problem, dropout, q, k, v, {in3_p, width, query_batch}, {in4_p, width, query_batch}, in5_p,
-                             {out0_p, width, query_batch}, {out1_p, width, key_batch}, {out2_p, width, key_batch});
+)
+_BACKWARD = (
+    _PROBLEM
+    + """
+    jseg_attention::backward(problem, dropout, q, k, v, {in3_p, width, query_batch},
+                             {in4_p, width, query_batch}, in5_p, {out0_p, width, query_batch},
+                             {out1_p, width, key_batch}, {out2_p, width, key_batch});
 """
+)
 
 _CUDA_HEADERS = (*ATTENTION_KERNELS, "attention/attention_cuda.cuh")
 _CUDA_PROBLEM = """
@@ -33,18 +39,25 @@ _CUDA_PROBLEM = """
         in0_p, in1_p, in2_p, LOG_SUM, in0_shape0, (int)data["heads"], in0_shape1, in1_shape1, in0_shape2,
         data["causal"] > 0, data["dropout"], (unsigned)data["seed"], (long)data["first_sample"]);
 """
-_CUDA_FORWARD = _CUDA_PROBLEM.replace("LOG_SUM", "out1_p") + """
+_CUDA_FORWARD = (
+    _CUDA_PROBLEM.replace("LOG_SUM", "out1_p")
+    + """
     jseg_attention_cuda::forward<Format, kHeadWidth>(problem, out0_p);
 """
-_CUDA_BACKWARD = _CUDA_PROBLEM.replace("LOG_SUM", "in5_p") + """
+)
+_CUDA_BACKWARD = (
+    _CUDA_PROBLEM.replace("LOG_SUM", "in5_p")
+    + """
     jseg_attention_cuda::backward<Format, kHeadWidth>(problem, in3_p, in4_p, out0_p, out1_p, out2_p, out3_p);
 """
+)
 
 
 def attention(
     q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, causal: bool = False, dropout: float = 0.0
 ) -> jt.Var:
-    """Multi-head attention softmax(q kᵀ / √c) v, differentiable in q, k and v; memory is linear in the inputs.
+    """Multi-head attention softmax(q kᵀ / √c) v, differentiable in q, k and v; memory is linear in the
+    inputs.
 
     Args:
         q: (B, Lq, H·c) float32 (on CUDA also float16 or bfloat16), head h in channels h·c … (h+1)·c.
@@ -94,13 +107,25 @@ class _FusedAttention(jt.Function):
 
     def __init__(self, num_heads: int, causal: bool, dropout: float) -> None:
         # Scalars travel through `data`, so that other values need no recompilation.
-        self.data = {"heads": num_heads, "causal": float(causal), "dropout": dropout,
-                     "seed": float(next_seed()) if dropout > 0 else 0.0, "first_sample": float(first_sample())}
+        self.data = {
+            "heads": num_heads,
+            "causal": float(causal),
+            "dropout": dropout,
+            "seed": float(next_seed()) if dropout > 0 else 0.0,
+            "first_sample": float(first_sample()),
+        }
 
     def execute(self, q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
         rows = [q.shape[0], self.data["heads"], q.shape[1]]
-        output, log_sum = jt.code([q.shape, rows], [q.dtype, "float32"], [q, k, v],
-                                  cpu_header=include_headers(*_HEADERS), cpu_src=_FORWARD, data=self.data, **self._cuda(_CUDA_FORWARD, q))
+        output, log_sum = jt.code(
+            [q.shape, rows],
+            [q.dtype, "float32"],
+            [q, k, v],
+            cpu_header=include_headers(*_HEADERS),
+            cpu_src=_FORWARD,
+            data=self.data,
+            **self._cuda(_CUDA_FORWARD, q),
+        )
         self.saved = (q, k, v, output, log_sum)
         return output
 
@@ -110,9 +135,16 @@ class _FusedAttention(jt.Function):
         cuda = self._cuda(_CUDA_BACKWARD, q)
         if cuda:  # these kernels hand one number of each row to each other
             shapes, dtypes = [*shapes, log_sum.shape], [*dtypes, "float32"]
-        gradients = jt.code(shapes, dtypes, [q, k, v, output, grad_output, log_sum], cpu_header=include_headers(*_HEADERS),
-                            cpu_src=_BACKWARD, data=self.data, **cuda)
+        gradients = jt.code(
+            shapes,
+            dtypes,
+            [q, k, v, output, grad_output, log_sum],
+            cpu_header=include_headers(*_HEADERS),
+            cpu_src=_BACKWARD,
+            data=self.data,
+            **cuda,
+        )
         return tuple(gradients[:3])
 
-    def _cuda(self, source: str, q: jt.Var) -> Dict[str, str]:
+    def _cuda(self, source: str, q: jt.Var) -> dict[str, str]:
         return cuda_code(_CUDA_HEADERS, source, q.dtype, q.shape[2] // self.data["heads"])

@@ -1,7 +1,5 @@
 """Plain Jittor attention: the documentation of the fused kernels, and their stand-in where none applies."""
 
-from typing import Optional
-
 import numpy as np
 
 from jseg.ops.basic import transpose_last
@@ -23,7 +21,7 @@ def attention_reference(
 
 
 def masked_attention(
-    q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, mask: Optional[jt.Var] = None, dropout: float = 0.0
+    q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, mask: jt.Var | None = None, dropout: float = 0.0
 ) -> jt.Var:
     """softmax(q kᵀ / √c + mask) v with an additive mask (Lq, Lk) that all heads and images share."""
     heads_q, heads_k, heads_v = (_split_heads(x, num_heads) for x in (q, k, v))
@@ -32,7 +30,9 @@ def masked_attention(
         scores = scores + mask.cast(scores.dtype)
     probabilities = nn.softmax(scores, dim=-1)
     if dropout > 0:
-        probabilities = probabilities * keep_mask(probabilities.shape, dropout, next_seed()) * (1.0 / (1.0 - dropout))
+        probabilities = (
+            probabilities * keep_mask(probabilities.shape, dropout, next_seed()) * (1.0 / (1.0 - dropout))
+        )
     return nn.matmul(probabilities, heads_v).transpose(0, 2, 1, 3).reshape(q.shape)
 
 

@@ -48,12 +48,18 @@ class _FusedActivation(jt.Function):
 
     def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
         self.saved = (x, bias)
-        source = f"jseg_bias_activation::forward{self.activation}(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
+        source = (
+            f"jseg_bias_activation::forward{self.activation}(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
+        )
         return jt.code(x.shape, x.dtype, [x, bias], cpu_header=include_headers(*_HEADERS), cpu_src=source)
 
     def grad(self, grad_output: jt.Var):
         x, bias = self.saved
-        source = (f"jseg_bias_activation::backward{self.activation}"
-                  "(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p);")
-        dx = jt.code(x.shape, x.dtype, [x, bias, grad_output], cpu_header=include_headers(*_HEADERS), cpu_src=source)
+        source = (
+            f"jseg_bias_activation::backward{self.activation}"
+            "(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p);"
+        )
+        dx = jt.code(
+            x.shape, x.dtype, [x, bias, grad_output], cpu_header=include_headers(*_HEADERS), cpu_src=source
+        )
         return dx, dx.sum(0)

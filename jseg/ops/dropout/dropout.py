@@ -14,7 +14,8 @@ _SOURCE = """
 """
 _CUDA_HEADERS = ("dropout/dropout_cuda.cuh",)
 _CUDA_SOURCE = """
-    auto dropout = jseg_dropout_cuda::Dropout::make(data["rate"], (unsigned)data["seed"], (long)data["first_row"]);
+    auto dropout = jseg_dropout_cuda::Dropout::make(data["rate"], (unsigned)data["seed"],
+                                                    (long)data["first_row"]);
     jseg_dropout_cuda::apply(dropout, in0->num / (long)data["width"], (long)data["width"], in0_p, out0_p);
 """
 
@@ -24,8 +25,9 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
 
     Args:
         x: (B, ..., n) float32 (on CUDA also float16 or bfloat16).
-        rate: in [0, 1). The pattern follows NumPy's global random state and `jseg.ops.randomness.first_sample`, so a
-            reseeded step repeats itself, however its batch is spread over processes.
+        rate: in [0, 1). The pattern follows NumPy's global random state and
+            `jseg.ops.randomness.first_sample`, so a reseeded step repeats itself, however its batch is spread
+            over processes.
 
     Returns:
         Same shape as x. Differentiable; neither the pattern nor x is kept for that.
@@ -36,7 +38,9 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
     """
     require_one_floating_type("dropout", x)
     if not 0.0 <= rate < 1.0 or x.ndim < 2:
-        raise ValueError(f"dropout expects a rate in [0, 1) and x (B, ..., n); got {rate} and {list(x.shape)}")
+        raise ValueError(
+            f"dropout expects a rate in [0, 1) and x (B, ..., n); got {rate} and {list(x.shape)}"
+        )
     if rate == 0 or 0 in x.shape:
         return x
     if not (use_fused(x) or use_cuda_kernels(x)):
@@ -52,12 +56,23 @@ class _FusedDropout(jt.Function):
         rows_of_sample = 1
         for size in shape[1:-1]:
             rows_of_sample *= size
-        self.data = {"rate": rate, "width": shape[-1], "seed": float(next_seed()),
-                     "first_row": float(first_sample() * rows_of_sample)}
+        self.data = {
+            "rate": rate,
+            "width": shape[-1],
+            "seed": float(next_seed()),
+            "first_row": float(first_sample() * rows_of_sample),
+        }
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return jt.code(x.shape, x.dtype, [x], cpu_header=include_headers(*_HEADERS), cpu_src=_SOURCE, data=self.data,
-                       **cuda_code(_CUDA_HEADERS, _CUDA_SOURCE, x.dtype))
+        return jt.code(
+            x.shape,
+            x.dtype,
+            [x],
+            cpu_header=include_headers(*_HEADERS),
+            cpu_src=_SOURCE,
+            data=self.data,
+            **cuda_code(_CUDA_HEADERS, _CUDA_SOURCE, x.dtype),
+        )
 
     def grad(self, grad_output: jt.Var) -> jt.Var:
         return self.execute(grad_output)

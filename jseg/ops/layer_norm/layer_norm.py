@@ -4,8 +4,6 @@ Jittor's own computes the variance as E[x²] − E[x]², which loses digits when
 is several times slower on the CPU.
 """
 
-from typing import List
-
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.cuda import cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
@@ -33,8 +31,10 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
     """
     require_one_floating_type("layer_norm", x, weight, bias)
     if x.ndim < 1 or weight.ndim != 1 or bias.shape != weight.shape or weight.shape[0] != x.shape[-1]:
-        raise ValueError(f"layer_norm expects x (..., D), weight and bias (D,); got x {list(x.shape)}, "
-                         f"weight {list(weight.shape)}, bias {list(bias.shape)}")
+        raise ValueError(
+            f"layer_norm expects x (..., D), weight and bias (D,); got x {list(x.shape)}, "
+            f"weight {list(weight.shape)}, bias {list(bias.shape)}"
+        )
     if not eps > 0:
         raise ValueError(f"layer_norm expects eps above 0; got {eps}")
     if not (use_fused(x, weight, bias) or use_cuda_kernels(x, weight, bias)):
@@ -43,7 +43,7 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
 
 
 # The same calls for both devices; the namespace tells them apart.
-_FORWARD = "forward(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, (float)data[\"eps\"], out0_p, out1_p);"
+_FORWARD = 'forward(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, (float)data["eps"], out0_p, out1_p);'
 _BACKWARD_INPUT = "backward_input(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, in3_p, out0_p);"
 _BACKWARD_WEIGHT = "backward_weight(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p, out1_p);"
 
@@ -53,18 +53,29 @@ class _FusedLayerNorm(jt.Function):
         self.data = {"eps": eps}
 
     def execute(self, x: jt.Var, weight: jt.Var, bias: jt.Var) -> jt.Var:
-        y, statistics = self._run(_FORWARD, [x.shape, [x.shape[0], 2]], [x.dtype, "float32"], [x, weight, bias])
+        y, statistics = self._run(
+            _FORWARD, [x.shape, [x.shape[0], 2]], [x.dtype, "float32"], [x, weight, bias]
+        )
         self.saved = (x, weight, statistics)
         return y
 
     def grad(self, grad_output: jt.Var):
         x, weight, statistics = self.saved
-        dx, = self._run(_BACKWARD_INPUT, [x.shape], [x.dtype], [x, weight, statistics, grad_output])
+        (dx,) = self._run(_BACKWARD_INPUT, [x.shape], [x.dtype], [x, weight, statistics, grad_output])
         # A separate operator: frozen weights never ask for it, and Jittor computes only what is asked for.
-        dweight, dbias = self._run(_BACKWARD_WEIGHT, [weight.shape] * 2, [x.dtype] * 2, [x, statistics, grad_output])
+        dweight, dbias = self._run(
+            _BACKWARD_WEIGHT, [weight.shape] * 2, [x.dtype] * 2, [x, statistics, grad_output]
+        )
         return dx, dweight, dbias
 
-    def _run(self, call: str, shapes: list, dtypes: list, inputs: list) -> List[jt.Var]:
+    def _run(self, call: str, shapes: list, dtypes: list, inputs: list) -> list[jt.Var]:
         cuda = cuda_code(_CUDA_HEADERS, "jseg_layer_norm_cuda::" + call, inputs[0].dtype)
-        return jt.code(shapes, dtypes, inputs, cpu_header=include_headers(*_HEADERS), cpu_src="jseg_layer_norm::" + call, data=self.data,
-                       **cuda)
+        return jt.code(
+            shapes,
+            dtypes,
+            inputs,
+            cpu_header=include_headers(*_HEADERS),
+            cpu_src="jseg_layer_norm::" + call,
+            data=self.data,
+            **cuda,
+        )

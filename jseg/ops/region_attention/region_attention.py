@@ -1,7 +1,5 @@
 """Front of the region attention: checks, dispatch, and the `jt.Function` around the kernel."""
 
-from typing import Dict
-
 from jseg.ops.checks import require_heads, require_one_floating_type
 from jseg.ops.cuda import ATTENTION_KERNELS, cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
@@ -9,57 +7,79 @@ from jseg.ops.region_attention.layout import RegionLayout
 from jseg.ops.region_attention.reference import region_attention_reference
 from jseg.runtime.backend import jt
 
-_HEADERS = ("simd.h", "dropout/dropout_cpu.h", "attention/attention_cpu.h",
-                          "region_attention/region_attention_cpu.h")
+_HEADERS = (
+    "simd.h",
+    "dropout/dropout_cpu.h",
+    "attention/attention_cpu.h",
+    "region_attention/region_attention_cpu.h",
+)
 
 _PROBLEM = """
     long width = in0_shape2 / 3, packed = in0_shape2, tokens = in0_shape1;
     jseg_attention::Regions regions{(long)data["grid_h"], (long)data["grid_w"], (long)data["regions_h"],
                                     (long)data["regions_w"], (long)data["prefix"], (long)data["skipped"]};
-    jseg_attention::Problem problem = regions.problem(in0_shape0, (int)data["heads"], width / (long)data["heads"]);
+    jseg_attention::Problem problem =
+        regions.problem(in0_shape0, (int)data["heads"], width / (long)data["heads"]);
     jseg_attention::Input q{in0_p, packed, tokens * packed}, k = q.shifted(width), v = q.shifted(2 * width);
 """
-_FORWARD = _PROBLEM + """
+_FORWARD = (
+    _PROBLEM
+    + """
     jseg_attention::region_forward(problem, regions, q, k, v, {out0_p, width, tokens * width}, out1_p);
 """
-_BACKWARD = _PROBLEM + """
+)
+_BACKWARD = (
+    _PROBLEM
+    + """
     jseg_attention::Output dq{out0_p, packed, tokens * packed};
     jseg_attention::region_backward(problem, regions, q, k, v, {in1_p, width, tokens * width},
                                     {in2_p, width, tokens * width}, in3_p, dq, dq.shifted(width),
                                     dq.shifted(2 * width));
 """
+)
 
-_CUDA_HEADERS = (*ATTENTION_KERNELS, "region_attention/region_rows_cuda.cuh",
-                 "region_attention/region_attention_cuda.cuh")
+_CUDA_HEADERS = (
+    *ATTENTION_KERNELS,
+    "region_attention/region_rows_cuda.cuh",
+    "region_attention/region_attention_cuda.cuh",
+)
 _CUDA_PROBLEM = """
     jseg_attention_cuda::Regions regions{(int)data["grid_h"], (int)data["grid_w"], (int)data["regions_h"],
                                          (int)data["regions_w"], (int)data["prefix"], (int)data["skipped"]};
-    auto problem = jseg_region_attention_cuda::problem<in0_type>(in0_p, LOG_SUM, in0_shape0, (int)data["heads"],
+    auto problem = jseg_region_attention_cuda::problem<in0_type>(
+        in0_p, LOG_SUM, in0_shape0, (int)data["heads"],
                                                                  in0_shape2 / 3, regions);
 """
-_CUDA_FORWARD = _CUDA_PROBLEM.replace("LOG_SUM", "out1_p") + """
+_CUDA_FORWARD = (
+    _CUDA_PROBLEM.replace("LOG_SUM", "out1_p")
+    + """
     jseg_region_attention_cuda::forward<Format, kHeadWidth>(problem, out0_p);
 """
-_CUDA_BACKWARD = _CUDA_PROBLEM.replace("LOG_SUM", "in3_p") + """
+)
+_CUDA_BACKWARD = (
+    _CUDA_PROBLEM.replace("LOG_SUM", "in3_p")
+    + """
     jseg_region_attention_cuda::backward<Format, kHeadWidth>(problem, in1_p, in2_p, out0_p, out1_p);
 """
+)
 
 
 def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Var:
     """Self-attention softmax(q kᵀ / √c) v where each row runs over the keys that `layout` allows it.
 
-    Time is that of (prefix + N)² pairs, and memory that of the inputs, for any number of regions: a patch sees
-    one key more, and a region token walks the patches of its window.
+    Time is that of (prefix + N)² pairs, and memory that of the inputs, for any number of regions: a patch
+    sees one key more, and a region token walks the patches of its window.
 
     Args:
-        qkv: (B, E, 3·H·c) float32 (on CUDA also float16 or bfloat16), E = `layout.tokens`, c at least 1: query, key
-            and value side by side, as one projection makes them; head h in channels h·c … (h+1)·c of each.
+        qkv: (B, E, 3·H·c) float32 (on CUDA also float16 or bfloat16), E = `layout.tokens`, c at least 1:
+            query, key and value side by side, as one projection makes them; head h in channels h·c … (h+1)·c
+            of each.
         num_heads: H.
         layout: which token is what; `layout.allowed()` is the mask that is meant.
 
     Returns:
-        (B, E, H·c), rows of skipped tokens 0. Differentiable; what is behind a skipped row gets no gradient. Empty
-        if B is 0.
+        (B, E, H·c), rows of skipped tokens 0. Differentiable; what is behind a skipped row gets no gradient.
+        Empty if B is 0.
 
     Raises:
         ValueError: shapes or types that do not fit, naming them.
@@ -69,10 +89,12 @@ def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Va
     require_heads("region attention", num_heads)
     shape = qkv.shape
     if len(shape) != 3 or shape[1] != layout.tokens or shape[2] % (3 * num_heads) or shape[2] < 1:
-        raise ValueError(f"region attention over {num_heads} heads expects qkv (B, {layout.tokens}, 3·heads·c), "
-                         f"c at least 1; got {list(shape)}")
+        raise ValueError(
+            f"region attention over {num_heads} heads expects qkv (B, {layout.tokens}, 3·heads·c), "
+            f"c at least 1; got {list(shape)}"
+        )
     if shape[0] == 0:
-        return qkv[:, :, :shape[2] // 3]
+        return qkv[:, :, : shape[2] // 3]
     if not (use_fused(qkv) or use_cuda_kernels(qkv, head_width=qkv.shape[2] // (3 * num_heads))):
         return region_attention_reference(qkv, num_heads, layout)
     return _FusedRegionAttention(num_heads, layout)(qkv)
@@ -83,16 +105,27 @@ class _FusedRegionAttention(jt.Function):
 
     def __init__(self, num_heads: int, layout: RegionLayout) -> None:
         # Scalars travel through `data`, so that other sizes need no recompilation.
-        self.data = {"heads": num_heads, "grid_h": layout.grid[0], "grid_w": layout.grid[1],
-                     "regions_h": layout.regions[0], "regions_w": layout.regions[1],
-                     "prefix": layout.prefix, "skipped": layout.skipped}
+        self.data = {
+            "heads": num_heads,
+            "grid_h": layout.grid[0],
+            "grid_w": layout.grid[1],
+            "regions_h": layout.regions[0],
+            "regions_w": layout.regions[1],
+            "prefix": layout.prefix,
+            "skipped": layout.skipped,
+        }
 
     def execute(self, qkv: jt.Var) -> jt.Var:
         batch, tokens, packed = qkv.shape
-        output, log_sum = jt.code([[batch, tokens, packed // 3], [batch, self.data["heads"], tokens]],
-                                  [qkv.dtype, "float32"], [qkv],
-                                  cpu_header=include_headers(*_HEADERS), cpu_src=_FORWARD, data=self.data,
-                                  **self._cuda(_CUDA_FORWARD, qkv))
+        output, log_sum = jt.code(
+            [[batch, tokens, packed // 3], [batch, self.data["heads"], tokens]],
+            [qkv.dtype, "float32"],
+            [qkv],
+            cpu_header=include_headers(*_HEADERS),
+            cpu_src=_FORWARD,
+            data=self.data,
+            **self._cuda(_CUDA_FORWARD, qkv),
+        )
         self.saved = (qkv, output, log_sum)
         return output
 
@@ -101,8 +134,15 @@ class _FusedRegionAttention(jt.Function):
         shapes, dtypes, cuda = [qkv.shape], [qkv.dtype], self._cuda(_CUDA_BACKWARD, qkv)
         if cuda:  # these kernels hand one number of each row to each other
             shapes, dtypes = [*shapes, log_sum.shape], [*dtypes, "float32"]
-        return jt.code(shapes, dtypes, [qkv, output, grad_output, log_sum], cpu_header=include_headers(*_HEADERS), cpu_src=_BACKWARD,
-                       data=self.data, **cuda)[0]
+        return jt.code(
+            shapes,
+            dtypes,
+            [qkv, output, grad_output, log_sum],
+            cpu_header=include_headers(*_HEADERS),
+            cpu_src=_BACKWARD,
+            data=self.data,
+            **cuda,
+        )[0]
 
-    def _cuda(self, source: str, qkv: jt.Var) -> Dict[str, str]:
+    def _cuda(self, source: str, qkv: jt.Var) -> dict[str, str]:
         return cuda_code(_CUDA_HEADERS, source, qkv.dtype, qkv.shape[2] // (3 * self.data["heads"]))

@@ -1,7 +1,6 @@
 """Puts together what `driver` and `toolkit` find, and says in one sentence why CUDA cannot be used, if so."""
 
 from dataclasses import dataclass, field, replace
-from typing import Dict, List, Optional, Tuple
 
 from jseg.runtime.cuda.driver import Driver, Gpu, query_driver
 from jseg.runtime.cuda.toolkit import Library, Place, Toolkit, find_libraries, find_toolkits, places
@@ -13,42 +12,50 @@ _TITLES = {"cudart": "the CUDA runtime", "cublas": "cuBLAS", "curand": "cuRAND"}
 
 @dataclass(frozen=True)
 class Cuda:
-    """What was found. `problem` is empty if Jittor can use it; `toolkit` is the best one there is, usable or not;
-    `rejected` are the others that were looked at before it, each with the reason."""
+    """What was found. `problem` is empty if Jittor can use it; `toolkit` is the best one there is, usable or
+    not; `rejected` are the others that were looked at before it, each with the reason."""
 
     driver: Driver
-    toolkit: Optional[Toolkit] = None
-    places: Tuple[Place, ...] = ()
-    libraries: Dict[str, Library] = field(default_factory=dict)
+    toolkit: Toolkit | None = None
+    places: tuple[Place, ...] = ()
+    libraries: dict[str, Library] = field(default_factory=dict)
     problem: str = ""
-    rejected: Tuple[Tuple[Toolkit, str], ...] = ()
+    rejected: tuple[tuple[Toolkit, str], ...] = ()
 
     @property
-    def translated(self) -> Tuple[int, ...]:
-        """Architectures that nvcc does not know yet: the driver translates each kernel for them at its first start."""
+    def translated(self) -> tuple[int, ...]:
+        """Architectures that nvcc does not know yet: the driver translates each kernel for them at its first
+        start."""
         codes = self.toolkit.codes if self.toolkit else ()
         return tuple(sorted({gpu.code for gpu in self.driver.gpus if codes and gpu.code not in codes}))
 
 
-def detect(driver: Optional[Driver] = None) -> Cuda:
-    """Looks at the whole machine. Of several toolkits the first one that fits driver and all GPUs is taken, or else
-    the first one that fits some of them."""
+def detect(driver: Driver | None = None) -> Cuda:
+    """Looks at the whole machine. Of several toolkits the first one that fits driver and all GPUs is taken,
+    or else the first one that fits some of them."""
     driver = query_driver() if driver is None else driver
     candidates = [_examine(driver, toolkit) for toolkit in find_toolkits()]
     if not candidates:
         problem = driver.problem or f"{_gpus(driver)}, but no nvcc; {toolkit_hint(driver.version[0])}"
         return Cuda(driver, problem=problem)
     usable = [cuda for cuda in candidates if not cuda.problem]
-    best = next((cuda for cuda in usable if cuda.driver == driver and not cuda.translated), (usable or candidates)[0])
-    earlier = candidates[:candidates.index(best)]
-    return replace(best, rejected=tuple((cuda.toolkit, cuda.problem or "it does not compile for all GPUs")
-                                        for cuda in earlier))
+    best = next(
+        (cuda for cuda in usable if cuda.driver == driver and not cuda.translated), (usable or candidates)[0]
+    )
+    earlier = candidates[: candidates.index(best)]
+    return replace(
+        best,
+        rejected=tuple(
+            (cuda.toolkit, cuda.problem or "it does not compile for all GPUs") for cuda in earlier
+        ),
+    )
 
 
-def architectures(cuda: Cuda) -> List[str]:
-    """What nvcc is asked for, as values of -gencode: the code of each GPU, or for one newer than nvcc the newest code
-    that nvcc knows, with the PTX that the driver translates. Empty for an nvcc that does not tell what it knows."""
-    values: List[str] = []
+def architectures(cuda: Cuda) -> list[str]:
+    """What nvcc is asked for, as values of -gencode: the code of each GPU, or for one newer than nvcc the
+    newest code that nvcc knows, with the PTX that the driver translates. Empty for an nvcc that does not tell
+    what it knows."""
+    values: list[str] = []
     for code in sorted({gpu.code for gpu in cuda.driver.gpus}):
         built = max((known for known in cuda.toolkit.codes if known <= code), default=None)
         if built is not None:
@@ -62,8 +69,9 @@ def _examine(driver: Driver, toolkit: Toolkit) -> Cuda:
     old = [gpu for gpu in driver.gpus if _too_old(gpu, toolkit)]
     if old and len(old) < len(driver.gpus):
         refused = tuple(replace(gpu, problem=_too_old(gpu, toolkit)) for gpu in old)
-        driver = replace(driver, gpus=tuple(gpu for gpu in driver.gpus if gpu not in old),
-                         refused=driver.refused + refused)
+        driver = replace(
+            driver, gpus=tuple(gpu for gpu in driver.gpus if gpu not in old), refused=driver.refused + refused
+        )
     where = places(toolkit)
     libraries = find_libraries(toolkit, where)
     problem = driver.problem or _mismatch(driver, toolkit) or _missing(toolkit, libraries)
@@ -75,8 +83,11 @@ def _mismatch(driver: Driver, toolkit: Toolkit) -> str:
     if toolkit.release < OLDEST_CUDA:
         return f"{toolkit.nvcc} is CUDA {release}, too old for jseg; install CUDA 11 or newer"
     if driver.version[0] < toolkit.release[0]:
-        return (f"the driver runs CUDA {'{}.{}'.format(*driver.version)} at most and {toolkit.nvcc} is {release}; "
-                f"update the driver, or install the CUDA {driver.version[0]} toolkit")
+        return (
+            f"the driver runs CUDA {'{}.{}'.format(*driver.version)} at most and {toolkit.nvcc} is "
+            f"{release}; "
+            f"update the driver, or install the CUDA {driver.version[0]} toolkit"
+        )
     return next((problem for problem in (_too_old(gpu, toolkit) for gpu in driver.gpus) if problem), "")
 
 
@@ -84,34 +95,45 @@ def _too_old(gpu: Gpu, toolkit: Toolkit) -> str:
     """Why code of the toolkit cannot run on the GPU, if so. On a newer GPU than the toolkit it can."""
     if not toolkit.codes or gpu.code >= min(toolkit.codes):
         return ""
-    return (f"{toolkit.nvcc} (CUDA {'{}.{}'.format(*toolkit.release)}) does not compile for {gpu.name} "
-            f"(sm_{gpu.code}); install an older one")
+    return (
+        f"{toolkit.nvcc} (CUDA {'{}.{}'.format(*toolkit.release)}) does not compile for {gpu.name} "
+        f"(sm_{gpu.code}); install an older one"
+    )
 
 
-def _missing(toolkit: Toolkit, libraries: Dict[str, Library]) -> str:
-    absent: List[str] = [_TITLES[name] for name in REQUIRED if name not in libraries]
+def _missing(toolkit: Toolkit, libraries: dict[str, Library]) -> str:
+    absent: list[str] = [_TITLES[name] for name in REQUIRED if name not in libraries]
     headless = [_TITLES[name] for name in REQUIRED if name in libraries and libraries[name].header is None]
     if not absent and not headless:
         return ""
-    parts = [f"{' and '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing" if absent else "",
-             f"headers of {' and '.join(headless)} are missing" if headless else ""]
-    return (f"{toolkit.nvcc} is CUDA {'{}.{}'.format(*toolkit.release)}, but {' and '.join(filter(None, parts))}; "
-            f"{wheels_hint(toolkit.release[0])}")
+    parts = [
+        f"{' and '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing" if absent else "",
+        f"headers of {' and '.join(headless)} are missing" if headless else "",
+    ]
+    return (
+        f"{toolkit.nvcc} is CUDA {'{}.{}'.format(*toolkit.release)}, but "
+        f"{' and '.join(filter(None, parts))}; "
+        f"{wheels_hint(toolkit.release[0])}"
+    )
 
 
 def toolkit_hint(major: int) -> str:
     """How nvcc comes to a machine whose driver runs CUDA `major`. Only from CUDA 13 on do wheels hold it."""
     if major >= 13:
         return f"install the CUDA toolkit, or {wheels_hint(major)}"
-    return (f"install the CUDA {major} toolkit: NVIDIA's, apt-get install nvidia-cuda-toolkit, or "
-            f"conda install -c nvidia 'cuda-toolkit={major}.*'")
+    return (
+        f"install the CUDA {major} toolkit: NVIDIA's, apt-get install nvidia-cuda-toolkit, or "
+        f"conda install -c nvidia 'cuda-toolkit={major}.*'"
+    )
 
 
 def wheels_hint(major: int) -> str:
     """The pip command that brings the libraries of a CUDA, from 13 on also nvcc."""
     if major >= 13:
-        return (f"pip install 'nvidia-cuda-nvcc=={major}.*' 'nvidia-cuda-cccl=={major}.*' "
-                f"'nvidia-cuda-runtime=={major}.*' nvidia-cublas nvidia-curand")
+        return (
+            f"pip install 'nvidia-cuda-nvcc=={major}.*' 'nvidia-cuda-cccl=={major}.*' "
+            f"'nvidia-cuda-runtime=={major}.*' nvidia-cublas nvidia-curand"
+        )
     suffix = f"-cu{max(major, 11)}"
     return f"pip install nvidia-cuda-runtime{suffix} nvidia-cublas{suffix} nvidia-curand{suffix}"
 

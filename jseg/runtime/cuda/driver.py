@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Tuple
 
 _PROBE = Path(__file__).with_name("probe.py")
 _PROBE_SECONDS = 60.0  # GPUs that were asleep, without persistence mode, on a machine with eight of them
@@ -16,7 +15,8 @@ _STUB = "CUDA_ERROR_STUB_LIBRARY"
 _MENDS = {
     "CUDA_ERROR_NO_DEVICE": "attach a GPU (a container needs --gpus all)",
     "CUDA_ERROR_OUT_OF_MEMORY": "end the programs that fill it (nvidia-smi lists them)",
-    "CUDA_ERROR_DEVICE_UNAVAILABLE": "end the program that holds it alone (nvidia-smi shows the compute mode)",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE": "end the program that holds it alone (nvidia-smi shows the compute "
+    "mode)",
     "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "restart the machine: driver and kernel module differ",
     "CUDA_ERROR_SYSTEM_NOT_READY": "start nvidia-fabricmanager",
     "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "take the folder cuda/compat off LD_LIBRARY_PATH",
@@ -26,11 +26,12 @@ _OTHER_MEND = "see what nvidia-smi and the kernel's log say"
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device. `capability` is (9, 0) for sm_90; `memory` in bytes; `number` is the driver's, of those that
-    CUDA_VISIBLE_DEVICES leaves; `problem` says why it cannot be used and, after "; ", what to do, if that is so."""
+    """One device. `capability` is (9, 0) for sm_90; `memory` in bytes; `number` is the driver's, of those
+    that CUDA_VISIBLE_DEVICES leaves; `problem` says why it cannot be used and, after "; ", what to do, if
+    that is so."""
 
     name: str
-    capability: Tuple[int, int]
+    capability: tuple[int, int]
     memory: int
     number: int = 0
     problem: str = ""
@@ -48,13 +49,14 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """`version` is the newest CUDA the driver can run, (0, 0) if unknown; `gpus` are those not known to be unusable
-    and `refused` those that are; `problem` says why none can be used; `installed`: there is a library of this name."""
+    """`version` is the newest CUDA the driver can run, (0, 0) if unknown; `gpus` are those not known to be
+    unusable and `refused` those that are; `problem` says why none can be used; `installed`: there is a
+    library of this name."""
 
-    version: Tuple[int, int]
-    gpus: Tuple[Gpu, ...]
+    version: tuple[int, int]
+    gpus: tuple[Gpu, ...]
     problem: str
-    refused: Tuple[Gpu, ...] = ()
+    refused: tuple[Gpu, ...] = ()
     installed: bool = True
 
 
@@ -62,8 +64,9 @@ def query_driver(tried: str = "first") -> Driver:
     """The driver and the GPUs this process may use (CUDA_VISIBLE_DEVICES counts).
 
     Args:
-        tried: which GPUs must give out a little memory: "first" tries them in order up to the first that does, which
-            is the one that Jittor takes; "every" all; the local number of a process of mpirun ("0", "1" ...) its own.
+        tried: which GPUs must give out a little memory: "first" tries them in order up to the first that
+            does, which is the one that Jittor takes; "every" all; the local number of a process of mpirun
+            ("0", "1" ...) its own.
     """
     try:
         ctypes.CDLL("libcuda.so.1")
@@ -74,12 +77,18 @@ def query_driver(tried: str = "first") -> Driver:
     try:
         found = json.loads(_answer(tried))
     except subprocess.TimeoutExpired:
-        return Driver((0, 0), (), f"the CUDA driver does not answer within {_PROBE_SECONDS:.0f} s; restart the machine")
+        return Driver(
+            (0, 0), (), f"the CUDA driver does not answer within {_PROBE_SECONDS:.0f} s; restart the machine"
+        )
     except (OSError, ValueError):
-        return Driver((0, 0), (), "the CUDA driver crashes when it is asked for its devices; install the driver again")
+        return Driver(
+            (0, 0), (), "the CUDA driver crashes when it is asked for its devices; install the driver again"
+        )
     version = divmod(found["version"], 1000)
-    gpus = [Gpu(gpu["name"], tuple(gpu["capability"]), gpu["memory"], number, _with_mend(gpu["problem"]))
-            for number, gpu in enumerate(found["gpus"])]
+    gpus = [
+        Gpu(gpu["name"], tuple(gpu["capability"]), gpu["memory"], number, _with_mend(gpu["problem"]))
+        for number, gpu in enumerate(found["gpus"])
+    ]
     usable = tuple(gpu for gpu in gpus if not gpu.problem)
     refused = tuple(gpu for gpu in gpus if gpu.problem)
     needed = usable if tried in ("first", "every") else not refused
@@ -88,18 +97,23 @@ def query_driver(tried: str = "first") -> Driver:
 
 
 def _answer(tried: str) -> str:
-    """What the probe prints. A driver that hangs in the kernel cannot be killed: then nobody waits for the probe.
+    """What the probe prints. A driver that hangs in the kernel cannot be killed: then nobody waits for the
+    probe.
 
     Raises:
         subprocess.TimeoutExpired: after `_PROBE_SECONDS`.
     """
-    probe = subprocess.Popen([sys.executable, str(_PROBE), tried], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                             text=True)
+    probe = subprocess.Popen(
+        [sys.executable, str(_PROBE), tried], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         return probe.communicate(timeout=_PATIENCE_SECONDS)[0]
     except subprocess.TimeoutExpired:
-        print(f"waiting for the CUDA driver, up to {_PROBE_SECONDS:.0f} s (JSEG_DEVICE=cpu does without it)",
-              file=sys.stderr, flush=True)
+        print(
+            f"waiting for the CUDA driver, up to {_PROBE_SECONDS:.0f} s (JSEG_DEVICE=cpu does without it)",
+            file=sys.stderr,
+            flush=True,
+        )
     try:
         return probe.communicate(timeout=max(0.0, _PROBE_SECONDS - _PATIENCE_SECONDS))[0]
     except subprocess.TimeoutExpired:
@@ -107,7 +121,7 @@ def _answer(tried: str) -> str:
         raise
 
 
-def _problem(of_the_driver: str, gpus: List[Gpu]) -> str:
+def _problem(of_the_driver: str, gpus: list[Gpu]) -> str:
     """Why no GPU can be used, and after "; " what to do."""
     if _STUB in of_the_driver:
         return "libcuda.so.1 is the stub of a toolkit, not a driver; take its folder off LD_LIBRARY_PATH"

@@ -1,8 +1,8 @@
 """A CUDA home of our own: links to what was found, the headers Jittor lacks, and the front end of nvcc.
 
-Jittor takes one folder with `bin/nvcc`, `include` and `lib64`. Wheels have no such folder, name their libraries without
-the plain `lib*.so`, and CUDA 13 dropped names that Jittor uses. The home lies in Jittor's cache and is named after
-its content, so that another toolkit gets another home.
+Jittor takes one folder with `bin/nvcc`, `include` and `lib64`. Wheels have no such folder, name their
+libraries without the plain `lib*.so`, and CUDA 13 dropped names that Jittor uses. The home lies in Jittor's
+cache and is named after its content, so that another toolkit gets another home.
 """
 
 import hashlib
@@ -10,8 +10,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Sequence, Tuple
 
 from jseg.runtime.cuda.detect import Cuda, architectures
 
@@ -19,13 +19,15 @@ _SHIPPED = Path(__file__).parent
 _FOLDER = "jseg_cuda"
 _CHECKED = "checked"  # which compiler was wanted, and the one check.cu has compiled with
 _TOO_NEW = "unsupported GNU version"
-_STANDARD_INCLUDE = Path("/usr/include")  # every compiler looks there; as -I it would upset the order of C++ headers
+_STANDARD_INCLUDE = Path(
+    "/usr/include"
+)  # every compiler looks there; as -I it would upset the order of C++ headers
 _MARKS = ("cuda_runtime.h", "cublas_v2.h", "curand.h", "nccl.h", "crt", "cccl", "cub")
 _FIRST_WITH_CUB_3 = (13, 0)
 _COMPILE_SECONDS = 600  # 2 s of work, on a machine that may be busy
 
 
-def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> Tuple[Path, str]:
+def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> tuple[Path, str]:
     """The home for what `detect` found; made, and tried with one small file, if it is not there yet.
 
     Args:
@@ -47,7 +49,10 @@ def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> Tuple[Path, 
         write_home(home, cuda)
     checked = home / _CHECKED
     wanted, _, taken = checked.read_text().partition("\n") if checked.is_file() else ("", "", "")
-    if taken in compilers and compilers[0] in (wanted, taken):  # what is taken is wanted by the processes started here
+    if taken in compilers and compilers[0] in (
+        wanted,
+        taken,
+    ):  # what is taken is wanted by the processes started here
         return home, taken
     problem = compile_problem(home, compilers[0])
     for compiler in compilers[1:] if _TOO_NEW in problem else ():
@@ -60,9 +65,9 @@ def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> Tuple[Path, 
     return home, compilers[0]
 
 
-def _links(cuda: Cuda) -> Dict[str, Path]:
+def _links(cuda: Cuda) -> dict[str, Path]:
     """Path inside the home -> what it points to. Earlier places win."""
-    links: Dict[str, Path] = {}
+    links: dict[str, Path] = {}
     for place in cuda.places:
         if place.include != _STANDARD_INCLUDE and any((place.include / mark).exists() for mark in _MARKS):
             for entry in sorted(place.include.iterdir()):
@@ -72,17 +77,21 @@ def _links(cuda: Cuda) -> Dict[str, Path]:
     for library in cuda.libraries.values():
         target = library.path.resolve()
         links[f"lib64/lib{library.name}.so"] = target
-        for other in library.path.parent.glob(f"lib{library.name}*.so*"):  # the name that the loader asks for is one
+        for other in library.path.parent.glob(
+            f"lib{library.name}*.so*"
+        ):  # the name that the loader asks for is one
             if other.resolve() == target:
                 links[f"lib64/{other.name}"] = target
     for place in cuda.places:
-        archive = place.lib / "libcudadevrt.a"  # nvcc links it; its own folder lacks it when it came as a wheel
+        archive = (
+            place.lib / "libcudadevrt.a"
+        )  # nvcc links it; its own folder lacks it when it came as a wheel
         if archive.is_file():
             links.setdefault("lib64/libcudadevrt.a", archive.resolve())
     return links
 
 
-def _files(cuda: Cuda) -> Dict[str, str]:
+def _files(cuda: Cuda) -> dict[str, str]:
     """Path inside the home -> text of our own."""
     files = {"include/cuda_runtime.h": (_SHIPPED / "include" / "cuda_runtime.h").read_text()}
     if not any((place.include / "npp.h").is_file() for place in cuda.places):
@@ -91,8 +100,11 @@ def _files(cuda: Cuda) -> Dict[str, str]:
     if modern:
         files["include/cub/cub.cuh"] = (_SHIPPED / "include" / "cub" / "cub.cuh").read_text()
     front = (_SHIPPED / "nvcc.sh").read_text()
-    for name, text in {"@NVCC@": str(cuda.toolkit.nvcc), "@STANDARD@": "-std=c++17" if modern else "",
-                       "@ARCHITECTURES@": " ".join(f"-gencode {value}" for value in architectures(cuda))}.items():
+    for name, text in {
+        "@NVCC@": str(cuda.toolkit.nvcc),
+        "@STANDARD@": "-std=c++17" if modern else "",
+        "@ARCHITECTURES@": " ".join(f"-gencode {value}" for value in architectures(cuda)),
+    }.items():
         front = front.replace(name, text)
     files["bin/nvcc"] = front
     return files
@@ -128,8 +140,18 @@ def write_home(home: Path, cuda: Cuda) -> None:
 def compile_problem(home: Path, compiler: str) -> str:
     """Why a small file that needs the headers does not compile with this home, or "" if it does."""
     with tempfile.TemporaryDirectory(prefix="jseg-nvcc-") as folder:
-        command = [str(home / "bin" / "nvcc"), "-std=c++14", "-x", "cu", f"-ccbin={compiler}", f"-I{home / 'include'}",
-                   "-c", "-o", os.path.join(folder, "check.o"), str(_SHIPPED / "check.cu")]
+        command = [
+            str(home / "bin" / "nvcc"),
+            "-std=c++14",
+            "-x",
+            "cu",
+            f"-ccbin={compiler}",
+            f"-I{home / 'include'}",
+            "-c",
+            "-o",
+            os.path.join(folder, "check.o"),
+            str(_SHIPPED / "check.cu"),
+        ]
         try:
             result = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
         except (OSError, subprocess.SubprocessError) as error:
@@ -138,6 +160,9 @@ def compile_problem(home: Path, compiler: str) -> str:
         return ""
     lines = (result.stderr + result.stdout).splitlines()
     first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
-    mend = ("install an older g++ beside it, or set cc_path to one" if _TOO_NEW in first
-            else "set cc_path to another C++ compiler, or CUDA_HOME to another toolkit")
+    mend = (
+        "install an older g++ beside it, or set cc_path to one"
+        if _TOO_NEW in first
+        else "set cc_path to another C++ compiler, or CUDA_HOME to another toolkit"
+    )
     return f"nvcc does not compile on this machine: {first.strip()[:300]}; {mend}"

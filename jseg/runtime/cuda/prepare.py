@@ -2,8 +2,8 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Dict, List, Mapping, Tuple
 
 from jseg.runtime.cuda.detect import Cuda, detect
 from jseg.runtime.cuda.driver import Driver, query_driver
@@ -11,16 +11,21 @@ from jseg.runtime.cuda.home import make_home
 from jseg.runtime.device import Device, wanted_device
 
 OURS = "JSEG_NVCC_PATH"
-"""Holds the `nvcc_path` that was set here, so that a process started from this one tells it from the user's."""
+"""Holds the `nvcc_path` that was set here, so that a process started from this one tells it from the
+user's."""
 FAILED = "JSEG_CUDA_FAILED"
 """Why Jittor did not start with CUDA, in the process that was started anew for the CPU."""
 
 _LOCAL_RANK = "OMPI_COMM_WORLD_LOCAL_RANK"
 
 # Variable of Jittor -> (value, what it switches off, what that means here).
-SWITCHES: Mapping[str, Tuple[str, str, str]] = {
+SWITCHES: Mapping[str, tuple[str, str, str]] = {
     "conv_opt": ("1", "cuDNN, cuFFT, cuSPARSE", "unused in jseg; nn.Conv runs as generated code"),
-    "use_cutt": ("0", "CUTT", "unused in jseg; a transpose of your own that moves the last axis runs on the CPU"),
+    "use_cutt": (
+        "0",
+        "CUTT",
+        "unused in jseg; a transpose of your own that moves the last axis runs on the CPU",
+    ),
     "use_cutlass": ("0", "CUTLASS", "unused in jseg, and in Jittor's own operators"),
 }
 
@@ -34,11 +39,12 @@ def prepare_cuda(cache: Path, compiler: str) -> Device:
 
     Args:
         cache: Jittor's cache folder, which will hold the CUDA home.
-        compiler: the C++ compiler. Where it is too new for nvcc and not the user's choice, `cc_path` is set to an
-            older one.
+        compiler: the C++ compiler. Where it is too new for nvcc and not the user's choice, `cc_path` is set
+            to an older one.
 
     Raises:
-        NoCuda: JSEG_DEVICE is cuda and there is a reason against it, or the GPU of a process of mpirun refuses work.
+        NoCuda: JSEG_DEVICE is cuda and there is a reason against it, or the GPU of a process of mpirun
+            refuses work.
         ValueError: JSEG_DEVICE holds no known device.
         OSError: the cache cannot be written.
     """
@@ -84,14 +90,16 @@ def _detected(cache: Path, compiler: str) -> Device:
     return Device("cuda", describe(cuda), left_out and f"left out: {left_out}")
 
 
-def checked_home(cuda: Cuda, cache: Path, compiler: str) -> Tuple[Path, str]:
-    """`make_home` with `compiler`, and with older ones where it is too new for nvcc and not the user's choice."""
+def checked_home(cuda: Cuda, cache: Path, compiler: str) -> tuple[Path, str]:
+    """`make_home` with `compiler`, and with older ones where it is too new for nvcc and not the user's
+    choice."""
     return make_home(cuda, cache, [compiler] if "cc_path" in os.environ else _compilers(compiler))
 
 
-def _compilers(first: str) -> List[str]:
-    """The usual compiler and the g++-12, g++-11 ... of PATH, newest first: nvcc refuses those newer than itself."""
-    found: Dict[int, str] = {}
+def _compilers(first: str) -> list[str]:
+    """The usual compiler and the g++-12, g++-11 ... of PATH, newest first: nvcc refuses those newer than
+    itself."""
+    found: dict[int, str] = {}
     for folder in os.get_exec_path():
         for path in Path(folder).glob("g++-*"):
             if re.fullmatch(r"g\+\+-\d+", path.name) and path.resolve() != Path(first).resolve():
@@ -116,20 +124,23 @@ def _set_switches() -> None:
         os.environ.setdefault(variable, value)
 
 
-def rank_settings(environment: Mapping[str, str], cuda: Cuda, home: Path) -> Dict[str, str]:
+def rank_settings(environment: Mapping[str, str], cuda: Cuda, home: Path) -> dict[str, str]:
     """Which GPUs this process sees, and for one of `mpirun` whether NCCL joins it with the others.
 
-    With NCCL every rank must see all GPUs, and Jittor takes the one of its local number. Without it, and where ranks
-    share a GPU, which NCCL refuses, each rank sees one GPU alone and sums travel by MPI through host memory.
+    With NCCL every rank must see all GPUs, and Jittor takes the one of its local number. Without it, and
+    where ranks share a GPU, which NCCL refuses, each rank sees one GPU alone and sums travel by MPI through
+    host memory.
 
     Args:
-        environment: variables of this process; those of Open MPI say which rank it is on its machine. A `use_nccl` that
-            is set stays, and so do the paths of NCCL.
+        environment: variables of this process; those of Open MPI say which rank it is on its machine. A
+            `use_nccl` that is set stays, and so do the paths of NCCL.
 
     Returns:
         Variables to set: outside of `mpirun` only CUDA_VISIBLE_DEVICES, where a GPU is left out.
     """
-    named = [entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    named = [
+        entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()
+    ]
     visible = [named[gpu.number] if named else str(gpu.number) for gpu in cuda.driver.gpus]
     settings = {"CUDA_VISIBLE_DEVICES": ",".join(visible)} if cuda.driver.refused else {}
     chosen = environment.get("use_nccl")
@@ -139,11 +150,18 @@ def rank_settings(environment: Mapping[str, str], cuda: Cuda, home: Path) -> Dic
     rank, ranks = int(environment[_LOCAL_RANK]), int(environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
     nccl = cuda.libraries.get("nccl")
     found = nccl is not None and nccl.header is not None
-    if chosen == "1" or chosen is None and found and ranks <= len(visible):
-        paths = {"nccl_include_path": str(home / "include"), "nccl_lib_path": str(home / "lib64")} if found else {}
+    if chosen == "1" or (chosen is None and found and ranks <= len(visible)):
+        paths = (
+            {"nccl_include_path": str(home / "include"), "nccl_lib_path": str(home / "lib64")}
+            if found
+            else {}
+        )
         settings.update({"use_nccl": "1", **paths})
-        return {name: value for name, value in settings.items()
-                if name == "CUDA_VISIBLE_DEVICES" or name not in environment}
+        return {
+            name: value
+            for name, value in settings.items()
+            if name == "CUDA_VISIBLE_DEVICES" or name not in environment
+        }
     return {"use_nccl": "0", "CUDA_VISIBLE_DEVICES": visible[rank % len(visible)]}
 
 
@@ -155,5 +173,7 @@ def describe(cuda: Cuda) -> str:
 def describe_gpus(driver: Driver) -> str:
     """The GPUs, equal ones counted, and what the driver runs."""
     texts = [f"{gpu.name} (sm_{gpu.code}, {gpu.memory / (1 << 30):.1f} GiB)" for gpu in driver.gpus]
-    counted = [f"{texts.count(text)} x {text}" if texts.count(text) > 1 else text for text in dict.fromkeys(texts)]
+    counted = [
+        f"{texts.count(text)} x {text}" if texts.count(text) > 1 else text for text in dict.fromkeys(texts)
+    ]
     return f"{', '.join(counted)}, driver for CUDA {'{}.{}'.format(*driver.version)}"

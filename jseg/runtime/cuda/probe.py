@@ -1,27 +1,28 @@
 """Asks the CUDA driver what it has, in a process of its own: `python probe.py TRIED` prints one JSON object.
 
-A process of its own because a driver once initialised does not survive `fork`, and a broken one may hang or crash.
-TRIED says which GPUs must give out a little memory: `first` tries them in order up to the first that does, `every`
-all of them, and a number the one that a process of `mpirun` with this local rank takes.
+A process of its own because a driver once initialised does not survive `fork`, and a broken one may hang or
+crash. TRIED says which GPUs must give out a little memory: `first` tries them in order up to the first that
+does, `every` all of them, and a number the one that a process of `mpirun` with this local rank takes.
 """
 
 import ctypes
 import json
 import sys
-from typing import Any, Callable, Dict, Iterable, List
+from collections.abc import Callable, Iterable
+from typing import Any
 
 _COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _NAMELESS = {34: "CUDA_ERROR_STUB_LIBRARY"}  # a stub has no cuGetErrorName that works
 
 
-def query(driver: Any, tried: str) -> Dict[str, Any]:
+def query(driver: Any, tried: str) -> dict[str, Any]:
     """What the driver library reports.
 
     Returns:
         `version` (13000 is CUDA 13.0); `gpus` with `name`, `capability` (major, minor), `memory` in bytes and
         `problem`: which call failed on it and why, else empty; and `problem` of the driver itself.
     """
-    found: Dict[str, Any] = {"version": 0, "gpus": [], "problem": ""}
+    found: dict[str, Any] = {"version": 0, "gpus": [], "problem": ""}
 
     def call(name: str, *arguments: Any) -> None:
         status = getattr(driver, name)(*arguments)
@@ -53,18 +54,22 @@ def _to_try(tried: str, count: int) -> Iterable[int]:
     return range(count) if tried in ("first", "every") or not count else [int(tried) % count]
 
 
-def _describe(call: Callable[..., None], number: int) -> Dict[str, Any]:
+def _describe(call: Callable[..., None], number: int) -> dict[str, Any]:
     device, name, memory = ctypes.c_int(0), ctypes.create_string_buffer(256), ctypes.c_size_t(0)
     call("cuDeviceGet", ctypes.byref(device), number)
     call("cuDeviceGetName", name, len(name), device)
     call("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
-    capability: List[int] = []
+    capability: list[int] = []
     for attribute in _COMPUTE_CAPABILITY:
         value = ctypes.c_int(0)
         call("cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
         capability.append(value.value)
-    return {"name": name.value.decode(errors="replace"), "capability": capability, "memory": memory.value,
-            "problem": ""}
+    return {
+        "name": name.value.decode(errors="replace"),
+        "capability": capability,
+        "memory": memory.value,
+        "problem": "",
+    }
 
 
 def _use(call: Callable[..., None], number: int) -> None:
@@ -79,7 +84,11 @@ def _use(call: Callable[..., None], number: int) -> None:
 
 def _error_name(driver: Any, status: int) -> str:
     text = ctypes.c_char_p()
-    if hasattr(driver, "cuGetErrorName") and driver.cuGetErrorName(status, ctypes.byref(text)) == 0 and text.value:
+    if (
+        hasattr(driver, "cuGetErrorName")
+        and driver.cuGetErrorName(status, ctypes.byref(text)) == 0
+        and text.value
+    ):
         return text.value.decode()
     return _NAMELESS.get(status, f"error {status}")
 

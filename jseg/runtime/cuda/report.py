@@ -1,9 +1,10 @@
-"""What the doctor says about CUDA: driver, GPUs, toolkit, libraries with their versions, and what is switched off."""
+"""What the doctor says about CUDA: driver, GPUs, toolkit, libraries with their versions, and what is switched
+off."""
 
 import os
 import shutil
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 from jseg.runtime.cuda.detect import REQUIRED, Cuda, detect
 from jseg.runtime.cuda.driver import query_driver
@@ -21,15 +22,15 @@ class Line(NamedTuple):
     usable: bool
     name: str
     text: str
-    mend: Optional[str] = None
+    mend: str | None = None
 
 
-def cuda_lines(cache: Optional[Path] = None, compiler: Optional[str] = None) -> List[Line]:
+def cuda_lines(cache: Path | None = None, compiler: str | None = None) -> list[Line]:
     """Looks at the machine; says first whether CUDA computes, then with what.
 
     Args:
-        cache, compiler: Jittor's cache and the C++ compiler, to try a compilation as well (seconds, once); without
-            them what is found is believed.
+        cache, compiler: Jittor's cache and the C++ compiler, to try a compilation as well (seconds, once);
+            without them what is found is believed.
     """
     try:
         wanted = wanted_device()
@@ -42,13 +43,23 @@ def cuda_lines(cache: Optional[Path] = None, compiler: Optional[str] = None) -> 
         if chosen == "":
             return [Line(False, "CUDA", "switched off: nvcc_path is set to nothing", "unset nvcc_path")]
         if shutil.which(chosen) is None:
-            return [Line(False, "CUDA", f"nvcc_path={chosen}, as set: no such program, Jittor will not start",
-                         "unset nvcc_path")]
-        return [Line(True, "CUDA", f"nvcc_path={chosen}, as set: handed to Jittor as it is", "unset nvcc_path")]
+            return [
+                Line(
+                    False,
+                    "CUDA",
+                    f"nvcc_path={chosen}, as set: no such program, Jittor will not start",
+                    "unset nvcc_path",
+                )
+            ]
+        return [
+            Line(True, "CUDA", f"nvcc_path={chosen}, as set: handed to Jittor as it is", "unset nvcc_path")
+        ]
     cuda = detect(query_driver("every"))
     problem = cuda.problem or os.environ.get(FAILED, "") or _compile_problem(cuda, cache, compiler)
-    refused = [Line(False, "GPU", f"left out: {text}", mend or None)
-               for text, _, mend in (gpu.refusal.partition("; ") for gpu in cuda.driver.refused)]
+    refused = [
+        Line(False, "GPU", f"left out: {text}", mend or None)
+        for text, _, mend in (gpu.refusal.partition("; ") for gpu in cuda.driver.refused)
+    ]
     if problem:
         reason, _, hint = problem.partition("; ")
         if not cuda.driver.installed and wanted == "cuda":
@@ -61,8 +72,14 @@ def cuda_lines(cache: Optional[Path] = None, compiler: Optional[str] = None) -> 
     lines = [Line(True, "CUDA", _name(cuda)), Line(True, "GPU", describe_gpus(cuda.driver)), *refused]
     if cuda.translated:
         codes = ", ".join(f"sm_{code}" for code in cuda.translated)
-        lines.append(Line(False, "GPU", f"this nvcc does not know {codes}: the driver translates each kernel at its "
-                          "first start", "install a newer CUDA toolkit, if that takes too long"))
+        lines.append(
+            Line(
+                False,
+                "GPU",
+                f"this nvcc does not know {codes}: the driver translates each kernel at its first start",
+                "install a newer CUDA toolkit, if that takes too long",
+            )
+        )
     lines += [_libraries(cuda), _nccl(cuda), *_ignored_homes(cuda)]
     lines += [Line(False, "without", f"{names}: {effect}") for _, names, effect in SWITCHES.values()]
     return lines
@@ -72,7 +89,7 @@ def _name(cuda: Cuda) -> str:
     return "{}.{} from {}: {}".format(*cuda.toolkit.release, cuda.toolkit.source, cuda.toolkit.nvcc)
 
 
-def _compile_problem(cuda: Cuda, cache: Optional[Path], compiler: Optional[str]) -> str:
+def _compile_problem(cuda: Cuda, cache: Path | None, compiler: str | None) -> str:
     if cache is None or compiler is None:
         return ""
     try:
@@ -91,21 +108,27 @@ def _libraries(cuda: Cuda) -> Line:
         parts.append(f"{title} {library.version or '?'}" if library else f"no {title}")
     sources = dict.fromkeys(library.source for library in cuda.libraries.values())
     complete = all(name in cuda.libraries and cuda.libraries[name].header for name in REQUIRED)
-    return Line(complete, "libraries", ", ".join(parts) + (f" (from {', '.join(sources)})" if sources else ""))
+    return Line(
+        complete, "libraries", ", ".join(parts) + (f" (from {', '.join(sources)})" if sources else "")
+    )
 
 
 def _nccl(cuda: Cuda) -> Line:
     library = cuda.libraries.get("nccl")
     if library is None or library.header is None:
         major = cuda.toolkit.release[0]
-        return Line(False, "NCCL", f"none for CUDA {major}: processes on several GPUs sum by MPI through host memory",
-                    f"pip install nvidia-nccl-cu{major}   (for several GPUs only)")
+        return Line(
+            False,
+            "NCCL",
+            f"none for CUDA {major}: processes on several GPUs sum by MPI through host memory",
+            f"pip install nvidia-nccl-cu{major}   (for several GPUs only)",
+        )
     return Line(True, "NCCL", f"{library.version} from {library.source}: sums over several GPUs")
 
 
-def _ignored_homes(cuda: Cuda) -> List[Line]:
+def _ignored_homes(cuda: Cuda) -> list[Line]:
     """What the user named and does not get."""
-    lines: List[Line] = []
+    lines: list[Line] = []
     for variable in HOME_VARIABLES:
         if cuda.toolkit and cuda.toolkit.source == variable:
             break
@@ -114,9 +137,18 @@ def _ignored_homes(cuda: Cuda) -> List[Line]:
             there = os.access(nvcc, os.X_OK)
             if there and cuda.driver.problem:
                 continue  # no toolkit is taken then
-            reasons = [reason.partition("; ")[0] for toolkit, reason in cuda.rejected
-                       if toolkit.source == variable or toolkit.nvcc == nvcc.resolve()]
+            reasons = [
+                reason.partition("; ")[0]
+                for toolkit, reason in cuda.rejected
+                if toolkit.source == variable or toolkit.nvcc == nvcc.resolve()
+            ]
             reason = reasons[0] if reasons else "its nvcc does not answer" if there else "it has no bin/nvcc"
-            lines.append(Line(False, variable, f"{os.environ[variable]} is ignored: {reason}",
-                              f"unset {variable}, or name another toolkit"))
+            lines.append(
+                Line(
+                    False,
+                    variable,
+                    f"{os.environ[variable]} is ignored: {reason}",
+                    f"unset {variable}, or name another toolkit",
+                )
+            )
     return lines

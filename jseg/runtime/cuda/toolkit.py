@@ -6,23 +6,29 @@ import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 # Name of a library -> the header that states its version, and the macros of major, minor, patch in it.
-_HEADERS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
+_HEADERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cudart": (("cuda_runtime_api.h",), ("CUDART_VERSION",)),
     "cublas": (("cublas_api.h",), ("CUBLAS_VER_MAJOR", "CUBLAS_VER_MINOR", "CUBLAS_VER_PATCH")),
     "cublasLt": (("cublasLt.h",), ()),
     "curand": (("curand.h",), ("CURAND_VER_MAJOR", "CURAND_VER_MINOR", "CURAND_VER_PATCH")),
     "nccl": (("nccl.h",), ("NCCL_MAJOR", "NCCL_MINOR", "NCCL_PATCH")),
-    "cudnn": (("cudnn_version.h", "cudnn_version_v9.h", "cudnn_version_v8.h", "cudnn.h"),
-              ("CUDNN_MAJOR", "CUDNN_MINOR", "CUDNN_PATCHLEVEL")),
+    "cudnn": (
+        ("cudnn_version.h", "cudnn_version_v9.h", "cudnn_version_v8.h", "cudnn.h"),
+        ("CUDNN_MAJOR", "CUDNN_MINOR", "CUDNN_PATCHLEVEL"),
+    ),
 }
 HOME_VARIABLES = ("CUDA_HOME", "CUDA_PATH")
 """By these users name their toolkit."""
-_FOLLOWS_CUDA = ("cudart", "cublas", "cublasLt")  # their first number is that of CUDA; cuRAND has been 10 since CUDA 10
+_FOLLOWS_CUDA = (
+    "cudart",
+    "cublas",
+    "cublasLt",
+)  # their first number is that of CUDA; cuRAND has been 10 since CUDA 10
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,8 @@ class Toolkit:
 
     nvcc: Path
     root: Path
-    release: Tuple[int, int]
-    codes: Tuple[int, ...]
+    release: tuple[int, int]
+    codes: tuple[int, ...]
     source: str
 
 
@@ -42,7 +48,7 @@ class Library:
 
     name: str
     path: Path
-    header: Optional[Path]
+    header: Path | None
     version: str
     source: str
 
@@ -56,7 +62,7 @@ class Place:
     lib: Path
 
 
-def system_roots() -> List[Path]:
+def system_roots() -> list[Path]:
     """Where toolkits are installed: the folders that hold `cuda`, `cuda-13.0` and so on."""
     return [Path("/usr/local"), Path("/opt")]
 
@@ -66,8 +72,9 @@ def standard_place() -> Place:
     return Place("system", Path("/usr/include"), Path(f"/usr/lib/{platform.machine()}-linux-gnu"))
 
 
-def site_folders() -> List[Path]:
-    """Folders of installed packages: those of this Python, of the one it was made from, of the distribution."""
+def site_folders() -> list[Path]:
+    """Folders of installed packages: those of this Python, of the one it was made from, of the
+    distribution."""
     folders = [Path(entry) for entry in sys.path if entry.rstrip("/").endswith("-packages")]
     folders.append(Path(sysconfig.get_path("purelib", vars={"base": sys.base_prefix})))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -75,9 +82,10 @@ def site_folders() -> List[Path]:
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
 
-def find_toolkits() -> List[Toolkit]:
-    """Every nvcc that answers, the user's choice first: CUDA_HOME, PATH, this environment, the system, wheels."""
-    toolkits: Dict[Path, Toolkit] = {}
+def find_toolkits() -> list[Toolkit]:
+    """Every nvcc that answers, the user's choice first: CUDA_HOME, PATH, this environment, the system,
+    wheels."""
+    toolkits: dict[Path, Toolkit] = {}
     asked = set()
     for source, nvcc in _nvcc_candidates():
         # access first: in a folder of PATH that this user may not read, is_file would raise
@@ -89,7 +97,7 @@ def find_toolkits() -> List[Toolkit]:
     return list(toolkits.values())
 
 
-def _nvcc_candidates() -> Iterator[Tuple[str, Path]]:
+def _nvcc_candidates() -> Iterator[tuple[str, Path]]:
     for variable in HOME_VARIABLES:
         if os.environ.get(variable):
             yield variable, Path(os.environ[variable]) / "bin" / "nvcc"
@@ -106,11 +114,11 @@ def _nvcc_candidates() -> Iterator[Tuple[str, Path]]:
         yield "wheels", site / "nvidia" / "cuda_nvcc" / "bin" / "nvcc"
 
 
-def _numbers(path: Path) -> List[int]:
+def _numbers(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path.name)]
 
 
-def _toolkit(nvcc: Path, source: str) -> Optional[Toolkit]:
+def _toolkit(nvcc: Path, source: str) -> Toolkit | None:
     release = re.search(r"release (\d+)\.(\d+)", _output([str(nvcc), "--version"]))
     if release is None:
         return None
@@ -118,7 +126,9 @@ def _toolkit(nvcc: Path, source: str) -> Optional[Toolkit]:
     root = real.parent.parent
     if not (root / "include" / "cuda_runtime.h").is_file():
         # A script that calls the real one; nvcc itself tells where it lies.
-        top = re.search(r"^#\$ TOP=(.*)$", _output([str(nvcc), "--dryrun", "-x", "cu", os.devnull]), re.MULTILINE)
+        top = re.search(
+            r"^#\$ TOP=(.*)$", _output([str(nvcc), "--dryrun", "-x", "cu", os.devnull]), re.MULTILINE
+        )
         if top:
             root = Path(top[1].strip()).resolve()
             if (root / "bin" / "nvcc").is_file():
@@ -127,7 +137,7 @@ def _toolkit(nvcc: Path, source: str) -> Optional[Toolkit]:
     return Toolkit(real, root, (int(release[1]), int(release[2])), tuple(sorted(map(int, codes))), source)
 
 
-def _output(command: List[str]) -> str:
+def _output(command: list[str]) -> str:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -135,18 +145,26 @@ def _output(command: List[str]) -> str:
     return result.stdout + result.stderr  # --dryrun writes to stderr
 
 
-def places(toolkit: Toolkit) -> List[Place]:
+def places(toolkit: Toolkit) -> list[Place]:
     """Where headers and libraries of the toolkit's major release may lie, the toolkit's own first."""
     root, major, machine = toolkit.root, toolkit.release[0], platform.machine()
     arch = {"aarch64": "sbsa"}.get(machine, machine)
-    found = [Place(toolkit.source, root / include, root / lib) for include, lib in (
-        ("include", "lib64"), ("include", "lib"), (f"targets/{arch}-linux/include", f"targets/{arch}-linux/lib"),
-        ("include", f"lib/{machine}-linux-gnu"))]
+    found = [
+        Place(toolkit.source, root / include, root / lib)
+        for include, lib in (
+            ("include", "lib64"),
+            ("include", "lib"),
+            (f"targets/{arch}-linux/include", f"targets/{arch}-linux/lib"),
+            ("include", f"lib/{machine}-linux-gnu"),
+        )
+    ]
     for site in site_folders():
         joint = site / "nvidia" / f"cu{major}"
         found.append(Place("wheels", joint / "include", joint / "lib"))
         for folder in sorted((site / "nvidia").glob("*")):
-            if not re.fullmatch(r"cu\d+", folder.name):  # one folder a package: CUDA 11 and 12, and NCCL and cuDNN
+            if not re.fullmatch(
+                r"cu\d+", folder.name
+            ):  # one folder a package: CUDA 11 and 12, and NCCL and cuDNN
                 found.append(Place("wheels", folder / "include", folder / "lib"))
         found.append(Place("PyTorch", site / "torch" / "include", site / "torch" / "lib"))
     prefix = Path(sys.prefix)
@@ -155,14 +173,14 @@ def places(toolkit: Toolkit) -> List[Place]:
     return [place for place in dict.fromkeys(found) if place.include.is_dir() or place.lib.is_dir()]
 
 
-def find_libraries(toolkit: Toolkit, where: Iterable[Place]) -> Dict[str, Library]:
+def find_libraries(toolkit: Toolkit, where: Iterable[Place]) -> dict[str, Library]:
     """The libraries that are there, by name; those of another major release of CUDA do not count."""
     where = list(where)
     found = (_library(name, toolkit.release[0], where) for name in _HEADERS)
     return {library.name: library for library in found if library is not None}
 
 
-def _library(name: str, major: int, where: List[Place]) -> Optional[Library]:
+def _library(name: str, major: int, where: list[Place]) -> Library | None:
     for place in where:
         path = _shared_object(name, major, place.lib)
         if path is not None and not (name == "nccl" and _for_another_cuda(place, major)):
@@ -173,7 +191,7 @@ def _library(name: str, major: int, where: List[Place]) -> Optional[Library]:
     return None
 
 
-def _shared_object(name: str, major: int, folder: Path) -> Optional[Path]:
+def _shared_object(name: str, major: int, folder: Path) -> Path | None:
     """`libNAME.so`, with a version or without, or as PyTorch names its copies: `libNAME-HASH.so.11.0`."""
     if not folder.is_dir():
         return None
@@ -187,7 +205,8 @@ def _shared_object(name: str, major: int, folder: Path) -> Optional[Path]:
 
 
 def _for_another_cuda(place: Place, major: int) -> bool:
-    """Whether this is the place of NCCL's wheel for another release of CUDA; the files themselves do not tell."""
+    """Whether this is the place of NCCL's wheel for another release of CUDA; the files themselves do not
+    tell."""
     package = place.lib.parent
     wheels = package.parent.parent.glob("nvidia_nccl_cu*.dist-info") if package.name == "nccl" else ()
     majors = {_numbers(wheel)[0] for wheel in wheels}
@@ -198,7 +217,7 @@ def _file_version(path: Path) -> str:
     return path.resolve().name.partition(".so")[2].lstrip(".")
 
 
-def _header_version(header: Optional[Path], macros: Tuple[str, ...]) -> str:
+def _header_version(header: Path | None, macros: tuple[str, ...]) -> str:
     """'13.0.2' of a header; CUDART_VERSION holds 13000. Empty where a macro is missing."""
     if header is None or not macros:
         return ""
