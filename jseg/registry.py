@@ -3,31 +3,21 @@
 What the entries of each registry accept and return:
 
 - `MODELS`: segmentors with `loss(image, label)`, `predict(image)`, `trainable_parameters()`; the runner
-offers them
-  `class_names`, `unseen` and `image_size`.
+  offers them `class_names`, `unseen` and `image_size`.
 - `DATASETS`: `class_names`, `palette`, `unseen`, `__len__`, `sample(index, epoch)`, `raw(index)`; offered
-`seed`.
+  `seed`.
 - `TRANSFORMS`: steps of a dataset's pipeline.
 - `OPTIMIZERS`: get `parameters` (name -> Var) from the runner; `step(loss, learning_rate)`, `state()`,
-`load_state()`.
+  `load_state()`.
 - `SCHEDULERS`: get `max_iters` from the runner; callable `(base_lr, iteration) -> lr`.
 """
 
-import difflib
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Text to append to an error about an unknown `name`: the nearest known name, or the list of all."""
-    names = sorted(str(item) for item in known)
-    lowered = {item.lower(): item for item in reversed(names)}
-    near = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {lowered[near[0]]}?"
-    return f"; known: {', '.join(names)}" if names else "; nothing is known here"
+from jseg.names import did_you_mean
 
 
 class Registry:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from jseg.registry import Registry, did_you_mean
+from jseg.names import did_you_mean
+from jseg.registry import Registry
 
 
 @pytest.fixture

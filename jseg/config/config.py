@@ -17,7 +17,8 @@ from typing import Any
 
 from jseg.config.overrides import apply_overrides
 from jseg.config.schema import PLAIN_PARTS, TOP_LEVEL, KeyProblem, check_keys
-from jseg.registry import Registry, did_you_mean
+from jseg.names import did_you_mean
+from jseg.registry import Registry
 
 _LITERALS = (str, int, float, bool, type(None))
 

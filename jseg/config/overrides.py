@@ -4,7 +4,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from jseg.registry import did_you_mean
+from jseg.names import did_you_mean
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 

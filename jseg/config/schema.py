@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jseg.registry import did_you_mean, matches
+from jseg.names import did_you_mean
+from jseg.registry import matches
 
 _NONE = type(None)
 

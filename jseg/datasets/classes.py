@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jseg.registry import did_you_mean
+from jseg.names import did_you_mean
 
 _DATA = Path(__file__).parent / "data"
 

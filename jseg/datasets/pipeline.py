@@ -12,7 +12,8 @@ from typing import Any
 
 import jseg.datasets.photometric  # noqa: F401, registers the transform that the recipe names
 from jseg.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, Size
-from jseg.registry import TRANSFORMS, did_you_mean
+from jseg.names import did_you_mean
+from jseg.registry import TRANSFORMS
 
 
 def train_recipe(

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from jseg.interpolation import interpolation_matrix
 from jseg.ops.checks import require_tensors
 from jseg.ops.dispatch import use_fused
 from jseg.ops.precision import lower
@@ -111,9 +112,7 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     batch, channels, height, width = x.shape
     if (height, width) == tuple(size):
         return x
-    rows, columns = (
-        jt.array(interpolation_matrix(old, new)) for old, new in ((height, size[0]), (width, size[1]))
-    )
+    rows, columns = (jt.array(_weights(old, new)) for old, new in ((height, size[0]), (width, size[1])))
     x = transpose_last(x.reshape(batch * channels, height, width))
     x = transpose_last(_product(x, rows))  # while the picture is still narrow
     x = _product(x, columns)
@@ -121,14 +120,8 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
 
 
 @lru_cache(maxsize=64)
-def interpolation_matrix(old: int, new: int) -> np.ndarray:
-    """(new, old) float32 weights of 1-D linear interpolation with half-pixel centres."""
-    position = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    low = np.floor(position).astype(np.int64)
-    high = np.minimum(low + 1, old - 1)
-    matrix = np.zeros((new, old))
-    np.add.at(matrix, (np.arange(new), low), 1 - (position - low))
-    np.add.at(matrix, (np.arange(new), high), position - low)
-    matrix = matrix.astype(np.float32)
-    matrix.flags.writeable = False  # cached: shared by all callers
+def _weights(old: int, new: int) -> np.ndarray:
+    """`interpolation_matrix` (new, old) in float32, shared by all callers."""
+    matrix = interpolation_matrix(old, new).astype(np.float32)
+    matrix.flags.writeable = False
     return matrix

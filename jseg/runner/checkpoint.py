@@ -2,16 +2,14 @@
 
 Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text):
     format, iteration, seed, setting, class_names and unseen (JSON), config (the whole resolved config; with
-    the
-        iteration it gives the learning rates, which are a function of both), architecture (JSON of the
+        the iteration it gives the learning rates, which are a function of both), architecture (JSON of the
         model's config),
     clip, clip_sha256: name and hash of the CLIP weight file, which is frozen and not stored,
     data: JSON of pictures, batch_size, epoch and offset: the next picture is number `offset` of epoch
-    `epoch`,
+        `epoch`,
     random: hash of the first numbers that Python, numpy (which also seeds the masks of dropout) and Jittor
-    draw in
-        the next iteration. Their states are functions of (seed, iteration): a resume sets them, and checks
-        them so,
+        draw in the next iteration. Their states are functions of (seed, iteration): a resume sets them, and
+        checks them so,
     losses: JSON of the loss terms since the last log line, so that a resumed log has the same lines,
     bad_pictures: JSON, name -> reason, of the pictures left out because they could not be read,
     versions: JSON of jseg, jittor, numpy and Python.

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jseg.registry import OPTIMIZERS, did_you_mean
+from jseg.names import did_you_mean
+from jseg.registry import OPTIMIZERS
 from jseg.runtime.backend import jt
 
 STATE_PREFIX = "optimizer."

@@ -4,11 +4,10 @@ ranks.
 n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once,
 up to the order of summation. What that rests on:
 - every part has the same number of pictures, so the mean over parts of a mean over pictures is the mean over
-the batch;
+  the batch;
 - terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean
-over all
-  parts, which is at least 1 over the whole batch; models with such terms offer `loss_counts` and take
-  `average` in `loss`;
+  over all parts, which is at least 1 over the whole batch; models with such terms offer `loss_counts` and
+  take `average` in `loss`;
 - dropout depends on (seed, iteration, position of the picture in the whole batch): `jseg.ops.randomness`.
 """
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from jseg.interpolation import interpolation_matrix
 from jseg.models.backbones import RegionBridgeEncoder
 from jseg.models.heads import CLIPRCHead
 from jseg.models.heads.region_alignment import descriptors, project_pixels, project_queries, region_relations
 from jseg.models.segmentors import CLIPRC, CLIPRCSegmentor
-from jseg.ops.basic import interpolation_matrix
 from jseg.ops.randomness import set_first_sample
 from jseg.registry import MODELS
 from jseg.runtime.backend import jt

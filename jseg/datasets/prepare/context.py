@@ -2,11 +2,9 @@
 annotations.
 
 - `trainval_merged.json` of the detail API: regions as compressed run lengths, painted over each other in the
-order
-  of the file. It lists 4,996 pictures for training and 5,104 for validation, the numbers of the paper.
+  order of the file. It lists 4,996 pictures for training and 5,104 for validation, the numbers of the paper.
 - `trainval.tar.gz`, the release of 459 classes: `trainval/<id>.mat` with a LabelMap for each picture of VOC
-2010's
-  lists for detection, ImageSets/Main, which hold 4,998 and 5,105.
+  2010's lists for detection, ImageSets/Main, which hold 4,998 and 5,105.
 
 Both number their categories alike. The 59 classes get 1..59 in the order of these numbers, all else gets 0.
 """

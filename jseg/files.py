@@ -1,0 +1,79 @@
+"""Files that a reader sees whole or not at all, and what identifies a file."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+PathLike = str | os.PathLike[str]
+
+TEMPORARY_SUFFIX = ".tmp"
+"""How the hidden names end under which files are written."""
+
+_BLOCK = 1 << 22  # bytes
+
+
+@contextmanager
+def replacing(path: PathLike, durable: bool = True, temporary_name: str | None = None) -> Iterator[Path]:
+    """A hidden name beside `path` to write to, which becomes `path` when the block ends without an error.
+
+    Args:
+        path: the file; an older one of that name stays until the new one is complete, and after any error.
+        durable: also flush file and folder to the disk, so that a power failure loses neither version.
+        temporary_name: of the hidden file; by default one that no other process uses. A fixed name is
+            overwritten by the next run instead of staying behind a killed one.
+
+    Raises:
+        OSError: the folder is missing, not writable or full; the message names `path`.
+    """
+    path = Path(path)
+    hidden = temporary_name or f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    temporary = path.with_name(hidden)
+    try:
+        yield temporary
+        if durable:
+            _sync(temporary)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise OSError(
+                error.errno, f"cannot write {path}: {reason}; free space or choose another place"
+            ) from error
+        raise
+    if durable:
+        with suppress(OSError):  # some file systems cannot sync a folder: the data itself is safe even so
+            _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: PathLike) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits; computed once in a process while the file does not change.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    path = Path(path).resolve()
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path, modified: int, size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
