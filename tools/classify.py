@@ -17,8 +17,9 @@ sys.path.insert(0, ROOT)
 
 from jseg.datasets.clip_image import read_clip_image
 from jseg.runtime.command import exit_status
-from jseg.runtime.device import add_device_options, name_device, select_device
+from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import ONE_INPUT, memory_advice
+from jseg.runtime.selection import name_device, select_device
 
 DEFAULT_CLIP = os.path.join("weights", "zeroshapes_clip.npz")
 

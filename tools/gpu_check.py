@@ -37,7 +37,7 @@ from gpu_check_processes import Processes
 
 from jseg.runtime.command import exit_status, prove_writable
 from jseg.runtime.cuda.report import cuda_lines
-from jseg.runtime.device import select_device
+from jseg.runtime.selection import select_device
 
 LIMIT_SECONDS = 480
 ROUNDS = (

@@ -31,8 +31,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.runtime.command import exit_status, prove_writable
-from jseg.runtime.device import add_device_options, name_device, select_device
+from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import ONE_INPUT, memory_advice
+from jseg.runtime.selection import name_device, select_device
 
 OUTPUT_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 2e-4

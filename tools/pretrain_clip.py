@@ -18,8 +18,9 @@ import numpy as np
 
 from jseg.checkpoints import save_npz
 from jseg.runtime.command import exit_status, prove_writable
-from jseg.runtime.device import add_device_options, name_device, select_device
+from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import memory_advice
+from jseg.runtime.selection import name_device, select_device
 
 LARGEST_SEED = 2**31 - 1
 """Jittor keeps the seed in a C int."""

@@ -10,8 +10,9 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from jseg.config import Config
-from jseg.runtime.device import add_device_options, name_device, select_device
+from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice
+from jseg.runtime.selection import name_device, select_device
 
 _AFTER_RANK_0 = 2.0  # seconds: what is wrong for every process is said by one
 

@@ -1,71 +1,83 @@
 """The one place from which jseg imports Jittor: `from jseg.runtime.backend import jt, nn`.
 
-The first import on a machine compiles Jittor's core (minutes on two cores) into its cache.
+The first import on a machine compiles Jittor's core (minutes on two cores) into its cache, in a child
+process: this one is never replaced or ended.
 """
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from jseg.runtime.cuda.prepare import FAILED
-from jseg.runtime.device import wanted_device, wanted_precision
-from jseg.runtime.environment import EnvironmentProblem, launched_by_mpi, prepare_jittor, shared_jittor
+from jseg.runtime.device import Device, wanted_device, wanted_precision
+from jseg.runtime.environment import (
+    EnvironmentProblem,
+    find_compiler,
+    jittor_cache,
+    launched_by_mpi,
+    prepare_jittor,
+    shared_jittor,
+)
 from jseg.runtime.shared_cache import first_on_path
-
-_RERUN_MARK = "JSEG_RERUN_AFTER_JITTOR_BUILD"
+from jseg.runtime.trial import configuration_key, mark_of, try_import
 
 
 def _import_jittor():
-    device = prepare_jittor()
+    device, place, key = _importable()
     if device.warning:
-        rank = os.environ.get("OMPI_COMM_WORLD_RANK")
-        print(f"warning: {device.warning}{f' (rank {rank})' if rank else ''}", file=sys.stderr, flush=True)
-    copy = shared_jittor()
+        _warn(device.warning)
     try:
-        with first_on_path(copy):
+        with first_on_path(place):
             import jittor
-        if copy is not None:
-            jittor.flags.python_path = str(copy / "python")
+        if place is not None:
+            jittor.flags.python_path = str(place / "python")
         if device.kind == "cuda":
             jittor.flags.use_cuda = 1
             jittor.flags.use_tensorcore = int(wanted_precision() == "tf32")
-    except Exception as error:
-        if device.kind == "cuda":
-            _go_on_without_cuda(error)
-        raise
-    except SystemExit:
-        # Jittor rebuilt its bootstrap library and asks to be run again, with exit status 0. A second
-        # such exit is an error: without the mark a broken cache would loop here for ever.
-        if os.environ.get(_RERUN_MARK):
-            raise RuntimeError(
-                "Jittor rebuilt itself twice in a row; remove its cache folder and try again"
-            ) from None
-        os.environ[_RERUN_MARK] = "1"
-        _start_anew()
-    os.environ.pop(_RERUN_MARK, None)
+    except (Exception, SystemExit) as error:
+        # It was imported in this configuration before. Jittor cannot be imported twice by a process, and it
+        # leaves with SystemExit(0) after it has rebuilt itself: the next process shall look again, in a
+        # child.
+        with contextlib.suppress(OSError):
+            mark_of(jittor_cache(), key).unlink(missing_ok=True)
+        reason = str(error) if isinstance(error, Exception) else "it has rebuilt a part of itself"
+        raise EnvironmentProblem(f"Jittor does not start: {reason}; start the program again") from error
     _end_compiler_processes()
     _restore_signals()
     return jittor, device
 
 
-def _start_anew() -> None:
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-
-
-def _go_on_without_cuda(error: Exception) -> None:
-    """Starts this program again on the CPU, unless CUDA was asked for: Jittor cannot be imported a second
-    time."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    named = next((line for line in reversed(lines) if "rror" in line), lines[0])
-    reason = f"Jittor does not start with CUDA ({named[:200]})"
+def _importable() -> tuple[Device, Path | None, str]:
+    """The device, the folder that Jittor is imported from and the key of the configuration, after a child
+    process has imported it once; the CPU takes the place of a GPU that fails, unless it was asked for."""
+    device = prepare_jittor()
+    place = shared_jittor()
+    key = configuration_key(device, str(place or sys.prefix), find_compiler().note)
+    try:
+        problem = try_import(jittor_cache(), key, place, device)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot write Jittor's cache {jittor_cache()}: {error}; make it writable"
+        ) from error
+    if not problem:
+        return device, place, key
+    if device.kind == "cpu":
+        raise EnvironmentProblem(f"Jittor does not start: {problem}")
+    reason = f"Jittor does not start with CUDA ({problem})"
     if wanted_device() == "cuda" or launched_by_mpi():
-        raise EnvironmentProblem(f"{reason}; --device cpu does without") from error
-    print(f"warning: {reason}; computing on the CPU", file=sys.stderr, flush=True)
+        raise EnvironmentProblem(f"{reason}; --device cpu does without")
+    _warn(f"{reason}; computing on the CPU")
     os.environ[FAILED] = reason
-    _start_anew()
+    return _importable()
+
+
+def _warn(text: str) -> None:
+    rank = os.environ.get("OMPI_COMM_WORLD_RANK")
+    print(f"warning: {text}{f' (rank {rank})' if rank else ''}", file=sys.stderr, flush=True)
 
 
 def _end_compiler_processes() -> None:

@@ -6,7 +6,6 @@ The choice must be made before Jittor is imported: Jittor is configured for a de
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,8 +34,8 @@ class Device:
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--device` and `--precision`; hand them to `select_device` before anything that computes is
-    imported."""
+    """Adds `--device` and `--precision`; hand them to `selection.select_device` before anything that computes
+    is imported."""
     parser.add_argument(
         "--device",
         choices=DEVICES,
@@ -73,38 +72,3 @@ def _wanted(variable: str, known: Sequence[str]) -> str:
     if name not in known:
         raise ValueError(f"{variable}={name}: must be one of {', '.join(known)}")
     return name
-
-
-def select_device(name: str | None, precision: str | None = None) -> None:
-    """Makes the choice for this process and those it starts; None leaves the variable as it is.
-
-    Raises:
-        ValueError: cuda is asked for and cannot be used, or Jittor was already loaded for another device.
-    """
-    for variable, value in ((VARIABLE, name), (PRECISION_VARIABLE, precision)):
-        if value is not None:
-            os.environ[variable] = value
-    wanted_precision()
-    wanted = wanted_device()
-    backend = sys.modules.get("jseg.runtime.backend")
-    if backend is not None:
-        if wanted not in ("auto", backend.device.kind):
-            raise ValueError(
-                f"--device {wanted}: Jittor already runs on {backend.device.line}; start a new process"
-            )
-    elif wanted == "cuda":
-        from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
-
-        try:
-            prepare_jittor()
-        except EnvironmentProblem as problem:
-            raise ValueError(str(problem)) from problem
-
-
-def name_device() -> None:
-    """Says on stderr, in one line, what computes; under mpirun one process does. Loads Jittor, unless it is
-    loaded."""
-    from jseg.runtime.backend import device
-
-    if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not (device.kind == "cpu" and device.warning):
-        print(f"computing on: {device.line}", file=sys.stderr, flush=True)

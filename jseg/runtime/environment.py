@@ -18,6 +18,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from jseg.files import replacing
 from jseg.runtime.cuda.prepare import NoCuda, prepare_cuda
 from jseg.runtime.device import Device
 from jseg.runtime.shared_cache import INTERPRETER, jittor_copy, point_link
@@ -238,12 +239,11 @@ def _prepare_python_config() -> None:
         f'#!/bin/sh\ncase "$1" in\n--includes) echo "-I{include}" ;;\n'
         f'--extension-suffix) echo "{sysconfig.get_config_var("EXT_SUFFIX")}" ;;\nesac\n'
     )
-    temporary = script.with_name(f"{script.name}.{os.getpid()}")
     try:
         script.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.chmod(0o755)
-        os.replace(temporary, script)
+        with replacing(script, durable=False) as temporary:
+            temporary.write_text(text)
+            temporary.chmod(0o755)
     except OSError as error:
         raise _unwritable_cache(error) from error
     os.environ["python_config_path"] = str(script)

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from jseg.files import replacing
+
 INTERPRETER = "JSEG_PYTHON"
 """The interpreter that Jittor's compile steps run with, read by a script in the cache."""
 
@@ -42,7 +44,8 @@ def header_copy(source: Path, folder: Path) -> Path:
     copy = folder / hashlib.sha256(content).hexdigest()[:16] / source.name
     if not copy.is_file() or copy.read_bytes() != content:  # an interrupted machine may leave an empty file
         copy.parent.mkdir(parents=True, exist_ok=True)
-        _replace(copy, content)
+        with replacing(copy, durable=False) as temporary:
+            temporary.write_bytes(content)
     return copy
 
 
@@ -140,9 +143,3 @@ def _edited(installed: Path, since: float) -> bool:
             if any(os.stat(os.path.join(parent, name)).st_mtime > since + 5 for name in names):
                 return True
     return False
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -6,7 +6,7 @@ import pytest
 from jseg.ops import linear
 from jseg.ops.precision import lower
 from jseg.runtime.backend import jt
-from jseg.runtime.device import select_device
+from jseg.runtime.selection import select_device
 
 
 def _linear(monkeypatch, precision):

@@ -11,8 +11,8 @@ import pytest
 from jseg.runtime.cuda import toolkit as toolkit_module
 from jseg.runtime.cuda.detect import detect
 from jseg.runtime.cuda.report import cuda_lines
-from jseg.runtime.device import select_device
 from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
+from jseg.runtime.selection import select_device
 
 
 def _wheels_12(machine):

@@ -17,7 +17,7 @@ _WITHOUT_JITTOR = (
     "jseg.visualization",
     "jseg.runtime",
     "jseg.runtime.environment",
-    "jseg.runtime.doctor",
+    "jseg.doctor.report",
 )
 _PROGRAM = """
 import importlib, json, sys, time

@@ -14,7 +14,7 @@ OURS = "JSEG_NVCC_PATH"
 """Holds the `nvcc_path` that was set here, so that a process started from this one tells it from the
 user's."""
 FAILED = "JSEG_CUDA_FAILED"
-"""Why Jittor did not start with CUDA, in the process that was started anew for the CPU."""
+"""Why Jittor did not start with CUDA, in this process and those it starts."""
 
 _LOCAL_RANK = "OMPI_COMM_WORLD_LOCAL_RANK"
 

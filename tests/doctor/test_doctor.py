@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jseg.runtime import doctor, environment, selftest_process
+from jseg.doctor import report as doctor
+from jseg.doctor import selftest_process
+from jseg.runtime import environment
 from jseg.runtime import machine as machine_facts
 from jseg.runtime.cuda.prepare import SWITCHES
 

@@ -1,8 +1,7 @@
 """What `doctor` runs in a process of its own: does Jittor compute, forwards and backwards, on this machine?
 
-`python -m jseg.runtime.selftest` prints `SELFTEST {json}` as its last line. Its success is told by that
-line and not by the exit status, because Jittor leaves with status 0 after some failures. This is the one
-module here that looks upwards, to `jseg.ops`: it checks the fused operators against NumPy.
+`python -m jseg.doctor.selftest` prints `SELFTEST {json}` as its last line. Its success is told by that line
+and not by the exit status, because Jittor leaves with status 0 after some failures.
 """
 
 import json

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jseg
-from jseg.runtime import environment, machine, selftest_process
+from jseg.doctor import selftest_process
+from jseg.runtime import environment, machine
 from jseg.runtime.cuda.report import cuda_lines
 from jseg.runtime.device import DEVICES, VARIABLE
 from jseg.runtime.shared_cache import place_of_jittor

@@ -1,4 +1,4 @@
-"""Runs `jseg.runtime.selftest` in a process of its own, with a time limit, and shows progress meanwhile."""
+"""Runs `jseg.doctor.selftest` in a process of its own, with a time limit, and shows progress meanwhile."""
 
 import contextlib
 import hashlib
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jseg.runtime.selftest import MARK
+from jseg.doctor.selftest import MARK
 
 _CORE_FILES = 164  # object files of Jittor 1.3.11's core for the CPU
-_COMMAND = (sys.executable, "-m", "jseg.runtime.selftest")
+_COMMAND = (sys.executable, "-m", "jseg.doctor.selftest")
 
 
 @dataclass(frozen=True)

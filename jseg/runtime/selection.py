@@ -1,0 +1,45 @@
+"""Makes the choice of a device for this process, and says what computes. For the options see `device`."""
+
+import os
+import sys
+
+from jseg.runtime.device import (
+    PRECISION_VARIABLE,
+    VARIABLE,
+    wanted_device,
+    wanted_precision,
+)
+from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
+
+
+def select_device(name: str | None, precision: str | None = None) -> None:
+    """Makes the choice for this process and those it starts; None leaves the variable as it is.
+
+    Raises:
+        ValueError: cuda is asked for and cannot be used, or Jittor was already loaded for another device.
+    """
+    for variable, value in ((VARIABLE, name), (PRECISION_VARIABLE, precision)):
+        if value is not None:
+            os.environ[variable] = value
+    wanted_precision()
+    wanted = wanted_device()
+    backend = sys.modules.get("jseg.runtime.backend")
+    if backend is not None:
+        if wanted not in ("auto", backend.device.kind):
+            raise ValueError(
+                f"--device {wanted}: Jittor already runs on {backend.device.line}; start a new process"
+            )
+    elif wanted == "cuda":
+        try:
+            prepare_jittor()
+        except EnvironmentProblem as problem:
+            raise ValueError(str(problem)) from problem
+
+
+def name_device() -> None:
+    """Says on stderr, in one line, what computes; under mpirun one process does. Loads Jittor, unless it is
+    loaded."""
+    from jseg.runtime.backend import device
+
+    if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not (device.kind == "cpu" and device.warning):
+        print(f"computing on: {device.line}", file=sys.stderr, flush=True)

@@ -1,0 +1,171 @@
+"""Has a process of its own import Jittor first, once for each configuration.
+
+Jittor builds itself during its import. Where it has to rebuild the part that it is already running, it ends
+the process and asks to be started again, and an import that failed cannot be repeated. Neither must happen to
+a notebook or to a program that embeds jseg, so whatever was not imported successfully before is tried in a
+child process.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from jseg.runtime.device import Device
+
+_PROGRAM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from jseg.runtime.environment import prepare_jittor
+prepare_jittor()
+sys.path[:0] = [place for place in sys.argv[2:3] if place]
+import jittor
+if sys.argv[3] == "cuda":
+    jittor.flags.use_cuda = 1
+print("IMPORTED", flush=True)
+"""
+# The first attempt may rebuild Jittor's bootstrap library and end with status 0, having imported nothing.
+_ATTEMPTS = 2
+_QUIET_SECONDS = 10.0  # an import without a build takes less
+# What Jittor reads from the environment besides the names that begin with use_, and what names a rank of
+# mpirun.
+_VARIABLES = (
+    "cc_path",
+    "cc_flags",
+    "kernel_flags",
+    "nvcc_path",
+    "nvcc_flags",
+    "cuda_archs",
+    "conv_opt",
+    "cache_name",
+    "debug",
+    "enable_lto",
+    "python_config_path",
+)
+_MPI = ("OMPI_", "PMIX_", "PMI_", "PRTE_")
+
+
+def configuration_key(device: Device, place: str, compiler: str) -> str:
+    """Digest of all that decides what Jittor builds and loads.
+
+    Args:
+        device: what will compute.
+        place: folder that Jittor is imported from.
+        compiler: the C++ compiler and its version.
+    """
+    chosen = {
+        name: value for name, value in os.environ.items() if name in _VARIABLES or name.startswith("use_")
+    }
+    chosen.pop("use_mpi", None)  # does not change the core
+    parts = [
+        place,
+        compiler,
+        device.line,
+        sys.version,
+        platform.platform(),
+        *sorted(map("=".join, chosen.items())),
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def try_import(cache: Path, key: str, place: Path | None, device: Device) -> str:
+    """Imports Jittor in a child process, unless the configuration was imported before.
+
+    Args:
+        cache: Jittor's; below it lies a file for each configuration that works.
+        key: `configuration_key`.
+        place: folder that Jittor is imported from; None: from where it is installed.
+        device: what will compute.
+
+    Returns:
+        "" if Jittor can be imported, else the line that says most, with the file that holds the whole output.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    mark = mark_of(cache, key)
+    if mark.is_file():
+        return ""
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    output = import_in_child(place, device)
+    if output:
+        log = mark.with_suffix(".log")
+        log.write_text(output, encoding="utf-8")
+        return f"{_most_telling(output)}; its whole output is in {log}"
+    mark.with_suffix(".log").unlink(missing_ok=True)
+    mark.touch()
+    return ""
+
+
+def mark_of(cache: Path, key: str) -> Path:
+    """The file that says that a configuration was imported; without it the next process tries again."""
+    return cache / "jseg" / "imported" / key
+
+
+def import_in_child(place: Path | None, device: Device) -> str:
+    """Imports Jittor in a child process, which builds what is missing.
+
+    Args:
+        place: folder that Jittor is imported from; None: from where it is installed.
+        device: what will compute.
+
+    Returns:
+        "" once an import has succeeded, else what the child wrote.
+    """
+    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(place or ""), device.kind]
+    text = ""
+    for _ in range(_ATTEMPTS):
+        with tempfile.TemporaryFile() as output:
+            status = _run(command, output)
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        if status or "IMPORTED" in text:
+            break
+    if status == 0 and "IMPORTED" in text:
+        return ""
+    return f"{text}\n{_ending(status)}"
+
+
+def _run(command: list[str], output) -> int:
+    process = subprocess.Popen(
+        command, env=_environment(os.environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+    )
+    try:
+        try:
+            return process.wait(_QUIET_SECONDS)
+        except subprocess.TimeoutExpired:
+            if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
+                print(
+                    "Jittor compiles itself, once on this machine; this takes minutes",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            return process.wait()
+    finally:
+        if process.poll() is None:  # Ctrl-C
+            process.kill()
+            process.wait()
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Without what would make the child a rank of mpirun: the core is the same without MPI."""
+    return {**{name: value for name, value in variables.items() if not name.startswith(_MPI)}, "use_mpi": "0"}
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"ended by signal {-status}"
+    return (
+        f"exit status {status}" if status else "Jittor rebuilt itself twice in a row; remove its cache folder"
+    )
+
+
+def _most_telling(text: str) -> str:
+    """The last line that names an error, else the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "rror" in line), lines[-1])[:200]

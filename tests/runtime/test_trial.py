@@ -1,0 +1,101 @@
+"""Importing jseg's backend never replaces or ends the process, whatever Jittor does while it is imported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# An imitation of Jittor: notes who imports it, and behaves as the environment says for the import of that
+# number.
+_JITTOR = """
+import os, sys
+with open(os.environ["NOTES"], "a") as notes:
+    notes.write(f"{os.getpid()}\\n")
+number = len(open(os.environ["NOTES"]).readlines())
+behaviour = os.environ["BEHAVIOUR"].split()
+action = behaviour[number - 1] if number <= len(behaviour) else "work"
+if action == "rebuild":
+    print("jit_utils updated, please rerun your command.")
+    sys.exit(0)
+if action == "fail":
+    raise RuntimeError("compiler error 42")
+nn = None
+
+
+class flags:
+    use_cuda = 0
+
+"""
+_PROGRAM = """
+import os
+before = os.getpid()
+try:
+    import jseg.runtime.backend
+    print("IMPORTED", os.getpid() == before)
+except OSError as error:
+    print("REFUSED", os.getpid() == before, error)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start("rebuild work") -> what a program that imports the backend prints, and who imported Jittor."""
+    site, notes = tmp_path / "site", tmp_path / "notes"
+    for name, text in (
+        ("jittor/__init__.py", _JITTOR),
+        ("jittor/compiler.py", ""),
+        ("jittor_utils/__init__.py", "pool_size = 0\n"),
+    ):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    kept = {name: value for name, value in os.environ.items() if name not in ("JITTOR_HOME", "JSEG_PYTHON")}
+
+    def run(behaviour: str) -> tuple[str, int]:
+        notes.write_text("")
+        environment = {
+            **kept,
+            "HOME": str(tmp_path),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(site))),
+            "NOTES": str(notes),
+            "BEHAVIOUR": behaviour,
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM], env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().splitlines()[-1], len(notes.read_text().split())
+
+    return run
+
+
+def test_a_rebuild_happens_in_a_child_and_once(start):
+    assert start("rebuild work") == ("IMPORTED True", 3)  # two attempts of children, then this process
+    assert start("work") == ("IMPORTED True", 1)  # the configuration is known to work
+
+
+def test_an_import_that_fails_is_one_sentence_and_is_tried_again(start, tmp_path):
+    for _ in range(2):
+        text, imports = start("fail")
+        assert text.startswith("REFUSED True") and "compiler error 42" in text and imports == 1
+        log = next((tmp_path / ".cache/jittor/jseg/imported").glob("*.log"))
+        assert str(log) in text and "Traceback" in log.read_text()
+    assert start("work work") == ("IMPORTED True", 2)
+    assert not list((tmp_path / ".cache/jittor/jseg/imported").glob("*.log"))
+
+
+def test_a_rebuild_without_end_is_refused(start):
+    text, imports = start("rebuild rebuild rebuild")
+    assert text.startswith("REFUSED True") and imports == 2
+
+
+@pytest.mark.parametrize("behaviour", ["rebuild", "fail"])
+def test_what_no_longer_works_is_refused_and_looked_at_anew(start, behaviour):
+    """The cache was damaged after the first import, say."""
+    start("work")
+    text, imports = start(behaviour)
+    assert text.startswith("REFUSED True") and imports == 1
+    assert start("rebuild work") == ("IMPORTED True", 3)
