@@ -1,0 +1,144 @@
+"""Who may import whom: rooms as in the table, arrows downwards only, no circles. Read from the syntax
+trees."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "jseg"
+
+# From the ground upwards; each room may import the rooms it names, the foundation and itself. Imports inside
+# functions count as well. The foundation are the modules beside the packages.
+FOUNDATION = {"files", "interpolation", "labels", "names", "registry"}
+ROOMS = {
+    "runtime": set(),
+    "config": set(),
+    "checkpoints": set(),
+    "datasets": set(),
+    "evaluation": set(),
+    "visualization": set(),
+    "inference": set(),
+    "ops": {"runtime"},
+    "optim": {"runtime"},
+    "distributed": {"runtime"},
+    "models": {"ops", "checkpoints", "runtime"},
+    "zeroshapes": {"models", "optim", "datasets", "runtime"},
+    "runner": {
+        "models",
+        "inference",
+        "optim",
+        "ops",
+        "distributed",
+        "datasets",
+        "evaluation",
+        "visualization",
+        "checkpoints",
+        "config",
+        "runtime",
+    },
+    "doctor": {"ops", "runtime"},
+    "parity": {"models", "checkpoints", "ops", "runtime"},
+    "gpu_check": {"parity", "runner", "models", "optim", "ops", "checkpoints", "config", "runtime"},
+    "cli": {
+        "gpu_check",
+        "parity",
+        "doctor",
+        "runner",
+        "zeroshapes",
+        "models",
+        "distributed",
+        "datasets",
+        "evaluation",
+        "checkpoints",
+        "config",
+        "runtime",
+    },
+}
+TOP = {"__init__", "__main__"}  # may import what they hand on
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name -> file, of the whole package."""
+    names = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Modules of jseg that a module imports anywhere in its text."""
+    known = modules()
+    found = set()
+    for node in ast.walk(ast.parse(known[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            # `from jseg.ops import basic` means the module, `from jseg.ops import linear` the package.
+            found.update(
+                whole if (whole := f"{node.module}.{name.name}") in known else str(node.module)
+                for name in node.names
+            )
+    return frozenset(name for name in found if name.split(".")[0] == "jseg")
+
+
+def room(module: str) -> str:
+    """The room that a module is in; the foundation is one room."""
+    parts = module.split(".")
+    name = parts[1] if len(parts) > 1 else "__init__"
+    return "foundation" if name in FOUNDATION else name
+
+
+def test_every_room_is_in_the_table() -> None:
+    present = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert present - TOP == FOUNDATION | set(ROOMS)
+
+
+def test_arrows_of_the_table_point_down() -> None:
+    above: set[str] = set()
+    for name, allowed in reversed(ROOMS.items()):
+        assert not allowed & (above | {name}), name
+        above.add(name)
+
+
+@pytest.mark.parametrize("name", ["foundation", *ROOMS])
+def test_a_room_imports_what_it_may(name: str) -> None:
+    allowed = {name, "foundation", "__init__", *ROOMS.get(name, ())}  # jseg itself holds the version
+    wrong = [
+        f"{module} -> {target}"
+        for module in modules()
+        if room(module) == name
+        for target in sorted(imports(module))
+        if room(target) not in allowed
+    ]
+    assert not wrong
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail[trail.index(module) :], module))
+        if module in done:
+            return
+        for target in imports(module):
+            visit(target, (*trail, module))
+        done.add(module)
+
+    for module in modules():
+        visit(module, ())
+
+
+def test_nothing_is_loaded_by_its_path() -> None:
+    root = PACKAGE.parent
+    files = [
+        path for folder in ("jseg", "tools", "tests", "benchmarks") for path in (root / folder).rglob("*.py")
+    ]
+    guilty = [path for path in files if "spec_from_" + "file_location" in path.read_text(encoding="utf-8")]
+    assert guilty == []
