@@ -36,7 +36,7 @@ def replacing(path: PathLike, durable: bool = True, temporary_name: str | None =
         yield temporary
         if durable:
             _sync(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()

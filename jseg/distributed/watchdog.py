@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from jseg.distributed.mpi import rank, set_wait_observer
@@ -41,7 +42,7 @@ def watch(patience: float | None) -> None:
     """
     # With one rank too: what it leaves behind when it is killed holds its output open, and mpirun would wait
     # for that.
-    if patience is None or "OMPI_COMM_WORLD_RANK" not in os.environ or not os.path.isdir("/proc/self"):
+    if patience is None or "OMPI_COMM_WORLD_RANK" not in os.environ or not Path("/proc/self").is_dir():
         return
     shared = os.memfd_create("jseg-watchdog")
     os.ftruncate(shared, SIZE)
@@ -52,7 +53,7 @@ def watch(patience: float | None) -> None:
         "longest": LONGEST,
         "name": f"rank {rank()} on {socket.gethostname()}",
     }
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watcher.py")
+    script = str(Path(__file__).resolve().with_name("watcher.py"))
     # Isolated (-I): the watcher needs nothing of this environment. In a session of its own: signals to the
     # group of the job pass it by. It ends when this process does.
     _state["watcher"] = subprocess.Popen(

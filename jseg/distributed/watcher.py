@@ -17,6 +17,7 @@ import signal
 import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -135,11 +136,11 @@ def main(settings: dict[str, Any]) -> None:
 def _parents() -> dict[int, int]:
     """Process -> parent, of all that can be seen and have not ended."""
     parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            fields = _stat(int(entry))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            fields = _stat(int(entry.name))
             if fields and fields[0] != "Z":
-                parents[int(entry)] = int(fields[1])
+                parents[int(entry.name)] = int(fields[1])
     return parents
 
 
@@ -170,11 +171,11 @@ def _activity(pid: int) -> float:
     """Seconds that the threads of a process computed or were ready to."""
     total = 0
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return 0.0
     for thread in threads:
-        total += sum(int(value) for value in _read(f"/proc/{pid}/task/{thread}/schedstat").split()[:2])
+        total += sum(int(value) for value in _read(thread / "schedstat").split()[:2])
     return total / 1e9
 
 
@@ -184,10 +185,9 @@ def _stat(pid: int) -> list[str] | None:
     return text[text.rindex(")") + 2 :].split() if ")" in text else None
 
 
-def _read(path: str) -> str:
+def _read(path: Path | str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

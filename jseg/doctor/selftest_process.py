@@ -72,7 +72,7 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
         )
     for line in reversed(text.splitlines()):
         if MARK in line:
-            os.unlink(log)
+            Path(log).unlink()
             return Outcome(json.loads(line[line.index(MARK) + len(MARK) :]))
     rebuild = f"rm -r {shlex.quote(str(cache))}/jt*"
     return Outcome(

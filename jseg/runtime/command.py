@@ -52,7 +52,7 @@ def prove_writable(path: str | Path, replaced: bool = False) -> None:
         folder = path.is_dir()
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not folder:
-            with open(path, "ab"):
+            with path.open("ab"):
                 pass
         if replaced or not path.exists():
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):

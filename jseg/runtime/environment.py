@@ -230,7 +230,7 @@ def _prepare_python_config() -> None:
     """Give Jittor a `python-config` when the interpreter has none (virtual environments of 3.12)."""
     if "python_config_path" in os.environ:
         return
-    if any(os.path.isfile(path) for path in _python_config_candidates()):
+    if any(Path(path).is_file() for path in _python_config_candidates()):
         return
     include = sysconfig.get_path("include")
     script = jittor_cache() / f"python{sys.version_info.major}.{sys.version_info.minor}-config"
@@ -272,13 +272,13 @@ def _prepare_kernel_flags(compiler: str) -> None:
 def _python_config_candidates() -> list[str]:
     """Where Jittor 1.3.11 looks for `python-config` (jittor_utils.get_py3_config_path)."""
     version = f"python3.{sys.version_info.minor}-config"
-    folder = os.path.dirname(sys.executable)
+    folder = Path(sys.executable).parent
     return [
-        os.path.join(folder, version),
+        str(folder / version),
         sys.executable + "-config",
         f"/usr/bin/{version}",
         f"/usr/local/bin/{version}",
-        os.path.join(folder, "python3-config"),
+        str(folder / "python3-config"),
     ]
 
 

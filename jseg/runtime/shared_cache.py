@@ -107,14 +107,14 @@ def first_on_path(folder: Path | None) -> Iterator[None]:
 def point_link(link: Path, target: Path) -> None:
     """Points `link` at `target`, atomically: several ranks may do this at the same moment. What is not a link
     stays."""
-    if link.is_symlink() and os.readlink(link) == str(target):
+    if link.is_symlink() and link.readlink() == target:
         return
     if link.exists() and not link.is_symlink():
         return
     temporary = link.with_name(f"{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)  # left by a process that was killed here and had the same number
     temporary.symlink_to(target)
-    os.replace(temporary, link)
+    temporary.replace(link)
 
 
 def _installed_packages() -> Path | None:
@@ -140,6 +140,6 @@ def _edited(installed: Path, since: float) -> bool:
     for package in _PACKAGES:
         for parent, folders, names in os.walk(installed / package):
             folders[:] = [name for name in folders if name != "__pycache__"]
-            if any(os.stat(os.path.join(parent, name)).st_mtime > since + 5 for name in names):
+            if any(Path(parent, name).stat().st_mtime > since + 5 for name in names):
                 return True
     return False

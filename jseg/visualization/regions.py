@@ -7,7 +7,18 @@ from PIL import Image, ImageDraw
 
 from jseg.visualization.checks import check_image, check_unseen
 from jseg.visualization.files import PathLike, save_png
-from jseg.visualization.fonts import INK, MUTED, PAPER, UNSEEN, draw_text, font, line_height, shorten, text_width, wrap
+from jseg.visualization.fonts import (
+    INK,
+    MUTED,
+    PAPER,
+    UNSEEN,
+    draw_text,
+    font,
+    line_height,
+    shorten,
+    text_width,
+    wrap,
+)
 
 PICTURE_SIDE = 540  # pixels of the longer side, more if the cells would be too small
 MIN_CELL = 62  # pixels

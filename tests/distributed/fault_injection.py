@@ -100,7 +100,7 @@ class Trial:
         }
         self.mark = f"{os.getpid()}.{self.work_dir.name}.{number}"
         environment = {**kept, "OMP_NUM_THREADS": "1", MARK: self.mark, "PYTHONPATH": str(ROOT)}
-        with open(self.output, "ab") as output:
+        with self.output.open("ab") as output:
             output.write(f"--- start {number}\n".encode())
             return subprocess.Popen(
                 command,
@@ -114,7 +114,7 @@ class Trial:
     def processes(self) -> dict[int, int | None]:
         """Processes of the run that still live -> rank, None for mpirun and helpers."""
         found: dict[int, int | None] = {}
-        for entry in os.listdir("/proc"):
+        for entry in (path.name for path in Path("/proc").iterdir()):
             try:
                 environment = Path("/proc", entry, "environ").read_bytes().split(b"\0")
                 command = Path("/proc", entry, "cmdline").read_bytes()
@@ -153,7 +153,7 @@ class Trial:
     def writing(self) -> bool:
         """Whether a checkpoint is being written right now."""
         try:
-            return any(name.startswith(".iter_") for name in os.listdir(self.work_dir / "checkpoints"))
+            return any(self.work_dir.glob("checkpoints/.iter_*"))
         except OSError:
             return False
 

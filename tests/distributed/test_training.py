@@ -1,7 +1,6 @@
 """Two ranks, or two accumulation steps, give what one rank gives that takes the whole batch at once."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,7 @@ def whole(tmp_path_factory) -> str:
 
 
 def read(folder: str, name: str) -> list:
-    with open(os.path.join(folder, name), encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    return [json.loads(line) for line in Path(folder, name).read_text(encoding="utf-8").splitlines()]
 
 
 def assert_same_run(folder: str, whole: str) -> None:
@@ -40,7 +38,7 @@ def assert_same_run(folder: str, whole: str) -> None:
             [expected[name] for name in TERMS], rel=2e-5, abs=1e-6
         )
     (ours, _), (theirs, _) = (
-        load_arrays(os.path.join(path, "checkpoints", "iter_10.safetensors")) for path in (folder, whole)
+        load_arrays(Path(path, "checkpoints", "iter_10.safetensors")) for path in (folder, whole)
     )
     assert set(ours) == set(theirs)
     for name in theirs:
@@ -56,7 +54,7 @@ def test_two_ranks_train_evaluate_and_segment_as_one(whole, mpirun, tmp_path):
     assert {**metrics, "checkpoint": ""} == {**expected, "checkpoint": ""}
     assert read(folder, "per_image.jsonl") == read(whole, "per_image.jsonl")
     assert len(read(folder, "per_image.jsonl")) == 5
-    assert sorted(os.listdir(os.path.join(folder, "predictions"))) == [WRITTEN, "picture_0.png"]
+    assert sorted(path.name for path in Path(folder, "predictions").iterdir()) == [WRITTEN, "picture_0.png"]
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])

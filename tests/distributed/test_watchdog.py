@@ -1,11 +1,11 @@
 """When a rank counts as hanging, and that its watcher kills it: without MPI, since the watcher knows none."""
 
-import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -71,13 +71,13 @@ def test_descendants_of_descendants_are_found():
     assert watcher._descendants(1, {1: 0, 2: 1, 3: 2, 4: 9}) == {2, 3}
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the watcher reads /proc")
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the watcher reads /proc")
 def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
     rank = tmp_path / "rank.py"
     rank.write_text(
         textwrap.dedent(f"""
         import json, mmap, os, subprocess, sys, time
-        sys.path.insert(0, {os.path.dirname(watcher.__file__)!r})
+        sys.path.insert(0, {str(Path(watcher.__file__).parent)!r})
         from watcher import HEADER, SIZE
         shared = os.memfd_create("test")
         os.ftruncate(shared, SIZE)

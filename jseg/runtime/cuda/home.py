@@ -6,7 +6,6 @@ cache and is named after its content, so that another toolkit gets another home.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -130,7 +129,7 @@ def write_home(home: Path, cuda: Cuda) -> None:
             if not path.exists() and not path.is_symlink():  # a header of ours, or a folder that holds one
                 path.symlink_to(target)
         temporary.chmod(0o755)
-        os.rename(temporary, home)
+        temporary.rename(home)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         if not home.is_dir():
@@ -149,7 +148,7 @@ def compile_problem(home: Path, compiler: str) -> str:
             f"-I{home / 'include'}",
             "-c",
             "-o",
-            os.path.join(folder, "check.o"),
+            str(Path(folder, "check.o")),
             str(_SHIPPED / "check.cu"),
         ]
         try:
