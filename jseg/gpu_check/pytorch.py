@@ -2,11 +2,10 @@
 
     python jseg/gpu_check/pytorch.py [--small]
 
-Only a yardstick for `tools/gpu_check.py`, which runs it if PyTorch is installed: random weights, frozen
-encoder with the dense region mask, trained prompts and head, recovery decoder and a loss over all pixels. It
-is not a second
-implementation: parts that take no time (dice loss, prompt normalisation, dropout) are left out.
-JSEG_PRECISION counts. One line `RESULT {json}` for each setting.
+Only a yardstick for `tools/gpu_check.py`, which runs it by this path if PyTorch is installed: random weights,
+frozen encoder with the dense region mask, trained prompts and head, recovery decoder and a loss over all
+pixels. It is not a second implementation: parts that take no time (dice loss, prompt normalisation, dropout)
+are left out. JSEG_PRECISION counts. One line `RESULT {json}` for each setting.
 """
 
 import argparse

@@ -37,10 +37,8 @@ def nccl_stage(small: bool) -> dict[str, Any]:
     if jt.compile_extern.nccl_ops is None:
         return {"nccl": False, "failed": []}
     numbers = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
-    found = jt.compile_extern.nccl_ops.nccl_all_reduce(
-        jt.array(numbers)
-    ).numpy()  # of one process: what it gave
-    same = np.array_equal(found, numbers)
+    found = jt.compile_extern.nccl_ops.nccl_all_reduce(jt.array(numbers)).numpy()
+    same = np.array_equal(found, numbers)  # a sum over one process is what that process gave
     return {"nccl": True, "failed": [] if same else ["a sum over one process changed the numbers"]}
 
 

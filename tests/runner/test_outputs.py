@@ -160,13 +160,12 @@ def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeyp
     _, truth, options = case
     monkeypatch.setattr(evaluate_masks, "picture_confusion", None)
     (tmp_path / "file").write_text("")
+    arguments = [str(truth), str(truth), *options]
     for option in ("--out", "--per-image"):
-        assert (
-            evaluate_masks.main([str(truth), str(truth), *options, option, str(tmp_path / "file" / "x")]) == 2
-        )
+        assert evaluate_masks.main([*arguments, option, str(tmp_path / "file" / "x")]) == 2
         assert "file/x" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        evaluate_masks.main([str(truth), str(truth), *options, "--out", "x", "--per-image", "./x"])
+        evaluate_masks.main([*arguments, "--out", "x", "--per-image", "./x"])
 
 
 def test_test_time_augmentation_by_options():
