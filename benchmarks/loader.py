@@ -9,7 +9,6 @@ machine only it says what one core can do.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.datasets import DataLoader, VOCDataset, read_image, read_mask, save_mask
 from jseg.datasets.masks import check_labels

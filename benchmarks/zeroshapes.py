@@ -62,7 +62,7 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
         ]
         work_root.mkdir(parents=True, exist_ok=True)
         log = work_root / f"{name}_seed{seed}.log"
-        with open(log, "w", encoding="utf-8") as file:
+        with log.open("w", encoding="utf-8") as file:
             status = subprocess.run(
                 command,
                 stdout=file,

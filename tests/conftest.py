@@ -5,9 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -17,8 +15,6 @@ os.environ.setdefault("JSEG_DEVICE", "cpu")
 
 TESTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TESTS))  # for the helpers beside this file
-
-from loading import load_tool
 
 # Folders in the order they run: what needs no Jittor, then models and operators, then whole programs.
 _ORDER = (
@@ -33,7 +29,7 @@ _ORDER = (
     "ops",
     "models",
     "runner",
-    "tools",
+    "cli",
     "configs",
     "distributed",
 )
@@ -47,12 +43,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return item.get_closest_marker("slow") is not None, _ORDER.index(folder) if folder in _ORDER else -1
 
     items.sort(key=cost)
-
-
-@pytest.fixture(scope="session")
-def tool() -> Callable[[str], ModuleType]:
-    """tool("convert_clip") -> the module of tools/convert_clip.py."""
-    return load_tool
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 _PROGRAM = """
@@ -43,3 +45,27 @@ def test_the_installed_package_finds_its_data_from_an_empty_folder(
     assert where.startswith(str(installed_wheel))
     assert counts.split()[0] == "2" and {"20", "59", "60", "171"} <= set(counts.split())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("configs", "--help")])
+def test_the_installed_command_runs_from_an_empty_folder(
+    installed_wheel: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    run = _jseg(installed_wheel, tmp_path, *arguments)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("usage: jseg ") and list(tmp_path.iterdir()) == []
+    assert (installed_wheel / "bin" / "jseg").is_file()
+
+
+@pytest.mark.parametrize("command", ["configs", "gpu-check"])
+def test_what_needs_the_clone_says_so(installed_wheel: Path, tmp_path: Path, command: str) -> None:
+    run = _jseg(installed_wheel, tmp_path, command)
+    assert run.returncode == 2 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
+    assert "clone" in run.stderr
+
+
+def _jseg(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m jseg ...` of the installed package."""
+    command = [sys.executable, "-m", "jseg", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)

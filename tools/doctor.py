@@ -1,6 +1,6 @@
 """Report what jseg needs and found on this machine, with a self-test: `python tools/doctor.py`.
 
-Runs before anything is installed. Exit status 0 if all required things are fine, else 1.
+Runs before anything is installed.
 """
 
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jseg.doctor.report import main
+from jseg.cli.doctor import main
 
 if __name__ == "__main__":
     sys.exit(main())

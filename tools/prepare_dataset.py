@@ -1,107 +1,11 @@
-#!/usr/bin/env python
-"""Make a benchmark out of its official archives, or check one: python tools/prepare_dataset.py voc2012
---data-root data
+"""Make a benchmark out of its official archives: `python tools/prepare_dataset.py voc2012`."""
 
-Put the archives, or what is in them, into the data root (docs/datasets.md lists them). Files that are there
-already are kept: an interrupted run goes on when it is started again. --check reads every file and lists the
-bad ones.
-"""
-
-import argparse
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jseg.datasets import configured_root
-from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
-from jseg.runtime.command import exit_status
-
-_SHOWN = 50  # problems printed after preparing; --check prints all
-
-
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("dataset", choices=sorted(BENCHMARKS))
-    parser.add_argument(
-        "--data-root",
-        metavar="FOLDER",
-        help="folder of all data sets or of this one; everything is "
-        "written below it (default: the environment variable JSEG_DATA_ROOT, else data)",
-    )
-    parser.add_argument(
-        "--archives",
-        type=Path,
-        metavar="FOLDER",
-        help="where else archives, or what was in them, may "
-        "lie; nothing is written there (default: the data root)",
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; read all files and list what is wrong"
-    )
-    parser.add_argument("--any-count", action="store_true", help="accept a part of the data set")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="processes (default: %(default)s, the processors of this machine)",
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.jobs < 1:
-        parser.error("--jobs must be at least 1")
-    return arguments
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Prepares or checks; the exit status."""
-    root = Path(configured_root(arguments.data_root))
-    archives = arguments.archives or root
-    if not archives.is_dir():
-        raise FileNotFoundError(
-            f"{archives}: this folder does not exist; name the folder that holds the archives with "
-            "--data-root or --archives"
-        )
-    work = Work(root, archives, arguments.jobs, arguments.any_count)
-    try:
-        report = (check if arguments.check else prepare)(arguments.dataset, work)
-    except Problems as error:
-        print_problems(list(error.problems), _SHOWN)
-        return 1
-    show(report, None if arguments.check else _SHOWN)
-    return 1 if report.problems else 0
-
-
-def show(report: Report, limit: int | None) -> None:
-    """Prints the problems to stderr, at most `limit`, and what there is to stdout."""
-    print_problems(report.problems, limit)
-    title = "wrong" if report.problems else "complete"
-    print(f"{report.home}: {title}; " + ", ".join(f"{count} {name}" for name, count in report.counts.items()))
-
-
-def print_problems(problems: list[str], limit: int | None) -> None:
-    for problem in problems[:limit]:
-        print(f"error: {problem}", file=sys.stderr)
-    if limit is not None and len(problems) > limit:
-        print(
-            f"error: and {len(problems) - limit} more of this kind; mend these and run this again",
-            file=sys.stderr,
-        )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """0 if the data set is complete, 1 if something in it is wrong, 2 after another error, 130 after
-    Ctrl-C."""
-    arguments = parse_arguments(argv)
-    try:
-        return exit_status(lambda: run(arguments))
-    except KeyboardInterrupt:
-        print("interrupted; what is done stays, and the same command goes on from here", file=sys.stderr)
-        return 130
-
+from jseg.cli.prepare_dataset import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,10 +13,12 @@ import os
 import pprint
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jseg.config.overrides import apply_overrides
 from jseg.config.schema import PLAIN_PARTS, TOP_LEVEL, KeyProblem, check_keys
+from jseg.files import PathLike
 from jseg.names import did_you_mean
 from jseg.registry import Registry
 
@@ -41,7 +43,7 @@ class Config(dict[str, Any]):
 
     @classmethod
     def load(
-        cls, path: str, overrides: Sequence[str] = (), registries: Mapping[str, Registry] | None = None
+        cls, path: PathLike, overrides: Sequence[str] = (), registries: Mapping[str, Registry] | None = None
     ) -> "Config":
         """Reads a config file with everything it inherits, applies `overrides` and fills in defaults.
 
@@ -54,12 +56,13 @@ class Config(dict[str, Any]):
             FileNotFoundError: the file or a base is missing.
             ValueError: the file does not run (file and line are named), a cycle of bases, an unknown key.
         """
+        path = _absolute(path)
         values = _resolve(path, ())
         for name, key in TOP_LEVEL.items():
             if isinstance(key.default, dict):  # so that an override finds it
                 values.setdefault(name, copy.deepcopy(key.default))
         apply_overrides(values, overrides)
-        config = cls.from_dict(values, os.path.abspath(path), overrides)
+        config = cls.from_dict(values, str(path), overrides)
         if registries is not None:
             from jseg.config.validate import validate
 
@@ -114,14 +117,14 @@ class Config(dict[str, Any]):
         ]
         return "".join(blocks)
 
-    def dump(self, path: str) -> None:
+    def dump(self, path: PathLike) -> None:
         """Writes `text()` to `path`.
 
         Raises:
             OSError: the file cannot be written.
         """
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("# Resolved config, written by jseg; it can be run again as it is.\n" + self.text())
+        text = "# Resolved config, written by jseg; it can be run again as it is.\n" + self.text()
+        Path(path).write_text(text, encoding="utf-8")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,14 +143,18 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _resolve(path: str, parents: tuple[str, ...]) -> dict[str, Any]:
-    path = os.path.abspath(path)
+def _absolute(path: PathLike) -> Path:
+    """`path` from the root, without `..`. Links are kept: bases lie beside the name that was given."""
+    return Path(os.path.normpath(Path(path).absolute()))
+
+
+def _resolve(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     if path in parents:
-        chain = " -> ".join(os.path.basename(item) for item in (*parents[parents.index(path) :], path))
+        chain = " -> ".join(item.name for item in (*parents[parents.index(path) :], path))
         raise ValueError(
             f"config {path}: _base_ leads back to the file itself ({chain}); remove one of the links"
         )
-    if not os.path.isfile(path):
+    if not path.is_file():
         inherited = f", named by _base_ in {parents[-1]}" if parents else ""
         raise FileNotFoundError(f"config file {path} does not exist{inherited}; correct the path")
     own = _execute(path)
@@ -157,25 +164,24 @@ def _resolve(path: str, parents: tuple[str, ...]) -> dict[str, Any]:
         raise ValueError(f"config {path}: _base_ must be a file name or a list of file names, got {bases!r}")
     values: dict[str, Any] = {}
     for base in bases:
-        values = merge(values, _resolve(os.path.join(os.path.dirname(path), base), (*parents, path)))
+        values = merge(values, _resolve(_absolute(path.parent / base), (*parents, path)))
     return merge(values, own)
 
 
-def _execute(path: str) -> dict[str, Any]:
+def _execute(path: Path) -> dict[str, Any]:
     """Runs one config file and returns its public variables and `_base_`."""
     try:
-        with open(path, encoding="utf-8") as file:
-            source = file.read()
+        source = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"config {path} is not UTF-8 text ({error.reason}); is it a config file?") from error
-    namespace: dict[str, Any] = {"__file__": path, "__name__": "__jseg_config__"}
+    namespace: dict[str, Any] = {"__file__": str(path), "__name__": "__jseg_config__"}
     try:
-        exec(compile(source, path, "exec"), namespace)
+        exec(compile(source, str(path), "exec"), namespace)
     except SyntaxError as error:
         raise ValueError(f"config {path}, line {error.lineno}: {error.msg}; correct the file") from error
     except Exception as error:
         lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
         ]
         raise ValueError(
             f"config {path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {error}"

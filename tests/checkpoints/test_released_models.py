@@ -17,8 +17,8 @@ from checkpoint_writers import (
     torch_archive_bytes,
     torch_legacy_bytes,
 )
-from loading import load_tool
 
+from jseg import parity
 from jseg.checkpoints import (
     clip_from_any,
     clip_rc_from_release,
@@ -50,11 +50,6 @@ def weights():
 
 
 @pytest.fixture(scope="module")
-def parity():
-    return load_tool("parity")
-
-
-@pytest.fixture(scope="module")
 def files(weights, tmp_path_factory):
     """The same weights in every form in which they may come."""
     folder = tmp_path_factory.mktemp("files")
@@ -78,7 +73,7 @@ def files(weights, tmp_path_factory):
 @pytest.mark.parametrize(
     "name", ["pytorch.pth", "old.pth", "jseg.pkl", "names.safetensors", "module.pth", "own.safetensors"]
 )
-def test_recorded_features_and_probabilities(files, weights, parity, name):
+def test_recorded_features_and_probabilities(files, weights, name):
     """Parts with random values of their own: only what the file holds can give the recorded numbers.
 
     The model's position grid is 4x4, that of the file 8x8: it is taken over.
@@ -113,7 +108,7 @@ def test_recorded_features_and_probabilities(files, weights, parity, name):
         ({"train_regions": True}, {}, (r"model\.train_regions.*False", r"model\.train_regions.*True")),
     ],
 )
-def test_region_tokens_that_differ(files, weights, parity, model_cfg, change, patterns):
+def test_region_tokens_that_differ(files, weights, model_cfg, change, patterns):
     parts = parity.build_parts(CASE, weights, (64, 64), load("outputs"))
     segmentor = parity.build_segmentor(
         {**CASE, "regions": change.get("num_regions", 4)}, parts, load("inputs")["text"], "inductive"

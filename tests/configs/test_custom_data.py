@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jseg.cli import check_dataset, evaluate_masks, run_net
 from jseg.config import Config
 from jseg.datasets import save_mask
 from jseg.datasets.zeroshapes import CLASS_NAMES, PALETTE, UNSEEN, draw_scene
@@ -31,14 +32,13 @@ def own_data(tmp_path):
     return root
 
 
-def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, tool, capsys):
+def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config, run = str(CONFIGS / "custom_tiny.py"), tmp_path / "work_dirs/custom_tiny"
     options = ["--set", f"data_root={own_data}", "max_iters=2", "visualize.num_images=1", "batch_size=2"]
-    assert tool("check_dataset").main(["--config", config, *options]) == 0
+    assert check_dataset.main(["--config", config, *options]) == 0
     captured = capsys.readouterr()
     assert all(name in captured.out for name in CLASS_NAMES) and captured.err == ""
-    run_net = tool("run_net")
     assert run_net.main(["--config", config, "--task", "train", *options]) == 0
     assert (run / "pictures/panels.png").exists()
     assert (
@@ -49,7 +49,7 @@ def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, tool, capsys):
     label = np.array(Image.open(run / "predictions/new.png"))
     assert label.shape == (64, 64) and label.max() < len(CLASS_NAMES)
     assert (
-        tool("evaluate_masks").main(
+        evaluate_masks.main(
             [
                 str(run / "val_predictions"),
                 str(own_data / "masks"),
@@ -69,17 +69,17 @@ def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, tool, capsys):
     assert scores["per_class"] == metrics["per_class"]
 
 
-def test_every_bad_file_is_listed(own_data, tool, capsys):
+def test_every_bad_file_is_listed(own_data, capsys):
     options = ["--config", str(CONFIGS / "custom_inductive.py"), "--set", f"data_root={own_data}"]
     picture = own_data / "images/3.png"
     picture.write_bytes(picture.read_bytes()[:200])
     save_mask(own_data / "masks/5.png", np.full((64, 64), 99, np.uint8), [])
-    assert tool("check_dataset").main(options) == 1
+    assert check_dataset.main(options) == 1
     captured = capsys.readouterr()
     assert re.search(r"\b2\b", captured.out.splitlines()[-1]) and "images/3.png" in captured.err
     assert re.search(r"masks/5\.png.*\b99\b", captured.err)
     (own_data / "masks/6.png").unlink()
-    assert tool("check_dataset").main(options) == 2
+    assert check_dataset.main(options) == 2
     assert re.search(r"masks.*'6'", capsys.readouterr().err)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import miniature
 import pytest
 
+from jseg.cli import evaluate_masks, prepare_dataset, run_net
 from jseg.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "clip_rc"
@@ -28,12 +29,11 @@ def read_json(path):
 
 
 @pytest.mark.parametrize("dataset", ARCHIVES)
-def test_archives_to_scores(dataset, tmp_path, monkeypatch, reduced, tool):
+def test_archives_to_scores(dataset, tmp_path, monkeypatch, reduced):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSEG_DATA_ROOT", str(tmp_path / "data"))
     miniature.pack(ARCHIVES[dataset](), tmp_path / "data")
-    assert tool("prepare_dataset").main([dataset, "--any-count", "--jobs", "1"]) == 0
-    run_net = tool("run_net")
+    assert prepare_dataset.main([dataset, "--any-count", "--jobs", "1"]) == 0
     for setting in ("inductive", "transductive", "full"):
         name = f"{dataset}_{setting}"
         path = str(CONFIGS / f"{name}.py")
@@ -49,7 +49,7 @@ def test_archives_to_scores(dataset, tmp_path, monkeypatch, reduced, tool):
         assert sum(row["pixels"] for row in metrics["per_class"] if row["unseen"]) > 0
     scores = tmp_path / "scores.json"
     assert (
-        tool("evaluate_masks").main(
+        evaluate_masks.main(
             [
                 str(run / "val_predictions"),
                 str(tmp_path / "data" / MASKS[dataset]),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jseg.cli.list_configs import header_fields
 from jseg.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,8 +81,7 @@ def numbers(text):
     return {key: float(value) for key, value in re.findall(r"([\w()]+) ([\d.]+)", text)}
 
 
-def test_every_row_of_the_paper_has_its_config_and_numbers(tool):
-    header_fields = tool("list_configs").header_fields
+def test_every_row_of_the_paper_has_its_config_and_numbers():
     found = {
         path.relative_to(CONFIGS).with_suffix("").as_posix(): header_fields(path)
         for path in CONFIGS.rglob("*.py")

@@ -1,4 +1,4 @@
-"""Parity with the recorded outputs of the released implementations, through `tools/parity.py`."""
+"""Parity with the recorded outputs of the released implementations, through `jseg.parity` and its command."""
 
 import gzip
 import json
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loading import load_tool
+
+from jseg import parity
+from jseg.cli import parity as command
 
 GOLDEN = Path(__file__).parent
-parity = load_tool("parity")
 
 
 def _assert_parity(folder, least):
@@ -73,9 +74,9 @@ def test_comparison_sees_differences():
 
 def test_a_folder_that_is_no_case_gives_one_sentence(tmp_path, capsys):
     (tmp_path / "case.json").write_text(json.dumps({"kind": "poem"}))
-    assert parity.main([str(tmp_path)]) == 2
+    assert command.main([str(tmp_path)]) == 2
     assert "'poem'" in capsys.readouterr().err
-    assert parity.main([str(tmp_path / "nowhere")]) == 2
+    assert command.main([str(tmp_path / "nowhere")]) == 2
 
 
 def _edit_case(change):
@@ -159,7 +160,7 @@ def test_a_bad_case_gives_one_sentence_and_status_2(name, tmp_path, capsys):
     folder = tmp_path / "case"
     shutil.copytree(GOLDEN / source, folder)
     spoil(folder)
-    assert parity.main([str(folder)]) == 2
+    assert command.main([str(folder)]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {folder}: ") and printed.count("\n") == 1
     assert all(part in printed for part in parts)
@@ -169,14 +170,14 @@ def test_out_file_and_exit_status(tmp_path, capsys, monkeypatch):
     for name in ("case.json", "cases.json"):
         shutil.copy(GOLDEN / "tokenizer" / name, tmp_path)
     out = tmp_path / "out.npz"
-    assert parity.main([str(tmp_path), "--out", str(out)]) == 0
+    assert command.main([str(tmp_path), "--out", str(out)]) == 0
     assert np.load(out)["tokens_77_truncated"].shape[1] == 77
     with monkeypatch.context() as patch:
-        patch.setattr(parity, "run_case", None)  # refused before anything is computed
-        assert parity.main([str(tmp_path), "--out", str(out / "out.npz")]) == 2
+        patch.setattr(command, "run_case", None)  # refused before anything is computed
+        assert command.main([str(tmp_path), "--out", str(out / "out.npz")]) == 2
     assert "out.npz/out.npz" in capsys.readouterr().err
     cases = json.loads((tmp_path / "cases.json").read_text())
     cases[0]["tokens_77_truncated"][1] += 1
     (tmp_path / "cases.json").write_text(json.dumps(cases))
-    assert parity.main([str(tmp_path)]) == 1
+    assert command.main([str(tmp_path)]) == 1
     assert "FAIL" in capsys.readouterr().out

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loading import load_tool
 from PIL import Image
 
+from jseg.cli import evaluate_masks
 from jseg.datasets import FolderDataset, VOCDataset, save_mask
 from jseg.evaluation import HEADLINE, json_ready
 from jseg.runner.evaluate import check_inference, class_map, evaluate, save_predictions
@@ -75,7 +75,7 @@ def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
         Guess(len(dataset.class_names)), dataset, INFERENCE, RunLog(None, active=False), outputs
     )
     assert np.isfinite([summary["mIoU(S)"], summary["mIoU(U)"], summary["hIoU"]]).all()
-    status = load_tool("evaluate_masks").main(
+    status = evaluate_masks.main(
         [
             str(tmp_path / "masks"),
             str(truth),
@@ -96,7 +96,7 @@ def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
 
 
 def test_options_for_masks_of_ones_own_and_for_a_split(tmp_path, capsys):
-    main = load_tool("evaluate_masks").main
+    main = evaluate_masks.main
     rng = np.random.default_rng(3)
     for name in ("a", "b"):
         for folder, ending, values in (("masks", "_mask", (0, 1, 2, 255)), ("predicted", "", (0, 1))):
@@ -126,7 +126,7 @@ def test_all_classes_count_as_seen_on_demand(tmp_path, capsys):
     arguments = [str(tmp_path / "predicted"), str(tmp_path / "masks"), "--dataset", "context60"]
     means = []
     for more in ([], ["--all-seen"]):
-        assert load_tool("evaluate_masks").main([*arguments, *more, "--out", str(tmp_path / "m.json")]) == 0
+        assert evaluate_masks.main([*arguments, *more, "--out", str(tmp_path / "m.json")]) == 0
         means.append([json.loads((tmp_path / "m.json").read_text())[key] for key in ("mIoU", "mIoU(U)")])
     assert means == [[100, 100], [100, None]]
 
@@ -135,7 +135,7 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
     _, truth, options = case
     predictions = tmp_path / "predicted"
     predictions.mkdir()
-    main = load_tool("evaluate_masks").main
+    main = evaluate_masks.main
 
     def error_of(*more):
         assert main([str(predictions), str(truth), *options, *more]) == 2
@@ -158,14 +158,14 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
 
 def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeypatch):
     _, truth, options = case
-    tool = load_tool("evaluate_masks")
-    monkeypatch.setattr(tool, "picture_confusion", None)
+    monkeypatch.setattr(evaluate_masks, "picture_confusion", None)
     (tmp_path / "file").write_text("")
+    arguments = [str(truth), str(truth), *options]
     for option in ("--out", "--per-image"):
-        assert tool.main([str(truth), str(truth), *options, option, str(tmp_path / "file" / "x")]) == 2
+        assert evaluate_masks.main([*arguments, option, str(tmp_path / "file" / "x")]) == 2
         assert "file/x" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        tool.main([str(truth), str(truth), *options, "--out", "x", "--per-image", "./x"])
+        evaluate_masks.main([*arguments, "--out", "x", "--per-image", "./x"])
 
 
 def test_test_time_augmentation_by_options():

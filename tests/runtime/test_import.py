@@ -18,6 +18,9 @@ _WITHOUT_JITTOR = (
     "jseg.runtime",
     "jseg.runtime.environment",
     "jseg.doctor.report",
+    "jseg.cli.main",
+    "jseg.parity",
+    "jseg.gpu_check",
 )
 _PROGRAM = """
 import importlib, json, sys, time

@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-MARK = "RESULT "
+from jseg.gpu_check.settings import MARK
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The clone: its tests, tools and golden vectors are run from there."""
+
 _VARIABLE = "JSEG_GPU_CHECK"
 """In the environment of every process started here and of those that it starts: it tells whose they are.
 Groups and sessions do not: ranks of `mpirun` leave the group, workers of the data loader the session."""

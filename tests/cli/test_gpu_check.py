@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from loading import load_tool
+
+from jseg.cli import gpu_check
+from jseg.gpu_check import checks, golden, processes, rounds, speed, speed_check, training
+from jseg.gpu_check import job as jobs
 
 ROOT = Path(__file__).resolve().parents[2]
-gpu_check = load_tool("gpu_check")  # finds the others beside it
-import gpu_check_checks as checks
-import gpu_check_processes as processes
-import gpu_check_speed as speed
-import gpu_check_stages as stages
 
 STEP = {
     "milliseconds": 100.0,
@@ -43,11 +41,11 @@ def job(tmp_path):
     """What a check is given on a GPU."""
     data = Future()
     data.set_result(str(tmp_path / "data"))
-    return checks.Job(False, processes.Processes(), time.monotonic() + 60, tmp_path, data)
+    return jobs.Job(False, processes.Processes(), time.monotonic() + 60, tmp_path, data)
 
 
 def answer(monkeypatch, answers):
-    """Programs of tools/ print what `answers` holds by program or stage, for each precision or for all."""
+    """Programs print what `answers` holds by program or stage, for each precision or for all."""
 
     def results(self, program, *arguments, precision="float32", **_):
         found = answers[arguments[0] if arguments else program]
@@ -56,7 +54,7 @@ def answer(monkeypatch, answers):
             raise found
         return found if isinstance(found, list) else [found]
 
-    monkeypatch.setattr(checks.Job, "results", results)
+    monkeypatch.setattr(jobs.Job, "results", results)
 
 
 def stages_that(verdict, text):
@@ -124,8 +122,8 @@ def test_operators_on_the_gpu_of_this_machine():
 
 
 def test_every_stage_has_its_time():
-    names = [name for stages_of_round, _ in gpu_check.ROUNDS for name in stages_of_round]
-    parts = [part for _, part in gpu_check.ROUNDS]
+    names = [name for stages_of_round, _ in rounds.ROUNDS for name in stages_of_round]
+    parts = [part for _, part in rounds.ROUNDS]
     assert names == list(checks.CHECKS) and parts == sorted(parts) and parts[-1] == 1
 
 
@@ -146,8 +144,8 @@ def test_failures_are_told_and_do_not_stop_the_rest(monkeypatch, capsys):
             "import": {"device": "CPU", "kind": "cpu", "seconds": 1.0},
             "ops": operators,
             "golden": processes.StageFailed("RuntimeError: nvcc was killed"),
-            "gpu_check_speed.py": [ROW],
-            "gpu_check_torch.py": processes.StageFailed("no torch"),
+            "speed": [ROW],
+            "pytorch": processes.StageFailed("no torch"),
         },
     )
     monkeypatch.setitem(checks.CHECKS, "kernels", lambda job: {}["built"])
@@ -178,7 +176,7 @@ def test_a_run_cut_short_leaves_a_report(monkeypatch, tmp_path):
     def interrupt(job):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(checks.CHECKS, "build", lambda job: checks.Outcome([], {"kind": "cpu"}))
+    monkeypatch.setitem(checks.CHECKS, "build", lambda job: jobs.Outcome([], {"kind": "cpu"}))
     monkeypatch.setitem(checks.CHECKS, "operators", interrupt)
     with pytest.raises(KeyboardInterrupt):
         gpu_check.main(["--dry-run", "--only", "build", "operators", "--out", str(tmp_path / "report.json")])
@@ -217,13 +215,12 @@ def test_nothing_outlives_gpu_check(tmp_path):
     """A batch system ends it in the midst of a stage."""
     written = tmp_path / "child"
     program = (
-        "import sys, gpu_check, gpu_check_checks\n"
+        "import sys\nfrom jseg.cli import gpu_check\nfrom jseg.gpu_check import checks\n"
         f"command = [sys.executable, '-c', {GRANDCHILD!r}, {str(written)!r}, '600']\n"
-        "gpu_check_checks.CHECKS['build'] = lambda job: job.run(command)\n"
+        "checks.CHECKS['build'] = lambda job: job.run(command)\n"
         "sys.exit(gpu_check.main(['--dry-run', '--only', 'build']))\n"
     )
-    path = os.pathsep.join([str(ROOT / "tools"), str(ROOT)])
-    process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})
+    process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)})
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up and not (written.is_file() and written.read_text()):
         time.sleep(0.1)
@@ -240,7 +237,7 @@ def test_all_operators_are_tested_in_each_precision(monkeypatch, job):
         commands.append((precision, command[-1]))
         return "SKIPPED [2] tests/ops/x.py:1: why\n46 skipped in 1 s\n"
 
-    monkeypatch.setattr(checks.Job, "run", run)
+    monkeypatch.setattr(jobs.Job, "run", run)
     outcome = checks.check_tests(job)
     assert len(outcome.failures) == 4 and "46 skipped" in outcome.failures[0]  # nothing was proved
     assert "  SKIPPED [2] tests/ops/x.py:1: why" in outcome.lines
@@ -252,10 +249,10 @@ def test_all_operators_are_tested_in_each_precision(monkeypatch, job):
         ("tf32", others),
     ]
     monkeypatch.setattr(
-        checks.Job, "run", lambda *args: "FAILED tests/ops/x.py::y\n1 failed, 3 passed in 1 s\n"
+        jobs.Job, "run", lambda *args: "FAILED tests/ops/x.py::y\n1 failed, 3 passed in 1 s\n"
     )
     assert "bfloat16: tests/ops: FAILED tests/ops/x.py::y" in checks.check_tests(job).failures
-    monkeypatch.setattr(checks.Job, "run", lambda *args: "3 passed, 1 skipped in 1 s\n")
+    monkeypatch.setattr(jobs.Job, "run", lambda *args: "3 passed, 1 skipped in 1 s\n")
     assert checks.check_tests(job).passed
 
 
@@ -272,10 +269,10 @@ def test_all_operators_are_tested_in_each_precision(monkeypatch, job):
 )
 def test_a_training_step_that_is_not_on_the_gpu_fails(monkeypatch, job, changes, names):
     row = {**ROW, "step": {**STEP, **changes}}
-    answer(monkeypatch, {"gpu_check_speed.py": [row], "gpu_check_torch.py": [ROW]})
-    outcome = checks.check_speed(job)
+    answer(monkeypatch, {"speed": [row], "pytorch": [ROW]})
+    outcome = speed_check.check_speed(job)
     assert not outcome.missing
-    beginnings = [f"{precision}: VOC: " for precision in checks.SPEED_PRECISIONS] if names else []
+    beginnings = [f"{precision}: VOC: " for precision in speed_check.SPEED_PRECISIONS] if names else []
     assert len(outcome.failures) == len(beginnings)
     for failure, beginning in zip(outcome.failures, beginnings):
         assert failure.startswith(beginning) and re.search(names, failure)
@@ -283,8 +280,8 @@ def test_a_training_step_that_is_not_on_the_gpu_fails(monkeypatch, job, changes,
 
 def test_settings_that_were_timed_before_time_was_up_are_shown(monkeypatch, job):
     late = processes.StageFailed("not finished after 60 s", [ROW])
-    answer(monkeypatch, {"gpu_check_speed.py": late, "gpu_check_torch.py": [ROW]})
-    outcome = checks.check_speed(job)
+    answer(monkeypatch, {"speed": late, "pytorch": [ROW]})
+    outcome = speed_check.check_speed(job)
     assert (
         outcome.details["jseg"]["float32"] == [ROW] and "float32: not finished after 60 s" in outcome.failures
     )
@@ -293,37 +290,37 @@ def test_settings_that_were_timed_before_time_was_up_are_shown(monkeypatch, job)
 
 def test_a_setting_that_crashed_is_a_failure(monkeypatch, job):
     """The first of two was timed; the process then died of an error, in time."""
-    monkeypatch.setattr(
-        checks.Job, "run", lambda *args: f"RESULT {json.dumps(ROW)}\nRuntimeError: no memory\n"
-    )
-    outcome = checks.check_speed(job)
-    assert list(outcome.failures) == [f"{name}: RuntimeError: no memory" for name in checks.SPEED_PRECISIONS]
+    monkeypatch.setattr(jobs.Job, "run", lambda *args: f"RESULT {json.dumps(ROW)}\nRuntimeError: no memory\n")
+    outcome = speed_check.check_speed(job)
+    assert list(outcome.failures) == [
+        f"{name}: RuntimeError: no memory" for name in speed_check.SPEED_PRECISIONS
+    ]
     assert outcome.details["jseg"]["float32"] == [ROW] and len(outcome.missing) == 2
 
 
 def test_a_stage_without_a_result_names_its_error(monkeypatch, job):
     monkeypatch.setattr(
-        checks.Job, "run", lambda *args: 'Traceback\nImportError: libcublas.so\n[stack]\nRESULT {"a'
+        jobs.Job, "run", lambda *args: 'Traceback\nImportError: libcublas.so\n[stack]\nRESULT {"a'
     )
     with pytest.raises(processes.StageFailed, match=r"ImportError: libcublas\.so"):
         job.stage("import")
 
 
 def test_training_is_compared_with_the_recorded_curve(monkeypatch, job):
-    recorded = json.loads(checks.CURVE.read_text())["total"]
+    recorded = json.loads(training.CURVE.read_text())["total"]
     assert len(recorded) == 200 and recorded[-1] < recorded[0]
     for factor, passes in ((1.0, True), (1.1, False), (float("nan"), False)):
         curve = [factor * value for value in recorded]
-        monkeypatch.setattr(checks, "train", lambda *args, curve=curve: curve)
-        assert checks.check_training(job).passed == passes
+        monkeypatch.setattr(training, "train", lambda *args, curve=curve: curve)
+        assert training.check_training(job).passed == passes
 
 
 def test_a_training_that_breaks_off_says_where(monkeypatch, job):
-    monkeypatch.setattr(checks.Job, "run", lambda *args: "error: the loss is not finite\n")
+    monkeypatch.setattr(jobs.Job, "run", lambda *args: "error: the loss is not finite\n")
     (job.folder / "float32").mkdir()
     (job.folder / "float32" / "log.jsonl").write_text('{"total": 1.0}\n')
     with pytest.raises(processes.StageFailed, match=r"\b1\b.*\b200\b.*error: the loss is not finite"):
-        checks.train(job, "float32", 200, "float32")
+        training.train(job, "float32", 200, "float32")
 
 
 @pytest.mark.parametrize(
@@ -338,20 +335,20 @@ def test_a_training_that_breaks_off_says_where(monkeypatch, job):
 def test_ranks_are_compared_with_one_process(monkeypatch, job, two, nccl, failed, missing):
     answer(monkeypatch, {"nccl": nccl})
     monkeypatch.setattr(
-        checks, "train", lambda job, name, *_: [two if name == "two" else 1.0] * checks.RANK_STEPS
+        training, "train", lambda job, name, *_: [two if name == "two" else 1.0] * training.RANK_STEPS
     )
-    outcome = checks.check_ranks(job)
+    outcome = training.check_ranks(job)
     assert len(outcome.failures) == failed and len(outcome.missing) == missing
 
 
 def test_difference_of_curves():
     recorded = [1.0] * 40
-    assert checks.curve_difference(recorded, recorded) == 0
-    assert checks.curve_difference([1.0] * 20 + [1.5] * 20, recorded) == pytest.approx(0.5)
+    assert training.curve_difference(recorded, recorded) == 0
+    assert training.curve_difference([1.0] * 20 + [1.5] * 20, recorded) == pytest.approx(0.5)
 
 
 class _Row(NamedTuple):
-    """As in tools/parity.py."""
+    """As in jseg.parity."""
 
     name: str
     difference: float
@@ -366,13 +363,13 @@ def test_limits_of_the_golden_vectors():
     """In low precision one gradient in ten may be far off, but none without bound, and no output."""
     gradients = [_Row(f"grad {i}.grad.w", 0.05) for i in range(40)]
     rows = [_Row("logits", 0.05), _Row("full.pseudo_label", 0.5, 0.0), _Row("full.acc_seg", 0.5), *gradients]
-    assert len(stages.beyond_limits(rows, "float32")) == 43
-    assert stages.beyond_limits(rows, "bfloat16") == []
-    assert len(stages.beyond_limits(rows, "tf32")) == 41
+    assert len(golden.beyond_limits(rows, "float32")) == 43
+    assert golden.beyond_limits(rows, "bfloat16") == []
+    assert len(golden.beyond_limits(rows, "tf32")) == 41
     wild = [_Row("a.grad.w", 0.5), _Row("b.grad.w", float("inf"))]
-    assert stages.beyond_limits([*rows, *wild], "bfloat16") == ["b.grad.w"]
-    assert len(stages.beyond_limits([*rows, *(_Row(f"{i}.grad.v", 0.5) for i in range(5))], "bfloat16")) == 5
-    assert stages.beyond_limits([_Row("logits", float("nan"))], "bfloat16") == ["logits"]
+    assert golden.beyond_limits([*rows, *wild], "bfloat16") == ["b.grad.w"]
+    assert len(golden.beyond_limits([*rows, *(_Row(f"{i}.grad.v", 0.5) for i in range(5))], "bfloat16")) == 5
+    assert golden.beyond_limits([_Row("logits", float("nan"))], "bfloat16") == ["logits"]
 
 
 def test_shares_of_a_profile():

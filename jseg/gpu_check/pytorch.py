@@ -1,12 +1,11 @@
-"""The layers of CLIP-RC as plain PyTorch operations, timed at the settings of `gpu_check_speed.py`.
+"""The layers of CLIP-RC as plain PyTorch operations, timed at the settings of `settings.py`.
 
-    python tools/gpu_check_torch.py [--small]
+    python jseg/gpu_check/pytorch.py [--small]
 
-Only a yardstick for `tools/gpu_check.py`, which runs it if PyTorch is installed: random weights, frozen
-encoder with the dense region mask, trained prompts and head, recovery decoder and a loss over all pixels. It
-is not a second
-implementation: parts that take no time (dice loss, prompt normalisation, dropout) are left out.
-JSEG_PRECISION counts. One line `RESULT {json}` for each setting.
+Only a yardstick for `tools/gpu_check.py`, which runs it by this path if PyTorch is installed: random weights,
+frozen encoder with the dense region mask, trained prompts and head, recovery decoder and a loss over all
+pixels. It is not a second implementation: parts that take no time (dice loss, prompt normalisation, dropout)
+are left out. JSEG_PRECISION counts. One line `RESULT {json}` for each setting.
 """
 
 import argparse
@@ -16,17 +15,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from settings import MARK, SETTINGS, SMALL_SETTINGS, TIMED_RUNS, Setting  # the file beside this one
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from gpu_check_processes import MARK
-from gpu_check_speed import SETTINGS, SMALL_SETTINGS, TIMED_RUNS, Setting
 
 DEVICE = "cuda" if torch.cuda.is_available() and os.environ.get("JSEG_DEVICE") != "cpu" else "cpu"
 PRECISION = os.environ.get("JSEG_PRECISION") or "float32"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jseg.cli.classify import main
 from jseg.datasets.clip_image import MAX_ASPECT, clip_preprocess, read_clip_image
 from jseg.models.clip import load_clip, tokenize
 from jseg.runtime.backend import jt
@@ -15,11 +16,6 @@ from jseg.runtime.backend import jt
 ROOT = Path(__file__).resolve().parents[2]
 # OpenAI's constants on the 0..1 scale, from clip/clip.py.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-
-@pytest.fixture
-def main(tool):
-    return tool("classify").main
 
 
 @pytest.fixture
@@ -90,7 +86,7 @@ def test_bad_pictures_are_named(tmp_path):
         read_clip_image(tmp_path / "nowhere.png", 8)
 
 
-def test_probabilities_are_those_of_the_formula(main, picture, openai_archive, capsys):
+def test_probabilities_are_those_of_the_formula(picture, openai_archive, capsys):
     """softmax(exp(logit_scale) · cos(image, text)) in float64, from the features of the two towers."""
     words = ["cat", "red car", "very large old dog"]  # of 1, 2, 4 tokens: the recorded table knows few words
     assert (
@@ -141,7 +137,7 @@ def test_from_another_folder_and_with_named_templates(picture, openai_archive, t
         ({"--templates": "{} {}"}, "{} {}"),
     ],
 )
-def test_errors_are_one_sentence(main, picture, openai_archive, capsys, changes, words):
+def test_errors_are_one_sentence(picture, openai_archive, capsys, changes, words):
     image = changes.pop("image", str(picture))
     options = {"--clip": str(openai_archive), **changes}
     assert main([image, "cat", *[part for pair in options.items() for part in pair]]) == 2

@@ -5,12 +5,8 @@ import re
 import pytest
 
 import jseg.runner.pretrain as runner
+from jseg.cli import pretrain_clip
 from jseg.runner.pretrain import PretrainSettings
-
-
-@pytest.fixture
-def pretrain_clip(tool):
-    return tool("pretrain_clip")
 
 
 @pytest.fixture
@@ -26,7 +22,7 @@ def runs(monkeypatch):
     return started
 
 
-def test_only_what_was_given_departs_from_the_defaults(pretrain_clip, runs, tmp_path):
+def test_only_what_was_given_departs_from_the_defaults(runs, tmp_path):
     out = tmp_path / "new" / "clip.npz"
     assert pretrain_clip.main([str(out)]) == 0
     assert pretrain_clip.main([str(out), "--scenes", "7", "--batch-size", "3"]) == 0
@@ -34,7 +30,7 @@ def test_only_what_was_given_departs_from_the_defaults(pretrain_clip, runs, tmp_
     assert [path.name for path in out.parent.iterdir()] == ["clip.npz"]
 
 
-def test_help_tells_the_defaults(pretrain_clip):
+def test_help_tells_the_defaults():
     settings = PretrainSettings()
     defaults = (settings.iterations, settings.batch_size, settings.num_scenes, settings.seed)
     assert set(map(str, defaults)) <= set(re.findall(r"\b\d+\b", pretrain_clip.__doc__))
@@ -50,7 +46,7 @@ def test_help_tells_the_defaults(pretrain_clip):
         ("--seed", str(2**31)),
     ],
 )
-def test_numbers_out_of_range_are_refused(pretrain_clip, runs, tmp_path, capsys, option, value):
+def test_numbers_out_of_range_are_refused(runs, tmp_path, capsys, option, value):
     with pytest.raises(SystemExit) as stop:
         pretrain_clip.main([str(tmp_path / "clip.npz"), option, value])
     assert stop.value.code == 2 and not runs
@@ -58,7 +54,7 @@ def test_numbers_out_of_range_are_refused(pretrain_clip, runs, tmp_path, capsys,
     assert option in said and value in re.findall(r"-?\d+", said)
 
 
-def test_an_unwritable_out_is_refused_before_the_run(pretrain_clip, runs, tmp_path, capsys):
+def test_an_unwritable_out_is_refused_before_the_run(runs, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path, tmp_path / "file" / "clip.npz", tmp_path / ("x" * 300)):
         assert pretrain_clip.main([str(out)]) == 2

@@ -1,7 +1,7 @@
 """Stage "speed" of `tools/gpu_check.py`: pictures a second at settings of the paper, and where a training
 step goes.
 
-    python tools/gpu_check_speed.py [--small]
+    python -m jseg.gpu_check.speed [--small]
 
 Device and precision are chosen by JSEG_DEVICE and JSEG_PRECISION. One line `RESULT {json}` for each setting.
 """
@@ -13,16 +13,12 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+from jseg.gpu_check.settings import MARK, SETTINGS, SMALL_SETTINGS, TIMED_RUNS, Setting
 
-from gpu_check_processes import MARK
-
-TIMED_RUNS = 5
 KERNELS = {
     "region attention": "/jseg/ops/region_attention/",
     "attention": "/jseg/ops/attention/",
@@ -34,26 +30,6 @@ KERNELS = {
 
 CUDA_KERNELS = ("region attention", "attention", "layer norm", "dropout")
 """Those of them that every training step on a GPU runs."""
-
-
-class Setting(NamedTuple):
-    """A training setting of the paper: K prompts, M regions, C classes of which S are seen, pictures of
-    `size`."""
-
-    name: str
-    prompts: int
-    regions: int
-    classes: int
-    seen: int
-    size: int
-    batch: int
-    width: int = 768
-    layers: int = 12
-    joint: int = 512
-
-
-SETTINGS = (Setting("VOC", 10, 16, 20, 15, 512, 16), Setting("COCO-Stuff", 100, 16, 171, 156, 512, 16))
-SMALL_SETTINGS = (Setting("small", 4, 4, 5, 3, 64, 2, width=128, layers=2, joint=64),)
 
 
 def time_setting(setting: Setting, runs: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import miniature
 import numpy as np
 import pytest
 
+from jseg.cli import prepare_dataset
 from jseg.datasets import read_mask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,11 +25,11 @@ def command(*arguments):
 
 
 @pytest.fixture
-def main(tool, capsys):
-    """The tool in this process: arguments -> exit status, what it printed to stdout and to stderr."""
+def main(capsys):
+    """The command in this process: arguments -> exit status, what it printed to stdout and to stderr."""
 
     def call(*arguments):
-        status = tool("prepare_dataset").main([str(argument) for argument in arguments])
+        status = prepare_dataset.main([str(argument) for argument in arguments])
         return (status, *capsys.readouterr())
 
     return call
@@ -61,7 +62,7 @@ def many(tmp_path_factory):
         (sbd / f"cls/2011_{number:06d}.mat").write_bytes(
             miniature.matlab(GTcls={"Segmentation": large_mask(number)})
         )
-    with open(sbd / "train.txt", "a") as file:
+    with (sbd / "train.txt").open("a") as file:
         file.write("".join(f"2011_{number:06d}\n" for number in range(60)))
     return root
 

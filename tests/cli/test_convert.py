@@ -1,7 +1,6 @@
 """The converters: what they write, say and refuse."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from jseg.checkpoints import (
 from jseg.checkpoints import convert as shared
 from jseg.checkpoints.clip_rc_names import REGION_TOKENS, clip_rc_parameter_names
 from jseg.checkpoints.convert import digests, file_sha256
+from jseg.cli.convert_checkpoint import main as convert_checkpoint
+from jseg.cli.convert_clip import main as convert_clip
 from jseg.models.clip import load_clip
 from jseg.runtime.backend import jt
 
@@ -39,16 +40,6 @@ def in_one_line(said, *numbers):
     """Whether one line that was printed holds all these numbers."""
     lines = [Counter(re.findall(r"\b\d[\d,]*\b", line)) for line in said.splitlines()]
     return any(not Counter(numbers) - found for found in lines)
-
-
-@pytest.fixture(scope="module")
-def convert_clip(tool):
-    return tool("convert_clip").main
-
-
-@pytest.fixture(scope="module")
-def convert_checkpoint(tool):
-    return tool("convert_checkpoint").main
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +68,7 @@ def features(path, recorded):
         ]
 
 
-def test_every_naming_gives_the_recorded_features_before_and_after_conversion(
-    clip_files, convert_clip, tmp_path, capsys
-):
+def test_every_naming_gives_the_recorded_features_before_and_after_conversion(clip_files, tmp_path, capsys):
     with np.load(GOLDEN / "clip_tiny" / "io.npz") as file:
         recorded = dict(file)
     expected = [recorded[name] for name in ("image_features", "text_features", "logits_per_image")]
@@ -98,7 +87,7 @@ def test_every_naming_gives_the_recorded_features_before_and_after_conversion(
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
-def test_clip_keeps_types_and_values(openai_archive, convert_clip, tmp_path, suffix):
+def test_clip_keeps_types_and_values(openai_archive, tmp_path, suffix):
     out = tmp_path / f"clip{suffix}"
     assert convert_clip([str(openai_archive), str(out)]) == 0
     expected, _ = clip_from_any(read_tensors(openai_archive))
@@ -108,7 +97,7 @@ def test_clip_keeps_types_and_values(openai_archive, convert_clip, tmp_path, suf
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
-def test_overwriting_needs_force_and_never_hits_the_source(openai_archive, convert_clip, tmp_path, capsys):
+def test_overwriting_needs_force_and_never_hits_the_source(openai_archive, tmp_path, capsys):
     out = tmp_path / "clip.npz"
     out.write_bytes(b"precious")
     assert convert_clip([str(openai_archive), str(out)]) == 2
@@ -126,9 +115,7 @@ def test_overwriting_needs_force_and_never_hits_the_source(openai_archive, conve
         assert name in capsys.readouterr().err
 
 
-def test_a_wrong_checksum_is_said_loudly_and_stops(
-    openai_archive, convert_clip, tmp_path, capsys, monkeypatch
-):
+def test_a_wrong_checksum_is_said_loudly_and_stops(openai_archive, tmp_path, capsys, monkeypatch):
     source, out = tmp_path / "ViT-B-16.pt", tmp_path / "out.safetensors"
     source.write_bytes(openai_archive.read_bytes())
     assert convert_clip([str(source), str(out)]) == 2 and not out.exists()
@@ -161,7 +148,7 @@ def test_a_write_that_reads_back_differently_leaves_the_old_file(tmp_path):
     assert out.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_is_no_clip_is_refused_by_name(releases, convert_clip, tmp_path, capsys):
+def test_what_is_no_clip_is_refused_by_name(releases, tmp_path, capsys):
     assert convert_clip([str(releases["pytorch"]), str(tmp_path / "x.npz")]) == 2
     said = capsys.readouterr().err
     assert (
@@ -175,7 +162,7 @@ def test_what_is_no_clip_is_refused_by_name(releases, convert_clip, tmp_path, ca
 
 
 @pytest.mark.parametrize("kind", ["pytorch", "jseg"])
-def test_checkpoints_both_ways(releases, golden_weights, convert_checkpoint, tmp_path, capsys, kind):
+def test_checkpoints_both_ways(releases, golden_weights, tmp_path, capsys, kind):
     own, back = tmp_path / "own.safetensors", tmp_path / "back.pth"
     assert convert_checkpoint([str(releases[kind]), str(own), "--to", "jseg"]) == 0
     said = capsys.readouterr().out
@@ -216,15 +203,13 @@ def test_checkpoints_both_ways(releases, golden_weights, convert_checkpoint, tmp
         (["out.npz", "--clip", "x.pt"], ["release.pkl", "--clip"]),
     ],
 )
-def test_contradictory_options(releases, convert_checkpoint, tmp_path, capsys, arguments, names):
+def test_contradictory_options(releases, tmp_path, capsys, arguments, names):
     assert convert_checkpoint([str(releases["jseg"]), str(tmp_path / arguments[0]), *arguments[1:]]) == 2
     said = capsys.readouterr().err
     assert all(name in said for name in names) and not list(tmp_path.iterdir())
 
 
-def test_damaged_and_foreign_checkpoints(
-    releases, openai_archive, convert_checkpoint, golden_weights, tmp_path, capsys
-):
+def test_damaged_and_foreign_checkpoints(releases, openai_archive, golden_weights, tmp_path, capsys):
     out = str(tmp_path / "out.safetensors")
     cut = tmp_path / "cut.pth"
     cut.write_bytes(releases["pytorch"].read_bytes()[:100_000])
@@ -241,12 +226,10 @@ def test_damaged_and_foreign_checkpoints(
     ):
         assert convert_checkpoint([str(source), out]) == 2
         said = capsys.readouterr().err
-        assert said.startswith("error: ") and name in said and not os.path.exists(out)
+        assert said.startswith("error: ") and name in said and not Path(out).exists()
 
 
-def test_a_checkpoint_of_a_run_is_completed_with_its_clip(
-    openai_archive, convert_checkpoint, tmp_path, capsys
-):
+def test_a_checkpoint_of_a_run_is_completed_with_its_clip(openai_archive, tmp_path, capsys):
     """Trained part from the run, frozen part from the CLIP, positions resized to the crop (4x6 patches)."""
     clip, _ = clip_from_any(read_tensors(openai_archive))
     generator = np.random.default_rng(0)
@@ -316,7 +299,7 @@ def test_the_way_out_needs_no_state_of_the_way_in(golden_weights):
 
 
 @pytest.mark.parametrize("regions", ["999999999999", "-4", "many", "4.5"])
-def test_metadata_cannot_ask_for_memory(golden_weights, convert_checkpoint, tmp_path, capsys, regions):
+def test_metadata_cannot_ask_for_memory(golden_weights, tmp_path, capsys, regions):
     source = tmp_path / "own.safetensors"
     save_arrays(source, clip_rc_from_release(golden_weights)[0], {"num_regions": regions})
     assert convert_checkpoint([str(source), str(tmp_path / "out.pth")]) == 2

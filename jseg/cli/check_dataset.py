@@ -1,0 +1,119 @@
+"""Read every picture and mask of a config's data:
+`python tools/check_dataset.py --config configs/... [--set ...]`.
+
+Lists every bad file at once, where training would stop at the first, and prints how often each class occurs.
+Exit status 1 if a file is bad, 2 if the data cannot be found.
+"""
+
+import argparse
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import jseg.datasets as datasets
+from jseg.config import Config
+from jseg.registry import DATASETS
+from jseg.runtime.command import exit_status
+
+
+class Content(NamedTuple):
+    """What a part of the data holds."""
+
+    pictures: int
+    pixels: np.ndarray  # int64 (256,): pixels of each label, 255 ignored
+    occurs: np.ndarray  # int64 (256,): pictures in which a label occurs
+    problems: list[str]
+
+
+def read_part(dataset: Any, jobs: int) -> Content:
+    """Reads all pictures and masks; Pillow decodes outside Python's lock, so threads are enough."""
+
+    def counts(index: int) -> tuple[np.ndarray | None, str]:
+        try:
+            return np.bincount(dataset.raw(index)[1].reshape(-1), minlength=256), ""
+        except (ValueError, OSError) as error:
+            return None, str(error)
+
+    pixels, occurs, problems = np.zeros(256, np.int64), np.zeros(256, np.int64), []
+    with ThreadPoolExecutor(jobs) as pool:
+        for found, problem in pool.map(counts, range(len(dataset))):
+            if found is None:
+                problems.append(problem)
+            else:
+                pixels += found
+                occurs += found > 0
+    return Content(len(dataset), pixels, occurs, problems)
+
+
+def table(dataset: Any, parts: list[tuple[str, Content]]) -> str:
+    """For each class and part: the pictures it is in and its share of the labelled pixels."""
+    heads = ["class"] + [f"{name}: pictures, share" for name, _ in parts]
+    rows = [heads]
+    for index, word in enumerate(dataset.class_names):
+        cells = [word + (" *" if index in dataset.unseen else "")]
+        for _, content in parts:
+            labelled = max(content.pixels[:255].sum(), 1)
+            cells.append(f"{content.occurs[index]}, {100 * content.pixels[index] / labelled:.2f} %")
+        rows.append(cells)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+        for row in rows
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def remarks(dataset: Any, name: str, content: Content) -> list[str]:
+    """Classes that training or evaluation would miss."""
+    seen = [index for index in range(len(dataset.class_names)) if index not in dataset.unseen]
+    wanted = seen if name == "train" else range(len(dataset.class_names))
+    absent = [dataset.class_names[index] for index in wanted if not content.occurs[index]]
+    what = (
+        "seen classes that no training mask shows"
+        if name == "train"
+        else "classes without a pixel in the val masks"
+    )
+    return [f"{what}: {', '.join(absent)}"] if absent else []
+
+
+def run(config: Config, jobs: int) -> int:
+    """Checks the parts with masks; the exit status."""
+    parts, notes, problems, dataset = [], [], [], None
+    for name in ("train", "val"):
+        part = config.dataset.get(name)
+        if part is None:
+            continue
+        offered = {"seed": 0, "data_root": datasets.configured_root(config.data_root)}
+        dataset = DATASETS.build(part, where=f"dataset.{name}", offered=offered)
+        content = read_part(dataset, jobs)
+        parts.append((name, content))
+        notes.extend(remarks(dataset, name, content))
+        problems.extend(content.problems)
+    if not parts:
+        raise ValueError("config key dataset: there is neither a train nor a val part to check; add one")
+    print(table(dataset, parts))
+    if dataset.unseen:
+        print("* unseen in training")
+    print("\n" + ", ".join(f"{name} {content.pictures} pictures" for name, content in parts))
+    for note in notes:
+        print(f"note: {note}")
+    for problem in dict.fromkeys(problems):
+        print(problem, file=sys.stderr)
+    print(f"{len(problems)} bad files" if problems else "all files are good")
+    return 1 if problems else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True)
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE"
+    )
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="threads")
+    args = parser.parse_args(argv)
+    return exit_status(lambda: run(Config.load(args.config, args.overrides), max(args.jobs, 1)))

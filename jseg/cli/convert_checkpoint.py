@@ -1,0 +1,142 @@
+"""Convert a CLIP-RC checkpoint between the PyTorch release, the JSeg release and jseg, without PyTorch.
+
+    python tools/convert_checkpoint.py clip_rc_voc.pth clip_rc_voc.safetensors
+    python tools/convert_checkpoint.py model.pkl model.pth --to pytorch
+    python tools/convert_checkpoint.py iter_N.safetensors model.pth --clip weights/CLIP_FILE
+
+What --to writes:
+  jseg         jseg's own file (safetensors, only what the model uses); if OUT ends in .pkl, the pickle that
+               JSeg loads
+  pytorch      what the PyTorch release loads strictly: state_dict and meta in a torch.save archive
+  safetensors  the same names and tensors as safetensors
+By default OUT decides: .pth and .pt mean pytorch, everything else jseg. Checkpoints of a jseg run hold the
+trained part only: name the CLIP it was trained on with --clip. What was written is read back and compared
+before it gets its name.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jseg import __version__
+from jseg.checkpoints import (
+    clip_rc_sizes,
+    clip_rc_to_release,
+    read_tensors,
+    save_arrays,
+    save_jittor,
+    save_torch,
+)
+from jseg.checkpoints.clip_rc_names import REGION_TOKENS
+from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model
+from jseg.checkpoints.convert import check_output, file_lines, file_sha256, write_verified
+from jseg.runtime.command import exit_status
+
+TARGETS = ("jseg", "pytorch", "safetensors")
+
+
+def target_of(out: str, to: str | None) -> str:
+    """'jseg', 'jittor' (the pickle of JSeg), 'pytorch' or 'safetensors' from --to and the name of OUT.
+
+    Raises:
+        ValueError: the suffix belongs to another format than --to.
+    """
+    suffix = Path(out).suffix.lower()
+    if to is None:
+        to = "pytorch" if suffix in (".pth", ".pt") else "jseg"
+    if to == "jseg" and suffix == ".pkl":
+        return "jittor"
+    belongs = {".pth": "pytorch", ".pt": "pytorch", ".pkl": "jittor"}.get(suffix, to)
+    if belongs != to or (to == "pytorch" and suffix == ".safetensors"):
+        raise ValueError(
+            f"{out}: a name ending in {suffix} does not suit --to {to}; choose another name or target"
+        )
+    return to
+
+
+def size_line(source: str, model: CompleteModel) -> str:
+    """The sizes in words, from the tensors."""
+    shapes = {name: array.shape for name, array in model.state.items()}
+    sizes = clip_rc_sizes(shapes, source, model.num_regions, REGION_TOKENS in shapes)
+    positions = shapes["backbone.positional_embedding"][0] - 1
+    recovery = "none" if sizes.recovery_layers is None else str(sizes.recovery_layers)
+    return (
+        f"encoder of {sizes.layers} layers, width {sizes.width}, patch {sizes.patch}, {positions} positions; "
+        f"{sizes.num_prompts} prompts a layer, {sizes.num_regions} region tokens"
+        f"{' (trained)' if sizes.trained_regions else ''}; joint width {sizes.joint}; "
+        f"decoder layers {sizes.decoder_layers}, recovery layers {recovery}"
+    )
+
+
+def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) -> None:
+    """Writes and verifies the model in the target's names and format."""
+    meta: dict[str, object] = dict(text)
+    if model.class_names:
+        meta["CLASSES"] = model.class_names
+    if model.iteration is not None:
+        meta["iter"] = model.iteration
+    plain = {**text, "num_regions": str(model.num_regions)}
+    if model.class_names:
+        plain["class_names"] = json.dumps(list(model.class_names))
+    if model.iteration is not None:
+        plain["iteration"] = str(model.iteration)
+    arrays = model.state if target == "jseg" else clip_rc_to_release(model.state, model.num_regions)
+    savers = {
+        "jseg": lambda path, values: save_arrays(path, values, plain),
+        "safetensors": lambda path, values: save_arrays(path, values, plain),
+        "jittor": lambda path, values: save_jittor(path, values, meta),
+        "pytorch": lambda path, values: save_torch(path, values, meta),
+    }
+    write_verified(out, dict(arrays), savers[target])
+
+
+def convert(source: str, out: str, to: str | None, clip: str | None, force: bool) -> None:
+    """Reads `source`, says what it is, writes and verifies `out`.
+
+    Raises:
+        ValueError, OSError: see `complete_model`; `out` exists or does not suit `to`.
+    """
+    target = target_of(out, to)
+    check_output(source, out, force)
+    tensors = read_tensors(source)
+    model = complete_model(tensors, clip)
+    check_finite(source, model.state)
+    sha256 = file_sha256(source)
+    for line in file_lines(tensors, "CLIP-RC", sha256):
+        print(line)
+    print(f"  sizes       {size_line(source, model)}")
+    parameters = sum(int(np.prod(array.shape)) for array in model.state.values())
+    print(
+        f"  parameters  {parameters:,} in {len(model.state)} tensors of the model; "
+        f"{len(model.ignored)} tensors that nothing uses are left out"
+    )
+    if model.class_names:
+        print(f"  classes     {', '.join(model.class_names)}")
+    sys.stdout.flush()
+    text = {
+        "kind": "CLIP-RC",
+        "converted_by": f"jseg {__version__}",
+        "converted_from": Path(source).name,
+        "source_sha256": sha256,
+    }
+    write(out, target, model, text)
+    for line in file_lines(read_tensors(out), f"CLIP-RC for {target}, read back and equal", file_sha256(out)):
+        print(line)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the user."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", metavar="IN", help="checkpoint of any known format")
+    parser.add_argument("out", metavar="OUT", help="file to write")
+    parser.add_argument("--to", choices=TARGETS, help="names and format to write; default: as OUT ends")
+    parser.add_argument("--clip", metavar="PATH", help="CLIP weights, for a checkpoint of a jseg run")
+    parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    args = parser.parse_args(argv)
+    return exit_status(lambda: convert(args.source, args.out, args.to, args.clip, args.force))

@@ -1,0 +1,123 @@
+"""Score predictions saved as masks: `python tools/evaluate_masks.py PRED GT --dataset voc2012`.
+
+PRED holds palette or grey PNG masks, pixel = class index from 0, as
+`tools/run_net.py --task val --save-predictions` writes them; GT the masks of the dataset as published (for
+COCO-Stuff those with _labelTrainIds). Prints the table of the run itself; the numbers are the same. For a
+dataset of your own:
+
+    python tools/evaluate_masks.py PRED GT --classes classes.txt --unseen unseen.txt
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jseg.datasets import load_class_list
+from jseg.datasets.classes import resolve_unseen
+from jseg.datasets.files import read_ids
+from jseg.datasets.words import read_words
+from jseg.evaluation import format_table, json_ready, summarise
+from jseg.evaluation.per_image import image_record, write_records
+from jseg.evaluation.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, picture_confusion
+from jseg.runtime.command import exit_status, prove_writable
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("predictions", metavar="PRED", help="folder of predicted masks")
+    parser.add_argument("truth", metavar="GT", help="folder of true masks")
+    parser.add_argument("--dataset", choices=sorted(MASK_FORMS), help="class list and form of the true masks")
+    parser.add_argument(
+        "--classes", metavar="FILE", help="instead of --dataset: text file, one class word a line"
+    )
+    parser.add_argument(
+        "--unseen", metavar="FILE", help="with --classes: text file, the unseen ones, one a line"
+    )
+    parser.add_argument(
+        "--reduce-zero-label",
+        action="store_true",
+        help="with --classes: value 0 of the true masks is no class, k is class k-1",
+    )
+    parser.add_argument(
+        "--mask-ending",
+        metavar="TEXT",
+        default="",
+        help="with --classes: what follows the id in the names of true masks, before .png",
+    )
+    parser.add_argument(
+        "--all-seen",
+        action="store_true",
+        help="with --dataset: no class is unseen, as where a model of other data is tested",
+    )
+    parser.add_argument("--split", metavar="FILE", help="text file of ids: score these, all of them")
+    parser.add_argument("--out", metavar="FILE", help="write the metrics as JSON")
+    parser.add_argument("--per-image", metavar="FILE", help="write the scores of every picture as JSON lines")
+    args = parser.parse_args(argv)
+    if bool(args.dataset) == bool(args.classes):
+        parser.error("give either --dataset or --classes")
+    if args.dataset and (args.unseen or args.reduce_zero_label or args.mask_ending):
+        parser.error(
+            "--unseen, --reduce-zero-label and --mask-ending belong to --classes; --dataset knows them"
+        )
+    if args.out and args.per_image and os.path.realpath(args.out) == os.path.realpath(args.per_image):
+        parser.error("--out and --per-image name the same file; choose two")
+    if args.classes and args.all_seen:
+        parser.error("--all-seen belongs to --dataset; with --classes leave out --unseen")
+    return args
+
+
+def class_setup(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, ...], MaskForm]:
+    """Class names, indices of the unseen ones, and how the true masks are stored."""
+    if args.dataset:
+        class_list = load_class_list(args.dataset)
+        return class_list.names, () if args.all_seen else class_list.unseen, MASK_FORMS[args.dataset]
+    names = load_class_list(read_words(args.classes)).names
+    unseen = resolve_unseen(read_words(args.unseen), names) if args.unseen else ()
+    return names, unseen, MaskForm(args.reduce_zero_label, args.mask_ending)
+
+
+def confusions(pairs: list[Pair], num_classes: int, form: MaskForm) -> Iterator[tuple[Pair, np.ndarray]]:
+    """The confusion matrix of every picture, with a count on a terminal."""
+    for done, pair in enumerate(pairs, 1):
+        yield pair, picture_confusion(pair, num_classes, form.reduce_zero_label)
+        if sys.stderr.isatty():
+            print(f"\r{done}/{len(pairs)} pictures", end="\n" if done == len(pairs) else "", file=sys.stderr)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Scores, prints and writes; that the files can be written is tried before the masks are read."""
+    names, unseen, form = class_setup(args)
+    split = read_ids(args.split) if args.split else None
+    pairs = find_pairs(args.predictions, args.truth, form.ending, split)
+    for path in filter(None, (args.out, args.per_image)):
+        prove_writable(path)
+    total = np.zeros((len(names), len(names)), np.int64)
+    records: list[Any] = []
+    for pair, matrix in confusions(pairs, len(names), form):
+        total += matrix
+        if args.per_image:
+            records.append(image_record(pair.name, matrix, names, unseen))
+    summary = summarise(total, names, unseen)
+    print(format_table(summary))
+    print(f"\n{len(pairs)} pictures" + ("" if split else "; --split FILE makes sure that none is missing"))
+    if args.per_image:
+        write_records(args.per_image, records)
+    if args.out:
+        with Path(args.out).open("w", encoding="utf-8") as file:
+            json.dump({"pictures": len(pairs), **json_ready(summary)}, file, indent=1)
+            file.write("\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the user."""
+    args = parse_args(argv)
+    return exit_status(lambda: run(args))

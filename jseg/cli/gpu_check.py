@@ -1,0 +1,104 @@
+"""Proves on a machine with an NVIDIA GPU that jseg computes there what it computes elsewhere, and how fast.
+
+    python tools/gpu_check.py [--out gpu_check.json]
+
+One command for a fresh machine: finds CUDA, builds Jittor and all kernels, compares operators in float32,
+TF32 and bfloat16 with float64, runs the tests of the operators in these formats, compares golden vectors,
+trains ZeroShapes for 200 steps beside the recorded curve of a processor, trains on two processes that share
+the GPU, and prints pictures a second, also of the same layers in PyTorch if this Python, or the one that
+JSEG_TORCH_PYTHON names, has it. All else it needs is in the repository. Nearly all of the time is nvcc.
+
+The whole ends within 480 seconds (--limit), whatever happens: a stage that runs out of time is ended with
+everything that it started. Stages that fail do not stop the others; what is done is printed, and written, at
+once. The last lines say what failed and what was not compared. Exit status 0 if all passed, 1 if not, 2
+without a usable GPU.
+
+--dry-run goes through the same stages on the processor, with small sizes: it tests this script, not a GPU.
+"""
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from jseg.gpu_check.checks import CHECKS
+from jseg.gpu_check.processes import ROOT
+from jseg.gpu_check.rounds import check
+from jseg.runtime.command import exit_status, prove_writable
+from jseg.runtime.cuda.report import cuda_lines
+from jseg.runtime.selection import select_device
+
+LIMIT_SECONDS = 480
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 if all passed, 1 if something failed, 2 without a usable GPU or for a bad option."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="small sizes on the processor, to test this script"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=CHECKS,
+        default=list(CHECKS),
+        metavar="STAGE",
+        help=f"run these stages alone: {', '.join(CHECKS)}",
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=LIMIT_SECONDS,
+        metavar="SECONDS",
+        help=f"time for all stages (default {LIMIT_SECONDS}); fewer than 16 cores may need more",
+    )
+    parser.add_argument("--out", type=Path, metavar="PATH", help="also write all results to this JSON file")
+    arguments = parser.parse_args(argv)
+    with _ended_in_order():
+        return exit_status(lambda: start(arguments))
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends this program as Ctrl-C does: processes that it started are ended first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Looks for a GPU and runs the checks; the exit status.
+
+    Raises:
+        ValueError: no usable GPU. OSError: this is no clone, or the report cannot be written.
+    """
+    began = time.monotonic()
+    if not (ROOT / "tests" / "golden").is_dir():
+        raise FileNotFoundError(
+            f"{ROOT}: its tests are missing, which are a part of the check; use the jseg of a clone of the "
+            "repository"
+        )
+    if arguments.out:
+        prove_writable(arguments.out)
+    if not arguments.dry_run:
+        for line in cuda_lines():
+            print(f"{line.name:10} {line.text}", flush=True)
+        try:
+            select_device("cuda")
+        except ValueError as error:
+            raise ValueError(
+                f"this machine has no usable GPU ({error}); --dry-run tests the script on the processor"
+            ) from error
+    left = arguments.limit - (time.monotonic() - began)
+    return check(arguments.only, arguments.dry_run, arguments.out, left)

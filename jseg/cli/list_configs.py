@@ -1,0 +1,132 @@
+"""The table of experiments, read from the configs themselves: `python tools/list_configs.py`.
+
+Data, setting and length come from the resolved config; the lines `Reproduces:`, `Paper:` and `Measured:` of
+its header say what it stands for. The paper's numbers are the paper's; what has been measured here is told
+apart.
+"""
+
+import argparse
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jseg.cli import REPOSITORY
+from jseg.config import Config
+from jseg.runtime.command import exit_status
+
+FIELDS = ("Reproduces", "Paper", "Measured")
+_NAMES = {
+    "VOCDataset": "VOC",
+    "PascalContextDataset": "Context",
+    "COCOStuffDataset": "COCO-Stuff",
+    "FolderDataset": "own data",
+}
+
+
+class Experiment(NamedTuple):
+    """One config and what its header says about it; '' for what it does not say."""
+
+    path: str
+    data: str
+    setting: str
+    iterations: str
+    reproduces: str
+    paper: str
+    measured: str
+
+
+def header_fields(path: Path) -> dict[str, str]:
+    """The lines `Field: text` of a config's docstring, for the fields in `FIELDS`.
+
+    Raises:
+        ValueError: a field occurs twice.
+    """
+    found: dict[str, str] = {}
+    for line in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines():
+        field, separator, text = line.partition(":")
+        if separator and field in FIELDS:
+            if field in found:
+                raise ValueError(f"{path}: its header says '{field}:' twice; keep one line")
+            found[field] = text.strip()
+    return found
+
+
+def dataset_name(part: dict[str, object]) -> str:
+    """A short name of a dataset's config."""
+    if part.get("classes") == "zeroshapes":
+        return "ZeroShapes"
+    if part["type"] == "PascalContextDataset":
+        return "Context-60" if part.get("background", True) else "Context-59"
+    return _NAMES.get(str(part["type"]), str(part["type"]))
+
+
+def experiment(path: Path) -> Experiment:
+    """What the table shows of one config.
+
+    Raises:
+        ValueError, OSError: the config is not readable.
+    """
+    cfg, fields = Config.load(str(path)), header_fields(path)
+    data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset
+    if not trained:  # evaluated only: its weights come from the config that it inherits from
+        base = path.parent / next(
+            node.value.value
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign) and node.targets[0].id == "_base_"
+        )
+        data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
+    return Experiment(
+        path.relative_to(REPOSITORY).as_posix(),
+        data,
+        str(cfg.model.get("setting", "inductive")),
+        str(cfg.max_iters) if trained else "",
+        *(fields.get(field, "") for field in FIELDS),
+    )
+
+
+def _natural(path: Path) -> list[object]:
+    """Sorting key: numbers by their value."""
+    return [int(word) if word.isdigit() else word for word in re.split(r"(\d+)", path.as_posix())]
+
+
+def find(names: Sequence[str]) -> list[Path]:
+    """The configs below configs/ without the bases; only those whose path contains one of `names`, if any is
+    given.
+
+    Raises:
+        ValueError: none fits. FileNotFoundError: there is no configs/, as beside an installed wheel.
+    """
+    folder = REPOSITORY / "configs"
+    paths = sorted((path for path in folder.rglob("*.py") if "_base_" not in path.parts), key=_natural)
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no configs are there; use the jseg of a clone of the repository")
+    chosen = [path for path in paths if not names or any(name in path.as_posix() for name in names)]
+    if not chosen:
+        raise ValueError(
+            f"no config has {' or '.join(names)} in its path; leave it out to see all {len(paths)}"
+        )
+    return chosen
+
+
+def table(experiments: Sequence[Experiment]) -> str:
+    """Markdown."""
+    heads = ("config", "data", "setting", "iterations", "reproduces", "the paper's numbers", "measured here")
+    rows = [heads, ["---"] * len(heads), *([cell or "–" for cell in row] for row in experiments)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the user."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", help="only configs whose path contains one of these, e.g. table6 coco"
+    )
+    args = parser.parse_args(argv)
+    return exit_status(lambda: print(table([experiment(path) for path in find(args.names)])))

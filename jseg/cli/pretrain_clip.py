@@ -1,0 +1,94 @@
+"""Pretrain the tiny CLIP that ZeroShapes starts from.
+
+    python tools/pretrain_clip.py weights/zeroshapes_clip.npz
+
+Pictures and captions are drawn on the way; nothing is read from disk. Written after every test, so
+that a run that is cut short leaves its last state. What is not given is the default of `PretrainSettings`
+(jseg/runner/pretrain.py): 3000 iterations, batch size 96, 20000 scenes, seed 0.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from jseg.checkpoints import save_npz
+from jseg.runtime.command import exit_status, prove_writable
+from jseg.runtime.device import add_device_options
+from jseg.runtime.memory import memory_advice
+from jseg.runtime.selection import name_device, select_device
+
+LARGEST_SEED = 2**31 - 1
+"""Jittor keeps the seed in a C int."""
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """`out`, and device, precision, iterations, batch_size, num_scenes and seed as far as they were given.
+
+    Raises:
+        SystemExit: with status 2 after a message, for a number out of its range.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )  # only what is given reaches PretrainSettings
+    parser.add_argument("out", type=Path, help="file to write (.npz, half precision, compressed)")
+    parser.add_argument("--iterations", type=int, help="training steps")
+    parser.add_argument("--batch-size", type=int, help="pictures per step")
+    parser.add_argument(
+        "--scenes", type=int, dest="num_scenes", metavar="SCENES", help="scenes drawn before training"
+    )
+    parser.add_argument("--seed", type=int, help="of weights, scenes and batches")
+    add_device_options(parser)
+    arguments = parser.parse_args(argv)
+    counts = {"--iterations": "iterations", "--batch-size": "batch_size", "--scenes": "num_scenes"}
+    for option, name in counts.items():
+        if getattr(arguments, name, 1) < 1:
+            parser.error(f"{option} {getattr(arguments, name)}: must be at least 1")
+    if not 0 <= getattr(arguments, "seed", 0) <= LARGEST_SEED:
+        parser.error(f"--seed {arguments.seed}: must be from 0 to {LARGEST_SEED}")
+    return arguments
+
+
+def train(out: Path, given: dict[str, int]) -> None:
+    """Pretrains with the settings that were given, the others at their defaults, and writes `out`.
+
+    Raises:
+        ValueError, OSError: `out` cannot be written.
+    """
+    from jseg.models.clip import CLIPConfig
+    from jseg.runner.pretrain import PretrainSettings, pretrain
+
+    config = CLIPConfig(
+        embed_dim=64,
+        image_resolution=64,
+        vision_layers=5,
+        vision_width=128,
+        vision_patch_size=8,
+        context_length=32,
+        vocab_size=49408,
+        transformer_width=64,
+        transformer_layers=3,
+    )
+
+    def save(arrays: dict[str, np.ndarray]) -> None:
+        save_npz(out, {name: value.astype(np.float16) for name, value in arrays.items()})
+
+    pretrain(config, PretrainSettings(**given), lambda line: print(line, flush=True), save)
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the user."""
+    given = vars(parse_arguments(argv))
+    out = given.pop("out")
+
+    def run() -> None:
+        select_device(given.pop("device", None), given.pop("precision", None))
+        prove_writable(out, replaced=True)
+        name_device()
+        with memory_advice("lower --batch-size"):
+            train(out, given)
+
+    return exit_status(run)

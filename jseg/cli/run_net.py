@@ -1,0 +1,152 @@
+"""Train, evaluate or apply a model: `python tools/run_net.py --config configs/... --task train|val|test`."""
+
+import argparse
+import os
+import socket
+import sys
+import time
+import traceback
+
+from jseg.cli import shipped
+from jseg.config import Config
+from jseg.runtime.device import add_device_options
+from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice
+from jseg.runtime.selection import name_device, select_device
+
+_AFTER_RANK_0 = 2.0  # seconds: what is wrong for every process is said by one
+
+
+def parse_args(argv: list[str] | None = None, task: str | None = None) -> argparse.Namespace:
+    """The command line; a `task` is settled, and --task then is no option."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", "--config-file", required=True, help="config file")
+    if task is None:
+        parser.add_argument("--task", choices=("train", "val", "test"), default="train")
+    else:
+        parser.set_defaults(task=task)
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override config keys, e.g. --set optimizer.lr=1e-4 model.num_regions=64",
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="PATH",
+        help="go on with a checkpoint; without PATH (or with auto) the newest of the work folder",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="weights for val and test; default: the newest of the work folder",
+    )
+    parser.add_argument(
+        "--save-predictions",
+        action="store_true",
+        help="val: also write masks to WORK_DIR/val_predictions, in place of those of an earlier "
+        "run, for tools/evaluate_masks.py",
+    )
+    parser.add_argument(
+        "--per-image",
+        action="store_true",
+        help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl",
+    )
+    parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
+    parser.add_argument("--seed", type=int)
+    add_device_options(parser)
+    args = parser.parse_args(argv)
+    if args.resume and args.task != "train":
+        parser.error("--resume is for --task train; val and test take --checkpoint")
+    if args.checkpoint and args.task == "train":
+        parser.error("--checkpoint is for --task val and test; train takes --resume, or --set init_from=PATH")
+    if (args.save_predictions or args.per_image) and args.task != "val":
+        parser.error("--save-predictions and --per-image are for --task val; test always writes its masks")
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with everything the command line says; shipped configs are found from any folder."""
+    config = Config.load(shipped(args.config), args.overrides)
+    if args.work_dir is not None:
+        config["work_dir"] = args.work_dir
+    if args.seed is not None:
+        if args.seed < 0:
+            raise ValueError(f"--seed {args.seed}: must be at least 0")
+        config["seed"] = args.seed
+    return config
+
+
+def main(argv: list[str] | None = None, task: str | None = None) -> int:
+    """Runs `task`, or what --task says.
+
+    Returns 0 on success, 2 after an error of the user, 130, 138 or 143 after SIGINT, SIGUSR1 or SIGTERM.
+
+    Under mpirun a process that fails ends all of them, since the others would wait for it.
+    """
+    args = parse_args(argv, task)
+    try:
+        config = load_config(args)
+        select_device(args.device, args.precision)
+        from jseg.distributed import (  # loads Jittor: only once the config was readable
+            barrier,
+            check_device,
+            watch,
+        )
+        from jseg.runner import Interrupted, Runner
+    except (ValueError, OSError) as error:
+        return _end(f"error: {error}", 2)
+    watch(config.watchdog_seconds)
+    try:
+        check_device()
+        if args.task != "train":  # whose log names it
+            name_device()
+        with memory_advice(TRAINING if args.task == "train" else INFERENCE):
+            runner = Runner(config)
+            if args.task == "train":
+                runner.train(args.resume)
+            elif args.task == "val":
+                runner.val(args.checkpoint, args.save_predictions, args.per_image)
+            else:
+                runner.test(args.checkpoint)
+        barrier("the end of the run")  # watched, unlike the one inside MPI_Finalize
+    except (ValueError, OSError, FloatingPointError) as error:
+        return _end(f"error: {error}", 2)
+    except Interrupted as stop:
+        return _end(str(stop), stop.exit_code, agreed=True)
+    except KeyboardInterrupt:
+        resume = (
+            "; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""
+        )
+        return _end("interrupted" + resume, 130)
+    except Exception:
+        if "OMPI_COMM_WORLD_RANK" not in os.environ:
+            raise
+        return _end(traceback.format_exc().rstrip(), 1)
+    return 0
+
+
+def _end(message: str, code: int, agreed: bool = False) -> int:
+    """Says why the run ends, with the rank under mpirun, and there ends the other processes too.
+
+    `agreed`: every rank ends for the same reason, and rank 0 alone says it.
+    """
+    rank = os.environ.get("OMPI_COMM_WORLD_RANK")
+    if rank is None:
+        print(message, file=sys.stderr)
+        return code
+    if rank != "0":
+        time.sleep(_AFTER_RANK_0)
+    if rank == "0" or not agreed:
+        print(f"{message} (rank {rank} on {socket.gethostname()})", file=sys.stderr, flush=True)
+    if "jseg.distributed" in sys.modules:
+        from jseg.distributed import abort
+
+        abort(code)
+    return code

@@ -1,0 +1,188 @@
+"""Stage "kernels" of `tools/gpu_check.py`: what later stages compute with is compiled at once."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jseg.gpu_check.golden import GOLDEN_CASES
+from jseg.gpu_check.processes import ROOT
+from jseg.gpu_check.settings import SMALL_SETTINGS
+from jseg.gpu_check.speed import model
+from jseg.parity import pending_case
+from jseg.runtime.device import PRECISION_VARIABLE
+
+Call = tuple[Any, list[Any]]
+"""An output and the operands that it may be differentiated by."""
+
+FORMATS = (("float32", 0), ("float32", 1), ("float16", 0), ("bfloat16", 0))
+"""Type of the operands, and whether its products take TF32: what kernels are built for."""
+
+FLOAT16_HEADS = (64,)
+"""Channels of a head that the tests use in float16."""
+
+SOFTMAX_LENGTHS = (5, 130, 400, 512, 513)
+"""Jittor's softmax on a GPU is compiled anew for lengths like these, which tests of plain attention use."""
+
+
+def kernels_stage(small: bool) -> dict[str, Any]:
+    """Builds the kernels that later stages use, and the operators that Jittor generates for them, in one go.
+
+    Jittor keeps other processes from compiling while one does, and compiles in parallel, 16 at a time, only
+    what is asked for at the same moment. So everything is called with small inputs, and one synchronisation
+    waits for all of it. What an operator is built from depends on types and numbers of axes, not on sizes.
+    Plain operators are joined to larger ones, which are others where a result is waited for before its
+    gradient: as in the tests, outputs come first.
+    """
+    from jseg.runtime.backend import jt
+
+    start, before = time.perf_counter(), _built_operators()
+    precisions = ("float32",) if small else ("float32", "bfloat16")  # TF32 differs in the kernels alone
+    models = [model(SMALL_SETTINGS[0]) for _ in precisions]
+    plain = _plain_calls()
+    pending: list[Any] = [output for output, _ in plain]
+    for dtype, tensorcore in FORMATS[:1] if small else FORMATS:
+        with jt.flag_scope(use_tensorcore=tensorcore):
+            pending += [result for call in _kernel_calls(dtype) for result in (call[0], *_gradients(*call))]
+    for precision, (train, infer) in zip(precisions, models):
+        with _set(PRECISION_VARIABLE, precision):
+            for name in GOLDEN_CASES[-1:] if small else GOLDEN_CASES:
+                pending += pending_case(ROOT / "tests" / "golden" / name)[0].values()
+            train()
+            pending.append(infer())
+    jt.sync_all(True)
+    pending += [gradient for call in plain for gradient in _gradients(*call)]
+    for precision, (train, _) in zip(precisions, models):
+        with _set(PRECISION_VARIABLE, precision):
+            train()  # the first step made the optimizer's state, this one finds it
+    jt.sync_all(True)
+    return {"built": _built_operators() - before, "seconds": time.perf_counter() - start}
+
+
+def _kernel_calls(dtype: str) -> list[Call]:
+    """Calls of all fused operators for operands of a type: those of the tests."""
+    from jseg.ops import RegionLayout, attention, dropout, layer_norm, region_attention
+    from jseg.ops.cuda import HEAD_WIDTHS
+
+    layout, heads, calls = RegionLayout((4, 4), (2, 2), 2, 1), 2, []
+    for width in (
+        FLOAT16_HEADS if dtype == "float16" else HEAD_WIDTHS
+    ):  # the plain version where there is no kernel
+        calls.append(_call(lambda *qkv: attention(*qkv, heads), dtype, *[(2, 5, heads * width)] * 3))
+        calls.append(
+            _call(
+                lambda qkv: region_attention(qkv, heads, layout), dtype, (2, layout.tokens, 3 * heads * width)
+            )
+        )
+    calls.append(_call(layer_norm, dtype, (2, 5, 32), (32,), (32,)))
+    if dtype == "float32":
+        calls += [_call(lambda x: dropout(x, 0.5), dtype, (2,) * axes) for axes in (2, 3, 4)]
+    return calls
+
+
+def _plain_calls() -> list[Call]:
+    """Calls of the plain operators that stand behind the kernels, in float32: those of the tests. Where an
+    axis has length 1, Jittor joins other operators."""
+    from jseg.ops import (
+        RegionLayout,
+        attention,
+        bias_quick_gelu,
+        bias_relu,
+        dropout,
+        layer_norm,
+        linear,
+        region_attention,
+        resize_bilinear,
+        transpose_last,
+    )
+
+    def attend(batch: int, queries: int, keys: int, width: int, heads: int = 2, **options: Any) -> Call:
+        return _call(
+            lambda *qkv: attention(*qkv, heads, **options),
+            "float32",
+            (batch, queries, width),
+            *[(batch, keys, width)] * 2,
+        )
+
+    def attend_regions(layout: Any, batch: int, width: int, heads: int) -> Call:
+        return _call(
+            lambda qkv: region_attention(qkv, heads, layout), "float32", (batch, layout.tokens, 3 * width)
+        )
+
+    with _set("JSEG_FUSED", "0"):
+        calls = [attend(2, 5, keys, 16) for keys in SOFTMAX_LENGTHS]
+        calls += [
+            attend(1, 1, 1, 8, heads=1),
+            attend(2, 5, 1, 16),
+            attend(1, 5, 6, 16),
+            attend(2, 5, 6, 16, heads=1),
+            attend(1, 5, 6, 16, heads=1),
+            attend(2, 5, 5, 16, causal=True),
+            attend(1, 1, 1, 16, 1, causal=True),
+            attend(1, 5, 5, 16, 1, causal=True),
+            attend(2, 5, 6, 16, dropout=0.5),
+        ]
+        calls += [
+            attend_regions(RegionLayout((4, 4), (2, 2), 2, 1), 2, 16, 2),
+            attend_regions(RegionLayout((4, 4), (2, 2), 2, 1), 1, 16, 1),
+            attend_regions(RegionLayout((3, 2), (4, 4), 1), 1, 24, 3),
+            attend_regions(RegionLayout((4, 4), (0, 0), 2, 1), 2, 32, 2),
+        ]
+        for leading in ((1, 1), (2, 5)):
+            calls.append(_call(layer_norm, "float32", (*leading, 32), (32,), (32,)))
+            calls += [
+                _call(function, "float32", (*leading, 32), (32,)) for function in (bias_quick_gelu, bias_relu)
+            ]
+            calls.append(_call(linear, "float32", (*leading, 32), (8, 32), (8,)))
+        calls += [
+            _call(lambda x: dropout(x, 0.5), "float32", shape)
+            for shape in ((1, 1), (2, 3), (2, 3, 4), (2, 3, 4, 5))
+        ]
+        calls += [_call(transpose_last, "float32", shape) for shape in ((3, 5), (2, 3, 5), (2, 1, 4, 3))]
+        calls.append(_call(lambda x: resize_bilinear(x, (3, 5)), "float32", (2, 3, 4, 4)))
+    return calls
+
+
+def _call(function: Callable[..., Any], dtype: str, *shapes: tuple[int, ...]) -> Call:
+    """The output of `function` for operands of a type, not yet computed, and what it may be differentiated
+    by."""
+    wide = [_numbers(shape) for shape in shapes]
+    operands = [x.cast(dtype) for x in wide]
+    return function(*operands).float32(), operands + (wide if dtype != "float32" else [])
+
+
+def _gradients(output: Any, operands: Sequence[Any]) -> list[Any]:
+    """Gradients of a weighted sum of the output, not yet computed."""
+    from jseg.runtime.backend import jt
+
+    return jt.grad((output * _numbers(output.shape)).sum(), list(operands))
+
+
+def _numbers(shape: Sequence[int]) -> Any:
+    """A float32 Var: no ones, which Jittor would compile in."""
+    from jseg.runtime.backend import jt
+
+    return jt.array(np.random.default_rng(0).standard_normal(tuple(shape)).astype(np.float32))
+
+
+@contextlib.contextmanager
+def _set(variable: str, value: str) -> Iterator[None]:
+    """An environment variable of jseg.ops for what is called meanwhile."""
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        del os.environ[variable]
+        os.environ.update({} if before is None else {variable: before})
+
+
+def _built_operators() -> int:
+    """Number of operators that Jittor has compiled on this machine."""
+    from jseg.runtime.backend import jt
+
+    return sum(1 for _ in Path(jt.flags.cache_path, "jit").glob("*.so"))

@@ -1,0 +1,228 @@
+"""Computes again what a case folder records: the quantities of CLIP-RC, of CLIP, and token ids."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jseg.parity.files import (
+    CLIP_ARRAYS,
+    INPUT_ARRAYS,
+    WEIGHT_ARRAYS,
+    Arrays,
+    check_settings,
+    check_text,
+    load_arrays,
+    load_json,
+    openai_archive,
+)
+
+
+def run_case(folder: Path) -> tuple[Arrays, Arrays]:
+    """Computes one case.
+
+    Returns:
+        (computed, recorded) arrays by name.
+
+    Raises:
+        ValueError, OSError: if the folder is no case of a known kind, or a file of it is missing or damaged.
+    """
+    quantities, recorded = pending_case(folder)
+    computed = {name: value for name, value in quantities.items() if isinstance(value, np.ndarray)}
+    pending = {name: value for name, value in quantities.items() if name not in computed}
+    if pending:
+        from jseg.runtime.backend import jt
+
+        # All at once: Jittor compiles in parallel what is asked for together.
+        computed.update(zip(pending, map(np.asarray, jt.fetch_sync(list(pending.values())))))
+    for name in (name for name in computed if name.endswith(".pseudo_label")):
+        computed[name] = np.where(computed[name] < 0, 255, computed[name])[:, None]
+    return computed, recorded
+
+
+def pending_case(folder: Path) -> tuple[dict[str, Any], Arrays]:
+    """(quantities, recorded) of a case by name, the former variables of Jittor that are not computed yet, or
+    arrays.
+
+    Raises:
+        ValueError, OSError: as `run_case`.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError("no such folder; name one that holds a case.json")
+    case = load_json(folder / "case.json")
+    if not isinstance(case, dict):
+        raise ValueError('case.json: holds no object; write {"kind": ...} with the settings of the case')
+    runners = {"clip_rc": run_clip_rc, "clip": run_clip, "tokenizer": run_tokenizer}
+    if not isinstance(case.get("kind"), str) or case["kind"] not in runners:
+        raise ValueError(f"case.json: kind is {case.get('kind')!r}, it must be one of {', '.join(runners)}")
+    return runners[case["kind"]](folder, case)
+
+
+def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
+    """Token ids of every text, cut to 77."""
+    from jseg.models.clip import tokenize
+
+    cases = load_json(folder / "cases.json")
+    if not isinstance(cases, list) or not cases:
+        raise ValueError("cases.json: holds no list of texts and token ids, or an empty one; copy it again")
+    for number, item in enumerate(cases):
+        check_text(item, number)
+    recorded = np.array([item["tokens_77_truncated"] for item in cases])
+    tokens = tokenize([item["text"] for item in cases], 77, truncate=True)
+    return {"tokens_77_truncated": np.asarray(tokens)}, {"tokens_77_truncated": recorded}
+
+
+def run_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
+    """Image and text features and the logits between them."""
+    from jseg.models.clip import load_clip
+    from jseg.runtime.backend import jt
+
+    recorded = load_arrays(folder / "io.npz", CLIP_ARRAYS)
+    with openai_archive(folder) as archive:
+        clip = load_clip(str(archive))
+    image, tokens = jt.array(recorded.pop("image")), recorded.pop("tokens")
+    with jt.no_grad():
+        quantities = {
+            "image_features": clip.encode_image(image),
+            "text_features": clip.encode_text(tokens),
+            "logits_per_image": clip(image, tokens)[0],
+        }
+    return quantities, recorded
+
+
+def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
+    """Mask, features, probabilities, and for each setting outputs, losses and gradients. Dropout is off."""
+    from jseg.runtime.backend import jt
+
+    check_settings(case)
+    weights, inputs = (
+        load_arrays(folder / "weights.npz", WEIGHT_ARRAYS),
+        load_arrays(folder / "inputs.npz", INPUT_ARRAYS),
+    )
+    recorded = load_arrays(folder / "outputs.npz", {})
+    image = jt.array(inputs["image"].astype(np.float32))
+    label = jt.array(inputs["label"].reshape(image.shape[0], *inputs["label"].shape[-2:]).astype(np.int32))
+    parts = build_parts(case, weights, inputs["image"].shape[2:], recorded)
+    segmentors = {
+        setting: build_segmentor(case, parts, inputs["text"], setting)
+        for setting in dict.fromkeys(["inductive", "transductive", *case["settings"]])
+    }
+    for segmentor in segmentors.values():
+        segmentor.load_arrays(weights, str(folder / "weights.npz"))
+    quantities = _evaluate(segmentors, image)
+    for setting in case["settings"]:
+        quantities.update(
+            {
+                f"{setting}.{name}": value
+                for name, value in train_quantities(segmentors[setting], image, label).items()
+            }
+        )
+    return {name: value for name, value in quantities.items() if name in recorded}, recorded
+
+
+def build_parts(
+    case: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    image_size: tuple[int, int],
+    recorded: Mapping[str, np.ndarray],
+) -> tuple[Any, Any]:
+    """Encoder and head of the sizes that `case` and the shapes in `weights` give."""
+    from jseg.models.backbones import RegionBridgeEncoder
+    from jseg.models.heads import CLIPRCHead
+
+    width, _, patch, _ = weights["backbone.conv1.weight"].shape
+    joint = weights["backbone.proj"].shape[1]
+    trained = any(name.endswith("grad.backbone.region_level_bridge") for name in recorded)
+    positions = weights["backbone.positional_embedding"].shape[0] - 1
+    side = round(positions**0.5)  # the releases' tables are square, whatever the image
+    grid = (side, side) if side * side == positions else (image_size[0] // patch, image_size[1] // patch)
+    encoder = RegionBridgeEncoder(
+        width,
+        _count(weights, "backbone.transformer.resblocks."),
+        case["heads"],
+        patch,
+        joint,
+        position_grid=grid,
+        num_prompts=weights["backbone.prompt_embeddings"].shape[1],
+        trained_regions=case["regions"] if trained else 0,
+    )
+    fused = weights["decode_head.lateral_proj.weight"].shape[1] // joint - 1
+    inputs = {0: (), 1: ("region",) if case["regions"] else ("global",), 2: ("region", "global")}[fused]
+    has_recovery = "decode_head.recovery_decoder.linear_q_in.weight" in weights
+    head = CLIPRCHead(
+        joint,
+        case["dec_heads"],
+        _count(weights, "decode_head.decoder_q.layers."),
+        inputs,
+        _count(weights, "decode_head.recovery_decoder.decouple_q.") if has_recovery else None,
+    )
+    return encoder, head
+
+
+def build_segmentor(case: Mapping[str, Any], parts: tuple[Any, Any], text: np.ndarray, setting: str) -> Any:
+    """The segmentor of a case for one setting; settings share the parts."""
+    from jseg.models.segmentors import CLIPRCSegmentor
+
+    unseen = [i for i in range(len(text)) if i not in set(case["seen"])]
+    return CLIPRCSegmentor(
+        *parts,
+        text,
+        unseen,
+        setting,
+        case["regions"],
+        focal_weight=case["mask_weight"],
+        dice_weight=case["dice_weight"],
+        recovery_weight=case["recovery_weight"],
+        recovery_kind=case.get("recovery_loss", "l1"),
+        dropout=0.0,
+    )
+
+
+def _evaluate(segmentors: Mapping[str, Any], image: Any) -> dict[str, Any]:
+    from jseg.runtime.backend import jt
+
+    segmentor = segmentors["inductive"]
+    with jt.no_grad():
+        features = segmentor.backbone(image, segmentor.num_regions)
+    batch, _, joint = features.image.shape
+    quantities = {
+        "attn_mask_allowed": segmentor.backbone.attention_allowed(image.shape[2:], segmentor.num_regions),
+        "eval.image_features": features.image.transpose(0, 2, 1).reshape(batch, joint, *features.grid),
+        "eval.global_feature": features.global_feature,
+        "eval.prob_seen_minus_0.1": segmentor.predict(image),
+        "eval.prob_transductive": segmentors["transductive"].predict(image),
+    }
+    if features.regions is not None:
+        regions = features.regions.transpose(0, 2, 1).reshape(batch, joint, *features.region_grid)
+        quantities["eval.region_features"] = regions
+    return quantities
+
+
+def train_quantities(segmentor: Any, image: Any, label: Any) -> dict[str, Any]:
+    """Outputs, loss terms and gradients of one training step, not computed yet, under the names of
+    `outputs.npz`."""
+    from jseg.runtime.backend import jt
+
+    terms, logits, used_label, recovery = segmentor.loss_details(image, label)
+    parameters = segmentor.trainable_parameters()
+    gradients = jt.grad(terms["total"], list(parameters.values()))
+    quantities = {**terms, "pred_masks": logits}
+    quantities.update({f"grad.{name}": gradient for name, gradient in zip(parameters, gradients)})
+    if recovery is not None:
+        quantities.update(
+            {
+                "q": recovery.queries,
+                "ori_q": recovery.query_target,
+                "lateral": recovery.pixels,
+                "ori_lateral": recovery.pixel_target,
+            }
+        )
+    if segmentor.setting == "transductive":
+        quantities["pseudo_label"] = used_label
+    return quantities
+
+
+def _count(names: Mapping[str, Any], prefix: str) -> int:
+    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})

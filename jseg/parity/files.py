@@ -1,0 +1,151 @@
+"""The files of a case: read, and refused with one sentence where something in them is missing or damaged."""
+
+import contextlib
+import gzip
+import json
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+# What the runners read of each file: the type of a setting, the number of axes of an array.
+CASE_KEYS = {
+    "heads": int,
+    "dec_heads": int,
+    "regions": int,
+    "seen": list,
+    "settings": list,
+    "mask_weight": (int, float),
+    "dice_weight": (int, float),
+    "recovery_weight": (int, float),
+}
+CLIP_ARRAYS = {"image": 4, "tokens": 2, "image_features": 2, "text_features": 2, "logits_per_image": 2}
+INPUT_ARRAYS = {"image": 4, "text": 2, "label": 4}
+WEIGHT_ARRAYS = {
+    "backbone.conv1.weight": 4,
+    "backbone.proj": 2,
+    "backbone.positional_embedding": 2,
+    "backbone.prompt_embeddings": 3,
+    "decode_head.lateral_proj.weight": 2,
+}
+
+
+@contextlib.contextmanager
+def openai_archive(folder: Path) -> Iterator[Path]:
+    """`openai.pt` of a case folder, or `openai.pt.gz` unpacked to a temporary file while the context lasts.
+
+    Raises:
+        FileNotFoundError: neither lies there.
+        ValueError: the file is damaged; the message names the one in the folder.
+    """
+    plain, packed = folder / "openai.pt", folder / "openai.pt.gz"
+    if plain.exists():
+        yield plain
+        return
+    if not packed.exists():
+        raise FileNotFoundError("openai.pt is missing, and so is openai.pt.gz; copy one into the folder")
+    try:
+        content = gzip.decompress(packed.read_bytes())
+    except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
+        raise ValueError(f"openai.pt.gz: no readable gzip file ({problem}); copy it again") from problem
+    with tempfile.TemporaryDirectory() as temporary:
+        unpacked = Path(temporary) / plain.name
+        unpacked.write_bytes(content)
+        try:
+            yield unpacked
+        except ValueError as problem:
+            raise ValueError(str(problem).replace(str(unpacked), packed.name)) from problem
+
+
+def check_settings(case: Mapping[str, Any]) -> None:
+    """Refuses a `case.json` of kind clip_rc that lacks a setting or has one of the wrong type.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for key, kind in CASE_KEYS.items():
+        if key not in case:
+            raise ValueError(f"case.json: key {key!r} is missing; add it or copy the file again")
+        if not isinstance(case[key], kind) or isinstance(case[key], bool):
+            expected = {int: "a whole number", list: "a list"}.get(kind, "a number")
+            raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must be {expected}")
+    for key, least in (("heads", 1), ("dec_heads", 1), ("regions", 0)):
+        if case[key] < least:
+            raise ValueError(f"case.json: key {key!r} is {case[key]}, it must be at least {least}")
+    for key, kind, expected in (("seen", int, "class indices"), ("settings", str, "names of settings")):
+        if not all(isinstance(entry, kind) for entry in case[key]):
+            raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must list {expected}")
+
+
+def check_text(item: Any, number: int) -> None:
+    """Refuses entry `number` of `cases.json` without a text and its 77 token ids.
+
+    Raises:
+        ValueError: names the entry and the key.
+    """
+    for key, kind in (("text", str), ("tokens_77_truncated", list)):
+        if not isinstance(item, dict) or not isinstance(item.get(key), kind):
+            raise ValueError(f"cases.json: entry {number} has no {key!r} of the right type; copy it again")
+    tokens = item["tokens_77_truncated"]
+    if len(tokens) != 77 or not all(isinstance(token, int) for token in tokens):
+        raise ValueError(
+            f"cases.json: 'tokens_77_truncated' of entry {number} must be 77 whole numbers; copy it again"
+        )
+
+
+def load_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing or damaged; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise FileNotFoundError(f"{path.name}: missing; copy it into the folder") from problem
+    except ValueError as problem:
+        raise ValueError(f"{path.name}: no readable JSON file ({problem}); copy it again") from problem
+
+
+def load_arrays(path: Path, axes: Mapping[str, int]) -> Arrays:
+    """All arrays of a file; those that `axes` names must be there with so many axes.
+
+    Raises:
+        FileNotFoundError, ValueError: the file or an array is missing or damaged; the message names it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as problem:
+        raise FileNotFoundError(f"{path.name}: missing; copy it into the folder") from problem
+    # AttributeError, TypeError: a lone .npy array, which np.load reads as well.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        AttributeError,
+        TypeError,
+    ) as problem:
+        raise ValueError(f"{path.name}: no readable .npz file ({problem}); copy it again") from problem
+    if not arrays:
+        raise ValueError(f"{path.name}: holds no arrays; copy it again")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub" or not array.size:
+            raise ValueError(f"{path.name}: array {name!r} is empty or holds no numbers; copy the file again")
+    for name, count in axes.items():
+        if name not in arrays:
+            raise ValueError(f"{path.name}: array {name!r} is missing; copy the file again")
+        if arrays[name].ndim != count:
+            raise ValueError(
+                f"{path.name}: array {name!r} has shape {arrays[name].shape}, it must "
+                f"have {count} axes; copy the file again"
+            )
+    return arrays
