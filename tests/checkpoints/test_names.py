@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from jseg.checkpoints.clip_rc_names import (
+from jseg.checkpoints.clip import HUGGING_FACE, OPEN_CLIP, OPENAI, clip_from_any, clip_to_hugging_face
+from jseg.checkpoints.clip_rc import (
     REGION_TOKENS,
     clip_rc_from_release,
     clip_rc_parameter_names,
     clip_rc_to_release,
     regions_are_untrained,
 )
-from jseg.checkpoints.names import HUGGING_FACE, OPEN_CLIP, OPENAI, clip_from_any, clip_to_hugging_face
 
 WIDTH, JOINT, PATCH, VOCABULARY, CONTEXT = 6, 4, 2, 11, 5
 Arrays = dict[str, np.ndarray]

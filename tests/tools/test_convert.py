@@ -18,12 +18,13 @@ from jseg.checkpoints import (
     clip_rc_to_release,
     clip_to_hugging_face,
     read_tensors,
-    resize_position_table,
+    resize_positions,
     save_arrays,
 )
 from jseg.checkpoints import convert as shared
-from jseg.checkpoints.clip_rc_names import REGION_TOKENS, clip_rc_parameter_names
-from jseg.checkpoints.convert import digests, file_sha256
+from jseg.checkpoints.clip_rc import REGION_TOKENS, clip_rc_parameter_names
+from jseg.checkpoints.convert import digests
+from jseg.files import file_sha256
 from jseg.models.clip import load_clip
 from jseg.runtime.backend import jt
 
@@ -273,7 +274,7 @@ def test_a_checkpoint_of_a_run_is_completed_with_its_clip(
     assert all(np.array_equal(whole[name], value) for name, value in trained.items())
     assert whole["backbone.conv1.weight"].dtype == np.float32
     assert np.array_equal(whole["backbone.proj"], clip["visual.proj"].astype(np.float32))
-    table = resize_position_table(clip["visual.positional_embedding"].astype(np.float32), (4, 6))
+    table = resize_positions(clip["visual.positional_embedding"].astype(np.float32), (4, 6))
     assert np.array_equal(whole["backbone.positional_embedding"], table) and whole[REGION_TOKENS].shape == (
         4,
         64,
