@@ -14,7 +14,7 @@ ARRAYS = {"a": np.arange(1000, dtype=np.float32)}
 
 
 def damage(path):
-    with open(path, "r+b") as file:
+    with path.open("r+b") as file:
         file.seek(-100, os.SEEK_END)
         byte = file.read(1)
         file.seek(-100, os.SEEK_END)
@@ -52,7 +52,10 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(store, monkeypatch):
         store.save(2, ARRAYS, {})
     monkeypatch.undo()
     assert store.newest() == first and store.iterations() == [1]
-    assert sorted(os.listdir(store.folder)) == ["iter_1.safetensors", "latest"]  # no half file stays
+    assert sorted(path.name for path in store.folder.iterdir()) == [
+        "iter_1.safetensors",
+        "latest",
+    ]  # no half file stays
     store.save(2, ARRAYS, {})
     assert store.newest() == store.path(2)
 
@@ -95,10 +98,9 @@ def test_traces_of_a_kill_are_cleared_and_later_checkpoints_set_aside(store):
     store.point_to_best(30, 5.0)
     half = store.folder / ".iter_40.safetensors.1.abc.tmp"
     half.touch()
-    with open(os.path.join(store.folder, "latest"), "w") as file:
-        file.write("iter_20.safetensors\n")
+    (store.folder / "latest").write_text("iter_20.safetensors\n")
     assert store.newest_undamaged(pytest.fail) == store.path(30)
     store.go_on_after(20)
-    assert not os.path.exists(half) and store.iterations() == [20]
+    assert not half.exists() and store.iterations() == [20]
     assert store.newest() == store.path(20) and store.is_best(20, 0.0)
     assert store.path(30).with_name("iter_30.safetensors.abandoned").exists()
