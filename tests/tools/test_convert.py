@@ -1,5 +1,6 @@
 """The converters: what they write, say and refuse."""
 
+import errno
 import json
 import os
 import re
@@ -160,6 +161,18 @@ def test_a_write_that_reads_back_differently_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match=r"out\.safetensors.*'a'"):
         shared.write_verified(out, {"a": np.zeros(3, np.float32)}, flip)
     assert out.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    out = tmp_path / "out.safetensors"
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"{re.escape(str(out))}: No space left") as failure:
+        shared.write_verified(out, {"a": np.zeros(3)}, lambda path, arrays: save_arrays(path, arrays, {}))
+    assert ".tmp" not in str(failure.value) and not list(tmp_path.iterdir())
 
 
 def test_what_is_no_clip_is_refused_by_name(releases, convert_clip, tmp_path, capsys):
