@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "checkpoints")]
 
 from checkpoint_writers import Module, tensor, torch_archive_bytes
 
-from jseg.checkpoints.names import clip_parameter_names
+from jseg.checkpoints.clip import clip_parameter_names
 from jseg.runtime.command import exit_status, prove_writable
 
 WIDTH, TEXT_WIDTH, JOINT, PATCH, POSITIONS, CONTEXT, VOCABULARY, TEXT_LAYERS = (

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jseg.checkpoints.clip_rc_names import REGION_TOKENS, clip_rc_from_release
-from jseg.checkpoints.convert import file_sha256
+from jseg.checkpoints.clip import clip_state
+from jseg.checkpoints.clip_rc import REGION_TOKENS, check_is_clip_rc, clip_rc_from_release, stored_regions
+from jseg.checkpoints.formats.reader import read_tensors
+from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
 from jseg.checkpoints.native import check_checksum
-from jseg.checkpoints.positions import resize_position_table
-from jseg.checkpoints.reader import read_tensors
-from jseg.checkpoints.release import check_is_clip_rc, clip_state, stored_regions
-from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error
+from jseg.checkpoints.positions import resize_positions
+from jseg.files import PathLike, file_sha256
 
 RUN_FORMAT = "jseg run"
 """How `format` in the metadata of a run's checkpoints begins."""
@@ -116,7 +116,7 @@ def _frozen_part(
     sides = crop if isinstance(crop, list) and len(crop) == 2 else [crop, crop]
     patch = visual["conv1.weight"].shape[-1]
     height, width = (_bounded(tensors, "image_size", side, _MAX_CROP) // patch for side in sides)
-    visual["positional_embedding"] = resize_position_table(visual["positional_embedding"], (height, width))
+    visual["positional_embedding"] = resize_positions(visual["positional_embedding"], (height, width))
     return {f"backbone.{name}": value for name, value in visual.items()}
 
 

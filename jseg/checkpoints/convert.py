@@ -2,15 +2,16 @@
 
 import hashlib
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
-from jseg.checkpoints.names import count_layers
-from jseg.checkpoints.reader import read_tensors
-from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error
+from jseg.checkpoints.clip import count_layers
+from jseg.checkpoints.formats.reader import read_tensors
+from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
+from jseg.files import PathLike, replacing
 
 OPENAI_SHA256: Mapping[str, str] = {
     "vit-b-32.pt": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
@@ -21,21 +22,11 @@ OPENAI_SHA256: Mapping[str, str] = {
 """Lower-case name -> SHA-256 of OpenAI's CLIP files: part of the addresses under which they are published."""
 
 Digest = tuple[tuple[int, ...], str, str]
-_BLOCK = 1 << 20  # bytes
-
-
-def file_sha256(path: PathLike) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(_BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def published_sha256(path: PathLike) -> str | None:
     """The SHA-256 that OpenAI publishes for a file of this name, None for other names."""
-    return OPENAI_SHA256.get(os.path.basename(os.fspath(path)).lower())
+    return OPENAI_SHA256.get(Path(path).name.lower())
 
 
 def checksum_warning(path: PathLike, found: str, published: str) -> str:
@@ -65,16 +56,16 @@ def check_output(source: PathLike, out: PathLike, force: bool) -> None:
     Raises:
         FileExistsError, FileNotFoundError, IsADirectoryError.
     """
-    source, out = os.fspath(source), os.fspath(out)
-    if os.path.isdir(out):
+    source, out = Path(source), Path(out)
+    if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder; name the file to write in it")
-    if os.path.exists(out):
-        if os.path.exists(source) and os.path.samefile(source, out):
+    if out.exists():
+        if source.exists() and source.samefile(out):
             raise FileExistsError(f"{out} is the file to read; write to another name")
         if not force:
             raise FileExistsError(f"{out} exists; add --force to overwrite it, or choose another name")
-    folder = os.path.dirname(os.path.abspath(out))
-    if not os.path.isdir(folder):
+    folder = out.absolute().parent
+    if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist; create it or choose another place")
 
 
@@ -91,12 +82,12 @@ def write_verified(
         ValueError: what was read back differs; an older `out` is untouched.
         OSError: the file cannot be written.
     """
-    out = os.fspath(out)
-    folder, name = os.path.split(os.path.abspath(out))
-    temporary = os.path.join(folder, f".{secrets.token_hex(4)}.{name}")
     expected = digests(arrays)
-    try:
-        save(temporary, arrays)
+    with replacing(out) as temporary:
+        try:
+            save(os.fspath(temporary), arrays)
+        except OSError as error:
+            raise error.__cause__ or error from None  # the reason alone: `save` names the hidden file
         arrays.clear()
         written = digests(read_tensors(temporary))
         wrong = [key for key in sorted({*expected, *written}) if expected.get(key) != written.get(key)]
@@ -104,18 +95,12 @@ def write_verified(
             raise file_error(
                 out, "was read back with other values; the disk may be failing, try another", wrong[0]
             )
-        os.replace(temporary, out)
-    except OSError as error:
-        raise OSError((error.strerror or str(error)).replace(temporary, out)) from error
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def file_lines(tensors: TensorMap, kind: str, sha256: str) -> list[str]:
     """What a file is, in lines for the terminal."""
     types = Counter(tensors.entry(name).dtype.name for name in tensors)
-    size = os.path.getsize(tensors.path)
+    size = Path(tensors.path).stat().st_size
     return [
         f"{tensors.path}",
         f"  format      {tensors.kind}, {size / 1e6:,.2f} MB",

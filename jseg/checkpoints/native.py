@@ -1,75 +1,25 @@
 """jseg's own weight files: safetensors, written so that a reader never sees half a file.
 
-The data goes to a temporary name in the same folder, is flushed to the disk and then renamed. Whatever fails,
-a full disk included, leaves an older file of that name as it was. The metadata holds the SHA-256 of the file,
-counted with zeros in the place of the digits themselves; `load_arrays` refuses a file in which any bit has
-changed.
+Whatever fails, a full disk included, leaves an older file of that name as it was. The metadata holds the
+SHA-256 of the file, counted with zeros in the place of the digits themselves; `load_arrays` refuses a file in
+which any bit has changed.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterable, Mapping
-from typing import BinaryIO
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from jseg.checkpoints.safetensors import DTYPES, METADATA_KEY, read_safetensors
-from jseg.checkpoints.tensor_map import PathLike, file_error, map_file
+from jseg.checkpoints.formats.safetensors import DTYPES, METADATA_KEY, read_safetensors
+from jseg.checkpoints.formats.tensor_map import file_error, map_file
+from jseg.files import PathLike, replacing
 
 _WRITTEN_AS: dict[np.dtype, str] = {
     DTYPES[code]: code for code in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 }
 CHECKSUM_KEY = "jseg_sha256"
 _NO_DIGEST = "0" * 64
-TEMPORARY_SUFFIX = ".tmp"
-"""How the hidden names end under which files are written."""
-
-
-def write_atomically(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
-    """Runs `write` on a temporary file beside `path`, flushes it to the disk and renames it to `path`.
-
-    Raises:
-        OSError: the folder is missing, not writable or full; the message names `path`, the temporary file is
-            removed and a previous `path` is untouched.
-    """
-    path = os.fspath(path)
-    folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
-    try:
-        # Mode "x" refuses to follow or reuse anything that already has the temporary name.
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(folder)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise OSError(
-                error.errno, f"cannot write {path}: {reason}; free space or choose another place"
-            ) from error
-        raise
-
-
-def _sync_folder(folder: str) -> None:
-    """Makes the rename durable. Some file systems cannot sync a folder: then the data itself is still
-    safe."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def _little_endian(path: PathLike, name: str, array: np.ndarray) -> tuple[np.ndarray, str]:
@@ -113,11 +63,8 @@ def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
     text += b" " * (-len(text) % 8)
     parts = [np.ascontiguousarray(prepared[name][0]).reshape(-1).view(np.uint8).data for name in order]
     text = text.replace(_checksum_entry(_NO_DIGEST), _checksum_entry(_digest(text, parts)), 1)
-
-    def write(file: BinaryIO) -> None:
+    with replacing(path) as temporary, temporary.open("xb") as file:
         file.writelines((len(text).to_bytes(8, "little"), text, *parts))
-
-    write_atomically(path, write)
 
 
 def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:

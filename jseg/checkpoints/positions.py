@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from jseg.interpolation import interpolation_matrix
+
 
 def square_grid(table: np.ndarray) -> tuple[int, int]:
     """The grid (h, w) of a square table of (1 + h·w, D) rows, CLS first.
@@ -17,18 +19,7 @@ def square_grid(table: np.ndarray) -> tuple[int, int]:
     return side, side
 
 
-def _interpolation(old: int, new: int) -> np.ndarray:
-    """(new, old) weights of linear interpolation with half-pixel centres, borders clamped."""
-    centre = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-    lower = np.minimum(centre.astype(np.int64), max(old - 2, 0))
-    fraction = centre - lower
-    weights = np.zeros((new, old))
-    weights[np.arange(new), lower] = 1 - fraction
-    weights[np.arange(new), np.minimum(lower + 1, old - 1)] += fraction
-    return weights
-
-
-def resize_position_table(
+def resize_positions(
     table: np.ndarray, new: tuple[int, int], old: tuple[int, int] | None = None
 ) -> np.ndarray:
     """Bilinear resize (half-pixel centres, `align_corners=False`) of the patch rows; the CLS row stays
@@ -54,6 +45,6 @@ def resize_position_table(
     if old == tuple(new):
         return table
     patches = table[1:].astype(np.float64).reshape(old[0], old[1], -1)
-    patches = np.einsum("yi,ijd->yjd", _interpolation(old[0], new[0]), patches)
-    patches = np.einsum("xj,yjd->yxd", _interpolation(old[1], new[1]), patches)
+    patches = np.einsum("yi,ijd->yjd", interpolation_matrix(old[0], new[0]), patches)
+    patches = np.einsum("xj,yjd->yxd", interpolation_matrix(old[1], new[1]), patches)
     return np.concatenate([table[:1], patches.reshape(new[0] * new[1], -1).astype(table.dtype)])

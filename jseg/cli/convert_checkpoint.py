@@ -31,9 +31,10 @@ from jseg.checkpoints import (
     save_jittor,
     save_torch,
 )
-from jseg.checkpoints.clip_rc_names import REGION_TOKENS
+from jseg.checkpoints.clip_rc import REGION_TOKENS
 from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model
-from jseg.checkpoints.convert import check_output, file_lines, file_sha256, write_verified
+from jseg.checkpoints.convert import check_output, file_lines, write_verified
+from jseg.files import file_sha256
 from jseg.runtime.command import exit_status
 
 TARGETS = ("jseg", "pytorch", "safetensors")

@@ -17,10 +17,10 @@ from jseg.checkpoints.convert import (
     checksum_warning,
     clip_size_line,
     file_lines,
-    file_sha256,
     published_sha256,
     write_verified,
 )
+from jseg.files import file_sha256
 from jseg.runtime.command import exit_status
 
 _SUFFIXES = (".safetensors", ".npz")

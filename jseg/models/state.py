@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jseg.names import difference, shortened
 from jseg.runtime.backend import jt, nn
 
 
@@ -19,11 +20,11 @@ def load_arrays_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source
         ValueError: names missing or left over, or another shape; lists both sides.
     """
     parameters = dict(module.named_parameters())
-    missing = sorted(set(parameters) - set(arrays))
-    unexpected = sorted(set(arrays) - set(parameters))
+    missing, unexpected = difference(parameters, arrays)
     if missing or unexpected:
         raise ValueError(
-            f"{source} does not fit this model: missing {_some(missing)}; not known {_some(unexpected)}"
+            f"{source} does not fit this model: missing {shortened(missing)}; "
+            f"not known {shortened(unexpected)}"
         )
     wrong = [
         f"{name} {tuple(arrays[name].shape)} instead of {tuple(var.shape)}"
@@ -31,7 +32,7 @@ def load_arrays_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source
         if tuple(arrays[name].shape) != tuple(var.shape)
     ]
     if wrong:
-        raise ValueError(f"{source} holds tensors of other sizes than this model: {_some(wrong)}")
+        raise ValueError(f"{source} holds tensors of other sizes than this model: {shortened(wrong)}")
     for name, var in parameters.items():
         var.update(jt.array(np.asarray(arrays[name], dtype=np.float32)))
 
@@ -39,9 +40,3 @@ def load_arrays_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source
 def arrays_of(module: nn.Module) -> Mapping[str, np.ndarray]:
     """Every parameter of `module` as a NumPy array under its name."""
     return {name: var.numpy() for name, var in module.named_parameters()}
-
-
-def _some(names, limit: int = 5) -> str:
-    if not names:
-        return "nothing"
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

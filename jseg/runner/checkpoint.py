@@ -16,10 +16,10 @@ Arrays: trained parameters under their names, `optimizer.*` from the optimizer. 
 """
 
 import json
-import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -35,9 +35,10 @@ from jseg.checkpoints import (
     read_tensors,
 )
 from jseg.checkpoints.complete import RUN_FORMAT, is_run_checkpoint
-from jseg.checkpoints.convert import file_sha256  # noqa: F401  (the runner takes it from here)
 from jseg.config import Config
 from jseg.distributed import broadcast_object, is_main
+from jseg.files import PathLike
+from jseg.names import difference, shortened
 from jseg.runner.optimizer import STATE_PREFIX
 from jseg.runner.seeding import fingerprint
 from jseg.runner.store import behind_pointer
@@ -82,7 +83,7 @@ def describe(
         "unseen": json.dumps([int(index) for index in dataset.unseen]),
         "setting": str(model_cfg.get("setting", "inductive")),
         "architecture": json.dumps(architecture(model_cfg)),
-        "clip": os.path.basename(str(model_cfg.get("clip", ""))),
+        "clip": Path(str(model_cfg.get("clip", ""))).name,
         "clip_sha256": clip_sha256,
         "data": json.dumps(data_position(iteration, cfg.batch_size, len(dataset))),
         "random": fingerprint(cfg.seed, iteration),
@@ -114,7 +115,7 @@ def architecture(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_weights(
-    model: Any, path: str, model_cfg: Mapping[str, Any], clip_sha256: str = ""
+    model: Any, path: PathLike, model_cfg: Mapping[str, Any], clip_sha256: str = ""
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Loads a checkpoint into `model` and returns what the file holds.
 
@@ -129,7 +130,7 @@ def load_weights(
     )
     if sizes is not None:
         check_sizes(sizes, model, path, model_cfg)
-        model.load_arrays(arrays, path)
+        model.load_arrays(arrays, str(path))
         return arrays, {}
     trained = model.trainable_parameters()
     weights = {name: value for name, value in arrays.items() if not name.startswith(STATE_PREFIX)}
@@ -150,7 +151,7 @@ def load_weights(
     return arrays, metadata
 
 
-def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, str], CLIPRCSizes | None]:
+def _read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str], CLIPRCSizes | None]:
     """Arrays, metadata (of a run's checkpoint) and sizes (of a whole model)."""
     path = behind_pointer(path)
     if is_run_checkpoint(read_tensors(path)):
@@ -159,7 +160,7 @@ def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, str], CLIPRCSizes
     return arrays, {}, sizes
 
 
-def check_sizes(sizes: CLIPRCSizes, model: Any, path: str, model_cfg: Mapping[str, Any]) -> None:
+def check_sizes(sizes: CLIPRCSizes, model: Any, path: PathLike, model_cfg: Mapping[str, Any]) -> None:
     """Compares a whole CLIP-RC file with the model that the config built.
 
     Untrained region tokens have no parameters, but numbers measured with another M are not those of the
@@ -189,15 +190,14 @@ def check_sizes(sizes: CLIPRCSizes, model: Any, path: str, model_cfg: Mapping[st
 
 
 def check_parameters(
-    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]], path: str, note: str = ""
+    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]], path: PathLike, note: str = ""
 ) -> None:
     """Compares names and shapes of a checkpoint with those of the model.
 
     Raises:
         ValueError: lists what only the model has, what only the file has, and what differs in shape.
     """
-    missing = sorted(set(shapes) - set(arrays))
-    extra = sorted(set(arrays) - set(shapes))
+    missing, extra = difference(shapes, arrays)
     other = [
         f"{name} {tuple(arrays[name].shape)} in the file, {tuple(shapes[name])} in the model"
         for name in sorted(set(shapes) & set(arrays))
@@ -225,7 +225,7 @@ def _differences(metadata: Mapping[str, str], model_cfg: Mapping[str, Any]) -> s
 
 
 def check_initial_weights(
-    path: str, metadata: Mapping[str, str], dataset: Any, model_cfg: Mapping[str, Any]
+    path: PathLike, metadata: Mapping[str, str], dataset: Any, model_cfg: Mapping[str, Any]
 ) -> None:
     """`init_from` starts a transductive run from an inductive one: same dataset, same split, same model.
 
@@ -244,8 +244,7 @@ def check_initial_weights(
         )
     names = json.loads(metadata.get("class_names", "null"))
     if names is not None and names != list(dataset.class_names):
-        only_file = sorted(set(names) - set(dataset.class_names))
-        only_here = sorted(set(dataset.class_names) - set(names))
+        only_file, only_here = difference(names, dataset.class_names)
         raise ValueError(
             f"init_from: {path} was trained with other classes (only there: {_shortened(only_file)}; "
             f"only here: {_shortened(only_here)}; or another order); "
@@ -279,7 +278,7 @@ def half_way_note(metadata: Mapping[str, str]) -> str:
     )
 
 
-def check_resumable(path: str, metadata: Mapping[str, str], cfg: Config, pictures: int) -> int:
+def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, pictures: int) -> int:
     """The iteration to go on from.
 
     Raises:
@@ -339,5 +338,4 @@ def _config_lines(text: str) -> dict[str, str]:
 
 
 def _shortened(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return (", ".join(names[:_LISTED]) or "none") + more
+    return shortened(names, limit=_LISTED, none="none")

@@ -8,6 +8,7 @@ import numpy as np
 
 from jseg.distributed import alive, all_reduce_sum, rank, world_size
 from jseg.evaluation import ConfusionMatrix, predict_augmented, predict_slide, predict_whole, summarise
+from jseg.files import PathLike
 from jseg.runner.log import RunLog, clock
 from jseg.runner.outputs import PictureOutputs
 from jseg.runtime.backend import jt
@@ -80,7 +81,7 @@ def evaluate(
 
 
 def save_predictions(
-    model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, log: RunLog
+    model: Any, dataset: Any, inference: Mapping[str, Any], folder: PathLike, log: RunLog
 ) -> None:
     """Writes one palette PNG for each picture of `dataset`, which needs no labels; see `PictureOutputs`.
 

@@ -2,24 +2,25 @@
 
 import json
 import math
-import os
 import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jseg.distributed import all_reduce_mean
+from jseg.files import TEMPORARY_SUFFIX, PathLike, replacing
 from jseg.runtime.backend import jt
 
 
 class RunLog:
     """Writes to a work folder and the console; on ranks other than the main one it does nothing."""
 
-    def __init__(self, work_dir: str | None, active: bool = True) -> None:
-        self.work_dir = work_dir
+    def __init__(self, work_dir: PathLike | None, active: bool = True) -> None:
+        self.work_dir = None if work_dir is None else Path(work_dir)
         self.active = active
 
     def info(self, text: str) -> None:
@@ -41,28 +42,28 @@ class RunLog:
         if not (self.active and self.work_dir):
             return
         for name in ("log.jsonl", "eval.jsonl"):
-            path = os.path.join(self.work_dir, name)
-            if not os.path.exists(path):
+            path = self.work_dir / name
+            if not path.exists():
                 continue
-            with open(path, encoding="utf-8") as file:
+            with path.open(encoding="utf-8") as file:
                 kept = [line for line in file if _iteration(line) <= iteration]
-            with open(path + ".tmp", "w", encoding="utf-8") as file:
-                file.writelines(kept)
-            os.replace(path + ".tmp", path)
+            hidden = f".{name}{TEMPORARY_SUFFIX}"
+            with replacing(path, durable=False, temporary_name=hidden) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
 
     def has(self, name: str, iteration: int) -> bool:
         """Whether `name` has a record of `iteration`."""
-        path = os.path.join(self.work_dir or "", name)
-        if not os.path.exists(path):
+        path = (self.work_dir or Path()) / name
+        if not path.exists():
             return False
-        with open(path, encoding="utf-8") as file:
+        with path.open(encoding="utf-8") as file:
             return any(_iteration(line) == iteration for line in file)
 
     def _append(self, name: str, line: str) -> None:
-        path = os.path.join(self.work_dir or "", name)
+        path = (self.work_dir or Path()) / name
         try:
-            os.makedirs(self.work_dir or ".", exist_ok=True)
-            with open(path, "a", encoding="utf-8") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
             raise OSError(

@@ -2,14 +2,15 @@
 
 import contextlib
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jseg.checkpoints.native import write_atomically
 from jseg.datasets.masks import save_mask
 from jseg.distributed import barrier, gather_objects, is_main
 from jseg.evaluation.per_image import image_record, write_records
+from jseg.files import PathLike, replacing
 from jseg.runtime.command import prove_writable
 
 MASKS, PER_IMAGE = "val_predictions", "per_image.jsonl"
@@ -32,12 +33,13 @@ class PictureOutputs:
         OSError: `masks` cannot be written.
     """
 
-    def __init__(self, dataset: Any, masks: str | None = None, records: str | None = None) -> None:
-        self._dataset, self._masks, self._records = dataset, masks, records
+    def __init__(self, dataset: Any, masks: PathLike | None = None, records: PathLike | None = None) -> None:
+        self._dataset, self._records = dataset, records
+        self._masks = None if masks is None else Path(masks)
         self._own: dict[int, dict[str, Any]] = {}
-        self._begun = masks is None
-        if masks is not None:
-            prove_writable(os.path.join(masks, WRITTEN), replaced=True)
+        self._begun = self._masks is None
+        if self._masks is not None:
+            prove_writable(self._masks / WRITTEN, replaced=True)
 
     def take(self, index: int, prediction: np.ndarray, matrix: np.ndarray | None = None) -> None:
         """One picture: class indices (H, W), and its confusion matrix (C, C) where it is labelled.
@@ -48,8 +50,8 @@ class PictureOutputs:
         self._begin()
         name = self._dataset.name(index)
         if self._masks is not None:
-            path = os.path.join(self._masks, name + ".png")
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            path = self._masks / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_mask(path, prediction, self._dataset.palette)
         if self._records is not None and matrix is not None:
             self._own[index] = image_record(name, matrix, self._dataset.class_names, self._dataset.unseen)
@@ -72,14 +74,14 @@ class PictureOutputs:
     def _begin(self) -> None:
         """Puts this run's masks in place of an earlier one's: late, so that a run that cannot read loses
         nothing."""
-        if not self._begun:
+        if self._masks is not None and not self._begun:
             self._begun = True
             _begin_masks(
                 self._masks, [self._dataset.name(index) + ".png" for index in range(len(self._dataset))]
             )
 
 
-def _begin_masks(folder: str, names: list[str]) -> None:
+def _begin_masks(folder: Path, names: list[str]) -> None:
     """Removes what an earlier run wrote into `folder` and lists there what this one will write.
 
     Every rank does both: their folders may lie on different disks.
@@ -87,31 +89,30 @@ def _begin_masks(folder: str, names: list[str]) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    os.makedirs(folder, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     barrier("the first segmented picture of every rank")
-    listed = os.path.join(folder, WRITTEN)
+    listed = folder / WRITTEN
     earlier: list[str] = []
     # Only \n separates names: they may hold any other sign that Python's splitlines takes for an end of line.
     with (
         contextlib.suppress(FileNotFoundError),
-        open(listed, encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+        listed.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file,
     ):
         earlier = file.read().split("\n")
-    for path in (
-        os.path.join(folder, name) for name in earlier if name.endswith(".png") and "\0" not in name
-    ):
+    for path in (folder / name for name in earlier if name.endswith(".png") and "\0" not in name):
         if _lies_in(path, folder):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                os.unlink(path)
+                path.unlink()
     barrier("the removal of earlier predictions")
     text = "".join(f"{name}\n" for name in names if "\n" not in name).encode(
         "utf-8", errors="surrogateescape"
     )
-    write_atomically(listed, lambda file: file.write(text))
+    with replacing(listed) as temporary:
+        temporary.write_bytes(text)
 
 
-def _lies_in(path: str, folder: str) -> bool:
+def _lies_in(path: Path, folder: Path) -> bool:
     """Whether a file is in `folder` or below, links of folders followed: what they lead to is not ours to
     empty."""
     root = os.path.realpath(folder)
-    return os.path.commonpath([root, os.path.realpath(os.path.dirname(path))]) == root
+    return os.path.commonpath([root, os.path.realpath(path.parent)]) == root

@@ -3,9 +3,12 @@ lost."""
 
 import contextlib
 import os
+from pathlib import Path
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PACKAGE = os.path.join(REPOSITORY, "jseg")
+from jseg.files import PathLike
+
+REPOSITORY = Path(__file__).absolute().parents[2]
+PACKAGE = REPOSITORY / "jseg"
 RUN_FILES = (
     "config.py",
     "log.txt",
@@ -20,31 +23,29 @@ RUN_FILES = (
 )
 
 
-def resolve_path(path: str) -> str:
+def resolve_path(path: PathLike) -> str:
     """An existing path for `path`: as given (from the current folder), in the repository, or in the package.
 
     Raises:
         FileNotFoundError: it is in none of these places.
     """
-    expanded = os.path.expanduser(path)
-    places = (
-        [expanded]
-        if os.path.isabs(expanded)
-        else [os.path.abspath(expanded), os.path.join(REPOSITORY, expanded), os.path.join(PACKAGE, expanded)]
-    )
+    expanded = Path(path)
+    with contextlib.suppress(RuntimeError):  # the home of a user who does not exist
+        expanded = expanded.expanduser()
+    folders = [Path.cwd()] if expanded.is_absolute() else [Path.cwd(), REPOSITORY, PACKAGE]
+    places = [str(folder / expanded) for folder in folders]
     for place in places:
-        if os.path.exists(place):
+        if Path(place).exists():
             return place
     raise FileNotFoundError(f"{path} does not exist (looked for {', '.join(places)}); correct the path")
 
 
 def default_work_dir(config_file: str | None) -> str:
     """`work_dirs/<config name>` in the current folder."""
-    name = os.path.splitext(os.path.basename(config_file or "run.py"))[0]
-    return os.path.join("work_dirs", name)
+    return str(Path("work_dirs") / Path(config_file or "run.py").stem)
 
 
-def check_work_dir(path: str) -> None:
+def check_work_dir(path: PathLike) -> None:
     """Proves that the folder exists or can be created, and that files can be written there; leaves nothing
     behind.
 
@@ -52,16 +53,15 @@ def check_work_dir(path: str) -> None:
         OSError: it cannot be created or written.
     """
     created = []
-    folder = os.path.abspath(path)
+    folder = Path(path).absolute()
     while not os.path.lexists(folder):
         created.append(folder)
-        folder = os.path.dirname(folder)
-    probe = os.path.join(path, f".jseg-write-test-{os.getpid()}")
+        folder = folder.parent
+    probe = Path(path) / f".jseg-write-test-{os.getpid()}"
     try:
-        os.makedirs(path, exist_ok=True)
-        with open(probe, "w", encoding="utf-8") as file:
-            file.write("ok")
-        os.unlink(probe)
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text("ok", encoding="utf-8")
+        probe.unlink()
     except FileExistsError as error:
         raise OSError(
             f"work folder {path} is a file, not a folder; choose another one with --work-dir"
@@ -74,25 +74,24 @@ def check_work_dir(path: str) -> None:
     finally:
         with contextlib.suppress(OSError):  # not empty: another run began there at the same time
             for folder in created:
-                os.rmdir(folder)
+                folder.rmdir()
 
 
-def set_aside_earlier_run(work_dir: str) -> str | None:
+def set_aside_earlier_run(work_dir: PathLike) -> Path | None:
     """Moves the files of an earlier training into `work_dir/earlier-N`; returns that folder, None if there
     were none.
 
     A new training must neither mix its logs and checkpoints with old ones nor destroy them.
     """
-    if not os.path.exists(os.path.join(work_dir, "log.jsonl")) and not os.path.isdir(
-        os.path.join(work_dir, "checkpoints")
-    ):
+    work_dir = Path(work_dir)
+    if not (work_dir / "log.jsonl").exists() and not (work_dir / "checkpoints").is_dir():
         return None
     number = 1
-    while os.path.exists(os.path.join(work_dir, f"earlier-{number}")):
+    while (work_dir / f"earlier-{number}").exists():
         number += 1
-    folder = os.path.join(work_dir, f"earlier-{number}")
-    os.makedirs(folder)
+    folder = work_dir / f"earlier-{number}"
+    folder.mkdir()
     for name in RUN_FILES:
-        if os.path.exists(os.path.join(work_dir, name)):
-            os.rename(os.path.join(work_dir, name), os.path.join(folder, name))
+        if (work_dir / name).exists():
+            (work_dir / name).rename(folder / name)
     return folder

@@ -1,12 +1,13 @@
 """The pictures of a run: panels, curves, and the region-classification figure, in `work_dir/pictures`."""
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from jseg.files import PathLike
 from jseg.runner.evaluate import class_map
 from jseg.runtime.backend import jt
 from jseg.visualization import save_curves, save_panels, save_region_picture
@@ -18,8 +19,8 @@ _FIGURE_REGIONS = 16  # the 4 x 4 grid of the paper's Fig. 2
 
 
 def draw_pictures(
-    model: Any, dataset: Any, inference: Mapping[str, Any], work_dir: str, num_images: int
-) -> list[str]:
+    model: Any, dataset: Any, inference: Mapping[str, Any], work_dir: PathLike, num_images: int
+) -> list[Path]:
     """Draws panels, curves and, for models with region tokens, the region picture (paper, Fig. 2).
 
     Args:
@@ -32,18 +33,18 @@ def draw_pictures(
     Raises:
         OSError: they cannot be written.
     """
-    folder = os.path.join(work_dir, "pictures")
-    os.makedirs(folder, exist_ok=True)
+    folder = Path(work_dir) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
     if num_images and len(dataset):
         chosen = choose_pictures(dataset, num_images)
         written.append(_draw_panels(model, dataset, inference, folder, chosen))
         if hasattr(model, "region_probabilities") and model.num_regions:
             written.append(_draw_regions(model, dataset, folder, _most_classes(dataset, chosen)))
-    log = os.path.join(work_dir, "log.jsonl")
-    if os.path.exists(log):
-        written.append(os.path.join(folder, "curves.png"))
-        save_curves(written[-1], log, os.path.join(work_dir, "eval.jsonl"))
+    log = Path(work_dir) / "log.jsonl"
+    if log.exists():
+        written.append(folder / "curves.png")
+        save_curves(written[-1], log, log.with_name("eval.jsonl"))
     return written
 
 
@@ -62,15 +63,15 @@ def choose_pictures(dataset: Any, count: int) -> list[int]:
 
 
 def _draw_panels(
-    model: Any, dataset: Any, inference: Mapping[str, Any], folder: str, chosen: list[int]
-) -> str:
+    model: Any, dataset: Any, inference: Mapping[str, Any], folder: Path, chosen: list[int]
+) -> Path:
     rows = []
     for index in chosen:
         image, label, name = dataset.raw(index)
         prediction = class_map(model, dataset.sample(index, 0), inference)
         rows.append(dict(image=image, label=label, prediction=prediction, name=name))
     ignored = any((row["label"] == _IGNORE_INDEX).any() for row in rows)
-    path = os.path.join(folder, "panels.png")
+    path = folder / "panels.png"
     save_panels(path, rows, dataset.class_names, dataset.palette, dataset.unseen, mask_ignore=ignored)
     return path
 
@@ -80,7 +81,7 @@ def _most_classes(dataset: Any, chosen: list[int]) -> int:
     return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [_IGNORE_INDEX])))
 
 
-def _draw_regions(model: Any, dataset: Any, folder: str, index: int) -> str:
+def _draw_regions(model: Any, dataset: Any, folder: Path, index: int) -> Path:
     sample = dataset.sample(index, 0)
     image = _fit_patches(sample["image"], int(getattr(model, "patch_size", 1)))
     batch = jt.array(np.ascontiguousarray(image[None]))
@@ -94,7 +95,7 @@ def _draw_regions(model: Any, dataset: Any, folder: str, index: int) -> str:
     raw = dataset.raw(index)[0]
     scale_y, scale_x = raw.shape[0] / sample["image"].shape[1], raw.shape[1] / sample["image"].shape[2]
     shown = _cut(raw, (round(image.shape[1] * scale_y), round(image.shape[2] * scale_x)))
-    path = os.path.join(folder, "regions.png")
+    path = folder / "regions.png"
     original_heading, trained_heading = HEADINGS
     if count != model.num_regions:
         trained_heading = f"CLIP-RC encoder (trained with {model.num_regions} regions)"

@@ -3,10 +3,10 @@
 import contextlib
 import copy
 import json
-import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ import jseg.datasets
 import jseg.models.segmentors
 import jseg.runner.optimizer
 import jseg.runner.schedule  # noqa: F401  (fills the registry of schedulers)
-from jseg.checkpoints.native import write_atomically
 from jseg.config import Config, validate
 from jseg.datasets import DataLoader, configured_root
 from jseg.distributed import (
@@ -30,6 +29,7 @@ from jseg.distributed import (
     world_size,
 )
 from jseg.evaluation import HEADLINE, format_table, json_ready
+from jseg.files import PathLike, file_sha256, replacing
 from jseg.models.state import arrays_of
 from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
 from jseg.runner.bad_pictures import BadPictures
@@ -37,7 +37,6 @@ from jseg.runner.checkpoint import (
     check_initial_weights,
     check_resumable,
     describe,
-    file_sha256,
     half_way_note,
     load_weights,
     resume_notes,
@@ -63,7 +62,7 @@ REGISTRIES = {
 }
 
 
-def _located(path: str) -> str:
+def _located(path: PathLike) -> str:
     """`resolve_path` by the main rank, whose disk holds the checkpoints."""
     return broadcast_object(resolve_path(path) if is_main() else None, what=f"the path of {path}")
 
@@ -84,7 +83,7 @@ class Runner:
         check_inference(cfg.inference)
         self.cfg = cfg
         self.seed = cfg.seed
-        self.work_dir = cfg.work_dir or default_work_dir(cfg.filename)
+        self.work_dir = Path(cfg.work_dir or default_work_dir(cfg.filename))
         if is_main():
             check_work_dir(self.work_dir)
         self.log = RunLog(self.work_dir, active=is_main())
@@ -121,8 +120,8 @@ class Runner:
         start, losses = self._restore(newest, optimizer) if newest else (self._begin(resume), [])
         self._check_same(model, optimizer)
         if is_main():
-            os.makedirs(self.work_dir, exist_ok=True)
-            cfg.dump(os.path.join(self.work_dir, "config.py"))
+            self.work_dir.mkdir(parents=True, exist_ok=True)
+            cfg.dump(self.work_dir / "config.py")
         loader = DataLoader(
             dataset,
             batch_size,
@@ -168,20 +167,20 @@ class Runner:
         model, path = self._trained_model(checkpoint)
         self.log.info(f"evaluating {path}")
         wanted = (
-            os.path.join(self.work_dir, name) if asked else None
+            self.work_dir / name if asked else None
             for name, asked in ((MASKS, save_masks), (PER_IMAGE, per_image))
         )
         summary = self._evaluate(model, outputs=PictureOutputs(self._dataset("val"), *wanted))
-        self._write_metrics(summary, {"checkpoint": path})
+        self._write_metrics(summary, {"checkpoint": str(path)})
         self._draw(model)
         return summary
 
-    def test(self, checkpoint: str | None = None) -> str:
+    def test(self, checkpoint: str | None = None) -> Path:
         """Segments `dataset.test` into palette PNG files, in place of those of an earlier run; returns their
         folder."""
         model, path = self._trained_model(checkpoint)
         dataset = self._dataset("test")
-        folder = os.path.join(self.work_dir, "predictions")
+        folder = self.work_dir / "predictions"
         self.log.info(f"segmenting {len(dataset)} pictures with {path}")
         model.eval()
         save_predictions(model, dataset, self.cfg.inference, folder, self.log)
@@ -277,7 +276,7 @@ class Runner:
         headline = {key: summary[key] for key in HEADLINE}
         self._write_metrics(summary, {"iter": done})
         if is_main() and self.store.is_best(done, headline["hIoU"]):
-            if not os.path.isfile(self.store.path(done)):
+            if not self.store.path(done).is_file():
                 self._save(done, optimizer)
             self.store.point_to_best(done, headline["hIoU"])
         self.log.record(
@@ -348,13 +347,13 @@ class Runner:
         )
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
-    def _newest_undamaged(self) -> str | None:
+    def _newest_undamaged(self) -> Path | None:
         return broadcast_object(
             self.store.newest_undamaged(self.log.info) if is_main() else None,
             what="the checkpoint to resume from",
         )
 
-    def _restore(self, checkpoint: str, optimizer: Any) -> tuple[int, list[dict[str, float]]]:
+    def _restore(self, checkpoint: PathLike, optimizer: Any) -> tuple[int, list[dict[str, float]]]:
         """Takes over a checkpoint; returns its iteration and the loss terms that it has not logged yet."""
         path = _located(checkpoint)
         arrays, metadata = load_weights(self._model, path, self._model_cfg(), self._clip_sha256)
@@ -476,9 +475,8 @@ class Runner:
         if not is_main():
             return
         text = json.dumps({**extra, **json_ready(dict(summary))}, indent=1) + "\n"
-        write_atomically(
-            os.path.join(self.work_dir, "metrics.json"), lambda file: file.write(text.encode("utf-8"))
-        )
+        with replacing(self.work_dir / "metrics.json") as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def _draw(self, model: Any) -> None:
         if is_main():

@@ -7,16 +7,15 @@ work_dir/checkpoints/best                  name and hIoU of the one that evaluat
 work_dir/checkpoints/*.damaged             set aside because the SHA-256 inside did not fit
 """
 
-import contextlib
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from jseg.checkpoints import load_arrays, save_arrays
-from jseg.checkpoints.native import TEMPORARY_SUFFIX, write_atomically
+from jseg.files import TEMPORARY_SUFFIX, PathLike, replacing
 
 POINTER = "latest"
 BEST = "best"
@@ -31,23 +30,23 @@ class CheckpointStore:
     next save.
     """
 
-    def __init__(self, work_dir: str, keep: int = 3, interval: int | None = None) -> None:
-        self.folder = os.path.join(work_dir, "checkpoints")
+    def __init__(self, work_dir: PathLike, keep: int = 3, interval: int | None = None) -> None:
+        self.folder = Path(work_dir) / "checkpoints"
         self.keep = keep
         self.interval = interval or 1
 
-    def path(self, iteration: int) -> str:
+    def path(self, iteration: int) -> Path:
         """File of the checkpoint after `iteration` iterations."""
-        return os.path.join(self.folder, f"iter_{iteration}.safetensors")
+        return self.folder / f"iter_{iteration}.safetensors"
 
     def iterations(self) -> list[int]:
         """Iterations that have a checkpoint, ascending."""
-        if not os.path.isdir(self.folder):
+        if not self.folder.is_dir():
             return []
-        found = [_NAME.fullmatch(name) for name in os.listdir(self.folder)]
+        found = [_NAME.fullmatch(file.name) for file in self.folder.iterdir()]
         return sorted(int(match.group(1)) for match in found if match)
 
-    def newest(self) -> str | None:
+    def newest(self) -> Path | None:
         """The file named by `latest`, else the one of the highest iteration, else None."""
         named = self._pointed(POINTER)
         if named:
@@ -55,7 +54,7 @@ class CheckpointStore:
         iterations = self.iterations()
         return self.path(iterations[-1]) if iterations else None
 
-    def newest_undamaged(self, warn: Callable[[str], None]) -> str | None:
+    def newest_undamaged(self, warn: Callable[[str], None]) -> Path | None:
         """The newest checkpoint whose SHA-256 fits; damaged ones are renamed, and `warn` gets a sentence for
         each.
 
@@ -71,11 +70,8 @@ class CheckpointStore:
             try:
                 load_arrays(path)
             except ValueError as error:
-                os.replace(path, path + ".damaged")
-                warn(
-                    f"warning: {error}; it is now {os.path.basename(path)}.damaged, trying the checkpoint "
-                    "before it"
-                )
+                renamed = path.replace(f"{path}.damaged")
+                warn(f"warning: {error}; it is now {renamed.name}, trying the checkpoint before it")
                 damaged += 1
                 continue
             return path
@@ -86,7 +82,7 @@ class CheckpointStore:
             )
         return None
 
-    def save(self, iteration: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    def save(self, iteration: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Path:
         """Writes a checkpoint, points `latest` to it, then removes the oldest beyond `keep`.
 
         Raises:
@@ -94,7 +90,7 @@ class CheckpointStore:
         """
         path = self.path(iteration)
         try:
-            os.makedirs(self.folder, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             save_arrays(path, arrays, metadata)
             self._point(POINTER, iteration)
         except OSError as error:
@@ -121,18 +117,18 @@ class CheckpointStore:
     def go_on_after(self, iteration: int) -> None:
         """Prepares the folder for a run that goes on after `iteration`: no traces of writes that a kill broke
         off, and no checkpoint or pointer of later iterations, which this run will write again."""
-        if not os.path.isdir(self.folder):
+        if not self.folder.is_dir():
             return
-        for name in os.listdir(self.folder):
-            if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
-                os.unlink(os.path.join(self.folder, name))
+        for file in list(self.folder.iterdir()):
+            if file.name.startswith(".") and file.name.endswith(TEMPORARY_SUFFIX):
+                file.unlink()
         for later in self.iterations():
             if later > iteration:
-                os.replace(self.path(later), self.path(later) + ".abandoned")
+                self.path(later).replace(f"{self.path(later)}.abandoned")
         best = self._pointed(BEST)
         if not best or best[0] > iteration:
-            self._remove(os.path.join(self.folder, BEST))
-        if os.path.isfile(self.path(iteration)):
+            (self.folder / BEST).unlink(missing_ok=True)
+        if self.path(iteration).is_file():
             self._point(POINTER, iteration)
 
     def _prune(self, newest: int) -> None:
@@ -141,41 +137,36 @@ class CheckpointStore:
         staying = {*regular[-self.keep :], newest, *([best[0]] if best else [])}
         for iteration in self.iterations():
             if iteration not in staying:
-                self._remove(self.path(iteration))
+                self.path(iteration).unlink(missing_ok=True)
 
     def _point(self, pointer: str, iteration: int, note: str = "") -> None:
-        text = f"{os.path.basename(self.path(iteration))}\n{note}".encode()
-        write_atomically(os.path.join(self.folder, pointer), lambda file: file.write(text))
+        with replacing(self.folder / pointer) as temporary:
+            temporary.write_text(f"{self.path(iteration).name}\n{note}", encoding="utf-8")
 
     def _pointed(self, pointer: str) -> tuple[int, float] | None:
         """Iteration and score behind a pointer, None where there is none or its checkpoint has gone."""
         try:
-            with open(os.path.join(self.folder, pointer), encoding="utf-8") as file:
-                lines = file.read().splitlines()
+            lines = (self.folder / pointer).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
             return None  # the names of the files say enough
         match = _NAME.fullmatch(lines[0].strip()) if lines else None
-        if not match or not os.path.isfile(self.path(int(match.group(1)))):
+        if not match or not self.path(int(match.group(1))).is_file():
             return None
         score = re.fullmatch(r"hIoU (\S+)", lines[1]) if len(lines) > 1 else None
         return int(match.group(1)), _number(score.group(1)) if score else -math.inf
 
-    @staticmethod
-    def _remove(path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
 
-
-def behind_pointer(path: str) -> str:
+def behind_pointer(path: PathLike) -> Path:
     """The file itself, where `path` is the pointer `latest` or `best`.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
-    if os.path.basename(path) in (POINTER, BEST) and os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            path = os.path.join(os.path.dirname(path), file.readline().strip())
-    if not os.path.isfile(path):
+    path = Path(path)
+    if path.name in (POINTER, BEST) and path.is_file():
+        with path.open(encoding="utf-8") as file:
+            path = path.parent / file.readline().strip()
+    if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist; correct the path")
     return path
 

@@ -10,7 +10,6 @@ attempted while a file is read).
 import argparse
 import hashlib
 import json
-import os
 import random
 import resource
 import signal
@@ -46,6 +45,7 @@ from checkpoint_writers import (
 from jseg.checkpoints import read_tensors
 
 SECONDS_PER_FILE = 10
+_MEMORY = Path("/proc/self/statm")
 MEMORY_ALLOWANCE = 2**20
 """Bytes beyond twice the file: the objects of the index (names, shapes, entries) and the interpreter's
 own."""
@@ -348,8 +348,7 @@ def fuzz(folder: Path, count: int, seed: int, watch: Watch) -> tuple[Counter, li
 
 def limit_address_space() -> None:
     """A reader that asks for gigabytes gets a MemoryError, which counts as a failure."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
+    used = int(_MEMORY.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(
         resource.RLIMIT_AS, (used + ADDRESS_SPACE_ALLOWANCE, resource.getrlimit(resource.RLIMIT_AS)[1])
     )
@@ -361,7 +360,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     signal.signal(signal.SIGALRM, overdue)
-    if os.path.exists("/proc/self/statm"):
+    if _MEMORY.exists():
         limit_address_space()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

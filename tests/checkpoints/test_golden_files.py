@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from jseg.checkpoints import clip_from_any, clip_rc_from_release, clip_rc_to_release, read_tensors
-from jseg.checkpoints.names import OPENAI
+from jseg.checkpoints.clip import OPENAI
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 

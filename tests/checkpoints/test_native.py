@@ -36,7 +36,7 @@ def test_round_trip_keeps_values_types_shapes_and_metadata(tmp_path: Path) -> No
         assert arrays[name].dtype == expected.dtype and arrays[name].shape == expected.shape, name
         np.testing.assert_array_equal(arrays[name], expected)
         assert arrays[name].flags.writeable and arrays[name].flags.aligned
-    assert os.listdir(tmp_path) == ["weights.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
 def test_file_is_safetensors_byte_by_byte(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_full_disk_keeps_the_previous_file_and_names_the_path(
         save_arrays(path, {"x": np.ones(3, np.float32)}, {"iteration": "2"})
     assert failure.value.errno == errno.ENOSPC
     assert load_arrays(path)[1] == {"iteration": "1"}
-    assert os.listdir(tmp_path) == ["checkpoint"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_missing_folder_is_an_os_error_naming_the_path(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_cannot_be_stored_is_refused_before_writing(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         save_arrays(tmp_path / "file", arrays, metadata)
-    assert os.listdir(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_reading_is_lazy_and_views_the_file(tmp_path: Path) -> None:

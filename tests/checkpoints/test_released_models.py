@@ -28,7 +28,7 @@ from jseg.checkpoints import (
     read_tensors,
     save_arrays,
 )
-from jseg.checkpoints.clip_rc_names import REGION_TOKENS
+from jseg.checkpoints.clip_rc import REGION_TOKENS
 from jseg.datasets.zeroshapes_writer import write_zeroshapes
 from jseg.runner.checkpoint import load_weights
 from jseg.runtime.backend import jt

@@ -1,6 +1,8 @@
 """The converters: what they write, say and refuse."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,14 +19,15 @@ from jseg.checkpoints import (
     clip_rc_to_release,
     clip_to_hugging_face,
     read_tensors,
-    resize_position_table,
+    resize_positions,
     save_arrays,
 )
 from jseg.checkpoints import convert as shared
-from jseg.checkpoints.clip_rc_names import REGION_TOKENS, clip_rc_parameter_names
-from jseg.checkpoints.convert import digests, file_sha256
+from jseg.checkpoints.clip_rc import REGION_TOKENS, clip_rc_parameter_names
+from jseg.checkpoints.convert import digests
 from jseg.cli.convert_checkpoint import main as convert_checkpoint
 from jseg.cli.convert_clip import main as convert_clip
+from jseg.files import file_sha256
 from jseg.models.clip import load_clip
 from jseg.runtime.backend import jt
 
@@ -148,6 +151,18 @@ def test_a_write_that_reads_back_differently_leaves_the_old_file(tmp_path):
     assert out.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_full_disk_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    out = tmp_path / "out.safetensors"
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"{re.escape(str(out))}: No space left") as failure:
+        shared.write_verified(out, {"a": np.zeros(3)}, lambda path, arrays: save_arrays(path, arrays, {}))
+    assert ".tmp" not in str(failure.value) and not list(tmp_path.iterdir())
+
+
 def test_what_is_no_clip_is_refused_by_name(releases, tmp_path, capsys):
     assert convert_clip([str(releases["pytorch"]), str(tmp_path / "x.npz")]) == 2
     said = capsys.readouterr().err
@@ -256,7 +271,7 @@ def test_a_checkpoint_of_a_run_is_completed_with_its_clip(openai_archive, tmp_pa
     assert all(np.array_equal(whole[name], value) for name, value in trained.items())
     assert whole["backbone.conv1.weight"].dtype == np.float32
     assert np.array_equal(whole["backbone.proj"], clip["visual.proj"].astype(np.float32))
-    table = resize_position_table(clip["visual.positional_embedding"].astype(np.float32), (4, 6))
+    table = resize_positions(clip["visual.positional_embedding"].astype(np.float32), (4, 6))
     assert np.array_equal(whole["backbone.positional_embedding"], table) and whole[REGION_TOKENS].shape == (
         4,
         64,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jseg.models.segmentors.text_cache import cache_folder, cached_embeddings, file_hash
+from jseg.models.segmentors.text_cache import cache_folder, cached_embeddings
 
 NAMES, TEMPLATES = ["cat", "dog"], ["a photo of a {}"]
 
@@ -60,10 +60,3 @@ def test_a_cache_that_cannot_be_written_does_no_harm(compute, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert cached_embeddings("w", NAMES, TEMPLATES, compute).shape == (2, 3)
     assert compute.calls == 1
-
-
-def test_file_hash_sees_the_content(tmp_path):
-    a, b = tmp_path / "a", tmp_path / "b"
-    a.write_bytes(b"1")
-    b.write_bytes(b"2")
-    assert file_hash(a) != file_hash(b) and len(file_hash(a)) == 64

@@ -213,7 +213,7 @@ def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
     (tmp_path / "linked" / "own.png").write_text("of the user")
     (folder / "link").symlink_to(tmp_path / "linked")
     (folder / "folder.png").mkdir()
-    with open(folder / WRITTEN, "a") as file:
+    with (folder / WRITTEN).open("a") as file:
         file.write(
             f"../outside.png\n{tmp_path}/outside.png\nlink/own.png\nlink/../outside.png\nfolder.png\n\0.png\n"
             "other\u2028own.png\n"

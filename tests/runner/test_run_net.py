@@ -1,13 +1,13 @@
 """The command line: started from another folder, and its errors."""
 
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TOOL = os.path.join(REPOSITORY, "tools", "run_net.py")
+REPOSITORY = Path(__file__).resolve().parents[2]
+TOOL = REPOSITORY / "tools" / "run_net.py"
 
 
 def run_tool(folder, *arguments):
@@ -26,9 +26,9 @@ def test_errors_are_one_sentence_with_status_2(tmp_path):
 
 def test_shipped_configs_are_found_and_a_typo_stops_before_the_data(tmp_path):
     """The base files, joined with the smallest leaf, pass the checks; a misspelt option does not."""
+    bases = ("schedule.py", "models/clip_rc.py")
     (tmp_path / "leaf.py").write_text(
-        f"_base_ = [{os.path.join(REPOSITORY, 'configs', '_base_', 'schedule.py')!r}, "
-        f"{os.path.join(REPOSITORY, 'configs', '_base_', 'models', 'clip_rc.py')!r}]\n"
+        f"_base_ = {[str(REPOSITORY / 'configs' / '_base_' / name) for name in bases]}\n"
         "model = dict(clip='nowhere.safetensors')\n"
         "dataset = dict(train=dict(type='VOCDataset', split='train'), val=dict(type='VOCDataset', "
         "split='val'))\n"

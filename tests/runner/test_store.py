@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from jseg.checkpoints import native
+import jseg.files
 from jseg.runner import store as stores
 from jseg.runner.store import CheckpointStore
 
@@ -14,7 +14,7 @@ ARRAYS = {"a": np.arange(1000, dtype=np.float32)}
 
 
 def damage(path):
-    with open(path, "r+b") as file:
+    with path.open("r+b") as file:
         file.seek(-100, os.SEEK_END)
         byte = file.read(1)
         file.seek(-100, os.SEEK_END)
@@ -38,7 +38,7 @@ def test_the_newest_regular_ones_and_the_best_stay(store):
     assert store.is_best(50, 7.1) and not store.is_best(50, float("nan"))
     store.point_to_best(50, 7.1)
     assert store.iterations() == [40, 50]
-    assert stores.behind_pointer(os.path.join(store.folder, "best")) == store.path(50)
+    assert stores.behind_pointer(store.folder / "best") == store.path(50)
 
 
 def test_a_failed_save_keeps_the_earlier_checkpoint(store, monkeypatch):
@@ -47,12 +47,15 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(store, monkeypatch):
     def full_disk(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(native.os, "fsync", full_disk)
+    monkeypatch.setattr(jseg.files.os, "fsync", full_disk)
     with pytest.raises(OSError, match=r"^(?=.*No space left).*iter_1\.safetensors"):
         store.save(2, ARRAYS, {})
     monkeypatch.undo()
     assert store.newest() == first and store.iterations() == [1]
-    assert sorted(os.listdir(store.folder)) == ["iter_1.safetensors", "latest"]  # no half file stays
+    assert sorted(path.name for path in store.folder.iterdir()) == [
+        "iter_1.safetensors",
+        "latest",
+    ]  # no half file stays
     store.save(2, ARRAYS, {})
     assert store.newest() == store.path(2)
 
@@ -93,12 +96,11 @@ def test_traces_of_a_kill_are_cleared_and_later_checkpoints_set_aside(store):
     for iteration in (10, 20, 30):
         store.save(iteration, ARRAYS, {})
     store.point_to_best(30, 5.0)
-    half = os.path.join(store.folder, ".iter_40.safetensors.1.abc.tmp")
-    open(half, "w").close()
-    with open(os.path.join(store.folder, "latest"), "w") as file:
-        file.write("iter_20.safetensors\n")
+    half = store.folder / ".iter_40.safetensors.1.abc.tmp"
+    half.touch()
+    (store.folder / "latest").write_text("iter_20.safetensors\n")
     assert store.newest_undamaged(pytest.fail) == store.path(30)
     store.go_on_after(20)
-    assert not os.path.exists(half) and store.iterations() == [20]
+    assert not half.exists() and store.iterations() == [20]
     assert store.newest() == store.path(20) and store.is_best(20, 0.0)
-    assert os.path.exists(store.path(30) + ".abandoned")
+    assert store.path(30).with_name("iter_30.safetensors.abandoned").exists()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,8 +21,7 @@ TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb", "gpu_memory_mb"
 
 
 def read_log(work_dir, name="log.jsonl"):
-    with open(os.path.join(work_dir, name), encoding="utf-8") as file:
-        records = [json.loads(line) for line in file]
+    records = [json.loads(line) for line in (Path(work_dir) / name).read_text(encoding="utf-8").splitlines()]
     return [{key: value for key, value in record.items() if key not in TIMING} for record in records]
 
 
@@ -34,13 +34,13 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def trained(finished, make_config):
     cfg = make_config(work_dir=finished)
-    if not os.path.exists(os.path.join(finished, "log.jsonl")):
+    if not Path(finished, "log.jsonl").exists():
         Runner(cfg).train()
     return cfg
 
 
 def test_training_learns_logs_saves_and_draws(trained):
-    folder = trained.work_dir
+    folder = Path(trained.work_dir)
     records = read_log(folder)
     assert [record["iter"] for record in records] == [2, 4, 6, 8, 10, 12]
     assert records[-1]["total"] < 0.75 * records[0]["total"]
@@ -48,13 +48,11 @@ def test_training_learns_logs_saves_and_draws(trained):
     # Iteration 12 is t = 11 of 12; largest group rate 0.01 * 2.
     assert records[-1]["lr"] == pytest.approx((0.02 - 1e-6) * (1 / 12) ** 0.9 + 1e-6)
     assert CheckpointStore(folder).iterations() == [4, 8, 12]
-    with open(os.path.join(folder, "checkpoints", "latest")) as file:
-        assert file.read().strip() == "iter_12.safetensors"
-    with open(os.path.join(folder, "metrics.json")) as file:
-        metrics = json.load(file)
+    assert (folder / "checkpoints" / "latest").read_text().strip() == "iter_12.safetensors"
+    metrics = json.loads((folder / "metrics.json").read_text())
     assert read_log(folder, "eval.jsonl")[-1]["hIoU"] == metrics["hIoU"]
     assert {row["name"] for row in metrics["per_class"]} == {"red", "green", "blue"}
-    assert sorted(os.listdir(os.path.join(folder, "pictures"))) == ["curves.png", "panels.png"]
+    assert {path.name for path in (folder / "pictures").iterdir()} == {"curves.png", "panels.png"}
 
 
 def test_checkpoint_holds_everything_by_name(trained):
@@ -82,7 +80,7 @@ def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_co
     with pytest.raises(KeyboardInterrupt):
         killed.train()
     monkeypatch.undo()
-    with open(os.path.join(cfg.work_dir, "log.jsonl"), "a") as file:
+    with Path(cfg.work_dir, "log.jsonl").open("a") as file:
         file.write('{"iter": 7, "tot')
     Runner(cfg).train(resume="auto")
     assert read_log(cfg.work_dir) == read_log(trained.work_dir)
@@ -97,7 +95,7 @@ def test_a_new_run_sets_the_earlier_one_aside(make_config):
     cfg = make_config(max_iters=2)
     Runner(cfg).train()
     Runner(cfg).train()
-    assert os.path.exists(os.path.join(cfg.work_dir, "earlier-1", "checkpoints", "iter_2.safetensors"))
+    assert Path(cfg.work_dir, "earlier-1", "checkpoints", "iter_2.safetensors").exists()
     assert [record["iter"] for record in read_log(cfg.work_dir)] == [2]
 
 
@@ -105,7 +103,7 @@ def test_val_and_test_take_the_newest_checkpoint(trained, make_config):
     summary = Runner(trained).val()
     assert summary["pAcc"] == pytest.approx(read_log(trained.work_dir, "eval.jsonl")[-1]["pAcc"])
     folder = Runner(trained).test()
-    picture = Image.open(os.path.join(folder, "stripes_1.png"))
+    picture = Image.open(folder / "stripes_1.png")
     assert picture.mode == "P" and picture.size == (8, 8)
     assert picture.getpalette()[:9] == [200, 30, 30, 30, 200, 30, 30, 30, 200]
     assert int(np.asarray(picture).max()) < 3
@@ -114,14 +112,14 @@ def test_val_and_test_take_the_newest_checkpoint(trained, make_config):
 
 
 def test_transductive_starts_from_inductive_weights(trained, make_config):
-    weights = CheckpointStore(trained.work_dir).path(8)
+    weights = str(CheckpointStore(trained.work_dir).path(8))
     transductive = {"model.setting": "transductive"}
     with pytest.raises(ValueError, match="init_from"):
         Runner(make_config(transductive)).train()
     cfg = make_config(transductive, init_from=weights, max_iters=1)
     runner = Runner(cfg)
     runner.train()
-    pointer = os.path.join(runner.store.folder, POINTER)
+    pointer = str(runner.store.folder / POINTER)
     with pytest.raises(ValueError, match=rf"^(?=.*{re.escape(pointer)}).*\btransductive\b"):
         Runner(make_config(transductive, init_from=pointer)).train()
 
@@ -159,7 +157,7 @@ def test_a_start_that_is_not_half_way_is_remarked():
 
 
 def test_a_checkpoint_of_another_architecture_lists_both_sides(trained, make_config):
-    weights = CheckpointStore(trained.work_dir).newest()
+    weights = str(CheckpointStore(trained.work_dir).newest())
     with pytest.raises(ValueError) as error:
         Runner(make_config({"model.hidden": 2})).val(weights)
     for part in (r"backbone\.weight\b.*\(3, 3\).*\(5, 3\)", r"model\.hidden\b.*\b2\b", re.escape(weights)):
@@ -170,7 +168,7 @@ def test_a_checkpoint_of_another_architecture_lists_both_sides(trained, make_con
 
 
 def test_resume_refuses_a_checkpoint_of_another_run(trained, make_config):
-    weights = CheckpointStore(trained.work_dir).newest()
+    weights = str(CheckpointStore(trained.work_dir).newest())
     with pytest.raises(ValueError, match=r"--seed\D*5\b"):
         Runner(make_config(seed=6)).train(resume=weights)
     with pytest.raises(ValueError, match=r"max_iters\D*10\b"):
@@ -194,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_with_every_term(make_config):
     with pytest.raises(FloatingPointError, match=r"\b1\b.*loss_fit=.*loss_size=.*total="):
         Runner(cfg).train()
     assert CheckpointStore(cfg.work_dir).newest() is None
-    with np.load(os.path.join(cfg.work_dir, "bad_batch_iter_1_rank_0.npz")) as kept:
+    with np.load(Path(cfg.work_dir, "bad_batch_iter_1_rank_0.npz")) as kept:
         assert kept["image"].max() > 1e38 and len(kept["names"]) == len(kept["label"]) == 2
 
 
@@ -216,7 +214,7 @@ def test_a_typo_fails_before_anything_is_built(make_config):
     wrong = make_config({"dataset.train.length": -1})
     with pytest.raises(ValueError, match=r"\bdataset\.train\b.*\blength\b.*-1\b"):
         Runner(wrong).train()
-    assert not os.path.exists(wrong.work_dir)  # nothing happened there
+    assert not Path(wrong.work_dir).exists()  # nothing happened there
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
@@ -267,8 +265,8 @@ def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
     runner.train()
     _, metadata = load_arrays(runner.store.newest())
     assert json.loads(metadata["bad_pictures"]) == {"stripes_2": "stripes_2: truncated"}
-    with open(os.path.join(cfg.work_dir, "log.txt")) as file:
-        assert sum("stripes_2" in line for line in file) == 1
+    log = Path(cfg.work_dir, "log.txt").read_text().splitlines()
+    assert sum("stripes_2" in line for line in log) == 1
     with pytest.raises(ValueError, match=r"max_bad_pictures\b.*\b2\b"):
         Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=1)).train()
 
@@ -282,10 +280,8 @@ def test_mended_pictures_do_not_count_after_a_resume(make_config):
     runner.train(resume="auto")
     _, metadata = load_arrays(runner.store.newest())
     assert set(json.loads(metadata["bad_pictures"])) == {"stripes_4", "stripes_5"}
-    with open(os.path.join(cfg.work_dir, "log.txt")) as file:
-        assert (
-            sum("stripes_2" in line for line in file) == 2
-        )  # left out in the first run, not any more in the second
+    log = Path(cfg.work_dir, "log.txt").read_text().splitlines()
+    assert sum("stripes_2" in line for line in log) == 2  # left out in the first run only
     with pytest.raises(ValueError, match=r"^(?=.*\b2\b)(?=.*\b1\b).*\bstripes_4, stripes_5\b"):
         Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=1, max_iters=12)).train(
             resume="auto"

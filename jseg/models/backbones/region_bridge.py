@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from jseg.models.backbones.positions import resize_positions
+from jseg.checkpoints import resize_positions
 from jseg.models.checkpointing import checkpointed
 from jseg.models.clip.model import embed_patches, l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
@@ -181,7 +181,7 @@ class RegionBridgeEncoder(nn.Module):
         if grid == self.position_grid:
             return self.positional_embedding
         if grid not in self._positions:
-            table = resize_positions(self.positional_embedding.numpy(), self.position_grid, grid)
+            table = resize_positions(self.positional_embedding.numpy(), grid, self.position_grid)
             self._positions[grid] = jt.array(table).stop_grad()
         return self._positions[grid]
 

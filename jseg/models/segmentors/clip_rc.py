@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.models.backbones.positions import resize_positions
+from jseg.checkpoints import resize_positions
+from jseg.files import file_sha256
 from jseg.models.backbones.region_bridge import RegionBridgeEncoder
 from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
@@ -26,7 +27,7 @@ from jseg.models.clip.zero_shot import text_embeddings as embed_classes
 from jseg.models.heads.clip_rc_head import CLIPRCHead, Recovery
 from jseg.models.losses import RECOVERY_LOSSES, label_counts, nel_loss, pixel_accuracy, recovery_loss
 from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, split_classes
-from jseg.models.segmentors.text_cache import cached_embeddings, file_hash
+from jseg.models.segmentors.text_cache import cached_embeddings
 from jseg.models.segmentors.text_file import read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import resize_bilinear, transpose_last
@@ -343,7 +344,7 @@ def CLIPRC(
         text = read_text_embeddings(text_embeddings, class_names, config.embed_dim)
     else:
         text = cached_embeddings(
-            file_hash(clip), class_names, words, lambda: embed_classes(source, class_names, words)
+            file_sha256(clip), class_names, words, lambda: embed_classes(source, class_names, words)
         )
     backbone = RegionBridgeEncoder(
         config.vision_width,
@@ -382,10 +383,9 @@ def copy_clip_weights(backbone: RegionBridgeEncoder, visual: Mapping[str, np.nda
     The square position table is resized to the encoder's grid; trained region tokens start as the untrained
     ones: class embedding + pos[0].
     """
-    side = round((visual["positional_embedding"].shape[0] - 1) ** 0.5)
     values = {**arrays_of(backbone), **visual}
     values["positional_embedding"] = resize_positions(
-        visual["positional_embedding"], (side, side), backbone.position_grid
+        np.asarray(visual["positional_embedding"], np.float32), backbone.position_grid
     )
     if backbone.trained_regions:
         start = visual["class_embedding"] + visual["positional_embedding"][0]

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from jseg.files import replacing
 
 CACHE_VARIABLE = "JSEG_CACHE"
 
@@ -15,15 +17,6 @@ def cache_folder() -> Path:
     """`$JSEG_CACHE/text_embeddings`, by default `~/.cache/jseg/text_embeddings`."""
     root = os.environ.get(CACHE_VARIABLE)
     return (Path(root) if root else Path.home() / ".cache" / "jseg") / "text_embeddings"
-
-
-def file_hash(path: str) -> str:
-    """SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 22), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def cached_embeddings(
@@ -67,17 +60,7 @@ def _read(path: Path, num_classes: int) -> np.ndarray | None:
 
 
 def _write(path: Path, embeddings: np.ndarray) -> None:
-    """Temporary name, flush, rename: a reader sees the whole file or none."""
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as temporary, temporary.open("xb") as file:
             np.save(file, embeddings)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jseg.checkpoints.tensor_map import PathLike, file_error, object_limit
+from jseg.checkpoints.formats.tensor_map import file_error, object_limit
+from jseg.files import PathLike
 
 MAX_OPERATIONS = 2_000_000
 """Bounds the time for a huge file; a ViT-L/14 with optimizer state takes about 100,000."""

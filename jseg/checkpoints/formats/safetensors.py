@@ -10,13 +10,13 @@ import json
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jseg.checkpoints.tensor_map import (
+from jseg.checkpoints.formats.tensor_map import (
     BFLOAT16,
-    PathLike,
     TensorEntry,
     TensorMap,
     check_shape,
@@ -26,6 +26,7 @@ from jseg.checkpoints.tensor_map import (
     map_file,
     object_limit,
 )
+from jseg.files import PathLike
 
 DTYPES: dict[str, np.dtype | str] = {
     "F64": np.dtype("float64"),
@@ -180,10 +181,9 @@ def read_sharded_safetensors(path: PathLike) -> TensorMap:
         FileNotFoundError: a shard is missing.
         ValueError: the index or a shard is damaged, or they disagree.
     """
-    if os.path.getsize(path) > MAX_HEADER_BYTES:
+    if Path(path).stat().st_size > MAX_HEADER_BYTES:
         raise file_error(path, f"larger than the limit of {MAX_HEADER_BYTES} bytes for an index file")
-    with open(path, "rb") as file:
-        text = file.read()
+    text = Path(path).read_bytes()
     index = parse_json(path, text, len(text))
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
@@ -210,10 +210,10 @@ def _open_shard(path: PathLike, name: str, shard: str) -> TensorMap:
     """A shard named by an index. Only plain file names: an index must not lead out of its folder."""
     if shard in ("", ".", "..") or any(character in shard for character in "/\\\0"):
         raise file_error(path, f"shard {ascii(shard)[:100]} is not a plain file name; refused", name)
-    shard_path = os.path.join(os.path.dirname(os.fspath(path)), shard)
+    shard_path = Path(path).with_name(shard)
     try:
-        missing = not os.path.isfile(shard_path)
-    except (ValueError, UnicodeError):
+        missing = not shard_path.is_file()
+    except (OSError, ValueError):
         missing = True
     if missing:
         raise FileNotFoundError(

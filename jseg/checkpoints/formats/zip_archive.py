@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jseg.checkpoints.tensor_map import PathLike, file_error, object_limit
+from jseg.checkpoints.formats.tensor_map import file_error, object_limit
+from jseg.files import PathLike
 
 LOCAL_SIGNATURE = b"PK\x03\x04"
 _CENTRAL_SIGNATURE = b"PK\x01\x02"

@@ -4,10 +4,11 @@ magic word."""
 import hashlib
 import hmac
 
-from jseg.checkpoints.flatten import tensor_map_from_object
-from jseg.checkpoints.pickle_machine import PickleMachine
-from jseg.checkpoints.pickle_values import PlainVocabulary
-from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error, map_file
+from jseg.checkpoints.formats.flatten import tensor_map_from_object
+from jseg.checkpoints.formats.pickle_machine import PickleMachine
+from jseg.checkpoints.formats.pickle_values import PlainVocabulary
+from jseg.checkpoints.formats.tensor_map import TensorMap, file_error, map_file
+from jseg.files import PathLike
 
 TRAILER = b"HCAJSLHD"
 _DIGEST_BYTES = 20

@@ -1,7 +1,7 @@
-"""Tensor names of other projects <-> jseg's CLIP. Plain functions from state dict to state dict, strict both
-ways.
+"""CLIP in weight files: tensor names of other projects <-> jseg's CLIP. Plain functions from state dict to
+state dict, strict both ways.
 
-jseg's CLIP uses OpenAI's names; `clip_rc_names` is the counterpart for segmentation models. Every function
+jseg's CLIP uses OpenAI's names; `clip_rc` is the counterpart for segmentation models. Every function
 also returns a report: what was ignored on purpose, what was left over, what is missing. `NameReport.check`
 turns the last two into an error.
 """
@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
+from jseg.names import shortened
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -70,8 +73,8 @@ class NameReport:
 
 
 def _some(names: Sequence[str], limit: int = 5) -> str:
-    shown = ", ".join(ascii(name)[1:-1][:100] for name in names[:limit])
-    return (shown or "nothing") + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    """Names of a file, which may hold what a terminal cannot print or be very long."""
+    return shortened([ascii(name)[1:-1][:100] for name in names], limit)
 
 
 def count_layers(names: Sequence[str], prefix: str) -> int:
@@ -264,3 +267,21 @@ def clip_to_hugging_face(state: Arrays) -> dict[str, np.ndarray]:
         else:
             raise ValueError(f"{own} is not a parameter of CLIP")
     return result
+
+
+def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
+    """A complete CLIP from an opened file: `clip_from_any` and its check, with the file named in every error.
+
+    Raises:
+        ValueError: a ResNet CLIP, a CLIP-RC, something else, or names missing or left over.
+    """
+    if any(name.startswith(("visual.layer1.", "module.visual.layer1.")) for name in tensors):
+        raise file_error(
+            tensors.path, "is a ResNet CLIP, which jseg does not implement; choose ViT-B/16, B/32 or L/14"
+        )
+    try:
+        state, report = clip_from_any(tensors)
+    except ValueError as error:
+        raise file_error(tensors.path, str(error)) from error
+    report.check(tensors.path)
+    return state, report

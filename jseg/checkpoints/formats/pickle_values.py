@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jseg.checkpoints.pickle_machine import (
+from jseg.checkpoints.formats.pickle_machine import (
     Buildable,
     Constructor,
     PickleMachine,
@@ -15,7 +15,7 @@ from jseg.checkpoints.pickle_machine import (
     check_key,
     refuse_global,
 )
-from jseg.checkpoints.tensor_map import MAX_DIMENSIONS, element_count
+from jseg.checkpoints.formats.tensor_map import MAX_DIMENSIONS, element_count
 
 NUMPY_TYPES: dict[str, np.dtype] = {
     dtype.str[1:]: dtype

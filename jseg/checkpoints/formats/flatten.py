@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from jseg.checkpoints.pickle_values import PickledArray, Record
-from jseg.checkpoints.tensor_map import PathLike, TensorEntry, TensorMap, file_error, object_limit
-from jseg.checkpoints.torch_values import StoredTensor
+from jseg.checkpoints.formats.pickle_values import PickledArray, Record
+from jseg.checkpoints.formats.tensor_map import TensorEntry, TensorMap, file_error, object_limit
+from jseg.checkpoints.formats.torch_values import StoredTensor
+from jseg.files import PathLike
 
 WRAPPER_KEYS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "params", "weights")
 """Where frameworks put the weights, looked up in this order."""

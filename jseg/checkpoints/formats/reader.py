@@ -1,13 +1,19 @@
 """One door for every weight file: the format is recognised by the first bytes, never by the suffix."""
 
 import os
+from pathlib import Path
 
-from jseg.checkpoints.jittor_pickle import read_jittor_pickle
-from jseg.checkpoints.npz import read_npz
-from jseg.checkpoints.safetensors import looks_like_safetensors, read_safetensors, read_sharded_safetensors
-from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error, map_file
-from jseg.checkpoints.torch_files import LEGACY_HEAD, read_torch_archive, read_torch_legacy
-from jseg.checkpoints.zip_archive import LOCAL_SIGNATURE, ZipArchive
+from jseg.checkpoints.formats.jittor_pickle import read_jittor_pickle
+from jseg.checkpoints.formats.npz import read_npz
+from jseg.checkpoints.formats.safetensors import (
+    looks_like_safetensors,
+    read_safetensors,
+    read_sharded_safetensors,
+)
+from jseg.checkpoints.formats.tensor_map import TensorMap, file_error, map_file
+from jseg.checkpoints.formats.torch_files import LEGACY_HEAD, read_torch_archive, read_torch_legacy
+from jseg.checkpoints.formats.zip_archive import LOCAL_SIGNATURE, ZipArchive
+from jseg.files import PathLike
 
 _ACCEPTED = (
     "safetensors (also its index file), torch.save (zip and the older format), TorchScript archives, "
@@ -26,10 +32,10 @@ def read_tensors(path: PathLike) -> TensorMap:
         FileNotFoundError: no such file.
         ValueError: the format is unknown or the file is damaged; the message names file and entry.
     """
-    if os.path.isdir(path):
+    if Path(path).is_dir():
         raise file_error(path, "is a folder; name the weight file in it")
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             head = file.read(len(LEGACY_HEAD) + 64)
     except FileNotFoundError:
         raise FileNotFoundError(f"{os.fspath(path)}: no such weight file; check the path") from None
@@ -39,7 +45,7 @@ def read_tensors(path: PathLike) -> TensorMap:
         return read_npz(archive) if is_numpy else read_torch_archive(archive)
     if head.startswith(LEGACY_HEAD):
         return read_torch_legacy(path)
-    if looks_like_safetensors(head, os.path.getsize(path)):
+    if looks_like_safetensors(head, Path(path).stat().st_size):
         return read_safetensors(path)
     if len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return read_jittor_pickle(path)

@@ -9,11 +9,12 @@ import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-PathLike = Union[str, "os.PathLike[str]"]
+from jseg.files import PathLike
 
 BFLOAT16 = "bfloat16"
 """Storage type without a numpy counterpart: two bytes, the upper half of a float32. Read as float32."""
@@ -124,7 +125,7 @@ def map_file(path: PathLike) -> np.ndarray:
         FileNotFoundError: no such file.
         OSError: the path is a folder or cannot be read.
     """
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
             return np.zeros(0, np.uint8)

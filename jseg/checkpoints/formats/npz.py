@@ -9,14 +9,13 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from jseg.checkpoints.native import write_atomically
-from jseg.checkpoints.pickle_values import NUMPY_TYPES
-from jseg.checkpoints.tensor_map import TensorEntry, TensorMap, check_shape, element_count, file_error
-from jseg.checkpoints.zip_archive import ZipArchive
+from jseg.checkpoints.formats.pickle_values import NUMPY_TYPES
+from jseg.checkpoints.formats.tensor_map import TensorEntry, TensorMap, check_shape, element_count, file_error
+from jseg.checkpoints.formats.zip_archive import ZipArchive
+from jseg.files import PathLike, replacing
 
 MAX_INFLATION = 64
 """Weights shrink little, but a table that is mostly zeros shrinks 50 times. Deflate reaches 1000 in a zip
@@ -30,7 +29,7 @@ _HEADER = re.compile(
 )
 
 
-def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+def save_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` compressed, to a temporary name that is then renamed.
 
     Raises:
@@ -38,11 +37,8 @@ def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(file: BinaryIO) -> None:
+    with replacing(path) as temporary, temporary.open("xb") as file:
         np.savez_compressed(file, **arrays)
-
-    write_atomically(path, write)
 
 
 def read_npz(archive: ZipArchive) -> TensorMap:

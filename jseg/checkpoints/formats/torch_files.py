@@ -11,12 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from jseg.checkpoints.flatten import tensor_map_from_object
-from jseg.checkpoints.pickle_machine import PickleMachine, PickleProblem
-from jseg.checkpoints.pickle_values import PlainVocabulary
-from jseg.checkpoints.tensor_map import PathLike, TensorMap, file_error, map_file
-from jseg.checkpoints.torch_values import ScriptVocabulary, Storage, StorageType, TorchVocabulary, item_size
-from jseg.checkpoints.zip_archive import ZipArchive
+from jseg.checkpoints.formats.flatten import tensor_map_from_object
+from jseg.checkpoints.formats.pickle_machine import PickleMachine, PickleProblem
+from jseg.checkpoints.formats.pickle_values import PlainVocabulary
+from jseg.checkpoints.formats.tensor_map import TensorMap, file_error, map_file
+from jseg.checkpoints.formats.torch_values import (
+    ScriptVocabulary,
+    Storage,
+    StorageType,
+    TorchVocabulary,
+    item_size,
+)
+from jseg.checkpoints.formats.zip_archive import ZipArchive
+from jseg.files import PathLike
 
 LEGACY_HEAD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """The pickled magic number 0x1950a86a20f9469cfc6c that opens the old format."""

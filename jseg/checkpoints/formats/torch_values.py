@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from jseg.checkpoints.pickle_machine import Constructor, PickleMachine, PickleProblem, refuse_global
-from jseg.checkpoints.pickle_values import PLAIN_CONSTRUCTORS, PlainVocabulary, Record
-from jseg.checkpoints.tensor_map import BFLOAT16, MAX_DIMENSIONS, decode_bytes, element_count
+from jseg.checkpoints.formats.pickle_machine import Constructor, PickleMachine, PickleProblem, refuse_global
+from jseg.checkpoints.formats.pickle_values import PLAIN_CONSTRUCTORS, PlainVocabulary, Record
+from jseg.checkpoints.formats.tensor_map import BFLOAT16, MAX_DIMENSIONS, decode_bytes, element_count
 
 StorageType = np.dtype | str
 

@@ -251,7 +251,7 @@ def test_one_tensor_of_a_large_file_does_not_read_the_file(tmp_path: Path) -> No
     }
     path = tmp_path / "file"
     content = safetensors_bytes({}, header=header)
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         file.write(content)
         file.seek(len(content) + size)
         file.write(np.array([1, 2], np.float32).tobytes())

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jseg.checkpoints.jittor_pickle import TRAILER
-from jseg.checkpoints.native import write_atomically
-from jseg.checkpoints.tensor_map import PathLike, file_error
+from jseg.checkpoints.formats.jittor_pickle import TRAILER
+from jseg.checkpoints.formats.tensor_map import file_error
+from jseg.files import PathLike, replacing
 
 _STORAGES: dict[str, bytes] = {
     "float16": b"HalfStorage",
@@ -48,17 +48,17 @@ def save_torch(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mappi
         if array.dtype.name not in _STORAGES:
             raise file_error(path, f"PyTorch has no type {array.dtype}; convert it first", name)
     content = _torch_pickle(path, arrays, metadata)
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            _add_entry(archive, file, "data.pkl", content)
-            _add_entry(archive, file, "byteorder", b"little")
-            for index, array in enumerate(arrays.values()):
-                little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-                _add_entry(archive, file, f"data/{index}", little.tobytes())
-            _add_entry(archive, file, "version", b"3\n")
-
-    write_atomically(path, write)
+    with (
+        replacing(path) as temporary,
+        temporary.open("xb") as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        _add_entry(archive, file, "data.pkl", content)
+        _add_entry(archive, file, "byteorder", b"little")
+        for index, array in enumerate(arrays.values()):
+            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            _add_entry(archive, file, f"data/{index}", little.tobytes())
+        _add_entry(archive, file, "version", b"3\n")
 
 
 def save_jittor(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
@@ -72,13 +72,8 @@ def save_jittor(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
             raise file_error(path, f"type {array.dtype} is no tensor type; convert it first", name)
     model = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     content = pickle.dumps({"meta": dict(metadata), "model": model}, 4)
-
-    def write(file: BinaryIO) -> None:
-        file.write(content)
-        file.write(hashlib.sha1(content).digest())
-        file.write(TRAILER)
-
-    write_atomically(path, write)
+    with replacing(path) as temporary, temporary.open("xb") as file:
+        file.writelines((content, hashlib.sha1(content).digest(), TRAILER))
 
 
 def _add_entry(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: bytes) -> None:
