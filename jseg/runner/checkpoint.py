@@ -38,7 +38,7 @@ from jseg.checkpoints.complete import RUN_FORMAT, is_run_checkpoint
 from jseg.checkpoints.convert import file_sha256  # noqa: F401  (the runner takes it from here)
 from jseg.config import Config
 from jseg.distributed import broadcast_object, is_main
-from jseg.runner.optimizer import STATE_PREFIX
+from jseg.optim.adamw import STATE_PREFIX
 from jseg.runner.seeding import fingerprint
 from jseg.runner.store import behind_pointer
 from jseg.runtime.backend import jt

@@ -24,8 +24,7 @@ from jseg.datasets.zeroshapes import (
 from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddings, tokenize
 from jseg.models.clip.templates import TEMPLATES
 from jseg.models.state import arrays_of
-from jseg.runner.optimizer import AdamW
-from jseg.runner.schedule import WarmupPoly
+from jseg.optim import AdamW, WarmupPoly
 from jseg.runtime.backend import jt, nn
 
 # Positives at any temperature above this would let a few pairs dominate (Radford et al., section 2.5).
