@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from jseg.datasets.zeroshapes_writer import holds_zeroshapes, write_zeroshapes
 from jseg.runtime.command import exit_status
+from jseg.zeroshapes import holds_zeroshapes, write_zeroshapes
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-import jseg.runner.pretrain as runner
-from jseg.runner.pretrain import PretrainSettings
+import jseg.zeroshapes.pretrain as room
+from jseg.zeroshapes.pretrain import PretrainSettings
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def runs(monkeypatch):
 
     def pretrain(config, settings, log, save):
         started.append(settings)
-        save({"logit_scale": runner.np.ones(1, runner.np.float32)})
+        save({"logit_scale": room.np.ones(1, room.np.float32)})
 
-    monkeypatch.setattr(runner, "pretrain", pretrain)
+    monkeypatch.setattr(room, "pretrain", pretrain)
     return started
 
 
