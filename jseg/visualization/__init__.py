@@ -4,11 +4,11 @@ Needs numpy and Pillow only; never imports Jittor. All images are uint8 (H, W, 3
 (H, W) with 255 for ignored pixels, all palettes uint8 (C, 3).
 """
 
-from .curves import read_records, save_curves
-from .legend import LegendEntry, draw_legend
-from .overlay import contours, overlay
-from .panels import draw_panels, save_panels
-from .regions import draw_region_picture, save_region_picture
+from jseg.visualization.curves import read_records, save_curves
+from jseg.visualization.legend import LegendEntry, draw_legend
+from jseg.visualization.overlay import contours, overlay
+from jseg.visualization.panels import draw_panels, save_panels
+from jseg.visualization.regions import draw_region_picture, save_region_picture
 
 __all__ = [
     "LegendEntry",

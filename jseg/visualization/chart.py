@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .fonts import INK, MUTED, PAPER, Colour, draw_text, line_height, text_width
+from jseg.visualization.fonts import INK, MUTED, PAPER, Colour, draw_text, line_height, text_width
 
 OVERSAMPLING = 3  # lines are drawn this much larger and reduced, which smooths their edges
 TITLE_SIZE = 18

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .chart import Series, draw_chart
-from .files import PathLike, save_png
-from .fonts import PAPER, Colour, draw_text, line_height, shorten
+from jseg.files import PathLike
+from jseg.visualization.chart import Series, draw_chart
+from jseg.visualization.files import save_png
+from jseg.visualization.fonts import PAPER, Colour, draw_text, line_height, shorten
 
 PAGE_SIZE = (1200, 520)  # pixels
 MARGIN = 20

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .fonts import INK, PAPER, UNSEEN, draw_text, line_height, shorten, text_width
-from .overlay import hatch
+from jseg.visualization.fonts import INK, PAPER, UNSEEN, draw_text, line_height, shorten, text_width
+from jseg.visualization.overlay import hatch
 
 TEXT_SIZE = 15
 TAG_SIZE = 11

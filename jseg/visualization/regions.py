@@ -5,9 +5,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .checks import check_image, check_unseen
-from .files import PathLike, save_png
-from .fonts import INK, MUTED, PAPER, UNSEEN, draw_text, font, line_height, shorten, text_width, wrap
+from jseg.files import PathLike
+from jseg.visualization.checks import check_image, check_unseen
+from jseg.visualization.files import save_png
+from jseg.visualization.fonts import (
+    INK,
+    MUTED,
+    PAPER,
+    UNSEEN,
+    draw_text,
+    font,
+    line_height,
+    shorten,
+    text_width,
+    wrap,
+)
 
 PICTURE_SIDE = 540  # pixels of the longer side, more if the cells would be too small
 MIN_CELL = 62  # pixels
