@@ -6,7 +6,7 @@ Bilinear means half-pixel centres and no smoothing when shrinking; nearest means
 import numpy as np
 from PIL import Image
 
-from jseg.interpolation import bilinear_taps
+from jseg.interpolation import bilinear_taps, lerp
 
 _VALUES_AT_ONCE = 1 << 15
 
@@ -38,11 +38,3 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     rows = np.arange(size[0]) * height // size[0]
     columns = np.arange(size[1]) * width // size[1]
     return label.take(columns, 1).take(rows, 0)
-
-
-def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """start + (end - start) * weight, computed in the memory and the type of `end`."""
-    end -= start
-    end *= weight.astype(end.dtype, copy=False)
-    end += start
-    return end

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jseg.datasets.resample import lerp
-from jseg.interpolation import bilinear_taps
+from jseg.interpolation import bilinear_taps, lerp
 
 PredictFn = Callable[[np.ndarray], np.ndarray]
 ScoresFn = Callable[[np.ndarray], np.ndarray]
