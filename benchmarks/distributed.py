@@ -167,9 +167,9 @@ def worker(arguments: argparse.Namespace) -> None:
     from jseg.config import Config
     from jseg.datasets import DataLoader
     from jseg.distributed import is_main, rank, world_size
+    from jseg.optim import AdamW
     from jseg.runner import Runner
     from jseg.runner import step as step_module
-    from jseg.runner.optimizer import AdamW
     from jseg.runtime.backend import jt
 
     with tempfile.TemporaryDirectory() as folder:

@@ -15,8 +15,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.models.clip import load_clip
-from jseg.runner.pretrain import zero_shot_accuracy
 from jseg.runtime.command import exit_status
+from jseg.zeroshapes.pretrain import zero_shot_accuracy
 
 
 def main() -> int:

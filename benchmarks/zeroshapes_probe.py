@@ -19,11 +19,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.checkpoints import load_arrays
-from jseg.datasets.zeroshapes import CLASS_NAMES, SHAPES, UNSEEN, draw_scene
 from jseg.models.segmentors import CLIPRC
-from jseg.runner.pretrain import normalise_images
 from jseg.runtime.backend import jt
 from jseg.runtime.command import exit_status
+from jseg.zeroshapes import CLASS_NAMES, SHAPES, UNSEEN, draw_scene
+from jseg.zeroshapes.pretrain import normalise_images
 
 GRID, PATCH, BATCH, RIDGE = 8, 8, 50, 1e-2
 

@@ -11,6 +11,14 @@ def bilinear_taps(available: int, length: int) -> tuple[np.ndarray, np.ndarray, 
     return first, np.minimum(first + 1, available - 1), position - first
 
 
+def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """start + (end - start) * weight, computed in the memory and the type of `end`."""
+    end -= start
+    end *= weight.astype(end.dtype, copy=False)
+    end += start
+    return end
+
+
 def interpolation_matrix(available: int, length: int) -> np.ndarray:
     """(length, available) float64: row i holds the weights of the samples that make up sample i."""
     first, second, weight = bilinear_taps(available, length)

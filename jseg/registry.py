@@ -13,6 +13,7 @@ What the entries of each registry accept and return:
 """
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -161,7 +162,8 @@ def matches(value: Any, accepted: tuple[type, ...]) -> bool:
 
 def _simple_types(hint: Any) -> tuple[type, ...]:
     """The types of an annotation made of int, float, bool, str and None; empty if it says anything else."""
-    parts = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    parts = typing.get_args(hint) if union else (hint,)
     simple = (int, float, bool, str, type(None))
     return tuple(parts) if all(part in simple for part in parts) else ()
 

@@ -24,7 +24,7 @@ from jseg.datasets.files import read_ids
 from jseg.datasets.words import read_words
 from jseg.evaluation import format_table, json_ready, summarise
 from jseg.evaluation.per_image import image_record, write_records
-from jseg.evaluation.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, picture_confusion
+from jseg.inference.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, picture_confusion
 from jseg.runtime.command import exit_status, prove_writable
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from jseg.datasets.zeroshapes_writer import holds_zeroshapes, write_zeroshapes
 from jseg.runtime.command import exit_status
+from jseg.zeroshapes import holds_zeroshapes, write_zeroshapes
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:

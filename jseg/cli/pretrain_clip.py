@@ -4,7 +4,7 @@
 
 Pictures and captions are drawn on the way; nothing is read from disk. Written after every test, so
 that a run that is cut short leaves its last state. What is not given is the default of `PretrainSettings`
-(jseg/runner/pretrain.py): 3000 iterations, batch size 96, 20000 scenes, seed 0.
+(jseg/zeroshapes/pretrain.py): 3000 iterations, batch size 96, 20000 scenes, seed 0.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def train(out: Path, given: dict[str, int]) -> None:
         ValueError, OSError: `out` cannot be written.
     """
     from jseg.models.clip import CLIPConfig
-    from jseg.runner.pretrain import PretrainSettings, pretrain
+    from jseg.zeroshapes.pretrain import PretrainSettings, pretrain
 
     config = CLIPConfig(
         embed_dim=64,

@@ -5,13 +5,12 @@ from jseg.datasets.classes import ClassList, available_class_lists, load_class_l
 from jseg.datasets.coco_stuff import COCOStuffDataset
 from jseg.datasets.folder import FolderDataset
 from jseg.datasets.loader import DataLoader
-from jseg.datasets.masks import IGNORE_INDEX, read_image, read_mask, save_mask
+from jseg.datasets.masks import read_image, read_mask, save_mask
 from jseg.datasets.pascal_context import PascalContextDataset
 from jseg.datasets.roots import configured_root
 from jseg.datasets.voc import VOCDataset
 
 __all__ = [
-    "IGNORE_INDEX",
     "COCOStuffDataset",
     "ClassList",
     "DataLoader",

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jseg.datasets.classes import load_class_list, resolve_unseen
-from jseg.datasets.masks import IGNORE_INDEX, check_labels, check_size, read_image, read_mask
+from jseg.datasets.masks import check_labels, check_size, read_image, read_mask
 from jseg.datasets.pipeline import build_pipeline
+from jseg.labels import IGNORE_INDEX
 
 # Last word of the seed of every generator, so that order (loader) and augmentation never share a stream.
 AUGMENT_STREAM, ORDER_STREAM = 1, 2

@@ -3,8 +3,7 @@
 A list is a JSON file in `jseg/datasets/data/` with the keys `title`, `names`, `palette` (one RGB triple per
 class) and `unseen` (indices into `names`); adding a data set means adding a file. A list may instead name
 another `list` and the classes it is `without`. `raw_values`, where present, are the values that stand for the
-classes in the annotations as published. The list `zeroshapes` is computed by `jseg.datasets.zeroshapes`.
-Indices are training indices, that is after zero-label reduction.
+classes in the annotations as published. Indices are training indices, that is after zero-label reduction.
 """
 
 import json
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jseg.labels import IGNORE_INDEX
 from jseg.names import did_you_mean
 
 _DATA = Path(__file__).parent / "data"
@@ -32,7 +32,7 @@ class ClassList:
 
 def available_class_lists() -> tuple[str, ...]:
     """Names that `load_class_list` knows, sorted."""
-    return tuple(sorted([path.stem for path in _DATA.glob("*.json")] + ["zeroshapes"]))
+    return tuple(sorted(path.stem for path in _DATA.glob("*.json")))
 
 
 def load_class_list(classes: str | Sequence[str]) -> ClassList:
@@ -44,10 +44,6 @@ def load_class_list(classes: str | Sequence[str]) -> ClassList:
     if not isinstance(classes, str):
         names = tuple(classes)
         return _checked("classes", names, voc_palette(len(names) + 1)[1:], ())
-    if classes == "zeroshapes":
-        from jseg.datasets import zeroshapes  # on demand: it draws pictures and needs more than this list
-
-        return _checked(classes, zeroshapes.CLASS_NAMES, zeroshapes.PALETTE, zeroshapes.UNSEEN)
     known = available_class_lists()
     if classes not in known:
         raise ValueError(
@@ -115,9 +111,10 @@ def _read(name: str) -> dict[str, Any]:
 def _checked(origin: str, names: Sequence[str], palette: Sequence, unseen: Sequence[int]) -> ClassList:
     names = tuple(names)
     colours = np.asarray(palette, np.uint8)
-    if not names or len(names) > 254:
+    if not names or len(names) >= IGNORE_INDEX:
         raise ValueError(
-            f"{origin}: a class list holds 1 to 254 classes, not {len(names)} (255 marks ignored pixels)"
+            f"{origin}: a class list holds 1 to {IGNORE_INDEX - 1} classes, not {len(names)} "
+            f"({IGNORE_INDEX} marks ignored pixels)"
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -5,13 +5,13 @@ becomes the resolution, the long side is rounded down, the crop starts at the ro
 """
 
 import os
-from typing import Union
 
 import numpy as np
 from PIL import Image
 
 from jseg.datasets.masks import open_picture
 from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
+from jseg.files import PathLike
 
 MAX_ASPECT = 100
 """Longer pictures are refused: resized by the short side they would need memory without bound."""
@@ -47,7 +47,7 @@ def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 
-def read_clip_image(path: Union[str, "os.PathLike[str]"], resolution: int) -> np.ndarray:
+def read_clip_image(path: PathLike, resolution: int) -> np.ndarray:
     """`clip_preprocess` of a picture file, upright as `read_image` has it.
 
     Raises:

@@ -1,10 +1,10 @@
 """Finding the files of a data set, with one clear message for each gap."""
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jseg.datasets.words import read_words
+from jseg.names import shortened
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -26,10 +26,10 @@ def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str 
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: this folder does not exist; check data_root and {option}{make}")
     found: dict[str, Path] = {}
-    for entry in sorted(os.listdir(folder), reverse=True):  # reverse: .jpg wins over .png
-        stem, suffix = os.path.splitext(entry)
-        if suffix.lower() in suffixes and not entry.startswith("."):  # ._x.jpg: macOS's notes about x.jpg
-            found[stem] = folder / entry
+    # In reverse, so that .jpg wins over .png.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name, reverse=True):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):  # ._x.jpg: macOS's notes
+            found[path.stem] = path
     return found
 
 
@@ -59,8 +59,8 @@ def read_ids(path: str | Path) -> list[str]:
     """
     ids = []
     for word in read_words(path):
-        stem, suffix = os.path.splitext(word)
-        ids.append(stem if suffix.lower() in IMAGE_SUFFIXES else word)
+        suffix = PurePosixPath(word).suffix
+        ids.append(word.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else word)
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise ValueError(f"{path}: '{twice}' is listed twice; remove one of the lines")
@@ -82,5 +82,5 @@ def require_files(
     """
     missing = [name for name in names if name not in files]
     if missing:
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{folder}: no {kind} '{missing[0]}' ({', '.join(endings)}){more}, {mend}")
+        shown = shortened((f"'{name}'" for name in missing), limit=1)
+        raise FileNotFoundError(f"{folder}: no {kind} {shown} ({', '.join(endings)}), {mend}")

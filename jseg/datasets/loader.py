@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from jseg.datasets.base import SegmentationDataset
@@ -151,7 +152,7 @@ class _Worker:
         self._pending: list[Sequence[tuple[int, int]]] = []
         environment = dict(os.environ)
         # The child must find what this process finds, installed or not; '' means the current folder.
-        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
         environment.setdefault("OMP_NUM_THREADS", "1")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jseg.datasets.worker"],

@@ -14,8 +14,8 @@ from PIL import Image
 
 from jseg.datasets.classes import voc_palette
 from jseg.datasets.orientation import upright
+from jseg.labels import IGNORE_INDEX
 
-IGNORE_INDEX = 255
 _IN_SPLIT = "replace the file or remove its id from the split"
 _VOID_COLOUR = (224, 224, 192)  # the colour VOC gives to index 255
 # What Pillow raises for damaged files, depending on the format and on where the damage is.
@@ -71,7 +71,7 @@ def save_mask(path: str | Path, label: np.ndarray, palette: np.ndarray | Sequenc
     if label.ndim != 2 or (label.size and (label.min() < 0 or label.max() > 255)):
         raise ValueError(f"{path}: a mask must be (H, W) with values 0..255, not shape {label.shape}")
     colours = voc_palette(256)
-    colours[255] = _VOID_COLOUR
+    colours[IGNORE_INDEX] = _VOID_COLOUR
     palette = np.asarray(palette, np.uint8).reshape(-1, 3)
     colours[: len(palette)] = palette
     picture = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
@@ -94,14 +94,15 @@ def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool, pa
         first = int(wrong[0])
         raise ValueError(
             f"{path}: label {first} on {int(counts[first])} pixels is outside the class list, which allows "
-            f"0..{limit - 1} and 255 ({num_classes} classes, reduce_zero_label={reduce_zero_label}); correct "
-            "the mask, or set classes / reduce_zero_label to match it"
+            f"0..{limit - 1} and {IGNORE_INDEX} ({num_classes} classes, "
+            f"reduce_zero_label={reduce_zero_label}); correct the mask, or set classes / reduce_zero_label "
+            "to match it"
         )
     if not reduce_zero_label:
         return mask.copy()
-    table = np.arange(-1, 255).astype(np.uint8)  # -1 wraps to 255
-    table[IGNORE_INDEX] = IGNORE_INDEX
-    return table[mask]
+    table = np.arange(256) - 1
+    table[[0, IGNORE_INDEX]] = IGNORE_INDEX
+    return table.astype(np.uint8)[mask]
 
 
 def check_size(

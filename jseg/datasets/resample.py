@@ -6,6 +6,8 @@ Bilinear means half-pixel centres and no smoothing when shrinking; nearest means
 import numpy as np
 from PIL import Image
 
+from jseg.interpolation import bilinear_taps, lerp
+
 _VALUES_AT_ONCE = 1 << 15
 
 
@@ -36,19 +38,3 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     rows = np.arange(size[0]) * height // size[0]
     columns = np.arange(size[1]) * width // size[1]
     return label.take(columns, 1).take(rows, 0)
-
-
-def bilinear_taps(available: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `length` samples: the two neighbours among `available` and the weight of the second,
-    float32."""
-    position = np.clip((np.arange(length) + 0.5) * (available / length) - 0.5, 0, available - 1)
-    first = np.floor(position).astype(np.intp)
-    return first, np.minimum(first + 1, available - 1), (position - first).astype(np.float32)
-
-
-def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """start + (end - start) * weight, computed in the memory of `end`."""
-    end -= start
-    end *= weight
-    end += start
-    return end

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jseg.datasets.masks import IGNORE_INDEX
 from jseg.datasets.resample import resize_image, resize_label
+from jseg.labels import IGNORE_INDEX
 from jseg.registry import TRANSFORMS
 
 Sample = dict[str, Any]

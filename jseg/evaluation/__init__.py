@@ -1,13 +1,6 @@
-"""Evaluation: confusion matrix, zero-shot metrics, whole-image and sliding-window inference. numpy only."""
+"""Confusion matrix and zero-shot metrics, with NumPy alone."""
 
 from jseg.evaluation.confusion import ConfusionMatrix
-from jseg.evaluation.inference import (
-    predict_augmented,
-    predict_slide,
-    predict_whole,
-    resize_bilinear,
-    window_positions,
-)
 from jseg.evaluation.metrics import HEADLINE, format_table, json_ready, summarise
 
 __all__ = [
@@ -15,10 +8,5 @@ __all__ = [
     "ConfusionMatrix",
     "format_table",
     "json_ready",
-    "predict_augmented",
-    "predict_slide",
-    "predict_whole",
-    "resize_bilinear",
     "summarise",
-    "window_positions",
 ]

@@ -4,6 +4,8 @@ from typing import Union
 
 import numpy as np
 
+from jseg.labels import IGNORE_INDEX
+
 
 class ConfusionMatrix:
     """Counts of pixels by true and predicted class.
@@ -16,7 +18,7 @@ class ConfusionMatrix:
         matrix: int64 (C, C), rows = label, columns = prediction.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+    def __init__(self, num_classes: int, ignore_index: int = IGNORE_INDEX) -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes: {num_classes} is not possible; give 1 or more")
         self.num_classes = num_classes

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jseg.evaluation.metrics import HEADLINE, json_ready, summarise
+from jseg.files import PathLike
 
 
 def image_record(
@@ -33,13 +35,13 @@ def image_record(
     }
 
 
-def write_records(path: str, records: Iterable[dict[str, Any]]) -> None:
+def write_records(path: PathLike, records: Iterable[dict[str, Any]]) -> None:
     """Writes JSON lines.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with open(path, "w", encoding="utf-8") as file:
+    with Path(path).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 

@@ -60,7 +60,7 @@ def model(setting: Setting) -> tuple[Callable[[], Any], Callable[[], Any]]:
     from jseg.models.backbones.region_bridge import RegionBridgeEncoder
     from jseg.models.heads.clip_rc_head import CLIPRCHead
     from jseg.models.segmentors.clip_rc import CLIPRCSegmentor
-    from jseg.runner.optimizer import AdamW
+    from jseg.optim import AdamW
     from jseg.runtime.backend import jt
 
     rng = np.random.default_rng(0)

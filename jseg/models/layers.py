@@ -42,3 +42,34 @@ class LayerNorm(nn.Module):
 
     def execute(self, x: jt.Var) -> jt.Var:
         return layer_norm(x, self.weight, self.bias, self.eps)
+
+
+class PatchConvolution(nn.Module):
+    """CLIP's convolution of stride = kernel size p without bias, as one matrix product on unfolded patches.
+
+    Args:
+        width: D. patch_size: p.
+        std: of the initial weight (D, 3, p, p), truncated normal.
+    """
+
+    def __init__(self, width: int, patch_size: int, std: float) -> None:
+        self.weight = trunc_normal((width, 3, patch_size, patch_size), std)
+
+    def execute(self, image: jt.Var) -> jt.Var:
+        """(B, 3, H, W) -> (B, H/p · W/p, D), patches row by row.
+
+        Raises:
+            ValueError: H or W not divisible by p.
+        """
+        batch, channels, height, width = image.shape
+        patch = self.weight.shape[-1]
+        if height % patch or width % patch:
+            raise ValueError(
+                f"image of {height}x{width} pixels is not divisible by the patch size {patch}; resize or pad "
+                "it"
+            )
+        rows, columns = height // patch, width // patch
+        patches = image.reshape(batch, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
+        patches = patches.reshape(batch * rows * columns, channels * patch * patch)
+        weight = self.weight.reshape(self.weight.shape[0], -1)
+        return linear(patches, weight).reshape(batch, rows * columns, -1)

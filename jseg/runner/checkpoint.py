@@ -39,7 +39,7 @@ from jseg.config import Config
 from jseg.distributed import broadcast_object, is_main
 from jseg.files import PathLike
 from jseg.names import difference, shortened
-from jseg.runner.optimizer import STATE_PREFIX
+from jseg.optim.adamw import STATE_PREFIX
 from jseg.runner.seeding import fingerprint
 from jseg.runner.store import behind_pointer
 from jseg.runtime.backend import jt

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from jseg.distributed import alive, all_reduce_sum, rank, world_size
-from jseg.evaluation import ConfusionMatrix, predict_augmented, predict_slide, predict_whole, summarise
+from jseg.evaluation import ConfusionMatrix, summarise
 from jseg.files import PathLike
+from jseg.inference import predict_augmented, predict_slide, predict_whole
 from jseg.runner.log import RunLog, clock
 from jseg.runner.outputs import PictureOutputs
 from jseg.runtime.backend import jt

@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 from jseg.files import PathLike
+from jseg.labels import IGNORE_INDEX
 from jseg.runner.evaluate import class_map
 from jseg.runtime.backend import jt
 from jseg.visualization import save_curves, save_panels, save_region_picture
 from jseg.visualization.regions import HEADINGS
 
 _CANDIDATES = 4  # pictures looked at for each one drawn, to find unseen classes
-_IGNORE_INDEX = 255
 _FIGURE_REGIONS = 16  # the 4 x 4 grid of the paper's Fig. 2
 
 
@@ -70,7 +70,7 @@ def _draw_panels(
         image, label, name = dataset.raw(index)
         prediction = class_map(model, dataset.sample(index, 0), inference)
         rows.append(dict(image=image, label=label, prediction=prediction, name=name))
-    ignored = any((row["label"] == _IGNORE_INDEX).any() for row in rows)
+    ignored = any((row["label"] == IGNORE_INDEX).any() for row in rows)
     path = folder / "panels.png"
     save_panels(path, rows, dataset.class_names, dataset.palette, dataset.unseen, mask_ignore=ignored)
     return path
@@ -78,7 +78,7 @@ def _draw_panels(
 
 def _most_classes(dataset: Any, chosen: list[int]) -> int:
     """The picture with the most classes: where all regions show the same, there is little to tell apart."""
-    return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [_IGNORE_INDEX])))
+    return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [IGNORE_INDEX])))
 
 
 def _draw_regions(model: Any, dataset: Any, folder: Path, index: int) -> Path:

@@ -13,8 +13,7 @@ import numpy as np
 
 import jseg.datasets
 import jseg.models.segmentors
-import jseg.runner.optimizer
-import jseg.runner.schedule  # noqa: F401  (fills the registry of schedulers)
+import jseg.optim  # noqa: F401  (fills the registries of optimizers and schedulers)
 from jseg.config import Config, validate
 from jseg.datasets import DataLoader, configured_root
 from jseg.distributed import (

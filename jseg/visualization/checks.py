@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-IGNORE_INDEX = 255
+from jseg.labels import IGNORE_INDEX
 
 
 def check_image(image: np.ndarray, what: str) -> np.ndarray:

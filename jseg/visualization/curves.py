@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from jseg.files import PathLike
 from jseg.visualization.chart import Series, draw_chart
-from jseg.visualization.files import PathLike, save_png
+from jseg.visualization.files import save_png
 from jseg.visualization.fonts import PAPER, Colour, draw_text, line_height, shorten
 
 PAGE_SIZE = (1200, 520)  # pixels

@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from jseg.visualization.checks import IGNORE_INDEX, check_image, check_label, check_palette
+from jseg.labels import IGNORE_INDEX
+from jseg.visualization.checks import check_image, check_label, check_palette
 
 ALPHA = 0.72  # weight of the class colours
 CONTOUR_WIDTH = 2  # pixels

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jseg.visualization.checks import IGNORE_INDEX, check_image, check_label, check_palette, check_unseen
-from jseg.visualization.files import PathLike, save_png
+from jseg.files import PathLike
+from jseg.labels import IGNORE_INDEX
+from jseg.visualization.checks import check_image, check_label, check_palette, check_unseen
+from jseg.visualization.files import save_png
 from jseg.visualization.fonts import INK, MUTED, PAPER, draw_text, line_height, shorten
 from jseg.visualization.legend import LegendEntry, class_entries, draw_legend
 from jseg.visualization.overlay import ALPHA, CONTOUR_WIDTH, contours, overlay

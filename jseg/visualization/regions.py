@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from jseg.files import PathLike
 from jseg.visualization.checks import check_image, check_unseen
-from jseg.visualization.files import PathLike, save_png
+from jseg.visualization.files import save_png
 from jseg.visualization.fonts import (
     INK,
     MUTED,

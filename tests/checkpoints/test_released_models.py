@@ -29,9 +29,9 @@ from jseg.checkpoints import (
     save_arrays,
 )
 from jseg.checkpoints.clip_rc import REGION_TOKENS
-from jseg.datasets.zeroshapes_writer import write_zeroshapes
 from jseg.runner.checkpoint import load_weights
 from jseg.runtime.backend import jt
+from jseg.zeroshapes import write_zeroshapes
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-import jseg.runner.pretrain as runner
+import jseg.zeroshapes.pretrain as room
 from jseg.cli import pretrain_clip
-from jseg.runner.pretrain import PretrainSettings
+from jseg.zeroshapes.pretrain import PretrainSettings
 
 
 @pytest.fixture
@@ -16,9 +16,9 @@ def runs(monkeypatch):
 
     def pretrain(config, settings, log, save):
         started.append(settings)
-        save({"logit_scale": runner.np.ones(1, runner.np.float32)})
+        save({"logit_scale": room.np.ones(1, room.np.float32)})
 
-    monkeypatch.setattr(runner, "pretrain", pretrain)
+    monkeypatch.setattr(room, "pretrain", pretrain)
     return started
 
 

@@ -10,7 +10,7 @@ import pytest
 from jseg.checkpoints import read_tensors, save_arrays
 from jseg.models.clip import CLIP, CLIPConfig, load_clip, tokenize
 from jseg.models.clip.config import config_from_tensors
-from jseg.models.clip.model import embed_patches
+from jseg.models.layers import PatchConvolution
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.runtime.backend import jt
 
@@ -154,7 +154,9 @@ def test_patches_are_the_convolution_they_replace() -> None:
     """A patch's value is the sum of window · kernel, row by row, window by window."""
     rng = np.random.default_rng(0)
     image, weight = rng.standard_normal((2, 3, 4, 6)), rng.standard_normal((5, 3, 2, 2))
-    patches = embed_patches(jt.array(image.astype(np.float32)), jt.array(weight.astype(np.float32))).numpy()
+    convolution = PatchConvolution(5, 2, std=1.0)
+    convolution.weight = jt.array(weight.astype(np.float32))
+    patches = convolution(jt.array(image.astype(np.float32))).numpy()
     for row in range(2):
         for column in range(3):
             window = image[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]

@@ -12,7 +12,7 @@ from PIL import Image
 from jseg.cli import check_dataset, evaluate_masks, run_net
 from jseg.config import Config
 from jseg.datasets import save_mask
-from jseg.datasets.zeroshapes import CLASS_NAMES, PALETTE, UNSEEN, draw_scene
+from jseg.zeroshapes import CLASS_NAMES, PALETTE, UNSEEN, draw_scene
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "clip_rc"
 

@@ -230,9 +230,7 @@ def test_an_error_that_needs_more_than_a_message_arrives_with_it(voc_root, worke
 
 
 def test_importing_the_data_side_does_not_import_jittor():
-    code = (
-        "import sys, jseg.datasets, jseg.evaluation, jseg.datasets.worker; sys.exit('jittor' in sys.modules)"
-    )
+    code = "import sys, jseg.datasets, jseg.datasets.worker; sys.exit('jittor' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 0
 

@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from jseg.checkpoints import load_arrays
-from jseg.datasets.zeroshapes_writer import write_zeroshapes
+from jseg.zeroshapes import write_zeroshapes
 
 MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
 SIGNAL_OF = {

@@ -85,7 +85,7 @@ def _members(source: Path) -> Iterator[_Member]:
                         entry.filename, entry.file_size, None if link else partial(file.open, entry), position
                     )
         return
-    with open(source, "rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as file:
+    with source.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as file:
         for entry in file:
             if not entry.isdir():
                 yield _Member(
@@ -107,7 +107,7 @@ def _check_sum(source: Path, bar: tqdm) -> None:
     Before anything is written: what a damaged archive gives has the right size, and would be kept from then
     on.
     """
-    with open(source, "rb") as raw, gzip.GzipFile(fileobj=raw) as file:
+    with source.open("rb") as raw, gzip.GzipFile(fileobj=raw) as file:
         while file.read(_PIECE):
             bar.update(raw.tell() - bar.n)
 
@@ -132,8 +132,11 @@ def _extract(member: _Member, path: Path) -> bool:
     if path.is_file() and path.stat().st_size == member.size:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished(path) as temporary, member.open() as content, open(temporary, "wb") as file:
-        shutil.copyfileobj(content, file, _PIECE)
+    with unfinished(path) as temporary, member.open() as content, temporary.open("wb") as file:
+        try:
+            shutil.copyfileobj(content, file, _PIECE)
+        except gzip.BadGzipFile as problem:  # an OSError, but not one of writing
+            raise tarfile.ReadError(str(problem)) from problem
         if file.tell() != member.size:
             raise EOFError(f"{member.name} ends after {file.tell()} of {member.size} bytes")
     return True

@@ -13,11 +13,12 @@ import numpy as np
 from jseg.datasets.classes import load_class_list, raw_values
 from jseg.datasets.coco_stuff import CLASS_LIST, MASK_ENDING
 from jseg.datasets.files import files_by_stem
-from jseg.datasets.masks import IGNORE_INDEX, check_size, read_mask
+from jseg.datasets.masks import check_size, read_mask
 from jseg.datasets.prepare.archives import Archive
 from jseg.datasets.prepare.files import image_size, is_complete_png, write_label
 from jseg.datasets.prepare.work import Contents, Pair, Work, require
 from jseg.datasets.roots import new_root
+from jseg.labels import IGNORE_INDEX
 
 TITLE = "COCO-Stuff 164K"
 IMAGES = {
@@ -112,8 +113,8 @@ def _convert(annotation: _Annotation) -> bool:
     wrong = published[(published > highest) & (published != IGNORE_INDEX)]
     if wrong.size:
         raise ValueError(
-            f"{annotation.source}: value {wrong[0]} is outside 0..{highest} and 255; take this file from "
-            f"{MAPS.name} again"
+            f"{annotation.source}: value {wrong[0]} is outside 0..{highest} and {IGNORE_INDEX}; take this "
+            f"file from {MAPS.name} again"
         )
     check_size(published, image_size(annotation.image), annotation.source, annotation.image)
     write_label(annotation.mask, _table()[published], load_class_list(CLASS_LIST).palette)

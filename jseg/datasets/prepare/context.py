@@ -134,7 +134,7 @@ def _convert_json(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
 
 def _load(source: Path) -> Any:
     try:
-        with open(source, encoding="utf-8") as file:
+        with source.open(encoding="utf-8") as file:
             return json.load(file)
     except ValueError as problem:
         raise ValueError(

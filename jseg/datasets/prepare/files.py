@@ -1,38 +1,27 @@
 """Files that are complete or absent: masks, lists of ids, and what is asked of pictures without reading
 them."""
 
-import errno
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from jseg.datasets.masks import save_mask
+from jseg.files import replacing
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
-@contextmanager
-def unfinished(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path` to write to; it becomes `path` if the block ends well and vanishes if not.
+def unfinished(path: Path) -> AbstractContextManager[Path]:
+    """`replacing` for files that can be made again: they are not flushed to the disk.
 
-    The name is always the same, so that what a killed run leaves behind is overwritten by the next one.
+    The hidden name is always the same, so that the next run overwrites what a killed one leaves behind.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException as problem:
-        temporary.unlink(missing_ok=True)
-        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                problem.errno, f"cannot write {path}: {problem.strerror}; free space and run this again"
-            ) from problem
-        raise
+    return replacing(path, durable=False, temporary_name=f".{path.name}.part")
 
 
 def write_label(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
@@ -44,7 +33,7 @@ def write_label(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
 def is_complete_png(path: Path) -> bool:
     """Whether the file has the first and the last bytes of a PNG: cheap enough to ask of 100,000 files."""
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             start = file.read(len(_PNG_START))
             file.seek(-len(_PNG_END), os.SEEK_END)
             return start == _PNG_START and file.read() == _PNG_END

@@ -7,9 +7,9 @@ import numpy as np
 
 from jseg.checkpoints import resize_positions
 from jseg.models.checkpointing import checkpointed
-from jseg.models.clip.model import embed_patches, l2_normalize
+from jseg.models.clip.model import l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
-from jseg.models.layers import LayerNorm, Linear, trunc_normal
+from jseg.models.layers import LayerNorm, Linear, PatchConvolution, trunc_normal
 from jseg.ops import RegionLayout, dropout, linear, replace_rows, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt, nn
@@ -30,18 +30,6 @@ class ImageFeatures:
     regions: jt.Var | None
     grid: tuple[int, int]
     region_grid: tuple[int, int]
-
-
-class PatchProjection(nn.Module):
-    """CLIP's p×p convolution with stride p and no bias."""
-
-    def __init__(self, width: int, patch_size: int) -> None:
-        super().__init__()
-        self.weight = trunc_normal((width, 3, patch_size, patch_size), width**-0.5)
-
-    def execute(self, image: jt.Var) -> jt.Var:
-        """(B, 3, H, W) -> (B, N, D), patches row-major."""
-        return embed_patches(image, self.weight)
 
 
 class RegionBridgeEncoder(nn.Module):
@@ -82,7 +70,7 @@ class RegionBridgeEncoder(nn.Module):
         self.class_embedding = trunc_normal((width,), scale)
         self.positional_embedding = trunc_normal((1 + position_grid[0] * position_grid[1], width), scale)
         self.proj = trunc_normal((width, joint_width), scale)
-        self.conv1 = PatchProjection(width, patch_size)
+        self.conv1 = PatchConvolution(width, patch_size, std=scale)
         self.ln_pre = LayerNorm(width)
         self.transformer = Transformer(width, layers, heads)
         self.ln_post = LayerNorm(width)

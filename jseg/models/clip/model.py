@@ -10,53 +10,18 @@ import numpy as np
 from jseg.checkpoints import clip_state, read_tensors
 from jseg.models.clip.config import CLIPConfig, config_from_tensors
 from jseg.models.clip.transformer import Transformer, causal, over_regions
-from jseg.models.layers import LayerNorm, trunc_normal
+from jseg.models.layers import LayerNorm, PatchConvolution, trunc_normal
 from jseg.models.state import load_arrays_into
 from jseg.ops import RegionLayout, linear, transpose_last
 from jseg.runtime.backend import jt, nn
-
-
-def embed_patches(image: jt.Var, weight: jt.Var) -> jt.Var:
-    """Convolution of stride = kernel size without bias, as one matrix product on unfolded patches.
-
-    Args:
-        image: (B, 3, H, W), H and W divisible by the patch size p.
-        weight: (D, 3, p, p).
-
-    Returns:
-        (B, H/p · W/p, D), patches row by row.
-
-    Raises:
-        ValueError: H or W not divisible by p.
-    """
-    batch, channels, height, width = image.shape
-    patch = weight.shape[-1]
-    if height % patch or width % patch:
-        raise ValueError(
-            f"image of {height}x{width} pixels is not divisible by the patch size {patch}; resize or pad it"
-        )
-    rows, columns = height // patch, width // patch
-    patches = image.reshape(batch, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
-    patches = patches.reshape(batch * rows * columns, channels * patch * patch)
-    return linear(patches, weight.reshape(weight.shape[0], -1)).reshape(batch, rows * columns, -1)
-
-
-class _PatchConvolution(nn.Module):
-    """Holds `conv1.weight`; the product itself is `embed_patches`."""
-
-    def __init__(self, width: int, patch: int) -> None:
-        self.weight = trunc_normal((width, 3, patch, patch), std=(3 * patch * patch) ** -0.5)
-
-    def execute(self, image: jt.Var) -> jt.Var:
-        return embed_patches(image, self.weight)
 
 
 class VisionTransformer(nn.Module):
     """CLIP's image tower: (B, 3, R, R) -> (B, embed_dim), the projected class token."""
 
     def __init__(self, config: CLIPConfig) -> None:
-        width = config.vision_width
-        self.conv1 = _PatchConvolution(width, config.vision_patch_size)
+        width, patch = config.vision_width, config.vision_patch_size
+        self.conv1 = PatchConvolution(width, patch, std=(3 * patch * patch) ** -0.5)
         self.class_embedding = trunc_normal((width,), std=width**-0.5)
         self.positional_embedding = trunc_normal((config.grid_size**2 + 1, width), std=width**-0.5)
         self.ln_pre = LayerNorm(width)

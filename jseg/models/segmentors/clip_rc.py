@@ -20,6 +20,7 @@ import numpy as np
 
 from jseg.checkpoints import resize_positions
 from jseg.files import file_sha256
+from jseg.labels import IGNORE_INDEX
 from jseg.models.backbones.region_bridge import RegionBridgeEncoder
 from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
@@ -77,7 +78,7 @@ class CLIPRCSegmentor(nn.Module):
         recovery_weight: float = 2.0,
         recovery_kind: str = "l1",
         seen_bias: float = 0.1,
-        ignore_index: int = 255,
+        ignore_index: int = IGNORE_INDEX,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -287,7 +288,7 @@ def CLIPRC(
     dice_weight: float = 1.0,
     recovery_weight: float = 2.0,
     seen_bias: float = 0.1,
-    ignore_index: int = 255,
+    ignore_index: int = IGNORE_INDEX,
     dropout: float = 0.1,
     image_size: int | tuple[int, int] = 512,
     double_class_embedding: bool = True,

@@ -12,21 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
-from jseg.datasets.zeroshapes import (
-    CAPTION_FORMS,
-    CLASS_NAMES,
-    SHAPES,
-    UNSEEN,
-    altered_classes,
-    caption,
-    draw_scene,
-)
 from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddings, tokenize
 from jseg.models.clip.templates import TEMPLATES
 from jseg.models.state import arrays_of
-from jseg.runner.optimizer import AdamW
-from jseg.runner.schedule import WarmupPoly
+from jseg.optim import AdamW, WarmupPoly
 from jseg.runtime.backend import jt, nn
+from jseg.zeroshapes.captions import CAPTION_FORMS, altered_classes, caption
+from jseg.zeroshapes.drawing import CLASS_NAMES, SHAPES, UNSEEN, draw_scene
 
 # Positives at any temperature above this would let a few pairs dominate (Radford et al., section 2.5).
 _MAX_LOGIT_SCALE = math.log(100.0)

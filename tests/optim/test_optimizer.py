@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jseg.runner.optimizer import AdamW, multiplier
-from jseg.runner.schedule import WarmupPoly
+from jseg.optim import AdamW, WarmupPoly
+from jseg.optim.adamw import multiplier
 from jseg.runtime.backend import jt
 
 LR, DECAY, BETAS, EPS = 0.05, 0.1, (0.9, 0.99), 1e-8

@@ -13,6 +13,7 @@ import numpy as np
 from jseg.datasets.coco_stuff import MASK_ENDING
 from jseg.datasets.masks import check_labels, read_mask
 from jseg.evaluation.confusion import ConfusionMatrix
+from jseg.names import shortened
 
 
 class MaskForm(NamedTuple):
@@ -66,18 +67,18 @@ def find_pairs(
             f"{predictions}: there are no PNG masks; save them with "
             "`tools/run_net.py --task val --save-predictions`"
         )
-    missing = [name for name in names or () if name not in found]
+    missing = [f"'{name}.png'" for name in names or () if name not in found]
     if missing:
         raise FileNotFoundError(
-            f"{predictions}: no prediction '{missing[0]}.png'{_more(missing)}, although the split "
-            "lists it; segment the whole split"
+            f"{predictions}: no prediction {shortened(missing, limit=1)}, although the split lists it; "
+            "segment the whole split"
         )
     pairs = [Pair(name, found[name], Path(truth) / f"{name}{ending}.png") for name in names or sorted(found)]
     absent = [pair for pair in pairs if not pair.truth.is_file()]
     if absent:
         raise FileNotFoundError(
-            f"{absent[0].truth}: there is no ground truth for {absent[0].prediction}"
-            f"{_more(absent)}; name the folder of its masks"
+            f"{absent[0].truth}: there is no ground truth for "
+            f"{shortened([str(pair.prediction) for pair in absent], limit=1)}; name the folder of its masks"
         )
     return pairs
 
@@ -104,10 +105,6 @@ def picture_confusion(pair: Pair, num_classes: int, reduce_zero_label: bool) -> 
             "that is ignored"
         ) from error
     return confusion.matrix
-
-
-def _more(items: Sequence) -> str:
-    return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
 
 
 def _size(array: np.ndarray) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from jseg.datasets.masks import save_mask
-from jseg.datasets.zeroshapes import BACKGROUND, CLASS_NAMES, EDITION, PALETTE, UNSEEN, draw_scene
+from jseg.labels import IGNORE_INDEX
+from jseg.zeroshapes.drawing import CLASS_NAMES, EDITION, PALETTE, UNSEEN, draw_scene
 
 # In a mask 0 is background and k is class k-1, as in VOC; `reduce_zero_label` undoes it.
 _BACKGROUND_VALUE = 0
@@ -83,8 +84,8 @@ def _settings(counts: Mapping[str, int], seed: int, size: int) -> dict[str, Any]
 
 def _write_scene(root: Path, name: str, seed: int, split: str, index: int, size: int) -> None:
     scene = draw_scene(seed, split, index, size)
-    mask = scene.label + 1  # uint8: BACKGROUND wraps to 0
-    assert (mask[scene.label == BACKGROUND] == _BACKGROUND_VALUE).all()
+    mask = scene.label + 1  # uint8: IGNORE_INDEX wraps to 0
+    assert (mask[scene.label == IGNORE_INDEX] == _BACKGROUND_VALUE).all()
     # PNG, not JPEG: at this size compression would blur one object into the next.
     Image.fromarray(scene.image).save(root / "JPEGImages" / f"{name}.png")
     save_mask(root / "SegmentationClass" / f"{name}.png", mask, [(0, 0, 0), *PALETTE.tolist()])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bilinear import plain_bilinear
 
-from jseg.evaluation import predict_augmented, predict_slide, predict_whole, resize_bilinear, window_positions
+from jseg.inference import predict_augmented, predict_slide, predict_whole, resize_bilinear, window_positions
 
 
 def of_channels(maps: np.ndarray, size) -> np.ndarray:

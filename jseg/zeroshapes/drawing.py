@@ -7,51 +7,29 @@ CLIP that met the words on the web. Everything follows from (seed, split, index)
 
 import colorsys
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+from jseg.datasets.classes import load_class_list
+from jseg.labels import IGNORE_INDEX
 
 # Hue of each colour in degrees. Drawn hues stray by at most HUE_JITTER, so that colours never meet.
 COLOURS: dict[str, float] = {"red": 0.0, "yellow": 55.0, "green": 125.0, "blue": 220.0, "purple": 295.0}
 SHAPES: tuple[str, ...] = ("circle", "triangle", "cross", "ring")
 HUE_JITTER = 10.0
 
-CLASS_NAMES: tuple[str, ...] = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
-# One of each colour: the shape moves on with the colour, so that no shape loses more than two classes.
-UNSEEN: tuple[int, ...] = tuple(len(SHAPES) * i + i % len(SHAPES) for i in range(len(COLOURS)))
+# Each colour with each shape, in the order of the two. One class of each colour is unseen: the shape moves on
+# with the colour, so that no shape loses more than two classes.
+_CLASSES = load_class_list("zeroshapes")
+CLASS_NAMES, PALETTE, UNSEEN = _CLASSES.names, _CLASSES.palette, _CLASSES.unseen
 SPLITS: tuple[str, ...] = ("train", "val", "test", "pretrain")
-CAPTION_FORMS: tuple[str, ...] = (
-    "a photo of {}",
-    "a photo of {}.",
-    "this is a photo of {}.",
-    "{} in the scene.",
-    "a photo of {} in the scene.",
-    "there is {} in the scene.",
-    "{}",
-)
-BACKGROUND = 255  # label of pixels without an object: ignored, as background is on PASCAL VOC
-
 EDITION = 2  # of the drawing: a folder drawn by another one holds other pictures
 
 # Share of an object that later objects must leave uncovered. At 0.5, and with a fourth object, a linear probe
 # on the patches of the tiny CLIP tells 67 % of the classes apart; at these settings 80 %.
 _MIN_VISIBLE = 0.8
-_SHADES = {"circle": 1.0, "triangle": 0.8, "cross": 0.62, "ring": 0.45}
-
-
-def _palette() -> np.ndarray:
-    """One colour for each class: the hue of its colour word, the brightness by its shape."""
-    colours = [
-        colorsys.hsv_to_rgb(hue / 360, 0.85 if shape != "ring" else 0.6, _SHADES[shape])
-        for hue in COLOURS.values()
-        for shape in SHAPES
-    ]
-    return np.round(np.array(colours) * 255).astype(np.uint8)
-
-
-PALETTE: np.ndarray = _palette()
 
 
 @dataclass(frozen=True)
@@ -59,7 +37,7 @@ class Scene:
     """A drawn picture and what is in it."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
-    label: np.ndarray  # (H, W) uint8, class index or BACKGROUND
+    label: np.ndarray  # (H, W) uint8, class index, or IGNORE_INDEX where there is no object
     classes: tuple[int, ...]  # class of each object, from the lowest layer to the topmost
 
 
@@ -92,7 +70,7 @@ def draw_scene(
         )
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     canvas = _background(rng, size)
-    label = np.full((size, size), BACKGROUND, np.uint8)
+    label = np.full((size, size), IGNORE_INDEX, np.uint8)
     drawn: list[int] = []
     areas: dict[int, int] = {}
     layer = np.full((size, size), -1, np.int16)
@@ -192,28 +170,3 @@ def _smooth_grid(points: int, size: int) -> np.ndarray:
     """(size, points) linear interpolation from a coarse grid to pixels."""
     position = np.linspace(0, points - 1, size)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(points)[None, :]))
-
-
-def caption(rng: np.random.Generator, classes: Sequence[int]) -> str:
-    """An English sentence that names the given objects, in random order."""
-    names = [CLASS_NAMES[i] for i in rng.permutation(np.array(classes))]
-    return CAPTION_FORMS[int(rng.integers(len(CAPTION_FORMS)))].format(
-        " and ".join(f"a {name}" for name in names)
-    )
-
-
-def altered_classes(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]:
-    """Objects of a scene that is not there: the same colours, but two shapes exchanged or one replaced.
-
-    Makes captions that are wrong in the binding of words alone (the hard negatives of Yuksekgonul et al.,
-    ICLR 2023).
-    """
-    count = len(SHAPES)
-    altered = list(classes)
-    i, j = rng.integers(len(altered), size=2)
-    colour_i, shape_i, colour_j, shape_j = *divmod(altered[i], count), *divmod(altered[j], count)
-    if colour_i != colour_j and shape_i != shape_j and rng.random() < 0.5:
-        altered[i], altered[j] = colour_i * count + shape_j, colour_j * count + shape_i
-    else:
-        altered[i] = colour_i * count + int(shape_i + rng.integers(1, count)) % count
-    return tuple(altered)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jseg.datasets.resample import bilinear_taps, lerp
+from jseg.interpolation import bilinear_taps, lerp
 
 PredictFn = Callable[[np.ndarray], np.ndarray]
 ScoresFn = Callable[[np.ndarray], np.ndarray]
