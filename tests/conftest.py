@@ -80,6 +80,37 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def zeroshapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small ZeroShapes data set for whole programs. Do not change it."""
+    from jseg.zeroshapes import write_zeroshapes
+
+    root = tmp_path_factory.mktemp("data") / "zeroshapes"
+    write_zeroshapes(root, {"train": 4, "val": 4, "test": 2})
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained_run(zeroshapes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work folder of the demo's config, trained for two iterations by the README's command. Do not change it:
+    tests that write into a run copy it."""
+    run = tmp_path_factory.mktemp("run") / "zeroshapes_demo"
+    command = [
+        sys.executable,
+        str(TESTS.parent / "tools" / "run_net.py"),
+        "--task",
+        "train",
+        "--work-dir",
+        str(run),
+    ]
+    options = [f"data_root={zeroshapes_root}", "max_iters=2", "batch_size=2", "visualize.num_images=1"]
+    config = TESTS.parent / "configs" / "clip_rc" / "zeroshapes_demo.py"
+    subprocess.run(
+        [*command, "--config", str(config), "--set", *options], check=True, stdout=subprocess.DEVNULL
+    )
+    return run
+
+
+@pytest.fixture(scope="session")
 def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recorded tiny CLIP as a TorchScript archive like those of OpenAI, half precision inside. Do not
     change it."""

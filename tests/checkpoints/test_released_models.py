@@ -31,7 +31,6 @@ from jseg.checkpoints import (
 from jseg.checkpoints.clip_rc import REGION_TOKENS
 from jseg.runner.checkpoint import load_weights
 from jseg.runtime.backend import jt
-from jseg.zeroshapes import write_zeroshapes
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -174,7 +173,7 @@ def test_a_scalar_where_a_table_belongs(weights, tmp_path, name):
 
 
 @pytest.fixture(scope="module")
-def run_folder(files, weights, openai_archive, tmp_path_factory):
+def run_folder(files, weights, openai_archive, tmp_path_factory, zeroshapes_root):
     """A folder with a CLIP that has the golden image tower, four pictures and a config."""
     folder = tmp_path_factory.mktemp("run")
     text, _ = clip_from_any(read_tensors(openai_archive))
@@ -187,12 +186,11 @@ def run_folder(files, weights, openai_archive, tmp_path_factory):
         }
     )
     save_arrays(folder / "clip.safetensors", clip, {})
-    write_zeroshapes(folder / "data", {"train": 2, "val": 2}, size=64)
     base = ROOT / "configs" / "_base_"
     (folder / "released.py").write_text(
         f"_base_ = [{str(base / 'datasets' / 'zeroshapes.py')!r}, {str(base / 'models' / 'clip_rc.py')!r}, "
         f"{str(base / 'schedule.py')!r}]\n"
-        f"data_root = {str(folder / 'data')!r}\n"
+        f"data_root = {str(zeroshapes_root)!r}\n"
         "model = dict(clip='clip.safetensors', num_prompts=3, num_regions=4, decoder_heads=4)\n"
         "inference = dict(mode='whole', crop_size=64)\nmax_iters = 1\nvisualize = dict(num_images=1)\n"
     )

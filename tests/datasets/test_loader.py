@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,6 +162,7 @@ def test_a_program_error_in_a_worker_arrives_with_its_traceback(voc_root):
 
 MAIN = """
 import sys
+from pathlib import Path
 assert __name__ == '__main__', 'the main script was imported again'
 from jseg.datasets import DataLoader, VOCDataset
 dataset = VOCDataset(sys.argv[1], 'train', pipeline=dict(crop_size=24, scale=(80, 30)))
@@ -174,7 +176,10 @@ def test_scripts_need_no_main_guard_and_leave_nothing_behind(voc_root, tmp_path)
     """Also: the iterator is never closed here, yet the script ends."""
     script = tmp_path / "script.py"
     script.write_text(MAIN)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+    }
     done = subprocess.run(
         [sys.executable, str(script), str(voc_root)],
         env=environment,
@@ -231,7 +236,10 @@ def test_an_error_that_needs_more_than_a_message_arrives_with_it(voc_root, worke
 
 def test_importing_the_data_side_does_not_import_jittor():
     code = "import sys, jseg.datasets, jseg.datasets.worker; sys.exit('jittor' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+    }
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 0
 
 

@@ -28,7 +28,7 @@ def test_check_lists_every_bad_file(tmp_path):
     (more / f"{aug[2]}.png").write_bytes(miniature.palette_png(label))
     (more / f"{aug[3]}.png").write_bytes(miniature.palette_png(label[:, :-1] % 20))
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(masks / f"{train[0]}.png")
-    with open(home / "ImageSets/Segmentation/val.txt", "a") as file:
+    with (home / "ImageSets/Segmentation/val.txt").open("a") as file:
         file.write(f"{train[1]}\n{val[3]}\n")
     problems = problems_of("voc2012", tmp_path)
     height, width = label.shape

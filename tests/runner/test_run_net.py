@@ -1,5 +1,8 @@
 """The command line: started from another folder, and its errors."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,32 @@ TOOL = REPOSITORY / "tools" / "run_net.py"
 
 def run_tool(folder, *arguments):
     return subprocess.run([sys.executable, TOOL, *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def test_a_run_is_evaluated_and_applied_by_either_name_of_the_command(trained_run, tmp_path):
+    """`python tools/run_net.py --task val` and `jseg val`, from the config that the run itself has
+    written."""
+    assert {"log.jsonl", "metrics.json", "config.py", "checkpoints", "pictures"} <= {
+        path.name for path in trained_run.iterdir()
+    }
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    options = ("--config", str(run / "config.py"), "--work-dir", str(run))
+    evaluated = run_tool(tmp_path, "--task", "val", *options)
+    assert evaluated.returncode == 0, evaluated.stderr
+    metrics, after_training = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (run, trained_run)
+    )
+    assert metrics["per_class"] == after_training["per_class"] and len(metrics["per_class"]) == 20
+    applied = subprocess.run(
+        [sys.executable, "-m", "jseg", "test", *options],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert applied.returncode == 0, applied.stderr
+    assert len(list((run / "predictions").glob("*.png"))) == 2
 
 
 def test_errors_are_one_sentence_with_status_2(tmp_path):

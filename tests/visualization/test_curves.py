@@ -32,7 +32,7 @@ def test_resumed_run_repeats_iterations_after_a_torn_line(tmp_path):
     """Killed in the middle of a line, resumed from iteration 1: the torn line is lost, later lines count."""
     before = [{"iter": 1, "total": 3.0}, {"iter": 2, "total": 9.0}]
     log = write_lines(tmp_path / "log.jsonl", before, '{"iter": 3, "t')
-    with open(log, "a") as stream:
+    with log.open("a") as stream:
         stream.write('{"iter": 2, "total": 2.0}\n{"iter": 2, "total": 2.5}\n{"iter": 3, "total": 1.0}\n')
     x, y = points(read_records(log), "total")
     assert x.tolist() == [1, 2, 3] and y.tolist() == [3.0, 2.5, 1.0]
