@@ -37,7 +37,7 @@ class PictureOutputs:
         self._dataset, self._records = dataset, records
         self._masks = None if masks is None else Path(masks)
         self._own: dict[int, dict[str, Any]] = {}
-        self._begun = self._masks is None
+        self._begun = False
         if self._masks is not None:
             prove_writable(self._masks / WRITTEN, replaced=True)
 
