@@ -6,7 +6,6 @@ Eleven values never occur: thing categories that COCO lists but nobody drew. The
 
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from jseg.datasets.files import files_by_stem
 from jseg.datasets.masks import check_size, read_mask
 from jseg.datasets.prepare.archives import Archive
 from jseg.datasets.prepare.files import image_size, is_complete_png, write_label
-from jseg.datasets.prepare.work import Contents, Pair, Work, require
+from jseg.datasets.prepare.work import Annotation, Contents, Pair, Work, require
 from jseg.datasets.roots import new_root
 from jseg.labels import IGNORE_INDEX
 
@@ -33,12 +32,6 @@ PUBLISHED = (
         "masks in val2017": 5000,
     },
 )
-
-
-class _Annotation(NamedTuple):
-    source: Path
-    image: Path
-    mask: Path
 
 
 def find_home(root: Path) -> Path:
@@ -58,7 +51,7 @@ def prepare(work: Work) -> None:
         work.unpack(archive, home)
         require(home / "images" / split, archive, work.root)
     work.unpack(MAPS, home)
-    tasks: list[_Annotation] = []
+    tasks: list[Annotation] = []
     for split in IMAGES:
         folder = require(home / "annotations" / split, MAPS, work.root)
         names = [
@@ -67,7 +60,7 @@ def prepare(work: Work) -> None:
             if not name.endswith(MASK_ENDING)
         ]
         tasks += [
-            _Annotation(
+            Annotation(
                 folder / f"{name}.png",
                 home / "images" / split / f"{name}.jpg",
                 folder / f"{name}{MASK_ENDING}.png",
@@ -105,7 +98,7 @@ def contents(home: Path) -> Contents:
     return Contents(pairs, counts, problems)
 
 
-def _convert(annotation: _Annotation) -> bool:
+def _convert(annotation: Annotation) -> bool:
     if is_complete_png(annotation.mask):
         return False
     published = read_mask(annotation.source)

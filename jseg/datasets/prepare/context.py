@@ -24,7 +24,7 @@ from jseg.datasets.prepare.check import read_lists
 from jseg.datasets.prepare.files import image_size, is_complete_png, write_label, write_list
 from jseg.datasets.prepare.matlab import read_label_map, require_scipy
 from jseg.datasets.prepare.rle import decode_rle
-from jseg.datasets.prepare.work import Contents, Work, listed_pairs, overlap, require
+from jseg.datasets.prepare.work import Annotation, Contents, Work, listed_pairs, overlap, require
 from jseg.datasets.roots import new_root
 
 TITLE = "PASCAL Context"
@@ -49,12 +49,6 @@ class _Regions(NamedTuple):
 
     origin: str  # for messages
     regions: list[tuple[int, dict[str, Any]]]
-    image: Path
-    mask: Path
-
-
-class _LabelMap(NamedTuple):
-    source: Path
     image: Path
     mask: Path
 
@@ -174,7 +168,7 @@ def _convert_mats(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
         require(home / "ImageSets" / "Main" / f"{split}.txt", VOC, work.root)
         names = read_split(home / "ImageSets" / "Main", split)
         tasks += [
-            _LabelMap(
+            Annotation(
                 source / f"{name}.mat", home / "JPEGImages" / f"{name}.jpg", home / _MASKS / f"{name}.png"
             )
             for name in names
@@ -185,7 +179,7 @@ def _convert_mats(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
     return lists
 
 
-def _convert_label_map(annotation: _LabelMap) -> bool:
+def _convert_label_map(annotation: Annotation) -> bool:
     if is_complete_png(annotation.mask):
         return False
     label = read_label_map(annotation.source)

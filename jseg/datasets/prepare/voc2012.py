@@ -5,7 +5,6 @@ lists aug (SBD without train and val) and trainaug (train and aug).
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 from jseg.datasets.classes import voc_palette
 from jseg.datasets.files import files_by_stem, read_split
@@ -14,7 +13,7 @@ from jseg.datasets.prepare.archives import Archive
 from jseg.datasets.prepare.check import read_lists
 from jseg.datasets.prepare.files import image_size, is_complete_png, write_label, write_list
 from jseg.datasets.prepare.matlab import read_sbd, require_scipy
-from jseg.datasets.prepare.work import Contents, Work, listed_pairs, overlap, require
+from jseg.datasets.prepare.work import Annotation, Contents, Work, listed_pairs, overlap, require
 from jseg.datasets.roots import new_root
 
 TITLE = "PASCAL VOC 2012"
@@ -41,12 +40,6 @@ PUBLISHED = (
 _LISTS = "ImageSets/Segmentation"
 _MASKS, _AUG_MASKS = "SegmentationClass", "SegmentationClassAug"
 _NUM_VALUES = 21  # 0 is background
-
-
-class _Annotation(NamedTuple):
-    source: Path
-    image: Path
-    mask: Path
 
 
 def find_home(root: Path) -> Path:
@@ -105,7 +98,7 @@ def _convert_sbd(work: Work, home: Path) -> list[str]:
     work.convert(
         _convert,
         [
-            _Annotation(
+            Annotation(
                 source / f"{name}.mat", home / "JPEGImages" / f"{name}.jpg", home / _AUG_MASKS / f"{name}.png"
             )
             for name in names
@@ -115,7 +108,7 @@ def _convert_sbd(work: Work, home: Path) -> list[str]:
     return names
 
 
-def _convert(annotation: _Annotation) -> bool:
+def _convert(annotation: Annotation) -> bool:
     if is_complete_png(annotation.mask):
         return False
     label = read_sbd(annotation.source)

@@ -76,6 +76,14 @@ class Pair(NamedTuple):
     num_values: int
 
 
+class Annotation(NamedTuple):
+    """A published annotation, the picture it belongs to, and the mask to be made of it."""
+
+    source: Path
+    image: Path
+    mask: Path
+
+
 class Contents(NamedTuple):
     """What a data set on disk should consist of, by its lists and folders.
 
