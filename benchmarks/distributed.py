@@ -174,8 +174,8 @@ def worker(arguments: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         runner = Runner(Config.load(CONFIG, [*arguments.overrides, f"work_dir={folder}"]))
-        dataset = runner._dataset("train")
-        model = runner._built_model()
+        dataset = runner.experiment.dataset("train")
+        model = runner.experiment.model()
         optimizer = AdamW(model.trainable_parameters(), lr=1e-4)
         size = step_module.rank_batch_size(runner.cfg.batch_size, world_size(), 1)
         step = step_module.TrainingStep(model, optimizer, 0)

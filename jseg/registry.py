@@ -2,13 +2,11 @@
 
 What the entries of each registry accept and return:
 
-- `MODELS`: segmentors with `loss(image, label)`, `predict(image)`, `trainable_parameters()`; the runner
-  offers them `class_names`, `unseen` and `image_size`.
-- `DATASETS`: `class_names`, `palette`, `unseen`, `__len__`, `sample(index, epoch)`, `raw(index)`; offered
-  `seed`.
+- `MODELS`: `jseg.models.segmentors.base.Segmentor`; the runner offers `class_names`, `unseen` and
+  `image_size`.
+- `DATASETS`: `jseg.datasets.base.Dataset`; offered `seed` and `data_root`.
 - `TRANSFORMS`: steps of a dataset's pipeline.
-- `OPTIMIZERS`: get `parameters` (name -> Var) from the runner; `step(loss, learning_rate)`, `state()`,
-  `load_state()`.
+- `OPTIMIZERS`: `jseg.optim.base.Optimizer`; gets `parameters` (name -> Var) from the runner.
 - `SCHEDULERS`: get `max_iters` from the runner; callable `(base_lr, iteration) -> lr`.
 """
 
@@ -27,6 +25,7 @@ class Registry:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, Callable[..., Any]] = {}
+        self._contract: type | None = None
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -35,17 +34,51 @@ class Registry:
         """All registered names, sorted."""
         return sorted(self._entries)
 
+    def require(self, contract: type) -> None:
+        """From now on entries must be classes derived from `contract`, with all of its abstract methods, or
+        functions whose annotation says that they return one.
+
+        Raises:
+            TypeError: an entry that is there already does not fulfil it.
+        """
+        self._contract = contract
+        for name, entry in self._entries.items():
+            self._check_contract(name, entry)
+
+    def _check_contract(self, name: str, entry: Callable[..., Any]) -> None:
+        contract = self._contract
+        if contract is None:
+            return
+        made = entry if isinstance(entry, type) else typing.get_type_hints(entry).get("return")
+        base = f"{contract.__module__}.{contract.__qualname__}"
+        if not (isinstance(made, type) and issubclass(made, contract)):
+            raise TypeError(
+                f"{self.kind} {name!r} cannot be registered: derive its class from {base}, or annotate what "
+                "the function returns"
+            )
+        missing = [
+            method
+            for method in dir(contract)
+            if getattr(getattr(made, method, None), "__isabstractmethod__", False)
+        ]
+        if missing:
+            raise TypeError(
+                f"{self.kind} {name!r} cannot be registered: {base} asks for {', '.join(missing)}"
+            )
+
     def register(self, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorator that enters a class or function, under its own name unless `name` is given.
 
         Raises:
             ValueError: the name is taken by something else.
+            TypeError: the entry does not fulfil the contract of this registry.
         """
 
         def enter(entry: Callable[..., Any]) -> Callable[..., Any]:
             key = name or entry.__name__
             if self._entries.get(key, entry) is not entry:
                 raise ValueError(f"{self.kind} {key!r} is registered twice; give one of them another name")
+            self._check_contract(key, entry)
             self._entries[key] = entry
             return entry
 

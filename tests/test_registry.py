@@ -1,6 +1,7 @@
 """Names to constructors, and what is said about wrong ones."""
 
 import re
+from abc import abstractmethod
 
 import pytest
 
@@ -64,3 +65,73 @@ def test_a_taken_name_is_refused(shapes):
 def test_suggestion_lists_everything_when_nothing_is_near():
     assert re.findall("alpha|beta", did_you_mean("zzz", ["alpha", "beta"])) == ["alpha", "beta"]
     assert re.findall("alpha|beta", did_you_mean("ALPHa", ["alpha", "beta"])) == ["alpha"]
+
+
+class Shape:
+    @abstractmethod
+    def area(self) -> float: ...
+
+    @abstractmethod
+    def name(self) -> str: ...
+
+
+class Square(Shape):
+    def area(self) -> float:
+        return 1.0
+
+    def name(self) -> str:
+        return "square"
+
+
+def make_square() -> Square:
+    return Square()
+
+
+def make_anything():
+    return Square()
+
+
+@pytest.fixture
+def contracted() -> Registry:
+    registry = Registry("shape")
+    registry.require(Shape)
+    return registry
+
+
+def test_a_contract_takes_derived_classes_and_functions_that_say_they_make_one(contracted):
+    contracted.register("Square")(Square)
+    contracted.register("made")(make_square)
+    assert contracted.names() == ["Square", "made"]
+
+
+@pytest.mark.parametrize(
+    "entry, named",
+    [(dict, "Shape"), (make_anything, "Shape"), (type("Half", (Shape,), {"name": Square.name}), "area")],
+)
+def test_a_contract_refuses_what_does_not_fulfil_it(contracted, entry, named):
+    with pytest.raises(TypeError, match=named):
+        contracted.register("wrong")(entry)
+    assert contracted.names() == []
+
+
+def test_a_contract_that_comes_later_looks_at_what_is_there(shapes):
+    with pytest.raises(TypeError, match="Box"):
+        shapes.require(Shape)
+
+
+@pytest.mark.parametrize(
+    "registry, name, entry",
+    [
+        ("MODELS", "jseg.models.segmentors.base.Segmentor", "PlainModel"),
+        ("DATASETS", "jseg.datasets.base.Dataset", "PlainData"),
+        ("OPTIMIZERS", "jseg.optim.base.Optimizer", "PlainOptimizer"),
+    ],
+)
+def test_segmentors_datasets_and_optimizers_have_contracts(registry, name, entry):
+    import jseg.datasets
+    import jseg.models.segmentors
+    import jseg.optim  # noqa: F401
+    from jseg import registry as module
+
+    with pytest.raises(TypeError, match=f"{entry}.*{name}"):
+        getattr(module, registry).register(entry)(type(entry, (), {}))

@@ -9,12 +9,13 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 import jseg.datasets as datasets
 from jseg.config import Config
+from jseg.datasets import Dataset
 from jseg.registry import DATASETS
 from jseg.runtime.command import exit_status
 
@@ -28,7 +29,7 @@ class Content(NamedTuple):
     problems: list[str]
 
 
-def read_part(dataset: Any, jobs: int) -> Content:
+def read_part(dataset: Dataset, jobs: int) -> Content:
     """Reads all pictures and masks; Pillow decodes outside Python's lock, so threads are enough."""
 
     def counts(index: int) -> tuple[np.ndarray | None, str]:
@@ -48,7 +49,7 @@ def read_part(dataset: Any, jobs: int) -> Content:
     return Content(len(dataset), pixels, occurs, problems)
 
 
-def table(dataset: Any, parts: list[tuple[str, Content]]) -> str:
+def table(dataset: Dataset, parts: list[tuple[str, Content]]) -> str:
     """For each class and part: the pictures it is in and its share of the labelled pixels."""
     heads = ["class"] + [f"{name}: pictures, share" for name, _ in parts]
     rows = [heads]
@@ -66,7 +67,7 @@ def table(dataset: Any, parts: list[tuple[str, Content]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
-def remarks(dataset: Any, name: str, content: Content) -> list[str]:
+def remarks(dataset: Dataset, name: str, content: Content) -> list[str]:
     """Classes that training or evaluation would miss."""
     seen = [index for index in range(len(dataset.class_names)) if index not in dataset.unseen]
     wanted = seen if name == "train" else range(len(dataset.class_names))

@@ -1,6 +1,6 @@
 """Data sets, class lists, transforms and the batch loader. Needs numpy and Pillow, never Jittor."""
 
-from jseg.datasets.base import SegmentationDataset
+from jseg.datasets.base import Dataset, SegmentationDataset
 from jseg.datasets.classes import ClassList, available_class_lists, load_class_list
 from jseg.datasets.coco_stuff import COCOStuffDataset
 from jseg.datasets.folder import FolderDataset
@@ -14,6 +14,7 @@ __all__ = [
     "COCOStuffDataset",
     "ClassList",
     "DataLoader",
+    "Dataset",
     "FolderDataset",
     "PascalContextDataset",
     "SegmentationDataset",

@@ -4,6 +4,7 @@ A subclass finds the files (`Record`s); this class reads picture and mask, turns
 labels and runs the transforms with a random generator that depends on (seed, epoch, index) alone.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from jseg.datasets.classes import load_class_list, resolve_unseen
 from jseg.datasets.masks import check_labels, check_size, read_image, read_mask
 from jseg.datasets.pipeline import build_pipeline
 from jseg.labels import IGNORE_INDEX
+from jseg.registry import DATASETS
 
 # Last word of the seed of every generator, so that order (loader) and augmentation never share a stream.
 AUGMENT_STREAM, ORDER_STREAM = 1, 2
@@ -29,7 +31,52 @@ class Record(NamedTuple):
     mask: Path | None
 
 
-class SegmentationDataset:
+class Dataset:
+    """What training, evaluation and the loader need of a data set.
+
+    Attributes:
+        class_names: tuple of C names. palette: uint8 (C, 3). unseen: tuple of class indices.
+    """
+
+    class_names: tuple[str, ...]
+    palette: np.ndarray
+    unseen: tuple[int, ...]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """The id of image `index`, unique in the data set."""
+
+    @abstractmethod
+    def raw(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
+        """Image `index`: RGB uint8 (H, W, 3) at full size, label uint8 (H, W) with 255 ignored, and its id.
+
+        Without masks every pixel is ignored.
+
+        Raises:
+            FileNotFoundError, ValueError: naming the file that is missing or wrong.
+        """
+
+    @abstractmethod
+    def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
+        """Image `index` as the model takes it; equal arguments give equal arrays, in any process.
+
+        Returns:
+            image: float32 (3, h, w), normalised RGB; label: uint8 (h, w), or (H, W) in test mode, 255
+            ignored; name: id; original_size: (H, W).
+
+        Raises:
+            FileNotFoundError, ValueError: naming the file that is missing or wrong.
+        """
+
+
+DATASETS.require(Dataset)
+
+
+class SegmentationDataset(Dataset):
     """Pictures with label masks, given as records.
 
     Args:
@@ -75,13 +122,7 @@ class SegmentationDataset:
         return self.records[index].name
 
     def raw(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
-        """Picture `index`: RGB uint8 (H, W, 3) at full size, label uint8 (H, W) with 255 ignored, and its id.
-
-        Without masks every pixel is ignored.
-
-        Raises:
-            FileNotFoundError, ValueError: naming the file that is missing or wrong.
-        """
+        """See `Dataset.raw`."""
         record = self.records[index]
         if record.mask is None:
             image = read_image(record.image)
@@ -93,15 +134,7 @@ class SegmentationDataset:
         return image, label, record.name
 
     def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
-        """Picture `index` as the model takes it; equal arguments give equal arrays, in any process.
-
-        Returns:
-            image: float32 (3, h, w), normalised RGB; label: uint8 (h, w), or (H, W) in test mode, 255
-            ignored; name: id; original_size: (H, W).
-
-        Raises:
-            FileNotFoundError, ValueError: naming the file that is missing or wrong.
-        """
+        """See `Dataset.sample`."""
         image, label, name = self.raw(index)
         state: dict[str, Any] = {"image": image, "name": name}
         if not self.test_mode:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jseg.datasets.base import ORDER_STREAM
+from jseg.datasets.base import ORDER_STREAM, Dataset
 
 USER_ERRORS = (FileNotFoundError, OSError, ValueError)
 """What a user can cause; the more special kind first."""
@@ -31,7 +31,7 @@ def batch_indices(
     return pairs
 
 
-def load_batch(dataset: Any, pairs: Sequence[tuple[int, int]], skip_unreadable: bool) -> dict[str, Any]:
+def load_batch(dataset: Dataset, pairs: Sequence[tuple[int, int]], skip_unreadable: bool) -> dict[str, Any]:
     """The batch of these (index, epoch) pairs: image, label and names as in `collate`, and `bad`.
 
     `bad` maps the name of each picture that could not be read to the reason; the next readable one of the
@@ -58,7 +58,7 @@ def user_error(problem: BaseException) -> type[Exception] | None:
     return next((kind for kind in USER_ERRORS if isinstance(problem, kind)), None)
 
 
-def still_unreadable(dataset: Any, names: Iterable[str]) -> dict[str, str]:
+def still_unreadable(dataset: Dataset, names: Iterable[str]) -> dict[str, str]:
     """Those of `names` that are in the data set and still cannot be read: name -> reason."""
     wanted = set(names)
     bad: dict[str, str] = {}
@@ -71,7 +71,7 @@ def still_unreadable(dataset: Any, names: Iterable[str]) -> dict[str, str]:
     return bad
 
 
-def _stand_in(dataset: Any, index: int, epoch: int, bad: dict[str, str]) -> dict[str, Any]:
+def _stand_in(dataset: Dataset, index: int, epoch: int, bad: dict[str, str]) -> dict[str, Any]:
     tries = min(_TRIES, len(dataset))
     for step in range(tries):
         candidate = (index + step) % len(dataset)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jseg.names import did_you_mean
+from jseg.optim.base import Optimizer
 from jseg.registry import OPTIMIZERS
 from jseg.runtime.backend import jt
 
@@ -40,7 +41,7 @@ def multiplier(name: str, table: Mapping[str, float]) -> float:
 
 
 @OPTIMIZERS.register()
-class AdamW:
+class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), the formula of `torch.optim.AdamW`:
 
         p <- p - lr wd p;  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
@@ -100,10 +101,6 @@ class AdamW:
     def base_lr(self) -> float:
         """The largest learning rate of any parameter, before the schedule."""
         return max(setting.lr for setting in self.settings.values())
-
-    def step(self, loss: jt.Var, learning_rate: Callable[[float], float]) -> None:
-        """`apply` with the `gradients` of `loss`."""
-        self.apply(self.gradients(loss), learning_rate)
 
     def gradients(self, loss: jt.Var) -> list[jt.Var]:
         """Gradients of the scalar `loss` in the order of `parameters`; frees its graph."""

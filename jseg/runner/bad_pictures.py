@@ -1,8 +1,8 @@
 """The training pictures that could not be read: left out up to a limit, and tried again after a resume."""
 
 from collections.abc import Mapping
-from typing import Any
 
+from jseg.datasets import Dataset
 from jseg.datasets.batch import still_unreadable
 from jseg.distributed import alive, gather_objects
 from jseg.runner.log import RunLog
@@ -37,7 +37,7 @@ class BadPictures:
                 f"may be left out ({names}); mend them or raise the limit, then go on with --resume auto"
             )
 
-    def restore(self, remembered: Mapping[str, str], dataset: Any) -> None:
+    def restore(self, remembered: Mapping[str, str], dataset: Dataset) -> None:
         """Takes over those of an earlier run that some rank still cannot read; called by all ranks."""
         alive("trying the pictures that could not be read")
         parts = gather_objects(

@@ -28,7 +28,6 @@ import numpy as np
 from jseg import __version__
 from jseg.checkpoints import (
     CLIPRCSizes,
-    clip_rc_sizes,
     config_differences,
     load_arrays,
     load_model_state,
@@ -36,8 +35,10 @@ from jseg.checkpoints import (
 )
 from jseg.checkpoints.complete import RUN_FORMAT, is_run_checkpoint
 from jseg.config import Config
+from jseg.datasets import Dataset
 from jseg.distributed import broadcast_object, is_main
 from jseg.files import PathLike
+from jseg.models.segmentors import Segmentor
 from jseg.names import difference, shortened
 from jseg.optim.adamw import STATE_PREFIX
 from jseg.runner.seeding import fingerprint
@@ -67,7 +68,7 @@ _NOT_TRAINING = ("work_dir", "keep_checkpoints", "num_workers", "visualize", "da
 def describe(
     cfg: Config,
     model_cfg: Mapping[str, Any],
-    dataset: Any,
+    dataset: Dataset,
     iteration: int,
     clip_sha256: str,
     losses: Sequence[Mapping[str, float]] = (),
@@ -115,7 +116,7 @@ def architecture(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_weights(
-    model: Any, path: PathLike, model_cfg: Mapping[str, Any], clip_sha256: str = ""
+    model: Segmentor, path: PathLike, model_cfg: Mapping[str, Any], clip_sha256: str = ""
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Loads a checkpoint into `model` and returns what the file holds.
 
@@ -160,7 +161,7 @@ def _read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str], CLIPRC
     return arrays, {}, sizes
 
 
-def check_sizes(sizes: CLIPRCSizes, model: Any, path: PathLike, model_cfg: Mapping[str, Any]) -> None:
+def check_sizes(sizes: CLIPRCSizes, model: Segmentor, path: PathLike, model_cfg: Mapping[str, Any]) -> None:
     """Compares a whole CLIP-RC file with the model that the config built.
 
     Untrained region tokens have no parameters, but numbers measured with another M are not those of the
@@ -169,15 +170,12 @@ def check_sizes(sizes: CLIPRCSizes, model: Any, path: PathLike, model_cfg: Mappi
     Raises:
         ValueError: one sentence with every config key to change and its value.
     """
-    if not hasattr(model, "load_arrays"):
+    own = model.architecture()
+    if not isinstance(own, CLIPRCSizes):
         raise ValueError(
             f"checkpoint {path} holds a CLIP-RC, but the config's model.type is "
             f"{model_cfg.get('type')!r}; set it to 'CLIPRC'"
         )
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    own = clip_rc_sizes(
-        shapes, "this config's model", model.num_regions or None, bool(model_cfg.get("train_regions"))
-    )
     changes = config_differences(sizes, own, model_cfg.get("ram_inputs", ()))
     if changes:
         listed = ", ".join(f"{key} to {wanted} (here {now})" for key, wanted, now in changes)
@@ -225,7 +223,7 @@ def _differences(metadata: Mapping[str, str], model_cfg: Mapping[str, Any]) -> s
 
 
 def check_initial_weights(
-    path: PathLike, metadata: Mapping[str, str], dataset: Any, model_cfg: Mapping[str, Any]
+    path: PathLike, metadata: Mapping[str, str], dataset: Dataset, model_cfg: Mapping[str, Any]
 ) -> None:
     """`init_from` starts a transductive run from an inductive one: same dataset, same split, same model.
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from jseg.datasets import Dataset
 from jseg.distributed import alive, all_reduce_sum, rank, world_size
 from jseg.evaluation import ConfusionMatrix, summarise
 from jseg.files import PathLike
 from jseg.inference import predict_augmented, predict_slide, predict_whole
+from jseg.models.segmentors import Segmentor
 from jseg.runner.log import RunLog, clock
 from jseg.runner.outputs import PictureOutputs
 from jseg.runtime.backend import jt
@@ -40,7 +42,7 @@ def check_inference(inference: Mapping[str, Any]) -> None:
         )
 
 
-def class_map(model: Any, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
+def class_map(model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
     """uint8 (H, W) class indices of one sample at its original size.
 
     Args:
@@ -53,7 +55,7 @@ def class_map(model: Any, sample: Mapping[str, Any], inference: Mapping[str, Any
 
     def scores(image: np.ndarray) -> np.ndarray:
         if inference["mode"] == "whole":
-            return predict_whole(predictor, image, size, size_divisor=_patch(model))
+            return predict_whole(predictor, image, size, size_divisor=model.patch_size)
         return predict_slide(predictor, image, inference["crop_size"], inference["stride"], size)
 
     return (
@@ -64,7 +66,11 @@ def class_map(model: Any, sample: Mapping[str, Any], inference: Mapping[str, Any
 
 
 def evaluate(
-    model: Any, dataset: Any, inference: Mapping[str, Any], log: RunLog, outputs: PictureOutputs | None = None
+    model: Segmentor,
+    dataset: Dataset,
+    inference: Mapping[str, Any],
+    log: RunLog,
+    outputs: PictureOutputs | None = None,
 ) -> dict[str, Any]:
     """Metrics of `model` on a labelled dataset, over all ranks: see `jseg.evaluation.summarise`."""
     confusion = ConfusionMatrix(len(dataset.class_names))
@@ -82,7 +88,7 @@ def evaluate(
 
 
 def save_predictions(
-    model: Any, dataset: Any, inference: Mapping[str, Any], folder: PathLike, log: RunLog
+    model: Segmentor, dataset: Dataset, inference: Mapping[str, Any], folder: PathLike, log: RunLog
 ) -> None:
     """Writes one palette PNG for each picture of `dataset`, which needs no labels; see `PictureOutputs`.
 
@@ -95,7 +101,7 @@ def save_predictions(
     outputs.close()
 
 
-def _samples(dataset: Any, log: RunLog, verb: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _samples(dataset: Dataset, log: RunLog, verb: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """This rank's share of the dataset, with a progress line now and then."""
     indices = range(rank(), len(dataset), world_size())
     start = last = time.perf_counter()
@@ -109,15 +115,10 @@ def _samples(dataset: Any, log: RunLog, verb: str) -> Iterator[tuple[int, Mappin
             last = now
 
 
-def _predictor(model: Any) -> PredictFn:
+def _predictor(model: Segmentor) -> PredictFn:
     def predict(image: np.ndarray) -> np.ndarray:
         alive("segmenting a picture")
         with jt.no_grad():
             return model.predict(jt.array(np.ascontiguousarray(image, np.float32))).numpy()
 
     return predict
-
-
-def _patch(model: Any) -> int:
-    """Patch size in pixels, to which whole pictures are filled up; 1 for models without patches."""
-    return int(getattr(model, "patch_size", 1))

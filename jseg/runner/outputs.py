@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jseg.datasets import Dataset
 from jseg.datasets.masks import save_mask
 from jseg.distributed import barrier, gather_objects, is_main
 from jseg.evaluation.per_image import image_record, write_records
@@ -33,7 +34,9 @@ class PictureOutputs:
         OSError: `masks` cannot be written.
     """
 
-    def __init__(self, dataset: Any, masks: PathLike | None = None, records: PathLike | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset, masks: PathLike | None = None, records: PathLike | None = None
+    ) -> None:
         self._dataset, self._records = dataset, records
         self._masks = None if masks is None else Path(masks)
         self._own: dict[int, dict[str, Any]] = {}

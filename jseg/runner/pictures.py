@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jseg.datasets import Dataset
 from jseg.files import PathLike
 from jseg.labels import IGNORE_INDEX
+from jseg.models.segmentors import Segmentor
 from jseg.runner.evaluate import class_map
 from jseg.runtime.backend import jt
 from jseg.visualization import save_curves, save_panels, save_region_picture
@@ -19,7 +21,7 @@ _FIGURE_REGIONS = 16  # the 4 x 4 grid of the paper's Fig. 2
 
 
 def draw_pictures(
-    model: Any, dataset: Any, inference: Mapping[str, Any], work_dir: PathLike, num_images: int
+    model: Segmentor, dataset: Dataset, inference: Mapping[str, Any], work_dir: PathLike, num_images: int
 ) -> list[Path]:
     """Draws panels, curves and, for models with region tokens, the region picture (paper, Fig. 2).
 
@@ -39,7 +41,7 @@ def draw_pictures(
     if num_images and len(dataset):
         chosen = choose_pictures(dataset, num_images)
         written.append(_draw_panels(model, dataset, inference, folder, chosen))
-        if hasattr(model, "region_probabilities") and model.num_regions:
+        if model.num_regions:
             written.append(_draw_regions(model, dataset, folder, _most_classes(dataset, chosen)))
     log = Path(work_dir) / "log.jsonl"
     if log.exists():
@@ -48,7 +50,7 @@ def draw_pictures(
     return written
 
 
-def choose_pictures(dataset: Any, count: int) -> list[int]:
+def choose_pictures(dataset: Dataset, count: int) -> list[int]:
     """`count` indices spread evenly over the dataset, those with most unseen pixels of a larger sample
     first."""
     candidates = np.unique(
@@ -63,7 +65,7 @@ def choose_pictures(dataset: Any, count: int) -> list[int]:
 
 
 def _draw_panels(
-    model: Any, dataset: Any, inference: Mapping[str, Any], folder: Path, chosen: list[int]
+    model: Segmentor, dataset: Dataset, inference: Mapping[str, Any], folder: Path, chosen: list[int]
 ) -> Path:
     rows = []
     for index in chosen:
@@ -76,14 +78,14 @@ def _draw_panels(
     return path
 
 
-def _most_classes(dataset: Any, chosen: list[int]) -> int:
+def _most_classes(dataset: Dataset, chosen: list[int]) -> int:
     """The picture with the most classes: where all regions show the same, there is little to tell apart."""
     return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [IGNORE_INDEX])))
 
 
-def _draw_regions(model: Any, dataset: Any, folder: Path, index: int) -> Path:
+def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) -> Path:
     sample = dataset.sample(index, 0)
-    image = _fit_patches(sample["image"], int(getattr(model, "patch_size", 1)))
+    image = _fit_patches(sample["image"], model.patch_size)
     batch = jt.array(np.ascontiguousarray(image[None]))
     too_small = min(image.shape[1:]) < model.patch_size * _FIGURE_REGIONS**0.5
     count = model.num_regions if model.trains_regions or too_small else _FIGURE_REGIONS

@@ -6,8 +6,7 @@ up to the order of summation. What that rests on:
 - every part has the same number of pictures, so the mean over parts of a mean over pictures is the mean over
   the batch;
 - terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean
-  over all parts, which is at least 1 over the whole batch; models with such terms offer `loss_counts` and
-  take `average` in `loss`;
+  over all parts, which is at least 1 over the whole batch: `Segmentor.divisors`, handed to `loss`;
 - dropout depends on (seed, iteration, position of the picture in the whole batch): `jseg.ops.randomness`.
 """
 
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from jseg.distributed import all_reduce_sum, average_gradients, rank, world_size
+from jseg.models.segmentors import Segmentor
+from jseg.optim import Optimizer
 from jseg.runner.seeding import seed_everything
 from jseg.runtime.backend import jt
 
@@ -48,7 +49,7 @@ class TrainingStep:
             that of one part.
     """
 
-    def __init__(self, model: Any, optimizer: Any, seed: int, accumulate: int = 1) -> None:
+    def __init__(self, model: Segmentor, optimizer: Optimizer, seed: int, accumulate: int = 1) -> None:
         self._model, self._optimizer = model, optimizer
         self._seed, self._accumulate = seed, accumulate
         self._parts = accumulate * world_size()
@@ -75,12 +76,12 @@ class TrainingStep:
             )
             for start in range(0, size * self._accumulate, size)
         ]
-        options = self._options(iteration, parts)
+        divisors = self._divisors(iteration, parts)
         gradients: list[jt.Var] = []
         terms: list[dict[str, jt.Var]] = []
         for position, image, label in parts:
             seed_everything(self._seed, iteration, position)
-            loss = self._model.loss(jt.array(image), jt.array(label), **options)
+            loss = self._model.loss(jt.array(image), jt.array(label), divisors)
             own = self._optimizer.gradients(loss["total"])
             gradients = [(a + b).stop_grad() for a, b in zip(gradients, own)] if gradients else own
             terms.append({name: term.stop_grad() for name, term in loss.items()})
@@ -93,21 +94,17 @@ class TrainingStep:
         self._optimizer.apply(gradients, learning_rate)
         return terms[0]
 
-    def _options(self, iteration: int, parts: list[tuple[int, np.ndarray, np.ndarray]]) -> dict[str, Any]:
-        """Arguments of the model's loss."""
-        if self._parts == 1 or not hasattr(self._model, "loss_counts"):
-            return {}
-        what = f"counts of iteration {iteration + 1}"
-        if self._accumulate == 1:
-            return {"average": lambda counts: self._mean_counts(counts.numpy(), what)}
-        own = 0.0
+    def _divisors(self, iteration: int, parts: list[tuple[int, np.ndarray, np.ndarray]]) -> jt.Var | None:
+        """What the model divides by, as means over all parts of the batch: exact, and at least 1 over the
+        whole of it. None where this is the whole batch, or the model divides by nothing that it counts."""
+        if self._parts == 1:
+            return None
+        own: np.ndarray | None = None
         for position, image, label in parts:
             seed_everything(self._seed, iteration, position)
-            own = own + self._model.loss_counts(jt.array(image), jt.array(label)).numpy()
-        mean = self._mean_counts(own, what)
-        return {"average": lambda counts: mean}
-
-    def _mean_counts(self, own: np.ndarray, what: str) -> list[jt.Var]:
-        """Means over all parts of the batch; exact, and at least 1 over the whole of it."""
-        total = np.maximum(all_reduce_sum(own.astype(np.float64), what), 1.0)
-        return [jt.array(np.float32(count / self._parts)) for count in total]
+            counts = self._model.divisors(jt.array(image), jt.array(label))
+            if counts is None:
+                return None
+            own = counts.numpy().astype(np.float64) + (0.0 if own is None else own)
+        total = np.maximum(all_reduce_sum(own, f"counts of iteration {iteration + 1}"), 1.0)
+        return jt.array((total / self._parts).astype(np.float32))

@@ -1,21 +1,24 @@
 """A model with everything that could depend on the number of ranks, small enough to train in a second."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jseg.config import Config
+from jseg.datasets import Dataset
 from jseg.models.losses import label_counts, nel_loss, pixel_accuracy
+from jseg.models.segmentors import Segmentor
+from jseg.models.state import load_arrays_into
 from jseg.ops import dropout
 from jseg.registry import DATASETS, MODELS
-from jseg.runtime.backend import jt, nn
+from jseg.runtime.backend import jt
 
 SIZE, PICTURES = 8, 10
 
 
 @MODELS.register("TestRanksModel")
-class RanksModel(nn.Module):
+class RanksModel(Segmentor):
     """A linear map of colours with dropout; losses are counted (NEL) and averaged over pixels."""
 
     def __init__(self, class_names: Sequence[str], unseen: Sequence[int], setting: str = "inductive") -> None:
@@ -23,23 +26,40 @@ class RanksModel(nn.Module):
         self.weight = jt.randn((len(class_names), 3))
         self.bias = jt.zeros((len(class_names),))
 
+    def encode(self, image: jt.Var) -> jt.Var:
+        """The image itself."""
+        return image
+
+    def decode(self, features: jt.Var, text: jt.Var) -> jt.Var:
+        """Without words."""
+        return self.predict(features)
+
     def predict(self, image: jt.Var) -> jt.Var:
         """(B, 3, H, W) -> (B, C, H, W)."""
         products = image.unsqueeze(1) * self.weight.reshape(1, -1, 3, 1, 1)
         return products.sum(2) + self.bias.reshape(1, -1, 1, 1)
 
-    def loss_counts(self, image: jt.Var, label: jt.Var) -> jt.Var:
+    def divisors(self, image: jt.Var, label: jt.Var) -> jt.Var:
         """What NEL and accuracy are divided by."""
         return label_counts(label, self.bias.shape[0])
 
-    def loss(self, image: jt.Var, label: jt.Var, average: Any = None) -> dict[str, jt.Var]:
+    def loss(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
         """NEL, and a mean over all numbers."""
         scores = dropout(self.predict(image), 0.25)
-        pairs, pixels = average(self.loss_counts(image, label)) if average else (None, None)
+        pairs, pixels = (None, None) if divisors is None else (divisors[0], divisors[1])
         terms = nel_loss(scores, label, 10.0, 1.0, pairs)
         terms["loss_size"] = scores.sqr().mean()
         total = sum(terms.values())
         return {**terms, "acc_seg": pixel_accuracy(scores, label, pixels), "total": total}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> list[str]:
+        """Strict."""
+        load_arrays_into(self, arrays, source)
+        return []
+
+    def architecture(self) -> Any:
+        """Nothing that a file of CLIP-RC could have."""
+        return None
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
         """Both."""
@@ -47,7 +67,7 @@ class RanksModel(nn.Module):
 
 
 @DATASETS.register("TestRanksPictures")
-class Pictures:
+class Pictures(Dataset):
     """Random colours and labels; every third picture has no label at all, the others differ in their
     classes."""
 

@@ -16,7 +16,7 @@ Runner(tiny_config(folder)).test()  # one picture for all ranks
 
 try:
     runner = Runner(tiny_config(folder + "-other"))
-    model = runner._built_model()
+    model = runner.experiment.model()
     if rank() == 1:
         model.bias.update(jt.ones(model.bias.shape))
     runner.train()

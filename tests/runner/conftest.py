@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from jseg.config import Config
+from jseg.datasets import Dataset
+from jseg.models.segmentors import Segmentor
+from jseg.models.state import load_arrays_into
 from jseg.registry import DATASETS, MODELS
-from jseg.runtime.backend import jt, nn
+from jseg.runtime.backend import jt
 
 COLOURS = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
 SIZE = 8  # pixels
 
 
 @MODELS.register("TestPixelModel")
-class PixelModel(nn.Module):
+class PixelModel(Segmentor):
     """Class scores = linear map of a pixel's colour; the loss is the squared error plus a little noise."""
 
     def __init__(
@@ -38,13 +41,30 @@ class PixelModel(nn.Module):
         products = image.unsqueeze(1) * self.weight.reshape(1, -1, 3, 1, 1)
         return products.sum(2) + self.bias.reshape(1, -1, 1, 1)
 
-    def loss(self, image: jt.Var, label: jt.Var) -> dict[str, jt.Var]:
+    def loss(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
         """Squared error to the one-hot label."""
         scores = self.scores(image)
         wanted = (label.unsqueeze(1) == jt.arange(scores.shape[1]).reshape(1, -1, 1, 1)).float32()
         loss_fit = (scores - wanted + self.noise * jt.randn(scores.shape)).sqr().mean()
         loss_size = 0.001 * self.weight.sqr().sum()
         return {"loss_fit": loss_fit, "loss_size": loss_size, "total": loss_fit + loss_size}
+
+    def encode(self, image: jt.Var) -> jt.Var:
+        """The image itself."""
+        return image
+
+    def decode(self, features: jt.Var, text: jt.Var) -> jt.Var:
+        """Without words."""
+        return self.scores(features)
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> list[str]:
+        """Strict."""
+        load_arrays_into(self, arrays, source)
+        return []
+
+    def architecture(self) -> Any:
+        """Nothing that a file of CLIP-RC could have."""
+        return None
 
     def predict(self, image: jt.Var) -> jt.Var:
         """Scores without noise."""
@@ -56,7 +76,7 @@ class PixelModel(nn.Module):
 
 
 @DATASETS.register("TestStripes")
-class Stripes:
+class Stripes(Dataset):
     """Pictures of three vertical stripes, the colour of each being its class."""
 
     class_names = ("red", "green", "blue")

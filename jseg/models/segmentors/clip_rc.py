@@ -13,20 +13,22 @@ Table 8. `recovery_loss` = 'l1', 'l2', 'kd'; `recovery_layers` = 0 ... 3. 0 keep
     no attention layer: decoded queries have d channels and their originals 2d, so one map must remain.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jseg.checkpoints import resize_positions
+from jseg.checkpoints import clip_rc_sizes, resize_positions
+from jseg.checkpoints.clip_rc import CLIPRCSizes
 from jseg.files import file_sha256
 from jseg.labels import IGNORE_INDEX
-from jseg.models.backbones.region_bridge import RegionBridgeEncoder
+from jseg.models.backbones.region_bridge import ImageFeatures, RegionBridgeEncoder
 from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
 from jseg.models.clip.zero_shot import text_embeddings as embed_classes
 from jseg.models.heads.clip_rc_head import CLIPRCHead, Recovery
 from jseg.models.losses import RECOVERY_LOSSES, label_counts, nel_loss, pixel_accuracy, recovery_loss
+from jseg.models.segmentors.base import Segmentor
 from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, split_classes
 from jseg.models.segmentors.text_cache import cached_embeddings
 from jseg.models.segmentors.text_file import read_text_embeddings
@@ -36,8 +38,6 @@ from jseg.ops.region_attention.layout import region_grid
 from jseg.registry import MODELS
 from jseg.runtime.backend import jt, nn
 
-AverageFn = Callable[[jt.Var], tuple[jt.Var, jt.Var]]
-
 REGION_LOGIT_SCALE = 100.0
 """CLIP's learned logit scale, for the classification of regions (paper, Fig. 2)."""
 
@@ -45,7 +45,7 @@ UNUSED_PARAMETERS = (".self_attn.", ".norm1.", "backbone.region_level_bridge")
 """Parts of released checkpoints that nothing reads; region tokens only when they are not trained."""
 
 
-class CLIPRCSegmentor(nn.Module):
+class CLIPRCSegmentor(Segmentor):
     """Encoder, head and text embeddings joined for one dataset and setting.
 
     Args:
@@ -116,24 +116,22 @@ class CLIPRCSegmentor(nn.Module):
         """Side of a patch in pixels; sides of pictures must be multiples of it."""
         return int(self.backbone.conv1.weight.shape[-1])
 
-    def loss(self, image: jt.Var, label: jt.Var, average: AverageFn | None = None) -> dict[str, jt.Var]:
+    def loss(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
         """Weighted loss terms of a batch, in the numbers and names of the releases.
 
         Args:
             image: (B, 3, H, W) normalised RGB.
             label: (B, H, W) integers in the dataset's numbering (all C classes), at the size of the image.
-            average: for a batch that is one part of a larger one: takes the `loss_counts` of this part,
-                returns those to divide by, so that the mean of the terms over all parts is the loss of the
-                whole.
+            divisors: (2,) means of `divisors` over the parts of a larger batch.
 
         Returns:
             `loss_mask`, `loss_dice`, `acc_seg` (percent, no gradient), `total` (to optimise); with a recovery
             decoder of non-zero weight also `recovery_loss_q`, `recovery_loss_k`.
         """
-        terms, _, _, _ = self.loss_details(image, label, average)
+        terms, _, _, _ = self.loss_details(image, label, divisors)
         return terms
 
-    def loss_counts(self, image: jt.Var, label: jt.Var) -> jt.Var:
+    def divisors(self, image: jt.Var, label: jt.Var) -> jt.Var:
         """(2,) what some terms of `loss` are divided by: present (image, class) pairs, and labelled pixels.
 
         Only the pseudo labels of the transductive setting need a forward pass, with the dropout of the
@@ -154,7 +152,7 @@ class CLIPRCSegmentor(nn.Module):
         return pseudo_label(logits, label, self._unseen) if self.setting == "transductive" else label
 
     def loss_details(
-        self, image: jt.Var, label: jt.Var, average: AverageFn | None = None
+        self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None
     ) -> tuple[dict[str, jt.Var], jt.Var, jt.Var, Recovery | None]:
         """`loss` and what it was made from: terms, logits (B, C', H, W), label (B, H, W), recovery.
 
@@ -167,9 +165,7 @@ class CLIPRCSegmentor(nn.Module):
         logits, recovery = self.decode_head(features, self._train_text, dropout_rate, recover)
         logits = resize_bilinear(logits, tuple(label.shape[1:]))
         label = self._train_label(logits, label)
-        pairs = pixels = None
-        if average is not None:
-            pairs, pixels = average(label_counts(label, logits.shape[1]).detach())
+        pairs, pixels = (None, None) if divisors is None else (divisors[0], divisors[1])
         terms = nel_loss(logits, label, self.focal_weight, self.dice_weight, pairs)
         if recovery is not None:
             weight, kind = self.recovery_weight, self.recovery_kind
@@ -180,16 +176,31 @@ class CLIPRCSegmentor(nn.Module):
         terms["total"] = total
         return terms, logits, label, recovery
 
+    def encode(self, image: jt.Var) -> ImageFeatures:
+        """Features of the frozen encoder with prompts and regions; see `Segmentor.encode`."""
+        with jt.no_grad():
+            return self.backbone(image, self.num_regions)
+
+    def decode(self, features: ImageFeatures, text: jt.Var) -> jt.Var:
+        """(B, C, h, w) logits of the words of `text` (C, d), L2-normalised; see `Segmentor.decode`."""
+        with jt.no_grad():
+            logits, _ = self.decode_head(features, text)
+            return logits
+
     def predict(self, image: jt.Var) -> jt.Var:
         """(B, 3, H, W) -> (B, C, H, W) sigmoid probabilities, seen ones lowered by the bias. No dropout."""
+        logits = self.decode(self.encode(image), self._text)
         with jt.no_grad():
-            features = self.backbone(image, self.num_regions)
-            logits, _ = self.decode_head(features, self._text)
             return resize_bilinear(logits, tuple(image.shape[2:])).sigmoid() - self._seen_bias
+
+    def architecture(self) -> CLIPRCSizes:
+        """The sizes that files of whole models are compared with."""
+        shapes = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+        return clip_rc_sizes(shapes, "this config's model", self.num_regions or None, self.trains_regions)
 
     def region_probabilities(
         self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None
-    ) -> jt.Var:
+    ) -> jt.Var | None:
         """Classification of each region by its token (paper, Fig. 2).
 
         Args:
@@ -199,13 +210,10 @@ class CLIPRCSegmentor(nn.Module):
                 other.
 
         Returns:
-            (B, C, m, m): softmax over classes of 100·cos(R, T).
-
-        Raises:
-            ValueError: without a region bridge.
+            (B, C, m, m): softmax over classes of 100·cos(R, T); None without a region bridge.
         """
         if not self.num_regions:
-            raise ValueError("this model has no region bridge (num_regions is 0): no regions to classify")
+            return None
         with jt.no_grad():
             features = self.backbone(image, num_regions or self.num_regions, use_prompts=not original_clip)
             scores = REGION_LOGIT_SCALE * nn.matmul_transpose(

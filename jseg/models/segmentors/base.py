@@ -1,0 +1,116 @@
+"""The contract between a segmentor and everything that trains, evaluates and applies it."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jseg.registry import MODELS
+from jseg.runtime.backend import jt, nn
+
+
+class Segmentor(nn.Module):
+    """Images and class words in, class maps or losses out.
+
+    The runner builds it from the config with `class_names` and `unseen` of the data set offered, and
+    `image_size`. B images of H x W pixels, C classes of which C' take part in training.
+
+    Attributes:
+        num_regions: M, regions that `region_probabilities` tells apart; 0 for models without regions.
+    """
+
+    num_regions: int = 0
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels: sides of images are filled up to multiples of it. 1 without patches."""
+        return 1
+
+    @property
+    def trains_regions(self) -> bool:
+        """Whether regions have parameters, which fixes their number."""
+        return False
+
+    @abstractmethod
+    def loss(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
+        """Loss terms of a batch.
+
+        Args:
+            image: (B, 3, H, W) normalised RGB.
+            label: (B, H, W) integers in the numbering of the data set, at the size of the image.
+            divisors: for a batch that is one part of a larger one: the means of `divisors` over all parts, so
+                that the mean of the terms over the parts is the loss of the whole.
+
+        Returns:
+            name -> (); `total` is optimised, the others are logged.
+        """
+
+    def divisors(self, image: jt.Var, label: jt.Var) -> jt.Var | None:
+        """(n,) numbers of this batch that terms of `loss` are divided by; no gradient.
+
+        None where every term is a mean over images of equal size. Where a forward pass is needed for them, it
+        uses the current random state, as `loss` will.
+        """
+        return None
+
+    @abstractmethod
+    def encode(self, image: jt.Var) -> Any:
+        """(B, 3, H, W) -> what `decode` takes. The words play no part in it. No dropout, no gradient."""
+
+    @abstractmethod
+    def decode(self, features: Any, text: jt.Var) -> jt.Var:
+        """Logits of classes for encoded images.
+
+        Args:
+            features: of `encode`.
+            text: (C, d) embeddings of the class words.
+
+        Returns:
+            (B, C, h, w) on the grid of the features.
+        """
+
+    @abstractmethod
+    def predict(self, image: jt.Var) -> jt.Var:
+        """(B, 3, H, W) -> (B, C, H, W) scores of all classes: the largest is the prediction. No dropout."""
+
+    def region_probabilities(
+        self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None
+    ) -> jt.Var | None:
+        """Classification of each region; None for models without regions.
+
+        Args:
+            image: (B, 3, H, W).
+            original_clip: by the frozen encoder, as it was before training.
+            num_regions: a square number of regions; by default `num_regions`.
+
+        Returns:
+            (B, C, m, m) probabilities over the classes.
+        """
+        return None
+
+    @abstractmethod
+    def trainable_parameters(self) -> dict[str, jt.Var]:
+        """Name -> parameter, of all that training changes and checkpoints hold."""
+
+    @abstractmethod
+    def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> list[str]:
+        """Loads all parameters, trained or not.
+
+        Args:
+            arrays: name -> values.
+            source: what to call them in an error message, e.g. the file.
+
+        Returns:
+            Names that were ignored because nothing uses them.
+
+        Raises:
+            ValueError: parameters are missing, unknown or of another shape; names them.
+        """
+
+    @abstractmethod
+    def architecture(self) -> Any:
+        """A frozen dataclass of the sizes that decide names and shapes of the parameters."""
+
+
+MODELS.require(Segmentor)

@@ -1,0 +1,266 @@
+"""What a run is made of, built from its config, and where it starts."""
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jseg.datasets
+import jseg.models.segmentors
+import jseg.optim  # noqa: F401  (fills the registries of optimizers and schedulers)
+from jseg.config import Config, validate
+from jseg.datasets import Dataset, configured_root
+from jseg.distributed import broadcast_object, check_same, is_main, world_size
+from jseg.files import PathLike, file_sha256
+from jseg.models.segmentors import Segmentor
+from jseg.models.state import arrays_of
+from jseg.optim import Optimizer
+from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
+from jseg.runner.bad_pictures import BadPictures
+from jseg.runner.checkpoint import (
+    check_initial_weights,
+    check_resumable,
+    describe,
+    half_way_note,
+    load_weights,
+    resume_notes,
+)
+from jseg.runner.evaluate import check_inference
+from jseg.runner.log import RunLog
+from jseg.runner.paths import check_work_dir, default_work_dir, resolve_path, set_aside_earlier_run
+from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
+from jseg.runner.store import CheckpointStore
+from jseg.runtime.backend import jt
+
+Schedule = Callable[[float, int], float]
+
+REGISTRIES = {
+    "model": MODELS,
+    "dataset.*": DATASETS,
+    "dataset.*.pipeline.#": TRANSFORMS,
+    "optimizer": OPTIMIZERS,
+    "scheduler": SCHEDULERS,
+}
+
+
+def _located(path: PathLike) -> str:
+    """`resolve_path` by the main rank, whose disk holds the checkpoints."""
+    return broadcast_object(resolve_path(path) if is_main() else None, what=f"the path of {path}")
+
+
+class Start(NamedTuple):
+    """Where a training begins: iterations that are done, and their loss terms that no log holds yet."""
+
+    iteration: int
+    losses: list[dict[str, float]]
+
+
+class Experiment:
+    """Data, model and starting point of one run in one work folder.
+
+    Args:
+        cfg: the resolved config; validated here, before anything is built.
+
+    Attributes:
+        work_dir: folder of the run. log, store: its log files and its checkpoints.
+        bad_pictures: the pictures that were left out because they cannot be read.
+
+    Raises:
+        ValueError: see `jseg.config.validate`.
+        OSError: the work folder cannot be written.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        validate(cfg, REGISTRIES)
+        check_inference(cfg.inference)
+        self.cfg = cfg
+        self.work_dir = Path(cfg.work_dir or default_work_dir(cfg.filename))
+        if is_main():
+            check_work_dir(self.work_dir)
+        self.log = RunLog(self.work_dir, active=is_main())
+        self.store = CheckpointStore(self.work_dir, cfg.keep_checkpoints, cfg.checkpoint_interval)
+        self.bad_pictures = BadPictures(cfg.max_bad_pictures, self.log)
+        self._datasets: dict[str, Dataset] = {}
+        self._model: Segmentor | None = None
+        self._clip_sha256 = ""
+
+    def dataset(self, part: str) -> Dataset:
+        """The data of 'train', 'val' or 'test'; built once.
+
+        Raises:
+            ValueError: the config has no such part, or it is wrong. FileNotFoundError: files are missing.
+        """
+        if part not in self._datasets:
+            cfg = self.cfg.dataset.get(part)
+            if cfg is None:
+                raise ValueError(f"config key dataset.{part}: missing; this task needs it")
+            offered: dict[str, Any] = {
+                "seed": self.cfg.seed,
+                "data_root": configured_root(self.cfg.data_root),
+            }
+            try:
+                self._datasets[part] = DATASETS.build(cfg, where=f"dataset.{part}", offered=offered)
+            except ValueError as error:
+                if str(error).startswith("config key"):
+                    raise
+                raise ValueError(f"config key dataset.{part}: {error}") from error
+        return self._datasets[part]
+
+    def model(self) -> Segmentor:
+        """The model, built once, for the classes of the training set, else those of the first set there
+        is."""
+        if self._model is None:
+            part = next((name for name in ("train", "val", "test") if name in self._datasets), None)
+            part = part or next(
+                (name for name in ("val", "test", "train") if self.cfg.dataset.get(name)), "val"
+            )
+            dataset = self.dataset(part)
+            model_cfg = self._model_config()
+            if "clip" in model_cfg:
+                self._clip_sha256 = file_sha256(model_cfg["clip"])
+            seed_everything(self.cfg.seed, BEFORE_TRAINING)
+            offered = {"class_names": tuple(dataset.class_names), "unseen": tuple(dataset.unseen)}
+            self._model = MODELS.build(model_cfg, where="model", offered=offered)
+            # Initial values are random and lazy: draw them now, before another seed is set.
+            jt.sync_all()
+        return self._model
+
+    def optimizer(self) -> Optimizer:
+        """A new optimizer of what the model trains."""
+        parameters = self.model().trainable_parameters()
+        return OPTIMIZERS.build(self.cfg.optimizer, where="optimizer", parameters=parameters)
+
+    def scheduler(self) -> Schedule:
+        """The learning rate of each iteration: (base_lr, iteration) -> lr."""
+        offered = {"max_iters": self.cfg.max_iters}
+        return SCHEDULERS.build(self.cfg.scheduler, where="scheduler", offered=offered)
+
+    def start(self, resume: str | None, optimizer: Optimizer) -> Start:
+        """Loads what the training begins with: a checkpoint, `init_from`, or nothing.
+
+        Args:
+            resume: None to begin anew (an earlier run in the folder is set aside), "auto" to go on from its
+                newest checkpoint if there is one, else a checkpoint file.
+            optimizer: takes over the state of a checkpoint.
+
+        Raises:
+            ValueError, FileNotFoundError: a checkpoint is missing, damaged or does not fit.
+        """
+        newest = self._newest_undamaged() if resume == "auto" else resume
+        started = self._restore(newest, optimizer) if newest else self._begin(resume)
+        self._check_same(optimizer)
+        return started
+
+    def describe(self, done: int, losses: Sequence[Mapping[str, float]]) -> dict[str, str]:
+        """Metadata of the checkpoint after `done` iterations; see `jseg.runner.checkpoint`."""
+        return describe(
+            self.cfg,
+            self._model_config(),
+            self.dataset("train"),
+            done,
+            self._clip_sha256,
+            losses,
+            self.bad_pictures.reasons,
+        )
+
+    def trained_model(self, checkpoint: str | None) -> tuple[Segmentor, Path]:
+        """The model with the weights of a checkpoint (default: the newest of the work folder), and its
+        file."""
+        path = _located(checkpoint) if checkpoint else broadcast_object(self.store.newest())
+        if path is None:
+            raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
+        model = self.model()
+        load_weights(model, path, self._model_config(), self._clip_sha256)
+        return model, path
+
+    def _newest_undamaged(self) -> Path | None:
+        return broadcast_object(
+            self.store.newest_undamaged(self.log.info) if is_main() else None,
+            what="the checkpoint to resume from",
+        )
+
+    def _restore(self, checkpoint: PathLike, optimizer: Optimizer) -> Start:
+        """Takes over a checkpoint."""
+        path = _located(checkpoint)
+        arrays, metadata = load_weights(self.model(), path, self._model_config(), self._clip_sha256)
+        start = check_resumable(path, metadata, self.cfg, len(self.dataset("train")))
+        optimizer.load_state(arrays)
+        if is_main():
+            self.store.go_on_after(start)
+        losses = json.loads(metadata.get("losses", "[]"))
+        self.bad_pictures.restore(json.loads(metadata.get("bad_pictures", "{}")), self.dataset("train"))
+        self.log.drop_after(start - len(losses))
+        self.log.info(f"resuming {path} at iteration {start}")
+        for note in resume_notes(metadata, self.cfg):
+            self.log.info(note)
+        return Start(start, losses)
+
+    def _begin(self, resume: str | None) -> Start:
+        source = self._load_initial_weights()
+        folder = set_aside_earlier_run(self.work_dir) if is_main() else None
+        if folder:
+            self.log.info(
+                f"an earlier run was here; its files are now in {folder} "
+                "(--resume would have gone on with it)"
+            )
+        elif resume == "auto":
+            self.log.info(f"nothing to resume in {self.work_dir}: beginning at iteration 0")
+        if source:
+            self.log.info(f"weights from {source}")
+        return Start(0, [])
+
+    def _load_initial_weights(self) -> str | None:
+        setting = self.cfg.model.get("setting", "inductive")
+        if self.cfg.init_from:
+            try:
+                path = _located(self.cfg.init_from)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the "
+                    "run it comes from first, or --set init_from=PATH"
+                ) from error
+            _, metadata = load_weights(self.model(), path, self._model_config(), self._clip_sha256)
+            check_initial_weights(path, metadata, self.dataset("train"), self._model_config())
+            note = half_way_note(metadata)
+            if note:
+                self.log.info(note)
+            return path
+        if setting == "transductive":
+            raise ValueError(
+                "config key init_from: the transductive setting starts from an inductive checkpoint at "
+                "half its iterations; set init_from to that file"
+            )
+        return None
+
+    def _check_same(self, optimizer: Optimizer) -> None:
+        """Every rank must begin with the same config, pictures, weights and optimizer state.
+
+        Raises:
+            ValueError: naming the ranks that differ and in what.
+        """
+        dataset = self.dataset("train")
+        if world_size() > 1:
+            pictures = [dataset.name(index) for index in range(len(dataset))]
+            arrays = {**arrays_of(self.model()), **optimizer.state()}
+            check_same(
+                {"the config": self.cfg.text(), "the training pictures": pictures, **arrays},
+                "give every machine the same files and the same jseg",
+                "the comparison of weights",
+            )
+
+    def _model_config(self) -> dict[str, Any]:
+        """The model's config with paths resolved and, as the default of image_size, the crop of the
+        inference."""
+        model_cfg = copy.deepcopy(self.cfg.model)
+        crop = self.cfg.inference.get("crop_size")
+        accepted = MODELS.parameters(model_cfg["type"], "model")
+        if crop is not None and "image_size" in accepted:
+            model_cfg.setdefault("image_size", crop if isinstance(crop, int) else tuple(crop))
+        for key in ("clip", "text_embeddings"):
+            if isinstance(model_cfg.get(key), str):
+                try:
+                    model_cfg[key] = resolve_path(model_cfg[key])
+                except FileNotFoundError as error:
+                    raise FileNotFoundError(f"config key model.{key}: {error}") from error
+        return model_cfg
