@@ -28,11 +28,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     Raises:
         SystemExit: with status 2 after a message, for a number out of its range.
     """
+    # Only what is given reaches PretrainSettings.
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
-    )  # only what is given reaches PretrainSettings
+    )
     parser.add_argument("out", type=Path, help="file to write (.npz, half precision, compressed)")
     parser.add_argument("--iterations", type=int, help="training steps")
     parser.add_argument("--batch-size", type=int, help="pictures per step")

@@ -32,15 +32,13 @@ TOP_LEVEL: dict[str, Key] = {
     "optimizer": Key((dict,), required=True),
     "scheduler": Key((dict,), required=True),
     "max_iters": Key((int,), required=True, minimum=1),
-    "batch_size": Key(
-        (int,), required=True, minimum=1
-    ),  # of one update, over all ranks and accumulation steps
+    # Of one update, over all ranks and accumulation steps.
+    "batch_size": Key((int,), required=True, minimum=1),
     "accumulate": Key((int,), 1, minimum=1),  # parts in which a rank computes its share of the batch
     "data_root": Key((str, _NONE)),  # None: the environment variable JSEG_DATA_ROOT, else data
     "num_workers": Key((int,), 0, minimum=0),
-    "max_bad_pictures": Key(
-        (int,), 0, minimum=0
-    ),  # training pictures that may be unreadable, and are left out
+    # Training pictures that may be unreadable, and are left out.
+    "max_bad_pictures": Key((int,), 0, minimum=0),
     "seed": Key((int,), 0, minimum=0),
     "log_interval": Key((int,), 50, minimum=1),  # iterations, like all intervals
     "eval_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
@@ -49,9 +47,8 @@ TOP_LEVEL: dict[str, Key] = {
     "inference": Key((dict,), {"mode": "slide"}),
     "init_from": Key((str, _NONE)),
     "work_dir": Key((str, _NONE)),
-    "watchdog_seconds": Key(
-        (int, float, _NONE), 45, minimum=1
-    ),  # a rank that hangs so long ends the job; None: never
+    # A rank that hangs so long ends the job; None: never.
+    "watchdog_seconds": Key((int, float, _NONE), 45, minimum=1),
     "visualize": Key((dict,), {"num_images": 8}),
 }
 

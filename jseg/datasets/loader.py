@@ -154,13 +154,14 @@ class _Worker:
         # The child must find what this process finds, installed or not; '' means the current folder.
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
         environment.setdefault("OMP_NUM_THREADS", "1")
+        # Ctrl-C and `kill -- -GROUP` pass it by.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jseg.datasets.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
             start_new_session=True,
-        )  # Ctrl-C and `kill -- -GROUP` pass it by
+        )
         self._send((dataset, skip_unreadable))
 
     def request(self, pairs: Sequence[tuple[int, int]]) -> None:

@@ -60,7 +60,6 @@ def beyond_limits(rows: Sequence[Row], precision: str) -> list[str]:
     ]
     failed = [row.name for row in outputs if not row.difference <= limits[0]]
     wide = [row.name for row in gradients if not row.difference <= limits[1]]
-    wrong = [
-        row.name for row in gradients if not row.difference <= 1
-    ]  # not finite, or of another size altogether
+    # Not finite, or of another size altogether.
+    wrong = [row.name for row in gradients if not row.difference <= 1]
     return failed + (wide if len(wide) > len(gradients) / 10 else wrong)

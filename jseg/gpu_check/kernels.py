@@ -69,9 +69,8 @@ def _kernel_calls(dtype: str) -> list[Call]:
     from jseg.ops.cuda import HEAD_WIDTHS
 
     layout, heads, calls = RegionLayout((4, 4), (2, 2), 2, 1), 2, []
-    for width in (
-        FLOAT16_HEADS if dtype == "float16" else HEAD_WIDTHS
-    ):  # the plain version where there is no kernel
+    # The plain version where there is no kernel.
+    for width in FLOAT16_HEADS if dtype == "float16" else HEAD_WIDTHS:
         calls.append(_call(lambda *qkv: attention(*qkv, heads), dtype, *[(2, 5, heads * width)] * 3))
         calls.append(
             _call(

@@ -212,9 +212,8 @@ class Runner:
             "stopped by {signal} while evaluating; the newest checkpoint is complete, "
             "--resume auto goes on from it"
         )
-        with (
-            stop.at_once(message) if is_main() else contextlib.nullcontext()
-        ):  # the main rank ends the others
+        # The main rank ends the others.
+        with stop.at_once(message) if is_main() else contextlib.nullcontext():
             summary = self._evaluate(model, short=done < self.cfg.max_iters)
         headline = {key: summary[key] for key in HEADLINE}
         self._write_metrics(summary, {"iter": done})
@@ -222,9 +221,8 @@ class Runner:
             if not self.store.path(done).is_file():
                 self._save(done, optimizer)
             self.store.point_to_best(done, headline["hIoU"])
-        self.log.record(
-            "eval.jsonl", {"iter": done, **headline}
-        )  # last: it says that this evaluation is complete
+        # Last: it says that this evaluation is complete.
+        self.log.record("eval.jsonl", {"iter": done, **headline})
 
     def _stop(self, number: int, done: int, optimizer: Optimizer, window: LossWindow) -> None:
         """Ends the training after iteration `done`, with a checkpoint."""
@@ -270,9 +268,8 @@ class Runner:
         alive(f"saving the checkpoint of iteration {done}")
         arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
         broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-        if (
-            broken
-        ):  # the last loss was still finite, the update after it was not; such a checkpoint is of no use
+        # The last loss was still finite, the update after it was not; such a checkpoint is of no use.
+        if broken:
             raise FloatingPointError(
                 f"{broken[0]} is not finite after iteration {done} ({len(broken)} of "
                 f"{len(arrays)} trained tensors), no checkpoint is written; lower optimizer.lr or "

@@ -21,9 +21,8 @@ def exit_status(run: Callable[[], int | None]) -> int:
         status = run() or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # Python flushes once more when it ends
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_LEFT
     except (ValueError, OSError) as error:
         return refuse(str(error))

@@ -20,9 +20,8 @@ def threads_per_rank(own_cores: int, all_cores: int, local_size: int) -> int:
         own_cores: this rank may run on (`mpirun` binds a rank to a core, a socket or not at all).
         all_cores: the ranks of this machine may run on together.
     """
-    sharing = math.ceil(
-        local_size * own_cores / max(all_cores, own_cores)
-    )  # ranks on each core, evenly placed
+    # Ranks on each core, evenly placed.
+    sharing = math.ceil(local_size * own_cores / max(all_cores, own_cores))
     return max(1, own_cores // max(1, sharing))
 
 

@@ -118,9 +118,8 @@ def test_the_recipe_is_the_releases(name):
         1e-6,
     )
     assert {**cfg.inference} == dict(mode="slide", crop_size=512, stride=426, scales=(1.0,), flip=False)
-    assert all(
-        "pipeline" not in part for part in cfg.dataset.values()
-    )  # hence the releases', ImageNet mean and std
+    # Hence the releases', ImageNet mean and std.
+    assert all("pipeline" not in part for part in cfg.dataset.values())
     assert cfg.data_root is None
 
 

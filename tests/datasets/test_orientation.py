@@ -19,8 +19,8 @@ STORED = {
     5: UPRIGHT.transpose(1, 0, 2),  # left, top
     6: UPRIGHT[:, ::-1].transpose(1, 0, 2),  # right, top
     7: UPRIGHT[::-1, ::-1].transpose(1, 0, 2),  # right, bottom
-    8: UPRIGHT[::-1].transpose(1, 0, 2),
-}  # left, bottom
+    8: UPRIGHT[::-1].transpose(1, 0, 2),  # left, bottom
+}
 
 
 def write(path, pixels, orientation):
@@ -44,9 +44,8 @@ def test_a_mask_of_the_stored_pixels_keeps_them(tmp_path):
     obeyed."""
     path = write(tmp_path / "x.png", STORED[6], 6)
     np.testing.assert_array_equal(read_image(path, (5, 3)), STORED[6])
-    np.testing.assert_array_equal(
-        read_image(path, (9, 9)), UPRIGHT
-    )  # fits neither: reported at the size users see
+    # Fits neither: reported at the size users see.
+    np.testing.assert_array_equal(read_image(path, (9, 9)), UPRIGHT)
     np.testing.assert_array_equal(read_image(write(tmp_path / "half.png", STORED[3], 3), (3, 5)), UPRIGHT)
     square = STORED[6][:3]
     np.testing.assert_array_equal(

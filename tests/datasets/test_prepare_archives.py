@@ -88,9 +88,8 @@ def test_damaged_archive(tmp_path, archive, damage):
             "empty": b"",
         }[damage]
     )
-    if damage == "middle" and archive.endswith(
-        ".tar"
-    ):  # a tar has no checksum of the contents: --check finds it
+    # A tar has no checksum of the contents: --check finds it.
+    if damage == "middle" and archive.endswith(".tar"):
         prepare(name, work(tmp_path))
         assert problems_of(name, tmp_path)
         return

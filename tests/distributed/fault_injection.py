@@ -47,11 +47,12 @@ SIGNAL_OF = {
     "SIGUSR1 to mpirun": signal.SIGUSR1,
     "stop rank": signal.SIGSTOP,
 }
+# The first two twice as often; the last one needs several ranks.
 KINDS = (
     "kill rank",
     "kill save",
     *SIGNAL_OF,
-)  # the first two twice as often; the last one needs several ranks
+)
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb", "gpu_memory_mb")
 END_SECONDS = 60.0  # within which everything must have ended
 WATCHDOG_SECONDS = 15

@@ -215,9 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     write_config(options)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job ignores it, and so would mpirun
+    # A shell's background job ignores it, and so would mpirun.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     problems: list[str] = []
     unbroken = prepare(options, Fault("unbroken", 0, ""))
     if unbroken.start().wait():

@@ -33,9 +33,10 @@ def test_a_rank_that_gives_signs_of_life_is_left_alone():
 
 @pytest.mark.parametrize("between", ["segmenting a picture", watcher.WAITING + "gradients of iteration 7"])
 def test_many_short_steps_say_nothing_about_the_next_long_one(between):
+    # Iterations of 40 s; then 80 short steps, or signs while waiting; then another iteration.
     def looks(
         second,
-    ):  # iterations of 40 s; then 80 short steps, or signs while waiting; then another iteration
+    ):
         iteration = min(second // 40, 4)
         if second < 160 or (second >= 240 and "segmenting" in between):
             return iteration + (80 if second >= 240 else 0), second, "", f"computing iteration {iteration}"
@@ -47,11 +48,8 @@ def test_many_short_steps_say_nothing_about_the_next_long_one(between):
 @pytest.mark.parametrize(
     "looks, when, why",
     [
-        (
-            lambda second: (min(second, 30), min(second, 30), ""),
-            41,
-            r"\b11 s\b.*\b11 s\b",
-        ),  # falls asleep or is stopped
+        # Falls asleep or is stopped.
+        (lambda second: (min(second, 30), min(second, 30), ""), 41, r"\b11 s\b.*\b11 s\b"),
         (lambda second: (0, 0.0, ""), 11, r"\b11 s\b.*\b11 s\b"),  # never wakes up
         (lambda second: (min(second, 30), second, ""), 41, r"\b11 s\b.*\b1\.0 s\b"),  # an endless loop
         (lambda second: (0, second, ""), 101, r"\b101 s\b"),  # an endless loop before the first step

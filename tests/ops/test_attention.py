@@ -176,9 +176,8 @@ class TestDropout:
         1."""
         keys, rate = 400, 0.25
         ones, zeros = np.ones((3, keys, 16), np.float32), np.zeros((3, 100, 16), np.float32)
-        output = self.run(0, rate, zeros, np.zeros_like(ones), ones)[
-            :, :, ::8
-        ]  # (3, 100, 2): one channel a head
+        # (3, 100, 2): one channel a head.
+        output = self.run(0, rate, zeros, np.zeros_like(ones), ones)[:, :, ::8]
         kept = output * keys * (1 - rate)
         assert np.allclose(kept, kept.round(), atol=1e-2)
         deviation = np.sqrt(rate / (1 - rate) / keys)

@@ -49,9 +49,8 @@ def check_attention(
     exact = in_order(attention_float64(q, k, v, heads, allowed, d, factors))
     plain = plain_attention(name, q, k, v, d, heads, allowed, factors)
     assert np.isfinite(lse).all()
-    if (
-        keys == 1
-    ):  # the softmax of one score is constant: dq and dk are zero, and plain operators meet that exactly
+    # The softmax of one score is constant: dq and dk are zero, and plain operators meet that exactly.
+    if keys == 1:
         assert max(np.abs(g).max() for g in gradients[:2]) < 1e-2
         gradients[:2] = exact[1:3]
     assert_precise((output, *gradients), exact, plain, LIMITS.get(name))

@@ -80,9 +80,8 @@ def test_kernels_compile(name: str, width: int) -> None:
     ]
     assert len(spilled) >= 24
     assert max(frame for frame, _, _ in spilled) <= MOST_SPILLED
-    assert (
-        max(max(stores, loads) for _, stores, loads in spilled) <= 2 * MOST_SPILLED
-    )  # CUDA 12.4 loads some twice
+    # CUDA 12.4 loads some twice.
+    assert max(max(stores, loads) for _, stores, loads in spilled) <= 2 * MOST_SPILLED
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")

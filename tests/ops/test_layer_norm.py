@@ -44,9 +44,8 @@ def test_large_mean_keeps_its_digits(either_path: str) -> None:
     expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
     variables = tuple(jt.array(a) for a in (x, weight, bias))
     output = layer_norm(*variables, 1e-5)
-    tolerance = (
-        1e-3 if ON_GPU else 3e-4
-    )  # Jittor's sum of a row on a GPU is made by one thread, number by number
+    # Jittor's sum of a row on a GPU is made by one thread, number by number.
+    tolerance = 1e-3 if ON_GPU else 3e-4
     assert relative_error(output.numpy(), expected) < tolerance
     for actual, wanted in zip(gradients(output, weights, variables), expected_gradients):
         assert relative_error(actual, wanted) < tolerance

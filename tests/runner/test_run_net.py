@@ -81,6 +81,5 @@ def test_shipped_configs_are_found_and_a_typo_stops_before_the_data(tmp_path):
 )
 def test_options_of_another_task_are_refused(tmp_path, arguments, option):
     result = run_tool(tmp_path, "--config", "leaf.py", *arguments)
-    assert (
-        result.returncode == 2 and option in result.stderr.splitlines()[-1]
-    )  # the usage above names all of them
+    # The usage above names all of them.
+    assert result.returncode == 2 and option in result.stderr.splitlines()[-1]

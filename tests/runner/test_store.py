@@ -52,10 +52,11 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(store, monkeypatch):
         store.save(2, ARRAYS, {})
     monkeypatch.undo()
     assert store.newest() == first and store.iterations() == [1]
+    # No half file stays.
     assert sorted(path.name for path in store.folder.iterdir()) == [
         "iter_1.safetensors",
         "latest",
-    ]  # no half file stays
+    ]
     store.save(2, ARRAYS, {})
     assert store.newest() == store.path(2)
 

@@ -232,9 +232,8 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(stepping, "seed_everything", signal_late)
-    before = signal.signal(
-        number, signal.default_int_handler
-    )  # however the suite was started, it is not ignored
+    # However the suite was started, it is not ignored.
+    before = signal.signal(number, signal.default_int_handler)
     try:
         with pytest.raises(Interrupted, match=r"\b7\b.*iter_7\.safetensors") as stop:
             killed.train()

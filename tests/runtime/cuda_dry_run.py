@@ -65,7 +65,8 @@ print("dry run passed", flush=True)
 """
 _CREATED = "(void** p) { static int object; *p = &object; return 0; }"
 _ALLOCATE = "(void** p, size_t n) { *p = aligned_alloc(256, (n + 511) / 256 * 256); return *p ? 0 : 2; }"
-# Functions that must answer something; all others return 0.
+# Functions that must answer something; all others return 0. CUDA 12 asks for the properties by the second
+# name.
 _BODIES: dict[str, str] = {
     "cudaGetDeviceCount": "int cudaGetDeviceCount(int* n) { *n = 1; return 0; }",
     "cudaGetDevice": "int cudaGetDevice(int* n) { *n = 0; return 0; }",
@@ -76,7 +77,7 @@ _BODIES: dict[str, str] = {
         " memset(p, 0, sizeof *p); p->major = MAJOR; p->minor = MINOR; p->multiProcessorCount = 132; "
         "return 0; }"
         for name in ("cudaGetDeviceProperties", "cudaGetDeviceProperties_v2")
-    },  # CUDA 12 calls the second
+    },
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int* v, int a, int d) {"
     " *v = a == 75 ? MAJOR : a == 76 ? MINOR : a == 16 ? 132 : a == 1 ? 1024 : a == 10 ? 32"
     " : 1;"

@@ -56,9 +56,8 @@ def stand_in(tmp_path, monkeypatch):
             check=True,
         )
         monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-        monkeypatch.setattr(
-            driver_module.ctypes, "CDLL", lambda name: None
-        )  # this process has its own search path
+        # This process has its own search path.
+        monkeypatch.setattr(driver_module.ctypes, "CDLL", lambda name: None)
 
     return build
 
@@ -87,9 +86,8 @@ def test_probe_describes_every_gpu_and_tries_what_it_is_told(stand_in):
 def test_a_gpu_that_is_full_leaves_the_others_usable(stand_in):
     """One GPU of eight that another program had filled switched CUDA off altogether."""
     stand_in(COUNT=2, FULL=0b10)
-    found = (
-        query_driver()
-    )  # of which the first is good: nobody asks the second, and no context is opened there
+    # Of which the first is good: nobody asks the second, and no context is opened there.
+    found = query_driver()
     assert not found.problem and not found.refused and len(found.gpus) == 2
     stand_in(COUNT=2, FULL=0b01)
     found = query_driver("first")

@@ -18,9 +18,8 @@ _SHIPPED = Path(__file__).parent
 _FOLDER = "jseg_cuda"
 _CHECKED = "checked"  # which compiler was wanted, and the one check.cu has compiled with
 _TOO_NEW = "unsupported GNU version"
-_STANDARD_INCLUDE = Path(
-    "/usr/include"
-)  # every compiler looks there; as -I it would upset the order of C++ headers
+# Every compiler looks there; as -I it would upset the order of C++ headers.
+_STANDARD_INCLUDE = Path("/usr/include")
 _MARKS = ("cuda_runtime.h", "cublas_v2.h", "curand.h", "nccl.h", "crt", "cccl", "cub")
 _FIRST_WITH_CUB_3 = (13, 0)
 _COMPILE_SECONDS = 600  # 2 s of work, on a machine that may be busy
@@ -48,10 +47,11 @@ def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> tuple[Path, 
         write_home(home, cuda)
     checked = home / _CHECKED
     wanted, _, taken = checked.read_text().partition("\n") if checked.is_file() else ("", "", "")
+    # What is taken is wanted by the processes started here.
     if taken in compilers and compilers[0] in (
         wanted,
         taken,
-    ):  # what is taken is wanted by the processes started here
+    ):
         return home, taken
     problem = compile_problem(home, compilers[0])
     for compiler in compilers[1:] if _TOO_NEW in problem else ():
@@ -76,15 +76,13 @@ def _links(cuda: Cuda) -> dict[str, Path]:
     for library in cuda.libraries.values():
         target = library.path.resolve()
         links[f"lib64/lib{library.name}.so"] = target
-        for other in library.path.parent.glob(
-            f"lib{library.name}*.so*"
-        ):  # the name that the loader asks for is one
+        # The name that the loader asks for is one.
+        for other in library.path.parent.glob(f"lib{library.name}*.so*"):
             if other.resolve() == target:
                 links[f"lib64/{other.name}"] = target
     for place in cuda.places:
-        archive = (
-            place.lib / "libcudadevrt.a"
-        )  # nvcc links it; its own folder lacks it when it came as a wheel
+        # nvcc links it; its own folder lacks it when it came as a wheel.
+        archive = place.lib / "libcudadevrt.a"
         if archive.is_file():
             links.setdefault("lib64/libcudadevrt.a", archive.resolve())
     return links

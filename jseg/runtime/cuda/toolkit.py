@@ -24,11 +24,12 @@ _HEADERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 HOME_VARIABLES = ("CUDA_HOME", "CUDA_PATH")
 """By these users name their toolkit."""
+# Their first number is that of CUDA; cuRAND has been 10 since CUDA 10.
 _FOLLOWS_CUDA = (
     "cudart",
     "cublas",
     "cublasLt",
-)  # their first number is that of CUDA; cuRAND has been 10 since CUDA 10
+)
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,8 @@ def places(toolkit: Toolkit) -> list[Place]:
         joint = site / "nvidia" / f"cu{major}"
         found.append(Place("wheels", joint / "include", joint / "lib"))
         for folder in sorted((site / "nvidia").glob("*")):
-            if not re.fullmatch(
-                r"cu\d+", folder.name
-            ):  # one folder a package: CUDA 11 and 12, and NCCL and cuDNN
+            # One folder a package: CUDA 11 and 12, and NCCL and cuDNN.
+            if not re.fullmatch(r"cu\d+", folder.name):
                 found.append(Place("wheels", folder / "include", folder / "lib"))
         found.append(Place("PyTorch", site / "torch" / "include", site / "torch" / "lib"))
     prefix = Path(sys.prefix)

@@ -194,9 +194,8 @@ def test_bit_flip_in_the_data_is_noticed_where_the_format_has_a_checksum(tmp_pat
     ids=["archive", "legacy", "jittor", "jittor-plain", "safetensors"],
 )
 def test_every_truncation_is_refused(tmp_path: Path, content: bytes) -> None:
-    complete = content.find(
-        hashlib.sha1(content[:-28]).digest()
-    )  # a Jittor file without checksum is a file, too
+    # A Jittor file without checksum is a file, too.
+    complete = content.find(hashlib.sha1(content[:-28]).digest())
     for length in set(range(len(content))) - {complete}:
         refused(tmp_path, content[:length])
 
