@@ -3,6 +3,9 @@
 import hashlib
 import os
 import secrets
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -14,6 +17,7 @@ TEMPORARY_SUFFIX = ".tmp"
 """How the hidden names end under which files are written."""
 
 _BLOCK = 1 << 22  # bytes
+_DAY = 86400.0  # seconds
 
 
 @contextmanager
@@ -49,6 +53,35 @@ def replacing(path: PathLike, durable: bool = True, temporary_name: str | None =
     if durable:
         with suppress(OSError):  # some file systems cannot sync a folder: the data itself is safe even so
             _sync(path.parent)
+
+
+@contextmanager
+def making_folder(path: PathLike) -> Iterator[Path]:
+    """A hidden folder beside `path` to fill, which becomes `path` when the block ends without an error.
+
+    A folder `path` that another process has made meanwhile stays as it is. What runs that were killed more
+    than a day ago left behind is removed.
+
+    Raises:
+        OSError: the place is not writable or full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*{TEMPORARY_SUFFIX}"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _DAY:
+                shutil.rmtree(left, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

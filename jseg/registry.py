@@ -39,7 +39,7 @@ class Registry:
         functions whose annotation says that they return one.
 
         Raises:
-            TypeError: an entry that is there already does not fulfil it.
+            ValueError: an entry that is there already does not fulfil it.
         """
         self._contract = contract
         for name, entry in self._entries.items():
@@ -49,12 +49,12 @@ class Registry:
         contract = self._contract
         if contract is None:
             return
-        made = entry if isinstance(entry, type) else typing.get_type_hints(entry).get("return")
         base = f"{contract.__module__}.{contract.__qualname__}"
+        made = entry if isinstance(entry, type) else _returned(entry)
         if not (isinstance(made, type) and issubclass(made, contract)):
-            raise TypeError(
-                f"{self.kind} {name!r} cannot be registered: derive its class from {base}, or annotate what "
-                "the function returns"
+            raise ValueError(
+                f"{self.kind} {name!r} cannot be registered: derive its class from {base}, or annotate the "
+                "function with the class that it returns"
             )
         missing = [
             method
@@ -62,7 +62,7 @@ class Registry:
             if getattr(getattr(made, method, None), "__isabstractmethod__", False)
         ]
         if missing:
-            raise TypeError(
+            raise ValueError(
                 f"{self.kind} {name!r} cannot be registered: {base} asks for {', '.join(missing)}"
             )
 
@@ -70,8 +70,8 @@ class Registry:
         """Decorator that enters a class or function, under its own name unless `name` is given.
 
         Raises:
-            ValueError: the name is taken by something else.
-            TypeError: the entry does not fulfil the contract of this registry.
+            ValueError: the name is taken by something else, or the entry does not fulfil the contract of this
+                registry.
         """
 
         def enter(entry: Callable[..., Any]) -> Callable[..., Any]:
@@ -191,6 +191,14 @@ def matches(value: Any, accepted: tuple[type, ...]) -> bool:
     if isinstance(value, int) and float in accepted:
         return True
     return isinstance(value, accepted)
+
+
+def _returned(function: Callable[..., Any]) -> Any:
+    """What the annotation of a function says that it returns; None if there is none that can be read."""
+    try:
+        return typing.get_type_hints(function).get("return")
+    except (NameError, TypeError):
+        return None
 
 
 def _simple_types(hint: Any) -> tuple[type, ...]:

@@ -2,12 +2,14 @@
 trees."""
 
 import ast
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "jseg"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "jseg"
 
 # From the ground upwards; each room may import the rooms it names, the foundation and itself. Imports inside
 # functions count as well. The foundation are the modules beside the packages.
@@ -95,9 +97,7 @@ def room(module: str) -> str:
 
 
 def test_every_room_is_in_the_table() -> None:
-    present = {
-        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
+    present = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or any(path.rglob("*.py"))}
     assert present - TOP == FOUNDATION | set(ROOMS)
 
 
@@ -136,10 +136,38 @@ def test_no_module_imports_itself_through_others() -> None:
         visit(module, ())
 
 
-def test_nothing_is_loaded_by_its_path() -> None:
-    root = PACKAGE.parent
-    files = [
-        path for folder in ("jseg", "tools", "tests", "benchmarks") for path in (root / folder).rglob("*.py")
-    ]
-    guilty = [path for path in files if "spec_from_" + "file_location" in path.read_text(encoding="utf-8")]
-    assert guilty == []
+def test_the_package_itself_imports_nothing() -> None:
+    """It is imported with each of its rooms."""
+    assert imports("jseg") == frozenset()
+
+
+def test_runtime_and_foundation_need_the_standard_library_alone() -> None:
+    """Jittor is imported by the backend, and NumPy by the interpolation weights."""
+    allowed = {"jseg", *sys.stdlib_module_names}
+    exceptions = {"jseg.runtime.backend": {"jittor", "jittor_utils"}, "jseg.interpolation": {"numpy"}}
+    for module, path in modules().items():
+        if room(module) in ("runtime", "foundation", "config", "doctor") and module != "jseg.doctor.selftest":
+            wrong = outside(path) - allowed - exceptions.get(module, set())
+            assert not wrong, (module, wrong)
+
+
+def outside(path: Path) -> set[str]:
+    """First names of all modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(name.name.split(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_nothing_is_loaded_by_its_path_or_behind_the_table() -> None:
+    """The console command imports the module of the chosen command by its name, and nothing else does so."""
+    words = ("spec_from_" + "file_location", "SourceFile" + "Loader", "__imp" + "ort__", "run" + "py.")
+    for path in (
+        path for folder in ("jseg", "tools", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+    ):
+        text = path.read_text(encoding="utf-8")
+        assert not [word for word in words if word in text], path
+        assert "import_" + "module" not in text or path == PACKAGE / "cli" / "main.py", path

@@ -1,5 +1,6 @@
-"""Make a benchmark out of its official archives, or check one: python tools/prepare_dataset.py voc2012
---data-root data
+"""Make a benchmark out of its official archives, or check one.
+
+    python tools/prepare_dataset.py voc2012 --data-root data
 
 Put the archives, or what is in them, into the data root (docs/datasets.md lists them). Files that are there
 already are kept: an interrupted run goes on when it is started again. --check reads every file and lists the

@@ -26,7 +26,6 @@ from jseg.runtime.shared_cache import place_of_jittor
 
 OK, MISSING, NOTE = "ok", "missing", "note"
 COLUMNS = 100
-JITTOR_VERSION = "1.3.11"  # the release that `environment` prepares
 PYTHON_VERSIONS = ((3, 10), (3, 12))  # first and last, as in setup.py
 ROOT = Path(jseg.__file__).resolve().parents[1]
 
@@ -190,8 +189,10 @@ def _jittor() -> Finding:
     version = _version("jittor")
     if version is None:
         return Finding(MISSING, "Jittor", "not installed in this Python", _install_command())
-    if not (version + ".").startswith(JITTOR_VERSION + "."):
-        return Finding(MISSING, "Jittor", f"{version}; jseg works with {JITTOR_VERSION}", _install_command())
+    if not (version + ".").startswith(environment.JITTOR_VERSION + "."):
+        return Finding(
+            MISSING, "Jittor", f"{version}; jseg works with {environment.JITTOR_VERSION}", _install_command()
+        )
     return Finding(OK, "Jittor", version)
 
 
@@ -325,7 +326,7 @@ def _self_test(timeout: float, on_cuda: bool) -> Finding:
             MISSING,
             "self-test",
             f"differs from NumPy: {worst}",
-            f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + JITTOR_VERSION)))}",
+            f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + environment.JITTOR_VERSION)))}",
         )
     seconds = f"import {result['import_seconds']:.0f} s, checks {result['check_seconds']:.0f} s"
     if on_cuda and result["device"] != "CUDA":

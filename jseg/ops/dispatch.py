@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from jseg.runtime.backend import jt
-from jseg.runtime.environment import jittor_cache
+from jseg.runtime.environment import jittor_cache, unwritable_cache
 from jseg.runtime.shared_cache import header_copy
 
 _FOLDER = Path(__file__).resolve().parent
@@ -29,5 +29,8 @@ def include_headers(*names: str) -> str:
     follow a relative `#include` from one header to another: a header that needs another names it in its first
     lines, and the front lists both, in order.
     """
-    copies = (header_copy(_FOLDER / name, jittor_cache() / "jseg" / "headers") for name in names)
+    try:
+        copies = [header_copy(_FOLDER / name, jittor_cache() / "jseg" / "headers") for name in names]
+    except OSError as error:
+        raise unwritable_cache(error) from error
     return "".join(f'#include "{copy}"\n' for copy in copies)

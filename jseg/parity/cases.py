@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jseg.labels import IGNORE_INDEX
 from jseg.parity.files import (
     CLIP_ARRAYS,
     INPUT_ARRAYS,
@@ -37,7 +38,7 @@ def run_case(folder: Path) -> tuple[Arrays, Arrays]:
         # All at once: Jittor compiles in parallel what is asked for together.
         computed.update(zip(pending, map(np.asarray, jt.fetch_sync(list(pending.values())))))
     for name in (name for name in computed if name.endswith(".pseudo_label")):
-        computed[name] = np.where(computed[name] < 0, 255, computed[name])[:, None]
+        computed[name] = np.where(computed[name] < 0, IGNORE_INDEX, computed[name])[:, None]
     return computed, recorded
 
 

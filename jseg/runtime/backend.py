@@ -11,27 +11,32 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 from jseg.runtime.cuda.prepare import FAILED
 from jseg.runtime.device import Device, wanted_device, wanted_precision
 from jseg.runtime.environment import (
     EnvironmentProblem,
+    exact_division,
     find_compiler,
     jittor_cache,
     launched_by_mpi,
     prepare_jittor,
     shared_jittor,
+    unwritable_cache,
 )
 from jseg.runtime.shared_cache import first_on_path
-from jseg.runtime.trial import configuration_key, mark_of, try_import
+from jseg.runtime.trial import configuration_key, mark_of, process_kept, try_import
 
 
 def _import_jittor():
+    if "jittor" in sys.modules:
+        return _adopted(sys.modules["jittor"])
     device, place, key = _importable()
     if device.warning:
         _warn(device.warning)
     try:
-        with first_on_path(place):
+        with first_on_path(place), process_kept():
             import jittor
         if place is not None:
             jittor.flags.python_path = str(place / "python")
@@ -51,6 +56,16 @@ def _import_jittor():
     return jittor, device
 
 
+def _adopted(jittor: ModuleType) -> tuple[ModuleType, Device]:
+    """Jittor as the program had imported it before jseg: built and configured by itself. What jseg asks of
+    operators is added for those that are compiled from now on."""
+    options = exact_division(jittor.flags.cc_path)
+    if "recip" not in jittor.flags.cc_flags:
+        jittor.flags.cc_flags = " ".join([jittor.flags.cc_flags, *options, ""])
+    kind = "cuda" if jittor.flags.use_cuda else "cpu"
+    return jittor, Device(kind, "as Jittor was set up before jseg was imported")
+
+
 def _importable() -> tuple[Device, Path | None, str]:
     """The device, the folder that Jittor is imported from and the key of the configuration, after a child
     process has imported it once; the CPU takes the place of a GPU that fails, unless it was asked for."""
@@ -60,9 +75,7 @@ def _importable() -> tuple[Device, Path | None, str]:
     try:
         problem = try_import(jittor_cache(), key, place, device)
     except OSError as error:
-        raise EnvironmentProblem(
-            f"cannot write Jittor's cache {jittor_cache()}: {error}; make it writable"
-        ) from error
+        raise unwritable_cache(error) from error
     if not problem:
         return device, place, key
     if device.kind == "cpu":

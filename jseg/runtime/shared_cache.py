@@ -14,12 +14,11 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from jseg.files import replacing
+from jseg.files import making_folder, replacing
 
 INTERPRETER = "JSEG_PYTHON"
 """The interpreter that Jittor's compile steps run with, read by a script in the cache."""
@@ -29,7 +28,7 @@ _PREFIXES = tuple(f"{package}/" for package in _PACKAGES)
 
 # Compile steps import jittor_utils: from the same copy, or they would look into another cache.
 _SCRIPT = """#!/bin/sh
-PYTHONPATH={folder} exec "${variable}" "$@"
+PYTHONPATH={folder}"${{PYTHONPATH:+:$PYTHONPATH}}" exec "${{{variable}:-{default}}}" "$@"
 """
 
 
@@ -74,21 +73,25 @@ def jittor_copy(cache: Path) -> Path | None:
 
 
 def _make_copy(installed: Path, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
-        temporary.chmod(0o755)
+    with making_folder(folder) as temporary:
         for package in _PACKAGES:
             shutil.copytree(
                 installed / package, temporary / package, ignore=shutil.ignore_patterns("__pycache__")
             )
         script = temporary / "python"
-        script.write_text(_SCRIPT.format(folder=shlex.quote(str(folder)), variable=INTERPRETER))
+        script.write_text(
+            _SCRIPT.format(
+                folder=shlex.quote(str(folder)), variable=INTERPRETER, default=shlex.quote(interpreter())
+            )
+        )
         script.chmod(0o755)
-        with contextlib.suppress(OSError):  # another process was faster
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.sync()  # once: after a power failure nobody would look at the files again
+
+
+def interpreter() -> str:
+    """A Python that can be started; `sys.executable` is none where Python is embedded in another program."""
+    beside = Path(sys.prefix) / "bin" / "python3"
+    return sys.executable if "python" in Path(sys.executable or "").name else str(beside)
 
 
 @contextlib.contextmanager
@@ -130,16 +133,17 @@ def _recorded_digest(installed: Path) -> str | None:
     for record in installed.glob("jittor-*.dist-info/RECORD"):
         lines = record.read_text(encoding="utf-8").splitlines()
         files = sorted(line for line in lines if line.startswith(_PREFIXES) and ",sha256=" in line)
-        if files and not _edited(installed, record.stat().st_mtime):
+        if files and not _edited(installed, record.stat().st_ctime):
             return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
     return None
 
 
-def _edited(installed: Path, since: float) -> bool:
-    """True if a file of Jittor is newer than the end of its installation."""
+def _edited(installed: Path, recorded: float) -> bool:
+    """True if a file of Jittor changed after pip had recorded it, which it does last. The time of the change
+    of status is looked at: no program that writes or copies a file keeps it."""
     for package in _PACKAGES:
         for parent, folders, names in os.walk(installed / package):
             folders[:] = [name for name in folders if name != "__pycache__"]
-            if any(Path(parent, name).stat().st_mtime > since + 5 for name in names):
+            if any(Path(parent, name).stat().st_ctime > recorded for name in names):
                 return True
     return False

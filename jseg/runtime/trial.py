@@ -13,18 +13,24 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from jseg.runtime.device import Device
+from jseg.runtime.environment import JITTOR_VERSION
+from jseg.runtime.machine import processor_name
+from jseg.runtime.shared_cache import interpreter
 
 _PROGRAM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from jseg.runtime.environment import prepare_jittor
+from jseg.runtime.trial import process_kept
 prepare_jittor()
 sys.path[:0] = [place for place in sys.argv[2:3] if place]
-import jittor
+with process_kept():
+    import jittor
 if sys.argv[3] == "cuda":
     jittor.flags.use_cuda = 1
 print("IMPORTED", flush=True)
@@ -50,6 +56,21 @@ _VARIABLES = (
 _MPI = ("OMPI_", "PMIX_", "PMI_", "PRTE_")
 
 
+@contextmanager
+def process_kept() -> Iterator[None]:
+    """While Jittor is imported it cannot put another program in the place of this process, as it does to
+    change LD_LIBRARY_PATH where it has once fetched CUDA; it goes on without."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("jseg keeps Jittor from starting the program anew")
+
+    kept, os.execl = os.execl, refuse
+    try:
+        yield
+    finally:
+        os.execl = kept
+
+
 def configuration_key(device: Device, place: str, compiler: str) -> str:
     """Digest of all that decides what Jittor builds and loads.
 
@@ -68,6 +89,8 @@ def configuration_key(device: Device, place: str, compiler: str) -> str:
         device.line,
         sys.version,
         platform.platform(),
+        platform.node(),
+        processor_name(),
         *sorted(map("=".join, chosen.items())),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -103,8 +126,9 @@ def try_import(cache: Path, key: str, place: Path | None, device: Device) -> str
 
 
 def mark_of(cache: Path, key: str) -> Path:
-    """The file that says that a configuration was imported; without it the next process tries again."""
-    return cache / "jseg" / "imported" / key
+    """The file that says that a configuration was imported; without it the next process tries again. It goes
+    with what Jittor has built."""
+    return cache / f"jt{JITTOR_VERSION}" / "imported" / key
 
 
 def import_in_child(place: Path | None, device: Device) -> str:
@@ -117,11 +141,21 @@ def import_in_child(place: Path | None, device: Device) -> str:
     Returns:
         "" once an import has succeeded, else what the child wrote.
     """
-    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(place or ""), device.kind]
+    command = [
+        interpreter(),
+        "-c",
+        _PROGRAM,
+        json.dumps([str(entry) for entry in sys.path]),
+        str(place or ""),
+        device.kind,
+    ]
     text = ""
     for _ in range(_ATTEMPTS):
         with tempfile.TemporaryFile() as output:
-            status = _run(command, output)
+            try:
+                status = _run(command, output)
+            except OSError as error:
+                return f"OSError: {command[0]} cannot be started: {error}"
             output.seek(0)
             text = output.read().decode(errors="replace")
         if status or "IMPORTED" in text:

@@ -1,7 +1,6 @@
 """Writes ZeroShapes to disk in the PASCAL VOC folder layout, so that `VOCDataset` reads it like any other."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from jseg.datasets.masks import save_mask
+from jseg.files import making_folder
 from jseg.labels import IGNORE_INDEX
 from jseg.zeroshapes.drawing import CLASS_NAMES, EDITION, PALETTE, UNSEEN, draw_scene
 
@@ -41,9 +41,7 @@ def write_zeroshapes(
     root = Path(root)
     if root.exists():
         raise FileExistsError(f"{root} already exists; remove it or choose another folder")
-    unfinished = root.with_name(root.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with making_folder(root) as unfinished:
         for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (unfinished / folder).mkdir(parents=True)
         for split, count in counts.items():
@@ -61,10 +59,6 @@ def write_zeroshapes(
             "unseen": [CLASS_NAMES[i] for i in UNSEEN],
         }
         (unfinished / _CARD).write_text(json.dumps(card, indent=1) + "\n")
-        unfinished.rename(root)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 64) -> bool:

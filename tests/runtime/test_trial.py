@@ -23,11 +23,16 @@ if action == "rebuild":
     sys.exit(0)
 if action == "fail":
     raise RuntimeError("compiler error 42")
+if action == "replace":  # as jittor_utils.install_cuda does
+    try:
+        os.execl(sys.executable, sys.executable, "-c", "print('REPLACED')")
+    except:
+        pass
 nn = None
 
 
 class flags:
-    use_cuda = 0
+    use_cuda, cc_path, cc_flags = 0, "g++", ""
 
 """
 _PROGRAM = """
@@ -54,7 +59,7 @@ def start(tmp_path):
         (site / name).write_text(text)
     kept = {name: value for name, value in os.environ.items() if name not in ("JITTOR_HOME", "JSEG_PYTHON")}
 
-    def run(behaviour: str) -> tuple[str, int]:
+    def run(behaviour: str, before: str = "", after: str = "") -> tuple[str, int]:
         notes.write_text("")
         environment = {
             **kept,
@@ -64,7 +69,11 @@ def start(tmp_path):
             "BEHAVIOUR": behaviour,
         }
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM], env=environment, cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, "-c", "\n".join((before, _PROGRAM, after))],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip().splitlines()[-1], len(notes.read_text().split())
@@ -77,14 +86,33 @@ def test_a_rebuild_happens_in_a_child_and_once(start):
     assert start("work") == ("IMPORTED True", 1)  # the configuration is known to work
 
 
+def test_jittor_cannot_start_the_program_anew(start):
+    assert start("replace replace") == ("IMPORTED True", 2)
+
+
+def test_a_path_object_on_the_search_path_does_no_harm(start):
+    assert start("work", "import pathlib, sys; sys.path.append(pathlib.Path('/nowhere'))") == (
+        "IMPORTED True",
+        2,
+    )
+
+
+def test_a_jittor_that_was_imported_before_is_taken_as_it_is(start):
+    """No second build; operators divide exactly from now on."""
+    text, imports = start(
+        "work", "import jittor; jittor.flags.cc_flags = '-O2'", "print(jittor.flags.cc_flags)"
+    )
+    assert imports == 1 and "-fno-reciprocal-math" in text.split()
+
+
 def test_an_import_that_fails_is_one_sentence_and_is_tried_again(start, tmp_path):
     for _ in range(2):
         text, imports = start("fail")
         assert text.startswith("REFUSED True") and "compiler error 42" in text and imports == 1
-        log = next((tmp_path / ".cache/jittor/jseg/imported").glob("*.log"))
+        log = next((tmp_path / ".cache/jittor").rglob("*.log"))
         assert str(log) in text and "Traceback" in log.read_text()
     assert start("work work") == ("IMPORTED True", 2)
-    assert not list((tmp_path / ".cache/jittor/jseg/imported").glob("*.log"))
+    assert not list((tmp_path / ".cache/jittor").rglob("*.log"))
 
 
 def test_a_rebuild_without_end_is_refused(start):

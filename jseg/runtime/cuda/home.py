@@ -6,12 +6,12 @@ cache and is named after its content, so that another toolkit gets another home.
 """
 
 import hashlib
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from jseg.files import making_folder
 from jseg.runtime.cuda.detect import Cuda, architectures
 
 _SHIPPED = Path(__file__).parent
@@ -113,9 +113,7 @@ def write_home(home: Path, cuda: Cuda) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    home.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
-    try:
+    with making_folder(home) as temporary:
         for name, text in _files(cuda).items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,12 +124,6 @@ def write_home(home: Path, cuda: Cuda) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() and not path.is_symlink():  # a header of ours, or a folder that holds one
                 path.symlink_to(target)
-        temporary.chmod(0o755)
-        temporary.rename(home)
-    except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not home.is_dir():
-            raise
 
 
 def compile_problem(home: Path, compiler: str) -> str:
