@@ -53,8 +53,8 @@ setup(
     ],
     entry_points={"console_scripts": ["jseg = jseg.cli.main:main"]},
     extras_require={
-        # `make test`; the tests write the .mat files that they prepare, and build a wheel without the
-        # network.
+        # `make test`; the tests write the .mat files that they
+        # prepare, and build a wheel without the network.
         "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1"],
         # `make lint` and `make format`; exact, because each release formats a little differently.
         "lint": ["ruff==0.17.6"],

@@ -49,11 +49,11 @@ MOST_REPEATS, QUEUED_SECONDS = 10, 0.05
 
 
 class Library(NamedTuple):
-    """What is timed. forward: () -> a result; backward: a result -> its gradient, neither waiting for the
-    device.
+    """What is timed. forward: () -> a result; backward: a result ->
+    its gradient, neither waiting for the device.
 
-    compute: waits for a list of results or gradients. free: gives memory that is kept for later back to the
-    device.
+    compute: waits for a list of results or gradients. free: gives
+    memory that is kept for later back to the device.
     """
 
     forward: Callable[[], Any]

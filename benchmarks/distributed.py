@@ -104,8 +104,8 @@ def equality(arguments: argparse.Namespace) -> None:
 
 
 def weight_differences(own: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> tuple[float, float]:
-    """Largest difference of a number relative to the largest of its tensor, and the relative norm of all
-    differences.
+    """Largest difference of a number relative to the largest of its
+    tensor, and the relative norm of all differences.
 
     Key biases are left out: the softmax takes them away again, so their exact gradient is zero, and Adam
     makes full steps out of the rounding errors in its place. They have no effect on any output.

@@ -201,11 +201,11 @@ def reset_peak() -> None:
 
 
 def serve(prepare) -> None:
-    """The loop of a worker. `prepare(job)` -> (forward, backward), two functions that do their work and wait
-    for it.
+    """The loop of a worker. `prepare(job)` -> (forward, backward),
+    two functions that do their work and wait for it.
 
-    A job of a millisecond asks for `repeat` calls in a row, of which the median counts: the first finds cold
-    caches.
+    A job of a millisecond asks for `repeat` calls in a row, of which
+    the median counts: the first finds cold caches.
     """
     for text in sys.stdin:
         job = json.loads(text)

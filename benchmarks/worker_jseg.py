@@ -75,8 +75,8 @@ def operator(job: dict) -> tuple[Callable[..., jt.Var], list[jt.Var]]:
 
 
 class GradientArrives(jt.Function):
-    """A sum of `result` whose gradient is `upstream` itself, as a later layer's would be: neither product nor
-    copy."""
+    """A sum of `result` whose gradient is `upstream` itself, as a
+    later layer's would be: neither product nor copy."""
 
     def execute(self, result: jt.Var, upstream: jt.Var) -> jt.Var:
         self.upstream = upstream

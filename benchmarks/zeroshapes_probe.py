@@ -84,8 +84,8 @@ def features(backbone, images: np.ndarray, side: int, prompts: bool) -> tuple[np
 
 
 def probe(train: Patches, known: np.ndarray, test: Patches, asked: np.ndarray) -> str:
-    """Accuracies of ridge regression from `known` features of the training patches on those of the test
-    patches."""
+    """Accuracies of ridge regression from `known` features of the
+    training patches on those of the test patches."""
 
     def rows(values: np.ndarray, patches: Patches) -> np.ndarray:
         chosen = values[patches.filled].astype(np.float64)

@@ -4,8 +4,8 @@ import numpy as np
 
 
 def bilinear_taps(available: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `length` samples: the two neighbours among `available`, intp, and the weight of the second,
-    float64."""
+    """For each of `length` samples: the two neighbours among
+    `available`, intp, and the weight of the second, float64."""
     position = np.clip((np.arange(length) + 0.5) * (available / length) - 0.5, 0, available - 1)
     first = np.floor(position).astype(np.intp)
     return first, np.minimum(first + 1, available - 1), position - first

@@ -6,8 +6,8 @@ import numpy as np
 
 
 def plain_bilinear(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """(h, w, c) -> (H, W, c) float64, half-pixel centres, clamped at the borders, one output pixel at a
-    time."""
+    """(h, w, c) -> (H, W, c) float64, half-pixel centres, clamped
+    at the borders, one output pixel at a time."""
     height, width = image.shape[:2]
     out = np.zeros((*size, image.shape[2]))
     for y in range(size[0]):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# Tolerances are those of a processor, also where there is a GPU; `JSEG_DEVICE=cuda pytest tests/ops` is for
-# that.
+# Tolerances are those of a processor, also where there is a GPU;
+# `JSEG_DEVICE=cuda pytest tests/ops` is for that.
 os.environ.setdefault("JSEG_DEVICE", "cpu")
 
 TESTS = Path(__file__).resolve().parent
@@ -51,8 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds what `pip install` puts into site-packages for jseg alone; built once for all
-    tests."""
+    """A folder that holds what `pip install` puts into
+    site-packages for jseg alone; built once for all tests."""
     root, folder = TESTS.parent, tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # a build leaves folders beside what it builds
     shutil.copytree(root / "jseg", source / "jseg", ignore=shutil.ignore_patterns("__pycache__"))
@@ -112,8 +112,8 @@ def trained_run(zeroshapes_root: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recorded tiny CLIP as a TorchScript archive like those of OpenAI, half precision inside. Do not
-    change it."""
+    """The recorded tiny CLIP as a TorchScript archive like those of
+    OpenAI, half precision inside. Do not change it."""
     path = tmp_path_factory.mktemp("clip") / "openai.pt"
     path.write_bytes(gzip.decompress((TESTS / "golden" / "clip_tiny" / "openai.pt.gz").read_bytes()))
     return path

@@ -224,8 +224,8 @@ def pack(archives: Archives, folder: Path) -> None:
 
 
 def classes_of(values: np.ndarray, class_list: str) -> np.ndarray:
-    """Published values -> class numbers uint8 by a loop over the class list; what is not in it becomes
-    255."""
+    """Published values -> class numbers uint8 by a loop over the
+    class list; what is not in it becomes 255."""
     out = np.full(values.shape, 255, np.uint8)
     for index, value in enumerate(raw_values(class_list)):
         out[values == value] = index
@@ -295,8 +295,8 @@ def _encoded(picture: Image.Image, form: str, **options: object) -> bytes:
 
 
 def prepared(root: Path) -> Path:
-    """All three benchmarks below `root`, ready for the data sets: a folder for JSEG_DATA_ROOT or
-    `data_root`."""
+    """All three benchmarks below `root`, ready for the data sets:
+    a folder for JSEG_DATA_ROOT or `data_root`."""
     for archives in (voc2012(), context_json(), coco_stuff()):
         unpack(archives, root)
     for benchmark in BENCHMARKS:

@@ -1,5 +1,5 @@
-"""Who may import whom: rooms as in the table, arrows downwards only, no circles. Read from the syntax
-trees."""
+"""Who may import whom: rooms as in the table, arrows downwards
+only, no circles. Read from the syntax trees."""
 
 import ast
 import sys

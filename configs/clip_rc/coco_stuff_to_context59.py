@@ -1,5 +1,5 @@
-r"""The inductive COCO-Stuff model tested on the 59 classes of PASCAL Context, whose names are all it is
-given.
+r"""The inductive COCO-Stuff model tested on the 59 classes of
+PASCAL Context, whose names are all it is given.
 
     python tools/run_net.py --config configs/clip_rc/coco_stuff_to_context59.py --task val \
         --checkpoint work_dirs/coco_stuff_inductive/checkpoints/latest

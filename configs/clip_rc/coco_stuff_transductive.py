@@ -1,5 +1,5 @@
-"""CLIP-RC on COCO-Stuff 164K, transductive: the names of the 15 unseen classes are known, their masks are
-not.
+"""CLIP-RC on COCO-Stuff 164K, transductive: the names of the 15
+unseen classes are known, their masks are not.
 
 Starts from the inductive run at half its length, which must have been trained first:
 

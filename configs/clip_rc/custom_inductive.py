@@ -1,5 +1,5 @@
-"""CLIP-RC on your own data, inductive: classes listed in unseen.txt have no masks in training.
-docs/custom_dataset.md
+"""CLIP-RC on your own data, inductive: classes listed in unseen.txt
+have no masks in training. docs/custom_dataset.md
 
 python tools/run_net.py --config configs/clip_rc/custom_inductive.py --task train --set data_root=FOLDER
 """

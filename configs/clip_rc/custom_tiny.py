@@ -1,5 +1,5 @@
-"""Own data on the tiny CLIP of ZeroShapes: tries every step in minutes on a CPU, on pictures of coloured
-shapes only.
+"""Own data on the tiny CLIP of ZeroShapes: tries every step in
+minutes on a CPU, on pictures of coloured shapes only.
 
     python tools/run_net.py --config configs/clip_rc/custom_tiny.py --task train --set data_root=FOLDER
 

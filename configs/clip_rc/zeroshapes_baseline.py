@@ -1,5 +1,5 @@
-"""The baseline of Table 5 (first row) on ZeroShapes: no region-level bridge, no region alignment, no recovery
-decoder.
+"""The baseline of Table 5 (first row) on ZeroShapes: no region-level
+bridge, no region alignment, no recovery decoder.
 
     python tools/run_net.py --config configs/clip_rc/zeroshapes_baseline.py --task train
 

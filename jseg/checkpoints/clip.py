@@ -100,8 +100,8 @@ def clip_parameter_names(vision_layers: int, text_layers: int) -> list[str]:
 def clip_kind(names: Sequence[str]) -> str:
     """Whose names these are: `OPENAI`, `HUGGING_FACE`, `OPEN_CLIP` or `CLIP_RC`.
 
-    open_clip and OpenAI agree for the common models; those are called OpenAI's unless a sign of open_clip is
-    found.
+    open_clip and OpenAI agree for the common models; those are called
+    OpenAI's unless a sign of open_clip is found.
 
     Raises:
         ValueError: none of them.
@@ -124,8 +124,8 @@ def clip_kind(names: Sequence[str]) -> str:
 def clip_from_any(tensors: Arrays) -> tuple[dict[str, np.ndarray], NameReport]:
     """A CLIP of OpenAI, Hugging Face (`CLIPModel`) or open_clip -> jseg's CLIP (OpenAI's names).
 
-    Types and values are kept; `logit_scale` becomes a 0-d array. The report lists names; nothing is raised
-    for them.
+    Types and values are kept; `logit_scale` becomes a 0-d array. The
+    report lists names; nothing is raised for them.
 
     Raises:
         ValueError: the names belong to no CLIP.

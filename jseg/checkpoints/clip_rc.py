@@ -85,8 +85,8 @@ def clip_rc_parameter_names(
 
 
 def regions_are_untrained(tensors: Arrays) -> bool:
-    """Whether the stored region tokens are all class embedding + position of CLS, as the releases start (and
-    keep) them."""
+    """Whether the stored region tokens are all class embedding +
+    position of CLS, as the releases start (and keep) them."""
     tokens = np.asarray(tensors[REGION_TOKENS], np.float64)
     start = (
         np.asarray(tensors["backbone.class_embedding"], np.float64)

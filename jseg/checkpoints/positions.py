@@ -22,8 +22,8 @@ def square_grid(table: np.ndarray) -> tuple[int, int]:
 def resize_positions(
     table: np.ndarray, new: tuple[int, int], old: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Bilinear resize (half-pixel centres, `align_corners=False`) of the patch rows; the CLS row stays
-    (DESIGN 3.2).
+    """Bilinear resize (half-pixel centres, `align_corners=False`) of
+    the patch rows; the CLS row stays (DESIGN 3.2).
 
     Args:
         table: (1 + old_h·old_w, D), CLS first, patches row-major.

@@ -7,8 +7,8 @@ the doctor starts before anything is installed.
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-"""The clone that this package lies in, with `configs/`, `weights/` and `tests/`. None of these lies beside an
-installed wheel."""
+"""The clone that this package lies in, with `configs/`, `weights/` and
+`tests/`. None of these lies beside an installed wheel."""
 
 
 def shipped(path: str) -> str:

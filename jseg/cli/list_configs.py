@@ -92,8 +92,8 @@ def _natural(path: Path) -> list[object]:
 
 
 def find(names: Sequence[str]) -> list[Path]:
-    """The configs below configs/ without the bases; only those whose path contains one of `names`, if any is
-    given.
+    """The configs below configs/ without the bases; only those whose
+    path contains one of `names`, if any is given.
 
     Raises:
         ValueError: none fits. FileNotFoundError: there is no configs/, as beside an installed wheel.

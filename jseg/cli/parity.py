@@ -1,7 +1,7 @@
 """Compare jseg with recorded outputs of other implementations.
 
-`python tools/parity.py CASE_DIR [--out OUT.npz]`. A case folder holds `case.json`, whose `kind` says what
-else lies there:
+`python tools/parity.py CASE_DIR [--out OUT.npz]`. A case folder holds
+`case.json`, whose `kind` says what else lies there:
 
 - `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label) and
   `outputs.npz`;

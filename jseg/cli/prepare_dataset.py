@@ -91,8 +91,8 @@ def print_problems(problems: list[str], limit: int | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 if the data set is complete, 1 if something in it is wrong, 2 after another error, 130 after
-    Ctrl-C."""
+    """0 if the data set is complete, 1 if something in it is
+    wrong, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
     try:
         return exit_status(lambda: run(arguments))

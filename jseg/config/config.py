@@ -128,8 +128,8 @@ class Config(dict[str, Any]):
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Deep merge of two dicts into a new one; `_delete_=True` in a dict of `over` drops what it would
-    inherit."""
+    """Deep merge of two dicts into a new one; `_delete_=True` in a
+    dict of `over` drops what it would inherit."""
     merged = copy.deepcopy(dict(base))
     for key, value in over.items():
         if isinstance(value, Mapping):

@@ -155,8 +155,8 @@ def _has_folders(pictures: Path, split: str | None) -> bool:
 
 
 def _automatic(ids: list[str], split: str | None, val_share: float, split_seed: int) -> list[str]:
-    """The part of `ids` that belongs to the split: by a hash of each name, so pictures added later move
-    few."""
+    """The part of `ids` that belongs to the split: by a hash of
+    each name, so pictures added later move few."""
     if split is None:
         return ids
     if split not in ("train", "val"):

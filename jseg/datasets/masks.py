@@ -39,8 +39,8 @@ def read_image(path: str | Path, mask_size: tuple[int, int] | None = None) -> np
 def open_picture(
     path: str | Path, mask_size: tuple[int, int] | None = None, mend: str = _IN_SPLIT
 ) -> Image.Image:
-    """`read_image` as a Pillow picture of mode RGB; `mend` ends the message about a file that cannot be
-    read."""
+    """`read_image` as a Pillow picture of mode RGB; `mend` ends
+    the message about a file that cannot be read."""
     picture = _open(path, "picture", mend)
     return upright(picture, mask_size).convert("RGB")
 

@@ -63,8 +63,8 @@ class PhotometricDistortion:
 
 
 def _shift_colours(image: np.ndarray, turn: int, saturation: float) -> np.ndarray:
-    """Hue plus `turn` and saturation times the factor; a few rows at a time: intermediate arrays stay in
-    cache."""
+    """Hue plus `turn` and saturation times the factor; a few rows
+    at a time: intermediate arrays stay in cache."""
     result = np.empty(image.shape, np.uint8)
     rows = max(_PIXELS_AT_ONCE // image.shape[1], 1)
     for top in range(0, len(image), rows):

@@ -57,8 +57,8 @@ def find_root(data_root: str, classes: object, folder: str) -> Path:
 def new_root(data_root: str, classes: str, folder: str) -> Path:
     """As `find_root`, for a data set that is to be made: if no place has `folder` yet, the best place for it.
 
-    A root that itself ends like such a place (`VOCdevkit`, `VOCdevkit/VOC2012`, `VOC2012`) is gone on from
-    there.
+    A root that itself ends like such a place (`VOCdevkit`,
+    `VOCdevkit/VOC2012`, `VOC2012`) is gone on from there.
 
     Raises:
         ValueError: `data_root` is by its name the folder of another data set, whose files would be mixed with
@@ -77,8 +77,8 @@ def new_root(data_root: str, classes: str, folder: str) -> Path:
 
 
 def how_to_make(classes: object) -> str:
-    """What an error about missing files may add: the command that makes this data set, if it is a known
-    one."""
+    """What an error about missing files may add: the command that
+    makes this data set, if it is a known one."""
     command = _COMMANDS.get(_name(classes))
     return f", or make the data set with `python {command}`" if command else ""
 

@@ -55,8 +55,8 @@ def _die_with_parent() -> None:
 
 
 def _failure(problem: Exception, prefix: str = "") -> tuple[str, str, str]:
-    # Errors a user can cause keep their kind on the way to the parent; the others arrive with their
-    # traceback.
+    # Errors a user can cause keep their kind on the way to the
+    # parent; the others arrive with their traceback.
     kind = user_error(problem)
     if kind is None:
         return "error", "RuntimeError", prefix + traceback.format_exc()

@@ -42,8 +42,8 @@ def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing al
 
 
 def check_device() -> None:
-    """All processes must compute on CPUs, or all on GPUs: numbers would differ, and the fast would wait for
-    the slow.
+    """All processes must compute on CPUs, or all on GPUs: numbers
+    would differ, and the fast would wait for the slow.
 
     Raises:
         ValueError: on every process, naming the ranks that differ; each says what it computes on itself.

@@ -31,8 +31,8 @@ def all_reduce_max(value: Reducible, what: str = "a maximum") -> Reducible:
 
 
 def all_reduce_mean(value: Reducible, what: str = "a mean") -> Reducible:
-    """The mean over all processes: of the type of `value` if that is floating, else float64 (a Var:
-    float32)."""
+    """The mean over all processes: of the type of `value` if that
+    is floating, else float64 (a Var: float32)."""
     if isinstance(value, jt.Var):
         return jt.array(_as_float(all_reduce_mean(value.numpy(), what), np.float32)).stop_grad()
     value = _as_float(np.asarray(value), np.float64)

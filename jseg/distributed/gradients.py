@@ -31,8 +31,8 @@ def average_gradients(gradients: Sequence[jt.Var], what: str = "gradients") -> l
 
 
 def buckets(sizes: Sequence[int], largest: int = BUCKET_NUMBERS) -> list[list[int]]:
-    """Indices of `sizes` in order, grouped so that each group sums up to at most `largest` or has one
-    member."""
+    """Indices of `sizes` in order, grouped so that each group sums
+    up to at most `largest` or has one member."""
     groups: list[list[int]] = []
     total = 0
     for index, size in enumerate(sizes):

@@ -21,8 +21,8 @@ _state: dict[str, Any] = {"memory": None, "signs": 0, "watcher": None}
 
 
 def alive(doing: str) -> None:
-    """A sign of life; `doing` is what this process begins now, e.g. "computing iteration 8". Costs next to
-    nothing."""
+    """A sign of life; `doing` is what this process begins now, e.g.
+    "computing iteration 8". Costs next to nothing."""
     memory: mmap.mmap | None = _state["memory"]
     if memory is not None:
         _state["signs"] += 1
@@ -40,8 +40,8 @@ def watch(patience: float | None) -> None:
         patience: seconds without a sign of life after which an idle process, or one that takes far longer
             than before, counts as hanging; None for no watching.
     """
-    # With one rank too: what it leaves behind when it is killed holds its output open, and mpirun would wait
-    # for that.
+    # With one rank too: what it leaves behind when it is killed holds
+    # its output open, and mpirun would wait for that.
     if patience is None or "OMPI_COMM_WORLD_RANK" not in os.environ or not Path("/proc/self").is_dir():
         return
     shared = os.memfd_create("jseg-watchdog")

@@ -100,8 +100,8 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
 
 
 def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
-    """One line, cut to the screen or wrapped, and its mend below: uncut, since it is to be copied, and once
-    each."""
+    """One line, cut to the screen or wrapped, and its mend below:
+    uncut, since it is to be copied, and once each."""
     start = f"{finding.mark:<8} {finding.name:<11} "
     line = start + " ".join(finding.text.split())
     if finding.whole:

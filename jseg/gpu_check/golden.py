@@ -1,5 +1,5 @@
-"""Stage "golden" of `tools/gpu_check.py`: recorded outputs of the released code, and what each precision may
-differ by."""
+"""Stage "golden" of `tools/gpu_check.py`: recorded outputs of the
+released code, and what each precision may differ by."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,8 +28,8 @@ FOLLOWS_ARGMAX = ("pseudo_label", "acc_seg")
 
 
 def golden_stage(small: bool) -> dict[str, Any]:
-    """Recorded outputs of the released code, in the precision chosen: what is beyond the limits, the
-    worst."""
+    """Recorded outputs of the released code, in the precision
+    chosen: what is beyond the limits, the worst."""
     cases = {}
     for name in GOLDEN_CASES[-1:] if small else GOLDEN_CASES:
         rows = compare(*run_case(ROOT / "tests" / "golden" / name))

@@ -20,15 +20,15 @@ PROGRAMS = {
 that runs it may lack jseg."""
 
 SIDE_BY_SIDE = 8
-"""Processes that compute at the same moment while stages run at once; the others wait for the GPU or for
-nvcc."""
+"""Processes that compute at the same moment while stages run at
+once; the others wait for the GPU or for nvcc."""
 
 MOST_LINES = 5
 
 
 class Outcome(NamedTuple):
-    """Lines to print, what goes into the report, what failed, and what could not be compared ("thing:
-    why")."""
+    """Lines to print, what goes into the report, what failed, and
+    what could not be compared ("thing: why")."""
 
     lines: list[str]
     details: dict[str, Any]
@@ -43,8 +43,8 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """What a check needs: dry runs are small and on the processor; all must be over at `until`
-    (`time.monotonic`).
+    """What a check needs: dry runs are small and on the processor;
+    all must be over at `until` (`time.monotonic`).
 
     folder: for files, its own. data: the future path of ZeroShapes. alone: no other check runs meanwhile.
     """
@@ -79,8 +79,8 @@ class Job:
         changes: Mapping[str, str] | None = None,
         expected: int = 1,
     ) -> list[dict[str, Any]]:
-        """What a program of `PROGRAMS` prints as results; raises StageFailed, with them, where fewer are
-        there."""
+        """What a program of `PROGRAMS` prints as results; raises
+        StageFailed, with them, where fewer are there."""
         command = [*launcher, python, *PROGRAMS[program], *arguments, *(["--small"] if self.dry else [])]
         output = self.run(command, precision, changes)
         found = results(output)

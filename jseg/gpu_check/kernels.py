@@ -147,8 +147,8 @@ def _plain_calls() -> list[Call]:
 
 
 def _call(function: Callable[..., Any], dtype: str, *shapes: tuple[int, ...]) -> Call:
-    """The output of `function` for operands of a type, not yet computed, and what it may be differentiated
-    by."""
+    """The output of `function` for operands of a type, not yet
+    computed, and what it may be differentiated by."""
     wide = [_numbers(shape) for shape in shapes]
     operands = [x.cast(dtype) for x in wide]
     return function(*operands).float32(), operands + (wide if dtype != "float32" else [])

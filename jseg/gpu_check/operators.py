@@ -15,8 +15,8 @@ few units in the last place of the format, times what a sum over some hundred pr
 
 
 def op_stage(small: bool) -> dict[str, Any]:
-    """Errors of the operators, forwards and backwards, against float64 NumPy: name -> largest of output,
-    gradients."""
+    """Errors of the operators, forwards and backwards, against
+    float64 NumPy: name -> largest of output, gradients."""
     sys.path.append(str(ROOT / "tests" / "ops"))
     from op_references import (
         attention_float64,

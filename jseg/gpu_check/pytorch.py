@@ -63,8 +63,8 @@ class CrossLayer(nn.Module):
 
 
 def region_mask(grid: int, side: int, prefix: int) -> Tensor:
-    """(E, E) bool, True where a query may attend: patches see the region of their window, regions their
-    patches."""
+    """(E, E) bool, True where a query may attend: patches see the
+    region of their window, regions their patches."""
     base, count = prefix + grid * grid, side * side
     allowed = torch.zeros(base + count, base + count, dtype=torch.bool)
     allowed[:base, :base] = True

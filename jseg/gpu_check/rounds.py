@@ -20,13 +20,13 @@ ROUNDS = (
     (("operators", "tests", "golden", "training", "ranks"), 0.85),
     (("speed",), 1.0),
 )
-"""Stages that run at once, and when they must have ended, as a part of the limit: the rest is kept for later
-ones."""
+"""Stages that run at once, and when they must have ended, as a
+part of the limit: the rest is kept for later ones."""
 
 
 def check(names: Sequence[str], dry: bool, out: Path | None, limit: float) -> int:
-    """Runs checks of these names within `limit` seconds, a round at a time, and prints them; 0 if all
-    passed."""
+    """Runs checks of these names within `limit` seconds, a round
+    at a time, and prints them; 0 if all passed."""
     start, report = time.monotonic(), {}
     with tempfile.TemporaryDirectory(prefix="jseg-gpu-check-") as folder, _pool() as (pool, processes):
         work, trains = Path(folder), {"training", "ranks"} & set(names)
@@ -52,8 +52,8 @@ def check(names: Sequence[str], dry: bool, out: Path | None, limit: float) -> in
 
 @contextlib.contextmanager
 def _pool() -> Iterator[Any]:
-    """Threads that wait for processes, and these processes; none of them outlives what the block ends
-    with."""
+    """Threads that wait for processes, and these processes; none
+    of them outlives what the block ends with."""
     processes = Processes()
     with ThreadPoolExecutor(max_workers=16) as pool:
         try:

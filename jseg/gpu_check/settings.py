@@ -10,8 +10,8 @@ TIMED_RUNS = 5
 
 
 class Setting(NamedTuple):
-    """A training setting of the paper: K prompts, M regions, C classes of which S are seen, pictures of
-    `size`."""
+    """A training setting of the paper: K prompts, M regions, C
+    classes of which S are seen, pictures of `size`."""
 
     name: str
     prompts: int

@@ -1,5 +1,5 @@
-"""Stage "speed" of `tools/gpu_check.py`: pictures a second at settings of the paper, and where a training
-step goes.
+"""Stage "speed" of `tools/gpu_check.py`: pictures a second at
+settings of the paper, and where a training step goes.
 
     python -m jseg.gpu_check.speed [--small]
 
@@ -33,8 +33,8 @@ CUDA_KERNELS = ("region attention", "attention", "layer norm", "dropout")
 
 
 def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
-    """Pictures a second of a training step and of inference with random weights, memory, and the step's
-    operators."""
+    """Pictures a second of a training step and of inference with
+    random weights, memory, and the step's operators."""
     from jseg.ops.cuda import use_cuda_kernels
     from jseg.runner.log import gpu_memory_mb
     from jseg.runtime.backend import jt
@@ -55,8 +55,8 @@ def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
 
 
 def model(setting: Setting) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """A training step and inference on random pictures with random weights, neither waiting for its
-    results."""
+    """A training step and inference on random pictures with
+    random weights, neither waiting for its results."""
     from jseg.models.backbones.region_bridge import RegionBridgeEncoder
     from jseg.models.heads.clip_rc_head import CLIPRCHead
     from jseg.models.segmentors.clip_rc import CLIPRCSegmentor
@@ -144,8 +144,8 @@ def _kernel(key: str) -> str:
 
 
 def short_name(key: str) -> str:
-    """A key of Jittor's without types and source text: the kernel and its direction, or the operators
-    fused."""
+    """A key of Jittor's without types and source text: the kernel
+    and its direction, or the operators fused."""
     if _kernel(key):
         return f"{_kernel(key)} {'backward' if re.search('::(region_)?backward', key) else 'forward'}"
     fused = re.findall(r"«opkey\w+:(\w+)(?:«(?!opkey)[^«]*)*?(?:«OP:(\w+))?(?=«opkey|«JIT)", key)

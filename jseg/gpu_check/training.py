@@ -18,8 +18,8 @@ kernels that add in another order moved it by 0.0001, operands rounded to bfloat
 WINDOW = 20
 RANK_STEPS = 20
 RANK_TOLERANCE = 1e-4
-"""Largest relative difference of a step's loss on two processes from one. On a processor 50 steps stay within
-1e-5."""
+"""Largest relative difference of a step's loss on two processes
+from one. On a processor 50 steps stay within 1e-5."""
 
 
 def check_training(job: Job) -> Outcome:
@@ -109,8 +109,8 @@ def curve_difference(curve: Sequence[float], recorded: Sequence[float], window: 
 
 
 def check_ranks(job: Job) -> Outcome:
-    """Two processes share the GPU and train like one; NCCL, which wants a GPU for each process, adds up in
-    one."""
+    """Two processes share the GPU and train like one; NCCL, which
+    wants a GPU for each process, adds up in one."""
     mpicc = find_mpicc()
     if mpicc.path is None:
         raise StageFailed(mpicc.note)

@@ -17,8 +17,8 @@ from jseg.names import shortened
 
 
 class MaskForm(NamedTuple):
-    """How ground truth is stored: whether 0 is no class (and k is class k-1), and what follows the id in file
-    names."""
+    """How ground truth is stored: whether 0 is no class (and k is
+    class k-1), and what follows the id in file names."""
 
     reduce_zero_label: bool = False
     ending: str = ""

@@ -70,8 +70,8 @@ def predict_slide(
 def predict_augmented(
     scores_fn: ScoresFn, image: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> np.ndarray:
-    """Class probabilities averaged over sizes and mirror images (test-time augmentation; the releases use
-    none).
+    """Class probabilities averaged over sizes and mirror images
+    (test-time augmentation; the releases use none).
 
     Args:
         scores_fn: float32 (3, h', w') of any size -> probabilities (C, H, W), always of the same size; for

@@ -1,5 +1,5 @@
-"""Activation checkpointing: what a function computes inside is not kept for the backward pass but computed
-again."""
+"""Activation checkpointing: what a function computes inside is not
+kept for the backward pass but computed again."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
 """What the operators ask of their inputs.
 
-A training step calls the operators a thousand times: the checks compare, and words are put together for an
-error only.
+A training step calls the operators a thousand times: the checks
+compare, and words are put together for an error only.
 """
 
 from jseg.runtime.backend import jt
@@ -19,8 +19,8 @@ def require_tensors(operator: str, *inputs: jt.Var) -> None:
 
 
 def require_one_floating_type(operator: str, *inputs: jt.Var) -> None:
-    """Raises TypeError for inputs that are no tensors, ValueError for those that are not all of one floating
-    type."""
+    """Raises TypeError for inputs that are no tensors, ValueError
+    for those that are not all of one floating type."""
     require_tensors(operator, *inputs)
     wanted = inputs[0].dtype
     if wanted not in FLOATING or any(x.dtype != wanted for x in inputs):

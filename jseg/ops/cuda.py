@@ -9,8 +9,8 @@ HEAD_WIDTHS = (16, 32, 64, 128)
 """Channels of a head that kernels are built for; others are filled up with zeros to the next."""
 
 MOST_CHANNELS = {"float32": 64, "float16": 128, "bfloat16": 128}
-"""Widest head of a type: tiles of wider ones would not fit the shared memory of the smaller GPUs (sm_86,
-sm_89)."""
+"""Widest head of a type: tiles of wider ones would not fit the
+shared memory of the smaller GPUs (sm_86, sm_89)."""
 
 ATTENTION_KERNELS = (
     "dropout/dropout_cuda.cuh",

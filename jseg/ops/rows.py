@@ -1,5 +1,5 @@
-"""Rows of a sequence exchanged in one copy; slices joined again would copy the sequence three times each
-way."""
+"""Rows of a sequence exchanged in one copy; slices joined again
+would copy the sequence three times each way."""
 
 from jseg.runtime.backend import jt
 

@@ -28,8 +28,8 @@ class _Settings(NamedTuple):
 
 
 def multiplier(name: str, table: Mapping[str, float]) -> float:
-    """The factor of the longest key of `table` that occurs in `name`, ties in alphabetical order; 1 if none
-    does.
+    """The factor of the longest key of `table` that occurs in
+    `name`, ties in alphabetical order; 1 if none does.
 
     The rule of mmcv's DefaultOptimizerConstructor, applied to learning rate and decay separately: 'backbone'
     and 'decode_head' are longer than 'norm' and win over it where both are in one table.

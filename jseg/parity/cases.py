@@ -43,8 +43,8 @@ def run_case(folder: Path) -> tuple[Arrays, Arrays]:
 
 
 def pending_case(folder: Path) -> tuple[dict[str, Any], Arrays]:
-    """(quantities, recorded) of a case by name, the former variables of Jittor that are not computed yet, or
-    arrays.
+    """(quantities, recorded) of a case by name, the former variables
+    of Jittor that are not computed yet, or arrays.
 
     Raises:
         ValueError, OSError: as `run_case`.
@@ -202,8 +202,8 @@ def _evaluate(segmentors: Mapping[str, Any], image: Any) -> dict[str, Any]:
 
 
 def train_quantities(segmentor: Any, image: Any, label: Any) -> dict[str, Any]:
-    """Outputs, loss terms and gradients of one training step, not computed yet, under the names of
-    `outputs.npz`."""
+    """Outputs, loss terms and gradients of one training step, not
+    computed yet, under the names of `outputs.npz`."""
     from jseg.runtime.backend import jt
 
     terms, logits, used_label, recovery = segmentor.loss_details(image, label)

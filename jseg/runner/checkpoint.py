@@ -95,8 +95,8 @@ def describe(
 
 
 def data_position(iteration: int, batch_size: int, pictures: int) -> dict[str, int]:
-    """Where in the data iteration number `iteration` (from 0) begins; `batch_size` is that of all ranks
-    together."""
+    """Where in the data iteration number `iteration` (from 0)
+    begins; `batch_size` is that of all ranks together."""
     epoch, offset = divmod(iteration * batch_size, pictures)
     return {"pictures": pictures, "batch_size": batch_size, "epoch": epoch, "offset": offset}
 
@@ -264,8 +264,8 @@ def check_initial_weights(
 
 
 def half_way_note(metadata: Mapping[str, str]) -> str:
-    """A remark if a checkpoint of a run is not the one at half its length, which the releases start from;
-    else ''."""
+    """A remark if a checkpoint of a run is not the one at half its
+    length, which the releases start from; else ''."""
     length = re.search(r"^max_iters = (\d+)$", metadata.get("config", ""), re.MULTILINE)
     if not length or 2 * int(metadata["iteration"]) == int(length.group(1)):
         return ""
@@ -309,8 +309,8 @@ def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, pi
 
 
 def resume_notes(metadata: Mapping[str, str], cfg: Config) -> list[str]:
-    """What keeps a resumed run from repeating the unbroken one bit for bit: other random numbers, other
-    options."""
+    """What keeps a resumed run from repeating the unbroken one bit
+    for bit: other random numbers, other options."""
     notes = []
     if metadata.get("random", "") not in ("", fingerprint(cfg.seed, int(metadata["iteration"]))):
         saved, own = json.loads(metadata.get("versions", "{}")), _versions()

@@ -108,8 +108,8 @@ class Experiment:
         return self._datasets[part]
 
     def model(self) -> Segmentor:
-        """The model, built once, for the classes of the training set, else those of the first set there
-        is."""
+        """The model, built once, for the classes of the training
+        set, else those of the first set there is."""
         if self._model is None:
             part = next((name for name in ("train", "val", "test") if name in self._datasets), None)
             part = part or next(
@@ -165,8 +165,8 @@ class Experiment:
         )
 
     def trained_model(self, checkpoint: str | None) -> tuple[Segmentor, Path]:
-        """The model with the weights of a checkpoint (default: the newest of the work folder), and its
-        file."""
+        """The model with the weights of a checkpoint (default: the
+        newest of the work folder), and its file."""
         path = _located(checkpoint) if checkpoint else broadcast_object(self.store.newest())
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
@@ -250,8 +250,8 @@ class Experiment:
             )
 
     def _model_config(self) -> dict[str, Any]:
-        """The model's config with paths resolved and, as the default of image_size, the crop of the
-        inference."""
+        """The model's config with paths resolved and, as the default
+        of image_size, the crop of the inference."""
         model_cfg = copy.deepcopy(self.cfg.model)
         crop = self.cfg.inference.get("crop_size")
         accepted = MODELS.parameters(model_cfg["type"], "model")

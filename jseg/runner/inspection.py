@@ -11,8 +11,8 @@ from jseg.files import PathLike, replacing
 
 
 def save_batch(work_dir: PathLike, iteration: int, batch: Mapping[str, Any]) -> Path:
-    """Writes `bad_batch_iter_N_rank_R.npz`: image float32 (B, 3, H, W), label uint8 (B, H, W), names; returns
-    its path.
+    """Writes `bad_batch_iter_N_rank_R.npz`: image float32 (B, 3, H, W),
+    label uint8 (B, H, W), names; returns its path.
 
     Raises:
         OSError: it cannot be written.

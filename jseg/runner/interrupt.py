@@ -20,8 +20,8 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Within `with StopSignals() as stop:` the signals only set `stop.number`; the loop ends at the next good
-    moment.
+    """Within `with StopSignals() as stop:` the signals only set
+    `stop.number`; the loop ends at the next good moment.
 
     A second Ctrl-C raises KeyboardInterrupt at once. A signal that was ignored when the process began (SIGINT
     under nohup or in a background job) stays ignored. Outside the main thread, where Python cannot handle
@@ -48,8 +48,8 @@ class StopSignals:
 
     @contextlib.contextmanager
     def at_once(self, message: str) -> Iterator[None]:
-        """Within it a request raises `Interrupted(message)` immediately; `{signal}` in `message` becomes its
-        name."""
+        """Within it a request raises `Interrupted(message)`
+        immediately; `{signal}` in `message` becomes its name."""
         self._at_once = message
         try:
             if self.number:

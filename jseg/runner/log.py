@@ -136,8 +136,8 @@ class LossWindow:
         return means
 
     def restart_clock(self) -> None:
-        """Leaves out what happened since the last log line (saving, evaluation) from the seconds an
-        iteration."""
+        """Leaves out what happened since the last log line (saving,
+        evaluation) from the seconds an iteration."""
         self._start = time.perf_counter()
 
     def __len__(self) -> int:

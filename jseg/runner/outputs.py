@@ -75,8 +75,8 @@ class PictureOutputs:
             write_records(self._records, (records[index] for index in sorted(records)))
 
     def _begin(self) -> None:
-        """Puts this run's masks in place of an earlier one's: late, so that a run that cannot read loses
-        nothing."""
+        """Puts this run's masks in place of an earlier one's: late, so
+        that a run that cannot read loses nothing."""
         if self._masks is not None and not self._begun:
             self._begun = True
             _begin_masks(
@@ -115,7 +115,7 @@ def _begin_masks(folder: Path, names: list[str]) -> None:
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    """Whether a file is in `folder` or below, links of folders followed: what they lead to is not ours to
-    empty."""
+    """Whether a file is in `folder` or below, links of folders
+    followed: what they lead to is not ours to empty."""
     root = os.path.realpath(folder)
     return os.path.commonpath([root, os.path.realpath(path.parent)]) == root

@@ -1,5 +1,5 @@
-"""Where files are: paths of configs, the work folder, and the folder of an earlier run that must not be
-lost."""
+"""Where files are: paths of configs, the work folder, and the
+folder of an earlier run that must not be lost."""
 
 import contextlib
 import os
@@ -46,8 +46,8 @@ def default_work_dir(config_file: str | None) -> str:
 
 
 def check_work_dir(path: PathLike) -> None:
-    """Proves that the folder exists or can be created, and that files can be written there; leaves nothing
-    behind.
+    """Proves that the folder exists or can be created, and that
+    files can be written there; leaves nothing behind.
 
     Raises:
         OSError: it cannot be created or written.
@@ -78,8 +78,8 @@ def check_work_dir(path: PathLike) -> None:
 
 
 def set_aside_earlier_run(work_dir: PathLike) -> Path | None:
-    """Moves the files of an earlier training into `work_dir/earlier-N`; returns that folder, None if there
-    were none.
+    """Moves the files of an earlier training into
+    `work_dir/earlier-N`; returns that folder, None if there were none.
 
     A new training must neither mix its logs and checkpoints with old ones nor destroy them.
     """

@@ -51,8 +51,8 @@ def draw_pictures(
 
 
 def choose_pictures(dataset: Dataset, count: int) -> list[int]:
-    """`count` indices spread evenly over the dataset, those with most unseen pixels of a larger sample
-    first."""
+    """`count` indices spread evenly over the dataset, those with
+    most unseen pixels of a larger sample first."""
     candidates = np.unique(
         np.linspace(0, len(dataset) - 1, min(len(dataset), _CANDIDATES * count)).astype(int)
     )

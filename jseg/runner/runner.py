@@ -60,8 +60,8 @@ class Runner:
         self.store = self.experiment.store
 
     def train(self, resume: str | None = None) -> None:
-        """Trains to `max_iters`, with checkpoints and evaluations on the way, and draws the pictures of the
-        run.
+        """Trains to `max_iters`, with checkpoints and evaluations on
+        the way, and draws the pictures of the run.
 
         Args:
             resume: None to begin anew (an earlier run in the folder is set aside), "auto" to go on from its
@@ -115,8 +115,8 @@ class Runner:
     def val(
         self, checkpoint: str | None = None, save_masks: bool = False, per_image: bool = False
     ) -> dict[str, Any]:
-        """Evaluates a checkpoint (default: the newest of the work folder); prints the table, writes
-        `metrics.json`.
+        """Evaluates a checkpoint (default: the newest of the work
+        folder); prints the table, writes `metrics.json`.
 
         Args:
             save_masks: also write the predictions to `val_predictions/`, which `tools/evaluate_masks.py` can
@@ -135,8 +135,8 @@ class Runner:
         return summary
 
     def test(self, checkpoint: str | None = None) -> Path:
-        """Segments `dataset.test` into palette PNG files, in place of those of an earlier run; returns their
-        folder."""
+        """Segments `dataset.test` into palette PNG files, in place of
+        those of an earlier run; returns their folder."""
         model, path = self.experiment.trained_model(checkpoint)
         dataset = self.experiment.dataset("test")
         folder = self.work_dir / "predictions"
@@ -197,8 +197,8 @@ class Runner:
 
     @staticmethod
     def _agree(number: int, bad: Mapping[str, str], done: int) -> tuple[int, Mapping[str, str]]:
-        """The largest signal number and all unreadable pictures that any process has seen in this
-        iteration."""
+        """The largest signal number and all unreadable pictures
+        that any process has seen in this iteration."""
         what = f"the end of iteration {done}"
         number, count = (int(value) for value in all_reduce_max(np.array([number, len(bad)]), what))
         if count:

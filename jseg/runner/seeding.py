@@ -1,5 +1,5 @@
-"""Random state as a pure function of (seed, iteration), so that a resumed run repeats an uninterrupted
-one."""
+"""Random state as a pure function of (seed, iteration), so that
+a resumed run repeats an uninterrupted one."""
 
 import hashlib
 import random

@@ -1,5 +1,5 @@
-"""One training iteration on one rank: its part of the batch, gradients averaged over accumulation steps and
-ranks.
+"""One training iteration on one rank: its part of the batch,
+gradients averaged over accumulation steps and ranks.
 
 n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once,
 up to the order of summation. What that rests on:

@@ -1,5 +1,5 @@
-"""The checkpoint files of one work folder: atomic saves, the pointers `latest` and `best`, pruning, damaged
-files.
+"""The checkpoint files of one work folder: atomic saves, the
+pointers `latest` and `best`, pruning, damaged files.
 
 work_dir/checkpoints/iter_N.safetensors    complete files only; a write under way has a hidden name
 work_dir/checkpoints/latest                name of the newest
@@ -55,8 +55,8 @@ class CheckpointStore:
         return self.path(iterations[-1]) if iterations else None
 
     def newest_undamaged(self, warn: Callable[[str], None]) -> Path | None:
-        """The newest checkpoint whose SHA-256 fits; damaged ones are renamed, and `warn` gets a sentence for
-        each.
+        """The newest checkpoint whose SHA-256 fits; damaged ones are
+        renamed, and `warn` gets a sentence for each.
 
         A kill between renaming a checkpoint and moving `latest` leaves a file beyond the pointer: it is
         complete, and taken. None if the folder never had a checkpoint.

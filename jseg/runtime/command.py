@@ -1,5 +1,5 @@
-"""What all tools do at their edges: exit statuses, user errors in one sentence, outputs tried before the
-work."""
+"""What all tools do at their edges: exit statuses, user errors
+in one sentence, outputs tried before the work."""
 
 import os
 import sys
@@ -36,8 +36,8 @@ def refuse(sentence: str) -> int:
 
 
 def prove_writable(path: str | Path, replaced: bool = False) -> None:
-    """Makes the folder of `path` and tries to write there, so that no long work ends in a refusal; leaves no
-    file.
+    """Makes the folder of `path` and tries to write there, so that
+    no long work ends in a refusal; leaves no file.
 
     Args:
         path: the file. If it exists, being allowed to write it is enough.

@@ -1,5 +1,5 @@
-"""Which device computes and how exactly: `--device` and `--precision` of the tools, JSEG_DEVICE and
-JSEG_PRECISION.
+"""Which device computes and how exactly: `--device` and
+`--precision` of the tools, JSEG_DEVICE and JSEG_PRECISION.
 
 The choice must be made before Jittor is imported: Jittor is configured for a device while it loads.
 """
@@ -34,8 +34,8 @@ class Device:
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--device` and `--precision`; hand them to `selection.select_device` before anything that computes
-    is imported."""
+    """Adds `--device` and `--precision`; hand them to
+    `selection.select_device` before anything that computes is imported."""
     parser.add_argument(
         "--device",
         choices=DEVICES,

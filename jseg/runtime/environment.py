@@ -183,8 +183,8 @@ def prepare_jittor() -> Device:
 
 
 def shared_jittor() -> Path | None:
-    """Folder to import Jittor from, so that equal environments share what it compiles; None: from where it
-    is.
+    """Folder to import Jittor from, so that equal environments
+    share what it compiles; None: from where it is.
 
     Raises:
         EnvironmentProblem: Jittor's cache cannot be written.

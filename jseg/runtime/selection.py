@@ -37,8 +37,8 @@ def select_device(name: str | None, precision: str | None = None) -> None:
 
 
 def name_device() -> None:
-    """Says on stderr, in one line, what computes; under mpirun one process does. Loads Jittor, unless it is
-    loaded."""
+    """Says on stderr, in one line, what computes; under mpirun one
+    process does. Loads Jittor, unless it is loaded."""
     from jseg.runtime.backend import device
 
     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not (device.kind == "cpu" and device.warning):

@@ -1,5 +1,5 @@
-"""Places below Jittor's cache that depend on contents alone, so that clones and environments share compiled
-files.
+"""Places below Jittor's cache that depend on contents alone, so
+that clones and environments share compiled files.
 
 Jittor 1.3.11 compiles anew whenever the text of a compiler call changes, and names its cache after the folder
 that it is installed in. The folders of Jittor, of the interpreter and of jseg's kernels stand in those calls:
@@ -60,8 +60,8 @@ def place_of_jittor(cache: Path) -> Path | None:
 
 
 def jittor_copy(cache: Path) -> Path | None:
-    """`place_of_jittor` with the packages and the script `python` in it; they are copied unless they are
-    there.
+    """`place_of_jittor` with the packages and the script `python`
+    in it; they are copied unless they are there.
 
     Raises:
         OSError: the cache cannot be written.
@@ -108,8 +108,8 @@ def first_on_path(folder: Path | None) -> Iterator[None]:
 
 
 def point_link(link: Path, target: Path) -> None:
-    """Points `link` at `target`, atomically: several ranks may do this at the same moment. What is not a link
-    stays."""
+    """Points `link` at `target`, atomically: several ranks may do
+    this at the same moment. What is not a link stays."""
     if link.is_symlink() and link.readlink() == target:
         return
     if link.exists() and not link.is_symlink():

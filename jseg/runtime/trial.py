@@ -38,8 +38,8 @@ print("IMPORTED", flush=True)
 # The first attempt may rebuild Jittor's bootstrap library and end with status 0, having imported nothing.
 _ATTEMPTS = 2
 _QUIET_SECONDS = 10.0  # an import without a build takes less
-# What Jittor reads from the environment besides the names that begin with use_, and what names a rank of
-# mpirun.
+# What Jittor reads from the environment besides the names that
+# begin with use_, and what names a rank of mpirun.
 _VARIABLES = (
     "cc_path",
     "cc_flags",

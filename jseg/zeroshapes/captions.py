@@ -28,8 +28,8 @@ def caption(rng: np.random.Generator, classes: Sequence[int]) -> str:
 def altered_classes(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]:
     """Objects of a scene that is not there: the same colours, but two shapes exchanged or one replaced.
 
-    Makes captions that are wrong in the binding of words alone (the hard negatives of Yuksekgonul et al.,
-    ICLR 2023).
+    Makes captions that are wrong in the binding of words alone (the
+    hard negatives of Yuksekgonul et al., ICLR 2023).
     """
     count = len(SHAPES)
     altered = list(classes)

@@ -76,8 +76,8 @@ class SceneBank:
 
 
 def some_of(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]:
-    """One of the objects half of the time, else any number of them: captions of the web rarely name
-    everything."""
+    """One of the objects half of the time, else any number of them:
+    captions of the web rarely name everything."""
     count = 1 if rng.random() < 0.5 else int(rng.integers(1, len(classes) + 1))
     return tuple(int(c) for c in rng.choice(np.array(classes), size=count, replace=False))
 

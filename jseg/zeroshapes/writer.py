@@ -62,8 +62,8 @@ def write_zeroshapes(
 
 
 def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 64) -> bool:
-    """True if `root` was written by `write_zeroshapes` with just these settings and this edition of the
-    drawing."""
+    """True if `root` was written by `write_zeroshapes` with just
+    these settings and this edition of the drawing."""
     try:
         card = json.loads((Path(root) / _CARD).read_text())
     except (OSError, ValueError):

@@ -181,8 +181,8 @@ def torch_archive_bytes(
     pickle_bytes: bytes | None = None,
     storages: Sequence[Storage] = (),
 ) -> bytes:
-    """A torch.save zip, or a TorchScript one; `pickle_bytes` with `storages` replaces the description of the
-    objects."""
+    """A torch.save zip, or a TorchScript one; `pickle_bytes` with
+    `storages` replaces the description of the objects."""
     pickler = TorchPickler()
     content = pickler.dumps(root) if pickle_bytes is None else pickle_bytes
     entries: dict[str, bytes] = {"data.pkl": content, "byteorder": b"little"}

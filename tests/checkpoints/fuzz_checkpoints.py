@@ -47,8 +47,8 @@ from jseg.checkpoints import read_tensors
 SECONDS_PER_FILE = 10
 _MEMORY = Path("/proc/self/statm")
 MEMORY_ALLOWANCE = 2**20
-"""Bytes beyond twice the file: the objects of the index (names, shapes, entries) and the interpreter's
-own."""
+"""Bytes beyond twice the file: the objects of the index (names,
+shapes, entries) and the interpreter's own."""
 
 ADDRESS_SPACE_ALLOWANCE = 256 * 2**20
 FORBIDDEN_EVENTS = (

@@ -15,8 +15,8 @@ Arrays = dict[str, np.ndarray]
 
 
 def release() -> Arrays:
-    """A complete release: three-layer encoder, three decoder layers, one recovery layer, region tokens at
-    their start."""
+    """A complete release: three-layer encoder, three decoder layers,
+    one recovery layer, region tokens at their start."""
     width = 4
     state: Arrays = {}
     for name in clip_rc_parameter_names(3, 3, 1):

@@ -7,8 +7,8 @@ from jseg.checkpoints.positions import resize_positions, square_grid
 
 
 def test_two_points_to_four_by_hand() -> None:
-    """Half-pixel centres: the four new points lie at -0.25, 0.25, 0.75, 1.25 of the old grid, ends
-    clamped."""
+    """Half-pixel centres: the four new points lie at -0.25, 0.25,
+    0.75, 1.25 of the old grid, ends clamped."""
     table = np.array([[9.0], [0.0], [1.0]])  # CLS, then a grid of 1 x 2
     np.testing.assert_allclose(resize_positions(table, (1, 4), old=(1, 2))[:, 0], [9, 0, 0.25, 0.75, 1])
 

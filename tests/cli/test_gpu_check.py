@@ -80,8 +80,8 @@ def test_a_report_that_cannot_be_written_is_told_first(tmp_path, capsys):
 
 
 def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
-    """Jittor is imported, kernels are built, operators compared with NumPy, and a recorded CLIP computed
-    again."""
+    """Jittor is imported, kernels are built, operators compared
+    with NumPy, and a recorded CLIP computed again."""
     out = tmp_path / "report.json"
     assert (
         gpu_check.main(["--dry-run", "--only", "build", "kernels", "operators", "golden", "--out", str(out)])
@@ -373,8 +373,8 @@ def test_limits_of_the_golden_vectors():
 
 
 def test_shares_of_a_profile():
-    """As on a GPU, where the files of region attention include those of attention, and these those of
-    dropout."""
+    """As on a GPU, where the files of region attention include
+    those of attention, and these those of dropout."""
     attention = (
         '#include "/x/jseg/ops/dropout/dropout_cuda.cuh"\n'
         '#include "/x/jseg/ops/attention/attention_backward.cuh"\n'

@@ -51,8 +51,8 @@ def counted(text, **pictures):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """Miniature VOC with 60 more pictures in SBD, large enough that the conversion can be caught in the
-    middle."""
+    """Miniature VOC with 60 more pictures in SBD, large enough that
+    the conversion can be caught in the middle."""
     root = tmp_path_factory.mktemp("many")
     miniature.unpack(miniature.voc2012(), root)
     sbd = root / "benchmark_RELEASE/dataset"
@@ -113,8 +113,8 @@ def gone(pid):
 
 @pytest.mark.parametrize("how, jobs", [(signal.SIGKILL, 2), (signal.SIGINT, 2), (signal.SIGINT, 1)])
 def test_interrupted_and_resumed(many, main, how, jobs):
-    """After kill -9 and after Ctrl-C: every mask there is whole, no process stays, and the next run makes the
-    rest."""
+    """After kill -9 and after Ctrl-C: every mask there is whole, no
+    process stays, and the next run makes the rest."""
     masks = many / MASKS
     for path in masks.glob("*"):
         path.unlink()

@@ -1,5 +1,5 @@
-"""Both towers: recorded features, sizes read off the tensors, and what is said about files that do not
-fit."""
+"""Both towers: recorded features, sizes read off the tensors,
+and what is said about files that do not fit."""
 
 from dataclasses import asdict, replace
 from pathlib import Path

@@ -17,8 +17,8 @@ LONG = [case for case in CASES if case["tokens_77"] is None]
 
 @pytest.mark.parametrize("case", CASES, ids=[ascii(case["text"])[:24] for case in CASES])
 def test_recorded_cases(case: dict) -> None:
-    """Contractions, digits, accents, other scripts, emoji, HTML, broken encodings, marks in the text, no
-    text."""
+    """Contractions, digits, accents, other scripts, emoji, HTML,
+    broken encodings, marks in the text, no text."""
     assert default_tokenizer().encode(case["text"]) == case["ids"]
     assert tokenize(case["text"], truncate=True).tolist() == [case["tokens_77_truncated"]]
     if case["tokens_77"] is not None:

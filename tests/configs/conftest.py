@@ -39,8 +39,8 @@ def _cache(cache_folder, monkeypatch):
 
 @pytest.fixture(scope="session")
 def reduced():
-    """reduced(cfg) -> the --set options that make a config run in seconds, all else as it is but the data
-    root."""
+    """reduced(cfg) -> the --set options that make a config run in
+    seconds, all else as it is but the data root."""
 
     def options(cfg):
         chosen = [*_OPTIONS, f"model.num_regions={min(cfg.model['num_regions'], (CROP // PATCH) ** 2)}"]

@@ -1,5 +1,5 @@
-"""Own data as docs/custom_dataset.md goes through it: check, train, evaluate, score from disk, segment new
-pictures."""
+"""Own data as docs/custom_dataset.md goes through it: check, train,
+evaluate, score from disk, segment new pictures."""
 
 import json
 import re

@@ -1,5 +1,5 @@
-"""From the official archives to scores, by the command lines of the README, for each benchmark and
-setting."""
+"""From the official archives to scores, by the command lines of
+the README, for each benchmark and setting."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""What the shipped configs say: the paper's numbers, the releases' recipe, one config for each row of its
-tables."""
+"""What the shipped configs say: the paper's numbers, the releases'
+recipe, one config for each row of its tables."""
 
 import re
 import subprocess

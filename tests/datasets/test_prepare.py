@@ -1,5 +1,5 @@
-"""From archives to data sets: every format, resumption, and one clear message for each thing that can be
-wrong."""
+"""From archives to data sets: every format, resumption, and one
+clear message for each thing that can be wrong."""
 
 import errno
 import json
@@ -76,8 +76,8 @@ def test_lists_of_voc(tmp_path):
 
 
 def test_lists_of_context_from_either_source(tmp_path):
-    """The JSON leaves out the last picture of each list of VOC 2010, as the original leaves out two and
-    one."""
+    """The JSON leaves out the last picture of each list of VOC
+    2010, as the original leaves out two and one."""
     for folder, source, less in (("json", miniature.context_json, 1), ("mat", miniature.context_mat, 0)):
         miniature.unpack(source(), tmp_path / folder)
         report = prepare("context", work(tmp_path / folder))

@@ -28,8 +28,8 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 @pytest.fixture
 def mpirun(tmp_path):
-    """mpirun(ranks, program, *arguments) -> what it printed, in no order of ranks; its failure fails the
-    test."""
+    """mpirun(ranks, program, *arguments) -> what it printed, in no
+    order of ranks; its failure fails the test."""
     if not MPIRUN.is_file():
         pytest.skip("Open MPI is not installed in this environment")
 

@@ -1,5 +1,5 @@
-"""Kills real `mpirun` trainings on ZeroShapes at random moments, resumes them, and compares with unbroken
-ones.
+"""Kills real `mpirun` trainings on ZeroShapes at random moments,
+resumes them, and compares with unbroken ones.
 
     python tests/distributed/fault_injection.py --kills 40 --ranks 1 2 4 --out /tmp/faults
 
@@ -179,8 +179,8 @@ def write_config(options: argparse.Namespace) -> None:
 
 
 def wait_for_end(trial: Trial, process: subprocess.Popen) -> tuple[float, bool]:
-    """Seconds until every process of the run has gone, and whether they went by themselves within a
-    minute."""
+    """Seconds until every process of the run has gone, and
+    whether they went by themselves within a minute."""
     start = time.monotonic()
     process_left = True
     while process_left and time.monotonic() - start < END_SECONDS:
@@ -218,8 +218,8 @@ def injure(trial: Trial, process: subprocess.Popen, kind: str, rng: random.Rando
 
 
 def catch_writing(trial: Trial, process: subprocess.Popen, rank_0: int) -> None:
-    """Stops the main rank again and again for a moment, until that is in the middle of writing a
-    checkpoint."""
+    """Stops the main rank again and again for a moment, until
+    that is in the middle of writing a checkpoint."""
     missed = time.monotonic() + 10.0
     while process.poll() is None and time.monotonic() < missed:
         os.kill(rank_0, signal.SIGSTOP)
@@ -290,8 +290,8 @@ def distance(trial: Trial, other: Trial) -> float:
 def break_trainings(
     options: argparse.Namespace, rng: random.Random, problems: list[str]
 ) -> tuple[dict[int, Trial], dict[str, float]]:
-    """Trainings with each number of ranks in turn until all kills are used up; the unbroken ones, and
-    figures."""
+    """Trainings with each number of ranks in turn until all kills
+    are used up; the unbroken ones, and figures."""
     unbroken: dict[int, Trial] = {}
     total = {"kills": 0, "while saving": 0, "slowest end": 0.0, "trainings": 0}
     while total["kills"] < options.kills and not problems:

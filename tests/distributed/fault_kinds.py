@@ -1,5 +1,5 @@
-"""Every kind of fault but the kills of fault_injection.py, once each, on real `mpirun` trainings with 2
-ranks.
+"""Every kind of fault but the kills of fault_injection.py, once
+each, on real `mpirun` trainings with 2 ranks.
 
     python tests/distributed/fault_kinds.py --out /tmp/fault_kinds
 
@@ -67,8 +67,8 @@ def interrupt_mpirun(trial: Trial, process: subprocess.Popen) -> None:
 
 
 def fill_disk(trial: Trial, process: subprocess.Popen) -> None:
-    """From now on a file of rank 0 may grow to `ROOM` only, which fails like a full disk: in the middle of a
-    write."""
+    """From now on a file of rank 0 may grow to `ROOM` only, which
+    fails like a full disk: in the middle of a write."""
     pid = rank_of(trial, 0)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (ROOM, resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]))
 

@@ -64,8 +64,8 @@ def test_accumulation_changes_nothing_but_memory(whole, tmp_path, accumulate):
 
 
 def test_losses_depend_on_the_batch_as_a_whole(whole):
-    """The comparison can fail: pictures differ in their counts, and some batches hold no labels in one
-    half."""
+    """The comparison can fail: pictures differ in their counts,
+    and some batches hold no labels in one half."""
     rows = read(whole, "log.jsonl")
     assert len({row["loss_dice"] for row in rows}) == 10 and min(row["loss_dice"] for row in rows) >= 0
 

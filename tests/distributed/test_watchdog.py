@@ -16,8 +16,8 @@ LONGEST = 100.0
 
 
 def seconds_until_blamed(looks, limit=400):
-    """Feeds one look a second, `looks(second)` -> (signs, activity, excuse); (second, reason) of the
-    verdict."""
+    """Feeds one look a second, `looks(second)` -> (signs,
+    activity, excuse); (second, reason) of the verdict."""
     judge = Judge(patience=10.0, longest=LONGEST, now=0.0)
     for second in range(1, limit):
         reason = judge.look(float(second), *looks(second))

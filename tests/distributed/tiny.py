@@ -68,8 +68,8 @@ class RanksModel(Segmentor):
 
 @DATASETS.register("TestRanksPictures")
 class Pictures(Dataset):
-    """Random colours and labels; every third picture has no label at all, the others differ in their
-    classes."""
+    """Random colours and labels; every third picture has no label
+    at all, the others differ in their classes."""
 
     class_names, unseen = ("a", "b", "c"), (2,)
     palette = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)

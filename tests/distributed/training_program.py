@@ -1,5 +1,5 @@
-"""Run by test_training.py under `mpirun`: trains, evaluates and segments with the tiny model in the folder
-argv[1]."""
+"""Run by test_training.py under `mpirun`: trains, evaluates and
+segments with the tiny model in the folder argv[1]."""
 
 import sys
 

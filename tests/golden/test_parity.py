@@ -47,8 +47,8 @@ def test_tokenizer_byte_for_byte():
 
 
 def test_comparison_sees_differences():
-    """The table must be able to fail: wrong value, wrong shape, missing quantity, not finite, wrong
-    integer."""
+    """The table must be able to fail: wrong value, wrong shape,
+    missing quantity, not finite, wrong integer."""
     recorded = {
         "a": np.array([1.0, 100.0]),
         "n": np.array([1, 2]),

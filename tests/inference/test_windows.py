@@ -108,8 +108,8 @@ def test_augmentation_averages_sizes_and_mirror_images():
     result = predict_augmented(scores, image, scales=(1.0, 1.5), flip=True)
     assert seen == [(3, 2, 4)] * 2 + [(3, 3, 6)] * 2
     np.testing.assert_allclose(result[0], 5)  # 4, 4, 6, 6
-    # Unscaled: the same picture twice. Scaled columns: 8, 8 * (1 - 1/2), 0, ... seen from both ends, then cut
-    # to 4.
+    # Unscaled: the same picture twice. Scaled columns: 8, 8 * (1 -
+    # 1/2), 0, ... seen from both ends, then cut to 4.
     wide = resize_bilinear(image, (3, 6))[0, 0]
     np.testing.assert_allclose(result[1, 0], (2 * image[0, 0] + wide[:4] + wide[::-1][:4][::-1]) / 4)
     np.testing.assert_array_equal(predict_augmented(scores, image), scores(image))

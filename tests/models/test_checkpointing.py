@@ -37,8 +37,8 @@ def test_the_encoder_learns_the_same():
 
 @pytest.mark.parametrize("checkpoint, fewest, most", [(False, 48, 80), (True, 0, 40)])
 def test_what_is_inside_is_not_kept(checkpoint, fewest, most):
-    """Living Vars between the forward and the backward pass of 8 functions of 6 operators, each of which
-    keeps its input."""
+    """Living Vars between the forward and the backward pass of 8
+    functions of 6 operators, each of which keeps its input."""
     calls = []
 
     def function(x: jt.Var) -> jt.Var:

@@ -38,8 +38,8 @@ def test_ignore_index_must_not_be_a_class():
 
 
 def test_pseudo_labels_are_the_best_unseen_class():
-    """Seen class 0 scores highest everywhere and must not be chosen; ignored and seen pixels keep their
-    label."""
+    """Seen class 0 scores highest everywhere and must not be
+    chosen; ignored and seen pixels keep their label."""
     logits = np.zeros((1, 5, 1, 4), np.float32)
     logits[0, 0] = 9
     logits[0, 1, 0, 0] = 1

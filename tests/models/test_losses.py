@@ -46,8 +46,8 @@ def test_nel_matches_float64():
 
 
 def test_image_of_ignored_pixels_only():
-    """No present pair: the normaliser is 1, dice is 0, focal counts every pixel as a negative; gradients are
-    finite."""
+    """No present pair: the normaliser is 1, dice is 0, focal counts
+    every pixel as a negative; gradients are finite."""
     logits, label = _batch()
     label[:] = -1
     assert _terms(logits, label) == pytest.approx(_reference(logits, label), rel=2e-5)

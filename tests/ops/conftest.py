@@ -1,7 +1,7 @@
 """Which path the operators take, and the float64 references that lie beside the tests.
 
-The tests run on a GPU too: `JSEG_DEVICE=cuda pytest tests/ops`, also with JSEG_PRECISION=tf32 or bfloat16
-(`number_formats.py`).
+The tests run on a GPU too: `JSEG_DEVICE=cuda pytest tests/ops`, also with
+JSEG_PRECISION=tf32 or bfloat16 (`number_formats.py`).
 """
 
 import os

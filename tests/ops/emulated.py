@@ -44,8 +44,8 @@ def _loaded(x: np.ndarray, name: str) -> np.ndarray:
 
 
 def built_once(stem: str, suffix: str, content: bytes, build: Callable[[Path], None]) -> Path:
-    """A file in the user's cache, written by `build(path)` once for each content; what a week did not use
-    goes."""
+    """A file in the user's cache, written by `build(path)` once for
+    each content; what a week did not use goes."""
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jseg" / "emulator"
     target = folder / f"{stem}_{hashlib.sha256(content).hexdigest()[:20]}{suffix}"
     if not target.exists():

@@ -24,14 +24,14 @@ SETS = {
     "x86-64-v3": "avx2 fma bmi1 bmi2 f16c movbe",
     "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
 }
-"""Name for -march -> what the CPU must have, as Linux names it. SSE2, AVX2 and AVX-512: 4, 8 and 16 floats a
-vector."""
+"""Name for -march -> what the CPU must have, as Linux names it.
+SSE2, AVX2 and AVX-512: 4, 8 and 16 floats a vector."""
 
 ONEDNN = {"x86-64": "SSE41", "x86-64-v3": "AVX2", "x86-64-v4": "AVX512_CORE"}
 """What oneDNN, which chooses at run time, may use at most."""
 
-# Compiles an operator for the other sets too, where Jittor compiles it to assembly; then does what Jittor
-# asked for.
+# Compiles an operator for the other sets too, where Jittor compiles
+# it to assembly; then does what Jittor asked for.
 _FRONT = """#!{python}
 import os, subprocess, sys
 arguments = sys.argv[1:]

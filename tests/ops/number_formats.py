@@ -41,8 +41,8 @@ def rounded(x: np.ndarray) -> np.ndarray:
 def limit(processor: float, products: bool = True) -> float:
     """Largest error relative to the largest value, where a processor's in float32 is at most `processor`.
 
-    Exact float32 on a GPU is made of three TF32 products, which keep 22 bits, with the GPU's fast
-    exponential.
+    Exact float32 on a GPU is made of three TF32 products, which
+    keep 22 bits, with the GPU's fast exponential.
 
     Args:
         products: there are matrix products; all else is float32 in any format.
@@ -53,8 +53,8 @@ def limit(processor: float, products: bool = True) -> float:
 
 
 def in_format(operator: Callable[..., jt.Var]) -> Callable[..., jt.Var]:
-    """The operator as models call it: operands lowered to the format, the result converted back to
-    float32."""
+    """The operator as models call it: operands lowered to the
+    format, the result converted back to float32."""
 
     def call(*arguments: Any, **options: Any) -> jt.Var:
         lowered: tuple[Any, ...] = tuple(lower(x)[0] if isinstance(x, jt.Var) else x for x in arguments)

@@ -1,5 +1,5 @@
-"""Attention as a chain of plain operators in a low precision: the yardstick of the fused kernels'
-precision."""
+"""Attention as a chain of plain operators in a low precision:
+the yardstick of the fused kernels' precision."""
 
 import numpy as np
 from emulated import round_to

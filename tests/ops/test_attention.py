@@ -172,8 +172,8 @@ class TestDropout:
 
     @needs_float32
     def test_share_dropped_and_mean_kept(self) -> None:
-        """Equal scores and v = 1: an output is (kept keys) / (keys · 0.75), binomially distributed around
-        1."""
+        """Equal scores and v = 1: an output is (kept keys) / (keys
+        · 0.75), binomially distributed around 1."""
         keys, rate = 400, 0.25
         ones, zeros = np.ones((3, keys, 16), np.float32), np.zeros((3, 100, 16), np.float32)
         # (3, 100, 2): one channel a head.

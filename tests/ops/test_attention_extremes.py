@@ -92,8 +92,8 @@ def test_equal_scores_far_below_zero() -> None:
 @pytest.mark.parametrize("far", [-1e5, -1e35, -np.inf])
 @pytest.mark.parametrize("near", [0, 300, 539])
 def test_rows_with_one_score_that_counts(either_path: str, far: float, near: int) -> None:
-    """All scores but one are so low, or -infinity, that the row is the value of one key, whichever block
-    holds it."""
+    """All scores but one are so low, or -infinity, that the row is
+    the value of one key, whichever block holds it."""
     q, k = np.zeros((1, 50, 4), np.float32), np.zeros((1, 540, 4), np.float32)
     q[..., 0], k[..., 0] = 2, far
     k[:, near, 0] = 1

@@ -56,8 +56,8 @@ def run_dropout(rows: int, width: int, rate: float, first: int) -> None:
 
 
 def loaded() -> set[str]:
-    """Compiled operators that this process has loaded. Other processes may add to the same cache
-    meanwhile."""
+    """Compiled operators that this process has loaded. Other
+    processes may add to the same cache meanwhile."""
     folder = str(jt.flags.cache_path)
     return {line.split(maxsplit=5)[5] for line in MAPS.read_text().splitlines() if folder in line}
 

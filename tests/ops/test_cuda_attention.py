@@ -1,5 +1,5 @@
-"""The CUDA attention kernels, run by the emulator, against float64 NumPy; their precision against plain
-attention."""
+"""The CUDA attention kernels, run by the emulator, against float64
+NumPy; their precision against plain attention."""
 
 import numpy as np
 import pytest
@@ -73,8 +73,8 @@ def check_attention(
 def test_values_and_gradients(
     name: str, batch: int, heads: int, channels: int, queries: int, keys: int
 ) -> None:
-    """Sizes around the tiles; 8, 12 and 13 channels fill their rows in part, and 13 start at odd
-    addresses."""
+    """Sizes around the tiles; 8, 12 and 13 channels fill their
+    rows in part, and 13 start at odd addresses."""
     check_attention(name, Kernels(name, 16), batch, heads, channels, queries, keys)
 
 
@@ -199,8 +199,8 @@ def check_regions(
 def test_region_attention(
     name: str, grid: tuple[int, int], regions: tuple[int, int], prefix: int, skipped: int
 ) -> None:
-    """Uneven windows, more windows than patches, none at all, prompts skipped or not, from 1 key a window to
-    81."""
+    """Uneven windows, more windows than patches, none at all,
+    prompts skipped or not, from 1 key a window to 81."""
     check_regions(name, Kernels(name, 16), 1, 2, 16, RegionLayout(grid, regions, prefix, skipped))
 
 

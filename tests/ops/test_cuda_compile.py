@@ -1,5 +1,5 @@
-"""nvcc compiles every kernel for sm_80 and sm_90 and keeps arrays in registers; needs the compiler but no
-GPU."""
+"""nvcc compiles every kernel for sm_80 and sm_90 and keeps
+arrays in registers; needs the compiler but no GPU."""
 
 import os
 import re
@@ -34,8 +34,8 @@ TIMING = Path(__file__).resolve().parents[2] / "benchmarks" / "attention_kernels
 
 
 def compiler_report(source: Path, options: Sequence[str]) -> str:
-    """What nvcc and ptxas say about the kernels that a file includes; remembered for each content of the
-    sources."""
+    """What nvcc and ptxas say about the kernels that a file
+    includes; remembered for each content of the sources."""
     command = [
         NVCC,
         "-fatbin",

@@ -1,10 +1,10 @@
-"""The fused operators on a real GPU, through Jittor, in four formats against float64 NumPy and plain
-attention.
+"""The fused operators on a real GPU, through Jittor, in four
+formats against float64 NumPy and plain attention.
 
     JSEG_DEVICE=cuda pytest tests/ops/test_cuda_device.py
 
-Skipped where Jittor has no GPU. `tools/gpu_check.py` runs them too, with all kernels built beforehand in
-parallel.
+Skipped where Jittor has no GPU. `tools/gpu_check.py` runs them
+too, with all kernels built beforehand in parallel.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,8 +47,8 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def in_formats(cases: Sequence[tuple], float16_cases: Sequence[tuple]) -> list[tuple]:
-    """(format, *case): all cases in the formats of `--precision`, and some in float16, whose kernels are
-    those of bfloat16."""
+    """(format, *case): all cases in the formats of `--precision`, and
+    some in float16, whose kernels are those of bfloat16."""
     chosen = [(name, *case) for name in NAMES if name != "float16" for case in cases]
     return chosen + [("float16", *case) for case in float16_cases]
 

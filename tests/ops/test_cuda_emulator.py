@@ -10,8 +10,8 @@ WAIT = re.compile(r"^\s*(__syncthreads|__syncwarp|JSEG_COPY_WAIT)\(")
 
 
 WIDTH = 32
-"""Of a head. At 16 a warp happens to copy the very rows that it reads first, and needs no barrier for
-them."""
+"""Of a head. At 16 a warp happens to copy the very rows that it
+reads first, and needs no barrier for them."""
 
 
 def waits() -> list[str]:
@@ -78,8 +78,8 @@ def test_undefined_behaviour_is_refused(work: str, words: str) -> None:
 
 
 def test_rounding_of_number_formats() -> None:
-    """float16 and bfloat16 of the emulator against NumPy: ties, subnormal numbers, overflow, every
-    exponent."""
+    """float16 and bfloat16 of the emulator against NumPy: ties,
+    subnormal numbers, overflow, every exponent."""
     rng = np.random.default_rng(0)
     x = (rng.standard_normal(20000) * 2.0 ** rng.integers(-30, 20, 20000)).astype(np.float32)
     special = np.array(

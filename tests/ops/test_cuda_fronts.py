@@ -1,5 +1,5 @@
-"""The Python fronts on CUDA: the source text that they hand to `jt.code`, compiled by g++ and run by the
-emulator."""
+"""The Python fronts on CUDA: the source text that they hand to
+`jt.code`, compiled by g++ and run by the emulator."""
 
 import ctypes
 import subprocess
@@ -25,8 +25,8 @@ TYPES = {"float32": "float", "float16": "__half"}
 
 
 class EmulatedJittor:
-    """Stands for Jittor in the module jseg.ops.cuda, as it answers on a GPU; and for `jt.code`, as it runs
-    there."""
+    """Stands for Jittor in the module jseg.ops.cuda, as it answers
+    on a GPU; and for `jt.code`, as it runs there."""
 
     class flags:
         use_cuda, use_tensorcore, cuda_archs = 1, 0, [80]

@@ -178,8 +178,8 @@ def test_layer_norm(kernels: Kernels, rows: int, width: int) -> None:
 
 @pytest.mark.parametrize("which", range(4), ids=["q", "k", "v", "grad"])
 def test_attention_lets_no_nan_disappear(kernels: Kernels, which: int) -> None:
-    """Compilers turn comparisons round as if there were no NaN (-Ofast), each instruction set in its own
-    way."""
+    """Compilers turn comparisons round as if there were no NaN
+    (-Ofast), each instruction set in its own way."""
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((1, rows, 24)).astype(np.float32) for rows in (60, 540, 540, 60)]
     for value in (np.nan, -np.nan, np.inf):
@@ -208,8 +208,8 @@ def test_quick_gelu(kernels: Kernels, rows: int, width: int) -> None:
 
 
 def test_quick_gelu_far_from_zero(kernels: Kernels) -> None:
-    """The gradient of what lies far above zero is 1: a sigmoid of 0.99999995 in place of 1 would add 1e-3 at
-    1e4."""
+    """The gradient of what lies far above zero is 1: a sigmoid of
+    0.99999995 in place of 1 would add 1e-3 at 1e4."""
     x = np.linspace(-1e4, 1e4, 82, dtype=np.float32).reshape(2, 41)
     output, dx = kernels("bias_quick_gelu", x.shape, (x, np.zeros(41), np.ones_like(x)), (x.shape, x.shape))
     np.testing.assert_allclose(output, np.maximum(x, 0), atol=1e-6)

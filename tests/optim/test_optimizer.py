@@ -91,8 +91,8 @@ def test_state_moved_to_a_new_optimizer_continues_exactly():
 
 
 def test_parameters_still_learn_after_eval_and_train():
-    """Jittor's Module.eval() stops gradients of every parameter; train() must give them back to the
-    optimizer."""
+    """Jittor's Module.eval() stops gradients of every parameter;
+    train() must give them back to the optimizer."""
     layer = jt.nn.Linear(2, 1)
     optimizer = AdamW({"weight": layer.weight}, 0.1)
     before = layer.weight.numpy().copy()

@@ -18,8 +18,8 @@ def run_tool(folder, *arguments):
 
 
 def test_a_run_is_evaluated_and_applied_by_either_name_of_the_command(trained_run, tmp_path):
-    """`python tools/run_net.py --task val` and `jseg val`, from the config that the run itself has
-    written."""
+    """`python tools/run_net.py --task val` and `jseg val`, from
+    the config that the run itself has written."""
     assert {"log.jsonl", "metrics.json", "config.py", "checkpoints", "pictures"} <= {
         path.name for path in trained_run.iterdir()
     }

@@ -271,8 +271,8 @@ def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
 
 
 def test_mended_pictures_do_not_count_after_a_resume(make_config):
-    """One of two was mended between the runs and another one breaks: still two, and not the three ever
-    seen."""
+    """One of two was mended between the runs and another one
+    breaks: still two, and not the three ever seen."""
     Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=2, max_iters=4)).train()
     cfg = make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=2, max_iters=8)
     runner = Runner(cfg)

@@ -1,5 +1,5 @@
-"""Jittor on CUDA without a GPU: does it build, import, compile and dispatch? Minutes of compiling; run by
-hand.
+"""Jittor on CUDA without a GPU: does it build, import, compile
+and dispatch? Minutes of compiling; run by hand.
 
     python tests/runtime/cuda_dry_run.py FOLDER [--libraries SITE_PACKAGES] [--architecture 120]
 
@@ -65,8 +65,8 @@ print("dry run passed", flush=True)
 """
 _CREATED = "(void** p) { static int object; *p = &object; return 0; }"
 _ALLOCATE = "(void** p, size_t n) { *p = aligned_alloc(256, (n + 511) / 256 * 256); return *p ? 0 : 2; }"
-# Functions that must answer something; all others return 0. CUDA 12 asks for the properties by the second
-# name.
+# Functions that must answer something; all others return 0. CUDA
+# 12 asks for the properties by the second name.
 _BODIES: dict[str, str] = {
     "cudaGetDeviceCount": "int cudaGetDeviceCount(int* n) { *n = 1; return 0; }",
     "cudaGetDevice": "int cudaGetDevice(int* n) { *n = 0; return 0; }",

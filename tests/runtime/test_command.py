@@ -1,5 +1,5 @@
-"""What all tools do alike: exit statuses, one sentence for an error of the user, outputs tried before the
-work."""
+"""What all tools do alike: exit statuses, one sentence for an
+error of the user, outputs tried before the work."""
 
 import os
 import re

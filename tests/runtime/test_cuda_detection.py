@@ -29,8 +29,8 @@ def _wheels_12(machine):
 
 
 def _pytorch_bundle(machine):
-    """A toolkit of compilers and headers; the libraries are PyTorch's, the runtime under a name with a
-    hash."""
+    """A toolkit of compilers and headers; the libraries are
+    PyTorch's, the runtime under a name with a hash."""
     root = machine.toolkit("11.8")
     shutil.rmtree(root / "lib64")
     lib = machine.site / "torch" / "lib"

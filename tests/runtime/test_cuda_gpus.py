@@ -95,8 +95,8 @@ def _handed_on(root, *arguments):
     ],
 )
 def test_kernels_are_compiled_for_the_gpu_that_is_there(machine, release, codes, capability, expected):
-    """Jittor asks for sm_90 at most and for no PTX: on a newer GPU its kernels did not run, and nobody said
-    so."""
+    """Jittor asks for sm_90 at most and for no PTX: on a newer GPU
+    its kernels did not run, and nobody said so."""
     machine.driver(capability=capability)
     root = machine.toolkit(release, codes=codes)
     assert prepare_jittor().kind == "cuda"

@@ -72,8 +72,8 @@ def test_headers_of_our_own_compile(tmp_path):
 
 
 def test_front_end_asks_the_real_nvcc_for_the_gpu_that_is_there(tmp_path):
-    """With Jittor's flags, which name sm_90, for a GPU that nvcc knows and for one that comes after all of
-    them."""
+    """With Jittor's flags, which name sm_90, for a GPU that nvcc
+    knows and for one that comes after all of them."""
     for capability in ((8, 6), (99, 0)):
         cuda = detect(Driver((99, 0), (Gpu("any", capability, 1 << 30),), ""))
         if cuda.toolkit is None or "cudart" not in cuda.libraries:

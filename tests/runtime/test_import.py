@@ -74,8 +74,8 @@ def test_doctor_starts_without_any_package(tmp_path):
 def test_signals_are_ours_after_jittor_is_loaded():
     """Jittor ends the process at once when a child is killed and on Ctrl-C; a dead loader worker could not be
     named, and `--resume` not be offered."""
-    # Set first: a suite started in the background inherits an ignored SIGINT, which would rightly stay
-    # ignored.
+    # Set first: a suite started in the background inherits an
+    # ignored SIGINT, which would rightly stay ignored.
     program = (
         "import subprocess, os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from jseg.runtime.backend import jt\n"
@@ -91,8 +91,8 @@ def test_signals_are_ours_after_jittor_is_loaded():
 
 
 def test_jittor_leaves_no_processes_behind():
-    """Those it compiles in during the import would block the end of a program whose whole process group is
-    stopped."""
+    """Those it compiles in during the import would block the end of a
+    program whose whole process group is stopped."""
     program = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); from jseg.runtime.backend import jt; "
         "print('children:', open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split())"

@@ -15,8 +15,8 @@ from jseg.runtime.shared_cache import header_copy, jittor_copy, place_of_jittor
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Each fused operator forwards, and two backwards; one at a time, so that Jittor has nothing to fuse them
-# with.
+# Each fused operator forwards, and two backwards; one at a time,
+# so that Jittor has nothing to fuse them with.
 _PROGRAM = """
 import numpy as np
 from jseg.ops import RegionLayout, attention, bias_quick_gelu, bias_relu, dropout, layer_norm
@@ -39,8 +39,8 @@ print("IMPORTED", jseg.__file__, jittor.__file__)
 
 
 def compilations(clone: Path, *search_path: Path) -> list[str]:
-    """Names of the files that the program, run in `clone`, has compiled, by what Jittor logs before each
-    call."""
+    """Names of the files that the program, run in `clone`, has
+    compiled, by what Jittor logs before each call."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, (clone, *search_path))),

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# An imitation of Jittor: notes who imports it, and behaves as the environment says for the import of that
-# number.
+# An imitation of Jittor: notes who imports it, and behaves as the
+# environment says for the import of that number.
 _JITTOR = """
 import os, sys
 with open(os.environ["NOTES"], "a") as notes:

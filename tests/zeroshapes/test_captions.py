@@ -21,8 +21,8 @@ def test_order_and_form_vary() -> None:
 
 
 def test_altered_classes_keep_the_colours_and_are_not_the_scene() -> None:
-    """Wrong in the binding of words alone: as many objects, the same colours, at least one other
-    shape."""
+    """Wrong in the binding of words alone: as many objects, the
+    same colours, at least one other shape."""
     rng = np.random.default_rng(0)
     for scene in (draw_scene(7, "train", index) for index in range(100)):
         altered = altered_classes(rng, scene.classes)

@@ -1,5 +1,5 @@
-"""CLIP-RC whose region alignment fuses the global feature (CLS) alone with the pixels, on PASCAL VOC 2012,
-inductive.
+"""CLIP-RC whose region alignment fuses the global feature (CLS)
+alone with the pixels, on PASCAL VOC 2012, inductive.
 
     python tools/run_net.py --config configs/clip_rc/ablations/table7_cls.py --task train
 

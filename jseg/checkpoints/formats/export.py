@@ -1,7 +1,7 @@
 """Writes checkpoints for other programs: `torch.save` archives for PyTorch, pickles for Jittor.
 
-Both are written atomically and hold {"meta": plain values, <wrapper>: name -> tensor}, as the CLIP-RC
-releases do.
+Both are written atomically and hold {"meta": plain values,
+<wrapper>: name -> tensor}, as the CLIP-RC releases do.
 """
 
 import hashlib

@@ -1,5 +1,5 @@
-"""Weight files written by `jittor.save`: one pickle of numpy arrays, since 2021 followed by its SHA-1 and a
-magic word."""
+"""Weight files written by `jittor.save`: one pickle of numpy arrays,
+since 2021 followed by its SHA-1 and a magic word."""
 
 import hashlib
 import hmac

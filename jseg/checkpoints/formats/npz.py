@@ -18,8 +18,8 @@ from jseg.checkpoints.formats.zip_archive import ZipArchive
 from jseg.files import PathLike, replacing
 
 MAX_INFLATION = 64
-"""Weights shrink little, but a table that is mostly zeros shrinks 50 times. Deflate reaches 1000 in a zip
-bomb."""
+"""Weights shrink little, but a table that is mostly zeros shrinks
+50 times. Deflate reaches 1000 in a zip bomb."""
 
 _SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"

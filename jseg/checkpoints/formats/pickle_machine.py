@@ -34,8 +34,8 @@ class PickleProblem(ValueError):
 
 @dataclass(frozen=True)
 class Constructor:
-    """A global that a pickle may name. `call` builds a value from the arguments; without it, it is only a
-    marker."""
+    """A global that a pickle may name. `call` builds a value from
+    the arguments; without it, it is only a marker."""
 
     label: str
     call: Callable[["PickleMachine", tuple[Any, ...]], Any] | None = None
@@ -125,8 +125,8 @@ class PickleMachine:
             raise file_error(self.path, problem, self.entry) from None
 
     def charge(self, operations: int = 0, copied_bytes: int = 0) -> None:
-        """Accounts for work that is not proportional to the text of the pickle (copies of memoised
-        values)."""
+        """Accounts for work that is not proportional to the text of
+        the pickle (copies of memoised values)."""
         self._operations += operations
         self._copied += copied_bytes
         if self._operations > self._limit:
@@ -270,8 +270,8 @@ _Operation = Callable[[PickleMachine], Any]
 
 
 def _operations() -> dict[int, _Operation]:
-    """Opcode -> action. Text opcodes of protocols 0 and 1, extension codes and out-of-band buffers are left
-    out."""
+    """Opcode -> action. Text opcodes of protocols 0 and 1,
+    extension codes and out-of-band buffers are left out."""
     table: dict[int, _Operation] = {
         0x80: PickleMachine._protocol,
         ord("("): PickleMachine._mark,

@@ -1,5 +1,5 @@
-"""What a weight pickle may construct besides PyTorch's own types: containers, numpy arrays and scalars,
-Jittor's Var."""
+"""What a weight pickle may construct besides PyTorch's own types:
+containers, numpy arrays and scalars, Jittor's Var."""
 
 from collections.abc import Mapping
 from typing import Any

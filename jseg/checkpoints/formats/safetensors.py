@@ -57,8 +57,8 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(path: PathLike, text: bytes, file_size: int) -> dict[str, Any]:
-    """A JSON object from an untrusted file of `file_size` bytes; `ValueError` naming the file for anything
-    else."""
+    """A JSON object from an untrusted file of `file_size` bytes;
+    `ValueError` naming the file for anything else."""
     if text.count(b"{") + text.count(b"[") + text.count(b",") > object_limit(file_size):
         raise file_error(path, f"the JSON text holds more than {object_limit(file_size)} values; refused")
     try:

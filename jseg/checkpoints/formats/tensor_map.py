@@ -28,8 +28,8 @@ _BYTES_PER_OBJECT = 64
 
 
 def object_limit(file_size: int) -> int:
-    """How many small objects (pickle steps, JSON values, nested values) a file of `file_size` bytes may
-    describe.
+    """How many small objects (pickle steps, JSON values, nested
+    values) a file of `file_size` bytes may describe.
 
     A file of one-byte instructions could otherwise become 50 times its size in Python objects. A ViT-L/14
     checkpoint with optimizer state takes about 100,000; at roughly 100 bytes an object the limit means 20 MB
@@ -129,8 +129,8 @@ def map_file(path: PathLike) -> np.ndarray:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
             return np.zeros(0, np.uint8)
-        # mmap directly: numpy.memmap changes the shared file position and keeps a subclass through every
-        # view.
+        # mmap directly: numpy.memmap changes the shared file position
+        # and keeps a subclass through every view.
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
@@ -140,8 +140,8 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
 
 
 def decode_bytes(data: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
-    """Little-endian bytes (uint8 array) as a flat array of `dtype`; without a copy where the alignment
-    allows."""
+    """Little-endian bytes (uint8 array) as a flat array of
+    `dtype`; without a copy where the alignment allows."""
     if dtype == BFLOAT16:
         return bfloat16_to_float32(decode_bytes(data, np.dtype("<u2")))
     dtype = np.dtype(dtype)

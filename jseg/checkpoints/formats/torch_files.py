@@ -1,5 +1,5 @@
-"""Files written by PyTorch: `torch.save` archives, TorchScript archives (OpenAI's CLIP), and the format
-before zip.
+"""Files written by PyTorch: `torch.save` archives, TorchScript
+archives (OpenAI's CLIP), and the format before zip.
 
 Archive: a zip of uncompressed entries below one folder: `data.pkl` describes the objects, `data/<key>` holds
 the bytes of each storage, `byteorder` says 'little'; TorchScript adds `constants.pkl` and `code/`. Old
@@ -90,8 +90,8 @@ def read_torch_archive(archive: ZipArchive) -> TensorMap:
 
 
 class _LegacyStorages:
-    """Storages announced by the object pickle; their bytes follow later in the file and are placed by
-    `locate`."""
+    """Storages announced by the object pickle; their bytes follow
+    later in the file and are placed by `locate`."""
 
     def __init__(self, path: PathLike, data: np.ndarray) -> None:
         self._path = path

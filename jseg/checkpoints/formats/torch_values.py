@@ -1,5 +1,5 @@
-"""PyTorch's side of a weight pickle: storages, the functions that rebuild tensors, and the modules of
-TorchScript.
+"""PyTorch's side of a weight pickle: storages, the functions that
+rebuild tensors, and the modules of TorchScript.
 
 A pickled tensor is a view (offset, shape, strides) of a storage that lies elsewhere in the file. Both are
 checked against each other here; values are read later, when somebody asks.
@@ -57,8 +57,8 @@ bytes could stand for gigabytes."""
 
 @dataclass
 class Storage:
-    """A run of `count` elements of `dtype`. `fetch` gives its bytes (uint8), `count` times the item size of
-    them."""
+    """A run of `count` elements of `dtype`. `fetch` gives its bytes
+    (uint8), `count` times the item size of them."""
 
     dtype: StorageType
     count: int
@@ -135,8 +135,8 @@ def _tensor(storage: Any, dtype: StorageType, offset: Any, shape: Any, strides: 
 
 
 def _rebuild_tensor(machine: PickleMachine, arguments: tuple[Any, ...]) -> StoredTensor:
-    """torch._utils._rebuild_tensor and _v2: (storage, offset, size, stride[, requires_grad, hooks,
-    metadata])."""
+    """torch._utils._rebuild_tensor and _v2: (storage, offset,
+    size, stride[, requires_grad, hooks, metadata])."""
     storage, offset, shape, strides = arguments[:4]
     return _tensor(storage, getattr(storage, "dtype", "float32"), offset, shape, strides)
 
@@ -157,8 +157,8 @@ def _rebuild_parameter(machine: PickleMachine, arguments: tuple[Any, ...]) -> St
 
 
 def _rebuild_from_type(machine: PickleMachine, arguments: tuple[Any, ...]) -> Any:
-    """torch._tensor._rebuild_from_type_v2: (function, type, arguments, state). Only tensor functions may be
-    meant."""
+    """torch._tensor._rebuild_from_type_v2: (function, type,
+    arguments, state). Only tensor functions may be meant."""
     function, inner = arguments[0], arguments[2]
     if (
         not isinstance(function, Constructor)

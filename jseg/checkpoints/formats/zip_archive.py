@@ -91,8 +91,8 @@ class ZipArchive:
         return view
 
     def inflate(self, name: str, limit: int | None = None) -> np.ndarray:
-        """The bytes of a stored or deflated entry, or its first `limit` (then without the check of the
-        checksum).
+        """The bytes of a stored or deflated entry, or its first
+        `limit` (then without the check of the checksum).
 
         The caller must have found `size` acceptable: this much memory is used.
 

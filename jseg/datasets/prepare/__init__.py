@@ -1,8 +1,8 @@
-"""From the official archives of the three benchmarks to the folders that the data sets read, and a check of
-them.
+"""From the official archives of the three benchmarks to the
+folders that the data sets read, and a check of them.
 
-`jseg/datasets/prepare/<data set>.py` says what is published, what is made of it and how many pictures there
-must be.
+`jseg/datasets/prepare/<data set>.py` says what is published, what
+is made of it and how many pictures there must be.
 """
 
 from pathlib import Path

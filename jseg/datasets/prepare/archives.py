@@ -1,8 +1,8 @@
-"""Unpacking the official archives: only what is needed, each file complete or absent, and nothing outside the
-folder.
+"""Unpacking the official archives: only what is needed, each file
+complete or absent, and nothing outside the folder.
 
-Files that are there already with the right size are left alone, so an interrupted run goes on where it
-stopped.
+Files that are there already with the right size are left alone,
+so an interrupted run goes on where it stopped.
 """
 
 import gzip
@@ -25,8 +25,8 @@ _PIECE = 1 << 20  # bytes read at a time
 
 
 class Archive(NamedTuple):
-    """An official archive: its file name, and the beginning of the names of wanted members -> what replaces
-    it."""
+    """An official archive: its file name, and the beginning of the
+    names of wanted members -> what replaces it."""
 
     name: str
     members: Mapping[str, str]
@@ -101,11 +101,11 @@ def _members(source: Path) -> Iterator[_Member]:
 
 
 def _check_sum(source: Path, bar: tqdm) -> None:
-    """Reads a compressed tar to its end, where the check sum of the whole is; raises one of `_DAMAGE` if it
-    differs.
+    """Reads a compressed tar to its end, where the check sum of the
+    whole is; raises one of `_DAMAGE` if it differs.
 
-    Before anything is written: what a damaged archive gives has the right size, and would be kept from then
-    on.
+    Before anything is written: what a damaged archive gives has the
+    right size, and would be kept from then on.
     """
     with source.open("rb") as raw, gzip.GzipFile(fileobj=raw) as file:
         while file.read(_PIECE):

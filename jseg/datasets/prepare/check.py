@@ -26,8 +26,8 @@ def bad_files(contents: Contents, jobs: int, label: str) -> list[str]:
 
 
 def check_pair(pair: Pair) -> list[str]:
-    """What is wrong with a picture and its mask: existence, content, size, label values; one sentence
-    each."""
+    """What is wrong with a picture and its mask: existence,
+    content, size, label values; one sentence each."""
     problems = []
     image = mask = None
     try:

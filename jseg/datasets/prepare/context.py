@@ -1,5 +1,5 @@
-"""PASCAL Context: the pictures of VOC 2010 with masks of 60 classes, from either of the two published
-annotations.
+"""PASCAL Context: the pictures of VOC 2010 with masks of 60
+classes, from either of the two published annotations.
 
 - `trainval_merged.json` of the detail API: regions as compressed run lengths, painted over each other in the
   order of the file. It lists 4,996 pictures for training and 5,104 for validation, the numbers of the paper.

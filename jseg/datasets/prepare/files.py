@@ -1,5 +1,5 @@
-"""Files that are complete or absent: masks, lists of ids, and what is asked of pictures without reading
-them."""
+"""Files that are complete or absent: masks, lists of ids, and
+what is asked of pictures without reading them."""
 
 import os
 from collections.abc import Iterable
@@ -59,8 +59,8 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def write_list(path: Path, names: Iterable[str]) -> None:
-    """Writes sorted ids, one a line. A list that is there with the same ids stays: its order may matter to
-    someone.
+    """Writes sorted ids, one a line. A list that is there with the
+    same ids stays: its order may matter to someone.
 
     Raises:
         ValueError: there is a list with other ids.

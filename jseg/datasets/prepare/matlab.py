@@ -1,5 +1,5 @@
-"""The label maps in MATLAB files of SBD and of PASCAL Context. Reading them needs SciPy, the extra
-`datasets`."""
+"""The label maps in MATLAB files of SBD and of PASCAL Context.
+Reading them needs SciPy, the extra `datasets`."""
 
 from pathlib import Path
 from typing import Any

@@ -112,8 +112,8 @@ def l2_normalize(x: jt.Var) -> jt.Var:
 def load_clip(path: str) -> CLIP:
     """Build the CLIP whose weights lie in `path`, with sizes read off its tensors.
 
-    OpenAI's archives, Hugging Face `CLIPModel` and open_clip files and jseg's own are read; values become
-    float32.
+    OpenAI's archives, Hugging Face `CLIPModel` and open_clip files
+    and jseg's own are read; values become float32.
 
     Raises:
         FileNotFoundError: no such file.

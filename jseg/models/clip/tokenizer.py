@@ -80,8 +80,8 @@ class Tokenizer:
 
 
 def clean_text(text: str) -> str:
-    """Mend broken encodings, resolve HTML entities (twice, as the release does), squeeze white space, lower
-    case."""
+    """Mend broken encodings, resolve HTML entities (twice, as the
+    release does), squeeze white space, lower case."""
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return regex.sub(r"\s+", " ", text.strip()).strip().lower()
 

@@ -51,8 +51,8 @@ def dice_loss(logits: jt.Var, target: jt.Var, present: jt.Var) -> jt.Var:
 
 
 def label_counts(label: jt.Var, num_classes: int) -> jt.Var:
-    """(2,) float32: present (image, class) pairs, and labelled pixels, of a label (B, H, W) as in
-    `nel_loss`."""
+    """(2,) float32: present (image, class) pairs, and labelled
+    pixels, of a label (B, H, W) as in `nel_loss`."""
     target = one_hot_label(label, num_classes)
     pixels = target.sum(3).sum(2)
     return jt.stack([(pixels > 0).float32().sum(), pixels.sum()])

@@ -156,8 +156,8 @@ class CLIPRCSegmentor(Segmentor):
     ) -> tuple[dict[str, jt.Var], jt.Var, jt.Var, Recovery | None]:
         """`loss` and what it was made from: terms, logits (B, C', H, W), label (B, H, W), recovery.
 
-        C' and the numbers of the label are those of the setting: seen classes alone when inductive. Ignored
-        pixels are -1.
+        C' and the numbers of the label are those of the setting: seen
+        classes alone when inductive. Ignored pixels are -1.
         """
         dropout_rate = self.dropout if self.is_training() else 0.0
         recover = self.decode_head.has_recovery and self.recovery_weight > 0

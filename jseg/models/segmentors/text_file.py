@@ -1,5 +1,5 @@
-"""Text embeddings of class words from a `.npy` file, as the releases publish them (C, 512) in half
-precision."""
+"""Text embeddings of class words from a `.npy` file, as the
+releases publish them (C, 512) in half precision."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ import numpy as np
 
 
 def read_text_embeddings(path: str, class_names: Sequence[str], width: int) -> np.ndarray:
-    """Embeddings of C class words, normalised here: half precision leaves the rows of the releases off by
-    1e-3.
+    """Embeddings of C class words, normalised here: half precision
+    leaves the rows of the releases off by 1e-3.
 
     The file holds no words: row k must belong to class k of the dataset.
 

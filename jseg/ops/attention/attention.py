@@ -56,8 +56,8 @@ _CUDA_BACKWARD = (
 def attention(
     q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, causal: bool = False, dropout: float = 0.0
 ) -> jt.Var:
-    """Multi-head attention softmax(q kᵀ / √c) v, differentiable in q, k and v; memory is linear in the
-    inputs.
+    """Multi-head attention softmax(q kᵀ / √c) v, differentiable in
+    q, k and v; memory is linear in the inputs.
 
     Args:
         q: (B, Lq, H·c) float32 (on CUDA also float16 or bfloat16), head h in channels h·c … (h+1)·c.

@@ -1,5 +1,5 @@
-"""Plain Jittor layer normalisation: the documentation of the fused kernels, and their stand-in where none
-applies."""
+"""Plain Jittor layer normalisation: the documentation of the fused
+kernels, and their stand-in where none applies."""
 
 from jseg.runtime.backend import jt
 

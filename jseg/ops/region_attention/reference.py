@@ -1,5 +1,5 @@
-"""Plain Jittor region attention with the dense mask: the documentation of the fused kernels, and their
-stand-in."""
+"""Plain Jittor region attention with the dense mask: the
+documentation of the fused kernels, and their stand-in."""
 
 import numpy as np
 

@@ -24,8 +24,8 @@ class Cuda:
 
     @property
     def translated(self) -> tuple[int, ...]:
-        """Architectures that nvcc does not know yet: the driver translates each kernel for them at its first
-        start."""
+        """Architectures that nvcc does not know yet: the driver
+        translates each kernel for them at its first start."""
         codes = self.toolkit.codes if self.toolkit else ()
         return tuple(sorted({gpu.code for gpu in self.driver.gpus if codes and gpu.code not in codes}))
 

@@ -97,8 +97,8 @@ def query_driver(tried: str = "first") -> Driver:
 
 
 def _answer(tried: str) -> str:
-    """What the probe prints. A driver that hangs in the kernel cannot be killed: then nobody waits for the
-    probe.
+    """What the probe prints. A driver that hangs in the kernel
+    cannot be killed: then nobody waits for the probe.
 
     Raises:
         subprocess.TimeoutExpired: after `_PROBE_SECONDS`.

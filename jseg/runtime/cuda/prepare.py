@@ -11,8 +11,8 @@ from jseg.runtime.cuda.home import make_home
 from jseg.runtime.device import Device, wanted_device
 
 OURS = "JSEG_NVCC_PATH"
-"""Holds the `nvcc_path` that was set here, so that a process started from this one tells it from the
-user's."""
+"""Holds the `nvcc_path` that was set here, so that a process
+started from this one tells it from the user's."""
 FAILED = "JSEG_CUDA_FAILED"
 """Why Jittor did not start with CUDA, in this process and those it starts."""
 
@@ -91,14 +91,14 @@ def _detected(cache: Path, compiler: str) -> Device:
 
 
 def checked_home(cuda: Cuda, cache: Path, compiler: str) -> tuple[Path, str]:
-    """`make_home` with `compiler`, and with older ones where it is too new for nvcc and not the user's
-    choice."""
+    """`make_home` with `compiler`, and with older ones where it is
+    too new for nvcc and not the user's choice."""
     return make_home(cuda, cache, [compiler] if "cc_path" in os.environ else _compilers(compiler))
 
 
 def _compilers(first: str) -> list[str]:
-    """The usual compiler and the g++-12, g++-11 ... of PATH, newest first: nvcc refuses those newer than
-    itself."""
+    """The usual compiler and the g++-12, g++-11 ... of PATH, newest
+    first: nvcc refuses those newer than itself."""
     found: dict[int, str] = {}
     for folder in os.get_exec_path():
         for path in Path(folder).glob("g++-*"):

@@ -1,5 +1,5 @@
-"""What the doctor says about CUDA: driver, GPUs, toolkit, libraries with their versions, and what is switched
-off."""
+"""What the doctor says about CUDA: driver, GPUs, toolkit,
+libraries with their versions, and what is switched off."""
 
 import os
 import shutil

@@ -74,8 +74,8 @@ def standard_place() -> Place:
 
 
 def site_folders() -> list[Path]:
-    """Folders of installed packages: those of this Python, of the one it was made from, of the
-    distribution."""
+    """Folders of installed packages: those of this Python, of the
+    one it was made from, of the distribution."""
     folders = [Path(entry) for entry in sys.path if entry.rstrip("/").endswith("-packages")]
     folders.append(Path(sysconfig.get_path("purelib", vars={"base": sys.base_prefix})))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -84,8 +84,8 @@ def site_folders() -> list[Path]:
 
 
 def find_toolkits() -> list[Toolkit]:
-    """Every nvcc that answers, the user's choice first: CUDA_HOME, PATH, this environment, the system,
-    wheels."""
+    """Every nvcc that answers, the user's choice first: CUDA_HOME,
+    PATH, this environment, the system, wheels."""
     toolkits: dict[Path, Toolkit] = {}
     asked = set()
     for source, nvcc in _nvcc_candidates():
@@ -205,8 +205,8 @@ def _shared_object(name: str, major: int, folder: Path) -> Path | None:
 
 
 def _for_another_cuda(place: Place, major: int) -> bool:
-    """Whether this is the place of NCCL's wheel for another release of CUDA; the files themselves do not
-    tell."""
+    """Whether this is the place of NCCL's wheel for another
+    release of CUDA; the files themselves do not tell."""
     package = place.lib.parent
     wheels = package.parent.parent.glob("nvidia_nccl_cu*.dist-info") if package.name == "nccl" else ()
     majors = {_numbers(wheel)[0] for wheel in wheels}

@@ -45,8 +45,8 @@ def test_written_files_read_back(tmp_path: Path, save: Any) -> None:
 
 
 class StandardUnpickler(pickle.Unpickler):
-    """Python's own unpickler with PyTorch's names replaced by tuples: our pickle must be valid for it,
-    too."""
+    """Python's own unpickler with PyTorch's names replaced by
+    tuples: our pickle must be valid for it, too."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):

@@ -1,5 +1,5 @@
-"""Damaged and malicious files end in one ValueError that names the file and the entry; nothing is
-executed."""
+"""Damaged and malicious files end in one ValueError that names
+the file and the entry; nothing is executed."""
 
 import hashlib
 import io
