@@ -26,9 +26,20 @@ INTERPRETER = "JSEG_PYTHON"
 _PACKAGES = ("jittor", "jittor_utils")
 _PREFIXES = tuple(f"{package}/" for package in _PACKAGES)
 
-# Compile steps import jittor_utils: from the same copy, or they would look into another cache.
+# Jittor compiles an operator by asm_tuner.py --cc_path=COMPILER SOURCE OPTION..., which goes through an
+# assembly file to change the instructions between marks. A source without a mark is compiled at once, in
+# three quarters of the time. Other steps import jittor_utils: from the same copy, or they would look into
+# another cache.
 _SCRIPT = """#!/bin/sh
-PYTHONPATH={folder}"${{PYTHONPATH:+:$PYTHONPATH}}" exec "${{{variable}:-{default}}}" "$@"
+case "$1 $2" in
+*/asm_tuner.py" "--cc_path=*g++*)
+    if ! grep -q @begin "$3"; then
+        compiler="${{2#--cc_path=}}"
+        shift 2
+        exec "$compiler" "$@"
+    fi ;;
+esac
+PYTHONPATH={folder}"${{PYTHONPATH:+:$PYTHONPATH}}" exec "${{{variable}:-python3}}" "$@"
 """
 
 
@@ -67,25 +78,31 @@ def jittor_copy(cache: Path) -> Path | None:
         OSError: the cache cannot be written.
     """
     folder = place_of_jittor(cache)
-    if folder is not None and not folder.is_dir():
-        _make_copy(_installed_packages(), folder)
+    if folder is None:
+        return None
+    text = _SCRIPT.format(folder=shlex.quote(str(folder)), variable=INTERPRETER)
+    if not folder.is_dir():
+        _make_copy(_installed_packages(), folder, text)
+    script = folder / "python"
+    if script.read_text() != text:  # of another version of jseg
+        with replacing(script, durable=False) as temporary:
+            _write_script(temporary, text)
     return folder
 
 
-def _make_copy(installed: Path, folder: Path) -> None:
+def _make_copy(installed: Path, folder: Path, script: str) -> None:
     with making_folder(folder) as temporary:
         for package in _PACKAGES:
             shutil.copytree(
                 installed / package, temporary / package, ignore=shutil.ignore_patterns("__pycache__")
             )
-        script = temporary / "python"
-        script.write_text(
-            _SCRIPT.format(
-                folder=shlex.quote(str(folder)), variable=INTERPRETER, default=shlex.quote(interpreter())
-            )
-        )
-        script.chmod(0o755)
+        _write_script(temporary / "python", script)
         os.sync()  # once: after a power failure nobody would look at the files again
+
+
+def _write_script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 def interpreter() -> str:

@@ -156,3 +156,26 @@ def test_an_interrupted_copy_is_made_anew(
     folder = jittor_copy(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["jittor", "jittor_utils", "python"]
     assert os.access(folder / "python", os.X_OK)
+
+
+def test_a_source_without_marks_is_compiled_at_once(packages: Path, tmp_path: Path, monkeypatch) -> None:
+    """Jittor's own step through an assembly file is left to those that have marks."""
+    monkeypatch.setenv("JSEG_PYTHON", "/bin/echo")
+    compiler = tmp_path / "my g++"
+    compiler.write_text('#!/bin/sh\necho compiled "$@"\n')
+    compiler.chmod(0o755)
+    script = jittor_copy(tmp_path) / "python"
+    for text, first in (("int a;", "compiled"), ("int a; //@begin replace", "/x/asm_tuner.py")):
+        source = tmp_path / "an_op.cc"
+        source.write_text(text)
+        command = [script, "/x/asm_tuner.py", f"--cc_path={compiler}", source, "-o", "a b.so"]
+        words = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert words[0] == first and words[-3:] == ["-o", "a", "b.so"]
+
+
+def test_the_script_follows_the_version_of_jseg(packages: Path, tmp_path: Path) -> None:
+    script = jittor_copy(tmp_path) / "python"
+    wanted = script.read_text()
+    script.write_text("#!/bin/sh\nold\n")
+    assert jittor_copy(tmp_path) / "python" == script
+    assert script.read_text() == wanted and os.access(script, os.X_OK)
