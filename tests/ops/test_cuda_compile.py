@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,19 +57,29 @@ def compiler_report(source: Path, options: Sequence[str]) -> str:
         report.write_text(built.stdout + built.stderr)
 
     return built_once(
-        f"ptxas_{source.stem}", ".txt", content + " ".join(command).encode(), compile_to
+        f"ptxas_{source.stem}", ".txt", content + " ".join(options).encode(), compile_to
     ).read_text()
+
+
+def report_of(name: str, width: int) -> str:
+    """The report on all kernels of a format and head width, for sm_80 and sm_90. C++14 is Jittor's."""
+    architectures = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]
+    options = ["-std=c++14", f"-DFORMAT={name}", f"-DWIDTH={width}", *architectures]
+    return compiler_report(EMULATOR / "compiled_kernels.cu", options)
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[tuple[str, int], str]:
+    """Of everything that is built; compiled side by side, since each takes many seconds of one core."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(BUILT, pool.map(lambda key: report_of(*key), BUILT)))
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
 @pytest.mark.parametrize("name, width", BUILT)
-def test_kernels_compile(name: str, width: int) -> None:
-    """A few numbers may be spilled; more would be an array that left the registers. C++14 is Jittor's."""
-    architectures = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]
-    report = compiler_report(
-        EMULATOR / "compiled_kernels.cu",
-        ["-std=c++14", f"-DFORMAT={name}", f"-DWIDTH={width}", *architectures],
-    )
+def test_kernels_compile(reports: dict[tuple[str, int], str], name: str, width: int) -> None:
+    """A few numbers may be spilled; more would be an array that left the registers."""
+    report = reports[name, width]
     assert "error" not in report
     for arch in ("sm_80", "sm_90"):
         assert len(re.findall(rf"Compiling entry function .* for '{arch}'", report)) == 12
