@@ -214,6 +214,7 @@ def run_val(folder, checkpoint, *overrides):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_run_net_evaluates_released_files(run_folder, files):
     """The PyTorch and the JSeg release give the same metrics through the command line."""
     metrics = []

@@ -79,6 +79,7 @@ def test_a_report_that_cannot_be_written_is_told_first(tmp_path, capsys):
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and not captured.out
 
 
+@pytest.mark.slow
 def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
     """Jittor is imported, kernels are built, operators compared
     with NumPy, and a recorded CLIP computed again."""

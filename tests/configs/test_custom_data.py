@@ -32,6 +32,7 @@ def own_data(tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config, run = str(CONFIGS / "custom_tiny.py"), tmp_path / "work_dirs/custom_tiny"

@@ -10,6 +10,8 @@ import pytest
 from jseg.cli import evaluate_masks, prepare_dataset, run_net
 from jseg.config import Config
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "clip_rc"
 ARCHIVES = {
     "voc2012": miniature.voc2012,

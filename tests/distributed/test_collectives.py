@@ -21,6 +21,8 @@ from jseg.distributed import (
 from jseg.distributed.gradients import buckets
 from jseg.runtime.backend import jt
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = str(Path(__file__).with_name("collectives_program.py"))
 
 

@@ -6,6 +6,8 @@ import re
 import fault_injection
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(
     not fault_injection.MPIRUN.is_file(), reason="Open MPI is not installed in this environment"

@@ -12,6 +12,8 @@ from jseg.runner import Runner
 from jseg.runner.outputs import WRITTEN
 from jseg.runner.step import rank_batch_size
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = str(Path(__file__).with_name("training_program.py"))
 TERMS = ("loss_mask", "loss_dice", "loss_size", "acc_seg", "total")
 

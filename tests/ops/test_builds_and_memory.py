@@ -123,6 +123,7 @@ print("TOOK", (peak_bytes() - before) / (4 * tokens**2))
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's largest resident size")
 @pytest.mark.parametrize("fused", ["1", "0"])
+@pytest.mark.slow
 def test_memory_of_many_regions(fused: str) -> None:
     """M = 1024 on 32 x 32 patches, one head of 16 channels, in a fresh process: E·D numbers are 1 % of E².
     The plain version, which keeps E² numbers several times, shows that the measurement sees them."""

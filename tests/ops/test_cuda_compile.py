@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from emulated import EMULATOR, FORMATS, KERNELS, built_once
 
+pytestmark = pytest.mark.slow
+
 
 def find_nvcc() -> str | None:
     usual = sorted(Path("/usr/local").glob("cuda*/bin/nvcc"))

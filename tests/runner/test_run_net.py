@@ -17,6 +17,7 @@ def run_tool(folder, *arguments):
     return subprocess.run([sys.executable, TOOL, *arguments], cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_and_applied_by_either_name_of_the_command(trained_run, tmp_path):
     """`python tools/run_net.py --task val` and `jseg val`, from
     the config that the run itself has written."""

@@ -72,6 +72,7 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+@pytest.mark.slow
 def test_a_clone_compiles_nothing_again_but_what_was_changed_in_it(clone: Path) -> None:
     compilations(ROOT)  # the first time it may compile
     assert compiled_again(ROOT) == []
@@ -81,6 +82,7 @@ def test_a_clone_compiles_nothing_again_but_what_was_changed_in_it(clone: Path) 
     assert len(compilations(clone)) >= 3  # relu, and gelu both ways
 
 
+@pytest.mark.slow
 def test_another_environment_compiles_nothing_again(tmp_path: Path) -> None:
     """Jittor installed a second time, elsewhere."""
     compilations(ROOT)

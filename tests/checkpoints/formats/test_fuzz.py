@@ -3,7 +3,10 @@
 import signal
 from pathlib import Path
 
+import pytest
 from fuzz_checkpoints import Watch, base_files, fuzz, overdue
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_thousand_damaged_files_of_all_formats(tmp_path: Path) -> None:
