@@ -54,7 +54,13 @@ def encoder_of(clip: str, checkpoint: str | None):
     Raises:
         ValueError, OSError: a file is missing, damaged or of another model; names it.
     """
-    backbone = CLIPRC(CLASS_NAMES, UNSEEN, clip=clip, decoder_heads=1, image_size=GRID * PATCH).backbone
+    backbone = CLIPRC(
+        CLASS_NAMES,
+        UNSEEN,
+        clip=clip,
+        decode_head=dict(type="CLIPRCHead", num_heads=1),
+        image_size=GRID * PATCH,
+    ).backbone
     if checkpoint is not None:
         arrays, _ = load_arrays(checkpoint)
         for name, parameter in backbone.trainable_parameters().items():
@@ -74,7 +80,9 @@ def features(backbone, images: np.ndarray, side: int, prompts: bool) -> tuple[np
     patches, regions = [], []
     with jt.no_grad():
         for start in range(0, len(images), BATCH):
-            output = backbone(jt.array(images[start : start + BATCH]), side * side, use_prompts=prompts)
+            output = backbone.encode(
+                jt.array(images[start : start + BATCH]), side * side, use_prompts=prompts
+            )
             patches.append(output.image.numpy())
             if side:
                 grid = output.regions.numpy().reshape(len(patches[-1]), side, side, -1)

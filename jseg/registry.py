@@ -1,31 +1,42 @@
 """Names in configs -> classes and factory functions: `dict(type='AdamW', lr=1e-3)` -> `AdamW(lr=1e-3)`.
 
-What the entries of each registry accept and return:
-
-- `MODELS`: `jseg.models.segmentors.base.Segmentor`; the runner offers `class_names`, `unseen` and
-  `image_size`.
-- `DATASETS`: `jseg.datasets.base.Dataset`; offered `seed` and `data_root`.
-- `TRANSFORMS`: steps of a dataset's pipeline.
-- `OPTIMIZERS`: `jseg.optim.base.Optimizer`; gets `parameters` (name -> Var) from the runner.
-- `SCHEDULERS`: get `max_iters` from the runner; callable `(base_lr, iteration) -> lr`.
+Each registry lives beside the contract of its entries: `MODELS` in `jseg.models.segmentors.base`,
+`BACKBONES`, `HEADS` and `LOSSES` in the `base` of their rooms, `DATASETS` and `TRANSFORMS` in
+`jseg.datasets`, `OPTIMIZERS` and `SCHEDULERS` in `jseg.optim.base`.
 """
 
+import dataclasses
 import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 from jseg.names import did_you_mean
 
+T = TypeVar("T")
+Entry = TypeVar("Entry", bound=Callable[..., Any])
 
-class Registry:
-    """A named table of classes and factory functions that configs refer to with `type`."""
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
-    def __init__(self, kind: str) -> None:
+
+class Registry(Generic[T]):
+    """A named table of classes and factory functions that configs refer to with `type`.
+
+    Args:
+        kind: what the entries are, for messages, e.g. "dataset".
+        contract: the class that entries must be derived from. Functions are accepted if their annotation says
+            that they return such a class. None accepts anything.
+        supplied: arguments that the builder of these parts adds, so that a config need not set them.
+    """
+
+    def __init__(self, kind: str, contract: type[T] | None = None, supplied: Iterable[str] = ()) -> None:
         self.kind = kind
+        self.supplied = tuple(supplied)
+        self._contract = contract
         self._entries: dict[str, Callable[..., Any]] = {}
-        self._contract: type | None = None
+        self._moved: dict[str, Mapping[str, str]] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -34,57 +45,35 @@ class Registry:
         """All registered names, sorted."""
         return sorted(self._entries)
 
-    def require(self, contract: type) -> None:
-        """From now on entries must be classes derived from `contract`, with all of its abstract methods, or
-        functions whose annotation says that they return one.
-
-        Raises:
-            ValueError: an entry that is there already does not fulfil it.
-        """
-        self._contract = contract
-        for name, entry in self._entries.items():
-            self._check_contract(name, entry)
-
-    def _check_contract(self, name: str, entry: Callable[..., Any]) -> None:
-        contract = self._contract
-        if contract is None:
-            return
-        base = f"{contract.__module__}.{contract.__qualname__}"
-        made = entry if isinstance(entry, type) else _returned(entry)
-        if not (isinstance(made, type) and issubclass(made, contract)):
-            raise ValueError(
-                f"{self.kind} {name!r} cannot be registered: derive its class from {base}, or annotate the "
-                "function with the class that it returns"
-            )
-        missing = [
-            method
-            for method in dir(contract)
-            if getattr(getattr(made, method, None), "__isabstractmethod__", False)
-        ]
-        if missing:
-            raise ValueError(
-                f"{self.kind} {name!r} cannot be registered: {base} asks for {', '.join(missing)}"
-            )
-
-    def register(self, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(
+        self, name: str | None = None, moved: Mapping[str, str] = MappingProxyType({})
+    ) -> Callable[[Entry], Entry]:
         """Decorator that enters a class or function, under its own name unless `name` is given.
+
+        Args:
+            name: what configs write after `type`.
+            moved: arguments of an earlier version -> where they are set now, relative to the entry's dict.
 
         Raises:
             ValueError: the name is taken by something else, or the entry does not fulfil the contract of this
                 registry.
         """
 
-        def enter(entry: Callable[..., Any]) -> Callable[..., Any]:
+        def enter(entry: Entry) -> Entry:
             key = name or entry.__name__
             if self._entries.get(key, entry) is not entry:
                 raise ValueError(f"{self.kind} {key!r} is registered twice; give one of them another name")
-            self._check_contract(key, entry)
+            if self._contract is not None:
+                problem = _broken_contract(entry, self._contract)
+                if problem:
+                    raise ValueError(f"{self.kind} {key!r} cannot be registered: {problem}")
             self._entries[key] = entry
+            self._moved[key] = moved
             return entry
 
         return enter
 
-    def get(self, name: Any, where: str = "") -> Callable[..., Any]:
+    def get(self, name: Any, where: str = "") -> Callable[..., T]:
         """The entry called `name`; `where` is the config key shown in the error.
 
         Raises:
@@ -99,46 +88,32 @@ class Registry:
 
     def parameters(self, name: str, where: str = "") -> Mapping[str, inspect.Parameter]:
         """Constructor arguments of an entry that a config may name (without self, *args and **kwargs)."""
-        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        signature = inspect.signature(self.get(name, where))
-        return {key: value for key, value in signature.parameters.items() if value.kind in named}
+        return _parameters(self.get(name, where))
 
-    def check(self, cfg: Any, where: str = "", supplied: Iterable[str] = ()) -> None:
+    def check(self, cfg: Any, where: str = "") -> None:
         """Checks `cfg` against the constructor it names, without calling it.
 
         Args:
-            cfg: a dict with `type` and constructor arguments.
+            cfg: a dict with `type` and constructor arguments. An argument that is annotated with a dataclass
+                is a dict of its fields, which are checked too.
             where: path of `cfg` inside the config, for the message, e.g. "dataset.train".
-            supplied: arguments that the caller will add, hence not missing.
 
         Raises:
             ValueError: no dict, no `type`, unknown type, unknown or missing argument, or a value of another
                 type than the constructor's annotation says.
         """
-        where = where or self.kind
+        self._check(cfg, where or self.kind, self.supplied)
+
+    def _check(self, cfg: Any, where: str, supplied: Iterable[str]) -> None:
         if not isinstance(cfg, Mapping) or "type" not in cfg:
             raise ValueError(
                 f"config key {where}: expected dict(type='...', ...) naming a {self.kind}, got {cfg!r}"
                 f"; known types: {', '.join(self.names())}"
             )
-        parameters = self.parameters(cfg["type"], where)
-        arguments = [key for key in cfg if key != "type"]
-        for key in arguments:
-            if key not in parameters and not self._accepts_any(cfg["type"]):
-                raise ValueError(
-                    f"config key {_join(where, key)}: {cfg['type']} has no argument {key!r}"
-                    f"{did_you_mean(key, parameters)}"
-                )
-        given = set(arguments) | set(supplied)
-        missing = [
-            key for key, value in parameters.items() if value.default is value.empty and key not in given
-        ]
-        if missing:
-            raise ValueError(
-                f"config key {where}: {cfg['type']} needs {', '.join(missing)}"
-                f"; add {_join(where, missing[0])}"
-            )
-        self._check_types(cfg, where)
+        entry = self.get(cfg["type"], where)
+        arguments = {key: value for key, value in cfg.items() if key != "type"}
+        self._refuse_moved(cfg["type"], arguments, where)
+        _check_arguments(entry, str(cfg["type"]), arguments, where, supplied)
 
     def build(
         self,
@@ -147,7 +122,7 @@ class Registry:
         where: str = "",
         offered: Mapping[str, Any] | None = None,
         **extra: Any,
-    ) -> Any:
+    ) -> T:
         """Calls the entry named by `cfg['type']` with the rest of `cfg`.
 
         Args:
@@ -157,31 +132,32 @@ class Registry:
             extra: arguments that win over `cfg`.
 
         Raises:
-            ValueError: see `check`.
+            ValueError: see `check`; what is built lacks an attribute of the contract.
         """
-        self.check(cfg, where, supplied=list(extra) + list(offered or {}))
+        where = where or self.kind
+        self._check(cfg, where, [*extra, *(offered or {})])
         parameters = self.parameters(cfg["type"], where)
         arguments = {key: value for key, value in (offered or {}).items() if key in parameters}
         arguments.update((key, value) for key, value in cfg.items() if key != "type")
         arguments.update(extra)
-        self.check({"type": cfg["type"], **arguments}, where)
-        return self.get(cfg["type"], where)(**arguments)
+        self._check({"type": cfg["type"], **arguments}, where, ())
+        entry = self.get(cfg["type"], where)
+        built = entry(**_with_dataclasses(entry, arguments))
+        missing = [name for name in _attributes(self._contract) if not hasattr(built, name)]
+        if missing:
+            raise ValueError(
+                f"config key {where}: {cfg['type']} has no attribute {', '.join(missing)}; set it in its "
+                "constructor"
+            )
+        return built
 
-    def _accepts_any(self, name: str) -> bool:
-        kinds = [value.kind for value in inspect.signature(self._entries[name]).parameters.values()]
-        return inspect.Parameter.VAR_KEYWORD in kinds
-
-    def _check_types(self, cfg: Mapping[str, Any], where: str) -> None:
-        entry = self._entries[cfg["type"]]
-        try:
-            hints = typing.get_type_hints(entry.__init__ if inspect.isclass(entry) else entry)
-        except (NameError, TypeError):  # annotations that only a type checker can resolve
-            return
-        for key, value in cfg.items():
-            accepted = _simple_types(hints.get(key))
-            if key != "type" and accepted and not matches(value, accepted):
-                names = " or ".join("None" if item is type(None) else item.__name__ for item in accepted)
-                raise ValueError(f"config key {_join(where, key)}: expected {names}, got {value!r}")
+    def _refuse_moved(self, name: str, arguments: Mapping[str, Any], where: str) -> None:
+        moved = self._moved.get(name, {})
+        found = [
+            f"{_join(where, key)} is now {_join(where, moved[key])}" for key in arguments if key in moved
+        ]
+        if found:
+            raise ValueError(f"config key {where}: {', '.join(found)}; change the config or --set")
 
 
 def matches(value: Any, accepted: tuple[type, ...]) -> bool:
@@ -193,28 +169,125 @@ def matches(value: Any, accepted: tuple[type, ...]) -> bool:
     return isinstance(value, accepted)
 
 
-def _returned(function: Callable[..., Any]) -> Any:
-    """What the annotation of a function says that it returns; None if there is none that can be read."""
+def _broken_contract(entry: Callable[..., Any], contract: type) -> str:
+    """What keeps an entry from fulfilling a contract, or ''."""
+    base = f"{contract.__module__}.{contract.__qualname__}"
+    made = entry if isinstance(entry, type) else _hints(entry).get("return")
+    if not (isinstance(made, type) and issubclass(made, contract)):
+        return f"derive its class from {base}, or annotate the function with the class that it returns"
+    missing = [
+        method
+        for method in dir(contract)
+        if getattr(getattr(made, method, None), "__isabstractmethod__", False)
+    ]
+    if missing:
+        return f"{base} asks for {', '.join(missing)}"
+    for method, wanted in vars(contract).items():
+        if inspect.isfunction(wanted) and method != "__init__":
+            own = getattr(made, method)
+            if not _takes(own, wanted):
+                return (
+                    f"{method}{inspect.signature(own)} does not take the arguments that {base}.{method} names"
+                )
+    return ""
+
+
+def _takes(own: Callable[..., Any], wanted: Callable[..., Any]) -> bool:
+    """Whether a method can be called as the one that it stands for: the same names in the same order, and
+    defaults for what it adds."""
+    have = list(inspect.signature(own).parameters.values())
+    need = list(inspect.signature(wanted).parameters.values())
+    if any(item.kind is item.VAR_POSITIONAL for item in have):
+        return True
+    same = [item.name for item in have[: len(need)]] == [item.name for item in need]
+    optional = all(
+        item.default is not item.empty or item.kind is item.VAR_KEYWORD for item in have[len(need) :]
+    )
+    return same and optional
+
+
+def _attributes(contract: type | None) -> list[str]:
+    """Attributes that a contract declares without a value."""
+    if contract is None:
+        return []
+    return [name for name in inspect.get_annotations(contract) if name not in vars(contract)]
+
+
+def _parameters(entry: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    signature = inspect.signature(entry)
+    return {key: value for key, value in signature.parameters.items() if value.kind in _NAMED}
+
+
+def _hints(entry: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations of a constructor or function; none if only a type checker can resolve them."""
     try:
-        return typing.get_type_hints(function).get("return")
+        return typing.get_type_hints(entry.__init__ if isinstance(entry, type) else entry)  # type: ignore[misc]
     except (NameError, TypeError):
-        return None
+        return {}
+
+
+def _check_arguments(
+    entry: Callable[..., Any], name: str, arguments: Mapping[str, Any], where: str, supplied: Iterable[str]
+) -> None:
+    """Names, presence and types of the arguments of one call; dicts for dataclasses are checked in turn."""
+    parameters, hints = _parameters(entry), _hints(entry)
+    kinds = [value.kind for value in inspect.signature(entry).parameters.values()]
+    for key, value in arguments.items():
+        if key not in parameters:
+            if inspect.Parameter.VAR_KEYWORD in kinds:
+                continue
+            raise ValueError(
+                f"config key {_join(where, key)}: {name} has no argument {key!r}"
+                f"{did_you_mean(key, parameters)}"
+            )
+        part = _dataclass_of(hints.get(key))
+        if part is not None and isinstance(value, Mapping):
+            _check_arguments(part, part.__name__, value, _join(where, key), ())
+            continue
+        accepted = _simple_types(hints.get(key))
+        if accepted and not matches(value, accepted):
+            names = " or ".join("None" if item is type(None) else item.__name__ for item in accepted)
+            raise ValueError(f"config key {_join(where, key)}: expected {names}, got {value!r}")
+    given = {*arguments, *supplied}
+    missing = [key for key, value in parameters.items() if value.default is value.empty and key not in given]
+    if missing:
+        raise ValueError(
+            f"config key {where}: {name} needs {', '.join(missing)}; add {_join(where, missing[0])}"
+        )
+
+
+def _with_dataclasses(entry: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """`arguments` with the dicts of dataclass arguments as instances."""
+    hints = _hints(entry)
+    built = dict(arguments)
+    for key, value in arguments.items():
+        part = _dataclass_of(hints.get(key))
+        if part is not None and isinstance(value, Mapping):
+            built[key] = part(**value)
+    return built
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _dataclass_of(hint: Any) -> type | None:
+    """The dataclass among the alternatives of an annotation."""
+    found = (
+        part for part in _alternatives(hint) if isinstance(part, type) and dataclasses.is_dataclass(part)
+    )
+    return next(found, None)
 
 
 def _simple_types(hint: Any) -> tuple[type, ...]:
-    """The types of an annotation made of int, float, bool, str and None; empty if it says anything else."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    parts = typing.get_args(hint) if union else (hint,)
+    """The types of an annotation made of int, float, bool, str, None and dataclasses; empty for any other."""
+    parts = _alternatives(hint)
     simple = (int, float, bool, str, type(None))
-    return tuple(parts) if all(part in simple for part in parts) else ()
+    if all(part in simple or _dataclass_of(part) is not None for part in parts):
+        return tuple(parts)
+    return ()
 
 
 def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
-
-
-MODELS = Registry("model")
-DATASETS = Registry("dataset")
-TRANSFORMS = Registry("transform")
-OPTIMIZERS = Registry("optimizer")
-SCHEDULERS = Registry("scheduler")

@@ -12,5 +12,10 @@ Measured: not yet
 _base_ = "coco_stuff_inductive.py"
 
 # Loss weights of the release. No class is lowered at test time: the releases count all of them as seen.
-model = dict(setting="full", focal_weight=100.0, dice_weight=1.5, recovery_weight=1.0, seen_bias=0.0)
+model = dict(
+    setting="full",
+    seen_bias=0.0,
+    decode_head=dict(recovery=dict(weight=1.0)),
+    loss=dict(focal_weight=100.0, dice_weight=1.5),
+)
 keep_checkpoints = 3

@@ -14,7 +14,10 @@ _base_ = [
 ]
 
 model = dict(
-    num_prompts=100, templates="ensemble15", focal_weight=200.0, dice_weight=3.0, recovery_weight=50.0
+    templates="ensemble15",
+    backbone=dict(num_prompts=100),
+    decode_head=dict(recovery=dict(weight=50.0)),
+    loss=dict(focal_weight=200.0, dice_weight=3.0),
 )
 max_iters = 80000
 eval_interval = 8000  # a tenth of the run

@@ -12,5 +12,5 @@ Measured: not yet
 _base_ = "context_inductive.py"
 
 # Loss weights of the VOC release. No class is lowered at test time: the releases count all of them as seen.
-model = dict(setting="full", recovery_weight=0.0, seen_bias=0.0)
+model = dict(setting="full", seen_bias=0.0, decode_head=dict(recovery=dict(weight=0.0)))
 keep_checkpoints = 3

@@ -11,5 +11,5 @@ _base_ = ["../_base_/datasets/context60.py", "../_base_/models/clip_rc_vit_b16.p
 
 # Neither the paper nor the releases give these for Context: prompts as
 # in other CLIP methods on it, the rest as on VOC.
-model = dict(num_prompts=35, templates="ensemble15")
+model = dict(templates="ensemble15", backbone=dict(num_prompts=35))
 keep_checkpoints = 10  # all of them: the transductive run starts from the one at half the length

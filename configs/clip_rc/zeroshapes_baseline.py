@@ -8,4 +8,4 @@ Measured: README.md, section "Results on ZeroShapes"
 
 _base_ = "zeroshapes_inductive.py"
 
-model = dict(region_bridge=False, ram_inputs=(), recovery_layers=None)
+model = dict(backbone=dict(num_regions=0), decode_head=dict(ram_inputs=(), recovery=None))

@@ -8,4 +8,4 @@ Measured: README.md, section "Results on ZeroShapes"
 _base_ = "zeroshapes_inductive.py"
 
 # As in the releases, nothing is recovered and no class is lowered when there is no unseen class to favour.
-model = dict(setting="full", recovery_weight=0.0, seen_bias=0.0)
+model = dict(setting="full", seen_bias=0.0, decode_head=dict(recovery=dict(weight=0.0)))

@@ -9,10 +9,14 @@ _base_ = ["../_base_/datasets/zeroshapes.py", "../_base_/models/clip_rc.py", "..
 
 model = dict(
     clip="weights/zeroshapes_clip.npz",
-    decoder_heads=1,  # 64 channels a head, as on ViT-B/16 (8 heads of 512)
-    num_regions=4,  # a region of 32 px holds a whole object of 20 to 34 px; one of 16 px would not
-    recovery_weight=2.0,  # as on VOC; with 50, as on COCO-Stuff, seed 0 ends at hIoU 63.9 instead of 66.8
     seen_bias=0.05,  # a run this short ends with smaller probabilities than the releases' 40,000 iterations
+    # A region of 32 px holds a whole object of 20 to 34 px; one of 16 px would not.
+    backbone=dict(num_regions=4),
+    decode_head=dict(
+        num_heads=1,  # 64 channels a head, as on ViT-B/16 (8 heads of 512)
+        # As on VOC; with 50, as on COCO-Stuff, seed 0 ends at hIoU 63.9 instead of 66.8.
+        recovery=dict(weight=2.0),
+    ),
 )
 
 max_iters = 6000

@@ -5,15 +5,15 @@ translate tensor names between projects, `save_arrays` and `load_arrays` are jse
 file is ever executed.
 """
 
+from jseg.checkpoints.architecture import Architecture, Difference, listed
 from jseg.checkpoints.clip import NameReport, clip_from_any, clip_state, clip_to_hugging_face
 from jseg.checkpoints.clip_rc import (
-    CLIPRCSizes,
+    architecture_of,
     clip_rc_from_release,
-    clip_rc_sizes,
     clip_rc_to_release,
-    config_differences,
     load_model_state,
 )
+from jseg.checkpoints.clip_rc_architecture import CLIPRCArchitecture, EncoderSizes
 from jseg.checkpoints.formats.export import save_jittor, save_torch
 from jseg.checkpoints.formats.npz import save_npz
 from jseg.checkpoints.formats.reader import read_tensors
@@ -22,16 +22,19 @@ from jseg.checkpoints.native import load_arrays, save_arrays
 from jseg.checkpoints.positions import resize_positions
 
 __all__ = [
-    "CLIPRCSizes",
+    "Architecture",
+    "CLIPRCArchitecture",
+    "Difference",
+    "EncoderSizes",
     "NameReport",
     "TensorMap",
+    "architecture_of",
     "clip_from_any",
     "clip_rc_from_release",
-    "clip_rc_sizes",
     "clip_rc_to_release",
     "clip_state",
     "clip_to_hugging_face",
-    "config_differences",
+    "listed",
     "load_arrays",
     "load_model_state",
     "read_tensors",

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from jseg.checkpoints.clip import clip_state
-from jseg.checkpoints.clip_rc import REGION_TOKENS, check_is_clip_rc, clip_rc_from_release, stored_regions
+from jseg.checkpoints.clip_rc import check_is_clip_rc, clip_rc_from_release, stored_regions
+from jseg.checkpoints.clip_rc_architecture import REGION_TOKENS
 from jseg.checkpoints.formats.reader import read_tensors
 from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
 from jseg.checkpoints.native import check_checksum
 from jseg.checkpoints.positions import resize_positions
+from jseg.checkpoints.run_metadata import is_run_checkpoint, saved_architecture
 from jseg.files import PathLike, file_sha256
-
-RUN_FORMAT = "jseg run"
-"""How `format` in the metadata of a run's checkpoints begins."""
 
 _DEFAULT_REGIONS = 16  # of the releases, where a file does not say
 _DEFAULT_CROP = 512  # pixels, likewise
@@ -34,11 +33,6 @@ class CompleteModel:
     num_regions: int
     class_names: tuple[str, ...]
     iteration: int | None
-
-
-def is_run_checkpoint(tensors: TensorMap) -> bool:
-    """Whether a run of jseg wrote the file."""
-    return str(tensors.metadata.get("format", "")).startswith(RUN_FORMAT)
 
 
 def complete_model(tensors: TensorMap, clip: PathLike | None = None) -> CompleteModel:
@@ -86,9 +80,10 @@ def _complete_run(tensors: TensorMap, clip: PathLike | None) -> CompleteModel:
             f"({metadata.get('clip')}, SHA-256 {metadata['clip_sha256'][:12]}...); name that file"
         )
     source, _ = clip_state(read_tensors(clip))
-    architecture = json.loads(metadata.get("architecture", "{}"))
-    if not isinstance(architecture, dict):
-        raise file_error(tensors.path, "its metadata has no architecture; the file is damaged")
+    try:
+        architecture = saved_architecture(metadata)
+    except ValueError as error:
+        raise file_error(tensors.path, f"{error}; the file is damaged") from error
     trained = {name: tensors[name] for name in tensors if not name.startswith(_OPTIMIZER)}
     state, names = clip_rc_from_release(
         {**_frozen_part(tensors, source, architecture), **trained}, REGION_TOKENS in trained
@@ -97,7 +92,7 @@ def _complete_run(tensors: TensorMap, clip: PathLike | None) -> CompleteModel:
     return CompleteModel(
         state,
         names.ignored,
-        _bounded(tensors, "num_regions", architecture.get("num_regions", _DEFAULT_REGIONS), _MAX_REGIONS),
+        _bounded(tensors, "num_regions", architecture.get("num_regions") or _DEFAULT_REGIONS, _MAX_REGIONS),
         _class_names(metadata),
         _bounded(tensors, "iteration", metadata.get("iteration"), 1 << 40),
     )
@@ -112,7 +107,7 @@ def _frozen_part(
         for name in clip
         if name.startswith("visual.")
     }
-    crop = architecture.get("image_size", _DEFAULT_CROP)
+    crop = architecture.get("image_size") or _DEFAULT_CROP
     sides = crop if isinstance(crop, list) and len(crop) == 2 else [crop, crop]
     patch = visual["conv1.weight"].shape[-1]
     height, width = (_bounded(tensors, "image_size", side, _MAX_CROP) // patch for side in sides)

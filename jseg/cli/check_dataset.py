@@ -15,8 +15,7 @@ import numpy as np
 
 import jseg.datasets as datasets
 from jseg.config import Config
-from jseg.datasets import Dataset
-from jseg.registry import DATASETS
+from jseg.datasets import DATASETS, Dataset
 from jseg.runtime.command import exit_status
 
 

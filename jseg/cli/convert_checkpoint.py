@@ -24,14 +24,13 @@ import numpy as np
 
 from jseg import __version__
 from jseg.checkpoints import (
-    clip_rc_sizes,
+    architecture_of,
     clip_rc_to_release,
     read_tensors,
     save_arrays,
     save_jittor,
     save_torch,
 )
-from jseg.checkpoints.clip_rc import REGION_TOKENS
 from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model
 from jseg.checkpoints.convert import check_output, file_lines, write_verified
 from jseg.files import file_sha256
@@ -61,15 +60,16 @@ def target_of(out: str, to: str | None) -> str:
 
 def size_line(source: str, model: CompleteModel) -> str:
     """The sizes in words, from the tensors."""
-    shapes = {name: array.shape for name, array in model.state.items()}
-    sizes = clip_rc_sizes(shapes, source, model.num_regions, REGION_TOKENS in shapes)
-    positions = shapes["backbone.positional_embedding"][0] - 1
+    sizes = architecture_of(model.state, source, model.num_regions)
+    assert sizes.encoder is not None  # the shapes tell it
+    positions = model.state["backbone.positional_embedding"].shape[0] - 1
     recovery = "none" if sizes.recovery_layers is None else str(sizes.recovery_layers)
     return (
-        f"encoder of {sizes.layers} layers, width {sizes.width}, patch {sizes.patch}, {positions} positions; "
-        f"{sizes.num_prompts} prompts a layer, {sizes.num_regions} region tokens"
-        f"{' (trained)' if sizes.trained_regions else ''}; joint width {sizes.joint}; "
-        f"decoder layers {sizes.decoder_layers}, recovery layers {recovery}"
+        f"encoder of {sizes.encoder.layers} layers, width {sizes.encoder.width}, "
+        f"patch {sizes.encoder.patch_size}, {positions} positions; {sizes.num_prompts} prompts a layer, "
+        f"{sizes.num_regions} region tokens{' (trained)' if sizes.train_regions else ''}; "
+        f"joint width {sizes.encoder.joint_width}; decoder layers {sizes.decoder_layers}, "
+        f"recovery layers {recovery}"
     )
 
 

@@ -33,7 +33,7 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="override config keys, e.g. --set optimizer.lr=1e-4 model.num_regions=64",
+        help="override config keys, e.g. --set optimizer.lr=1e-4 model.backbone.num_regions=64",
     )
     parser.add_argument(
         "--resume",

@@ -43,13 +43,16 @@ class Config(dict[str, Any]):
 
     @classmethod
     def load(
-        cls, path: PathLike, overrides: Sequence[str] = (), registries: Mapping[str, Registry] | None = None
+        cls,
+        path: PathLike,
+        overrides: Sequence[str] = (),
+        registries: Mapping[str, Registry[Any]] | None = None,
     ) -> "Config":
         """Reads a config file with everything it inherits, applies `overrides` and fills in defaults.
 
         Args:
             path: the config file.
-            overrides: texts like "model.num_regions=4"; values are Python literals, else strings.
+            overrides: texts like "model.backbone.num_regions=4"; values are Python literals, else strings.
             registries: if given, `jseg.config.validate` runs too.
 
         Raises:

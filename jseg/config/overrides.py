@@ -1,4 +1,4 @@
-"""Overrides from the command line: `--set model.num_regions=4`."""
+"""Overrides from the command line: `--set model.backbone.num_regions=4`."""
 
 import ast
 from collections.abc import Sequence
@@ -23,7 +23,9 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key.strip():
-            raise ValueError(f"--set {override}: expected key=value, for example --set model.num_regions=4")
+            raise ValueError(
+                f"--set {override}: expected key=value, for example --set model.backbone.num_regions=4"
+            )
         _assign(values, key.strip(), parse_value(text.strip(), override))
 
 

@@ -5,17 +5,8 @@ from typing import Any
 
 from jseg.registry import Registry
 
-# What the runner adds when it builds a part, so that a config need not say it.
-SUPPLIED = {
-    "model": ("class_names", "unseen", "image_size"),
-    "dataset": ("seed", "data_root"),
-    "optimizer": ("parameters",),
-    "scheduler": ("max_iters",),
-    "transform": (),
-}
 
-
-def validate(cfg: Mapping[str, Any], registries: Mapping[str, Registry]) -> None:
+def validate(cfg: Mapping[str, Any], registries: Mapping[str, Registry[Any]]) -> None:
     """Checks the typed parts of `cfg`.
 
     Args:
@@ -30,7 +21,7 @@ def validate(cfg: Mapping[str, Any], registries: Mapping[str, Registry]) -> None
     for pattern, registry in registries.items():
         for where, part in _find(cfg, pattern.split("."), ()):
             if part is not None:
-                registry.check(part, where, supplied=SUPPLIED.get(registry.kind, ()))
+                registry.check(part, where)
 
 
 def _find(value: Any, pattern: Sequence[str], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

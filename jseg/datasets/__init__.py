@@ -1,6 +1,6 @@
 """Data sets, class lists, transforms and the batch loader. Needs numpy and Pillow, never Jittor."""
 
-from jseg.datasets.base import Dataset, SegmentationDataset
+from jseg.datasets.base import DATASETS, Dataset, SegmentationDataset
 from jseg.datasets.classes import ClassList, available_class_lists, load_class_list
 from jseg.datasets.coco_stuff import COCOStuffDataset
 from jseg.datasets.folder import FolderDataset
@@ -8,9 +8,12 @@ from jseg.datasets.loader import DataLoader
 from jseg.datasets.masks import read_image, read_mask, save_mask
 from jseg.datasets.pascal_context import PascalContextDataset
 from jseg.datasets.roots import configured_root
+from jseg.datasets.transforms import TRANSFORMS, Transform
 from jseg.datasets.voc import VOCDataset
 
 __all__ = [
+    "DATASETS",
+    "TRANSFORMS",
     "COCOStuffDataset",
     "ClassList",
     "DataLoader",
@@ -18,6 +21,7 @@ __all__ = [
     "FolderDataset",
     "PascalContextDataset",
     "SegmentationDataset",
+    "Transform",
     "VOCDataset",
     "available_class_lists",
     "configured_root",

@@ -15,7 +15,7 @@ from jseg.datasets.classes import load_class_list, resolve_unseen
 from jseg.datasets.masks import check_labels, check_size, read_image, read_mask
 from jseg.datasets.pipeline import build_pipeline
 from jseg.labels import IGNORE_INDEX
-from jseg.registry import DATASETS
+from jseg.registry import Registry
 
 # Last word of the seed of every generator, so that order (loader) and augmentation never share a stream.
 AUGMENT_STREAM, ORDER_STREAM = 1, 2
@@ -73,7 +73,7 @@ class Dataset:
         """
 
 
-DATASETS.require(Dataset)
+DATASETS = Registry("dataset", Dataset, supplied=("seed", "data_root"))
 
 
 class SegmentationDataset(Dataset):

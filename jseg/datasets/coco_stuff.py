@@ -6,10 +6,9 @@
 
 from collections.abc import Sequence
 
-from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
+from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files
 from jseg.datasets.roots import find_root, how_to_make
-from jseg.registry import DATASETS
 
 CLASS_LIST = "coco_stuff164k"
 MASK_ENDING = "_labelTrainIds"

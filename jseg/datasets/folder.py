@@ -15,11 +15,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
+from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.classes import load_class_list, resolve_unseen
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_ids, require_files
 from jseg.datasets.words import read_words
-from jseg.registry import DATASETS
 
 _PARTS = ("train", "val", "test")
 

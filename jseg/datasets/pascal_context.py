@@ -7,9 +7,8 @@
 
 from collections.abc import Sequence
 
-from jseg.datasets.base import PipelineSettings
+from jseg.datasets.base import DATASETS, PipelineSettings
 from jseg.datasets.voc import VOCDataset
-from jseg.registry import DATASETS
 
 
 @DATASETS.register()

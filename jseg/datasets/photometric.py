@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from jseg.registry import TRANSFORMS
+from jseg.datasets.transforms import TRANSFORMS, Transform
 
 _PIXELS_AT_ONCE = 1 << 13
 
 
 @TRANSFORMS.register()
-class PhotometricDistortion:
+class PhotometricDistortion(Transform):
     """Distort the colours of a uint8 RGB picture (mmsegmentation's PhotoMetricDistortion).
 
     In order: brightness; contrast (here or at the end, a coin decides); saturation; hue. Each happens with

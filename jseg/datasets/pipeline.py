@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jseg.datasets.photometric  # noqa: F401, registers the transform that the recipe names
-from jseg.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, Size
+from jseg.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, TRANSFORMS, Size, Transform
 from jseg.names import did_you_mean
-from jseg.registry import TRANSFORMS
 
 
 def train_recipe(
@@ -46,7 +45,7 @@ def evaluation_recipe(
 
 def build_pipeline(
     pipeline: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, test_mode: bool
-) -> tuple[Callable, ...]:
+) -> tuple[Transform, ...]:
     """The transforms that `pipeline` describes; see the module's docstring.
 
     Raises:
@@ -60,7 +59,7 @@ def build_pipeline(
     return tuple(TRANSFORMS.build(step, where=f"pipeline[{i}]") for i, step in enumerate(pipeline))
 
 
-def _refuse_unknown(settings: Mapping[str, Any], recipe: Callable, test_mode: bool) -> None:
+def _refuse_unknown(settings: Mapping[str, Any], recipe: Callable[..., object], test_mode: bool) -> None:
     known = tuple(inspect.signature(recipe).parameters)
     for key in settings:
         if key not in known:

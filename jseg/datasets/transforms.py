@@ -5,6 +5,7 @@ A transform takes and returns a sample dict and draws all its randomness from th
 ignored. Arrays that come in are never changed. Names and arguments follow mmsegmentation.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from jseg.datasets.resample import resize_image, resize_label
 from jseg.labels import IGNORE_INDEX
-from jseg.registry import TRANSFORMS
+from jseg.registry import Registry
 
 Sample = dict[str, Any]
 Size = int | Sequence[int]
@@ -40,8 +41,19 @@ def as_size(value: Size, option: str) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
+class Transform:
+    """One step of a pipeline."""
+
+    @abstractmethod
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample after this step; see the module for its keys. All randomness is drawn from `rng`."""
+
+
+TRANSFORMS = Registry("transform", Transform)
+
+
 @TRANSFORMS.register()
-class Resize:
+class Resize(Transform):
     """Resize to fit a box, keeping the aspect ratio.
 
     Args:
@@ -69,7 +81,7 @@ class Resize:
 
 
 @TRANSFORMS.register()
-class ResizeShortSide:
+class ResizeShortSide(Transform):
     """Resize so that the short side is exactly `short_side` pixels, keeping the aspect ratio."""
 
     def __init__(self, short_side: int = 512) -> None:
@@ -82,7 +94,7 @@ class ResizeShortSide:
 
 
 @TRANSFORMS.register()
-class RandomCrop:
+class RandomCrop(Transform):
     """Cut a window of `crop_size`, preferring windows with more than one class.
 
     The window is drawn again, at most `attempts` times, until it holds at least two classes (255 not counted)
@@ -124,7 +136,7 @@ class RandomCrop:
 
 
 @TRANSFORMS.register()
-class RandomFlip:
+class RandomFlip(Transform):
     """Mirror left and right with probability `prob`."""
 
     def __init__(self, prob: float = 0.5) -> None:
@@ -139,7 +151,7 @@ class RandomFlip:
 
 
 @TRANSFORMS.register()
-class Normalize:
+class Normalize(Transform):
     """(image - mean) / std per RGB channel on the 0-255 scale, float32. The releases use ImageNet's."""
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
@@ -163,7 +175,7 @@ class Normalize:
 
 
 @TRANSFORMS.register()
-class Pad:
+class Pad(Transform):
     """Fill up to `size` at the right and bottom: image with `value`, label with 255. Larger sides stay."""
 
     def __init__(self, size: Size = 512, value: float = 0) -> None:

@@ -8,10 +8,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
+from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_split, require_files
 from jseg.datasets.roots import find_root, how_to_make
-from jseg.registry import DATASETS
 
 
 @DATASETS.register()

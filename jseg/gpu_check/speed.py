@@ -57,30 +57,21 @@ def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
 def model(setting: Setting) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A training step and inference on random pictures with
     random weights, neither waiting for its results."""
-    from jseg.models.backbones.region_bridge import RegionBridgeEncoder
-    from jseg.models.heads.clip_rc_head import CLIPRCHead
-    from jseg.models.segmentors.clip_rc import CLIPRCSegmentor
+    from jseg.checkpoints import EncoderSizes
+    from jseg.models.segmentors import CLIPRC
     from jseg.optim import AdamW
     from jseg.runtime.backend import jt
 
     rng = np.random.default_rng(0)
     text = rng.standard_normal((setting.classes, setting.joint)).astype(np.float32)
-    grid = setting.size // 16
-    backbone = RegionBridgeEncoder(
-        setting.width,
-        setting.layers,
+    segmentor = CLIPRC.from_sizes(
+        EncoderSizes(setting.layers, setting.width, 16, setting.joint),
         setting.width // 64,
-        16,
-        setting.joint,
-        (grid, grid),
-        num_prompts=setting.prompts,
-    )
-    segmentor = CLIPRCSegmentor(
-        backbone,
-        CLIPRCHead(setting.joint, setting.joint // 64),
         text / np.linalg.norm(text, axis=1, keepdims=True),
         range(setting.seen, setting.classes),
-        num_regions=setting.regions,
+        backbone=dict(type="RegionBridgeEncoder", num_prompts=setting.prompts, num_regions=setting.regions),
+        decode_head=dict(type="CLIPRCHead", num_heads=setting.joint // 64),
+        image_size=setting.size,
     )
     optimizer = AdamW(segmentor.trainable_parameters(), lr=1e-4)
     image = jt.array(rng.standard_normal((setting.batch, 3, setting.size, setting.size)).astype(np.float32))

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jseg.names import did_you_mean
-from jseg.optim.base import Optimizer
-from jseg.registry import OPTIMIZERS
+from jseg.optim.base import OPTIMIZERS, Optimizer
 from jseg.runtime.backend import jt
 
 STATE_PREFIX = "optimizer."

@@ -1,11 +1,11 @@
-"""The contract between an optimizer and the training loop."""
+"""The contracts between optimizers, learning rate schedules and the training loop, and their registries."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jseg.registry import OPTIMIZERS
+from jseg.registry import Registry
 from jseg.runtime.backend import jt
 
 
@@ -53,4 +53,13 @@ class Optimizer:
         """
 
 
-OPTIMIZERS.require(Optimizer)
+class Schedule:
+    """The learning rate of each iteration. The runner offers `max_iters`."""
+
+    @abstractmethod
+    def __call__(self, base_lr: float, iteration: int) -> float:
+        """Learning rate at `iteration`, counted from 0, of parameters whose configured rate is `base_lr`."""
+
+
+OPTIMIZERS = Registry("optimizer", Optimizer, supplied=("parameters",))
+SCHEDULERS = Registry("scheduler", Schedule, supplied=("max_iters",))

@@ -3,11 +3,11 @@
 Source: mmcv 1.4.4's PolyLrUpdaterHook with warmup='linear', as the CLIP-RC releases configure it.
 """
 
-from jseg.registry import SCHEDULERS
+from jseg.optim.base import SCHEDULERS, Schedule
 
 
 @SCHEDULERS.register()
-class WarmupPoly:
+class WarmupPoly(Schedule):
     """lr(t) = ((base - min_lr) (1 - t / max_iters)^power + min_lr) * warm(t), t counted from 0.
 
     warm(t) = 1 - (1 - t / warmup_iters) (1 - warmup_ratio) for t < warmup_iters, then 1.

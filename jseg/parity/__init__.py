@@ -11,13 +11,12 @@ A case folder holds `case.json`, whose `kind` says what else lies there:
 Importing this package does not load Jittor; computing a case does.
 """
 
-from jseg.parity.cases import build_parts, build_segmentor, pending_case, run_case
+from jseg.parity.cases import build_segmentor, pending_case, run_case
 from jseg.parity.comparison import Row, compare, format_rows
 from jseg.parity.files import openai_archive
 
 __all__ = [
     "Row",
-    "build_parts",
     "build_segmentor",
     "compare",
     "format_rows",

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jseg.checkpoints import CLIPRCArchitecture
 from jseg.labels import IGNORE_INDEX
 from jseg.parity.files import (
     CLIP_ARRAYS,
@@ -18,6 +19,10 @@ from jseg.parity.files import (
     load_json,
     openai_archive,
 )
+
+if TYPE_CHECKING:
+    from jseg.models.segmentors import CLIPRC
+    from jseg.runtime.backend import jt
 
 
 def run_case(folder: Path) -> tuple[Arrays, Arrays]:
@@ -105,9 +110,8 @@ def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], 
     recorded = load_arrays(folder / "outputs.npz", {})
     image = jt.array(inputs["image"].astype(np.float32))
     label = jt.array(inputs["label"].reshape(image.shape[0], *inputs["label"].shape[-2:]).astype(np.int32))
-    parts = build_parts(case, weights, inputs["image"].shape[2:], recorded)
     segmentors = {
-        setting: build_segmentor(case, parts, inputs["text"], setting)
+        setting: build_segmentor(case, weights, inputs, recorded, setting)
         for setting in dict.fromkeys(["inductive", "transductive", *case["settings"]])
     }
     for segmentor in segmentors.values():
@@ -123,73 +127,61 @@ def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], 
     return {name: value for name, value in quantities.items() if name in recorded}, recorded
 
 
-def build_parts(
-    case: Mapping[str, Any],
-    weights: Mapping[str, np.ndarray],
-    image_size: tuple[int, int],
-    recorded: Mapping[str, np.ndarray],
-) -> tuple[Any, Any]:
-    """Encoder and head of the sizes that `case` and the shapes in `weights` give."""
-    from jseg.models.backbones import RegionBridgeEncoder
-    from jseg.models.heads import CLIPRCHead
+def build_segmentor(
+    case: Mapping[str, Any], weights: Arrays, inputs: Arrays, recorded: Arrays, setting: str
+) -> "CLIPRC":
+    """A segmentor of the sizes that `case` and the shapes in `weights` give, with random weights."""
+    from jseg.models.segmentors import CLIPRC
 
-    width, _, patch, _ = weights["backbone.conv1.weight"].shape
-    joint = weights["backbone.proj"].shape[1]
     trained = any(name.endswith("grad.backbone.region_level_bridge") for name in recorded)
-    positions = weights["backbone.positional_embedding"].shape[0] - 1
-    side = round(positions**0.5)  # the releases' tables are square, whatever the image
-    grid = (side, side) if side * side == positions else (image_size[0] // patch, image_size[1] // patch)
-    encoder = RegionBridgeEncoder(
-        width,
-        _count(weights, "backbone.transformer.resblocks."),
+    shapes = {name: value.shape for name, value in weights.items()}
+    sizes = CLIPRCArchitecture.from_shapes(shapes, "weights.npz", case["regions"], trained)
+    fused = sizes.ram_inputs
+    if fused is None:  # one feature, which the shapes do not name
+        fused = ("region",) if case["regions"] else ("global",)
+    recovery = None
+    if sizes.recovery_layers is not None:
+        recovery = dict(
+            num_layers=sizes.recovery_layers,
+            loss=case.get("recovery_loss", "l1"),
+            weight=case["recovery_weight"],
+        )
+    assert sizes.encoder is not None  # the shapes tell it
+    return CLIPRC.from_sizes(
+        sizes.encoder,
         case["heads"],
-        patch,
-        joint,
-        position_grid=grid,
-        num_prompts=weights["backbone.prompt_embeddings"].shape[1],
-        trained_regions=case["regions"] if trained else 0,
-    )
-    fused = weights["decode_head.lateral_proj.weight"].shape[1] // joint - 1
-    inputs = {0: (), 1: ("region",) if case["regions"] else ("global",), 2: ("region", "global")}[fused]
-    has_recovery = "decode_head.recovery_decoder.linear_q_in.weight" in weights
-    head = CLIPRCHead(
-        joint,
-        case["dec_heads"],
-        _count(weights, "decode_head.decoder_q.layers."),
-        inputs,
-        _count(weights, "decode_head.recovery_decoder.decouple_q.") if has_recovery else None,
-    )
-    return encoder, head
-
-
-def build_segmentor(case: Mapping[str, Any], parts: tuple[Any, Any], text: np.ndarray, setting: str) -> Any:
-    """The segmentor of a case for one setting; settings share the parts."""
-    from jseg.models.segmentors import CLIPRCSegmentor
-
-    unseen = [i for i in range(len(text)) if i not in set(case["seen"])]
-    return CLIPRCSegmentor(
-        *parts,
-        text,
-        unseen,
-        setting,
-        case["regions"],
-        focal_weight=case["mask_weight"],
-        dice_weight=case["dice_weight"],
-        recovery_weight=case["recovery_weight"],
-        recovery_kind=case.get("recovery_loss", "l1"),
-        dropout=0.0,
+        inputs["text"],
+        [i for i in range(len(inputs["text"])) if i not in set(case["seen"])],
+        backbone=dict(
+            type=sizes.backbone,
+            num_prompts=sizes.num_prompts,
+            num_regions=case["regions"],
+            train_regions=trained,
+            dropout=0.0,
+        ),
+        decode_head=dict(
+            type=sizes.decode_head,
+            ram_inputs=fused,
+            num_layers=sizes.decoder_layers,
+            num_heads=case["dec_heads"],
+            recovery=recovery,
+            dropout=0.0,
+        ),
+        loss=dict(type="NELLoss", focal_weight=case["mask_weight"], dice_weight=case["dice_weight"]),
+        setting=setting,
+        image_size=inputs["image"].shape[2:],
     )
 
 
-def _evaluate(segmentors: Mapping[str, Any], image: Any) -> dict[str, Any]:
-    from jseg.runtime.backend import jt
+def _evaluate(segmentors: "Mapping[str, CLIPRC]", image: "jt.Var") -> dict[str, Any]:
+    from jseg.models.backbones import RegionBridgeEncoder
 
     segmentor = segmentors["inductive"]
-    with jt.no_grad():
-        features = segmentor.backbone(image, segmentor.num_regions)
+    features, encoder = segmentor.encode(image), segmentor.backbone
+    assert isinstance(encoder, RegionBridgeEncoder)
     batch, _, joint = features.image.shape
     quantities = {
-        "attn_mask_allowed": segmentor.backbone.attention_allowed(image.shape[2:], segmentor.num_regions),
+        "attn_mask_allowed": encoder.attention_allowed(image.shape[2:], segmentor.num_regions),
         "eval.image_features": features.image.transpose(0, 2, 1).reshape(batch, joint, *features.grid),
         "eval.global_feature": features.global_feature,
         "eval.prob_seen_minus_0.1": segmentor.predict(image),
@@ -201,16 +193,18 @@ def _evaluate(segmentors: Mapping[str, Any], image: Any) -> dict[str, Any]:
     return quantities
 
 
-def train_quantities(segmentor: Any, image: Any, label: Any) -> dict[str, Any]:
+def train_quantities(segmentor: "CLIPRC", image: "jt.Var", label: "jt.Var") -> dict[str, Any]:
     """Outputs, loss terms and gradients of one training step, not
     computed yet, under the names of `outputs.npz`."""
+    from jseg.models.heads.clip_rc_head import CLIPRCDecoded
     from jseg.runtime.backend import jt
 
-    terms, logits, used_label, recovery = segmentor.loss_details(image, label)
+    terms, logits, used_label, decoded = segmentor.loss_details(image, label)
     parameters = segmentor.trainable_parameters()
     gradients = jt.grad(terms["total"], list(parameters.values()))
     quantities = {**terms, "pred_masks": logits}
     quantities.update({f"grad.{name}": gradient for name, gradient in zip(parameters, gradients)})
+    recovery = decoded.recovery if isinstance(decoded, CLIPRCDecoded) else None
     if recovery is not None:
         quantities.update(
             {
@@ -223,7 +217,3 @@ def train_quantities(segmentor: Any, image: Any, label: Any) -> dict[str, Any]:
     if segmentor.setting == "transductive":
         quantities["pseudo_label"] = used_label
     return quantities
-
-
-def _count(names: Mapping[str, Any], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})

@@ -2,8 +2,8 @@
 
 Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text):
     format, iteration, seed, setting, class_names and unseen (JSON), config (the whole resolved config; with
-        the iteration it gives the learning rates, which are a function of both), architecture (JSON of the
-        model's config),
+        the iteration it gives the learning rates, which are a function of both), architecture (JSON, see
+        `jseg.checkpoints.Architecture`),
     clip, clip_sha256: name and hash of the CLIP weight file, which is frozen and not stored,
     data: JSON of pictures, batch_size, epoch and offset: the next picture is number `offset` of epoch
         `epoch`,
@@ -27,13 +27,14 @@ import numpy as np
 
 from jseg import __version__
 from jseg.checkpoints import (
-    CLIPRCSizes,
-    config_differences,
+    Architecture,
+    CLIPRCArchitecture,
+    listed,
     load_arrays,
     load_model_state,
     read_tensors,
 )
-from jseg.checkpoints.complete import RUN_FORMAT, is_run_checkpoint
+from jseg.checkpoints.run_metadata import FORMAT, is_run_checkpoint, saved_architecture, saved_config
 from jseg.config import Config
 from jseg.datasets import Dataset
 from jseg.distributed import broadcast_object, is_main
@@ -45,22 +46,7 @@ from jseg.runner.seeding import fingerprint
 from jseg.runner.store import behind_pointer
 from jseg.runtime.backend import jt
 
-FORMAT = f"{RUN_FORMAT} 1"
 _LISTED = 6  # names shown of each kind in an error
-# Parts of the model's config that do not change which parameters exist.
-_NOT_ARCHITECTURE = (
-    "clip",
-    "setting",
-    "templates",
-    "text_embeddings",
-    "focal_weight",
-    "dice_weight",
-    "recovery_weight",
-    "recovery_loss",
-    "seen_bias",
-    "ignore_index",
-    "dropout",
-)
 # Config keys that do not change what is trained.
 _NOT_TRAINING = ("work_dir", "keep_checkpoints", "num_workers", "visualize", "data_root")
 
@@ -68,6 +54,7 @@ _NOT_TRAINING = ("work_dir", "keep_checkpoints", "num_workers", "visualize", "da
 def describe(
     cfg: Config,
     model_cfg: Mapping[str, Any],
+    architecture: Architecture,
     dataset: Dataset,
     iteration: int,
     clip_sha256: str,
@@ -83,7 +70,7 @@ def describe(
         "class_names": json.dumps(list(dataset.class_names)),
         "unseen": json.dumps([int(index) for index in dataset.unseen]),
         "setting": str(model_cfg.get("setting", "inductive")),
-        "architecture": json.dumps(architecture(model_cfg)),
+        "architecture": json.dumps(architecture.metadata()),
         "clip": Path(str(model_cfg.get("clip", ""))).name,
         "clip_sha256": clip_sha256,
         "data": json.dumps(data_position(iteration, cfg.batch_size, len(dataset))),
@@ -110,13 +97,8 @@ def _versions() -> dict[str, str]:
     }
 
 
-def architecture(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the model's config that decides about its parameters."""
-    return {key: value for key, value in model_cfg.items() if key not in _NOT_ARCHITECTURE}
-
-
 def load_weights(
-    model: Segmentor, path: PathLike, model_cfg: Mapping[str, Any], clip_sha256: str = ""
+    model: Segmentor, path: PathLike, clip_sha256: str = ""
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Loads a checkpoint into `model` and returns what the file holds.
 
@@ -126,11 +108,11 @@ def load_weights(
     Raises:
         FileNotFoundError, ValueError: no such file; damaged; of another architecture or another CLIP.
     """
-    arrays, metadata, sizes = broadcast_object(
+    arrays, metadata, whole = broadcast_object(
         _read(path) if is_main() else None, what=f"the weights in {path}"
     )
-    if sizes is not None:
-        check_sizes(sizes, model, path, model_cfg)
+    if whole is not None:
+        check_whole_model(whole, model.architecture(), path)
         model.load_arrays(arrays, str(path))
         return arrays, {}
     trained = model.trainable_parameters()
@@ -139,7 +121,7 @@ def load_weights(
         weights,
         {name: tuple(value.shape) for name, value in trained.items()},
         path,
-        _differences(metadata, model_cfg),
+        _differences(metadata, model.architecture()),
     )
     if clip_sha256 and metadata.get("clip_sha256", clip_sha256) != clip_sha256:
         raise ValueError(
@@ -152,16 +134,16 @@ def load_weights(
     return arrays, metadata
 
 
-def _read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str], CLIPRCSizes | None]:
-    """Arrays, metadata (of a run's checkpoint) and sizes (of a whole model)."""
+def _read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str], CLIPRCArchitecture | None]:
+    """Arrays, metadata (of a run's checkpoint) and architecture (of a whole model)."""
     path = behind_pointer(path)
     if is_run_checkpoint(read_tensors(path)):
         return (*load_arrays(path), None)
-    arrays, sizes = load_model_state(path)
-    return arrays, {}, sizes
+    arrays, architecture = load_model_state(path)
+    return arrays, {}, architecture
 
 
-def check_sizes(sizes: CLIPRCSizes, model: Segmentor, path: PathLike, model_cfg: Mapping[str, Any]) -> None:
+def check_whole_model(whole: CLIPRCArchitecture, own: Architecture, path: PathLike) -> None:
     """Compares a whole CLIP-RC file with the model that the config built.
 
     Untrained region tokens have no parameters, but numbers measured with another M are not those of the
@@ -170,21 +152,17 @@ def check_sizes(sizes: CLIPRCSizes, model: Segmentor, path: PathLike, model_cfg:
     Raises:
         ValueError: one sentence with every config key to change and its value.
     """
-    own = model.architecture()
-    if not isinstance(own, CLIPRCSizes):
-        raise ValueError(
-            f"checkpoint {path} holds a CLIP-RC, but the config's model.type is "
-            f"{model_cfg.get('type')!r}; set it to 'CLIPRC'"
-        )
-    changes = config_differences(sizes, own, model_cfg.get("ram_inputs", ()))
+    changes = own.differences(whole.metadata())
     if changes:
-        listed = ", ".join(f"{key} to {wanted} (here {now})" for key, wanted, now in changes)
         more = (
             "; to evaluate with another number of regions, convert the file with tools/convert_checkpoint.py"
-            if [key for key, _, _ in changes] == ["model.num_regions"] and not sizes.trained_regions
+            if [change.key for change in changes] == ["model.backbone.num_regions"]
+            and not whole.train_regions
             else ""
         )
-        raise ValueError(f"checkpoint {path} is of another size than this config's model: set {listed}{more}")
+        raise ValueError(
+            f"checkpoint {path} is not the model that this config describes: set {listed(changes)}{more}"
+        )
 
 
 def check_parameters(
@@ -210,20 +188,14 @@ def check_parameters(
         )
 
 
-def _differences(metadata: Mapping[str, str], model_cfg: Mapping[str, Any]) -> str:
-    """How to mend a mismatch: the model options in which the checkpoint's config and this one differ."""
-    saved = json.loads(metadata.get("architecture", "{}"))
-    current = json.loads(json.dumps(architecture(model_cfg)))
-    changed = [
-        f"model.{key}={saved.get(key, '(default)')!r} (here {current.get(key, '(default)')!r})"
-        for key in sorted(set(saved) | set(current))
-        if saved.get(key) != current.get(key)
-    ]
-    return f"it was trained with {', '.join(changed)}: set the same here" if changed else ""
+def _differences(metadata: Mapping[str, str], own: Architecture) -> str:
+    """How to fix a mismatch: the config keys in which the model of a checkpoint and this one differ."""
+    changes = own.differences(saved_architecture(metadata))
+    return f"it was trained with {listed(changes)}: set the same here" if changes else ""
 
 
 def check_initial_weights(
-    path: PathLike, metadata: Mapping[str, str], dataset: Dataset, model_cfg: Mapping[str, Any]
+    path: PathLike, metadata: Mapping[str, str], dataset: Dataset, own: Architecture
 ) -> None:
     """`init_from` starts a transductive run from an inductive one: same dataset, same split, same model.
 
@@ -258,7 +230,7 @@ def check_initial_weights(
             f"init_from: {path} was trained with other unseen classes (there: {listed[0]}; here: "
             f"{listed[1]}): what is unseen here had masks there; give a checkpoint of the same split"
         )
-    note = _differences(metadata, model_cfg) if "architecture" in metadata else ""
+    note = _differences(metadata, own)
     if note:
         raise ValueError(f"init_from: {path} is of another model than this config's; {note}")
 
@@ -323,16 +295,13 @@ def resume_notes(metadata: Mapping[str, str], cfg: Config) -> list[str]:
             "warning: random numbers are not those of the run before "
             f"({', '.join(other) or 'same versions'}): losses will be close to an unbroken run's, not equal"
         )
-    before, now = (_config_lines(text) for text in (metadata.get("config", ""), cfg.text()))
-    changed = [key for key, text in now.items() if before.get(key, text) != text and key not in _NOT_TRAINING]
+    before, now = saved_config(metadata), saved_config({"config": cfg.text()})
+    changed = [
+        key for key, value in now.items() if before.get(key, value) != value and key not in _NOT_TRAINING
+    ]
     if changed:
         notes.append(f"note: since that checkpoint these config keys have changed: {', '.join(changed)}")
     return notes
-
-
-def _config_lines(text: str) -> dict[str, str]:
-    """Top-level key -> its (perhaps several) lines in the text of a config."""
-    return {block.split(" = ")[0]: block for block in re.split(r"\n(?=\w+ = )", text.strip())}
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -2,21 +2,21 @@
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jseg.datasets
-import jseg.models.segmentors
-import jseg.optim  # noqa: F401  (fills the registries of optimizers and schedulers)
 from jseg.config import Config, validate
-from jseg.datasets import Dataset, configured_root
+from jseg.datasets import DATASETS, TRANSFORMS, Dataset, configured_root
 from jseg.distributed import broadcast_object, check_same, is_main, world_size
 from jseg.files import PathLike, file_sha256
-from jseg.models.segmentors import Segmentor
+from jseg.models.backbones import BACKBONES
+from jseg.models.heads import HEADS
+from jseg.models.losses import LOSSES
+from jseg.models.segmentors import MODELS, Segmentor
 from jseg.models.state import arrays_of
-from jseg.optim import Optimizer
-from jseg.registry import DATASETS, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS
+from jseg.optim import OPTIMIZERS, SCHEDULERS, Optimizer, Schedule
+from jseg.registry import Registry
 from jseg.runner.bad_pictures import BadPictures
 from jseg.runner.checkpoint import (
     check_initial_weights,
@@ -33,10 +33,11 @@ from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
 from jseg.runner.store import CheckpointStore
 from jseg.runtime.backend import jt
 
-Schedule = Callable[[float, int], float]
-
-REGISTRIES = {
+REGISTRIES: dict[str, Registry[Any]] = {
     "model": MODELS,
+    "model.backbone": BACKBONES,
+    "model.decode_head": HEADS,
+    "model.loss": LOSSES,
     "dataset.*": DATASETS,
     "dataset.*.pipeline.#": TRANSFORMS,
     "optimizer": OPTIMIZERS,
@@ -157,6 +158,7 @@ class Experiment:
         return describe(
             self.cfg,
             self._model_config(),
+            self.model().architecture(),
             self.dataset("train"),
             done,
             self._clip_sha256,
@@ -171,7 +173,7 @@ class Experiment:
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
         model = self.model()
-        load_weights(model, path, self._model_config(), self._clip_sha256)
+        load_weights(model, path, self._clip_sha256)
         return model, path
 
     def _newest_undamaged(self) -> Path | None:
@@ -183,7 +185,7 @@ class Experiment:
     def _restore(self, checkpoint: PathLike, optimizer: Optimizer) -> Start:
         """Takes over a checkpoint."""
         path = _located(checkpoint)
-        arrays, metadata = load_weights(self.model(), path, self._model_config(), self._clip_sha256)
+        arrays, metadata = load_weights(self.model(), path, self._clip_sha256)
         start = check_resumable(path, metadata, self.cfg, len(self.dataset("train")))
         optimizer.load_state(arrays)
         if is_main():
@@ -220,8 +222,8 @@ class Experiment:
                     f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the "
                     "run it comes from first, or --set init_from=PATH"
                 ) from error
-            _, metadata = load_weights(self.model(), path, self._model_config(), self._clip_sha256)
-            check_initial_weights(path, metadata, self.dataset("train"), self._model_config())
+            _, metadata = load_weights(self.model(), path, self._clip_sha256)
+            check_initial_weights(path, metadata, self.dataset("train"), self.model().architecture())
             note = half_way_note(metadata)
             if note:
                 self.log.info(note)

@@ -11,11 +11,10 @@ _OUT_OF_MEMORY = re.compile(
 )
 _WANTED = re.compile(r"for size\W*(\d+)")
 TRAINING = (
-    "raise accumulate, set model.checkpoint_blocks=True or lower batch_size, then lower model.num_regions, "
-    "then "
-    "crop_size in dataset.train.pipeline"
+    "raise accumulate, set model.backbone.checkpoint_blocks=True or lower batch_size, then lower "
+    "model.backbone.num_regions, then crop_size in dataset.train.pipeline"
 )
-INFERENCE = "set inference.mode=slide with a smaller inference.crop_size, or lower model.num_regions"
+INFERENCE = "set inference.mode=slide with a smaller inference.crop_size, or lower model.backbone.num_regions"
 ONE_INPUT = "compute on the processor (--device cpu)"
 
 

@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from jseg.checkpoints.clip_rc import (
-    REGION_TOKENS,
-    clip_rc_from_release,
-    clip_rc_parameter_names,
-    clip_rc_to_release,
-    regions_are_untrained,
-)
+from jseg.checkpoints.clip_rc import clip_rc_from_release, clip_rc_to_release, regions_are_untrained
+from jseg.checkpoints.clip_rc_architecture import REGION_TOKENS, clip_rc_parameter_names
 
 Arrays = dict[str, np.ndarray]
 

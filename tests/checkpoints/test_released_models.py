@@ -20,22 +20,21 @@ from checkpoint_writers import (
 
 from jseg import parity
 from jseg.checkpoints import (
+    CLIPRCArchitecture,
+    EncoderSizes,
     clip_from_any,
     clip_rc_from_release,
-    clip_rc_sizes,
-    config_differences,
     load_model_state,
     read_tensors,
     save_arrays,
 )
-from jseg.checkpoints.clip_rc import REGION_TOKENS
+from jseg.checkpoints.clip_rc_architecture import REGION_TOKENS
 from jseg.runner.checkpoint import load_weights
 from jseg.runtime.backend import jt
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 CASE = json.loads((GOLDEN / "tiny" / "case.json").read_text())
-MODEL_CFG = {"type": "CLIPRC", "num_prompts": 3, "num_regions": 4, "decoder_layers": 3, "recovery_layers": 1}
 
 
 def load(name):
@@ -78,14 +77,14 @@ def test_recorded_features_and_probabilities(files, weights, name):
     The model's position grid is 4x4, that of the file 8x8: it is taken over.
     """
     inputs, recorded = load("inputs"), load("outputs")
-    small = {**weights, "backbone.positional_embedding": weights["backbone.positional_embedding"][:17]}
-    parts = parity.build_parts(CASE, small, (64, 64), recorded)
-    segmentor = parity.build_segmentor(CASE, parts, inputs["text"], "inductive")
-    arrays, metadata = load_weights(segmentor, str(files / name), MODEL_CFG)
+    small = {**inputs, "image": inputs["image"][:, :, :32, :32]}
+    segmentor = parity.build_segmentor(CASE, weights, small, recorded, "inductive")
+    assert segmentor.backbone.position_grid == (4, 4)
+    arrays, metadata = load_weights(segmentor, str(files / name))
     assert metadata == {} and len(arrays) == 190
     image = jt.array(inputs["image"].astype(np.float32))
     with jt.no_grad():
-        features = segmentor.backbone(image, segmentor.num_regions)
+        features = segmentor.backbone(image)
         computed = {
             "eval.prob_seen_minus_0.1": segmentor.predict(image),
             "eval.image_features": features.image,
@@ -101,51 +100,53 @@ def test_recorded_features_and_probabilities(files, weights, name):
 
 
 @pytest.mark.parametrize(
-    "change, patterns",
+    "change, pattern",
     [
-        ({"num_regions": 16}, (r"model\.num_regions.*\b4\b", r"model\.num_regions.*\b16\b")),
-        ({"trained_regions": 4}, (r"model\.train_regions.*False", r"model\.train_regions.*True")),
+        ({"regions": 16}, r"model\.backbone\.num_regions=4\b.*\b16\b"),
+        ({"trained": True}, r"model\.backbone\.train_regions=False\b.*\bTrue\b"),
     ],
 )
-def test_region_tokens_that_differ(files, weights, change, patterns):
-    parts = parity.build_parts(CASE, weights, (64, 64), load("outputs"))
-    segmentor = parity.build_segmentor(
-        {**CASE, "regions": change.get("num_regions", 4)}, parts, load("inputs")["text"], "inductive"
-    )
-    segmentor.backbone.trained_regions = change.get("trained_regions", 0)
-    with pytest.raises(ValueError) as caught:
-        load_weights(segmentor, str(files / "pytorch.pth"), MODEL_CFG)
-    for pattern in (*patterns, r"pytorch\.pth"):
-        assert re.search(pattern, str(caught.value)), caught.value
-    if "num_regions" in change:  # converted, the file says nothing about M: any number may be asked for
-        load_weights(segmentor, str(files / "own.safetensors"), MODEL_CFG)
+def test_region_tokens_that_differ(files, weights, change, pattern):
+    recorded = load("outputs")
+    if "trained" in change:
+        recorded["inductive.grad.backbone.region_level_bridge"] = np.zeros(1)
+    case = {**CASE, "regions": change.get("regions", 4)}
+    segmentor = parity.build_segmentor(case, weights, load("inputs"), recorded, "inductive")
+    with pytest.raises(ValueError, match=rf"pytorch\.pth.*{pattern}"):
+        load_weights(segmentor, str(files / "pytorch.pth"))
+    if "regions" in change:  # converted, the file says nothing about M: any number may be asked for
+        load_weights(segmentor, str(files / "own.safetensors"))
 
 
 def test_every_difference_names_its_key(files):
-    _, sizes = load_model_state(files / "jseg.pkl")
-    assert (sizes.layers, sizes.width, sizes.patch, sizes.joint) == (3, 64, 8, 32)
-    assert (sizes.num_prompts, sizes.decoder_layers, sizes.recovery_layers, sizes.num_regions) == (3, 3, 1, 4)
-    assert sizes.fused_inputs == 2 and not sizes.trained_regions and config_differences(sizes, sizes) == []
+    _, told = load_model_state(files / "jseg.pkl")
+    assert told.encoder == EncoderSizes(layers=3, width=64, patch_size=8, joint_width=32)
+    assert (told.num_prompts, told.decoder_layers, told.recovery_layers, told.num_regions) == (3, 3, 1, 4)
+    assert told.fused_inputs == 2 and not told.train_regions and told.differences(told.metadata()) == []
     other = replace(
-        sizes,
+        told,
         num_prompts=10,
         decoder_layers=2,
         recovery_layers=None,
-        trained_regions=True,
+        train_regions=True,
         num_regions=16,
         fused_inputs=1,
+        ram_inputs=("global",),
     )
-    changes = {key: (wanted, now) for key, wanted, now in config_differences(sizes, other, ("global",))}
+    changes = {key: (wanted, now) for key, wanted, now in other.differences(told.metadata())}
     assert changes == {
-        "model.num_prompts": (3, 10),
-        "model.decoder_layers": (3, 2),
-        "model.recovery_layers": (1, None),
-        "model.train_regions": (False, True),
-        "model.num_regions": (4, 16),
-        "model.ram_inputs": ("('global', 'region')", ("global",)),
+        "model.backbone.num_prompts": (3, 10),
+        "model.decode_head.num_layers": (3, 2),
+        "model.decode_head.recovery": ({"num_layers": 1}, None),
+        "model.backbone.train_regions": (False, True),
+        "model.backbone.num_regions": (4, 16),
+        "model.decode_head.ram_inputs": (["region", "global"], ["global"]),
     }
-    (change,) = config_differences(sizes, replace(sizes, width=768, layers=12))
-    assert change[0] == "model.clip"
+    one = replace(told, fused_inputs=1, ram_inputs=None)
+    (change,) = told.differences(one.metadata())
+    assert change.key == "model.decode_head.ram_inputs" and "('global',) or ('region',)" in change.wanted
+    (change,) = replace(told, encoder=EncoderSizes(12, 768, 8, 32)).differences(told.metadata())
+    assert change.key == "model.clip"
     assert [re.findall(r"\d+", text) for text in change[1:]] == [
         ["3", "64", "8", "32"],
         ["12", "768", "8", "32"],
@@ -155,15 +156,15 @@ def test_every_difference_names_its_key(files):
 def test_trained_region_tokens_are_counted(weights, tmp_path):
     path = tmp_path / "trained.safetensors"
     save_arrays(path, {**weights, REGION_TOKENS: weights[REGION_TOKENS] + np.float32(0.1)}, {})
-    state, sizes = load_model_state(path)
-    assert sizes.trained_regions and sizes.num_regions == 4 and REGION_TOKENS in state
+    state, told = load_model_state(path)
+    assert told.train_regions and told.num_regions == 4 and REGION_TOKENS in state
 
 
 @pytest.mark.parametrize("name, shape", [("backbone.conv1.weight", (64, 192)), ("backbone.proj", (64, 0))])
 def test_shapes_that_no_clip_rc_has(weights, name, shape):
     shapes = {**{key: value.shape for key, value in weights.items()}, name: shape}
     with pytest.raises(ValueError, match=f"odd.pth.*'{name}'"):
-        clip_rc_sizes(shapes, "odd.pth")
+        CLIPRCArchitecture.from_shapes(shapes, "odd.pth")
 
 
 @pytest.mark.parametrize("name", ["backbone.class_embedding", "backbone.positional_embedding", REGION_TOKENS])
@@ -192,7 +193,8 @@ def run_folder(files, weights, openai_archive, tmp_path_factory, zeroshapes_root
         f"_base_ = [{str(base / 'datasets' / 'zeroshapes.py')!r}, {str(base / 'models' / 'clip_rc.py')!r}, "
         f"{str(base / 'schedule.py')!r}]\n"
         f"data_root = {str(zeroshapes_root)!r}\n"
-        "model = dict(clip='clip.safetensors', num_prompts=3, num_regions=4, decoder_heads=4)\n"
+        "model = dict(clip='clip.safetensors', backbone=dict(num_prompts=3, num_regions=4), "
+        "decode_head=dict(num_heads=4))\n"
         "inference = dict(mode='whole', crop_size=64)\nmax_iters = 1\nvisualize = dict(num_images=1)\n"
     )
     return folder
@@ -231,9 +233,9 @@ def test_run_net_says_which_keys_to_set(run_folder, files):
     result = run_val(
         run_folder,
         files / "pytorch.pth",
-        "model.num_prompts=5",
-        "model.decoder_layers=2",
-        "model.recovery_layers=None",
+        "model.backbone.num_prompts=5",
+        "model.decode_head.num_layers=2",
+        "model.decode_head.recovery=None",
     )
     lines = result.stderr.splitlines()  # Jittor's progress may stand between them
     error = [line for line in lines if line.startswith("error: ")]
@@ -241,9 +243,9 @@ def test_run_net_says_which_keys_to_set(run_folder, files):
     assert "Traceback" not in result.stderr
     assert len(error) == 1 and "pytorch.pth" in error[0]
     for key, wanted, now in (
-        ("model.num_prompts", 3, 5),
-        ("model.decoder_layers", 3, 2),
-        ("model.recovery_layers", 1, None),
+        ("model.backbone.num_prompts", 3, 5),
+        ("model.decode_head.num_layers", 3, 2),
+        ("model.decode_head.recovery", 1, None),
     ):
         rest = error[0].split(key, 1)[1].split("model.", 1)[0]
         assert {str(wanted), str(now)} <= set(re.findall(r"\d+|None", rest)), error[0]

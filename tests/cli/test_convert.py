@@ -23,7 +23,7 @@ from jseg.checkpoints import (
     save_arrays,
 )
 from jseg.checkpoints import convert as shared
-from jseg.checkpoints.clip_rc import REGION_TOKENS, clip_rc_parameter_names
+from jseg.checkpoints.clip_rc_architecture import REGION_TOKENS, clip_rc_parameter_names
 from jseg.checkpoints.convert import digests
 from jseg.cli.convert_checkpoint import main as convert_checkpoint
 from jseg.cli.convert_clip import main as convert_clip

@@ -38,7 +38,14 @@ def write(tmp_path):
 @pytest.fixture
 def registries():
     models, datasets, transforms, optimizers, schedulers = (
-        Registry(kind) for kind in ("model", "dataset", "transform", "optimizer", "scheduler")
+        Registry(kind, supplied=supplied)
+        for kind, *supplied in (
+            ("model", "class_names"),
+            ("dataset", "data_root"),
+            ("transform",),
+            ("optimizer", "parameters"),
+            ("scheduler", "max_iters"),
+        )
     )
 
     @models.register("Net")

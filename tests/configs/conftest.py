@@ -6,8 +6,8 @@ import pytest
 CROP, PATCH = 32, 8  # pixels: a grid of 4 x 4 patches of the tiny CLIP
 _OPTIONS = (
     "model.clip=weights/zeroshapes_clip.npz",
-    "model.decoder_heads=1",
-    "model.num_prompts=2",
+    "model.decode_head.num_heads=1",
+    "model.backbone.num_prompts=2",
     "batch_size=2",
     "num_workers=0",
     "log_interval=1",
@@ -43,7 +43,8 @@ def reduced():
     seconds, all else as it is but the data root."""
 
     def options(cfg):
-        chosen = [*_OPTIONS, f"model.num_regions={min(cfg.model['num_regions'], (CROP // PATCH) ** 2)}"]
+        regions = min(cfg.model["backbone"]["num_regions"], (CROP // PATCH) ** 2)
+        chosen = [*_OPTIONS, f"model.backbone.num_regions={regions}"]
         if "train" in cfg.dataset:
             chosen.append(f"dataset.train.pipeline={dict(crop_size=CROP, scale=(4 * CROP, CROP))}")
         chosen += [f"dataset.{part}.pipeline={dict(short_side=CROP)}" for part in ("val", "test")]

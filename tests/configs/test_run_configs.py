@@ -55,7 +55,8 @@ def test_a_config_trains_for_one_iteration(name, work_root, reduced):
     runner.train()
     record = json.loads((work_root / name / "log.jsonl").read_text())
     terms = {key for key in record if key.startswith(("loss", "recovery"))}
-    recovers = runner.cfg.model["recovery_layers"] is not None and runner.cfg.model["recovery_weight"] > 0
+    recovery = runner.cfg.model["decode_head"]["recovery"]
+    recovers = recovery is not None and recovery["weight"] > 0
     assert terms == {"loss_mask", "loss_dice"} | (
         {"recovery_loss_q", "recovery_loss_k"} if recovers else set()
     )
@@ -78,7 +79,7 @@ def test_the_coco_model_is_tested_on_context(name, work_root, reduced):
     [
         ("context_transductive", "voc2012_inductive", r"init_from.*voc2012_inductive.*diningtable"),
         ("voc2012_transductive", "voc2012_full", r"init_from.*\bfull\b"),
-        ("voc2012_transductive", "ablations/table6_4", r"init_from.*model\.num_regions=4"),
+        ("voc2012_transductive", "ablations/table6_4", r"init_from.*model\.backbone\.num_regions=4"),
         ("voc2012_transductive", "nowhere", r"init_from.*nowhere"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from jseg.cli.list_configs import header_fields
 from jseg.config import Config
+from jseg.config.config import merge
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs" / "clip_rc"
@@ -57,17 +58,17 @@ RECIPES = {
 }
 # What a row of an ablation changes in the model of voc2012_inductive.
 ABLATIONS = {
-    "table5_none": dict(region_bridge=False, ram_inputs=(), recovery_layers=None),
-    "table5_rlb": dict(ram_inputs=(), recovery_layers=None),
-    "table5_rlb_ram": dict(recovery_layers=None),
-    "table6_16_updated": dict(train_regions=True),
-    **{f"table6_{m}": dict(num_regions=m) for m in (1, 4, 64, 256, 1024)},
-    "table7_none": dict(ram_inputs=()),
-    "table7_cls": dict(ram_inputs=("global",)),
-    "table7_rlb": dict(ram_inputs=("region",)),
-    "table8_l2": dict(recovery_loss="l2"),
-    "table8_kd": dict(recovery_loss="kd"),
-    **{f"table8_{n}_layers": dict(recovery_layers=n) for n in (0, 2, 3)},
+    "table5_none": dict(backbone=dict(num_regions=0), decode_head=dict(ram_inputs=(), recovery=None)),
+    "table5_rlb": dict(decode_head=dict(ram_inputs=(), recovery=None)),
+    "table5_rlb_ram": dict(decode_head=dict(recovery=None)),
+    "table6_16_updated": dict(backbone=dict(train_regions=True)),
+    **{f"table6_{m}": dict(backbone=dict(num_regions=m)) for m in (1, 4, 64, 256, 1024)},
+    "table7_none": dict(decode_head=dict(ram_inputs=())),
+    "table7_cls": dict(decode_head=dict(ram_inputs=("global",))),
+    "table7_rlb": dict(decode_head=dict(ram_inputs=("region",))),
+    "table8_l2": dict(decode_head=dict(recovery=dict(loss="l2"))),
+    "table8_kd": dict(decode_head=dict(recovery=dict(loss="kd"))),
+    **{f"table8_{n}_layers": dict(decode_head=dict(recovery=dict(num_layers=n))) for n in (0, 2, 3)},
 }
 # Table 4: pAcc, mIoU, mAcc.
 CROSS = {"coco_stuff_to_context60": (62.1, 42.3, 68.8), "coco_stuff_to_context59": (70.9, 49.2, 69.9)}
@@ -101,16 +102,17 @@ def test_the_recipe_is_the_releases(name):
     cfg, model = load(name), load(name).model
     iterations, prompts, focal, dice, recovery, templates = RECIPES[name]
     assert cfg.max_iters == iterations and cfg.eval_interval == cfg.checkpoint_interval == iterations // 10
+    head = model["decode_head"]
     assert (
-        model["num_prompts"],
-        model["focal_weight"],
-        model["dice_weight"],
-        model["recovery_weight"],
+        model["backbone"]["num_prompts"],
+        model["loss"]["focal_weight"],
+        model["loss"]["dice_weight"],
+        head["recovery"]["weight"],
         model["templates"],
     ) == (prompts, focal, dice, recovery, templates)
     assert model["setting"] == name.split("_")[-1] and model["seen_bias"] == (0.0 if "full" in name else 0.1)
-    sizes = [model[key] for key in ("num_regions", "decoder_layers", "decoder_heads", "recovery_layers")]
-    assert sizes == [16, 3, 8, 1]
+    assert model["backbone"]["num_regions"] == 16 and head["recovery"]["num_layers"] == 1
+    assert (head["num_layers"], head["num_heads"]) == (3, 8)
     assert (cfg.batch_size, cfg.optimizer["lr"], cfg.optimizer["weight_decay"]) == (16, 2e-5, 0.01)
     assert (cfg.scheduler["warmup_iters"], cfg.scheduler["power"], cfg.scheduler["min_lr"]) == (
         1500,
@@ -136,7 +138,7 @@ def test_a_transductive_run_finds_the_inductive_checkpoint_at_half_length(datase
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_an_ablation_changes_what_its_row_says_and_nothing_else(name):
     base, cfg = load("voc2012_inductive"), load(f"ablations/{name}")
-    assert {**base, "model": {**base.model, **ABLATIONS[name]}} == dict(cfg)
+    assert {**base, "model": merge(base.model, ABLATIONS[name])} == dict(cfg)
 
 
 def test_cross_dataset_evaluation_takes_the_coco_model_with_nothing_unseen():

@@ -4,9 +4,8 @@ import miniature
 import numpy as np
 import pytest
 
-from jseg.datasets import COCOStuffDataset, PascalContextDataset, VOCDataset, load_class_list
+from jseg.datasets import DATASETS, COCOStuffDataset, PascalContextDataset, VOCDataset, load_class_list
 from jseg.datasets.roots import configured_root, new_root
-from jseg.registry import DATASETS
 
 UNSEEN = {
     "voc2012": ["pottedplant", "sheep", "sofa", "train", "tvmonitor"],

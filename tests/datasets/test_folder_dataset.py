@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jseg.datasets import FolderDataset, save_mask
-from jseg.registry import DATASETS
+from jseg.datasets import DATASETS, FolderDataset, save_mask
 
 NAMES = [f"p{number}" for number in range(10)]
 CLASSES = ("red car", "blue car", "tree")

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jseg.datasets import VOCDataset, load_class_list, read_mask, save_mask
+from jseg.datasets import DATASETS, VOCDataset, load_class_list, read_mask, save_mask
 from jseg.datasets.classes import voc_palette
-from jseg.registry import DATASETS
 
 SMALL = dict(crop_size=24, scale=(80, 30))
 

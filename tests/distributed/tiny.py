@@ -5,20 +5,21 @@ from typing import Any
 
 import numpy as np
 
+from jseg.checkpoints import Architecture
 from jseg.config import Config
-from jseg.datasets import Dataset
-from jseg.models.losses import label_counts, nel_loss, pixel_accuracy
-from jseg.models.segmentors import Segmentor
+from jseg.datasets import DATASETS, Dataset
+from jseg.models.losses import NELLoss, labelled_pixels, pixel_accuracy
+from jseg.models.segmentors import MODELS, Segmentor
 from jseg.models.state import load_arrays_into
 from jseg.ops import dropout
-from jseg.registry import DATASETS, MODELS
 from jseg.runtime.backend import jt
 
 SIZE, PICTURES = 8, 10
+NEL = NELLoss(focal_weight=10.0, dice_weight=1.0)
 
 
 @MODELS.register("TestRanksModel")
-class RanksModel(Segmentor):
+class RanksModel(Segmentor[jt.Var]):
     """A linear map of colours with dropout; losses are counted (NEL) and averaged over pixels."""
 
     def __init__(self, class_names: Sequence[str], unseen: Sequence[int], setting: str = "inductive") -> None:
@@ -41,13 +42,14 @@ class RanksModel(Segmentor):
 
     def divisors(self, image: jt.Var, label: jt.Var) -> jt.Var:
         """What NEL and accuracy are divided by."""
-        return label_counts(label, self.bias.shape[0])
+        classes = self.bias.shape[0]
+        return jt.concat([NEL.divisors(label, classes), labelled_pixels(label, classes)])
 
     def loss(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
         """NEL, and a mean over all numbers."""
         scores = dropout(self.predict(image), 0.25)
-        pairs, pixels = (None, None) if divisors is None else (divisors[0], divisors[1])
-        terms = nel_loss(scores, label, 10.0, 1.0, pairs)
+        counts, pixels = (None, None) if divisors is None else (divisors[:1], divisors[1])
+        terms = NEL(scores, label, counts)
         terms["loss_size"] = scores.sqr().mean()
         total = sum(terms.values())
         return {**terms, "acc_seg": pixel_accuracy(scores, label, pixels), "total": total}
@@ -57,9 +59,9 @@ class RanksModel(Segmentor):
         load_arrays_into(self, arrays, source)
         return []
 
-    def architecture(self) -> Any:
-        """Nothing that a file of CLIP-RC could have."""
-        return None
+    def architecture(self) -> Architecture:
+        """Nothing but its sizes, which follow from the data."""
+        return Architecture()
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
         """Both."""

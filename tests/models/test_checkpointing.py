@@ -5,6 +5,7 @@ import gc
 import numpy as np
 import pytest
 
+from jseg.checkpoints import EncoderSizes
 from jseg.models.backbones.region_bridge import RegionBridgeEncoder
 from jseg.models.checkpointing import checkpointed
 from jseg.runtime.backend import jt
@@ -18,12 +19,12 @@ def test_the_encoder_learns_the_same():
     """Features, and gradients of prompts, which enter between the blocks."""
     np.random.seed(0)
     jt.set_seed(0)
-    encoder = RegionBridgeEncoder(64, 3, 2, 8, 32, (4, 4), num_prompts=2)
+    encoder = RegionBridgeEncoder(EncoderSizes(3, 64, 8, 32), 2, (4, 4), num_prompts=2, num_regions=4)
     image, results = jt.array(draw(2, 3, 32, 32)), []
     names = sorted(encoder.trainable_parameters())
     for checkpoint in (False, True):
         encoder.checkpoint_blocks = checkpoint
-        features = encoder(image, 4)
+        features = encoder(image)
         loss = sum(
             (x * jt.array(draw(*x.shape))).sum()
             for x in (features.image, features.global_feature, features.regions)

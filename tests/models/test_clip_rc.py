@@ -1,15 +1,17 @@
 """The segmentor: options, shapes, what learns, loading, and algebra against plain numpy."""
 
+from dataclasses import replace
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
+from jseg.checkpoints import CLIPRCArchitecture, EncoderSizes
+from jseg.checkpoints.version_0_1 import MOVED
 from jseg.interpolation import interpolation_matrix
-from jseg.models.backbones import RegionBridgeEncoder
-from jseg.models.heads import CLIPRCHead
 from jseg.models.heads.region_alignment import descriptors, project_pixels, project_queries, region_relations
-from jseg.models.segmentors import CLIPRC, CLIPRCSegmentor
+from jseg.models.segmentors import CLIPRC, MODELS
 from jseg.ops.randomness import set_first_sample
-from jseg.registry import MODELS
 from jseg.runtime.backend import jt
 
 CLASSES, JOINT, PATCH = 5, 16, 8
@@ -24,22 +26,37 @@ def _text():
 
 
 def _segmentor(
-    ram_inputs=("region", "global"), recovery_layers=1, trained_regions=0, num_regions=4, **options
+    ram_inputs=("region", "global"),
+    recovery=MappingProxyType({}),
+    train_regions=False,
+    num_regions=4,
+    dropout=0.0,
+    text=None,
+    **options,
 ):
     np.random.seed(0)
-    encoder = RegionBridgeEncoder(
-        width=32,
-        layers=2,
-        heads=2,
-        patch_size=PATCH,
-        joint_width=JOINT,
-        position_grid=(4, 4),
-        num_prompts=3,
-        trained_regions=trained_regions,
-    )
-    head = CLIPRCHead(JOINT, 2, 2, ram_inputs, recovery_layers)
-    return CLIPRCSegmentor(
-        encoder, head, _text(), UNSEEN, num_regions=num_regions, **{"dropout": 0.0, **options}
+    return CLIPRC.from_sizes(
+        EncoderSizes(layers=2, width=32, patch_size=PATCH, joint_width=JOINT),
+        2,
+        _text() if text is None else text,
+        UNSEEN,
+        backbone=dict(
+            type="RegionBridgeEncoder",
+            num_prompts=3,
+            num_regions=num_regions,
+            train_regions=train_regions,
+            dropout=dropout,
+        ),
+        decode_head=dict(
+            type="CLIPRCHead",
+            num_heads=2,
+            num_layers=2,
+            ram_inputs=ram_inputs,
+            recovery=recovery,
+            dropout=dropout,
+        ),
+        image_size=32,
+        **options,
     )
 
 
@@ -56,18 +73,18 @@ def _values(terms):
 
 
 ABLATIONS = {
-    "table 5, none": (dict(ram_inputs=(), recovery_layers=None, num_regions=0), JOINT, False),
-    "table 5, RLB": (dict(ram_inputs=(), recovery_layers=None), JOINT, False),
-    "table 5, RLB + RAM": (dict(recovery_layers=None), 3 * JOINT, False),
-    "table 6, update": (dict(trained_regions=4), 3 * JOINT, True),
+    "table 5, none": (dict(ram_inputs=(), recovery=None, num_regions=0), JOINT, False),
+    "table 5, RLB": (dict(ram_inputs=(), recovery=None), JOINT, False),
+    "table 5, RLB + RAM": (dict(recovery=None), 3 * JOINT, False),
+    "table 6, update": (dict(train_regions=True), 3 * JOINT, True),
     "table 6, M = 1": (dict(num_regions=1), 3 * JOINT, True),
     "table 7, none": (dict(ram_inputs=()), JOINT, True),
     "table 7, CLS": (dict(ram_inputs=("global",)), 2 * JOINT, True),
     "table 7, RLB": (dict(ram_inputs=("region",)), 2 * JOINT, True),
-    "table 8, l2": (dict(recovery_kind="l2"), 3 * JOINT, True),
-    "table 8, kd": (dict(recovery_kind="kd"), 3 * JOINT, True),
-    "table 8, 0 layers": (dict(recovery_layers=0), 3 * JOINT, True),
-    "table 8, 3 layers": (dict(recovery_layers=3), 3 * JOINT, True),
+    "table 8, l2": (dict(recovery=dict(loss="l2")), 3 * JOINT, True),
+    "table 8, kd": (dict(recovery=dict(loss="kd")), 3 * JOINT, True),
+    "table 8, 0 layers": (dict(recovery=dict(num_layers=0)), 3 * JOINT, True),
+    "table 8, 3 layers": (dict(recovery=dict(num_layers=3)), 3 * JOINT, True),
 }
 
 
@@ -83,7 +100,7 @@ def test_every_ablation_trains_and_predicts(options, lateral_width, recovers):
     assert values["total"] == pytest.approx(sum(summands), rel=1e-5)
     assert tuple(model.decode_head.lateral_proj.weight.shape) == (JOINT, lateral_width)
     parameters = model.trainable_parameters()
-    assert ("backbone.region_level_bridge" in parameters) == bool(options.get("trained_regions"))
+    assert ("backbone.region_level_bridge" in parameters) == bool(options.get("train_regions"))
     gradients = dict(zip(parameters, jt.grad(terms["total"], list(parameters.values()))))
     # The second feed-forward matrices of pixel streams start at 0, so the first ones wait for one step.
     waiting = ("linear1", ".k.bias")
@@ -121,7 +138,7 @@ def test_frozen_weights_take_no_gradient():
 
 
 def test_initial_values():
-    model = _segmentor(recovery_layers=2)
+    model = _segmentor(recovery=dict(num_layers=2))
     for layer in [*model.decode_head.decoder_v.layers, *model.decode_head.recovery_decoder.decouple_v]:
         assert not layer.linear2.weight.numpy().any()
     weight = model.decode_head.decoder_q.layers[0].linear2.weight.numpy()
@@ -174,7 +191,7 @@ def test_sizes_that_do_not_fit_are_refused():
     model = _segmentor()
     with pytest.raises(ValueError, match=r"30x32.*\b8\b"):
         model.predict(jt.zeros((1, 3, 30, 32)))
-    model.num_regions = 5
+    model.backbone.num_regions = 5
     with pytest.raises(ValueError, match=r"num_regions.*\b5\b"):
         model.predict(jt.zeros((1, 3, 32, 32)))
 
@@ -183,10 +200,10 @@ def test_number_of_regions_may_change_unless_they_are_trained():
     model = _segmentor()
     image, _ = _batch()
     for count in (1, 9, 16, 64):
-        model.num_regions = count
+        model.backbone.num_regions = count
         assert np.isfinite(model.predict(image).numpy()).all()
-    model = _segmentor(trained_regions=4)
-    model.num_regions = 9
+    model = _segmentor(train_regions=True)
+    model.backbone.num_regions = 9
     with pytest.raises(ValueError, match=r"num_regions.*\b9\b.*\b4\b"):
         model.predict(image)
 
@@ -204,7 +221,7 @@ def test_inductive_training_does_not_see_unseen_text():
     image, label = _batch()
     model, text = _segmentor(), _text()
     text[list(UNSEEN)] = text[0]
-    other = CLIPRCSegmentor(model.backbone, model.decode_head, text, UNSEEN, num_regions=4, dropout=0.0)
+    other = _segmentor(text=text)
     assert _values(model.loss(image, label)) == _values(other.loss(image, label))
 
 
@@ -212,11 +229,10 @@ def test_seen_bias():
     """Probabilities of seen classes are lowered by the bias, except in the transductive setting."""
     image, _ = _batch()
     plain = _segmentor(seen_bias=0.0)
-    parts = (plain.backbone, plain.decode_head, _text(), UNSEEN)
     expected = np.full(CLASSES, 0.3)
     expected[list(UNSEEN)] = 0
     for setting, factor in (("inductive", 1), ("full", 1), ("transductive", 0)):
-        lowered = CLIPRCSegmentor(*parts, setting=setting, num_regions=4, seen_bias=0.3)
+        lowered = _segmentor(setting=setting, seen_bias=0.3)
         drop = (plain.predict(image) - lowered.predict(image)).numpy().mean((0, 2, 3))
         assert np.allclose(drop, factor * expected, atol=1e-5)
 
@@ -334,51 +350,102 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
         class_names=["aeroplane", "potted plant", "tv monitor"],
         unseen=[2],
         clip=clip_file,
-        num_regions=4,
-        num_prompts=2,
         image_size=(64, 32),
-        decoder_heads=4,
     )
-    model = MODELS.build(dict(type="CLIPRC", **options))
+    backbone = dict(type="RegionBridgeEncoder", num_regions=4, num_prompts=2)
+    head = dict(type="CLIPRCHead", num_heads=4)
+    model = MODELS.build(dict(type="CLIPRC", backbone=backbone, decode_head=head, **options))
     assert model.backbone.position_grid == (8, 4) and model.decode_head.lateral_proj.weight.shape[1] == 3 * 32
     image, _ = _batch(64, 32, batch=1)
     assert tuple(model.predict(image).shape) == (1, 3, 64, 32)
-    trained = CLIPRC(**options, train_regions=True)
+    trained = CLIPRC(**options, backbone={**backbone, "train_regions": True}, decode_head=head)
     start = trained.backbone.region_level_bridge.numpy()
     untrained = trained.backbone.class_embedding.numpy() + trained.backbone.positional_embedding.numpy()[0]
     assert np.allclose(start, np.tile(untrained, (4, 1)), atol=1e-7)
     first, second = (m.region_probabilities(image, original_clip=True).numpy() for m in (trained, model))
     assert np.allclose(first, second, atol=1e-6)
     assert np.allclose(trained.region_probabilities(image).numpy().sum(1), 1, atol=1e-5)
-    baseline = CLIPRC(**options, region_bridge=False, ram_inputs=(), recovery_layers=None)
+    baseline = CLIPRC(
+        **options,
+        backbone={**backbone, "num_regions": 0},
+        decode_head={**head, "ram_inputs": (), "recovery": None},
+    )
     assert baseline.num_regions == 0
     computed = baseline._text.numpy()
     np.save(tmp_path / "text.npy", computed.astype(np.float16))
-    read = CLIPRC(**options, text_embeddings=str(tmp_path / "text.npy"))
+    read = CLIPRC(**options, backbone=backbone, decode_head=head, text_embeddings=str(tmp_path / "text.npy"))
     assert np.abs(read._text.numpy() - computed).max() < 1e-3
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(region_bridge=False), "ram_inputs"),
-        (dict(num_regions=6), r"num_regions.*\b6\b"),
+        (dict(backbone=dict(num_regions=0)), "num_regions.*ram_inputs"),
+        (dict(backbone=dict(num_regions=0, train_regions=True)), "train_regions"),
+        (dict(backbone=dict(num_regions=6)), r"num_regions.*\b6\b"),
+        (dict(backbone=dict(num_prompts=0)), r"num_prompts.*\b0\b"),
+        (dict(backbone=dict(dropout=1.0)), r"dropout.*\b1\.0\b"),
+        (dict(backbone=dict(type="Encoder")), r"model\.backbone\.type.*'Encoder'"),
+        (dict(decode_head=dict(num_heads=5)), r"num_heads.*\b5\b"),
+        (dict(decode_head=dict(num_layers=0)), r"num_layers.*\b0\b"),
+        (dict(decode_head=dict(ram_inputs=("text",))), "ram_inputs"),
+        (dict(decode_head=dict(dropout=-0.1)), r"dropout.*-0\.1\b"),
+        (dict(decode_head=dict(recovery=dict(num_layers=-1))), r"recovery\.num_layers.*-1"),
+        (dict(decode_head=dict(recovery=dict(loss="l3"))), r"recovery\.loss.*'l3'"),
+        (dict(decode_head=dict(recovery=dict(weight=-2.0))), r"recovery\.weight.*-2"),
+        (
+            dict(decode_head=dict(recovery=dict(wieght=1.0))),
+            r"model\.decode_head\.recovery\.wieght.*\bweight",
+        ),
+        (dict(loss=dict(focal_weight=-1.0)), r"focal_weight.*-1"),
         (dict(clip="nowhere.pt"), "nowhere.pt"),
         (dict(image_size=50), r"image_size.*\b50\b"),
         (dict(setting="zero"), "setting.*'zero'"),
-        (dict(recovery_loss="l3"), "recovery_loss.*'l3'"),
         (dict(unseen=[7]), "unseen"),
-        (dict(decoder_heads=5), r"decoder_heads.*\b5\b"),
         (dict(templates="poem"), "poem"),
-        (dict(ram_inputs=("text",)), "ram_inputs"),
-        (dict(num_prompts=0), r"num_prompts.*\b0\b"),
-        (dict(dropout=1.0), r"dropout.*\b1\.0\b"),
-        (dict(recovery_layers=-1), "recovery_layers.*-1"),
         (dict(setting="transductive", unseen=[]), "(?=.*transductive).*unseen"),
     ],
 )
 def test_bad_options_are_named(clip_file, tmp_path, monkeypatch, options, message):
     monkeypatch.setenv("JSEG_CACHE", str(tmp_path))
     good = dict(class_names=["cat", "dog"], unseen=[1], clip=clip_file, image_size=48)
+    types = dict(backbone="RegionBridgeEncoder", decode_head="CLIPRCHead", loss="NELLoss")
+    parts = {part: {"type": name, **options.get(part, {})} for part, name in types.items()}
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        CLIPRC(**{**good, **options})
+        CLIPRC(**{**good, **options, **parts})
+
+
+def test_flat_options_of_0_1_are_told_their_new_place():
+    flat = dict(type="CLIPRC", clip="a", num_regions=4, decoder_layers=3, dropout=0.1)
+    with pytest.raises(ValueError) as error:
+        MODELS.check(flat, "model")
+    for old, new in (
+        ("model.num_regions", "model.backbone.num_regions"),
+        ("model.decoder_layers", "model.decode_head.num_layers"),
+        ("model.dropout", "model.backbone.dropout"),
+    ):
+        assert f"{old} is now {new}" in str(error.value)
+    assert set(MOVED).isdisjoint(MODELS.parameters("CLIPRC"))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"backbone": dict(num_prompts=2, num_regions=4, train_regions=True)},
+        {"backbone": dict(num_regions=0), "decode_head": dict(ram_inputs=(), recovery=None)},
+        {"decode_head": dict(ram_inputs=("global",), num_layers=2, recovery=dict(num_layers=0))},
+    ],
+)
+def test_the_description_of_a_config_is_that_of_the_model_built_from_it(parts):
+    """Hence the defaults of both are the same."""
+    sizes = EncoderSizes(layers=2, width=32, patch_size=PATCH, joint_width=JOINT)
+    backbone = {"type": "RegionBridgeEncoder", **parts.get("backbone", {})}
+    head = {"type": "CLIPRCHead", **parts.get("decode_head", {})}
+    model = CLIPRC.from_sizes(sizes, 2, _text(), UNSEEN, backbone=backbone, decode_head=head, image_size=32)
+    said = CLIPRCArchitecture.from_config({**parts, "image_size": 32}, sizes)
+    assert replace(model.architecture(), heads=None) == said
+    assert sorted(said.parameter_names()) == sorted(model.state_arrays())
+    shapes = {name: value.shape for name, value in model.state_arrays().items()}
+    read = CLIPRCArchitecture.from_shapes(shapes, "file", model.num_regions, model.trains_regions)
+    assert model.architecture().differences(read.metadata()) == []

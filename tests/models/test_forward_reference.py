@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from bilinear import plain_bilinear
 
-from jseg.models.backbones import RegionBridgeEncoder
-from jseg.models.heads import CLIPRCHead
-from jseg.models.segmentors import CLIPRCSegmentor
+from jseg.checkpoints import EncoderSizes
+from jseg.models.segmentors import CLIPRC
 from jseg.runtime.backend import jt
 
 WIDTH, HEADS, PATCH, JOINT, PROMPTS, LAYERS = 32, 2, 8, 16, 3, 2
@@ -118,11 +117,17 @@ def _probabilities(image, text, w, side, table_side):
 def test_probabilities_of_an_image_that_is_not_square(side, height, width):
     np.random.seed(7)
     random = np.random.default_rng(7)
-    encoder = RegionBridgeEncoder(WIDTH, LAYERS, HEADS, PATCH, JOINT, (4, 4), PROMPTS)
     text = random.normal(size=(5, JOINT))
     text /= np.linalg.norm(text, axis=1, keepdims=True)
-    model = CLIPRCSegmentor(
-        encoder, CLIPRCHead(JOINT, 2, 2, recovery_layers=None), text, (4,), num_regions=side**2, seen_bias=0.0
+    model = CLIPRC.from_sizes(
+        EncoderSizes(LAYERS, WIDTH, PATCH, JOINT),
+        HEADS,
+        text,
+        (4,),
+        backbone=dict(type="RegionBridgeEncoder", num_prompts=PROMPTS, num_regions=side**2),
+        decode_head=dict(type="CLIPRCHead", num_layers=2, num_heads=2, recovery=None),
+        seen_bias=0.0,
+        image_size=4 * PATCH,
     )
     # Initial weights hide errors (zero biases, unit norms): move every parameter.
     arrays = {

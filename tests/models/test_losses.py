@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jseg.models.losses import nel_loss, pixel_accuracy, recovery_loss
+from jseg.models.losses import NELLoss, pixel_accuracy, recovery_loss
 from jseg.runtime.backend import jt
 
 FOCAL, DICE = 100.0, 3.0
@@ -36,7 +36,7 @@ def _batch(seed=0):
 
 
 def _terms(logits, label):
-    terms = nel_loss(jt.array(logits), jt.array(label), FOCAL, DICE)
+    terms = NELLoss(FOCAL, DICE)(jt.array(logits), jt.array(label))
     return float(terms["loss_mask"].item()), float(terms["loss_dice"].item())
 
 
@@ -52,7 +52,7 @@ def test_image_of_ignored_pixels_only():
     label[:] = -1
     assert _terms(logits, label) == pytest.approx(_reference(logits, label), rel=2e-5)
     x = jt.array(logits)
-    terms = nel_loss(x, jt.array(label), FOCAL, DICE)
+    terms = NELLoss(FOCAL, DICE)(x, jt.array(label))
     gradient = jt.grad(terms["loss_mask"] + terms["loss_dice"], x).numpy()
     assert terms["loss_dice"].item() == 0 and np.isfinite(gradient).all() and np.abs(gradient).max() > 0
 

@@ -1,25 +1,35 @@
 """A segmentor of 24 numbers and a dataset of coloured stripes, registered under names that only tests use."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from jseg.checkpoints import Architecture
 from jseg.config import Config
-from jseg.datasets import Dataset
-from jseg.models.segmentors import Segmentor
+from jseg.datasets import DATASETS, Dataset
+from jseg.models.segmentors import MODELS, Segmentor
 from jseg.models.state import load_arrays_into
-from jseg.registry import DATASETS, MODELS
 from jseg.runtime.backend import jt
 
 COLOURS = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
 SIZE = 8  # pixels
 
 
+@dataclass(frozen=True)
+class PixelArchitecture(Architecture):
+    """Rows beyond those of the classes."""
+
+    type: ClassVar[str] = "TestPixelModel"
+
+    hidden: int
+
+
 @MODELS.register("TestPixelModel")
-class PixelModel(Segmentor):
+class PixelModel(Segmentor[jt.Var]):
     """Class scores = linear map of a pixel's colour; the loss is the squared error plus a little noise."""
 
     def __init__(
@@ -34,7 +44,7 @@ class PixelModel(Segmentor):
         super().__init__()
         self.weight = jt.randn((len(class_names) + hidden, 3)) * 0.1
         self.bias = jt.zeros((len(class_names) + hidden,))
-        self.noise = noise
+        self.noise, self.hidden = noise, hidden
 
     def scores(self, image: jt.Var) -> jt.Var:
         """(B, 3, H, W) -> (B, C, H, W)."""
@@ -62,9 +72,9 @@ class PixelModel(Segmentor):
         load_arrays_into(self, arrays, source)
         return []
 
-    def architecture(self) -> Any:
-        """Nothing that a file of CLIP-RC could have."""
-        return None
+    def architecture(self) -> PixelArchitecture:
+        """Its one option of size."""
+        return PixelArchitecture(self.hidden)
 
     def predict(self, image: jt.Var) -> jt.Var:
         """Scores without noise."""

@@ -64,7 +64,7 @@ def test_shipped_configs_are_found_and_a_typo_stops_before_the_data(tmp_path):
         "split='val'))\n"
         "data_root = 'no_data_here'\ninference = dict(mode='whole')\n"
     )
-    typo = run_tool(tmp_path, "--config", "leaf.py", "--set", "model.num_regoins=4")
+    typo = run_tool(tmp_path, "--config", "leaf.py", "--set", "model.backbone.num_regoins=4")
     assert typo.returncode == 2 and "num_regoins" in typo.stderr and "num_regions" in typo.stderr
     assert not (tmp_path / "work_dirs").exists()
     absent = run_tool(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jseg.checkpoints import load_arrays
+from jseg.checkpoints import CLIPRCArchitecture, load_arrays
 from jseg.runner import Interrupted, Runner
 from jseg.runner import checkpoint as checkpoints
 from jseg.runner import step as stepping
@@ -131,12 +131,15 @@ def test_transductive_starts_from_inductive_weights(trained, make_config):
         ({"class_names": '["red", "grey"]'}, r"\bgrey\b.*\bblue\b"),
         ({"class_names": '["blue", "red"]'}, r"\border\b"),
         ({"unseen": "[0]"}, r"\bunseen\b.*\bred\b.*\bblue\b"),
-        ({"architecture": '{"type": "CLIPRC", "num_regions": 4}'}, r"model\.num_regions=4\b.*\b16\b"),
+        (
+            {"architecture": '{"type": "CLIPRC", "num_regions": 4}'},
+            r"model\.backbone\.num_regions=4\b.*\b16\b",
+        ),
     ],
 )
 def test_initial_weights_of_another_run_are_refused(metadata, message):
     dataset = SimpleNamespace(class_names=("red", "blue"), unseen=(1,))
-    model = {"type": "CLIPRC", "num_regions": 16, "setting": "transductive"}
+    model = CLIPRCArchitecture(num_regions=16)
     right = {
         "setting": "inductive",
         "class_names": '["red", "blue"]',

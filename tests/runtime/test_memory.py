@@ -30,7 +30,10 @@ def test_one_sentence_with_advice_and_without_names_of_c(error, of_gpu, size):
         raise error
     text = str(caught.value)
     assert ("GPU" in text) == of_gpu and size in text
-    assert all(key in text for key in ("batch_size", "model.num_regions", "model.checkpoint_blocks"))
+    assert all(
+        key in text
+        for key in ("batch_size", "model.backbone.num_regions", "model.backbone.checkpoint_blocks")
+    )
     assert "Op(" not in text and "\n" not in text and caught.value.__suppress_context__
 
 

@@ -8,20 +8,19 @@ model = dict(
     type="CLIPRC",
     setting="inductive",
     templates="single",
-    num_prompts=10,
-    num_regions=16,
-    train_regions=False,
-    region_bridge=True,
-    ram_inputs=("global", "region"),
-    decoder_layers=3,
-    decoder_heads=8,
-    recovery_layers=1,
-    recovery_loss="l1",
-    focal_weight=100.0,
-    dice_weight=1.0,
-    recovery_weight=2.0,
     seen_bias=0.1,
-    dropout=0.1,
+    backbone=dict(
+        type="RegionBridgeEncoder", num_prompts=10, num_regions=16, train_regions=False, dropout=0.1
+    ),
+    decode_head=dict(
+        type="CLIPRCHead",
+        ram_inputs=("global", "region"),
+        num_layers=3,
+        num_heads=8,
+        recovery=dict(num_layers=1, loss="l1", weight=2.0),
+        dropout=0.1,
+    ),
+    loss=dict(type="NELLoss", focal_weight=100.0, dice_weight=1.0),
 )
 
 visualize = dict(num_images=8)

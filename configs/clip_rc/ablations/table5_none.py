@@ -9,4 +9,4 @@ Measured: not yet
 
 _base_ = "../voc2012_inductive.py"
 
-model = dict(region_bridge=False, ram_inputs=(), recovery_layers=None)
+model = dict(backbone=dict(num_regions=0), decode_head=dict(ram_inputs=(), recovery=None))

@@ -9,4 +9,4 @@ Measured: not yet
 
 _base_ = "../voc2012_inductive.py"
 
-model = dict(recovery_layers=None)
+model = dict(decode_head=dict(recovery=None))

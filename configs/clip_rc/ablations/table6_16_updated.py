@@ -9,4 +9,4 @@ Measured: not yet
 
 _base_ = "../voc2012_inductive.py"
 
-model = dict(train_regions=True)
+model = dict(backbone=dict(train_regions=True))

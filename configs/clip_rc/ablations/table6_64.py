@@ -9,4 +9,4 @@ Measured: not yet
 
 _base_ = "../voc2012_inductive.py"
 
-model = dict(num_regions=64)
+model = dict(backbone=dict(num_regions=64))

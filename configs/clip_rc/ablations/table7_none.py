@@ -9,4 +9,4 @@ Measured: not yet
 
 _base_ = "../voc2012_inductive.py"
 
-model = dict(ram_inputs=())
+model = dict(decode_head=dict(ram_inputs=()))

@@ -9,4 +9,4 @@ Measured: not yet
 
 _base_ = "../voc2012_inductive.py"
 
-model = dict(recovery_loss="l2")
+model = dict(decode_head=dict(recovery=dict(loss="l2")))

@@ -1,92 +1,143 @@
 """CLIP's vision encoder with deep prompts and the region-level bridge (paper, section 3.2, Figs. 4 and 5)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from jseg.checkpoints import resize_positions
+from jseg.checkpoints import EncoderSizes, resize_positions
+from jseg.models.backbones.base import BACKBONES, Backbone, ImageFeatures
 from jseg.models.checkpointing import checkpointed
 from jseg.models.clip.model import l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
 from jseg.models.layers import LayerNorm, Linear, PatchConvolution, trunc_normal
+from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import RegionLayout, dropout, linear, replace_rows, transpose_last
 from jseg.ops.region_attention.layout import region_grid
-from jseg.runtime.backend import jt, nn
+from jseg.runtime.backend import jt
 
 PROMPT_NORM_EPS = 1e-6
 
 
-@dataclass(frozen=True)
-class ImageFeatures:
-    """Features in CLIP's joint space, each vector of unit length.
-
-    image: (B, N, d), patches row-major. global_feature: (B, d), from CLS. regions: (B, M, d) or None.
-    grid: (h, w) of the patches. region_grid: (mh, mw), (0, 0) without regions.
-    """
-
-    image: jt.Var
-    global_feature: jt.Var
-    regions: jt.Var | None
-    grid: tuple[int, int]
-    region_grid: tuple[int, int]
-
-
-class RegionBridgeEncoder(nn.Module):
+@BACKBONES.register()
+class RegionBridgeEncoder(Backbone):
     """Image -> global, patch and region features. CLIP is frozen; prompts, their map and their norm learn.
 
     Args:
-        width: D. layers: L. heads: attention heads. patch_size: p. joint_width: d.
+        sizes: of CLIP's image encoder.
+        heads: its attention heads.
         position_grid: (h, w) of the position table; other grids are resized from it at run time.
         num_prompts: K prompt tokens a layer.
-        trained_regions: M region tokens with parameters of their own (Table 6, "Update"), stored as the
-            releases do, pos[0] included; or 0: every region token is class embedding + pos[0], and any M may
-            be asked for.
+        num_regions: M region tokens, a square; 0 for no region bridge. The attribute may be changed between
+            calls unless region tokens are trained.
+        train_regions: give region tokens parameters of their own (Table 6, "Update"), stored as the releases
+            do, pos[0] included. Otherwise every region token is class embedding + pos[0].
+        dropout: rate of the prompts in training.
         double_class_embedding: release quirk, CLS = class + (pos[0] + class).
-        checkpoint_blocks: keep only the input of each block for the backward pass, and compute the block
-            again.
+        checkpoint_blocks: activation checkpointing: keep only the input of each block for the backward pass
+            and compute the block again, which takes less memory and more time.
+
+    Raises:
+        ValueError: naming the option that is wrong.
     """
 
     def __init__(
         self,
-        width: int,
-        layers: int,
+        sizes: EncoderSizes,
         heads: int,
-        patch_size: int,
-        joint_width: int,
         position_grid: tuple[int, int],
         num_prompts: int = 10,
-        trained_regions: int = 0,
+        num_regions: int = 16,
+        train_regions: bool = False,
+        dropout: float = 0.1,
         double_class_embedding: bool = True,
         checkpoint_blocks: bool = False,
     ) -> None:
         super().__init__()
         if num_prompts < 1:
             raise ValueError(f"num_prompts is {num_prompts}: at least one prompt token is needed")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
+        if train_regions and not num_regions:
+            raise ValueError(
+                "train_regions is True but num_regions is 0: there are no region tokens to train"
+            )
+        if num_regions:
+            region_grid(num_regions)
+        layers, width, patch_size = sizes.layers, sizes.width, sizes.patch_size
         self.patch_size, self.num_prompts, self.num_layers = patch_size, num_prompts, layers
+        self.num_regions, self.dropout = num_regions, dropout
         self.double_class_embedding, self.checkpoint_blocks = double_class_embedding, checkpoint_blocks
-        self.position_grid = tuple(position_grid)
+        self.position_grid = (position_grid[0], position_grid[1])
         scale = width**-0.5
         self.class_embedding = trunc_normal((width,), scale)
         self.positional_embedding = trunc_normal((1 + position_grid[0] * position_grid[1], width), scale)
-        self.proj = trunc_normal((width, joint_width), scale)
+        self.proj = trunc_normal((width, sizes.joint_width), scale)
         self.conv1 = PatchConvolution(width, patch_size, std=scale)
         self.ln_pre = LayerNorm(width)
         self.transformer = Transformer(width, layers, heads)
         self.ln_post = LayerNorm(width)
-        bound = (6.0 / (3 * patch_size**2 + width)) ** 0.5
-        self.prompt_embeddings = _uniform((1, num_prompts, width), bound)
+        self._make_prompts(width, layers)
+        if train_regions:
+            self.region_level_bridge = trunc_normal((num_regions, width), scale)
+        self.trained_regions = num_regions if train_regions else 0
+        self._positions: dict[tuple[int, int], jt.Var] = {}
+        self.freeze()
+
+    def _make_prompts(self, width: int, layers: int) -> None:
+        bound = (6.0 / (3 * self.patch_size**2 + width)) ** 0.5
+        self.prompt_embeddings = _uniform((1, self.num_prompts, width), bound)
         if layers > 1:
-            self.deep_prompt_embeddings = _uniform((layers - 1, num_prompts, width), bound)
+            self.deep_prompt_embeddings = _uniform((layers - 1, self.num_prompts, width), bound)
         self.prompt_proj = Linear(width, width)
         self.prompt_proj.weight = trunc_normal((width, width), (2.0 / width) ** 0.5)
         self.prompt_norm = LayerNorm(width, eps=PROMPT_NORM_EPS)
-        if trained_regions:
-            region_grid(trained_regions)
-            self.region_level_bridge = trunc_normal((trained_regions, width), scale)
-        self.trained_regions = trained_regions
-        self._positions: dict[tuple, jt.Var] = {}
+
+    @property
+    def trains_regions(self) -> bool:
+        """Whether region tokens are parameters (Table 6, "Update"), which fixes their number."""
+        return self.trained_regions > 0
+
+    def architecture(self) -> dict[str, Any]:
+        """See `Backbone.architecture`."""
+        return {
+            "num_prompts": self.num_prompts,
+            "num_regions": self.num_regions,
+            "train_regions": self.trains_regions,
+            "double_class_embedding": self.double_class_embedding,
+        }
+
+    def load_clip(self, visual: Mapping[str, np.ndarray]) -> None:
+        """See `Backbone.load_clip`.
+
+        The square position table is resized to the encoder's grid; trained region tokens start as the
+        untrained ones: class embedding + pos[0].
+        """
+        values = {**arrays_of(self), **visual}
+        values["positional_embedding"] = resize_positions(
+            np.asarray(visual["positional_embedding"], np.float32), self.position_grid
+        )
+        if self.trains_regions:
+            start = visual["class_embedding"] + visual["positional_embedding"][0]
+            values["region_level_bridge"] = np.tile(start, (self.trained_regions, 1))
+        load_arrays_into(self, values, "CLIP's vision transformer")
         self.freeze()
+
+    def adopt_positions(self, table: np.ndarray, source: str) -> None:
+        """See `Backbone.adopt_positions`."""
+        grid, rows = self.position_grid, table.shape[0] - 1
+        if rows == grid[0] * grid[1]:
+            return
+        side = round(max(rows, 0) ** 0.5)
+        if side < 1 or side * side != rows:
+            raise ValueError(
+                f"{source}: its position table has {rows} rows for patches, neither this "
+                f"model's grid of {grid[0]}x{grid[1]} nor a square one; set image_size to the "
+                "crop it was trained with"
+            )
+        self.positional_embedding = jt.zeros((rows + 1, self.positional_embedding.shape[1]))
+        self.position_grid = (side, side)
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
         """Names -> parameters that learn: prompts, their map and norm, and region tokens when trained."""
@@ -104,20 +155,39 @@ class RegionBridgeEncoder(nn.Module):
                 parameter.stop_grad()
         self._positions.clear()
 
-    def execute(
+    def execute(self, image: jt.Var, training: bool = False) -> ImageFeatures:
+        """See `Backbone.execute`."""
+        rate = self.dropout if training and self.is_training() else 0.0
+        return self.encode(image, self.num_regions, rate)
+
+    def region_features(
+        self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None
+    ) -> ImageFeatures | None:
+        """See `Backbone.region_features`.
+
+        The original CLIP (paper, Fig. 2, left) has neither prompts nor their norm nor the doubled class
+        embedding; region tokens alone are asked of it.
+
+        Raises:
+            ValueError: trained region tokens do not change in number.
+        """
+        if not self.num_regions:
+            return None
+        return self.encode(image, num_regions or self.num_regions, use_prompts=not original_clip)
+
+    def encode(
         self, image: jt.Var, num_regions: int, dropout_rate: float = 0.0, use_prompts: bool = True
     ) -> ImageFeatures:
-        """Encodes a batch.
+        """Encodes a batch as asked, whatever the options of the encoder.
 
         Args:
             image: (B, 3, H, W), H and W divisible by the patch size.
-            num_regions: M, a square; 0 switches the region-level bridge off.
-            dropout_rate: of the prompts, 0 outside training.
-            use_prompts: False leaves prompts, prompt norm and the doubled class embedding out: the
-                original CLIP, of which only region tokens are asked (paper, Fig. 2, left).
+            num_regions: M, a square; 0 for no region tokens.
+            dropout_rate: of the prompts.
+            use_prompts: False leaves prompts, prompt norm and the doubled class embedding out.
 
         Raises:
-            ValueError: for an image size or a number of regions that does not fit.
+            ValueError: the image size or the number of regions does not fit.
         """
         batch, _, height, width = image.shape
         grid, regions = self._grid(height, width), self._region_grid(num_regions)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jseg.checkpoints.clip_rc_architecture import EncoderSizes
+
 # OpenAI's models all have 64 channels a head; the number of heads is stored nowhere.
 CHANNELS_PER_HEAD = 64
 
@@ -37,6 +39,11 @@ class CLIPConfig:
     @property
     def vision_heads(self) -> int:
         return max(1, self.vision_width // CHANNELS_PER_HEAD)
+
+    @property
+    def image_encoder(self) -> EncoderSizes:
+        """Sizes of the image encoder, as segmentation models describe theirs."""
+        return EncoderSizes(self.vision_layers, self.vision_width, self.vision_patch_size, self.embed_dim)
 
     @property
     def transformer_heads(self) -> int:

@@ -2,19 +2,51 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from jseg.models.backbones.region_bridge import ImageFeatures
+from jseg.checkpoints.clip_rc_architecture import FUSED_FEATURES
+from jseg.models.backbones.base import ImageFeatures
+from jseg.models.heads.base import HEADS, Decoded, Head
 from jseg.models.heads.decoder import DecoderStream, RecoveryDecoder, update_streams
 from jseg.models.heads.region_alignment import (
-    ALIGNED_FEATURES,
     descriptors,
     project_pixels,
     project_queries,
     region_relations,
 )
 from jseg.models.layers import Linear
+from jseg.models.losses import RECOVERY_LOSSES, recovery_loss
 from jseg.ops import linear
-from jseg.runtime.backend import jt, nn
+from jseg.runtime.backend import jt
+
+
+@dataclass(frozen=True)
+class RecoveryOptions:
+    """The recovery decoder and its loss (Table 8). It works in training alone.
+
+    num_layers: pairs of decoder layers. 0 keeps the linear maps in and out: decoded queries have d channels
+        and their originals 2d, so one map must remain.
+    loss: 'l1', 'l2' or 'kd'.
+    weight: of its two loss terms; 0 computes neither.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    num_layers: int = 1
+    loss: str = "l1"
+    weight: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.num_layers < 0:
+            raise ValueError(
+                f"recovery.num_layers is {self.num_layers}: it must be at least 0 (recovery=None for no "
+                "recovery decoder)"
+            )
+        if self.loss not in RECOVERY_LOSSES:
+            raise ValueError(f"recovery.loss is '{self.loss}': use one of {', '.join(RECOVERY_LOSSES)}")
+        if self.weight < 0:
+            raise ValueError(f"recovery.weight is {self.weight}: it must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -27,15 +59,24 @@ class Recovery:
     pixel_target: jt.Var
 
 
-class CLIPRCHead(nn.Module):
+@dataclass(frozen=True)
+class CLIPRCDecoded(Decoded):
+    """`Decoded` with what the recovery decoder made, None unless it ran."""
+
+    recovery: Recovery | None = None
+
+
+@HEADS.register()
+class CLIPRCHead(Head):
     """Text and image features -> one map of logits per class.
 
     Args:
         width: joint width d.
-        num_heads: attention heads, a divisor of d.
-        num_layers: pairs of layers of the segmentation decoder.
         ram_inputs: which of 'region', 'global' are fused with the image features (Table 7).
-        recovery_layers: pairs of layers of the recovery decoder, or None for no recovery decoder.
+        num_layers: pairs of layers of the segmentation decoder.
+        num_heads: attention heads of both decoders, a divisor of d.
+        recovery: of the recovery decoder, None for no recovery decoder.
+        dropout: rate in all decoder layers in training.
 
     Raises:
         ValueError: for options that do not fit together.
@@ -44,51 +85,57 @@ class CLIPRCHead(nn.Module):
     def __init__(
         self,
         width: int,
-        num_heads: int = 8,
+        ram_inputs: Sequence[str] = FUSED_FEATURES,
         num_layers: int = 3,
-        ram_inputs: Sequence[str] = ALIGNED_FEATURES,
-        recovery_layers: int | None = 1,
+        num_heads: int = 8,
+        recovery: RecoveryOptions | None = RecoveryOptions(),
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        unknown = sorted(set(ram_inputs) - set(ALIGNED_FEATURES))
+        unknown = sorted(set(ram_inputs) - set(FUSED_FEATURES))
         if unknown:
-            raise ValueError(f"ram_inputs names {unknown}: only {list(ALIGNED_FEATURES)} can be fused")
-        if width % num_heads:
-            raise ValueError(f"decoder_heads is {num_heads}: it must divide the feature width {width}")
-        if num_layers < 1 or (recovery_layers is not None and recovery_layers < 0):
-            raise ValueError(
-                f"decoder_layers is {num_layers} and recovery_layers {recovery_layers}: they "
-                "must be at least 1 and at least 0 (or None for no recovery decoder)"
-            )
+            raise ValueError(f"ram_inputs names {unknown}: only {list(FUSED_FEATURES)} can be fused")
+        if num_heads < 1 or width % num_heads:
+            raise ValueError(f"num_heads is {num_heads}: it must divide the feature width {width}")
+        if num_layers < 1:
+            raise ValueError(f"num_layers is {num_layers}: it must be at least 1")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
         self.ram_inputs = tuple(ram_inputs)
+        self.num_layers, self.num_heads = num_layers, num_heads
+        self.recovery, self.dropout = recovery, dropout
         self.decoder_q = DecoderStream(width, num_heads, num_layers)
         self.decoder_v = DecoderStream(width, num_heads, num_layers)
-        if recovery_layers is not None:
-            self.recovery_decoder = RecoveryDecoder(width, num_heads, recovery_layers)
-        self.has_recovery = recovery_layers is not None
+        if recovery is not None:
+            self.recovery_decoder = RecoveryDecoder(width, num_heads, recovery.num_layers)
         self.lateral_proj = Linear((1 + len(self.ram_inputs)) * width, width)
         self.q_proj = Linear(2 * width, width)
         # `Linear` and `LayerNorm` start as DESIGN asks; pixel streams start without feed-forward part.
         pixel_layers = list(self.decoder_v.layers)
-        if self.has_recovery:
+        if recovery is not None:
             pixel_layers += list(self.recovery_decoder.decouple_v)
         for layer in pixel_layers:
             layer.linear2.weight = jt.zeros(layer.linear2.weight.shape)
 
-    def execute(
-        self, features: ImageFeatures, text: jt.Var, dropout_rate: float = 0.0, recover: bool = False
-    ) -> tuple[jt.Var, Recovery | None]:
-        """Decodes one batch.
+    @property
+    def needs_regions(self) -> bool:
+        """Whether region features are fused with the pixels."""
+        return "region" in self.ram_inputs
 
-        Args:
-            features: of the region bridge encoder.
-            text: (C, d), L2-normalised.
-            dropout_rate: 0 outside training.
-            recover: also run the recovery decoder.
+    def architecture(self) -> dict[str, Any]:
+        """See `Head.architecture`."""
+        inputs = tuple(name for name in FUSED_FEATURES if name in self.ram_inputs)
+        return {
+            "fused_inputs": len(inputs),
+            "ram_inputs": inputs,
+            "decoder_layers": self.num_layers,
+            "decoder_heads": self.num_heads,
+            "recovery_layers": self.recovery.num_layers if self.recovery else None,
+        }
 
-        Returns:
-            logits (B, C, h, w) on the grid of patches, and the recovery (None unless asked for).
-        """
+    def execute(self, features: ImageFeatures, text: jt.Var, training: bool = False) -> CLIPRCDecoded:
+        """See `Head.execute`. The loss terms are `recovery_loss_q` and `recovery_loss_k` (Eq. 10)."""
+        rate = self.dropout if training and self.is_training() else 0.0
         relation = region_relations(text, features.global_feature, features.regions)
         queries = project_queries(relation, text, self.q_proj.weight, self.q_proj.bias)
         pixels = project_pixels(
@@ -101,16 +148,26 @@ class CLIPRCHead(nn.Module):
             self.lateral_proj.weight,
             self.lateral_proj.bias,
         )
-        queries, pixels = update_streams(
-            self.decoder_q.layers, self.decoder_v.layers, queries, pixels, dropout_rate
-        )
+        queries, pixels = update_streams(self.decoder_q.layers, self.decoder_v.layers, queries, pixels, rate)
         logits = class_maps(queries, pixels, text.shape[0]).reshape(queries.shape[0], -1, *features.grid)
-        if not recover:
-            return logits, None
-        recovered_queries, recovered_pixels = self.recovery_decoder(queries, pixels, dropout_rate)
-        return logits, Recovery(
+        if not training or self.recovery is None or not self.recovery.weight:
+            return CLIPRCDecoded(logits)
+        recovered_queries, recovered_pixels = self.recovery_decoder(queries, pixels, rate)
+        recovery = Recovery(
             recovered_queries, descriptors(relation, text).detach(), recovered_pixels, features.image.detach()
         )
+        return CLIPRCDecoded(logits, _recovery_terms(recovery, self.recovery), recovery)
+
+
+def _recovery_terms(recovery: Recovery, options: RecoveryOptions) -> dict[str, jt.Var]:
+    pairs = {
+        "recovery_loss_q": (recovery.queries, recovery.query_target),
+        "recovery_loss_k": (recovery.pixels, recovery.pixel_target),
+    }
+    return {
+        name: options.weight * recovery_loss(made, target, options.loss)
+        for name, (made, target) in pairs.items()
+    }
 
 
 def class_maps(queries: jt.Var, pixels: jt.Var, num_classes: int) -> jt.Var:

@@ -9,11 +9,9 @@ Shapes: B images, N = h·w patches, M = mh·mw regions, C classes, d joint width
 
 from collections.abc import Sequence
 
+from jseg.checkpoints.clip_rc_architecture import FUSED_FEATURES
 from jseg.ops import linear, resize_bilinear, transpose_last
 from jseg.runtime.backend import jt
-
-ALIGNED_FEATURES = ("region", "global")
-"""What may be fused with the image features, in the order of the released `lateral_proj` columns."""
 
 
 def region_relations(text: jt.Var, global_feature: jt.Var, regions: jt.Var | None) -> jt.Var:
@@ -79,7 +77,7 @@ def project_pixels(
         regions: (B, M, d), may be None if `inputs` has no 'region'.
         grid: (h, w).
         region_grid: (mh, mw).
-        inputs: which of `ALIGNED_FEATURES` are fused; the image features always are.
+        inputs: which of `FUSED_FEATURES` are fused; the image features always are.
         weight: (d, (1 + len(inputs))·d).
         bias: (d,).
 
@@ -87,7 +85,7 @@ def project_pixels(
         (B, N, d).
     """
     batch, num_patches, width = image.shape
-    names = [name for name in ALIGNED_FEATURES if name in inputs] + ["image"]
+    names = [name for name in FUSED_FEATURES if name in inputs] + ["image"]
     blocks = {
         name: weight[:, i * width : (i + 1) * width] if len(names) > 1 else weight
         for i, name in enumerate(names)

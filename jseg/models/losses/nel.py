@@ -3,6 +3,7 @@
 Paper, section 3.5; the normalisation is the releases' (MaskFormer's criterion with classes for masks).
 """
 
+from jseg.models.losses.base import LOSSES, Loss
 from jseg.runtime.backend import jt
 
 FOCAL_ALPHA = 0.25
@@ -50,51 +51,39 @@ def dice_loss(logits: jt.Var, target: jt.Var, present: jt.Var) -> jt.Var:
     return (dice * present).sum()
 
 
-def label_counts(label: jt.Var, num_classes: int) -> jt.Var:
-    """(2,) float32: present (image, class) pairs, and labelled
-    pixels, of a label (B, H, W) as in `nel_loss`."""
-    target = one_hot_label(label, num_classes)
-    pixels = target.sum(3).sum(2)
-    return jt.stack([(pixels > 0).float32().sum(), pixels.sum()])
-
-
-def nel_loss(
-    logits: jt.Var, label: jt.Var, focal_weight: float, dice_weight: float, pairs: jt.Var | None = None
-) -> dict[str, jt.Var]:
+@LOSSES.register()
+class NELLoss(Loss):
     """Weighted focal and dice terms, both divided by the number of present (image, class) pairs.
 
     Args:
-        logits: (B, C, H, W) at the size of the label.
-        label: (B, H, W) integers; values outside 0..C-1 are ignored.
         focal_weight, dice_weight: weights of the terms.
-        pairs: () the divisor; by default the number in this batch, at least 1, so that an image of ignored
-            pixels only is harmless. A batch that is spread over MPI ranks or accumulation steps needs the
-            mean over all of them.
 
-    Returns:
-        {'loss_mask': (), 'loss_dice': ()}.
+    Raises:
+        ValueError: a weight is negative.
     """
-    target = one_hot_label(label, logits.shape[1])
-    present = (target.sum(3).sum(2) > 0).float32()
-    if pairs is None:
-        pairs = present.sum().maximum(1.0)
-    pairs = pairs.detach()
-    return {
-        "loss_mask": focal_loss(logits, target) * focal_weight / pairs,
-        "loss_dice": dice_loss(logits, target, present) * dice_weight / pairs,
-    }
 
+    def __init__(self, focal_weight: float = 100.0, dice_weight: float = 1.0) -> None:
+        for name, weight in (("focal_weight", focal_weight), ("dice_weight", dice_weight)):
+            if weight < 0:
+                raise ValueError(f"{name} is {weight}: it must be at least 0")
+        self.focal_weight, self.dice_weight = focal_weight, dice_weight
 
-def pixel_accuracy(logits: jt.Var, label: jt.Var, pixels: jt.Var | None = None) -> jt.Var:
-    """Percent of labelled pixels whose arg-max class is the label; 0 where no pixel is labelled. No gradient.
+    def __call__(self, logits: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
+        """See `Loss.__call__`; the terms are `loss_mask` (focal) and `loss_dice`.
 
-    Args:
-        logits: (B, C, H, W).
-        label: (B, H, W) integers; values outside 0..C-1 do not count.
-        pixels: () the divisor; by default the labelled pixels of this batch, at least 1; compare `nel_loss`.
-    """
-    label = label.int32()
-    prediction, _ = jt.argmax(logits.detach(), 1)
-    labelled = (label >= 0).logical_and(label < logits.shape[1]).float32()
-    correct = (prediction.int32() == label).float32() * labelled
-    return 100 * correct.sum() / (labelled.sum().maximum(1.0) if pixels is None else pixels.detach())
+        Without `divisors` the terms are divided by the pairs of this batch, at least 1, so that an image of
+        ignored pixels only is harmless.
+        """
+        target = one_hot_label(label, logits.shape[1])
+        present = (target.sum(3).sum(2) > 0).float32()
+        pairs = present.sum().maximum(1.0) if divisors is None else divisors[0]
+        pairs = pairs.detach()
+        return {
+            "loss_mask": focal_loss(logits, target) * self.focal_weight / pairs,
+            "loss_dice": dice_loss(logits, target, present) * self.dice_weight / pairs,
+        }
+
+    def divisors(self, label: jt.Var, num_classes: int) -> jt.Var:
+        """(1,) float32: present (image, class) pairs."""
+        target = one_hot_label(label, num_classes)
+        return (target.sum(3).sum(2) > 0).float32().sum().reshape(1)

@@ -1,6 +1,6 @@
 """Segmentors: importing this package registers them."""
 
-from jseg.models.segmentors.base import Segmentor
-from jseg.models.segmentors.clip_rc import CLIPRC, CLIPRCSegmentor
+from jseg.models.segmentors.base import MODELS, Segmentor
+from jseg.models.segmentors.clip_rc import CLIPRC
 
-__all__ = ["CLIPRC", "CLIPRCSegmentor", "Segmentor"]
+__all__ = ["CLIPRC", "MODELS", "Segmentor"]

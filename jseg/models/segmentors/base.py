@@ -2,25 +2,29 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from jseg.registry import MODELS
+from jseg.checkpoints import Architecture
+from jseg.registry import Registry
 from jseg.runtime.backend import jt, nn
 
+Features = TypeVar("Features")
+"""What the encoder of a segmentor returns and its decoder takes."""
 
-class Segmentor(nn.Module):
+
+class Segmentor(nn.Module, Generic[Features]):
     """Images and class words in, class maps or losses out.
 
     The runner builds it from the config with `class_names` and `unseen` of the data set offered, and
     `image_size`. B images of H x W pixels, C classes of which C' take part in training.
-
-    Attributes:
-        num_regions: M, regions that `region_probabilities` tells apart; 0 for models without regions.
     """
 
-    num_regions: int = 0
+    @property
+    def num_regions(self) -> int:
+        """M, regions that `region_probabilities` tells apart; 0 for models without regions."""
+        return 0
 
     @property
     def patch_size(self) -> int:
@@ -55,11 +59,11 @@ class Segmentor(nn.Module):
         return None
 
     @abstractmethod
-    def encode(self, image: jt.Var) -> Any:
+    def encode(self, image: jt.Var) -> Features:
         """(B, 3, H, W) -> what `decode` takes. The words play no part in it. No dropout, no gradient."""
 
     @abstractmethod
-    def decode(self, features: Any, text: jt.Var) -> jt.Var:
+    def decode(self, features: Features, text: jt.Var) -> jt.Var:
         """Logits of classes for encoded images.
 
         Args:
@@ -109,8 +113,8 @@ class Segmentor(nn.Module):
         """
 
     @abstractmethod
-    def architecture(self) -> Any:
-        """A frozen dataclass of the sizes that decide names and shapes of the parameters."""
+    def architecture(self) -> Architecture:
+        """The sizes and options that decide names, shapes and meaning of the parameters."""
 
 
-MODELS.require(Segmentor)
+MODELS = Registry("model", Segmentor, supplied=("class_names", "unseen", "image_size"))

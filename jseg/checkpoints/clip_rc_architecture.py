@@ -1,0 +1,251 @@
+"""The one description of a CLIP-RC: made from its config or from the shapes in a file, and asked for
+names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from jseg.checkpoints.architecture import Architecture, Difference
+from jseg.checkpoints.clip import VISION, block_names, count_layers
+from jseg.checkpoints.formats.tensor_map import file_error
+from jseg.files import PathLike
+
+Shapes = Mapping[str, Sequence[int]]
+
+FUSED_FEATURES = ("region", "global")
+"""What the region alignment module may fuse with the pixels (paper, Table 7), in the order of the columns of
+`lateral_proj`."""
+
+REGION_TOKENS = "backbone.region_level_bridge"
+"""Region tokens: parameters only when they are trained (paper, Table 6)."""
+
+STREAMS = (
+    ("decoder_q.layers", "decoder_v.layers"),
+    ("recovery_decoder.decouple_q", "recovery_decoder.decouple_v"),
+)
+"""Pairs of streams of decoder layers in the head: of the decoder, and of the recovery decoder."""
+
+_PROMPTS = (
+    "prompt_embeddings",
+    "deep_prompt_embeddings",
+    "prompt_proj.weight",
+    "prompt_proj.bias",
+    "prompt_norm.weight",
+    "prompt_norm.bias",
+)
+_DECODER_LAYER = tuple(
+    f"{part}.{kind}"
+    for part in (
+        "linear1",
+        "linear2",
+        "norm2",
+        "norm3",
+        "multihead_attn.q",
+        "multihead_attn.k",
+        "multihead_attn.v",
+        "multihead_attn.proj",
+    )
+    for kind in ("weight", "bias")
+)
+_HEAD = tuple(f"{part}.{kind}" for part in ("lateral_proj", "q_proj") for kind in ("weight", "bias"))
+_RECOVERY_LINEAR = tuple(
+    f"recovery_decoder.linear_{part}.{kind}"
+    for part in ("q_in", "k_in", "q_out", "k_out")
+    for kind in ("weight", "bias")
+)
+_DIMENSIONS = {
+    "backbone.conv1.weight": 4,
+    "backbone.proj": 2,
+    "backbone.positional_embedding": 2,
+    "backbone.prompt_embeddings": 3,
+    "decode_head.lateral_proj.weight": 2,
+}
+"""The tensors that tell the sizes, and their numbers of dimensions."""
+
+
+@dataclass(frozen=True)
+class EncoderSizes:
+    """Sizes of CLIP's image encoder."""
+
+    layers: int  # L
+    width: int  # D
+    patch_size: int  # pixels
+    joint_width: int  # d, of images and texts
+
+
+def _option(part: str, name: str, default: Any, unknown: bool = False) -> Any:
+    """A field that the config sets as `model.PART.NAME`."""
+    return field(default=default, metadata={"key": f"model.{part}.{name}", "unknown": unknown})
+
+
+@dataclass(frozen=True)
+class CLIPRCArchitecture(Architecture):
+    """Sizes and options of a CLIP-RC; the defaults are those of its parts.
+
+    Attributes:
+        encoder: None where only the config is known. heads: attention heads of the encoder, stored in no
+            file.
+        image_size: (H, W) pixels that fix the grid of the position table.
+        num_regions: M; 0 without a region bridge, None where a file stores no region tokens.
+        fused_inputs: number of features fused with the pixels; ram_inputs: which ones.
+        recovery_layers: None without a recovery decoder.
+    """
+
+    type: ClassVar[str] = "CLIPRC"
+
+    encoder: EncoderSizes | None = field(default=None, metadata={"key": "model.clip", "unknown": True})
+    heads: int | None = field(default=None, metadata={"key": "model.clip", "unknown": True})
+    image_size: tuple[int, int] | None = field(default=None, metadata={"unknown": True})
+    backbone: str = _option("backbone", "type", "RegionBridgeEncoder")
+    num_prompts: int = _option("backbone", "num_prompts", 10)
+    num_regions: int | None = _option("backbone", "num_regions", 16, unknown=True)
+    train_regions: bool = _option("backbone", "train_regions", False)
+    double_class_embedding: bool | None = _option("backbone", "double_class_embedding", True, unknown=True)
+    decode_head: str = _option("decode_head", "type", "CLIPRCHead")
+    fused_inputs: int = _option("decode_head", "ram_inputs", 2)
+    ram_inputs: tuple[str, ...] | None = _option("decode_head", "ram_inputs", FUSED_FEATURES, unknown=True)
+    decoder_layers: int = _option("decode_head", "num_layers", 3)
+    decoder_heads: int | None = _option("decode_head", "num_heads", 8, unknown=True)
+    recovery_layers: int | None = _option("decode_head", "recovery.num_layers", 1)
+
+    @classmethod
+    def from_config(
+        cls, model: Mapping[str, Any], encoder: EncoderSizes | None = None
+    ) -> "CLIPRCArchitecture":
+        """From `model` of a config; what it does not set has the default of its part.
+
+        Args:
+            model: the dict, not checked here.
+            encoder: sizes of the CLIP that it names, if they are known.
+        """
+        backbone, head = model.get("backbone", {}), model.get("decode_head", {})
+        recovery = head.get("recovery", {})
+        inputs = tuple(name for name in FUSED_FEATURES if name in head.get("ram_inputs", FUSED_FEATURES))
+        size = model.get("image_size", 512)
+        return cls(
+            encoder=encoder,
+            image_size=(size, size) if isinstance(size, int) else tuple(size),
+            backbone=backbone.get("type", cls.backbone),
+            num_prompts=backbone.get("num_prompts", cls.num_prompts),
+            num_regions=backbone.get("num_regions", cls.num_regions),
+            train_regions=backbone.get("train_regions", cls.train_regions),
+            double_class_embedding=backbone.get("double_class_embedding", cls.double_class_embedding),
+            decode_head=head.get("type", cls.decode_head),
+            fused_inputs=len(inputs),
+            ram_inputs=inputs,
+            decoder_layers=head.get("num_layers", cls.decoder_layers),
+            decoder_heads=head.get("num_heads", cls.decoder_heads),
+            recovery_layers=None if recovery is None else recovery.get("num_layers", cls.recovery_layers),
+        )
+
+    @classmethod
+    def from_shapes(
+        cls,
+        shapes: Shapes,
+        source: PathLike,
+        num_regions: int | None = None,
+        train_regions: bool = False,
+    ) -> "CLIPRCArchitecture":
+        """From the shapes of a CLIP-RC under the names of the releases.
+
+        Args:
+            shapes: name -> shape of every parameter.
+            source: the file, for the message.
+            num_regions: M, where untrained tokens were left out of `shapes`.
+            train_regions: whether region tokens are parameters.
+
+        Raises:
+            ValueError: a tensor that tells a size is missing or has another number of dimensions.
+        """
+        for name, dimensions in _DIMENSIONS.items():
+            if name not in shapes or len(shapes[name]) != dimensions or 0 in shapes[name]:
+                found = tuple(shapes[name]) if name in shapes else "missing"
+                raise file_error(source, f"no CLIP-RC has this shape: {found}; use another file", name)
+        width, _, patch, _ = shapes["backbone.conv1.weight"]
+        joint = shapes["backbone.proj"][1]
+        fused = shapes["decode_head.lateral_proj.weight"][1] // joint - 1
+        layers, decoder_layers, recovery_layers = _layers(list(shapes))
+        return cls(
+            encoder=EncoderSizes(layers, width, patch, joint),
+            num_prompts=shapes["backbone.prompt_embeddings"][1],
+            num_regions=num_regions,
+            train_regions=train_regions,
+            double_class_embedding=None,
+            fused_inputs=fused,
+            ram_inputs={0: (), 2: FUSED_FEATURES}.get(fused),
+            decoder_layers=decoder_layers,
+            decoder_heads=None,
+            recovery_layers=recovery_layers,
+        )
+
+    def differences(self, saved: Mapping[str, Any]) -> list[Difference]:
+        """See `Architecture.differences`; values are what a config would say."""
+        found = []
+        for key, wanted, now in super().differences(saved):
+            if key == "model.clip":
+                wanted, now = (_encoder_text(value) for value in (wanted, now))
+            elif key.endswith("recovery.num_layers") and None in (wanted, now):
+                key = key.removesuffix(".num_layers")
+                wanted, now = (
+                    {"num_layers": value} if value is not None else None for value in (wanted, now)
+                )
+            elif key.endswith("ram_inputs") and isinstance(wanted, int):
+                # The same key again, by name, where both sides know the names.
+                if saved.get("ram_inputs") is not None and self.ram_inputs is not None:
+                    continue
+                choices = {0: (), 1: "('global',) or ('region',)", 2: FUSED_FEATURES}
+                wanted, now = choices.get(wanted, "another"), self.ram_inputs
+            found.append(Difference(key, wanted, now))
+        return found
+
+    def parameter_names(self) -> list[str]:
+        """All parameters, in the order of the releases."""
+        if self.encoder is None:
+            raise ValueError("the encoder's sizes are not known; make the architecture from a file or a CLIP")
+        return clip_rc_parameter_names(
+            self.encoder.layers, self.decoder_layers, self.recovery_layers, self.train_regions
+        )
+
+
+def named_parameters(names: Sequence[str], train_regions: bool) -> list[str]:
+    """All parameters of the CLIP-RC that has as many layers as `names` mention, so that gaps show up."""
+    return clip_rc_parameter_names(*_layers(names), train_regions)
+
+
+def clip_rc_parameter_names(
+    layers: int, decoder_layers: int, recovery_layers: int | None, train_regions: bool = False
+) -> list[str]:
+    """All parameters of a CLIP-RC with so many layers; `recovery_layers` None means no recovery decoder."""
+    names = [f"backbone.{name}" for name in VISION + _PROMPTS]
+    names += block_names("backbone.transformer.resblocks.", layers)
+    names += [REGION_TOKENS] if train_regions else []
+    names += [f"decode_head.{name}" for name in _HEAD]
+    for streams, count in zip(STREAMS, (decoder_layers, recovery_layers or 0)):
+        names += [
+            f"decode_head.{stream}.{layer}.{name}"
+            for stream in streams
+            for layer in range(count)
+            for name in _DECODER_LAYER
+        ]
+    return names + (
+        [f"decode_head.{name}" for name in _RECOVERY_LINEAR] if recovery_layers is not None else []
+    )
+
+
+def _layers(names: Sequence[str]) -> tuple[int, int, int | None]:
+    """Layers of the encoder, the decoder and the recovery decoder (None without one)."""
+    recovery = any(name.startswith("decode_head.recovery_decoder.") for name in names)
+    return (
+        count_layers(names, "backbone.transformer.resblocks."),
+        count_layers(names, f"decode_head.{STREAMS[0][0]}."),
+        count_layers(names, f"decode_head.{STREAMS[1][0]}.") if recovery else None,
+    )
+
+
+def _encoder_text(encoder: Any) -> str:
+    if not isinstance(encoder, Mapping):  # the number of heads
+        return f"a CLIP of {encoder} heads"
+    return (
+        f"a CLIP of {encoder['layers']} layers, width {encoder['width']}, patch {encoder['patch_size']}, "
+        f"joint width {encoder['joint_width']}"
+    )
