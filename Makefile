@@ -16,7 +16,7 @@ help:
 	@echo "make demo    setup, then train CLIP-RC on ZeroShapes, evaluate and draw"
 	@echo "make test    setup, then run the tests"
 	@echo "make test-fast   setup, then run the tests without those marked slow"
-	@echo "make lint    check formatting and style      make format   bring files into form"
+	@echo "make lint    check formatting, style and types      make format   bring files into form"
 	@echo "make clean   remove $(VENV) and caches of Python; data/ and work_dirs/ stay"
 
 setup: $(STAMP)
@@ -55,6 +55,7 @@ $(LINT): setup.py | $(VENV)/bin/pip
 lint: $(LINT)
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 format: $(LINT)
 	$(PY) -m ruff check --fix .
