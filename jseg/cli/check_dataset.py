@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 import jseg.datasets as datasets
-from jseg.config import Config
+from jseg.config import Config, import_plugins
 from jseg.datasets import DATASETS, Dataset
 from jseg.runtime.command import exit_status
 
@@ -81,6 +81,7 @@ def remarks(dataset: Dataset, name: str, content: Content) -> list[str]:
 
 def run(config: Config, jobs: int) -> int:
     """Checks the parts with masks; the exit status."""
+    import_plugins(config.imports)
     parts, notes, problems, dataset = [], [], [], None
     for name in ("train", "val"):
         part = config.dataset.get(name)

@@ -2,7 +2,8 @@
 overrides, and validation before anything runs."""
 
 from jseg.config.config import Config
+from jseg.config.plugins import import_plugins
 from jseg.config.schema import TOP_LEVEL
 from jseg.config.validate import validate
 
-__all__ = ["TOP_LEVEL", "Config", "validate"]
+__all__ = ["TOP_LEVEL", "Config", "import_plugins", "validate"]

@@ -167,8 +167,16 @@ def _resolve(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
         raise ValueError(f"config {path}: _base_ must be a file name or a list of file names, got {bases!r}")
     values: dict[str, Any] = {}
     for base in bases:
-        values = merge(values, _resolve(_absolute(path.parent / base), (*parents, path)))
-    return merge(values, own)
+        values = _inherit(values, _resolve(_absolute(path.parent / base), (*parents, path)))
+    return _inherit(values, own)
+
+
+def _inherit(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`merge` of two files. Plug-ins add up: the parts of a base need those of the base."""
+    merged, lists = merge(base, over), [values.get("imports", []) for values in (base, over)]
+    if all(isinstance(names, (list, tuple)) for names in lists) and any(lists):
+        merged["imports"] = list(dict.fromkeys(name for names in lists for name in names))
+    return merged
 
 
 def _execute(path: Path) -> dict[str, Any]:

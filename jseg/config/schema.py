@@ -27,6 +27,7 @@ class KeyProblem(ValueError):
 
 
 TOP_LEVEL: dict[str, Key] = {
+    "imports": Key((list, tuple), ()),  # modules of plug-ins, imported before anything is built
     "model": Key((dict,), required=True),
     "dataset": Key((dict,), required=True),
     "optimizer": Key((dict,), required=True),

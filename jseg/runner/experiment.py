@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jseg.config import Config, validate
+from jseg.config import Config, import_plugins, validate
 from jseg.datasets import DATASETS, TRANSFORMS, Dataset, configured_root
 from jseg.distributed import broadcast_object, check_same, is_main, world_size
 from jseg.files import PathLike, file_sha256
@@ -68,11 +68,12 @@ class Experiment:
         bad_pictures: the pictures that were left out because they cannot be read.
 
     Raises:
-        ValueError: see `jseg.config.validate`.
+        ValueError: see `jseg.config.import_plugins` and `jseg.config.validate`.
         OSError: the work folder cannot be written.
     """
 
     def __init__(self, cfg: Config) -> None:
+        import_plugins(cfg.imports)
         validate(cfg, REGISTRIES)
         check_inference(cfg.inference)
         self.cfg = cfg

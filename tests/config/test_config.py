@@ -219,3 +219,13 @@ def test_a_loaded_config_shares_nothing_with_the_schema_defaults(write):
     path = write("run.py", BASE)
     Config.load(path).inference["mode"] = "changed"
     assert Config.load(path).inference["mode"] == "slide"
+
+
+def test_imports_of_bases_are_joined_and_kept_by_the_dump(write, tmp_path):
+    write("base.py", BASE + "    imports = ['a.b', 'c']\n")
+    cfg = Config.load(write("leaf.py", "_base_ = 'base.py'\nimports = ['d', 'c']\n"))
+    assert cfg.imports == ["a.b", "c", "d"]
+    cfg.dump(tmp_path / "again.py")
+    assert Config.load(tmp_path / "again.py").imports == cfg.imports
+    with pytest.raises(ValueError, match="imports.*list.*'my_head'"):
+        Config.load(write("base.py", BASE), ["imports=my_head"])
