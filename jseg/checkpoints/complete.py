@@ -14,14 +14,13 @@ from jseg.checkpoints.formats.reader import read_tensors
 from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
 from jseg.checkpoints.native import check_checksum
 from jseg.checkpoints.positions import resize_positions
-from jseg.checkpoints.run_metadata import is_run_checkpoint, saved_architecture
+from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX, is_run_checkpoint, saved_architecture
 from jseg.files import PathLike, file_sha256
 
 _DEFAULT_REGIONS = 16  # of the releases, where a file does not say
 _DEFAULT_CROP = 512  # pixels, likewise
 _MAX_REGIONS = 1 << 16
 _MAX_CROP = 1 << 14
-_OPTIMIZER = "optimizer."
 
 
 @dataclass
@@ -84,7 +83,7 @@ def _complete_run(tensors: TensorMap, clip: PathLike | None) -> CompleteModel:
         architecture = saved_architecture(metadata)
     except ValueError as error:
         raise file_error(tensors.path, f"{error}; the file is damaged") from error
-    trained = {name: tensors[name] for name in tensors if not name.startswith(_OPTIMIZER)}
+    trained = {name: tensors[name] for name in tensors if not name.startswith(OPTIMIZER_PREFIX)}
     state, names = clip_rc_from_release(
         {**_frozen_part(tensors, source, architecture), **trained}, REGION_TOKENS in trained
     )

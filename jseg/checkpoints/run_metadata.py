@@ -14,6 +14,10 @@ RUN_FORMAT = "jseg run"
 """How `format` in the metadata of a run's checkpoints begins."""
 
 FORMAT = f"{RUN_FORMAT} 2"
+
+OPTIMIZER_PREFIX = "optimizer."
+"""How the names of an optimizer's arrays begin, beside the parameters."""
+
 _FORMAT_OF_0_1 = f"{RUN_FORMAT} 1"
 
 

@@ -1,105 +1,165 @@
-"""Whole-image and sliding-window inference, framework-free: the model is a function from array to array.
+"""The test recipe on arrays: windows of an image, their average, and class maps at the original size.
 
-Source of the test recipe: mmsegmentation's slide inference; the releases use 512 px windows every 426 px.
+Source: the slide inference of mmsegmentation; the releases use 512 px windows every 426 px. No framework is
+needed here: a model is a function from array to array.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from jseg.interpolation import bilinear_taps, lerp
 
 PredictFn = Callable[[np.ndarray], np.ndarray]
-ScoresFn = Callable[[np.ndarray], np.ndarray]
 Size = int | Sequence[int]
 
+_STRIP_VALUES = 8_000_000  # class scores at full size that are in memory together
 
-def predict_whole(
-    predict_fn: PredictFn, image: np.ndarray, original_size: tuple[int, int], size_divisor: int = 1
-) -> np.ndarray:
-    """Class probabilities from one pass over the picture.
 
-    Args:
-        predict_fn: float32 (1, 3, h, w) -> probabilities (1, C, h, w).
-        image: float32 (3, h, w), normalised.
-        original_size: (H, W) of the result.
-        size_divisor: the picture is filled with 0 (the mean colour) at the right and the bottom up to the
-            next multiple, for models that need whole patches; the filling is cut off the result.
+class WindowPlan(NamedTuple):
+    """Which windows cover an image.
 
-    Returns:
-        float32 (C, H, W).
+    size: (h, w) of the image. padded: (h', w') after filling with 0 (the mean colour) at the right and the
+    bottom. crop: (height, width) of a window. positions: (top, left) of each window.
     """
-    height, width = image.shape[1:]
-    padded = _pad(image, (_next_multiple(height, size_divisor), _next_multiple(width, size_divisor)))
-    return resize_bilinear(_call(predict_fn, padded)[:, :height, :width], original_size)
+
+    size: tuple[int, int]
+    padded: tuple[int, int]
+    crop: tuple[int, int]
+    positions: list[tuple[int, int]]
 
 
-def predict_slide(
-    predict_fn: PredictFn, image: np.ndarray, crop: Size, stride: Size, original_size: tuple[int, int]
-) -> np.ndarray:
-    """Class probabilities averaged over overlapping windows.
+class Pass(NamedTuple):
+    """Class scores (C, h, w) of one scaled and perhaps mirrored copy of an image."""
+
+    maps: np.ndarray
+    mirrored: bool = False
+
+
+class ClassMap(NamedTuple):
+    """mask: intp (H, W), the class with the highest score. confidence: float32 (H, W), that score."""
+
+    mask: np.ndarray
+    confidence: np.ndarray
+
+
+def whole_plan(size: tuple[int, int], divisor: int = 1) -> WindowPlan:
+    """One window, filled up to the next multiple of `divisor`, for models that need whole patches."""
+    padded = (-(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor)
+    return WindowPlan(size, padded, padded, [(0, 0)])
+
+
+def slide_plan(size: tuple[int, int], crop: Size, stride: Size) -> WindowPlan:
+    """Overlapping windows; an image that is smaller than a window is filled up to it.
 
     Args:
-        predict_fn: float32 (1, 3, *crop) -> probabilities (1, C, *crop).
-        image: float32 (3, h, w), normalised; where it is smaller than a window it is filled with 0.
+        size: (h, w) of the image.
         crop, stride: window size and step in pixels, one number or (height, width).
-        original_size: (H, W) of the result.
-
-    Returns:
-        float32 (C, H, W).
 
     Raises:
         ValueError: if the windows would leave gaps.
     """
     crop, stride = _pair(crop), _pair(stride)
-    height, width = image.shape[1:]
-    padded = _pad(image, (max(height, crop[0]), max(width, crop[1])))
+    padded = (max(size[0], crop[0]), max(size[1], crop[1]))
+    return WindowPlan(size, padded, crop, window_positions(padded, crop, stride))
+
+
+def cut_windows(image: np.ndarray, plan: WindowPlan) -> Iterator[np.ndarray]:
+    """The windows (3, *crop) of an image float32 (3, h, w), in the order of the plan."""
+    missing = ((0, 0), (0, plan.padded[0] - plan.size[0]), (0, plan.padded[1] - plan.size[1]))
+    padded = np.pad(image, missing) if any(after for _, after in missing) else image
+    for top, left in plan.positions:
+        yield np.ascontiguousarray(padded[:, top : top + plan.crop[0], left : left + plan.crop[1]])
+
+
+def merge_windows(scores: Iterable[np.ndarray], plan: WindowPlan) -> np.ndarray:
+    """Class scores (C, *crop) of every window, in order -> their average float32 (C, h, w)."""
     total: np.ndarray | None = None
-    count = np.zeros(padded.shape[1:], np.float32)
-    for top, left in window_positions(padded.shape[1:], crop, stride):
-        window = (slice(None), slice(top, top + crop[0]), slice(left, left + crop[1]))
-        probabilities = _call(predict_fn, np.ascontiguousarray(padded[window]))
+    count = np.zeros(plan.padded, np.float32)
+    for (top, left), values in zip(plan.positions, scores):
         if total is None:
-            total = np.zeros((probabilities.shape[0], *padded.shape[1:]), np.float32)
-        total[window] += probabilities
-        count[window[1:]] += 1
+            total = np.zeros((values.shape[0], *plan.padded), np.float32)
+        window = (slice(top, top + plan.crop[0]), slice(left, left + plan.crop[1]))
+        total[:, window[0], window[1]] += values
+        count[window] += 1
+    if total is None:
+        raise ValueError("there are no windows to merge")
     total /= count
-    return resize_bilinear(total[:, :height, :width], original_size)
+    return total[:, : plan.size[0], : plan.size[1]]
 
 
-def predict_augmented(
-    scores_fn: ScoresFn, image: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False
-) -> np.ndarray:
-    """Class probabilities averaged over sizes and mirror images
-    (test-time augmentation; the releases use none).
+def predict_windows(predict_fn: PredictFn, image: np.ndarray, plan: WindowPlan) -> np.ndarray:
+    """Class scores of an image, averaged over its windows.
 
     Args:
-        scores_fn: float32 (3, h', w') of any size -> probabilities (C, H, W), always of the same size; for
-            example `predict_whole` or `predict_slide` with a fixed original_size.
-        image: float32 (3, h, w), normalised, at the size of the test recipe.
-        scales: factors of h and w.
-        flip: take the picture and its left-right mirror image.
+        predict_fn: float32 (1, 3, h, w) -> scores (1, C, h, w).
+        image: float32 (3, h, w), normalised.
 
     Returns:
-        float32 (C, H, W).
+        float32 (C, h, w).
+
+    Raises:
+        ValueError: `predict_fn` returns another shape.
+    """
+    return merge_windows((_call(predict_fn, window) for window in cut_windows(image, plan)), plan)
+
+
+def scaled_copies(
+    image: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """The copies of an image that test-time augmentation averages; the releases use the image alone.
+
+    Args:
+        image: float32 (3, h, w), normalised, at the size of the test recipe.
+        scales: factors of h and w.
+        flip: add the left-right mirror image of each copy.
+
+    Returns:
+        (image, whether it is mirrored) of each copy.
 
     Raises:
         ValueError: no scale, or one that is not positive.
     """
     if not len(scales) or min(scales) <= 0:
         raise ValueError(f"scales: {tuple(scales)} must be one or more positive factors")
-    total: np.ndarray | None = None
     for scale in scales:
-        size = tuple(max(int(side * scale + 0.5), 1) for side in image.shape[1:])
+        size = (_scaled(image.shape[1], scale), _scaled(image.shape[2], scale))
         resized = image if size == image.shape[1:] else resize_bilinear(image, size)
-        for mirrored in (False, True) if flip else (False,):
-            scores = (
-                scores_fn(np.ascontiguousarray(resized[..., ::-1]))[..., ::-1]
-                if mirrored
-                else scores_fn(resized)
-            )
-            total = scores.copy() if total is None else total + scores
-    return total / (len(scales) * (2 if flip else 1))
+        yield resized, False
+        if flip:
+            yield np.ascontiguousarray(resized[..., ::-1]), True
+
+
+def class_map(passes: Sequence[Pass], size: tuple[int, int]) -> ClassMap:
+    """The class of each pixel: passes are resized to `size`, averaged, and compared.
+
+    Strips of rows are computed one after the other, so that no (C, H, W) array of the full size is needed.
+
+    Args:
+        passes: scores of at least one copy of the image.
+        size: (H, W) of the result.
+    """
+    height, width = size
+    mask, confidence = np.empty(size, np.intp), np.empty(size, np.float32)
+    step = max(1, _STRIP_VALUES // (len(passes[0].maps) * width))
+    for start in range(0, height, step):
+        rows = slice(start, min(start + step, height))
+        scores = mean_scores(passes, size, rows)
+        mask[rows] = scores.argmax(0)
+        confidence[rows] = scores.max(0)
+    return ClassMap(mask, confidence)
+
+
+def mean_scores(passes: Sequence[Pass], size: tuple[int, int], rows: slice = slice(None)) -> np.ndarray:
+    """float32 (C, n, W): the n `rows` of the average of all passes at `size` (H, W)."""
+    total: np.ndarray | None = None
+    for maps, mirrored in passes:
+        resized = resize_bilinear(maps, size, rows)
+        resized = resized[..., ::-1] if mirrored else resized
+        total = resized if total is None else total + resized
+    assert total is not None
+    return total / len(passes) if len(passes) > 1 else total
 
 
 def window_positions(
@@ -121,15 +181,19 @@ def window_positions(
     return [(top, left) for top in starts[0] for left in starts[1]]
 
 
-def resize_bilinear(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """float32 (C, h, w) resized to (C, *size); half-pixel centres, no smoothing (align_corners=False)."""
-    rows, next_rows, row_weights = bilinear_taps(maps.shape[1], size[0])
+def resize_bilinear(maps: np.ndarray, size: tuple[int, int], rows: slice = slice(None)) -> np.ndarray:
+    """float32 (C, h, w) resized to (C, *size); half-pixel centres, no smoothing (align_corners=False).
+
+    Args:
+        rows: which rows of the result to compute; by default all.
+    """
+    tops, bottoms, row_weights = (taps[rows] for taps in bilinear_taps(maps.shape[1], size[0]))
     columns, next_columns, column_weights = bilinear_taps(maps.shape[2], size[1])
-    resized = np.empty((maps.shape[0], *tuple(size)), np.float32)
+    resized = np.empty((maps.shape[0], len(tops), size[1]), np.float32)
     # Two taps a sample cost far less than a dense matrix product on full-size maps, and one map at a time
-    # stays in the processor's cache: together about ten times faster on 171 maps.
+    # stays in the CPU's cache: together about ten times faster on 171 maps.
     for channel, values in enumerate(maps):
-        lines = lerp(values[rows], values[next_rows], row_weights[:, None])
+        lines = lerp(values[tops], values[bottoms], row_weights[:, None])
         resized[channel] = lerp(lines.take(columns, 1), lines.take(next_columns, 1), column_weights)
     return resized
 
@@ -144,15 +208,12 @@ def _call(predict_fn: PredictFn, image: np.ndarray) -> np.ndarray:
     return result[0].astype(np.float32, copy=False)
 
 
-def _pad(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    missing = ((0, 0), (0, size[0] - image.shape[1]), (0, size[1] - image.shape[2]))
-    return np.pad(image, missing) if any(after for _, after in missing) else image
-
-
-def _next_multiple(length: int, divisor: int) -> int:
-    return -(-length // divisor) * divisor
+def _scaled(side: int, scale: float) -> int:
+    return max(int(side * scale + 0.5), 1)
 
 
 def _pair(value: Size) -> tuple[int, int]:
-    height, width = (value, value) if isinstance(value, (int, np.integer)) else value
+    if isinstance(value, (int, np.integer)):
+        return int(value), int(value)
+    height, width = value
     return int(height), int(width)

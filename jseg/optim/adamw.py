@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX
 from jseg.names import did_you_mean
 from jseg.optim.base import OPTIMIZERS, Optimizer
 from jseg.runtime.backend import jt
 
-STATE_PREFIX = "optimizer."
-_STEPS = STATE_PREFIX + "steps"
+_STEPS = OPTIMIZER_PREFIX + "steps"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -131,7 +131,7 @@ class AdamW(Optimizer):
     def state(self) -> dict[str, np.ndarray]:
         """Moments as `optimizer.exp_avg.<name>` and `optimizer.exp_avg_sq.<name>`, and `optimizer.steps`."""
         arrays = {
-            f"{STATE_PREFIX}{kind}.{name}": value.numpy()
+            f"{OPTIMIZER_PREFIX}{kind}.{name}": value.numpy()
             for kind, values in self._moments.items()
             for name, value in values.items()
         }
@@ -145,7 +145,7 @@ class AdamW(Optimizer):
             ValueError: an entry is missing or has another shape.
         """
         wanted = {
-            f"{STATE_PREFIX}{kind}.{name}": value
+            f"{OPTIMIZER_PREFIX}{kind}.{name}": value
             for kind, values in self._moments.items()
             for name, value in values.items()
         }

@@ -26,24 +26,16 @@ from typing import Any
 import numpy as np
 
 from jseg import __version__
-from jseg.checkpoints import (
-    Architecture,
-    CLIPRCArchitecture,
-    listed,
-    load_arrays,
-    load_model_state,
-    read_tensors,
-)
-from jseg.checkpoints.run_metadata import FORMAT, is_run_checkpoint, saved_architecture, saved_config
+from jseg.checkpoints import Architecture
+from jseg.checkpoints.run_metadata import FORMAT, saved_config
 from jseg.config import Config
 from jseg.datasets import Dataset
 from jseg.distributed import broadcast_object, is_main
 from jseg.files import PathLike
 from jseg.models.segmentors import Segmentor
+from jseg.models.weights import apply_weights, how_to_match, read_weights
 from jseg.names import difference, shortened
-from jseg.optim.adamw import STATE_PREFIX
 from jseg.runner.seeding import fingerprint
-from jseg.runner.store import behind_pointer
 from jseg.runtime.backend import jt
 
 _LISTED = 6  # names shown of each kind in an error
@@ -100,98 +92,17 @@ def _versions() -> dict[str, str]:
 def load_weights(
     model: Segmentor, path: PathLike, clip_sha256: str = ""
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Loads a checkpoint into `model` and returns what the file holds.
+    """Loads a checkpoint, read by the main rank, into the model of every rank; see `jseg.models.weights`.
 
-    Checkpoints of a run hold the trained parameters; any other file must hold a whole CLIP-RC: the PyTorch or
-    JSeg release, or what `tools/convert_checkpoint.py` wrote.
+    Returns:
+        Arrays and metadata of the file; no metadata for a whole model.
 
     Raises:
         FileNotFoundError, ValueError: no such file; damaged; of another architecture or another CLIP.
     """
-    arrays, metadata, whole = broadcast_object(
-        _read(path) if is_main() else None, what=f"the weights in {path}"
-    )
-    if whole is not None:
-        check_whole_model(whole, model.architecture(), path)
-        model.load_arrays(arrays, str(path))
-        return arrays, {}
-    trained = model.trainable_parameters()
-    weights = {name: value for name, value in arrays.items() if not name.startswith(STATE_PREFIX)}
-    check_parameters(
-        weights,
-        {name: tuple(value.shape) for name, value in trained.items()},
-        path,
-        _differences(metadata, model.architecture()),
-    )
-    if clip_sha256 and metadata.get("clip_sha256", clip_sha256) != clip_sha256:
-        raise ValueError(
-            f"checkpoint {path} was trained on other CLIP weights ({metadata.get('clip')}, SHA-256 "
-            f"{metadata['clip_sha256'][:12]}...) than this config's model.clip (SHA-256 "
-            f"{clip_sha256[:12]}...); set model.clip to that file"
-        )
-    for name, value in trained.items():
-        value.update(jt.array(np.ascontiguousarray(weights[name], np.float32)))
-    return arrays, metadata
-
-
-def _read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str], CLIPRCArchitecture | None]:
-    """Arrays, metadata (of a run's checkpoint) and architecture (of a whole model)."""
-    path = behind_pointer(path)
-    if is_run_checkpoint(read_tensors(path)):
-        return (*load_arrays(path), None)
-    arrays, architecture = load_model_state(path)
-    return arrays, {}, architecture
-
-
-def check_whole_model(whole: CLIPRCArchitecture, own: Architecture, path: PathLike) -> None:
-    """Compares a whole CLIP-RC file with the model that the config built.
-
-    Untrained region tokens have no parameters, but numbers measured with another M are not those of the
-    release: a release that stores M of them must meet the same `num_regions`.
-
-    Raises:
-        ValueError: one sentence with every config key to change and its value.
-    """
-    changes = own.differences(whole.metadata())
-    if changes:
-        more = (
-            "; to evaluate with another number of regions, convert the file with tools/convert_checkpoint.py"
-            if [change.key for change in changes] == ["model.backbone.num_regions"]
-            and not whole.train_regions
-            else ""
-        )
-        raise ValueError(
-            f"checkpoint {path} is not the model that this config describes: set {listed(changes)}{more}"
-        )
-
-
-def check_parameters(
-    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]], path: PathLike, note: str = ""
-) -> None:
-    """Compares names and shapes of a checkpoint with those of the model.
-
-    Raises:
-        ValueError: lists what only the model has, what only the file has, and what differs in shape.
-    """
-    missing, extra = difference(shapes, arrays)
-    other = [
-        f"{name} {tuple(arrays[name].shape)} in the file, {tuple(shapes[name])} in the model"
-        for name in sorted(set(shapes) & set(arrays))
-        if tuple(arrays[name].shape) != tuple(shapes[name])
-    ]
-    kinds = (("only in the model", missing), ("only in the file", extra), ("of another shape", other))
-    parts = [f"{title} ({len(names)}): {_shortened(names)}" for title, names in kinds if names]
-    if parts:
-        raise ValueError(
-            f"checkpoint {path} is of another architecture than this config's model; "
-            f"{'; '.join(parts)}; {note or 'use the config.py beside that run, or another checkpoint'}"
-        )
-
-
-def _differences(metadata: Mapping[str, str], own: Architecture) -> str:
-    """How to fix a mismatch: the config keys in which the model of a checkpoint and this one differ."""
-    changes = own.differences(saved_architecture(metadata))
-    return f"it was trained with {listed(changes)}: set the same here" if changes else ""
+    weights = broadcast_object(read_weights(path) if is_main() else None, what=f"the weights in {path}")
+    apply_weights(model, weights, path, clip_sha256)
+    return weights.arrays, weights.metadata
 
 
 def check_initial_weights(
@@ -230,7 +141,7 @@ def check_initial_weights(
             f"init_from: {path} was trained with other unseen classes (there: {listed[0]}; here: "
             f"{listed[1]}): what is unseen here had masks there; give a checkpoint of the same split"
         )
-    note = _differences(metadata, own)
+    note = how_to_match(own, metadata)
     if note:
         raise ValueError(f"init_from: {path} is of another model than this config's; {note}")
 

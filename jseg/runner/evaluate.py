@@ -1,7 +1,7 @@
 """Running a segmentor over a dataset: metrics on labelled pictures, or predictions as palette images."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,59 +10,30 @@ from jseg.datasets import Dataset
 from jseg.distributed import alive, all_reduce_sum, rank, world_size
 from jseg.evaluation import ConfusionMatrix, summarise
 from jseg.files import PathLike
-from jseg.inference import predict_augmented, predict_slide, predict_whole
+from jseg.inference.recipe import TestRecipe
+from jseg.inference.windows import Pass, PredictFn, class_map, predict_windows
 from jseg.models.segmentors import Segmentor
 from jseg.runner.log import RunLog, clock
 from jseg.runner.outputs import PictureOutputs
 from jseg.runtime.backend import jt
 
 _PROGRESS_SECONDS = 15.0
-PredictFn = Callable[[np.ndarray], np.ndarray]
 
 
-def check_inference(inference: Mapping[str, Any]) -> None:
-    """Refuses the config's `inference` before anything is trained.
-
-    Raises:
-        ValueError: another mode than 'slide' and 'whole', 'slide' without crop_size and stride, impossible
-            scales.
-    """
-    mode, scales = inference.get("mode"), inference.get("scales")
-    if mode not in ("slide", "whole"):
-        raise ValueError(f"config key inference.mode: expected 'slide' or 'whole', got {mode!r}")
-    if mode == "slide" and (inference.get("crop_size") is None or inference.get("stride") is None):
-        raise ValueError(
-            "config key inference: mode 'slide' needs crop_size and stride in pixels; set both, or "
-            "inference.mode='whole'"
-        )
-    numbers = [scale for scale in scales if isinstance(scale, (int, float)) and not isinstance(scale, bool)]
-    if len(numbers) != len(scales) or not numbers or min(numbers) <= 0:
-        raise ValueError(
-            f"config key inference.scales: expected one or more positive factors, got {scales!r}"
-        )
-
-
-def class_map(model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
+def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
     """uint8 (H, W) class indices of one sample at its original size.
 
     Args:
         model: segmentor; its `predict` already lowers the seen classes.
-        sample: of a dataset in test mode, `image` float32 (3, h, w) and `original_size`.
-        inference: `mode` 'whole' or 'slide', for the latter `crop_size` and `stride` in pixels; `scales` and
-            `flip` of test-time augmentation. See `check_inference`.
+        sample: of a data set in test mode, `image` float32 (3, h, w) and `original_size`.
+        inference: see `jseg.inference.recipe`.
     """
-    size, predictor = sample["original_size"], _predictor(model)
-
-    def scores(image: np.ndarray) -> np.ndarray:
-        if inference["mode"] == "whole":
-            return predict_whole(predictor, image, size, size_divisor=model.patch_size)
-        return predict_slide(predictor, image, inference["crop_size"], inference["stride"], size)
-
-    return (
-        predict_augmented(scores, sample["image"], inference["scales"], inference["flip"])
-        .argmax(0)
-        .astype(np.uint8)
-    )
+    recipe, predictor = TestRecipe((), inference, model.patch_size), _predictor(model)
+    passes = [
+        Pass(predict_windows(predictor, copy, plan), mirrored)
+        for copy, plan, mirrored in recipe.copies(sample["image"])
+    ]
+    return class_map(passes, sample["original_size"]).mask.astype(np.uint8)
 
 
 def evaluate(
@@ -75,7 +46,7 @@ def evaluate(
     """Metrics of `model` on a labelled dataset, over all ranks: see `jseg.evaluation.summarise`."""
     confusion = ConfusionMatrix(len(dataset.class_names))
     for index, sample in _samples(dataset, log, "evaluated"):
-        prediction = class_map(model, sample, inference)
+        prediction = predict_mask(model, sample, inference)
         own = ConfusionMatrix(confusion.num_classes)
         own.update(prediction, sample["label"])
         confusion.merge(own)
@@ -97,7 +68,7 @@ def save_predictions(
     """
     outputs = PictureOutputs(dataset, masks=folder)
     for index, sample in _samples(dataset, log, "segmented"):
-        outputs.take(index, class_map(model, sample, inference))
+        outputs.take(index, predict_mask(model, sample, inference))
     outputs.close()
 
 

@@ -10,6 +10,7 @@ from jseg.config import Config, import_plugins, validate
 from jseg.datasets import DATASETS, TRANSFORMS, Dataset, configured_root
 from jseg.distributed import broadcast_object, check_same, is_main, world_size
 from jseg.files import PathLike, file_sha256
+from jseg.inference.recipe import check_inference
 from jseg.models.backbones import BACKBONES
 from jseg.models.heads import HEADS
 from jseg.models.losses import LOSSES
@@ -26,7 +27,6 @@ from jseg.runner.checkpoint import (
     load_weights,
     resume_notes,
 )
-from jseg.runner.evaluate import check_inference
 from jseg.runner.log import RunLog
 from jseg.runner.paths import check_work_dir, default_work_dir, resolve_path, set_aside_earlier_run
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything

@@ -11,7 +11,7 @@ from jseg.datasets import Dataset
 from jseg.files import PathLike
 from jseg.labels import IGNORE_INDEX
 from jseg.models.segmentors import Segmentor
-from jseg.runner.evaluate import class_map
+from jseg.runner.evaluate import predict_mask
 from jseg.runtime.backend import jt
 from jseg.visualization import save_curves, save_panels, save_region_picture
 from jseg.visualization.regions import HEADINGS
@@ -70,7 +70,7 @@ def _draw_panels(
     rows = []
     for index in chosen:
         image, label, name = dataset.raw(index)
-        prediction = class_map(model, dataset.sample(index, 0), inference)
+        prediction = predict_mask(model, dataset.sample(index, 0), inference)
         rows.append(dict(image=image, label=label, prediction=prediction, name=name))
     ignored = any((row["label"] == IGNORE_INDEX).any() for row in rows)
     path = folder / "panels.png"

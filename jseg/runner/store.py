@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from jseg.checkpoints import load_arrays, save_arrays
+from jseg.checkpoints.pointers import BEST, POINTER
 from jseg.files import TEMPORARY_SUFFIX, PathLike, replacing
 
-POINTER = "latest"
-BEST = "best"
 _NAME = re.compile(r"iter_(\d+)\.safetensors")
 
 
@@ -154,21 +153,6 @@ class CheckpointStore:
             return None
         score = re.fullmatch(r"hIoU (\S+)", lines[1]) if len(lines) > 1 else None
         return int(match.group(1)), _number(score.group(1)) if score else -math.inf
-
-
-def behind_pointer(path: PathLike) -> Path:
-    """The file itself, where `path` is the pointer `latest` or `best`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    path = Path(path)
-    if path.name in (POINTER, BEST) and path.is_file():
-        with path.open(encoding="utf-8") as file:
-            path = path.parent / file.readline().strip()
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist; correct the path")
-    return path
 
 
 def _number(text: str) -> float:

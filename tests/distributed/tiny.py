@@ -27,7 +27,7 @@ class RanksModel(Segmentor[jt.Var]):
         self.weight = jt.randn((len(class_names), 3))
         self.bias = jt.zeros((len(class_names),))
 
-    def encode(self, image: jt.Var) -> jt.Var:
+    def encode(self, image: jt.Var, num_regions: int | None = None) -> jt.Var:
         """The image itself."""
         return image
 

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from bilinear import plain_bilinear
 
-from jseg.inference import predict_augmented, predict_slide, predict_whole, resize_bilinear, window_positions
+from jseg.inference import windows
+from jseg.inference.windows import (
+    Pass,
+    class_map,
+    mean_scores,
+    predict_windows,
+    resize_bilinear,
+    scaled_copies,
+    slide_plan,
+    whole_plan,
+    window_positions,
+)
 
 
 def of_channels(maps: np.ndarray, size) -> np.ndarray:
@@ -56,12 +67,12 @@ def test_overlaps_are_averaged():
         return np.full((1, 2, *window.shape[2:]), len(calls) - 1, np.float32)
 
     image = np.random.default_rng(0).random((3, 6, 10), np.float32)
-    result = predict_slide(number, image, 6, 4, (6, 10))
+    result = predict_windows(number, image, slide_plan((6, 10), 6, 4))
     np.testing.assert_array_equal(result, np.broadcast_to([0, 0, 0, 0, 0.5, 0.5, 1, 1, 1, 1], (2, 6, 10)))
     np.testing.assert_array_equal(calls[1][0], image[:, :, 4:])
 
 
-def test_a_picture_smaller_than_the_window_is_filled_and_cut_back():
+def test_an_image_smaller_than_the_window_is_filled_and_cut_back():
     shapes = []
 
     def same(window):
@@ -69,49 +80,60 @@ def test_a_picture_smaller_than_the_window_is_filled_and_cut_back():
         return window
 
     image = np.random.default_rng(0).random((3, 4, 9), np.float32)
-    np.testing.assert_array_equal(predict_slide(same, image, (8, 8), (6, 6), (4, 9)), image)
+    np.testing.assert_array_equal(predict_windows(same, image, slide_plan((4, 9), (8, 8), (6, 6))), image)
     assert shapes == [(1, 3, 8, 8)] * 2
 
 
 def test_pointwise_model_gives_the_same_whole_and_sliding():
     image = np.random.default_rng(0).random((3, 13, 21), np.float32)
-    whole = predict_whole(np.square, image, (26, 30), size_divisor=8)
-    np.testing.assert_allclose(predict_slide(np.square, image, 8, 5, (26, 30)), whole, atol=1e-6)
-    np.testing.assert_allclose(whole, of_channels(image**2, (26, 30)), atol=1e-6)
+    whole = predict_windows(np.square, image, whole_plan((13, 21), 8))
+    np.testing.assert_array_equal(whole, image**2)
+    np.testing.assert_allclose(
+        predict_windows(np.square, image, slide_plan((13, 21), 8, 5)), whole, atol=1e-6
+    )
 
 
 def test_whole_fills_to_the_divisor():
     shapes = []
     image = np.ones((3, 13, 16), np.float32)
-    predict_whole(lambda x: shapes.append(x.shape) or x, image, (13, 16), size_divisor=8)
+    predict_windows(lambda x: shapes.append(x.shape) or x, image, whole_plan((13, 16), 8))
     assert shapes == [(1, 3, 16, 16)]
 
 
 def test_gaps_and_wrong_models_are_refused():
-    image = np.zeros((3, 8, 8), np.float32)
     with pytest.raises(ValueError, match=r"stride.*\b9\b.*\b8\b"):
-        predict_slide(lambda x: x, image, 8, 9, (8, 8))
+        slide_plan((8, 8), 8, 9)
     with pytest.raises(ValueError, match=r"predict_fn.*\(1, 3, 4, 8\)"):
-        predict_whole(lambda x: x[:, :, :4], image, (8, 8))
+        predict_windows(lambda x: x[:, :, :4], np.zeros((3, 8, 8), np.float32), whole_plan((8, 8)))
 
 
-def test_augmentation_averages_sizes_and_mirror_images():
-    """Scores of 2x4: the width seen, and the first column; a mirror image is turned back."""
+@pytest.mark.parametrize("values", [1, 40, 10**6])
+def test_strips_of_the_class_map_equal_the_whole(monkeypatch, values):
+    """However many rows are in memory together, down to one."""
+    monkeypatch.setattr(windows, "_STRIP_VALUES", values)
+    rng = np.random.default_rng(0)
+    passes = [Pass(rng.random((3, 5, 6), np.float32)), Pass(rng.random((3, 7, 9), np.float32), mirrored=True)]
+    wide = [of_channels(maps, (11, 13)) for maps, _ in passes]
+    wanted = (wide[0] + wide[1][..., ::-1]) / 2
+    mask, confidence = class_map(passes, (11, 13))
+    np.testing.assert_array_equal(mask, wanted.argmax(0))
+    np.testing.assert_allclose(confidence, wanted.max(0), atol=1e-6)
+    np.testing.assert_allclose(mean_scores(passes, (11, 13)), wanted, atol=1e-6)
 
-    def scores(image):
-        seen.append(image.shape)
-        return np.stack([np.full((2, 4), image.shape[2], np.float32), np.tile(image[0, 0, :4], (2, 1))])
 
-    seen = []
+def test_copies_of_test_time_augmentation():
     image = np.zeros((3, 2, 4), np.float32)
     image[..., 0] = 8
-    result = predict_augmented(scores, image, scales=(1.0, 1.5), flip=True)
-    assert seen == [(3, 2, 4)] * 2 + [(3, 3, 6)] * 2
-    np.testing.assert_allclose(result[0], 5)  # 4, 4, 6, 6
-    # Unscaled: the same picture twice. Scaled columns: 8, 8 * (1 -
-    # 1/2), 0, ... seen from both ends, then cut to 4.
-    wide = resize_bilinear(image, (3, 6))[0, 0]
-    np.testing.assert_allclose(result[1, 0], (2 * image[0, 0] + wide[:4] + wide[::-1][:4][::-1]) / 4)
-    np.testing.assert_array_equal(predict_augmented(scores, image), scores(image))
+    copies = list(scaled_copies(image, scales=(1.0, 1.5), flip=True))
+    assert [(copy.shape, mirrored) for copy, mirrored in copies] == [
+        ((3, 2, 4), False),
+        ((3, 2, 4), True),
+        ((3, 3, 6), False),
+        ((3, 3, 6), True),
+    ]
+    np.testing.assert_array_equal(copies[1][0], image[..., ::-1])
+    np.testing.assert_array_equal(copies[2][0], resize_bilinear(image, (3, 6)))
+    ((only, mirrored),) = scaled_copies(image)
+    assert only is image and not mirrored
     with pytest.raises(ValueError, match="scales"):
-        predict_augmented(scores, image, ())
+        list(scaled_copies(image, ()))

@@ -59,7 +59,7 @@ class PixelModel(Segmentor[jt.Var]):
         loss_size = 0.001 * self.weight.sqr().sum()
         return {"loss_fit": loss_fit, "loss_size": loss_size, "total": loss_fit + loss_size}
 
-    def encode(self, image: jt.Var) -> jt.Var:
+    def encode(self, image: jt.Var, num_regions: int | None = None) -> jt.Var:
         """The image itself."""
         return image
 

@@ -11,7 +11,8 @@ from PIL import Image
 from jseg.cli import evaluate_masks
 from jseg.datasets import FolderDataset, VOCDataset, save_mask
 from jseg.evaluation import HEADLINE, json_ready
-from jseg.runner.evaluate import check_inference, class_map, evaluate, save_predictions
+from jseg.inference.recipe import check_inference
+from jseg.runner.evaluate import evaluate, predict_mask, save_predictions
 from jseg.runner.log import RunLog
 from jseg.runner.outputs import WRITTEN, PictureOutputs
 from jseg.runtime.backend import jt
@@ -175,7 +176,7 @@ def test_test_time_augmentation_by_options():
     image = np.random.default_rng(2).normal(size=(3, 8, 12)).astype(np.float32)
     sample = {"image": image, "original_size": (8, 12)}
     plain, flipped, scaled = (
-        class_map(Guess(4), sample, {**INFERENCE, **more})
+        predict_mask(Guess(4), sample, {**INFERENCE, **more})
         for more in ({}, dict(flip=True), dict(scales=(0.5, 1.0)))
     )
     np.testing.assert_array_equal(plain, flipped)

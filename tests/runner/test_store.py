@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jseg.files
-from jseg.runner import store as stores
+from jseg.checkpoints.pointers import behind_pointer
 from jseg.runner.store import CheckpointStore
 
 ARRAYS = {"a": np.arange(1000, dtype=np.float32)}
@@ -38,7 +38,7 @@ def test_the_newest_regular_ones_and_the_best_stay(store):
     assert store.is_best(50, 7.1) and not store.is_best(50, float("nan"))
     store.point_to_best(50, 7.1)
     assert store.iterations() == [40, 50]
-    assert stores.behind_pointer(store.folder / "best") == store.path(50)
+    assert behind_pointer(store.folder / "best") == store.path(50)
 
 
 def test_a_failed_save_keeps_the_earlier_checkpoint(store, monkeypatch):

@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from jseg.checkpoints import CLIPRCArchitecture, load_arrays
+from jseg.checkpoints.pointers import POINTER
+from jseg.models.weights import check_parameters
 from jseg.runner import Interrupted, Runner
 from jseg.runner import checkpoint as checkpoints
 from jseg.runner import step as stepping
-from jseg.runner.store import POINTER, CheckpointStore
+from jseg.runner.store import CheckpointStore
 
 TIMING = ("seconds", "data_seconds", "eta_seconds", "memory_mb", "gpu_memory_mb")
 
@@ -167,7 +169,7 @@ def test_a_checkpoint_of_another_architecture_lists_both_sides(trained, make_con
         assert re.search(part, str(error.value))
     shapes = {"a": (1,), "ours.b": (2,)}
     with pytest.raises(ValueError, match=r"\b1\b.*\bours\.b\b.*\b1\b.*\btheirs\.c\b"):
-        checkpoints.check_parameters({"a": np.zeros(1), "theirs.c": np.zeros(1)}, shapes, "x")
+        check_parameters({"a": np.zeros(1), "theirs.c": np.zeros(1)}, shapes, "x")
 
 
 def test_resume_refuses_a_checkpoint_of_another_run(trained, make_config):

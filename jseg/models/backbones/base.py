@@ -48,12 +48,13 @@ class Backbone(nn.Module):
         return False
 
     @abstractmethod
-    def execute(self, image: jt.Var, training: bool = False) -> ImageFeatures:
+    def execute(self, image: jt.Var, training: bool = False, num_regions: int | None = None) -> ImageFeatures:
         """Encodes a batch.
 
         Args:
             image: (B, 3, H, W), H and W divisible by the patch size.
             training: apply dropout, if the module is in training mode.
+            num_regions: a square number of regions, by default `num_regions`.
 
         Raises:
             ValueError: the image size does not fit.

@@ -155,10 +155,10 @@ class RegionBridgeEncoder(Backbone):
                 parameter.stop_grad()
         self._positions.clear()
 
-    def execute(self, image: jt.Var, training: bool = False) -> ImageFeatures:
+    def execute(self, image: jt.Var, training: bool = False, num_regions: int | None = None) -> ImageFeatures:
         """See `Backbone.execute`."""
         rate = self.dropout if training and self.is_training() else 0.0
-        return self.encode(image, self.num_regions, rate)
+        return self.encode(image, self.num_regions if num_regions is None else num_regions, rate)
 
     def region_features(
         self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from jseg.checkpoints import Architecture
+from jseg.ops import resize_bilinear
 from jseg.registry import Registry
 from jseg.runtime.backend import jt, nn
 
@@ -59,8 +60,14 @@ class Segmentor(nn.Module, Generic[Features]):
         return None
 
     @abstractmethod
-    def encode(self, image: jt.Var) -> Features:
-        """(B, 3, H, W) -> what `decode` takes. The words play no part in it. No dropout, no gradient."""
+    def encode(self, image: jt.Var, num_regions: int | None = None) -> Features:
+        """What `decode` takes. The words play no part in it. No dropout, no gradient.
+
+        Args:
+            image: (B, 3, H, W) normalised RGB.
+            num_regions: a square number of regions, by default `num_regions`; models without regions ignore
+                it.
+        """
 
     @abstractmethod
     def decode(self, features: Features, text: jt.Var) -> jt.Var:
@@ -73,6 +80,16 @@ class Segmentor(nn.Module, Generic[Features]):
         Returns:
             (B, C, h, w) on the grid of the features.
         """
+
+    def probabilities(self, features: Features, text: jt.Var, size: tuple[int, int]) -> jt.Var:
+        """(B, C, *size) in 0..1 for any words, which the masks are made from; by default the sigmoid of the
+        logits, resized. Arguments as in `decode`; `size` is that of the image in pixels."""
+        with jt.no_grad():
+            return resize_bilinear(self.decode(features, text), size).sigmoid()
+
+    def region_scores(self, features: Features, text: jt.Var) -> jt.Var | None:
+        """(B, C, m, m) probabilities over the words for each region; None without regions."""
+        return None
 
     @abstractmethod
     def predict(self, image: jt.Var) -> jt.Var:

@@ -254,10 +254,10 @@ class CLIPRC(Segmentor[ImageFeatures]):
         label = self._label_table[label.int32()]
         return pseudo_label(logits, label, self._unseen) if self.setting == "transductive" else label
 
-    def encode(self, image: jt.Var) -> ImageFeatures:
+    def encode(self, image: jt.Var, num_regions: int | None = None) -> ImageFeatures:
         """Features of the frozen encoder with prompts and regions; see `Segmentor.encode`."""
         with jt.no_grad():
-            return self.backbone(image)
+            return self.backbone(image, num_regions=num_regions)
 
     def decode(self, features: ImageFeatures, text: jt.Var) -> jt.Var:
         """(B, C, h, w) logits of the words of `text` (C, d), L2-normalised; see `Segmentor.decode`."""
@@ -266,9 +266,9 @@ class CLIPRC(Segmentor[ImageFeatures]):
 
     def predict(self, image: jt.Var) -> jt.Var:
         """(B, 3, H, W) -> (B, C, H, W) sigmoid probabilities, seen ones lowered by the bias. No dropout."""
-        logits = self.decode(self.encode(image), self._text)
+        probabilities = self.probabilities(self.encode(image), self._text, tuple(image.shape[2:]))
         with jt.no_grad():
-            return resize_bilinear(logits, tuple(image.shape[2:])).sigmoid() - self._seen_bias
+            return probabilities - self._seen_bias
 
     def architecture(self) -> CLIPRCArchitecture:
         """See `Segmentor.architecture`."""
@@ -290,15 +290,18 @@ class CLIPRC(Segmentor[ImageFeatures]):
         """
         with jt.no_grad():
             features = self.backbone.region_features(image, original_clip, num_regions)
-            if features is None:
-                return None
-            scores = REGION_LOGIT_SCALE * nn.matmul_transpose(
-                features.regions.reshape(-1, self._text.shape[1]), self._text
-            )
+        return None if features is None else self.region_scores(features, self._text)
+
+    def region_scores(self, features: ImageFeatures, text: jt.Var) -> jt.Var | None:
+        """(B, C, m, m): softmax over the words of 100·cos(R, T); see `Segmentor.region_scores`."""
+        if features.regions is None:
+            return None
+        with jt.no_grad():
+            batch, _, width = features.regions.shape
+            scores = REGION_LOGIT_SCALE * nn.matmul_transpose(features.regions.reshape(-1, width), text)
             scores = (scores - scores.max(1, keepdims=True)).exp()
-            probabilities = scores / scores.sum(1, keepdims=True)
-            probabilities = probabilities.reshape(image.shape[0], -1, self._text.shape[0])
-            return transpose_last(probabilities).reshape(image.shape[0], -1, *features.region_grid)
+            probabilities = (scores / scores.sum(1, keepdims=True)).reshape(batch, -1, text.shape[0])
+            return transpose_last(probabilities).reshape(batch, -1, *features.region_grid)
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
         """Names -> parameters to optimise: prompts, their map and norm, the head. CLIP stays frozen."""
