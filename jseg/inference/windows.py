@@ -56,13 +56,14 @@ def predict_slide(
     padded = _pad(image, (max(height, crop[0]), max(width, crop[1])))
     total: np.ndarray | None = None
     count = np.zeros(padded.shape[1:], np.float32)
-    for top, left in window_positions(padded.shape[1:], crop, stride):
+    for top, left in window_positions((padded.shape[1], padded.shape[2]), crop, stride):
         window = (slice(None), slice(top, top + crop[0]), slice(left, left + crop[1]))
         probabilities = _call(predict_fn, np.ascontiguousarray(padded[window]))
         if total is None:
             total = np.zeros((probabilities.shape[0], *padded.shape[1:]), np.float32)
         total[window] += probabilities
         count[window[1:]] += 1
+    assert total is not None  # there is always a window
     total /= count
     return resize_bilinear(total[:, :height, :width], original_size)
 
@@ -90,8 +91,9 @@ def predict_augmented(
         raise ValueError(f"scales: {tuple(scales)} must be one or more positive factors")
     total: np.ndarray | None = None
     for scale in scales:
-        size = tuple(max(int(side * scale + 0.5), 1) for side in image.shape[1:])
-        resized = image if size == image.shape[1:] else resize_bilinear(image, size)
+        height, width = (max(int(side * scale + 0.5), 1) for side in image.shape[1:])
+        same = (height, width) == image.shape[1:]
+        resized = image if same else resize_bilinear(image, (height, width))
         for mirrored in (False, True) if flip else (False,):
             scores = (
                 scores_fn(np.ascontiguousarray(resized[..., ::-1]))[..., ::-1]
@@ -99,6 +101,7 @@ def predict_augmented(
                 else scores_fn(resized)
             )
             total = scores.copy() if total is None else total + scores
+    assert total is not None  # there is always a scale
     return total / (len(scales) * (2 if flip else 1))
 
 

@@ -1,7 +1,7 @@
 """Running a segmentor over a dataset: metrics on labelled pictures, or predictions as palette images."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,9 @@ def check_inference(inference: Mapping[str, Any]) -> None:
             "config key inference: mode 'slide' needs crop_size and stride in pixels; set both, or "
             "inference.mode='whole'"
         )
-    numbers = [scale for scale in scales if isinstance(scale, (int, float)) and not isinstance(scale, bool)]
-    if len(numbers) != len(scales) or not numbers or min(numbers) <= 0:
+    factors = list(scales) if isinstance(scales, Iterable) else []
+    numbers = [scale for scale in factors if isinstance(scale, (int, float)) and not isinstance(scale, bool)]
+    if len(numbers) != len(factors) or not numbers or min(numbers) <= 0:
         raise ValueError(
             f"config key inference.scales: expected one or more positive factors, got {scales!r}"
         )
