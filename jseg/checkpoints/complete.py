@@ -56,13 +56,13 @@ def complete_model(tensors: TensorMap, clip: PathLike | None = None) -> Complete
     if regions is None:
         said = metadata.get("num_regions", _DEFAULT_REGIONS)
         regions = _bounded(tensors, "num_regions", said, _MAX_REGIONS)
-    iteration = metadata.get("meta.iter", metadata.get("iteration"))
+    iteration = str(metadata.get("meta.iter", metadata.get("iteration")))
     return CompleteModel(
         state,
         report.ignored,
         regions,
         _class_names(metadata),
-        int(iteration) if str(iteration).isdecimal() else None,
+        int(iteration) if iteration.isdecimal() else None,
     )
 
 

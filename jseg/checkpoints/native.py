@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from jseg.checkpoints.formats.safetensors import DTYPES, METADATA_KEY, read_safetensors
-from jseg.checkpoints.formats.tensor_map import file_error, map_file
+from jseg.checkpoints.formats.tensor_map import BFLOAT16, file_error, map_file
 from jseg.files import PathLike, replacing
 
 _WRITTEN_AS: dict[np.dtype, str] = {
-    DTYPES[code]: code for code in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")
+    dtype: code
+    for code, dtype in DTYPES.items()
+    if dtype != BFLOAT16 and code in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 }
 CHECKSUM_KEY = "jseg_sha256"
 _NO_DIGEST = "0" * 64
@@ -104,6 +106,7 @@ def _checksum_entry(digest: str) -> bytes:
 
 def _digest(text: bytes, parts: Iterable[memoryview]) -> str:
     digest = hashlib.sha256(len(text).to_bytes(8, "little"))
-    for part in (text, *parts):
+    digest.update(text)
+    for part in parts:
         digest.update(part)
     return digest.hexdigest()

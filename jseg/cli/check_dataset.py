@@ -82,7 +82,10 @@ def remarks(dataset: Dataset, name: str, content: Content) -> list[str]:
 def run(config: Config, jobs: int) -> int:
     """Checks the parts with masks; the exit status."""
     import_plugins(config.imports)
-    parts, notes, problems, dataset = [], [], [], None
+    parts: list[tuple[str, Content]] = []
+    notes: list[str] = []
+    problems: list[str] = []
+    dataset: Dataset | None = None
     for name in ("train", "val"):
         part = config.dataset.get(name)
         if part is None:
@@ -93,7 +96,7 @@ def run(config: Config, jobs: int) -> int:
         parts.append((name, content))
         notes.extend(remarks(dataset, name, content))
         problems.extend(content.problems)
-    if not parts:
+    if dataset is None:
         raise ValueError("config key dataset: there is neither a train nor a val part to check; add one")
     print(table(dataset, parts))
     if dataset.unseen:

@@ -72,9 +72,12 @@ def experiment(path: Path) -> Experiment:
     data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset
     if not trained:  # evaluated only: its weights come from the config that it inherits from
         base = path.parent / next(
-            node.value.value
+            str(node.value.value)
             for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign) and node.targets[0].id == "_base_"
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == "_base_"
+            and isinstance(node.value, ast.Constant)
         )
         data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
     return Experiment(

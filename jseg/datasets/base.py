@@ -128,8 +128,8 @@ class SegmentationDataset(Dataset):
             image = read_image(record.image)
             return image, np.full(image.shape[:2], IGNORE_INDEX, np.uint8), record.name
         mask = read_mask(record.mask)
-        image = read_image(record.image, mask.shape)
-        check_size(mask, image.shape[:2], record.mask, record.image)
+        image = read_image(record.image, (mask.shape[0], mask.shape[1]))
+        check_size(mask, (image.shape[0], image.shape[1]), record.mask, record.image)
         label = check_labels(mask, len(self.class_names), self.reduce_zero_label, record.mask)
         return image, label, record.name
 

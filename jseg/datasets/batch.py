@@ -80,9 +80,8 @@ def _stand_in(dataset: Dataset, index: int, epoch: int, bad: dict[str, str]) -> 
         except USER_ERRORS as error:
             bad[dataset.name(candidate)] = str(error)
             latest = error
-    raise user_error(latest)(
-        f"{latest} ({tries} pictures in a row cannot be read: the fault is not in a single one)"
-    )
+    kind = user_error(latest) or OSError  # never None: it was caught as one of them
+    raise kind(f"{latest} ({tries} pictures in a row cannot be read: the fault is not in a single one)")
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:

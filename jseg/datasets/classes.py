@@ -108,7 +108,9 @@ def _read(name: str) -> dict[str, Any]:
     }
 
 
-def _checked(origin: str, names: Sequence[str], palette: Sequence, unseen: Sequence[int]) -> ClassList:
+def _checked(
+    origin: str, names: Sequence[str], palette: np.ndarray | Sequence[Sequence[int]], unseen: Sequence[int]
+) -> ClassList:
     names = tuple(names)
     colours = np.asarray(palette, np.uint8)
     if not names or len(names) >= IGNORE_INDEX:

@@ -53,7 +53,7 @@ def read_clip_image(path: PathLike, resolution: int) -> np.ndarray:
     Raises:
         FileNotFoundError: no such file. ValueError: not a picture, damaged, too large or too long.
     """
-    picture = open_picture(path, mend="check the path; PNG and JPEG files can be read")
+    picture = open_picture(os.fspath(path), mend="check the path; PNG and JPEG files can be read")
     try:
         return clip_preprocess(picture, resolution)
     except ValueError as error:

@@ -78,7 +78,7 @@ class FolderDataset(SegmentationDataset):
         names, unseen = _classes(root, classes, unseen)
         pictures, masks = root / image_dir, None if mask_dir is None else root / mask_dir
         ids = _listed(root, split)
-        if ids is None and _has_folders(pictures, split):
+        if ids is None and split is not None and _has_folders(pictures, split):
             pictures, masks, split = pictures / split, None if masks is None else masks / split, None
         images = files_by_stem(pictures, "image_dir", IMAGE_SUFFIXES)
         if not images:
@@ -136,14 +136,14 @@ def _listed(root: Path, split: str | None) -> list[str] | None:
     return read_ids(root / f"{split}.txt")
 
 
-def _has_folders(pictures: Path, split: str | None) -> bool:
+def _has_folders(pictures: Path, split: str) -> bool:
     """Whether the split is given by folders.
 
     Raises:
         FileNotFoundError: it is, but not this one.
     """
     folders = [part for part in _PARTS if (pictures / part).is_dir()]
-    if split is None or not folders:
+    if not folders:
         return False
     if split not in folders:
         raise FileNotFoundError(

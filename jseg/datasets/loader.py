@@ -12,11 +12,11 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jseg.datasets.base import SegmentationDataset
+from jseg.datasets.base import Dataset
 from jseg.datasets.batch import USER_ERRORS, batch_indices, load_batch
 
 _PREFETCH = 2  # batches in preparation per worker, one being prepared and one waiting
@@ -41,7 +41,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: SegmentationDataset,
+        dataset: Dataset,
         batch_size: int,
         seed: int,
         rank: int = 0,
@@ -77,7 +77,7 @@ class DataLoader:
         """The batch of `iteration`, prepared here and now; keys as in `load_batch`."""
         return load_batch(self.dataset, self.indices(iteration), self.skip_unreadable)
 
-    def batches(self, start_iteration: int = 0) -> Iterator[dict[str, Any]]:
+    def batches(self, start_iteration: int = 0) -> Generator[dict[str, Any], None, None]:
         """The batches of `start_iteration`, `start_iteration` + 1, ... without end.
 
         Thread or workers start with the first `next` and end when the iterator is closed or collected.
@@ -90,7 +90,7 @@ class DataLoader:
             return self._from_thread(start_iteration)
         return self._from_workers(start_iteration)
 
-    def _from_thread(self, start: int) -> Iterator[dict[str, Any]]:
+    def _from_thread(self, start: int) -> Generator[dict[str, Any], None, None]:
         ready: queue.Queue[Any] = queue.Queue(maxsize=_PREFETCH)
         stop = threading.Event()
 
@@ -123,7 +123,7 @@ class DataLoader:
             stop.set()
             thread.join()
 
-    def _from_workers(self, start: int) -> Iterator[dict[str, Any]]:
+    def _from_workers(self, start: int) -> Generator[dict[str, Any], None, None]:
         # Iteration t belongs to worker (t - start) % n: reading the pipes in turn keeps the order without a
         # common queue, and a full pipe keeps a fast worker from running ahead.
         workers: list[_Worker] = []
@@ -146,7 +146,7 @@ class DataLoader:
 class _Worker:
     """One process running `jseg.datasets.worker`, and the requests it has not answered yet."""
 
-    def __init__(self, number: int, dataset: SegmentationDataset, skip_unreadable: bool) -> None:
+    def __init__(self, number: int, dataset: Dataset, skip_unreadable: bool) -> None:
         self._number = number
         self._dataset = dataset
         self._pending: list[Sequence[tuple[int, int]]] = []
@@ -162,6 +162,8 @@ class _Worker:
             env=environment,
             start_new_session=True,
         )
+        assert self._process.stdin is not None and self._process.stdout is not None  # as asked for above
+        self._requests, self._replies = self._process.stdin, self._process.stdout
         self._send((dataset, skip_unreadable))
 
     def request(self, pairs: Sequence[tuple[int, int]]) -> None:
@@ -171,7 +173,7 @@ class _Worker:
     def receive(self) -> dict[str, Any]:
         """The answer to the oldest request."""
         try:
-            reply = pickle.load(self._process.stdout)
+            reply = pickle.load(self._replies)
         except (EOFError, pickle.UnpicklingError):
             raise self._death() from None
         if reply[0] == "error":
@@ -182,7 +184,7 @@ class _Worker:
 
     def close(self) -> None:
         """End the process: closing the pipes is enough, unless it hangs in a read."""
-        for stream in (self._process.stdout, self._process.stdin):
+        for stream in (self._replies, self._requests):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
         try:
@@ -193,8 +195,8 @@ class _Worker:
 
     def _send(self, message: Any) -> None:
         try:
-            pickle.dump(message, self._process.stdin, protocol=5)
-            self._process.stdin.flush()
+            pickle.dump(message, self._requests, protocol=5)
+            self._requests.flush()
         except BrokenPipeError:
             pass  # the worker has ended; `receive` reads its last words or reports its death
 

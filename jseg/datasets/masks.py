@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from jseg.datasets.classes import voc_palette
 from jseg.datasets.orientation import upright
@@ -145,7 +145,7 @@ class _NotIndices(Exception):
     """A sound picture file that is not a mask."""
 
 
-def _refuse_colours(picture: Image.Image, path: str | Path) -> None:
+def _refuse_colours(picture: ImageFile.ImageFile, path: str | Path) -> None:
     if picture.mode not in ("P", "L"):
         raise _NotIndices(
             f"{path}: the mask is stored in mode {picture.mode}, but class numbers are needed, "

@@ -41,8 +41,8 @@ class PhotometricDistortion(Transform):
         if brightness_delta < 0 or hue_delta < 0:
             raise ValueError("PhotometricDistortion: brightness_delta and hue_delta must be 0 or more")
         self.brightness_delta = brightness_delta
-        self.contrast_range = tuple(contrast_range)
-        self.saturation_range = tuple(saturation_range)
+        self.contrast_range = (contrast_range[0], contrast_range[1])
+        self.saturation_range = (saturation_range[0], saturation_range[1])
         self.hue_delta = hue_delta
 
     def __call__(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:

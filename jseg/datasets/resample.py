@@ -25,8 +25,9 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     step = max(_VALUES_AT_ONCE // (3 * width), 1)  # a few rows at a time stay in the processor's cache
     for top in range(0, size[0], step):
         part = slice(top, top + step)
-        lines = lerp(*(image[tap[part]].astype(np.float32) for tap in rows[:2]), rows[2][part, None, None])
-        values = lerp(*(lines.take(tap, 1) for tap in columns[:2]), columns[2][:, None])
+        above, below = (image[tap[part]].astype(np.float32) for tap in rows[:2])
+        lines = lerp(above, below, rows[2][part, None, None])
+        values = lerp(lines.take(columns[0], 1), lines.take(columns[1], 1), columns[2][:, None])
         values += np.float32(0.5)
         resized[part] = values
     return resized

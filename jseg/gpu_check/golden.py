@@ -30,7 +30,7 @@ FOLLOWS_ARGMAX = ("pseudo_label", "acc_seg")
 def golden_stage(small: bool) -> dict[str, Any]:
     """Recorded outputs of the released code, in the precision
     chosen: what is beyond the limits, the worst."""
-    cases = {}
+    cases: dict[str, dict[str, Any]] = {}
     for name in GOLDEN_CASES[-1:] if small else GOLDEN_CASES:
         rows = compare(*run_case(ROOT / "tests" / "golden" / name))
         cases[name] = {

@@ -71,7 +71,7 @@ def _kernel_calls(dtype: str) -> list[Call]:
     layout, heads, calls = RegionLayout((4, 4), (2, 2), 2, 1), 2, []
     # The plain version where there is no kernel.
     for width in FLOAT16_HEADS if dtype == "float16" else HEAD_WIDTHS:
-        calls.append(_call(lambda *qkv: attention(*qkv, heads), dtype, *[(2, 5, heads * width)] * 3))
+        calls.append(_call(lambda q, k, v: attention(q, k, v, heads), dtype, *[(2, 5, heads * width)] * 3))
         calls.append(
             _call(
                 lambda qkv: region_attention(qkv, heads, layout), dtype, (2, layout.tokens, 3 * heads * width)
@@ -101,7 +101,7 @@ def _plain_calls() -> list[Call]:
 
     def attend(batch: int, queries: int, keys: int, width: int, heads: int = 2, **options: Any) -> Call:
         return _call(
-            lambda *qkv: attention(*qkv, heads, **options),
+            lambda q, k, v: attention(q, k, v, heads, **options),
             "float32",
             (batch, queries, width),
             *[(batch, keys, width)] * 2,

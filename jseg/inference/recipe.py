@@ -1,6 +1,6 @@
 """The test recipe of a config: how an image is resized and normalised, and which windows the model sees."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ def check_inference(inference: Mapping[str, Any]) -> None:
         ValueError: another mode than 'slide' and 'whole', 'slide' without crop_size and stride, impossible
             scales.
     """
-    mode, scales = inference.get("mode"), inference.get("scales") or ()
+    mode, scales = inference.get("mode"), inference.get("scales")
     if mode not in ("slide", "whole"):
         raise ValueError(f"config key inference.mode: expected 'slide' or 'whole', got {mode!r}")
     if mode == "slide" and (inference.get("crop_size") is None or inference.get("stride") is None):
@@ -75,8 +75,9 @@ def check_inference(inference: Mapping[str, Any]) -> None:
             "config key inference: mode 'slide' needs crop_size and stride in pixels; set both, or "
             "inference.mode='whole'"
         )
-    numbers = [scale for scale in scales if isinstance(scale, (int, float)) and not isinstance(scale, bool)]
-    if len(numbers) != len(scales) or not numbers or min(numbers) <= 0:
+    factors = list(scales) if isinstance(scales, Iterable) else []
+    numbers = [scale for scale in factors if isinstance(scale, (int, float)) and not isinstance(scale, bool)]
+    if len(numbers) != len(factors) or not numbers or min(numbers) <= 0:
         raise ValueError(
             f"config key inference.scales: expected one or more positive factors, got {scales!r}"
         )

@@ -19,7 +19,7 @@ class _OneDNNProduct(jt.Function):
         self.saved = (x, weight)
         return jt.mkl_ops.mkl_matmul(x, weight, False, True)
 
-    def grad(self, grad_output: jt.Var):
+    def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var]:
         x, weight = self.saved
         matmul = jt.mkl_ops.mkl_matmul
         return matmul(grad_output, weight, False, False), matmul(grad_output, x, True, False)

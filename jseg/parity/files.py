@@ -14,8 +14,10 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+_Kind = type | tuple[type, ...]
+
 # What the runners read of each file: the type of a setting, the number of axes of an array.
-CASE_KEYS = {
+CASE_KEYS: dict[str, _Kind] = {
     "heads": int,
     "dec_heads": int,
     "regions": int,
@@ -73,7 +75,8 @@ def check_settings(case: Mapping[str, Any]) -> None:
         if key not in case:
             raise ValueError(f"case.json: key {key!r} is missing; add it or copy the file again")
         if not isinstance(case[key], kind) or isinstance(case[key], bool):
-            expected = {int: "a whole number", list: "a list"}.get(kind, "a number")
+            names: dict[_Kind, str] = {int: "a whole number", list: "a list"}
+            expected = names.get(kind, "a number")
             raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must be {expected}")
     for key, least in (("heads", 1), ("dec_heads", 1), ("regions", 0)):
         if case[key] < least:

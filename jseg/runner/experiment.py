@@ -113,8 +113,8 @@ class Experiment:
         """The model, built once, for the classes of the training
         set, else those of the first set there is."""
         if self._model is None:
-            part = next((name for name in ("train", "val", "test") if name in self._datasets), None)
-            part = part or next(
+            built = next((name for name in ("train", "val", "test") if name in self._datasets), None)
+            part: str = built or next(
                 (name for name in ("val", "test", "train") if self.cfg.dataset.get(name)), "val"
             )
             dataset = self.dataset(part)
@@ -170,7 +170,7 @@ class Experiment:
     def trained_model(self, checkpoint: str | None) -> tuple[Segmentor, Path]:
         """The model with the weights of a checkpoint (default: the
         newest of the work folder), and its file."""
-        path = _located(checkpoint) if checkpoint else broadcast_object(self.store.newest())
+        path = Path(_located(checkpoint)) if checkpoint else broadcast_object(self.store.newest())
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
         model = self.model()

@@ -112,7 +112,7 @@ class LossWindow:
             NonFiniteLoss: a total is not finite; the message shows every term of that iteration.
         """
         own = np.array([[term.item() for term in terms.values()] for terms in self._terms])
-        means = all_reduce_mean(own, "loss terms")
+        means: np.ndarray = all_reduce_mean(own, "loss terms")
         self._values += [dict(zip(terms, map(float, row))) for terms, row in zip(self._terms, means)]
         self._terms = []
         for offset, terms in enumerate(self._values):

@@ -42,7 +42,8 @@ def draw_pictures(
         chosen = choose_pictures(dataset, num_images)
         written.append(_draw_panels(model, dataset, inference, folder, chosen))
         if model.num_regions:
-            written.append(_draw_regions(model, dataset, folder, _most_classes(dataset, chosen)))
+            regions = _draw_regions(model, dataset, folder, _most_classes(dataset, chosen))
+            written += [] if regions is None else [regions]
     log = Path(work_dir) / "log.jsonl"
     if log.exists():
         written.append(folder / "curves.png")
@@ -67,7 +68,7 @@ def choose_pictures(dataset: Dataset, count: int) -> list[int]:
 def _draw_panels(
     model: Segmentor, dataset: Dataset, inference: Mapping[str, Any], folder: Path, chosen: list[int]
 ) -> Path:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for index in chosen:
         image, label, name = dataset.raw(index)
         prediction = predict_mask(model, dataset.sample(index, 0), inference)
@@ -83,17 +84,22 @@ def _most_classes(dataset: Dataset, chosen: list[int]) -> int:
     return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [IGNORE_INDEX])))
 
 
-def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) -> Path:
+def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) -> Path | None:
+    """The picture of the regions; None for a model that does not classify them."""
     sample = dataset.sample(index, 0)
     image = _fit_patches(sample["image"], model.patch_size)
     batch = jt.array(np.ascontiguousarray(image[None]))
     too_small = min(image.shape[1:]) < model.patch_size * _FIGURE_REGIONS**0.5
     count = model.num_regions if model.trains_regions or too_small else _FIGURE_REGIONS
-    with jt.no_grad():
-        original, trained = (
-            model.region_probabilities(batch, original_clip=original, num_regions=count).numpy()[0]
-            for original in (True, False)
-        )
+
+    def probabilities(original_clip: bool) -> np.ndarray | None:
+        with jt.no_grad():
+            found = model.region_probabilities(batch, original_clip=original_clip, num_regions=count)
+            return None if found is None else found.numpy()[0]
+
+    original, trained = probabilities(True), probabilities(False)
+    if original is None or trained is None:
+        return None
     raw = dataset.raw(index)[0]
     scale_y, scale_x = raw.shape[0] / sample["image"].shape[1], raw.shape[1] / sample["image"].shape[2]
     shown = _cut(raw, (round(image.shape[1] * scale_y), round(image.shape[2] * scale_x)))

@@ -4,7 +4,7 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ class Runner:
             batch = next(batches)
             waited = time.perf_counter() - waited
             alive(f"computing iteration {iteration + 1}")
-            window.add(step(iteration, batch, lambda base, at=iteration: scheduler(base, at)), waited)
+            window.add(step(iteration, batch, _rates(scheduler, iteration)), waited)
             # Launches the iteration without waiting for its end: random numbers are drawn at launch, before
             # the next seed, and the lazy graph does not grow.
             jt.sync_all()
@@ -200,7 +200,8 @@ class Runner:
         """The largest signal number and all unreadable pictures
         that any process has seen in this iteration."""
         what = f"the end of iteration {done}"
-        number, count = (int(value) for value in all_reduce_max(np.array([number, len(bad)]), what))
+        largest: np.ndarray = all_reduce_max(np.array([number, len(bad)]), what)
+        number, count = (int(value) for value in largest)
         if count:
             bad = {name: reason for found in gather_objects(bad, what) for name, reason in found.items()}
         return number, bad
@@ -304,3 +305,8 @@ class Runner:
             ):
                 self.log.info(f"drew {path}")
         barrier()
+
+
+def _rates(schedule: Schedule, iteration: int) -> Callable[[float], float]:
+    """A parameter's configured rate -> its rate in this iteration."""
+    return lambda base_lr: schedule(base_lr, iteration)

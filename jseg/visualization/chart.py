@@ -17,6 +17,8 @@ FRAME = (173, 181, 189)
 MARKED_POINTS = 60  # a line with at most so many points gets a dot on each
 LOG_RATIO = 40.0  # a value axis that spans more than this ratio is logarithmic
 
+Values = np.ndarray | Sequence[float]
+
 
 class Series(NamedTuple):
     """One line: x and y, float (n,); `smooth`, float (n,), is drawn strong over a light y when given."""
@@ -62,13 +64,13 @@ class Axis:
     def __init__(self, low: float, high: float, ticks: Sequence[float], logarithmic: bool = False) -> None:
         self.low, self.high, self.ticks, self.logarithmic = low, high, list(ticks), logarithmic
 
-    def position(self, values: np.ndarray) -> np.ndarray:
+    def position(self, values: Values) -> np.ndarray:
         """Positions of `values`; outside 0..1 where they lie outside the axis."""
-        values = np.asarray(values, float)
+        numbers = np.asarray(values, float)
         if self.logarithmic:
-            values = np.log(np.maximum(values, self.low * 1e-3))
-            return (values - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
-        return (values - self.low) / (self.high - self.low)
+            logarithms = np.log(np.maximum(numbers, self.low * 1e-3))
+            return (logarithms - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        return (numbers - self.low) / (self.high - self.low)
 
 
 def iteration_axis(last: float) -> Axis:
@@ -102,7 +104,8 @@ def value_axis(series: Sequence[Series], limit: float | None = None) -> Axis:
 
 
 def _lighter(colour: Colour) -> Colour:
-    return tuple(int(value + (255 - value) * 0.68) for value in colour)
+    red, green, blue = (int(value + (255 - value) * 0.68) for value in colour)
+    return red, green, blue
 
 
 class _Plot:
@@ -111,11 +114,11 @@ class _Plot:
     def __init__(self, box: tuple[int, int, int, int], across: Axis, up: Axis) -> None:
         self.box, self.across, self.up = box, across, up
 
-    def x(self, values: np.ndarray) -> np.ndarray:
+    def x(self, values: Values) -> np.ndarray:
         left, _, right, _ = self.box
         return left + self.across.position(values) * (right - left)
 
-    def y(self, values: np.ndarray) -> np.ndarray:
+    def y(self, values: Values) -> np.ndarray:
         _, top, _, bottom = self.box
         return bottom - self.up.position(values) * (bottom - top)
 
@@ -137,7 +140,7 @@ class _Plot:
         for line in series:
             width = int(OVERSAMPLING * (2.6 if line.strong else 1.8))
             self._stroke(draw, line.x, line.y if line.smooth is None else line.smooth, line.colour, width)
-        picture.paste(large.resize(size, Image.BOX), (left, top))
+        picture.paste(large.resize(size, Image.Resampling.BOX), (left, top))
         frame = ImageDraw.Draw(picture)
         frame.line((left, top, left, bottom, right, bottom), fill=FRAME)
 
@@ -147,7 +150,7 @@ class _Plot:
         side = (2 * radius + 1) * scale
         mask = Image.new("L", (side, side), 0)
         ImageDraw.Draw(mask).ellipse((scale // 2, scale // 2, side - scale, side - scale), fill=255)
-        mask = mask.resize((2 * radius + 1, 2 * radius + 1), Image.BOX)
+        mask = mask.resize((2 * radius + 1, 2 * radius + 1), Image.Resampling.BOX)
         for line in series:
             if line.smooth is None and line.x.size <= MARKED_POINTS:
                 for x, y in zip(self.x(line.x), self.y(line.y)):

@@ -151,5 +151,6 @@ def save_curves(
     Raises:
         FileNotFoundError, ValueError: see `read_records` and `save_png`.
     """
-    evaluated = eval_path is not None and Path(eval_path).is_file()
-    save_png(draw_curves(read_records(log_path), read_records(eval_path) if evaluated else [], title), path)
+    log = read_records(log_path)
+    evaluations = read_records(eval_path) if eval_path is not None and Path(eval_path).is_file() else []
+    save_png(draw_curves(log, evaluations, title), path)

@@ -17,8 +17,15 @@ Colour = tuple[int, int, int]
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's built-in font at `size` pixels (Pillow >= 10.1 with FreeType, as in all its wheels)."""
-    return ImageFont.load_default(size=size)
+    """Pillow's built-in font at `size` pixels (Pillow >= 10.1 with FreeType, as in all its wheels).
+
+    Raises:
+        ImportError: Pillow was built without FreeType.
+    """
+    found = ImageFont.load_default(size=size)
+    if not isinstance(found, ImageFont.FreeTypeFont):
+        raise ImportError("this Pillow was built without FreeType; install a wheel: pip install pillow")
+    return found
 
 
 def text_width(text: str, size: int) -> int:

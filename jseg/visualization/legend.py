@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jseg.visualization.fonts import INK, PAPER, UNSEEN, draw_text, line_height, shorten, text_width
+from jseg.visualization.fonts import INK, PAPER, UNSEEN, Colour, draw_text, line_height, shorten, text_width
 from jseg.visualization.overlay import hatch
 
 TEXT_SIZE = 15
@@ -23,7 +23,7 @@ class LegendEntry(NamedTuple):
     """One line of a legend; no colour means the hatched grey of ignored pixels."""
 
     name: str
-    colour: tuple[int, int, int] | None
+    colour: Colour | None
     unseen: bool = False
 
 
@@ -37,10 +37,10 @@ def class_entries(
     """Entries of the classes in `present` in index order, seen ones first, and at last ignored pixels."""
     hidden = set(unseen)
     order = sorted({int(index) for index in present}, key=lambda index: (index in hidden, index))
-    entries = [
-        LegendEntry(class_names[index], tuple(int(value) for value in palette[index]), index in hidden)
-        for index in order
-    ]
+    entries = []
+    for index in order:
+        red, green, blue = (int(value) for value in palette[index])
+        entries.append(LegendEntry(class_names[index], (red, green, blue), index in hidden))
     if ignored:
         entries.append(LegendEntry("not labelled (ignored)", None))
     return entries

@@ -63,7 +63,7 @@ def _scaled_size(image: np.ndarray, tile: int) -> tuple[int, int]:
 
 
 def _resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    resized = Image.fromarray(label.astype(np.int32)).resize(size, Image.NEAREST)
+    resized = Image.fromarray(label.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
     return np.asarray(resized)
 
 
@@ -89,7 +89,7 @@ def _draw_row(
     sample: dict[str, Any], palette: np.ndarray, tile: int, alpha: float, mask_ignore: bool
 ) -> _Row:
     size = _scaled_size(sample["image"], tile)
-    picture = Image.fromarray(sample["image"]).resize(size, Image.BICUBIC)
+    picture = Image.fromarray(sample["image"]).resize(size, Image.Resampling.BICUBIC)
     pixels = np.asarray(picture)
     prediction = _resize_label(sample["prediction"], size)
     predicted = overlay(pixels, prediction, palette, alpha)

@@ -158,7 +158,7 @@ def draw_region_picture(
         PICTURE_SIDE / max(height, image_width), MIN_CELL * rows / height, MIN_CELL * columns / image_width
     )
     size = (max(1, round(image_width * scale)), max(1, round(height * scale)))
-    enlarged = Image.fromarray(image).resize(size, Image.BICUBIC)
+    enlarged = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     top = MARGIN + line_height(TITLE_SIZE) + 8
     bottom = top + size[1] + 10
     width = max(size[0], MIN_COLUMN)

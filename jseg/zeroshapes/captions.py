@@ -34,7 +34,7 @@ def altered_classes(rng: np.random.Generator, classes: Sequence[int]) -> tuple[i
     count = len(SHAPES)
     altered = list(classes)
     i, j = rng.integers(len(altered), size=2)
-    colour_i, shape_i, colour_j, shape_j = *divmod(altered[i], count), *divmod(altered[j], count)
+    (colour_i, shape_i), (colour_j, shape_j) = divmod(altered[i], count), divmod(altered[j], count)
     if colour_i != colour_j and shape_i != shape_j and rng.random() < 0.5:
         altered[i], altered[j] = colour_i * count + shape_j, colour_j * count + shape_i
     else:

@@ -7,6 +7,7 @@ CLIP that met the words on the web. Everything follows from (seed, split, index)
 
 import colorsys
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -81,7 +82,8 @@ def draw_scene(
             continue
         rows, columns, alpha = place
         inside = alpha > 0.5
-        texture = _texture(rng, list(COLOURS.values())[class_index // len(SHAPES)], alpha.shape)
+        hue = list(COLOURS.values())[class_index // len(SHAPES)]
+        texture = _texture(rng, hue, (alpha.shape[0], alpha.shape[1]))
         canvas[rows, columns] += alpha[..., None] * (texture - canvas[rows, columns])
         label[rows, columns][inside] = class_index
         layer[rows, columns][inside] = len(drawn)
@@ -91,7 +93,15 @@ def draw_scene(
     return Scene((canvas.clip(0, 1) * 255).round().astype(np.uint8), label, tuple(drawn))
 
 
-def _find_place(rng, shape, size, radius, layer, areas, tries: int = 20):
+def _find_place(
+    rng: np.random.Generator,
+    shape: str,
+    size: int,
+    radius: tuple[float, float],
+    layer: np.ndarray,
+    areas: Mapping[int, int],
+    tries: int = 20,
+) -> tuple[slice, slice, np.ndarray] | None:
     """A place at which no lower object loses too much: (rows, columns, alpha), or None."""
     for _ in range(tries):
         r = rng.uniform(*radius)

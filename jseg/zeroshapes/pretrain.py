@@ -6,8 +6,9 @@ what stands in for OpenAI's pretraining on web data.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -89,7 +90,8 @@ def _object_counts(scenes: Sequence[Sequence[int]]) -> np.ndarray:
 
 def normalise_images(images: np.ndarray) -> np.ndarray:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 with CLIP's mean and std."""
-    scaled = (images.astype(np.float32) - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)
+    mean, std = np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)
+    scaled = (images.astype(np.float32) - mean) / std
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
@@ -112,7 +114,7 @@ class Vocabulary:
         """(len(texts), context_length) token ids of the small table."""
         return np.searchsorted(self.ids, tokenize(texts, self.context_length)).astype(np.int32)
 
-    def expand(self, arrays: dict[str, np.ndarray], vocab_size: int) -> dict[str, np.ndarray]:
+    def expand(self, arrays: Mapping[str, np.ndarray], vocab_size: int) -> dict[str, np.ndarray]:
         """The arrays of a model with the full table: rows of other tokens are zero."""
         table = np.zeros((vocab_size, arrays["token_embedding.weight"].shape[1]), np.float32)
         table[self.ids] = arrays["token_embedding.weight"]
@@ -180,7 +182,7 @@ def pretrain(
     for iteration in range(settings.iterations):
         images, texts, truth = bank.batch(iteration)
         loss = contrastive_loss(clip, jt.array(images), vocabulary.compact(texts), truth)
-        optimizer.step(loss, lambda base, iteration=iteration: schedule(base, iteration))
+        optimizer.step(loss, partial(schedule, iteration=iteration))
         clip.logit_scale.update(clip.logit_scale.minimum(_MAX_LOGIT_SCALE))
         jt.sync_all()
         if (iteration + 1) % 50 == 0:

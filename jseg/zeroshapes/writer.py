@@ -22,7 +22,7 @@ def write_zeroshapes(
     counts: Mapping[str, int],
     seed: int = 0,
     size: int = 64,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> None:
     """Draw the pictures of each split into `root`, which must not exist yet.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.checkpoints.formats.pickle_values import NUMPY_TYPES
+from jseg.checkpoints.formats.pickle_values import NUMPY_TYPES, MemoryOrder, byte_order
 from jseg.checkpoints.formats.tensor_map import TensorEntry, TensorMap, check_shape, element_count, file_error
 from jseg.checkpoints.formats.zip_archive import ZipArchive
 from jseg.files import PathLike, replacing
@@ -67,7 +67,7 @@ def read_npz(archive: ZipArchive) -> TensorMap:
     return TensorMap(archive.path, entries, kind="NumPy archive")
 
 
-def _parse_header(archive: ZipArchive, member: str) -> tuple[tuple[int, ...], np.dtype, str, int]:
+def _parse_header(archive: ZipArchive, member: str) -> tuple[tuple[int, ...], np.dtype, MemoryOrder, int]:
     """Shape, type, memory order of an array and the position of its first byte."""
     head = archive.inflate(member, _MAX_HEADER).tobytes()
     version = head[len(_MAGIC)] if head.startswith(_MAGIC) and len(head) > 12 else 0
@@ -84,7 +84,7 @@ def _parse_header(archive: ZipArchive, member: str) -> tuple[tuple[int, ...], np
     if any(len(size) > 18 or not size.isdecimal() for size in sizes):
         raise file_error(archive.path, "has no valid shape; the file is damaged", member)
     shape = check_shape(archive.path, member, [int(size) for size in sizes])
-    dtype = NUMPY_TYPES[found[2]].newbyteorder(found[1] if found[1] in ("<", ">") else "=")
+    dtype = NUMPY_TYPES[found[2]].newbyteorder(byte_order(found[1]))
     if archive.size(member) - start != element_count(shape) * dtype.itemsize:
         raise file_error(
             archive.path,
@@ -96,7 +96,12 @@ def _parse_header(archive: ZipArchive, member: str) -> tuple[tuple[int, ...], np
 
 
 def _fetch(
-    archive: ZipArchive, member: str, shape: tuple[int, ...], dtype: np.dtype, order: str, start: int
+    archive: ZipArchive,
+    member: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    order: MemoryOrder,
+    start: int,
 ) -> np.ndarray:
     content = archive.inflate(member)[start:]
     if content.size == 0:

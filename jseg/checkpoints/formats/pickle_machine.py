@@ -94,7 +94,7 @@ class PickleMachine:
         self.position = position
         self.vocabulary = vocabulary
         self._data = data
-        self._memory = memoryview(data)
+        self._memory = data.data
         self._stack: list[Any] = []
         self._marked: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -217,6 +217,10 @@ class PickleMachine:
             raise PickleProblem("the pickle is damaged (items for something that is not a list)")
         self._stack[-1].extend(items)
 
+    def _empty_set(self) -> None:
+        self.charge(operations=_SET_OPERATIONS)
+        self._stack.append(set())
+
     def _add_items(self) -> None:
         items = self._pop_mark()
         if not isinstance(self._stack[-1], set):
@@ -267,6 +271,7 @@ class PickleMachine:
 
 _STOP = ord(".")
 _Operation = Callable[[PickleMachine], Any]
+_Counted = Callable[[PickleMachine, int], Any]
 
 
 def _operations() -> dict[int, _Operation]:
@@ -283,6 +288,16 @@ def _operations() -> dict[int, _Operation]:
         0x92: PickleMachine._construct_with_keywords,
         ord("b"): PickleMachine._build,
         0x90: PickleMachine._add_items,
+        ord("N"): lambda m: m._stack.append(None),
+        0x88: lambda m: m._stack.append(True),
+        0x89: lambda m: m._stack.append(False),
+        ord(")"): lambda m: m._stack.append(()),
+        ord("}"): lambda m: m._stack.append({}),
+        ord("]"): lambda m: m._stack.append([]),
+        0x8F: PickleMachine._empty_set,
+        0x85: lambda m: m._tuple(1),
+        0x86: lambda m: m._tuple(2),
+        0x87: lambda m: m._tuple(3),
         ord("0"): lambda m: m._stack.pop(),
         ord("1"): lambda m: m._pop_mark(),
         ord("2"): lambda m: m._stack.append(m._stack[-1]),
@@ -297,28 +312,24 @@ def _operations() -> dict[int, _Operation]:
         0x94: lambda m: m._put(len(m._memo)),
         0x95: lambda m: m._take(8),  # FRAME: a hint for buffering, no content
     }
-    for opcode, value in ((ord("N"), None), (0x88, True), (0x89, False), (ord(")"), ())):
-        table[opcode] = lambda m, value=value: m._stack.append(value)
-    table[0x8F] = lambda m: (m.charge(operations=_SET_OPERATIONS), m._stack.append(set()))
-    for opcode, kind in ((ord("}"), dict), (ord("]"), list)):
-        table[opcode] = lambda m, kind=kind: m._stack.append(kind())
-    for opcode, size in ((ord("K"), 1), (ord("M"), 2)):
-        table[opcode] = lambda m, size=size: m._stack.append(m._unsigned(size))
-    for opcode, size in ((0x8A, 1), (0x8B, 4)):
-        table[opcode] = lambda m, size=size: m._long(m._unsigned(size))
-    for opcode, size in ((0x8C, 1), (ord("X"), 4), (0x8D, 8)):
-        table[opcode] = lambda m, size=size: m._push_text(m._unsigned(size), "utf-8")
-    for opcode, size in ((ord("U"), 1), (ord("T"), 4)):  # text of Python 2
-        table[opcode] = lambda m, size=size: m._push_text(m._unsigned(size), "latin-1")
-    for opcode, size in ((ord("C"), 1), (ord("B"), 4), (0x8E, 8), (0x96, 8)):
-        table[opcode] = lambda m, size=size: m._stack.append(m._take(m._unsigned(size)))
-    for opcode, size in ((ord("q"), 1), (ord("r"), 4)):
-        table[opcode] = lambda m, size=size: m._put(m._unsigned(size))
-    for opcode, size in ((ord("h"), 1), (ord("j"), 4)):
-        table[opcode] = lambda m, size=size: m._get(m._unsigned(size))
-    for opcode, size in ((0x85, 1), (0x86, 2), (0x87, 3)):
-        table[opcode] = lambda m, size=size: m._tuple(size)
+    # Those that begin with a number, and its bytes in the file.
+    counted: tuple[tuple[_Counted, dict[int, int]], ...] = (
+        (lambda m, number: m._stack.append(number), {ord("K"): 1, ord("M"): 2}),
+        (PickleMachine._long, {0x8A: 1, 0x8B: 4}),
+        (lambda m, length: m._push_text(length, "utf-8"), {0x8C: 1, ord("X"): 4, 0x8D: 8}),
+        (lambda m, length: m._push_text(length, "latin-1"), {ord("U"): 1, ord("T"): 4}),  # text of Python 2
+        (lambda m, length: m._stack.append(m._take(length)), {ord("C"): 1, ord("B"): 4, 0x8E: 8, 0x96: 8}),
+        (PickleMachine._put, {ord("q"): 1, ord("r"): 4}),
+        (PickleMachine._get, {ord("h"): 1, ord("j"): 4}),
+    )
+    for action, opcodes in counted:
+        table.update({opcode: _with_number(action, size) for opcode, size in opcodes.items()})
     return table
+
+
+def _with_number(action: _Counted, size: int) -> _Operation:
+    """`action` for the number in the next `size` bytes."""
+    return lambda machine: action(machine, machine._unsigned(size))
 
 
 def _push_marked(machine: PickleMachine, build: Callable[[list[Any]], Any]) -> None:

@@ -2,7 +2,7 @@
 containers, numpy arrays and scalars, Jittor's Var."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from jseg.checkpoints.formats.pickle_machine import (
     refuse_global,
 )
 from jseg.checkpoints.formats.tensor_map import MAX_DIMENSIONS, element_count
+
+MemoryOrder = Literal["C", "F"]
 
 NUMPY_TYPES: dict[str, np.dtype] = {
     dtype.str[1:]: dtype
@@ -37,6 +39,13 @@ NUMPY_TYPES: dict[str, np.dtype] = {
         ),
     )
 }
+
+
+def byte_order(code: str) -> Literal["<", ">", "="]:
+    """What a type code begins with; the machine's own order where it says nothing."""
+    if code.startswith("<"):
+        return "<"
+    return ">" if code.startswith(">") else "="
 
 
 class Record(Buildable):
@@ -81,7 +90,7 @@ class PickledArray(Buildable):
         self.array = _array(machine, content, dtype, shape, "F" if fortran is True else "C")
 
 
-def _array(machine: PickleMachine, content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _array(machine: PickleMachine, content: Any, dtype: Any, shape: Any, order: MemoryOrder) -> np.ndarray:
     """The bytes of a pickled array as a read-only view of the file."""
     if not isinstance(dtype, PickledDtype):
         raise PickleProblem("a numpy array has no valid type")
@@ -110,7 +119,7 @@ def _call_dtype(machine: PickleMachine, arguments: tuple[Any, ...]) -> PickledDt
     code = arguments[0]
     if not isinstance(code, str) or code.lstrip("<>=|") not in NUMPY_TYPES:
         raise PickleProblem(f"numpy type {ascii(code)[:40]} is not a tensor type")
-    return PickledDtype(NUMPY_TYPES[code.lstrip("<>=|")].newbyteorder(code[0] if code[0] in "<>" else "="))
+    return PickledDtype(NUMPY_TYPES[code.lstrip("<>=|")].newbyteorder(byte_order(code)))
 
 
 def _call_frombuffer(machine: PickleMachine, arguments: tuple[Any, ...]) -> np.ndarray:

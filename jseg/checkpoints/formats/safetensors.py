@@ -17,6 +17,7 @@ import numpy as np
 
 from jseg.checkpoints.formats.tensor_map import (
     BFLOAT16,
+    StorageType,
     TensorEntry,
     TensorMap,
     check_shape,
@@ -28,7 +29,7 @@ from jseg.checkpoints.formats.tensor_map import (
 )
 from jseg.files import PathLike
 
-DTYPES: dict[str, np.dtype | str] = {
+DTYPES: dict[str, StorageType] = {
     "F64": np.dtype("float64"),
     "F32": np.dtype("float32"),
     "F16": np.dtype("float16"),
@@ -104,9 +105,7 @@ def _metadata(path: PathLike, header: Mapping[str, Any]) -> dict[str, str]:
     return metadata
 
 
-def _fetch(
-    data: np.ndarray, begin: int, end: int, dtype: np.dtype | str, shape: tuple[int, ...]
-) -> np.ndarray:
+def _fetch(data: np.ndarray, begin: int, end: int, dtype: StorageType, shape: tuple[int, ...]) -> np.ndarray:
     return decode_bytes(data[begin:end], dtype).reshape(shape)
 
 

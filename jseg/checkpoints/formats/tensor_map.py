@@ -10,14 +10,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from jseg.files import PathLike
 
-BFLOAT16 = "bfloat16"
+BFLOAT16: Final = "bfloat16"
 """Storage type without a numpy counterpart: two bytes, the upper half of a float32. Read as float32."""
+
+StorageType = np.dtype | Literal["bfloat16"]
+"""How a file stores the values of a tensor."""
 
 MAX_DIMENSIONS = 32
 """numpy's own limit; a longer shape can only come from a damaged file."""
@@ -139,12 +142,11 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def decode_bytes(data: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
+def decode_bytes(data: np.ndarray, dtype: StorageType) -> np.ndarray:
     """Little-endian bytes (uint8 array) as a flat array of
     `dtype`; without a copy where the alignment allows."""
     if dtype == BFLOAT16:
         return bfloat16_to_float32(decode_bytes(data, np.dtype("<u2")))
-    dtype = np.dtype(dtype)
     if dtype == np.bool_:
         # A byte other than 0 or 1 is undefined behaviour as a bool: normalise.
         return data != 0

@@ -13,9 +13,13 @@ import numpy as np
 
 from jseg.checkpoints.formats.pickle_machine import Constructor, PickleMachine, PickleProblem, refuse_global
 from jseg.checkpoints.formats.pickle_values import PLAIN_CONSTRUCTORS, PlainVocabulary, Record
-from jseg.checkpoints.formats.tensor_map import BFLOAT16, MAX_DIMENSIONS, decode_bytes, element_count
-
-StorageType = np.dtype | str
+from jseg.checkpoints.formats.tensor_map import (
+    BFLOAT16,
+    MAX_DIMENSIONS,
+    StorageType,
+    decode_bytes,
+    element_count,
+)
 
 _STORAGE_TYPES: dict[str, StorageType] = {
     "HalfStorage": np.dtype("float16"),
@@ -77,7 +81,7 @@ class StoredTensor:
 
     @property
     def array_dtype(self) -> np.dtype:
-        return np.dtype("float32") if self.dtype == BFLOAT16 else np.dtype(self.dtype)
+        return np.dtype("float32") if self.dtype == BFLOAT16 else self.dtype
 
     def read(self) -> np.ndarray:
         """The values: a read-only view where the tensor is contiguous, a copy otherwise."""
@@ -95,7 +99,7 @@ class StoredTensor:
 
 def item_size(dtype: StorageType) -> int:
     """Bytes of one stored element."""
-    return 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize
+    return 2 if dtype == BFLOAT16 else dtype.itemsize
 
 
 def _contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -138,7 +142,8 @@ def _rebuild_tensor(machine: PickleMachine, arguments: tuple[Any, ...]) -> Store
     """torch._utils._rebuild_tensor and _v2: (storage, offset,
     size, stride[, requires_grad, hooks, metadata])."""
     storage, offset, shape, strides = arguments[:4]
-    return _tensor(storage, getattr(storage, "dtype", "float32"), offset, shape, strides)
+    dtype = storage.dtype if isinstance(storage, Storage) else np.dtype("float32")
+    return _tensor(storage, dtype, offset, shape, strides)
 
 
 def _rebuild_tensor_v3(machine: PickleMachine, arguments: tuple[Any, ...]) -> StoredTensor:

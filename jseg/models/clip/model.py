@@ -70,7 +70,7 @@ class CLIP(nn.Module):
         self.text_projection = trunc_normal(
             (config.transformer_width, config.embed_dim), config.transformer_width**-0.5
         )
-        self.logit_scale = jt.array(np.float32([math.log(1 / 0.07)]))
+        self.logit_scale = jt.array(np.array([math.log(1 / 0.07)], np.float32))
 
     def encode_image(self, image: jt.Var) -> jt.Var:
         """(B, 3, R, R) normalised with CLIP's mean and std -> (B, embed_dim), not normalised."""

@@ -36,7 +36,7 @@ class Tokenizer:
 
     def __init__(self) -> None:
         lines = gzip.decompress(_VOCABULARY.read_bytes()).decode("utf-8").split("\n")
-        merges = [tuple(line.split()) for line in lines[1 : _MERGES + 1]]
+        merges = [(first, second) for first, second in map(str.split, lines[1 : _MERGES + 1])]
         letters = list(_byte_letters().values())
         vocabulary = (
             letters

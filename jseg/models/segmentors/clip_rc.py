@@ -177,16 +177,16 @@ class CLIPRC(Segmentor[ImageFeatures]):
     ) -> None:
         if setting not in SETTINGS:
             raise ValueError(f"setting is '{setting}': choose one of {', '.join(SETTINGS)}")
-        seen, unseen = split_classes(len(text), unseen)
-        if setting == "transductive" and not len(unseen):
+        seen, hidden = split_classes(len(text), unseen)
+        if setting == "transductive" and not len(hidden):
             raise ValueError("setting is 'transductive' but unseen is empty: list classes or use 'full'")
         self.setting = setting
         # Leading underscores keep these out of Jittor's parameters and checkpoints.
         text = np.asarray(text, dtype=np.float32)
         self._text = jt.array(text).stop_grad()
         self._train_text = jt.array(text[seen]).stop_grad() if setting == "inductive" else self._text
-        self._unseen = jt.array(unseen) if len(unseen) else None
-        self._label_table = jt.array(label_table(setting, seen, unseen, ignore_index))
+        self._unseen = jt.array(hidden) if len(hidden) else None
+        self._label_table = jt.array(label_table(setting, seen, hidden, ignore_index))
         bias = np.zeros((1, len(text), 1, 1), dtype=np.float32)
         bias[:, seen] = seen_bias if setting != "transductive" else 0.0
         self._seen_bias = jt.array(bias).stop_grad()

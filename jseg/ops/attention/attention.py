@@ -83,7 +83,7 @@ def attention(
     return _FusedAttention(num_heads, causal, dropout)(q, k, v)
 
 
-def _check(q, k, v, num_heads, causal, dropout) -> None:
+def _check(q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, causal: bool, dropout: float) -> None:
     require_one_floating_type("attention", q, k, v)
     require_heads("attention", num_heads)
     if not 0.0 <= dropout < 1.0:
@@ -129,7 +129,7 @@ class _FusedAttention(jt.Function):
         self.saved = (q, k, v, output, log_sum)
         return output
 
-    def grad(self, grad_output: jt.Var):
+    def grad(self, grad_output: jt.Var) -> tuple[jt.Var, ...]:
         q, k, v, output, log_sum = self.saved
         shapes, dtypes = [q.shape, k.shape, v.shape], [q.dtype] * 3
         cuda = self._cuda(_CUDA_BACKWARD, q)

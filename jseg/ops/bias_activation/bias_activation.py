@@ -3,6 +3,8 @@
 Backwards the activation is computed again from the product, so that nothing but the product is kept.
 """
 
+from collections.abc import Callable
+
 from jseg.ops.bias_activation.reference import bias_quick_gelu_reference, bias_relu_reference
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.dispatch import include_headers, use_fused
@@ -33,7 +35,7 @@ def bias_relu(x: jt.Var, bias: jt.Var) -> jt.Var:
     return _apply("Relu", bias_relu_reference, x, bias)
 
 
-def _apply(activation: str, reference, x: jt.Var, bias: jt.Var) -> jt.Var:
+def _apply(activation: str, reference: Callable[[jt.Var, jt.Var], jt.Var], x: jt.Var, bias: jt.Var) -> jt.Var:
     require_one_floating_type("an activation of x + bias", x, bias)
     if bias.ndim != 1 or bias.shape[0] != x.shape[-1]:
         raise ValueError(f"an activation over {x.shape[-1]} channels got a bias {list(bias.shape)}")
@@ -53,7 +55,7 @@ class _FusedActivation(jt.Function):
         )
         return jt.code(x.shape, x.dtype, [x, bias], cpu_header=include_headers(*_HEADERS), cpu_src=source)
 
-    def grad(self, grad_output: jt.Var):
+    def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var]:
         x, bias = self.saved
         source = (
             f"jseg_bias_activation::backward{self.activation}"

@@ -59,7 +59,7 @@ class _FusedLayerNorm(jt.Function):
         self.saved = (x, weight, statistics)
         return y
 
-    def grad(self, grad_output: jt.Var):
+    def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var]:
         x, weight, statistics = self.saved
         (dx,) = self._run(_BACKWARD_INPUT, [x.shape], [x.dtype], [x, weight, statistics, grad_output])
         # A separate operator: frozen weights never ask for it, and Jittor computes only what is asked for.

@@ -129,7 +129,7 @@ class _FusedRegionAttention(jt.Function):
         self.saved = (qkv, output, log_sum)
         return output
 
-    def grad(self, grad_output: jt.Var):
+    def grad(self, grad_output: jt.Var) -> jt.Var:
         qkv, output, log_sum = self.saved
         shapes, dtypes, cuda = [qkv.shape], [qkv.dtype], self._cuda(_CUDA_BACKWARD, qkv)
         if cuda:  # these kernels hand one number of each row to each other
