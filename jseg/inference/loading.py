@@ -1,0 +1,131 @@
+"""A segmentor and its test recipe from a checkpoint."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jseg.checkpoints.run_metadata import saved_config
+from jseg.config import Config, import_plugins
+from jseg.datasets import DATASETS
+from jseg.datasets.classes import load_class_list
+from jseg.files import PathLike, file_sha256, find_file
+from jseg.inference.recipe import TestRecipe
+from jseg.models.segmentors import MODELS, Segmentor
+from jseg.models.weights import Weights, apply_weights, read_weights
+
+
+class Loaded(NamedTuple):
+    """What a checkpoint and its config say.
+
+    class_names, unseen: of the run; empty for a released file, which does not tell. clip: file of CLIP weights.
+    templates: prompt templates. seen_bias: by which the run lowers seen classes.
+    """
+
+    model: Segmentor
+    recipe: TestRecipe
+    class_names: tuple[str, ...]
+    unseen: tuple[int, ...]
+    clip: str
+    templates: Any
+    seen_bias: float
+
+
+def load_segmentor(
+    checkpoint: PathLike, clip: PathLike | None = None, config: PathLike | None = None
+) -> Loaded:
+    """Builds the model of a checkpoint and loads it.
+
+    Args:
+        checkpoint: of a jseg run, or a released or converted file.
+        clip: file of the CLIP weights; by default where the run's config says.
+        config: config file; by default the one that the checkpoint carries, which released files do not.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing, damaged, or does not fit; says what to give.
+    """
+    weights = read_weights(checkpoint)
+    values = dict(Config.load(find_file(config))) if config is not None else saved_config(weights.metadata)
+    if not values:
+        raise ValueError(
+            f"{checkpoint} does not say which model it belongs to; name its config with config= (--config)"
+        )
+    import_plugins(values.get("imports", ()))
+    model_cfg = _with_clip(values, checkpoint, clip)
+    names, unseen = _classes(weights, values)
+    offered = {"class_names": names or ("object",), "unseen": unseen}
+    model = MODELS.build(model_cfg, where="model", offered=offered)
+    sha256 = file_sha256(model_cfg["clip"]) if "clip" in model_cfg else ""
+    try:
+        apply_weights(model, weights, checkpoint, sha256)
+    except ValueError as error:
+        if clip is not None and "other CLIP weights" in str(error):
+            raise ValueError(f"clip: {clip} is not the CLIP of {checkpoint}; {error}") from error
+        raise
+    model.eval()
+    bias = 0.0 if model_cfg.get("setting") == "transductive" else float(model_cfg.get("seen_bias", 0.1))
+    return Loaded(
+        model,
+        TestRecipe.from_config(values, model.patch_size),
+        names,
+        unseen,
+        str(model_cfg.get("clip", "")),
+        model_cfg.get("templates", "single"),
+        bias if names else 0.0,
+    )
+
+
+def model_config(model: Mapping[str, Any], inference: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a model with its files found and, as the default of image_size, the crop of the inference.
+
+    Raises:
+        FileNotFoundError: a file that it names is missing; names the key.
+    """
+    filled = dict(model)
+    crop = inference.get("crop_size")
+    if crop is not None and "image_size" in MODELS.parameters(filled["type"], "model"):
+        filled.setdefault("image_size", crop if isinstance(crop, int) else tuple(crop))
+    for key in ("clip", "text_embeddings"):
+        if isinstance(filled.get(key), str):
+            try:
+                filled[key] = find_file(filled[key])
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"config key model.{key}: {error}") from error
+    return filled
+
+
+def _with_clip(values: Mapping[str, Any], checkpoint: PathLike, clip: PathLike | None) -> dict[str, Any]:
+    model_cfg = dict(values["model"])
+    if clip is not None:
+        if not Path(clip).expanduser().is_file():
+            raise FileNotFoundError(f"clip: there is no file {clip}; give the CLIP weights of {checkpoint}")
+        model_cfg["clip"] = str(Path(clip).expanduser())
+    try:
+        return model_config(model_cfg, values.get("inference", {}))
+    except FileNotFoundError as error:
+        if "model.clip" in str(error):
+            raise FileNotFoundError(
+                f"{checkpoint} needs the CLIP weights that it was trained on, {model_cfg['clip']}, which are not "
+                "here; name them with clip= (--clip)"
+            ) from error
+        raise
+
+
+def _classes(weights: Weights, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Class words and unseen indices: of the run, else of the config's data set, else none."""
+    if "class_names" in weights.metadata:
+        return (
+            tuple(json.loads(weights.metadata["class_names"])),
+            tuple(json.loads(weights.metadata["unseen"])),
+        )
+    for part in (values.get("dataset") or {}).values():
+        if not isinstance(part, Mapping) or part.get("type") not in DATASETS:
+            continue
+        parameter = DATASETS.parameters(part["type"]).get("classes")
+        classes = part.get("classes", parameter.default if parameter else None)
+        try:
+            found = load_class_list(classes)
+        except (ValueError, TypeError):  # a file of words beside the data, which need not be here
+            continue
+        return found.names, found.unseen
+    return (), ()

@@ -1,0 +1,54 @@
+"""Words to vectors by the text tower of a CLIP, which is loaded when a new word is first asked for."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from jseg.files import PathLike, file_sha256
+from jseg.models.clip import CLIP, load_clip, text_embeddings, tokenize
+from jseg.models.clip.templates import get_templates
+from jseg.models.segmentors.text_cache import cached_embeddings
+
+
+class TextEncoder:
+    """Embeddings of phrases, kept in memory and in the cache on disk.
+
+    Args:
+        clip: file of CLIP weights.
+        templates: prompt templates, a name or a list with `{}`.
+    """
+
+    def __init__(self, clip: PathLike, templates: str | Sequence[str]) -> None:
+        self.clip, self.templates = str(clip), get_templates(templates)
+        self._known: dict[str, np.ndarray] = {}
+
+    def __call__(self, phrases: Sequence[str]) -> np.ndarray:
+        """(n, d) float32, rows of length 1.
+
+        Raises:
+            ValueError: a phrase that is too long for this CLIP; names it.
+        """
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
+        if new:
+            vectors = cached_embeddings(
+                file_sha256(self.clip), new, self.templates, lambda: self._compute(new)
+            )
+            self._known.update(zip(new, vectors))
+        return np.stack([self._known[phrase] for phrase in phrases])
+
+    @cached_property
+    def _model(self) -> CLIP:
+        return load_clip(self.clip)
+
+    def _compute(self, phrases: Sequence[str]) -> np.ndarray:
+        length = self._model.config.context_length
+        for phrase in phrases:
+            try:
+                tokenize([template.replace("{}", phrase) for template in self.templates], length)
+            except ValueError as error:
+                raise ValueError(
+                    f"the word '{phrase[:60]}' is too long: this CLIP reads {length} tokens, those of the "
+                    "template included; shorten it"
+                ) from error
+        return text_embeddings(self._model, phrases, self.templates)
