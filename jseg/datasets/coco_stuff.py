@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files
+from jseg.datasets.leftovers import left_out
 from jseg.datasets.roots import find_root, how_to_make
 from jseg.registry import DATASETS
 
@@ -59,6 +60,7 @@ class COCOStuffDataset(SegmentationDataset):
             "mask",
             f"although there is a picture of that name in {root / 'images' / split}; add the file{make}",
         )
+        self._folders = root / "images" / split, folder
         super().__init__(
             [Record(name, images[name], masks[name]) for name in names],
             CLASS_LIST,
@@ -67,3 +69,12 @@ class COCOStuffDataset(SegmentationDataset):
             test_mode=test_mode,
             seed=seed,
         )
+
+    def notes(self) -> list[str]:
+        """See `Dataset.notes`. The published masks may stay beside those of training labels."""
+        images, masks = self._folders
+        published = [masks / f"{record.name}.png" for record in self.records]
+        return [
+            *left_out(images, self.files()),
+            *left_out(masks, [*published, *(record.mask for record in self.records)]),
+        ]

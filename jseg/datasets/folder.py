@@ -12,13 +12,16 @@ step.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.classes import load_class_list, resolve_unseen
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_ids, require_files
+from jseg.datasets.leftovers import left_out
 from jseg.datasets.words import read_words
+from jseg.names import shortened
 from jseg.registry import DATASETS
 
 _PARTS = ("train", "val", "test")
@@ -79,6 +82,7 @@ class FolderDataset(SegmentationDataset):
         names, unseen = _classes(root, classes, unseen)
         pictures, masks = root / image_dir, None if mask_dir is None else root / mask_dir
         ids = _listed(root, split)
+        listed = ids is not None
         if ids is None and _has_folders(pictures, split):
             pictures, masks, split = pictures / split, None if masks is None else masks / split, None
         images = files_by_stem(pictures, "image_dir", IMAGE_SUFFIXES)
@@ -98,6 +102,7 @@ class FolderDataset(SegmentationDataset):
             f"although {root / f'{split}.txt'} lists it; add the file or remove the line",
         )
         found = {} if masks is None else _find_masks(ids, masks, mask_ending, pictures)
+        self._leftovers = _Leftovers(root, pictures, masks, mask_ending, listed, pictures != root / image_dir)
         super().__init__(
             [Record(name, images[name], found.get(name)) for name in ids],
             names,
@@ -107,6 +112,50 @@ class FolderDataset(SegmentationDataset):
             test_mode,
             seed,
         )
+
+    def notes(self) -> list[str]:
+        """See `Dataset.notes`; also the images that no list of a split has."""
+        return self._leftovers.notes()
+
+
+class _Leftovers(NamedTuple):
+    """Where a data set was looked for: enough to say what of it is not used."""
+
+    root: Path
+    images: Path
+    masks: Path | None
+    mask_ending: str
+    listed: bool  # the split is given by lists
+    parts: bool  # the split is given by folders, which `images` and `masks` then are
+
+    def notes(self) -> list[str]:
+        images = files_by_stem(self.images, "image_dir", IMAGE_SUFFIXES)
+        folders, kept = [self.images], {*images.values(), *self.root.glob("*.txt")}
+        if self.masks is not None:
+            masks = _masks(self.masks, self.mask_ending)
+            kept.update(path for name, path in masks.items() if name in images)
+            folders.append(self.masks)
+        kept.update(folders)
+        if self.parts:
+            folders += [folder.parent for folder in folders]
+        parts = _PARTS if self.parts else ()
+        notes = [note for folder in dict.fromkeys(folders) for note in left_out(folder, kept, parts)]
+        return notes + (self._unlisted(images) if self.listed else [])
+
+    def _unlisted(self, images: Mapping[str, Path]) -> list[str]:
+        lists = [path for part in _PARTS if (path := self.root / f"{part}.txt").is_file()]
+        listed = {name for path in lists for name in read_ids(path)}
+        unlisted = sorted(path.name for name, path in images.items() if name not in listed)
+        if not unlisted:
+            return []
+        names = " or ".join(path.name for path in lists)
+        return [f"{self.images}: images that are not in {names}: {len(unlisted)} ({shortened(unlisted)})"]
+
+
+def _masks(folder: Path, ending: str) -> dict[str, Path]:
+    """id -> mask file."""
+    files = files_by_stem(folder, "mask_dir", (".png",))
+    return {stem[: len(stem) - len(ending)]: path for stem, path in files.items() if stem.endswith(ending)}
 
 
 def _classes(
@@ -175,8 +224,7 @@ def _automatic(ids: list[str], split: str | None, val_share: float, split_seed: 
 
 def _find_masks(ids: Sequence[str], folder: Path, ending: str, pictures: Path) -> dict[str, Path]:
     """id -> mask file, one for each id."""
-    files = files_by_stem(folder, "mask_dir", (".png",))
-    masks = {stem[: len(stem) - len(ending)]: path for stem, path in files.items() if stem.endswith(ending)}
+    masks = _masks(folder, ending)
     missing = next((name for name in ids if name not in masks), None)
     hint = ""
     if missing is not None:
