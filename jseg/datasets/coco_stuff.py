@@ -7,7 +7,7 @@
 from collections.abc import Sequence
 
 from jseg.datasets.base import PipelineSettings, Record, SegmentationDataset
-from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files
+from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files, without_ending
 from jseg.datasets.leftovers import left_out
 from jseg.datasets.roots import find_root, how_to_make
 from jseg.registry import DATASETS
@@ -47,10 +47,7 @@ class COCOStuffDataset(SegmentationDataset):
                 f"{root / 'images' / split}: there are no pictures; check data_root and split{make}"
             )
         folder = root / "annotations" / split
-        files = files_by_stem(folder, "split", (".png",), make)
-        masks = {
-            stem[: -len(MASK_ENDING)]: path for stem, path in files.items() if stem.endswith(MASK_ENDING)
-        }
+        masks = without_ending(files_by_stem(folder, "split", (".png",), make), MASK_ENDING)
         names = sorted(images)
         require_files(
             names,
