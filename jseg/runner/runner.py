@@ -140,8 +140,10 @@ class Runner:
     def test(self, checkpoint: str | None = None) -> Path:
         """Segments `dataset.test` into palette PNG files, in place of
         those of an earlier run; returns their folder."""
+        dataset = self.experiment.dataset(
+            "test"
+        )  # first: its classes are the model's, no other data is needed
         model, path = self.experiment.trained_model(checkpoint)
-        dataset = self.experiment.dataset("test")
         folder = self.work_dir / "predictions"
         self.log.info(f"segmenting {len(dataset)} pictures with {path}")
         model.eval()
