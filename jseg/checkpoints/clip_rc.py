@@ -12,7 +12,7 @@ import numpy as np
 
 from jseg.checkpoints.clip import CLIP_RC, VISION, Arrays, NameReport, block_names, count_layers
 from jseg.checkpoints.formats.reader import read_tensors
-from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
+from jseg.checkpoints.formats.tensor_map import TensorMap, check_finite, file_error
 from jseg.files import PathLike
 
 Shapes = Mapping[str, Sequence[int]]
@@ -232,12 +232,13 @@ def load_model_state(path: PathLike) -> tuple[dict[str, np.ndarray], CLIPRCSizes
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged, of another model, or not complete; names file and tensors.
+        ValueError: damaged, of another model, not complete, or not finite; names file and tensors.
     """
     tensors = read_tensors(path)
     check_is_clip_rc(tensors)
     state, report = clip_rc_from_release(tensors)
     report.check(tensors.path)
+    check_finite(tensors.path, state)
     shapes = {name: array.shape for name, array in state.items()}
     return state, clip_rc_sizes(shapes, path, stored_regions(tensors), REGION_TOKENS in state)
 

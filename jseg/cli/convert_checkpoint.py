@@ -24,6 +24,7 @@ import numpy as np
 
 from jseg import __version__
 from jseg.checkpoints import (
+    check_finite,
     clip_rc_sizes,
     clip_rc_to_release,
     read_tensors,
@@ -32,7 +33,7 @@ from jseg.checkpoints import (
     save_torch,
 )
 from jseg.checkpoints.clip_rc import REGION_TOKENS
-from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model
+from jseg.checkpoints.complete import CompleteModel, complete_model
 from jseg.checkpoints.convert import check_output, file_lines, write_verified
 from jseg.files import file_sha256
 from jseg.runtime.command import exit_status

@@ -28,6 +28,7 @@ import numpy as np
 from jseg import __version__
 from jseg.checkpoints import (
     CLIPRCSizes,
+    check_finite,
     config_differences,
     load_arrays,
     load_model_state,
@@ -147,6 +148,7 @@ def load_weights(
             f"{metadata['clip_sha256'][:12]}...) than this config's model.clip (SHA-256 "
             f"{clip_sha256[:12]}...); set model.clip to that file"
         )
+    check_finite(path, weights)
     for name, value in trained.items():
         value.update(jt.array(np.ascontiguousarray(weights[name], np.float32)))
     return arrays, metadata
