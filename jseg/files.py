@@ -20,6 +20,41 @@ _BLOCK = 1 << 22  # bytes
 _DAY = 86400.0  # seconds
 
 
+SHIPPED = (Path(__file__).absolute().parents[1], Path(__file__).absolute().parent)
+"""Where `configs/`, `weights/` and `samples/` lie: in a clone, and in an installed package."""
+
+
+def find_file(path: PathLike) -> str:
+    """An existing path for `path`: as given, `~` expanded, from the current folder; else one that is shipped.
+
+    Raises:
+        FileNotFoundError: it is in none of these places.
+    """
+    expanded = Path(path)
+    with suppress(RuntimeError):  # the home of a user who does not exist
+        expanded = expanded.expanduser()
+    folders = [Path.cwd()] if expanded.is_absolute() else [Path.cwd(), *SHIPPED]
+    places = [folder / expanded for folder in folders]
+    for place in places:
+        if place.exists():
+            return str(place)
+    raise FileNotFoundError(
+        f"{os.fspath(path)} does not exist (looked for {', '.join(map(str, places))}); correct the path"
+    )
+
+
+def shipped_folder(name: str) -> Path:
+    """The folder of that name which comes with jseg.
+
+    Raises:
+        FileNotFoundError: it is neither in a clone nor in the package.
+    """
+    for folder in SHIPPED:
+        if (folder / name).is_dir():
+            return folder / name
+    raise FileNotFoundError(f"{name}/ is not beside the package and not inside it; install jseg again")
+
+
 @contextmanager
 def replacing(path: PathLike, durable: bool = True, temporary_name: str | None = None) -> Iterator[Path]:
     """A hidden name beside `path` to write to, which becomes `path` when the block ends without an error.

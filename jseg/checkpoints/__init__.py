@@ -17,7 +17,7 @@ from jseg.checkpoints.clip_rc_architecture import CLIPRCArchitecture, EncoderSiz
 from jseg.checkpoints.formats.export import save_jittor, save_torch
 from jseg.checkpoints.formats.npz import save_npz
 from jseg.checkpoints.formats.reader import read_tensors
-from jseg.checkpoints.formats.tensor_map import TensorMap
+from jseg.checkpoints.formats.tensor_map import TensorMap, check_finite
 from jseg.checkpoints.native import load_arrays, save_arrays
 from jseg.checkpoints.positions import resize_positions
 
@@ -29,6 +29,7 @@ __all__ = [
     "NameReport",
     "TensorMap",
     "architecture_of",
+    "check_finite",
     "clip_from_any",
     "clip_rc_from_release",
     "clip_rc_to_release",

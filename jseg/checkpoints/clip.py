@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
+from jseg.checkpoints.formats.tensor_map import TensorMap, check_finite, file_error
 from jseg.names import shortened
 
 Arrays = Mapping[str, np.ndarray]
@@ -273,7 +273,8 @@ def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
     """A complete CLIP from an opened file: `clip_from_any` and its check, with the file named in every error.
 
     Raises:
-        ValueError: a ResNet CLIP, a CLIP-RC, something else, or names missing or left over.
+        ValueError: a ResNet CLIP, a CLIP-RC, something else, names missing or left over, or values that are
+            not finite.
     """
     if any(name.startswith(("visual.layer1.", "module.visual.layer1.")) for name in tensors):
         raise file_error(
@@ -284,4 +285,5 @@ def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
     except ValueError as error:
         raise file_error(tensors.path, str(error)) from error
     report.check(tensors.path)
+    check_finite(tensors.path, state)
     return state, report

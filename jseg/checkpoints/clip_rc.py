@@ -9,7 +9,7 @@ import numpy as np
 from jseg.checkpoints.clip import CLIP_RC, Arrays, NameReport, count_layers
 from jseg.checkpoints.clip_rc_architecture import REGION_TOKENS, STREAMS, CLIPRCArchitecture, named_parameters
 from jseg.checkpoints.formats.reader import read_tensors
-from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
+from jseg.checkpoints.formats.tensor_map import TensorMap, check_finite, file_error
 from jseg.files import PathLike
 
 
@@ -104,12 +104,13 @@ def load_model_state(path: PathLike) -> tuple[dict[str, np.ndarray], CLIPRCArchi
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged, of another model, or not complete; names file and tensors.
+        ValueError: damaged, of another model, not complete, or not finite; names file and tensors.
     """
     tensors = read_tensors(path)
     check_is_clip_rc(tensors)
     state, report = clip_rc_from_release(tensors)
     report.check(tensors.path)
+    check_finite(tensors.path, state)
     return state, architecture_of(state, path, stored_regions(tensors))
 
 

@@ -131,12 +131,3 @@ def _class_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     while f"meta.CLASSES.{len(names)}" in metadata:
         names.append(str(metadata[f"meta.CLASSES.{len(names)}"]))
     return tuple(names)
-
-
-def check_finite(path: PathLike, state: Mapping[str, np.ndarray]) -> None:
-    """Raises `ValueError` naming the first parameter that is not finite."""
-    for name, array in state.items():
-        if not np.isfinite(array).all():
-            raise file_error(
-                path, "holds values that are not finite; the training diverged or the file is damaged", name
-            )

@@ -6,12 +6,17 @@ the doctor starts before anything is installed.
 
 from pathlib import Path
 
+from jseg.files import find_file
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-"""The clone that this package lies in, with `configs/`, `weights/` and
-`tests/`. None of these lies beside an installed wheel."""
+"""The clone that this package lies in, with `tests/` and `tools/`, which do not come with an installed
+wheel."""
 
 
 def shipped(path: str) -> str:
-    """`path` as given, or inside the clone if it lies only there, so that commands work from any folder."""
-    inside = REPOSITORY / path
-    return str(inside) if not Path(path).exists() and inside.exists() else path
+    """`path` as given, or the file of that name that comes with jseg, so that commands work from any
+    folder."""
+    try:
+        return path if Path(path).exists() else find_file(path)
+    except FileNotFoundError:
+        return path  # whoever opens it says what is missing

@@ -1,7 +1,8 @@
 """Read every picture and mask of a config's data:
 `python tools/check_dataset.py --config configs/... [--set ...]`.
 
-Lists every bad file at once, where training would stop at the first, and prints how often each class occurs.
+Lists every bad file at once, where training would stop at the first, and prints how often each class occurs
+and which files are not used.
 Exit status 1 if a file is bad, 2 if the data cannot be found.
 """
 
@@ -9,6 +10,7 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 import jseg.datasets as datasets
 from jseg.config import Config, import_plugins
 from jseg.datasets import DATASETS, Dataset
+from jseg.datasets.leftovers import shared_files
 from jseg.runtime.command import exit_status
 
 
@@ -85,6 +88,7 @@ def run(config: Config, jobs: int) -> int:
     parts: list[tuple[str, Content]] = []
     notes: list[str] = []
     problems: list[str] = []
+    files: list[list[Path]] = []
     dataset: Dataset | None = None
     for name in ("train", "val"):
         part = config.dataset.get(name)
@@ -94,7 +98,8 @@ def run(config: Config, jobs: int) -> int:
         dataset = DATASETS.build(part, where=f"dataset.{name}", offered=offered)
         content = read_part(dataset, jobs)
         parts.append((name, content))
-        notes.extend(remarks(dataset, name, content))
+        notes.extend([*dataset.notes(), *remarks(dataset, name, content)])
+        files.append(dataset.files())
         problems.extend(content.problems)
     if dataset is None:
         raise ValueError("config key dataset: there is neither a train nor a val part to check; add one")
@@ -102,7 +107,7 @@ def run(config: Config, jobs: int) -> int:
     if dataset.unseen:
         print("* unseen in training")
     print("\n" + ", ".join(f"{name} {content.pictures} pictures" for name, content in parts))
-    for note in notes:
+    for note in dict.fromkeys([*notes, *(shared_files(*files) if len(files) > 1 else ())]):
         print(f"note: {note}")
     for problem in dict.fromkeys(problems):
         print(problem, file=sys.stderr)

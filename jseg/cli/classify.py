@@ -11,6 +11,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jseg.cli import shipped
 from jseg.datasets.clip_image import read_clip_image
 from jseg.runtime.command import exit_status
@@ -40,6 +42,8 @@ def classify(
     image = read_clip_image(picture, model.config.image_resolution)
     text = text_embeddings(model, words, templates[0] if named else list(templates))
     probabilities = class_probabilities(model, jt.array(image[None]), text)[0]
+    if not np.isfinite(probabilities).all():
+        raise ValueError(f"{clip}: with these weights the probabilities are not finite; use another file")
     return [(word, float(value)) for word, value in zip(words, probabilities)]
 
 

@@ -25,13 +25,14 @@ import numpy as np
 from jseg import __version__
 from jseg.checkpoints import (
     architecture_of,
+    check_finite,
     clip_rc_to_release,
     read_tensors,
     save_arrays,
     save_jittor,
     save_torch,
 )
-from jseg.checkpoints.complete import CompleteModel, check_finite, complete_model
+from jseg.checkpoints.complete import CompleteModel, complete_model
 from jseg.checkpoints.convert import check_output, file_lines, write_verified
 from jseg.files import file_sha256
 from jseg.runtime.command import exit_status

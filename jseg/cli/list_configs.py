@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jseg.cli import REPOSITORY
 from jseg.config import Config
+from jseg.files import shipped_folder
 from jseg.runtime.command import exit_status
 
 FIELDS = ("Reproduces", "Paper", "Measured")
@@ -81,7 +81,7 @@ def experiment(path: Path) -> Experiment:
         )
         data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
     return Experiment(
-        path.relative_to(REPOSITORY).as_posix(),
+        path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,
         str(cfg.model.get("setting", "inductive")),
         str(cfg.max_iters) if trained else "",
@@ -101,7 +101,7 @@ def find(names: Sequence[str]) -> list[Path]:
     Raises:
         ValueError: none fits. FileNotFoundError: there is no configs/, as beside an installed wheel.
     """
-    folder = REPOSITORY / "configs"
+    folder = shipped_folder("configs")
     paths = sorted((path for path in folder.rglob("*.py") if "_base_" not in path.parts), key=_natural)
     if not paths:
         raise FileNotFoundError(f"{folder}: no configs are there; use the jseg of a clone of the repository")

@@ -76,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
 def show(report: Report, limit: int | None) -> None:
     """Prints the problems to stderr, at most `limit`, and what there is to stdout."""
     print_problems(report.problems, limit)
+    for note in report.notes:
+        print(f"note: {note}")
     title = "wrong" if report.problems else "complete"
     print(f"{report.home}: {title}; " + ", ".join(f"{count} {name}" for name, count in report.counts.items()))
 

@@ -72,6 +72,14 @@ class Dataset:
             FileNotFoundError, ValueError: naming the file that is missing or wrong.
         """
 
+    def files(self) -> list[Path]:
+        """The image file of every index; nothing for images that are not files."""
+        return []
+
+    def notes(self) -> list[str]:
+        """Sentences about what lies in the folders of the data set and is not used."""
+        return []
+
 
 DATASETS = Registry("dataset", Dataset, supplied=("seed", "data_root"))
 
@@ -120,6 +128,10 @@ class SegmentationDataset(Dataset):
     def name(self, index: int) -> str:
         """The id of picture `index`."""
         return self.records[index].name
+
+    def files(self) -> list[Path]:
+        """See `Dataset.files`."""
+        return [record.image for record in self.records]
 
     def raw(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
         """See `Dataset.raw`."""

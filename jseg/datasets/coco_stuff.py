@@ -7,7 +7,8 @@
 from collections.abc import Sequence
 
 from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
-from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files
+from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files, without_ending
+from jseg.datasets.leftovers import left_out
 from jseg.datasets.roots import find_root, how_to_make
 
 CLASS_LIST = "coco_stuff164k"
@@ -45,10 +46,7 @@ class COCOStuffDataset(SegmentationDataset):
                 f"{root / 'images' / split}: there are no pictures; check data_root and split{make}"
             )
         folder = root / "annotations" / split
-        files = files_by_stem(folder, "split", (".png",), make)
-        masks = {
-            stem[: -len(MASK_ENDING)]: path for stem, path in files.items() if stem.endswith(MASK_ENDING)
-        }
+        masks = without_ending(files_by_stem(folder, "split", (".png",), make), MASK_ENDING)
         names = sorted(images)
         require_files(
             names,
@@ -58,6 +56,7 @@ class COCOStuffDataset(SegmentationDataset):
             "mask",
             f"although there is a picture of that name in {root / 'images' / split}; add the file{make}",
         )
+        self._folders = root / "images" / split, folder
         super().__init__(
             [Record(name, images[name], masks[name]) for name in names],
             CLASS_LIST,
@@ -66,3 +65,12 @@ class COCOStuffDataset(SegmentationDataset):
             test_mode=test_mode,
             seed=seed,
         )
+
+    def notes(self) -> list[str]:
+        """See `Dataset.notes`. The published masks may stay beside those of training labels."""
+        images, masks = self._folders
+        published = [masks / f"{record.name}.png" for record in self.records]
+        return [
+            *left_out(images, self.files()),
+            *left_out(masks, [*published, *(record.mask for record in self.records if record.mask)]),
+        ]

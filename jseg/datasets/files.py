@@ -33,6 +33,11 @@ def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str 
     return found
 
 
+def without_ending(files: Mapping[str, Path], ending: str) -> dict[str, Path]:
+    """The files whose stem ends with `ending`: id, which is the stem without it -> path."""
+    return {stem.removesuffix(ending): path for stem, path in files.items() if stem.endswith(ending)}
+
+
 def read_split(folder: Path, split: str, make: str = "") -> list[str]:
     """The ids in `<folder>/<split>.txt`, one a line.
 
@@ -51,8 +56,11 @@ def read_split(folder: Path, split: str, make: str = "") -> list[str]:
     return list(read_words(path))
 
 
-def read_ids(path: str | Path) -> list[str]:
-    """The ids that a text file lists, one a line, with or without the suffix of the picture.
+def read_ids(path: str | Path, ending: str = "") -> list[str]:
+    """The ids that a text file lists, one a line: as they are, or as names of image files.
+
+    Args:
+        ending: what follows the id in the names of images, before the suffix.
 
     Raises:
         FileNotFoundError: no such file. ValueError: it is no text, lists nothing, or an id twice.
@@ -60,7 +68,8 @@ def read_ids(path: str | Path) -> list[str]:
     ids = []
     for word in read_words(path):
         suffix = PurePosixPath(word).suffix
-        ids.append(word.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else word)
+        stem = word.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else word
+        ids.append(stem.removesuffix(ending))
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise ValueError(f"{path}: '{twice}' is listed twice; remove one of the lines")

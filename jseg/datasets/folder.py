@@ -11,14 +11,18 @@ either, a part of the pictures is set aside for validation. docs/custom_dataset.
 step.
 """
 
+import glob
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.classes import load_class_list, resolve_unseen
-from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_ids, require_files
+from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_ids, require_files, without_ending
+from jseg.datasets.leftovers import left_out
 from jseg.datasets.words import read_words
+from jseg.names import shortened
 
 _PARTS = ("train", "val", "test")
 
@@ -32,7 +36,8 @@ class FolderDataset(SegmentationDataset):
         split: 'train', 'val' or 'test'; None takes every picture of `image_dir`.
         image_dir: folder of the pictures.
         mask_dir: folder of the masks; None for pictures to be segmented only (test mode).
-        mask_ending: what follows the id in the names of masks, before `.png`.
+        image_ending: what follows the id in the names of images, before `.jpg`, e.g. '_leftImg8bit'.
+        mask_ending: what follows the id in the names of masks, before `.png`, e.g. '_gtFine_labelTrainIds'.
         classes: text file of class words, or the words.
         unseen: text file of unseen classes, or names or indices; None takes `unseen.txt` if there is one,
             else none.
@@ -53,6 +58,7 @@ class FolderDataset(SegmentationDataset):
         split: str | None = None,
         image_dir: str = "images",
         mask_dir: str | None = "masks",
+        image_ending: str = "",
         mask_ending: str = "",
         classes: str | Sequence[str] = "classes.txt",
         unseen: str | Sequence[int | str] | None = None,
@@ -75,16 +81,18 @@ class FolderDataset(SegmentationDataset):
             )
         if not 0 < val_share < 1:
             raise ValueError(f"val_share: {val_share} is not a share; give a number between 0 and 1")
+        endings = [image_ending + suffix for suffix in IMAGE_SUFFIXES]
         names, unseen = _classes(root, classes, unseen)
         pictures, masks = root / image_dir, None if mask_dir is None else root / mask_dir
-        ids = _listed(root, split)
+        ids = _listed(root, split, image_ending)
+        listed = ids is not None
         if ids is None and split is not None and _has_folders(pictures, split):
             pictures, masks, split = pictures / split, None if masks is None else masks / split, None
-        images = files_by_stem(pictures, "image_dir", IMAGE_SUFFIXES)
+        images = _images(pictures, image_ending)
         if not images:
             raise ValueError(
-                f"{pictures}: there are no pictures ({', '.join(IMAGE_SUFFIXES)}); check data_root, "
-                "image_dir and split"
+                f"{pictures}: there are no images ({', '.join(endings)}); check data_root, image_dir, "
+                "image_ending and split"
             )
         if ids is None:
             ids = _automatic(sorted(images), split, val_share, split_seed)
@@ -92,11 +100,14 @@ class FolderDataset(SegmentationDataset):
             ids,
             images,
             pictures,
-            IMAGE_SUFFIXES,
-            "picture",
+            endings,
+            "image",
             f"although {root / f'{split}.txt'} lists it; add the file or remove the line",
         )
         found = {} if masks is None else _find_masks(ids, masks, mask_ending, pictures)
+        self._leftovers = _Leftovers(
+            root, pictures, masks, image_ending, mask_ending, listed, pictures != root / image_dir
+        )
         super().__init__(
             [Record(name, images[name], found.get(name)) for name in ids],
             names,
@@ -106,6 +117,55 @@ class FolderDataset(SegmentationDataset):
             test_mode,
             seed,
         )
+
+    def notes(self) -> list[str]:
+        """See `Dataset.notes`; also the images that no list of a split has."""
+        return self._leftovers.notes()
+
+
+class _Leftovers(NamedTuple):
+    """Where a data set was looked for: enough to say what of it is not used."""
+
+    root: Path
+    images: Path
+    masks: Path | None
+    image_ending: str
+    mask_ending: str
+    listed: bool  # the split is given by lists
+    parts: bool  # the split is given by folders, which `images` and `masks` then are
+
+    def notes(self) -> list[str]:
+        images = _images(self.images, self.image_ending)
+        folders, kept = [self.images], {*images.values(), *self.root.glob("*.txt")}
+        if self.masks is not None:
+            masks = _masks(self.masks, self.mask_ending)
+            kept.update(path for name, path in masks.items() if name in images)
+            folders.append(self.masks)
+        kept.update(folders)
+        if self.parts:
+            folders += [folder.parent for folder in folders]
+        parts = _PARTS if self.parts else ()
+        notes = [note for folder in dict.fromkeys(folders) for note in left_out(folder, kept, parts)]
+        return notes + (self._unlisted(images) if self.listed else [])
+
+    def _unlisted(self, images: Mapping[str, Path]) -> list[str]:
+        lists = [path for part in _PARTS if (path := self.root / f"{part}.txt").is_file()]
+        listed = {name for path in lists for name in read_ids(path, self.image_ending)}
+        unlisted = sorted(path.name for name, path in images.items() if name not in listed)
+        if not unlisted:
+            return []
+        names = " or ".join(path.name for path in lists)
+        return [f"{self.images}: images that are not in {names}: {len(unlisted)} ({shortened(unlisted)})"]
+
+
+def _images(folder: Path, ending: str) -> dict[str, Path]:
+    """id -> image file."""
+    return without_ending(files_by_stem(folder, "image_dir", IMAGE_SUFFIXES), ending)
+
+
+def _masks(folder: Path, ending: str) -> dict[str, Path]:
+    """id -> mask file."""
+    return without_ending(files_by_stem(folder, "mask_dir", (".png",)), ending)
 
 
 def _classes(
@@ -123,7 +183,7 @@ def _classes(
         raise ValueError(f"{root / unseen}: {error}; every line must be a class of {classes}") from error
 
 
-def _listed(root: Path, split: str | None) -> list[str] | None:
+def _listed(root: Path, split: str | None, image_ending: str) -> list[str] | None:
     """The ids of a split that is listed in a file; None if no split is."""
     lists = [part for part in _PARTS if (root / f"{part}.txt").is_file()]
     if split is None or not lists:
@@ -133,7 +193,7 @@ def _listed(root: Path, split: str | None) -> list[str] | None:
             f"{root / f'{split}.txt'}: there is no list of this split, but there is one of "
             f"{' and '.join(lists)}; write it too, one picture id a line"
         )
-    return read_ids(root / f"{split}.txt")
+    return read_ids(root / f"{split}.txt", image_ending)
 
 
 def _has_folders(pictures: Path, split: str) -> bool:
@@ -174,16 +234,13 @@ def _automatic(ids: list[str], split: str | None, val_share: float, split_seed: 
 
 def _find_masks(ids: Sequence[str], folder: Path, ending: str, pictures: Path) -> dict[str, Path]:
     """id -> mask file, one for each id."""
-    files = files_by_stem(folder, "mask_dir", (".png",))
-    masks = {stem[: len(stem) - len(ending)]: path for stem, path in files.items() if stem.endswith(ending)}
+    masks = _masks(folder, ending)
     missing = next((name for name in ids if name not in masks), None)
-    hint = ""
+    hint = "; where names differ in more than the suffix, set image_ending and mask_ending"
     if missing is not None:
-        others = sorted(path.name for path in folder.glob(f"{missing}*"))
+        others = sorted(path.name for path in folder.glob(f"{glob.escape(missing)}*"))
         hint = (
-            f"; there is {others[0]}: masks must be PNG files of this very name (see mask_ending)"
-            if others
-            else ""
+            f"; there is {others[0]}, but masks must be PNG files of this very name{hint}" if others else hint
         )
     require_files(
         ids,

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from jseg.datasets.classes import voc_palette
+from jseg.datasets.depth import Unsuitable, eight_bits, refuse_animation
 from jseg.datasets.orientation import upright
 from jseg.labels import IGNORE_INDEX
 
@@ -25,13 +26,16 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 def read_image(path: str | Path, mask_size: tuple[int, int] | None = None) -> np.ndarray:
     """The picture as RGB uint8 (H, W, 3), upright: an orientation tag of the camera is obeyed.
 
+    Grey of more than 8 bits is scaled by its full range, as `jseg.datasets.depth` says; palettes and CMYK are
+    converted, and transparency is dropped.
+
     Args:
         mask_size: (H, W) of its mask; where only the picture as it is stored has this size, the tag is not
             obeyed.
 
     Raises:
         FileNotFoundError: if it is missing.
-        ValueError: if it cannot be decoded completely.
+        ValueError: if it cannot be decoded completely, holds several images, or values without a meaning.
     """
     return np.array(open_picture(path, mask_size))
 
@@ -123,14 +127,15 @@ def check_size(
 def _open(path: str | Path, kind: str, mend: str, keep_depth: bool = False) -> Image.Image:
     try:
         with Image.open(path) as picture:
+            refuse_animation(picture)
             if keep_depth:
-                _refuse_colours(picture, path)
+                _refuse_colours(picture)
             picture.load()
-            return picture.copy()
+            return (picture if keep_depth else eight_bits(picture)).copy()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: this {kind} does not exist; {mend}") from None
-    except _NotIndices as problem:
-        raise ValueError(str(problem)) from None
+    except Unsuitable as problem:
+        raise ValueError(f"{path}: the {kind} {problem}") from None
     except _DAMAGE as problem:
         raise ValueError(f"{path}: the {kind} cannot be read ({_reason(problem)}); {mend}") from problem
 
@@ -141,21 +146,16 @@ def _reason(problem: BaseException) -> str:
     return str(problem) or type(problem).__name__
 
 
-class _NotIndices(Exception):
-    """A sound picture file that is not a mask."""
-
-
-def _refuse_colours(picture: ImageFile.ImageFile, path: str | Path) -> None:
+def _refuse_colours(picture: ImageFile.ImageFile) -> None:
     if picture.mode not in ("P", "L"):
-        raise _NotIndices(
-            f"{path}: the mask is stored in mode {picture.mode}, but class numbers are needed, "
-            "one byte a pixel; convert it to a palette (P) or 8-bit grey (L) PNG whose values "
-            "are the class numbers"
+        raise Unsuitable(
+            f"is stored in mode {picture.mode}, but class numbers are needed, one byte a pixel; convert it "
+            "to a palette (P) or 8-bit grey (L) PNG whose values are the class numbers"
         )
     # Pillow stretches grey of fewer bits to 0..255, so that class 1 would arrive as 17 or 85.
     tile = picture.tile[0] if picture.tile else None
     if picture.mode == "L" and tile and isinstance(tile[3], str) and tile[3].startswith("L;"):
-        raise _NotIndices(
-            f"{path}: the mask is grey with fewer than 8 bits a pixel ({tile[3]}), whose "
-            "values are not kept on reading; save it as an 8-bit grey or a palette PNG"
+        raise Unsuitable(
+            f"is grey with fewer than 8 bits a pixel ({tile[3]}), whose values are not kept on reading; "
+            "save it as an 8-bit grey or a palette PNG"
         )

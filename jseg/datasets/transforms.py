@@ -26,6 +26,10 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.3231630)
 
+MAX_ASPECT = 16
+"""A row of 1 x 3000 pixels would become 512 x 1,536,000 by its short side: more than any memory holds.
+Images of the benchmarks are at most 6 times as long as wide."""
+
 
 def as_size(value: Size, option: str) -> tuple[int, int]:
     """(height, width) from one number or a pair.
@@ -82,15 +86,18 @@ class Resize(Transform):
 
 @TRANSFORMS.register()
 class ResizeShortSide(Transform):
-    """Resize so that the short side is exactly `short_side` pixels, keeping the aspect ratio."""
+    """Resize so that the short side is exactly `short_side` pixels, keeping the aspect ratio.
+
+    The long side is at most `MAX_ASPECT` times as long: what a thinner image has of it is squeezed.
+    """
 
     def __init__(self, short_side: int = 512) -> None:
         self.short_side = as_size(short_side, "ResizeShortSide.short_side")[0]
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample["image"].shape[:2]
-        factor = self.short_side / min(height, width)
-        return _resized(sample, (_scaled(height, factor), _scaled(width, factor)))
+        factor, limit = self.short_side / min(height, width), self.short_side * MAX_ASPECT
+        return _resized(sample, (min(_scaled(height, factor), limit), min(_scaled(width, factor), limit)))
 
 
 @TRANSFORMS.register()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_split, require_files
+from jseg.datasets.leftovers import left_out
 from jseg.datasets.roots import find_root, how_to_make
 
 
@@ -66,8 +67,18 @@ class VOCDataset(SegmentationDataset):
         require_files(names, images, root / image_dir, IMAGE_SUFFIXES, "picture")
         if mask_dir is not None:
             require_files(names, masks, root / " or ".join(_as_tuple(mask_dir)), (".png",), "mask")
+        self._folders: dict[Path, tuple[str, ...]] = {root / image_dir: IMAGE_SUFFIXES}
+        self._folders.update((root / folder, (".png",)) for folder in _as_tuple(mask_dir))
         records = [Record(name, images[name], masks.get(name)) for name in names]
         super().__init__(records, classes, unseen, reduce_zero_label, pipeline, test_mode, seed)
+
+    def notes(self) -> list[str]:
+        """See `Dataset.notes`. Images of other splits are no leftovers."""
+        return [
+            note
+            for folder, suffixes in self._folders.items()
+            for note in left_out(folder, files_by_stem(folder, "image_dir", suffixes).values())
+        ]
 
 
 def _as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:

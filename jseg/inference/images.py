@@ -57,7 +57,8 @@ def _from_array(image: np.ndarray) -> np.ndarray:
         return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
     if image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
         raise ValueError(
-            f"the image is an array of shape {image.shape}; give (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA"
+            f"the image is an array of shape {image.shape}; give (H, W) grey, (H, W, 3) RGB or (H, W, 4) "
+            "RGBA"
         )
     return np.ascontiguousarray(image[..., :3])
 
@@ -65,8 +66,8 @@ def _from_array(image: np.ndarray) -> np.ndarray:
 def _check_size(height: int, width: int, limit: int, name: str) -> None:
     if height * width > limit:
         raise ValueError(
-            f"{name} has {width}x{height} pixels, more than the limit of {limit:,}; make it smaller, or raise "
-            "max_pixels"
+            f"{name} has {width}x{height} pixels, more than the limit of {limit:,}; make it smaller, or "
+            "raise max_pixels"
         )
 
 
@@ -75,15 +76,15 @@ def _name(image: ImageLike) -> str:
 
 
 def expand(inputs: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """The images that files, folders, patterns (`photos/*.jpg`), Pillow images and arrays stand for, in order.
+    """The images that files, folders, patterns (`photos/*.jpg`), Pillow images and arrays stand for, in
+    order.
 
     A folder gives its own images, sorted by name, and not those of folders inside.
 
     Raises:
         FileNotFoundError: no such file, or nothing fits a pattern. ValueError: a folder without images.
     """
-    several = isinstance(inputs, Iterable) and not isinstance(inputs, (str, os.PathLike, np.ndarray, Image.Image))
-    for item in inputs if several else [inputs]:  # type: ignore[union-attr]  # told apart above
+    for item in [inputs] if isinstance(inputs, (str, os.PathLike, np.ndarray, Image.Image)) else inputs:
         if isinstance(item, (np.ndarray, Image.Image)):
             yield item
         else:

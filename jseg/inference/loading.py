@@ -18,7 +18,8 @@ from jseg.models.weights import Weights, apply_weights, read_weights
 class Loaded(NamedTuple):
     """What a checkpoint and its config say.
 
-    class_names, unseen: of the run; empty for a released file, which does not tell. clip: file of CLIP weights.
+    class_names, unseen: of the run; empty for a released file, which does not tell. clip: file of CLIP
+        weights.
     templates: prompt templates. seen_bias: by which the run lowers seen classes.
     """
 
@@ -76,7 +77,8 @@ def load_segmentor(
 
 
 def model_config(model: Mapping[str, Any], inference: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a model with its files found and, as the default of image_size, the crop of the inference.
+    """The config of a model with its files found and, as the default of image_size, the crop of the
+    inference.
 
     Raises:
         FileNotFoundError: a file that it names is missing; names the key.
@@ -105,8 +107,8 @@ def _with_clip(values: Mapping[str, Any], checkpoint: PathLike, clip: PathLike |
     except FileNotFoundError as error:
         if "model.clip" in str(error):
             raise FileNotFoundError(
-                f"{checkpoint} needs the CLIP weights that it was trained on, {model_cfg['clip']}, which are not "
-                "here; name them with clip= (--clip)"
+                f"{checkpoint} needs the CLIP weights that it was trained on, {model_cfg['clip']}, which are "
+                "not here; name them with clip= (--clip)"
             ) from error
         raise
 

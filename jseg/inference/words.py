@@ -33,7 +33,9 @@ class Words:
             groups = [[part.strip() for part in name.split("|")] for name in words.split(",")]
             table = [(group[0], group) for group in groups]
         elif isinstance(words, Mapping):
-            table = [(str(name).strip(), [text.strip() for text in synonyms]) for name, synonyms in words.items()]
+            table = [
+                (str(name).strip(), [text.strip() for text in synonyms]) for name, synonyms in words.items()
+            ]
         else:
             table = [(name.strip(), [name.strip()]) for name in words]
         if not table or table == [("", [""])]:
@@ -41,7 +43,9 @@ class Words:
         names = tuple(name for name, _ in table)
         phrases = tuple(phrase for _, group in table for phrase in group)
         if "" in names or "" in phrases or not all(group for _, group in table):
-            raise ValueError(f"word {_empty_at(table)} of {len(table)} is empty; remove it or a comma too many")
+            raise ValueError(
+                f"word {_empty_at(table)} of {len(table)} is empty; remove it or a comma too many"
+            )
         for kind, found in (("word", names), ("phrase", phrases)):
             twice = next((text for text in found if found.count(text) > 1), None)
             if twice is not None:

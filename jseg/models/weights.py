@@ -8,6 +8,7 @@ import numpy as np
 from jseg.checkpoints import (
     Architecture,
     CLIPRCArchitecture,
+    check_finite,
     listed,
     load_arrays,
     load_model_state,
@@ -57,7 +58,7 @@ def apply_weights(model: Segmentor, weights: Weights, path: PathLike, clip_sha25
         clip_sha256: of the CLIP that the model was built on; "" where it is not known.
 
     Raises:
-        ValueError: of another architecture, or trained on another CLIP.
+        ValueError: of another architecture, trained on another CLIP, or not finite.
     """
     if weights.whole is not None:
         check_whole_model(weights.whole, model.architecture(), path)
@@ -77,6 +78,7 @@ def apply_weights(model: Segmentor, weights: Weights, path: PathLike, clip_sha25
             f"{metadata['clip_sha256'][:12]}...) than this config's model.clip (SHA-256 "
             f"{clip_sha256[:12]}...); set model.clip to that file"
         )
+    check_finite(path, arrays)
     for name, value in trained.items():
         value.update(jt.array(np.ascontiguousarray(arrays[name], np.float32)))
 

@@ -2,7 +2,6 @@
 
 from jseg.runner.experiment import REGISTRIES, Experiment
 from jseg.runner.interrupt import Interrupted
-from jseg.runner.paths import resolve_path
 from jseg.runner.runner import Runner
 
-__all__ = ["REGISTRIES", "Experiment", "Interrupted", "Runner", "resolve_path"]
+__all__ = ["REGISTRIES", "Experiment", "Interrupted", "Runner"]

@@ -7,15 +7,19 @@ from typing import Any
 import numpy as np
 
 from jseg.datasets import Dataset
-from jseg.distributed import alive, all_reduce_sum, rank, world_size
+from jseg.datasets.batch import USER_ERRORS
+from jseg.datasets.transforms import MAX_ASPECT
+from jseg.distributed import alive, all_reduce_sum, gather_objects, rank, world_size
 from jseg.evaluation import ConfusionMatrix, summarise
 from jseg.files import PathLike
 from jseg.inference.recipe import TestRecipe
 from jseg.inference.windows import Pass, PredictFn, class_map, predict_windows
 from jseg.models.segmentors import Segmentor
+from jseg.names import shortened
 from jseg.runner.log import RunLog, clock
 from jseg.runner.outputs import PictureOutputs
 from jseg.runtime.backend import jt
+from jseg.runtime.memory import INFERENCE, OutOfMemory, memory_advice
 
 _PROGRESS_SECONDS = 15.0
 
@@ -46,7 +50,7 @@ def evaluate(
     """Metrics of `model` on a labelled dataset, over all ranks: see `jseg.evaluation.summarise`."""
     confusion = ConfusionMatrix(len(dataset.class_names))
     for index, sample in _samples(dataset, log, "evaluated"):
-        prediction = predict_mask(model, sample, inference)
+        prediction = _segmented(model, sample, inference, log)
         own = ConfusionMatrix(confusion.num_classes)
         own.update(prediction, sample["label"])
         confusion.merge(own)
@@ -63,21 +67,74 @@ def save_predictions(
 ) -> None:
     """Writes one palette PNG for each picture of `dataset`, which needs no labels; see `PictureOutputs`.
 
+    Images that cannot be read or do not fit into memory are left out, and named at the end.
+
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written. ValueError: images were left out; the others are written.
     """
     outputs = PictureOutputs(dataset, masks=folder)
-    for index, sample in _samples(dataset, log, "segmented"):
-        outputs.take(index, predict_mask(model, sample, inference))
-    outputs.close()
+    left_out: dict[str, str] = {}
+    for index, sample in _samples(dataset, log, "segmented", left_out):
+        try:
+            prediction = _segmented(model, sample, inference, log)
+        except OutOfMemory as error:
+            left_out[sample["name"]] = str(error)
+            continue
+        outputs.take(index, prediction)
+    # Where nothing was segmented, earlier masks stay; other ranks, though, wait for this one to replace them.
+    if len(left_out) < len(dataset) or world_size() > 1:
+        outputs.close()
+    found = [
+        item for part in gather_objects(left_out, "the images that were left out") for item in part.items()
+    ]
+    for _, reason in found:
+        log.info(f"warning: not segmented: {reason}")
+    if found:
+        raise ValueError(
+            f"{len(found)} of {len(dataset)} images were not segmented: "
+            f"{shortened(name for name, _ in found)}; correct or remove them and run this again (the first: "
+            f"{found[0][1]})"
+        )
 
 
-def _samples(dataset: Dataset, log: RunLog, verb: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """This rank's share of the dataset, with a progress line now and then."""
+def _segmented(
+    model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any], log: RunLog
+) -> np.ndarray:
+    """`predict_mask`, with the image named where it is extreme.
+
+    Raises:
+        OutOfMemory: it does not fit into memory.
+    """
+    height, width = sample["original_size"]
+    named = f"image {sample['name']} of {width}x{height} pixels"
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        log.info(f"warning: {named} is squeezed, being more than {MAX_ASPECT} times as long as wide")
+    try:
+        with memory_advice(INFERENCE):
+            return predict_mask(model, sample, inference)
+    except OutOfMemory as error:
+        raise OutOfMemory(f"{named}: {error}") from error
+
+
+def _samples(
+    dataset: Dataset, log: RunLog, verb: str, unreadable: dict[str, str] | None = None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """This rank's share of the dataset, with a progress line now and then.
+
+    Args:
+        unreadable: takes the names of images that cannot be read, and why; None: the first one raises.
+    """
     indices = range(rank(), len(dataset), world_size())
     start = last = time.perf_counter()
     for done, index in enumerate(indices):
-        yield index, dataset.sample(index, 0)
+        try:
+            sample = dataset.sample(index, 0)
+        except USER_ERRORS as error:
+            if unreadable is None:
+                raise
+            unreadable[dataset.name(index)] = str(error)
+        else:
+            yield index, sample
         now = time.perf_counter()
         if now - last > _PROGRESS_SECONDS or done + 1 == len(indices):
             speed = (done + 1) / (now - start)

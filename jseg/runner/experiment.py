@@ -1,6 +1,5 @@
 """What a run is made of, built from its config, and where it starts."""
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any, NamedTuple
 from jseg.config import Config, import_plugins, validate
 from jseg.datasets import DATASETS, TRANSFORMS, Dataset, configured_root
 from jseg.distributed import broadcast_object, check_same, is_main, world_size
-from jseg.files import PathLike, file_sha256
+from jseg.files import PathLike, file_sha256, find_file
+from jseg.inference.loading import model_config
 from jseg.inference.recipe import check_inference
 from jseg.models.backbones import BACKBONES
 from jseg.models.heads import HEADS
@@ -28,7 +28,7 @@ from jseg.runner.checkpoint import (
     resume_notes,
 )
 from jseg.runner.log import RunLog
-from jseg.runner.paths import check_work_dir, default_work_dir, resolve_path, set_aside_earlier_run
+from jseg.runner.paths import check_work_dir, default_work_dir, set_aside_earlier_run
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
 from jseg.runner.store import CheckpointStore
 from jseg.runtime.backend import jt
@@ -46,8 +46,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def _located(path: PathLike) -> str:
-    """`resolve_path` by the main rank, whose disk holds the checkpoints."""
-    return broadcast_object(resolve_path(path) if is_main() else None, what=f"the path of {path}")
+    """`find_file` by the main rank, whose disk holds the checkpoints."""
+    return broadcast_object(find_file(path) if is_main() else None, what=f"the path of {path}")
 
 
 class Start(NamedTuple):
@@ -253,17 +253,5 @@ class Experiment:
             )
 
     def _model_config(self) -> dict[str, Any]:
-        """The model's config with paths resolved and, as the default
-        of image_size, the crop of the inference."""
-        model_cfg = copy.deepcopy(self.cfg.model)
-        crop = self.cfg.inference.get("crop_size")
-        accepted = MODELS.parameters(model_cfg["type"], "model")
-        if crop is not None and "image_size" in accepted:
-            model_cfg.setdefault("image_size", crop if isinstance(crop, int) else tuple(crop))
-        for key in ("clip", "text_embeddings"):
-            if isinstance(model_cfg.get(key), str):
-                try:
-                    model_cfg[key] = resolve_path(model_cfg[key])
-                except FileNotFoundError as error:
-                    raise FileNotFoundError(f"config key model.{key}: {error}") from error
-        return model_cfg
+        """The model's config with its files found and its crop filled in."""
+        return model_config(self.cfg.model, self.cfg.inference)

@@ -1,5 +1,4 @@
-"""Where files are: paths of configs, the work folder, and the
-folder of an earlier run that must not be lost."""
+"""The work folder, and the folder of an earlier run that must not be lost."""
 
 import contextlib
 import os
@@ -7,8 +6,6 @@ from pathlib import Path
 
 from jseg.files import PathLike
 
-REPOSITORY = Path(__file__).absolute().parents[2]
-PACKAGE = REPOSITORY / "jseg"
 RUN_FILES = (
     "config.py",
     "log.txt",
@@ -21,23 +18,6 @@ RUN_FILES = (
     "val_predictions",
     "per_image.jsonl",
 )
-
-
-def resolve_path(path: PathLike) -> str:
-    """An existing path for `path`: as given (from the current folder), in the repository, or in the package.
-
-    Raises:
-        FileNotFoundError: it is in none of these places.
-    """
-    expanded = Path(path)
-    with contextlib.suppress(RuntimeError):  # the home of a user who does not exist
-        expanded = expanded.expanduser()
-    folders = [Path.cwd()] if expanded.is_absolute() else [Path.cwd(), REPOSITORY, PACKAGE]
-    places = [str(folder / expanded) for folder in folders]
-    for place in places:
-        if Path(place).exists():
-            return place
-    raise FileNotFoundError(f"{path} does not exist (looked for {', '.join(places)}); correct the path")
 
 
 def default_work_dir(config_file: str | None) -> str:

@@ -15,6 +15,7 @@ import jseg.models.segmentors
 import jseg.optim  # noqa: F401  (fills the registries of optimizers and schedulers)
 from jseg.config import Config
 from jseg.datasets import DataLoader
+from jseg.datasets.leftovers import shared_files
 from jseg.distributed import (
     alive,
     all_reduce_max,
@@ -90,6 +91,8 @@ class Runner:
             num_workers=cfg.num_workers,
             skip_unreadable=cfg.max_bad_pictures > 0,
         )
+        for note in self._data_notes() if is_main() else ():
+            self.log.info(f"note: {note}")
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
         self.log.info(
             f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
@@ -137,8 +140,10 @@ class Runner:
     def test(self, checkpoint: str | None = None) -> Path:
         """Segments `dataset.test` into palette PNG files, in place of
         those of an earlier run; returns their folder."""
+        dataset = self.experiment.dataset(
+            "test"
+        )  # first: its classes are the model's, no other data is needed
         model, path = self.experiment.trained_model(checkpoint)
-        dataset = self.experiment.dataset("test")
         folder = self.work_dir / "predictions"
         self.log.info(f"segmenting {len(dataset)} pictures with {path}")
         model.eval()
@@ -146,6 +151,11 @@ class Runner:
         barrier()
         self.log.info(f"{len(dataset)} predictions are in {folder}")
         return folder
+
+    def _data_notes(self) -> list[str]:
+        """What of the data is not used, and what is used twice."""
+        train, val = (self.experiment.dataset(part) for part in ("train", "val"))
+        return list(dict.fromkeys([*train.notes(), *val.notes(), *shared_files(train.files(), val.files())]))
 
     def _loop(
         self,

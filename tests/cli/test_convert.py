@@ -100,6 +100,31 @@ def test_clip_keeps_types_and_values(openai_archive, tmp_path, suffix):
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["visual.proj", "logit_scale", "transformer.resblocks.1.ln_2.bias"])
+def test_weights_that_are_not_finite(openai_archive, tmp_path, capsys, name, value):
+    """They were taken: `nan red circle` with exit status 0, and a training that blamed the learning rate."""
+    state, _ = clip_from_any(read_tensors(openai_archive))
+    spoilt = np.array(state[name], np.float32)
+    spoilt.reshape(-1)[-1] = value
+    path = tmp_path / "clip.safetensors"
+    path.write_bytes(safetensors_bytes({**state, name: spoilt}, {}))
+    assert convert_clip([str(path), str(tmp_path / "out.npz")]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said and name in said and not (tmp_path / "out.npz").exists()
+    with pytest.raises(ValueError, match=rf"clip\.safetensors.*{name}"):
+        load_clip(str(path))
+
+
+def test_an_infinite_mask_is_no_weight(openai_archive, tmp_path):
+    """open_clip keeps a causal mask of minus infinity beside the weights."""
+    state, _ = clip_from_any(read_tensors(openai_archive))
+    mask = np.triu(np.full((77, 77), -np.inf, np.float32), 1)
+    path = tmp_path / "clip.safetensors"
+    path.write_bytes(safetensors_bytes({**state, "attn_mask": mask}, {}))
+    assert convert_clip([str(path), str(tmp_path / "out.npz")]) == 0
+
+
 def test_overwriting_needs_force_and_never_hits_the_source(openai_archive, tmp_path, capsys):
     out = tmp_path / "clip.npz"
     out.write_bytes(b"precious")

@@ -49,6 +49,16 @@ def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, capsys):
     assert run_net.main(["--config", config, "--task", "test", *options]) == 0
     label = np.array(Image.open(run / "predictions/new.png"))
     assert label.shape == (64, 64) and label.max() < len(CLASS_NAMES)
+    alone = tmp_path / "alone"  # without masks, lists and images to learn from
+    alone.mkdir()
+    for name in ("test", "classes.txt", "unseen.txt"):
+        (own_data / name).rename(alone / name)
+    (run / "predictions/new.png").unlink()
+    moved = [option.replace(str(own_data), str(alone)) for option in options]
+    assert run_net.main(["--config", config, "--task", "test", *moved]) == 0
+    assert (np.array(Image.open(run / "predictions/new.png")) == label).all()
+    for name in ("classes.txt", "unseen.txt"):
+        (alone / name).rename(own_data / name)
     assert (
         evaluate_masks.main(
             [

@@ -94,6 +94,36 @@ def test_masks_with_an_ending(root):
         FolderDataset(str(root))
 
 
+def test_images_with_an_ending(root):
+    """Cityscapes and mmsegmentation's samples: a word after the id of the image as well as of the mask."""
+    for name in NAMES:
+        (root / "images" / f"{name}.jpg").rename(root / "images" / f"{name}_leftImg8bit.jpg")
+        (root / "masks" / f"{name}.png").rename(root / "masks" / f"{name}_gtFine_labelTrainIds.png")
+        write_mask(root / "masks", f"{name}_gtFine_instanceIds")
+    endings = dict(image_ending="_leftImg8bit", mask_ending="_gtFine_labelTrainIds")
+    dataset = FolderDataset(str(root), **endings)
+    assert names(dataset) == NAMES
+    assert dataset.records[2].image.name == "p2_leftImg8bit.jpg"
+    assert dataset.records[2].mask.name == "p2_gtFine_labelTrainIds.png"
+    (note,) = dataset.notes()
+    assert " 10 (" in note and "p0_gtFine_instanceIds.png" in note
+    (root / "val.txt").write_text("p1\np2_leftImg8bit\np3_leftImg8bit.jpg\n")
+    val = FolderDataset(str(root), "val", **endings)
+    assert names(val) == ["p1", "p2", "p3"] and "p0_leftImg8bit.jpg" in val.notes()[-1]
+    with pytest.raises(FileNotFoundError, match=r"'p0_leftImg8bit'.*image_ending"):
+        FolderDataset(str(root), mask_ending="_gtFine_labelTrainIds")
+    with pytest.raises(ValueError, match=r"_img\.jpg.*image_ending"):
+        FolderDataset(str(root), image_ending="_img")
+
+
+def test_images_and_masks_of_one_folder_are_told_by_their_endings(root):
+    for name in NAMES:
+        (root / "images" / f"{name}.jpg").rename(root / "images" / f"{name}_img.jpg")
+        (root / "masks" / f"{name}.png").rename(root / "images" / f"{name}_mask.png")
+    dataset = FolderDataset(str(root), mask_dir="images", image_ending="_img", mask_ending="_mask")
+    assert names(dataset) == NAMES and dataset.notes() == []
+
+
 def spoil_list(root):
     (root / "train.txt").write_text("p1\nghost\n")
 

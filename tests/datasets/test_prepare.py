@@ -129,6 +129,40 @@ def test_coco_values(tmp_path):
     np.testing.assert_array_equal(label, miniature.classes_of(published, "coco_stuff164k"))
 
 
+def test_files_of_other_projects_beside_the_annotations(tmp_path):
+    """Each `_instanceTrainIds.png` was taken for an annotation and reported as one without an image."""
+    miniature.unpack(miniature.coco_stuff(), tmp_path)
+    folder = tmp_path / COCO / "annotations/val2017"
+    foreign = [f"{name}_instanceTrainIds.png" for name in miniature.COCO["val2017"]]
+    for name in (*foreign, "colours.png"):
+        (folder / name).write_bytes(miniature.grey_png(np.full((2, 3), 254, np.uint8)))
+    before = {path.name for path in folder.iterdir()}
+    report = prepare("coco_stuff", work(tmp_path))
+    made = {f"{name}_labelTrainIds.png" for name in miniature.COCO["val2017"]}
+    assert {path.name for path in folder.iterdir()} - before == made
+    assert report.problems == [] and report.counts["masks in val2017"] == len(made)
+    (note,) = report.notes
+    assert str(folder) in note and " 5 (" in note and foreign[0] in note and "colours.png" in note
+    assert check("coco_stuff", work(tmp_path)).notes == report.notes
+
+
+def test_foreign_files_among_community_masks(tmp_path):
+    miniature.unpack(miniature.voc2012(), tmp_path)
+    home = prepare("voc2012", work(tmp_path)).home
+    lists = home / "ImageSets/Segmentation"
+    expected = (lists / "aug.txt").read_text()
+    for path in (lists / "aug.txt", lists / "trainaug.txt"):
+        path.unlink()
+    for found in tmp_path.rglob("cls"):
+        shutil.rmtree(found)
+    name = expected.split()[0]
+    mask = home / "SegmentationClassAug" / f"{name}.png"
+    mask.with_name(f"{name}_instance.png").write_bytes(mask.read_bytes())
+    report = prepare("voc2012", work(tmp_path))
+    assert (lists / "aug.txt").read_text() == expected and report.problems == []
+    assert f"{name}_instance.png" in report.notes[0]
+
+
 def test_every_published_value_of_coco(tmp_path):
     miniature.unpack(miniature.coco_stuff(), tmp_path)
     name = miniature.COCO["val2017"][0]

@@ -84,9 +84,12 @@ def test_resize_ratio_stays_in_its_range():
         ((500, 375), (683, 512)),
         ((100, 1000), (512, 5120)),
         ((512, 512), (512, 512)),
+        ((100, 1600), (512, 8192)),
+        ((1, 400), (512, 8192)),  # squeezed: 512 x 204800 fits into no memory
+        ((3000, 1), (8192, 512)),
     ],
 )
-def test_short_side_is_exact_and_the_long_side_has_no_limit(shape, expected):
+def test_short_side_is_exact_and_the_long_side_has_a_limit(shape, expected):
     sample = {"image": np.zeros((*shape, 3), np.uint8)}
     assert ResizeShortSide(512)(sample, Script())["image"].shape[:2] == expected
 

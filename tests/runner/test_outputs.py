@@ -271,3 +271,48 @@ def test_val_writes_on_demand(make_config):
     Runner(cfg).val(save_masks=True, per_image=True)
     assert len(read_lines(Path(cfg.work_dir) / "per_image.jsonl")) == 3
     assert len(list((Path(cfg.work_dir) / "val_predictions").glob("*.png"))) == 3
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A row, a column, a damaged file and an ordinary image, to be segmented only."""
+    root = tmp_path / "photographs"
+    (root / "test").mkdir(parents=True)
+    (root / "classes.txt").write_text("w\nx\n")
+    for name, size in (("a_row", (3000, 1)), ("c_column", (1, 400)), ("d_plain", (30, 20))):
+        Image.new("RGB", size, (200, 0, 0)).save(root / f"test/{name}.png")
+    (root / "test/b_damaged.png").write_bytes((root / "test/d_plain.png").read_bytes()[:60])
+    return root
+
+
+def test_thin_images_are_segmented_and_bad_ones_named_at_the_end(photographs, tmp_path, capsys):
+    """A row of 3000 pixels ended the run as "out of memory", unnamed, and nothing after it was segmented."""
+    dataset = FolderDataset(
+        str(photographs), image_dir="test", mask_dir=None, test_mode=True, pipeline=dict(short_side=64)
+    )
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=r"\b1 of 4\b.*b_damaged"):
+        save_predictions(Guess(2), dataset, INFERENCE, out, RunLog(None))
+    sizes = {path.stem: Image.open(path).size for path in out.glob("*.png")}
+    assert sizes == {"a_row": (3000, 1), "c_column": (1, 400), "d_plain": (30, 20)}
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("a_row of 3000x1", "c_column of 1x400", "b_damaged.png"))
+    assert "d_plain" not in said
+
+
+def test_an_image_too_large_for_the_memory_is_named(photographs, tmp_path):
+    class Exhausted(Guess):
+        def predict(self, image):
+            if image.shape[3] > 900:
+                raise MemoryError
+            return super().predict(image)
+
+    (photographs / "test/b_damaged.png").unlink()
+    dataset = FolderDataset(
+        str(photographs), image_dir="test", mask_dir=None, test_mode=True, pipeline=dict(short_side=64)
+    )
+    with pytest.raises(ValueError, match=r"\b1 of 3\b.*a_row"):
+        save_predictions(Exhausted(2), dataset, INFERENCE, tmp_path / "out", RunLog(None))
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    with pytest.raises(OSError, match="a_row of 3000x1.*out of memory"):
+        evaluate(Exhausted(2), dataset, INFERENCE, RunLog(None))

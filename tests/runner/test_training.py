@@ -113,6 +113,15 @@ def test_val_and_test_take_the_newest_checkpoint(trained, make_config):
         Runner(make_config()).val()
 
 
+def test_applying_a_model_needs_no_training_and_validation_data(trained, make_config):
+    """Weights, class words and a folder of images are enough; the validation set was looked for first."""
+    absent = dict(type="TestStripes", length=-1)
+    for parts in ({"dataset.train": absent, "dataset.val": absent}, {"dataset": {}}):
+        cfg = make_config({**parts, "dataset.test": dict(type="TestStripes", length=2)})
+        folder = Runner(cfg).test(str(CheckpointStore(trained.work_dir).path(12)))
+        assert sorted(path.name for path in folder.glob("*.png")) == ["stripes_0.png", "stripes_1.png"]
+
+
 def test_transductive_starts_from_inductive_weights(trained, make_config):
     weights = str(CheckpointStore(trained.work_dir).path(8))
     transductive = {"model.setting": "transductive"}

@@ -101,6 +101,23 @@ def file_error(path: PathLike, problem: str, entry: str | None = None) -> ValueE
     return ValueError(f"{where}: {problem}")
 
 
+def check_finite(path: PathLike, state: Mapping[str, np.ndarray]) -> None:
+    """Refuses values that are not finite as float32, which would turn every result into NaN.
+
+    Raises:
+        ValueError: naming the first parameter that has such a value.
+    """
+    for name, array in state.items():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(array.astype(np.float32, copy=False)).all()
+        if not finite:
+            raise file_error(
+                path,
+                "holds values that are not finite; the file is damaged or its training diverged, use another",
+                name,
+            )
+
+
 def element_count(shape: Sequence[int]) -> int:
     """Product of `shape` in exact integers (numpy's product can overflow)."""
     count = 1

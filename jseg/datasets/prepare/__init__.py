@@ -5,6 +5,7 @@ folders that the data sets read, and a check of them.
 is made of it and how many pictures there must be.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -19,11 +20,15 @@ BENCHMARKS: dict[str, ModuleType] = {"voc2012": voc2012, "context": context, "co
 
 
 class Report(NamedTuple):
-    """The folder of a data set, what was counted in it and what is wrong with it, one sentence each."""
+    """The folder of a data set and what was counted in it.
+
+    `problems` says what is wrong with it and `notes` which files are not used, one sentence each.
+    """
 
     home: Path
     counts: dict[str, int]
     problems: list[str]
+    notes: Sequence[str]
 
 
 def prepare(name: str, work: Work) -> Report:
@@ -46,7 +51,7 @@ def prepare(name: str, work: Work) -> Report:
     problems = contents.problems + absent_files(contents)
     if not work.any_count:
         problems += wrong_counts(home, contents.counts, benchmark.PUBLISHED)
-    return Report(home, contents.counts, problems)
+    return Report(home, contents.counts, problems, contents.notes)
 
 
 def check(name: str, work: Work) -> Report:
@@ -66,4 +71,4 @@ def check(name: str, work: Work) -> Report:
     problems = contents.problems + bad_files(contents, work.jobs, benchmark.TITLE)
     if not work.any_count:
         problems += wrong_counts(home, contents.counts, benchmark.PUBLISHED)
-    return Report(home, contents.counts, problems)
+    return Report(home, contents.counts, problems, contents.notes)

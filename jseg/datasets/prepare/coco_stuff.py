@@ -4,6 +4,7 @@ A value of the published masks is the id of COCO-Stuff's label list less one, 0.
 Eleven values never occur: thing categories that COCO lists but nobody drew. They become 255 too.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from jseg.datasets.classes import load_class_list, raw_values
 from jseg.datasets.coco_stuff import CLASS_LIST, MASK_ENDING
 from jseg.datasets.files import files_by_stem
+from jseg.datasets.leftovers import left_out
 from jseg.datasets.masks import check_size, read_mask
 from jseg.datasets.prepare.archives import Archive
 from jseg.datasets.prepare.files import image_size, is_complete_png, write_label
@@ -23,6 +25,7 @@ TITLE = "COCO-Stuff 164K"
 IMAGES = {
     split: Archive(f"{split}.zip", {f"{split}/": f"images/{split}/"}) for split in ("train2017", "val2017")
 }
+_ID = re.compile(r"\d{12}")  # other projects keep files of their own beside the published ones
 MAPS = Archive("stuffthingmaps_trainval2017.zip", {f"{split}/": f"annotations/{split}/" for split in IMAGES})
 PUBLISHED = (
     {
@@ -54,11 +57,7 @@ def prepare(work: Work) -> None:
     tasks: list[Annotation] = []
     for split in IMAGES:
         folder = require(home / "annotations" / split, MAPS, work.root)
-        names = [
-            name
-            for name in sorted(files_by_stem(folder, "split", (".png",)))
-            if not name.endswith(MASK_ENDING)
-        ]
+        names = [name for name in sorted(files_by_stem(folder, "split", (".png",))) if _ID.fullmatch(name)]
         tasks += [
             Annotation(
                 folder / f"{name}.png",
@@ -74,16 +73,20 @@ def contents(home: Path) -> Contents:
     """Every picture and every mask of training labels, paired by name."""
     pairs: list[Pair] = []
     counts = {}
-    problems = []
+    problems: list[str] = []
+    notes: list[str] = []
     for split in IMAGES:
         images, masks = home / "images" / split, home / "annotations" / split
         try:
-            image_names = set(files_by_stem(images, "split", (".jpg",)))
-            mask_names = {
-                name[: -len(MASK_ENDING)]
-                for name in files_by_stem(masks, "split", (".png",))
-                if name.endswith(MASK_ENDING)
+            image_files = files_by_stem(images, "split", (".jpg",))
+            mask_files = {
+                name: path
+                for name, path in files_by_stem(masks, "split", (".png",)).items()
+                if _ID.fullmatch(name.removesuffix(MASK_ENDING))
             }
+            image_names = set(image_files)
+            mask_names = {name.removesuffix(MASK_ENDING) for name in mask_files if name.endswith(MASK_ENDING)}
+            notes += left_out(images, image_files.values()) + left_out(masks, mask_files.values())
         except FileNotFoundError as problem:
             problems.append(str(problem))
             image_names = mask_names = set()
@@ -95,7 +98,7 @@ def contents(home: Path) -> Contents:
             Pair(images / f"{name}.jpg", masks / f"{name}{MASK_ENDING}.png", len(raw_values(CLASS_LIST)))
             for name in sorted(image_names | mask_names)
         ]
-    return Contents(pairs, counts, problems)
+    return Contents(pairs, counts, problems, notes)
 
 
 def _convert(annotation: Annotation) -> bool:

@@ -4,10 +4,12 @@ Reads the folder VOCdevkit/VOC2012 and SBD's `cls/<id>.mat`, writes `Segmentatio
 lists aug (SBD without train and val) and trainaug (train and aug).
 """
 
+import re
 from pathlib import Path
 
 from jseg.datasets.classes import voc_palette
 from jseg.datasets.files import files_by_stem, read_split
+from jseg.datasets.leftovers import left_out
 from jseg.datasets.masks import check_size
 from jseg.datasets.prepare.archives import Archive
 from jseg.datasets.prepare.check import read_lists
@@ -40,6 +42,7 @@ PUBLISHED = (
 _LISTS = "ImageSets/Segmentation"
 _MASKS, _AUG_MASKS = "SegmentationClass", "SegmentationClassAug"
 _NUM_VALUES = 21  # 0 is background
+_ID = re.compile(r"\d{4}_\d{6}")
 
 
 def find_home(root: Path) -> Path:
@@ -80,7 +83,16 @@ def contents(home: Path) -> Contents:
     pairs += [
         pair for pair in listed_pairs(lists, home, _NUM_VALUES, {"train": _AUG_MASKS}) if pair.mask.is_file()
     ]
-    return Contents(pairs, {f"pictures in {split}": len(names) for split, names in lists.items()}, problems)
+    counts = {f"pictures in {split}": len(names) for split, names in lists.items()}
+    return Contents(pairs, counts, problems, left_out(home / _AUG_MASKS, _masks(home / _AUG_MASKS).values()))
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """id -> mask; other projects may keep files of their own beside them."""
+    if not folder.is_dir():
+        return {}
+    files = files_by_stem(folder, "mask_dir", (".png",))
+    return {name: path for name, path in files.items() if _ID.fullmatch(name)}
 
 
 def _convert_sbd(work: Work, home: Path) -> list[str]:
@@ -91,7 +103,7 @@ def _convert_sbd(work: Work, home: Path) -> list[str]:
     if source is None:
         if not (home / _AUG_MASKS).is_dir():
             require(own / "dataset" / "cls", SBD, work.root)
-        return list(files_by_stem(home / _AUG_MASKS, "mask_dir", (".png",)))
+        return list(_masks(home / _AUG_MASKS))
     require_scipy()
     names = [name for split in ("train", "val") for name in read_split(source.parent, split)]
     (home / _AUG_MASKS).mkdir(exist_ok=True)

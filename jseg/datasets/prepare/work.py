@@ -91,11 +91,13 @@ class Contents(NamedTuple):
         pairs: every picture that a list or a folder names, with its mask; both may be absent.
         counts: what is counted -> how many.
         problems: what is wrong with the lists themselves, one sentence each.
+        notes: which files are not used, one sentence each; no fault of the data set.
     """
 
     pairs: list[Pair]
     counts: dict[str, int]
     problems: list[str]
+    notes: Sequence[str] = ()
 
 
 def require(path: Path, archive: Archive, root: Path) -> Path:
