@@ -57,8 +57,7 @@ def _from_array(image: np.ndarray) -> np.ndarray:
         return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
     if image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
         raise ValueError(
-            f"the image is an array of shape {image.shape}; give (H, W) grey, (H, W, 3) RGB or (H, W, 4) "
-            "RGBA"
+            f"the image is an array of shape {image.shape}; give (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA"
         )
     return np.ascontiguousarray(image[..., :3])
 

@@ -1,0 +1,220 @@
+"""Segment images with words of your own.
+
+    jseg segment photo.jpg --classes "cat, dog, grass" --checkpoint RUN/checkpoints/latest
+    jseg segment photos/ --classes-file words.txt --checkpoint released.pth --config CONFIG --clip CLIP
+    jseg segment --sample                                 # sample drawings, with the model that comes with
+    jseg
+
+Writes NAME.png (a palette image: pixel = number of the word, from 0; 255 where no word fits),
+NAME.overlay.png and NAME.json for each image, and prints how much of it each word covers. In --classes,
+commas separate words and | separates synonyms: "cat, dog|puppy". In a file there is one word a line.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jseg.cli import shipped
+from jseg.files import find_file, shipped_folder
+from jseg.runtime.command import USER_ERROR, exit_status, prove_writable, refuse
+from jseg.runtime.device import add_device_options
+from jseg.runtime.memory import ONE_INPUT, memory_advice
+from jseg.runtime.selection import name_device, select_device
+
+if TYPE_CHECKING:
+    from jseg.inference.result import Result
+    from jseg.inference.segmenter import Segmenter
+
+SAMPLE_CHECKPOINT = "weights/zeroshapes_clip_rc.safetensors"
+SAMPLES = "samples"
+DEFAULT_OUTPUT = "segmented"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="images, folders, or patterns in quotes")
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument("--classes", metavar="WORDS", help='e.g. "cat, dog|puppy, grass"')
+    words.add_argument("--classes-file", metavar="FILE", help="text file with one word a line")
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--checkpoint", metavar="FILE", help=f"of a run, or released (default: {SAMPLE_CHECKPOINT})"
+    )
+    model.add_argument("--clip", metavar="FILE", help="CLIP weights that the checkpoint was trained on")
+    model.add_argument("--config", metavar="FILE", help="config of a released checkpoint")
+    model.add_argument("--num-regions", type=int, metavar="M", help="region tokens, a square number")
+    model.add_argument("--seen-bias", type=float, metavar="B", help="by how much trained words are lowered")
+    model.add_argument("--background", metavar="WORDS", help='words for "nothing", separated by commas')
+    model.add_argument("--threshold", type=float, metavar="T", help="lower scores, from 0 to 1, are nothing")
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", metavar="DIR", default=DEFAULT_OUTPUT, help="(default: %(default)s)")
+    output.add_argument(
+        "--save",
+        nargs="*",
+        choices=("mask", "overlay", "json"),
+        default=["mask", "overlay", "json"],
+        help="what to write (default: everything; without a value nothing)",
+    )
+    output.add_argument("--force", action="store_true", help="overwrite files of an earlier call")
+    output.add_argument("--json", action="store_true", help="print one JSON object a line in place of text")
+    output.add_argument("--quiet", action="store_true", help="print errors alone")
+    parser.add_argument("--sample", action="store_true", help="the sample images, their words and the model")
+    add_device_options(parser)
+    args = parser.parse_args(argv)
+    if not args.images and not args.sample:
+        parser.error("name an image or a folder, or try --sample")
+    if args.images and args.sample:
+        parser.error("--sample has images of its own; leave IMAGE out")
+    if not (args.classes or args.classes_file or args.sample):
+        parser.error('name the words: --classes "cat, dog, grass"')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 1 if an image could not be segmented, 2 after an error of the user, 130 after Ctrl-C."""
+    args = parse_args(argv)
+    try:
+        return exit_status(lambda: run(args))
+    except KeyboardInterrupt:
+        print("interrupted; what is finished stays", file=sys.stderr)
+        return 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segments every image; the exit status.
+
+    Raises:
+        ValueError, OSError: words, model or output cannot be used.
+    """
+    from jseg.inference.words import Words
+
+    words = read_words(args)
+    Words.parse(words)  # before a model is loaded
+    images = list(find_images(args))
+    stems = name_outputs(images)
+    if args.save:
+        prove_writable(Path(args.output) / ".jseg")
+        if not args.force:
+            refuse_overwriting(args.output, stems, args.save)
+    select_device(args.device, args.precision)
+    segmenter = load(args)
+    if not args.quiet and not args.json:
+        name_device()
+    failed = 0
+    for image, stem in progress(list(zip(images, stems)), args):
+        try:
+            with memory_advice(ONE_INPUT):
+                result = segment(segmenter, image, words, args)
+                files = result.save(args.output, stem, args.save, args.force) if args.save else []
+        except ValueError as error:
+            failed += 1
+            refuse(str(error) if str(image) in str(error) else f"{image}: {error}")
+            continue
+        report(result, files, args)
+    if failed:
+        print(f"{failed} of {len(images)} images were not segmented", file=sys.stderr)
+    return (USER_ERROR if failed == len(images) else 1) if failed else 0
+
+
+def read_words(args: argparse.Namespace) -> str | list[str]:
+    """The words of the command line or of the file; those of ZeroShapes for the sample."""
+    if args.classes_file:
+        from jseg.datasets.words import read_words as words_of_file
+
+        return list(words_of_file(args.classes_file))
+    if args.classes:
+        return str(args.classes)
+    from jseg.datasets.classes import load_class_list
+
+    return list(load_class_list("zeroshapes").names)
+
+
+def find_images(args: argparse.Namespace) -> Iterator[Path]:
+    """The image files, in order.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing is there; names it.
+    """
+    from jseg.inference.images import expand
+
+    names = [str(shipped_folder(SAMPLES))] if args.sample else args.images
+    for name in names:
+        yield from (Path(str(item)) for item in expand(name))
+
+
+def name_outputs(images: Sequence[Path]) -> list[str]:
+    """A stem for the files of each image; images of equal names get those of their folders in front.
+
+    Raises:
+        ValueError: two images cannot be told apart.
+    """
+    stems = [image.stem for image in images]
+    for depth in (0, 1, 2):
+        if len(set(stems)) == len(stems):
+            return stems
+        stems = [
+            "_".join([*image.absolute().parts[-2 - depth : -1], image.stem])
+            if [other.stem for other in images].count(image.stem) > 1
+            else image.stem
+            for image in images
+        ]
+    if len(set(stems)) < len(stems):
+        twice = next(image for image, stem in zip(images, stems) if stems.count(stem) > 1)
+        raise ValueError(f"{twice}: another image would be written to files of the same names; call it apart")
+    return stems
+
+
+def refuse_overwriting(folder: str, stems: Sequence[str], forms: Sequence[str]) -> None:
+    """Raises `FileExistsError` before anything is computed."""
+    from jseg.inference.result import output_files, refuse_existing
+
+    for stem in stems:
+        refuse_existing(output_files(folder, stem, forms))
+
+
+def load(args: argparse.Namespace) -> "Segmenter":
+    """The model of the command line."""
+    from jseg.inference.segmenter import Segmenter
+
+    checkpoint = shipped(args.checkpoint) if args.checkpoint else find_file(SAMPLE_CHECKPOINT)
+    return Segmenter.from_checkpoint(
+        checkpoint, args.clip and shipped(args.clip), args.config and shipped(args.config)
+    )
+
+
+def segment(
+    segmenter: "Segmenter", image: Path, words: str | list[str], args: argparse.Namespace
+) -> "Result":
+    """One image with the options of the command line."""
+    background = [word.strip() for word in args.background.split(",")] if args.background else None
+    view = segmenter.encode(image, args.num_regions)
+    return view.segment(words, background, args.threshold, args.seen_bias)
+
+
+def progress(pairs: list[tuple[Path, str]], args: argparse.Namespace) -> Iterator[tuple[Path, str]]:
+    """The pairs, with a bar on stderr where that is a terminal and there is something to wait for."""
+    from tqdm import tqdm
+
+    shown = sys.stderr.isatty() and len(pairs) > 1 and not (args.quiet or args.json)
+    with contextlib.closing(tqdm(pairs, unit="image", disable=not shown)) as bar:
+        yield from bar
+
+
+def report(result: "Result", files: Sequence[Path], args: argparse.Namespace) -> None:
+    """Prints what was found in an image."""
+    if args.json:
+        print(json.dumps({**result.to_dict(), "files": [str(path) for path in files]}), flush=True)
+    elif not args.quiet:
+        content = result.to_dict()
+        rows = sorted((row for row in content["classes"] if row["pixels"]), key=lambda row: -row["pixels"])
+        found = [f"{row['name']} {100 * row['share']:.1f} %" for row in rows]
+        if content["nothing"]["pixels"]:
+            found.append(f"nothing {100 * content['nothing']['share']:.1f} %")
+        print(f"{result.path}: {', '.join(found)}", flush=True)

@@ -1,0 +1,239 @@
+"""What a segmentation returns: a mask with names, and how to look at it and save it."""
+
+import colorsys
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jseg.files import PathLike, replacing
+from jseg.visualization.legend import class_entries, draw_legend
+from jseg.visualization.overlay import ALPHA, CONTOUR_WIDTH
+from jseg.visualization.overlay import overlay as draw_overlay
+
+FORMS = ("mask", "overlay", "json")
+"""What `Result.save` writes: `STEM.png`, `STEM.overlay.png` and `STEM.json`."""
+
+_SMALL_SIDE = 384  # pixels; overlays of smaller images are enlarged
+_SMALL_SIDE = 384  # pixels; overlays of smaller images are enlarged
+_LEGEND_WIDTH = 240  # pixels at least, so that names have room below a small image
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """The segmentation of one image.
+
+    Attributes:
+        image: RGB uint8 (H, W, 3), upright. path: the file, None for an image from memory.
+        names: the C words, in the order they were given.
+        mask: (H, W) indices into `names`; `nothing` where no word fits. uint8, or uint16 above 255 words.
+        nothing: 255, or 65535.
+        confidence: float16 (H, W), the score of the best word, in 0..1.
+        areas: pixels of each word, int (C,).
+        unseen: indices of the words that had no masks in training.
+        regions: float32 (C, m, m) probabilities of the words for each region; None without regions or where
+            the image was cut into windows.
+        scores: float32 (C, H, W), only with `keep_scores=True`.
+        seconds: time of reading, encoding and decoding: {"read", "encode", "decode"}.
+    """
+
+    image: np.ndarray
+    path: Path | None
+    names: tuple[str, ...]
+    mask: np.ndarray
+    nothing: int
+    confidence: np.ndarray
+    areas: np.ndarray
+    unseen: tuple[int, ...]
+    regions: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """bool (H, W): where the word `name` is.
+
+        Raises:
+            KeyError: it was not among the words.
+        """
+        if name not in self.names:
+            raise KeyError(f"{name!r} is not among the words; they are {', '.join(self.names)}")
+        return self.mask == self.names.index(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __repr__(self) -> str:
+        total = max(self.mask.size, 1)
+        shares = [f"{name} {100 * area / total:.1f} %" for name, area in zip(self.names, self.areas) if area]
+        height, width = self.mask.shape
+        return f"Result({self.path or 'image'}, {width}x{height}: {', '.join(shares) or 'nothing'})"
+
+    @property
+    def palette(self) -> np.ndarray:
+        """uint8 (C, 3): the colour of each word, the same for a word in every image."""
+        return word_colours(self.names)
+
+    def segments(self) -> list[dict[str, Any]]:
+        """The words that were found, largest first, in the form of Hugging Face's image segmentation
+        pipeline: `label`, `score` (mean confidence), `mask` (a Pillow image, 255 inside)."""
+        found = [index for index in np.argsort(-self.areas, kind="stable") if self.areas[index]]
+        return [
+            {
+                "label": self.names[index],
+                "score": self._mean_confidence(index),
+                "mask": Image.fromarray(np.where(self.mask == index, 255, 0).astype(np.uint8)),
+            }
+            for index in found
+        ]
+
+    def _mean_confidence(self, index: int) -> float:
+        return float(self.confidence[self.mask == index].astype(np.float64).mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Names, areas and confidences as JSON values, without the arrays."""
+        height, width = self.mask.shape
+        rows = [
+            {
+                "name": name,
+                "index": index,
+                "pixels": int(area),
+                "share": int(area) / self.mask.size,
+                "confidence": self._mean_confidence(index) if area else None,
+                "unseen": index in self.unseen,
+                "colour": [int(value) for value in colour],
+            }
+            for index, (name, area, colour) in enumerate(zip(self.names, self.areas, self.palette))
+        ]
+        nothing = int((self.mask == self.nothing).sum())
+        return {
+            "image": None if self.path is None else str(self.path),
+            "width": width,
+            "height": height,
+            "classes": rows,
+            "nothing": {"index": self.nothing, "pixels": nothing, "share": nothing / self.mask.size},
+            "seconds": self.seconds,
+        }
+
+    def overlay(
+        self, opacity: float = ALPHA, outlines: int = CONTOUR_WIDTH, legend: bool = True
+    ) -> Image.Image:
+        """The mask drawn over the image, a legend below it. Small images are enlarged by a whole number.
+
+        Args:
+            opacity: weight of the colours, from 0 (the image alone) to 1.
+            outlines: width of the lines between words in pixels, 0 for none.
+
+        Raises:
+            ValueError: opacity outside 0..1.
+        """
+        found = [int(index) for index in np.flatnonzero(self.areas)]
+        # Drawn with the words that were found alone: there may be more words than an 8-bit label can hold.
+        table = np.full(self.nothing + 1, 255, np.int64)
+        table[found] = np.arange(len(found))
+        label, palette = table[self.mask], self.palette[found] if found else np.zeros((1, 3), np.uint8)
+        scale = max(1, _SMALL_SIDE // max(self.mask.shape))
+        image, label = (np.repeat(np.repeat(part, scale, 0), scale, 1) for part in (self.image, label))
+        drawn = Image.fromarray(draw_overlay(image, label, palette, opacity, 255, outlines))
+        if not legend:
+            return drawn
+        names = [self.names[index] for index in found]
+        unseen = [place for place, index in enumerate(found) if index in self.unseen]
+        ignored = bool((self.mask == self.nothing).any())
+        entries = class_entries(range(len(found)), names, palette, unseen, ignored)
+        below = draw_legend(entries, max(drawn.width, _LEGEND_WIDTH))
+        page = Image.new("RGB", (below.width, drawn.height + below.height), (255, 255, 255))
+        page.paste(drawn, (0, 0))
+        page.paste(below, (0, drawn.height))
+        return page
+
+    def mask_image(self) -> Image.Image:
+        """The mask as a palette image whose pixel values are the indices; 16-bit grey above 255 words."""
+        if self.mask.dtype != np.uint8:
+            return Image.fromarray(self.mask)
+        picture = Image.fromarray(self.mask, "P")
+        colours = np.zeros((256, 3), np.uint8)
+        colours[: len(self.names)] = self.palette
+        colours[self.nothing] = (224, 224, 192)
+        picture.putpalette(colours.tobytes())
+        return picture
+
+    def save(
+        self,
+        folder: PathLike,
+        stem: str | None = None,
+        forms: Sequence[str] = FORMS,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Writes files of the given forms; each is complete or not there.
+
+        Args:
+            folder: made if it is missing.
+            stem: of the names; by default that of the image file, or "image".
+            forms: of `FORMS`.
+            overwrite: replace files of these names.
+
+        Returns:
+            The files.
+
+        Raises:
+            FileExistsError: a file of this name exists. OSError: the folder cannot be written.
+            ValueError: an unknown form.
+        """
+        stem = stem or (self.path.stem if self.path else "image")
+        files = output_files(folder, stem, forms)
+        if not overwrite:
+            refuse_existing(files)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        writers = {"mask": self.mask_image, "overlay": self.overlay}
+        for form, path in zip(forms, files):
+            with replacing(path, durable=False) as temporary:
+                if form == "json":
+                    temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+                else:
+                    writers[form]().save(temporary, format="PNG")
+        return files
+
+    def _repr_png_(self) -> bytes:
+        """What Jupyter shows."""
+        file = io.BytesIO()
+        self.overlay().save(file, format="PNG")
+        return file.getvalue()
+
+
+def output_files(folder: PathLike, stem: str, forms: Iterable[str]) -> list[Path]:
+    """The files that `Result.save` writes.
+
+    Raises:
+        ValueError: an unknown form.
+    """
+    endings = {"mask": ".png", "overlay": ".overlay.png", "json": ".json"}
+    unknown = [form for form in forms if form not in endings]
+    if unknown:
+        raise ValueError(f"there is no form '{unknown[0]}' to save; choose from {', '.join(FORMS)}")
+    return [Path(folder) / (stem + endings[form]) for form in forms]
+
+
+def refuse_existing(files: Iterable[Path]) -> None:
+    """Raises `FileExistsError` for the first file that is there already."""
+    existing = next((path for path in files if path.exists()), None)
+    if existing is not None:
+        raise FileExistsError(
+            f"{existing} exists already; choose another folder, or overwrite it (overwrite=True, --force)"
+        )
+
+
+def word_colours(names: Sequence[str]) -> np.ndarray:
+    """uint8 (C, 3), saturated and of medium brightness. A colour depends on the word alone."""
+    colours = np.empty((len(names), 3), np.uint8)
+    for index, name in enumerate(names):
+        digest = hashlib.sha256(name.strip().lower().encode("utf-8")).digest()
+        hue = int.from_bytes(digest[:2], "big") / 65536
+        saturation, value = 0.65 + 0.35 * digest[2] / 255, 0.65 + 0.3 * digest[3] / 255
+        colours[index] = [round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value)]
+    return colours

@@ -1,0 +1,305 @@
+"""Images and words to masks: the front door of jseg.
+
+from jseg import Segmenter
+segmenter = Segmenter.from_checkpoint("work_dirs/run/checkpoints/iter_6000.safetensors")
+result = segmenter.segment("photo.jpg", ["cat", "dog", "grass"])
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from jseg.files import PathLike
+from jseg.inference.images import MAX_PIXELS, ImageLike, expand, read_rgb
+from jseg.inference.loading import Loaded, load_segmentor
+from jseg.inference.result import Result
+from jseg.inference.text import TextEncoder
+from jseg.inference.windows import Pass, WindowPlan, class_map, cut_windows, mean_scores, merge_windows
+from jseg.inference.words import Words, WordsLike
+from jseg.models.backbones import ImageFeatures
+from jseg.runtime.backend import jt
+
+_MAX_WORDS = 65534  # 16 bits, and one value for "nothing"
+
+
+class _Encoded(NamedTuple):
+    """A scaled copy of an image: its windows, whether it is mirrored, and the features of batches of
+    windows."""
+
+    plan: WindowPlan
+    mirrored: bool
+    batches: list[Any]
+
+
+class View:
+    """An encoded image, which any words can be asked of; see `Segmenter.encode`.
+
+    Attributes:
+        image: RGB uint8 (H, W, 3). path: the file, None for an image from memory.
+    """
+
+    def __init__(
+        self,
+        segmenter: "Segmenter",
+        image: np.ndarray,
+        path: Path | None,
+        copies: list[_Encoded],
+        seconds: dict[str, float],
+    ) -> None:
+        self.image, self.path = image, path
+        self._segmenter, self._copies, self._seconds = segmenter, copies, seconds
+
+    @property
+    def features(self) -> np.ndarray:
+        """float32 (h, w, d): a vector of length 1 for each patch, in the joint space of images and words.
+
+        Raises:
+            ValueError: the image was cut into windows, or the model has no features of patches.
+        """
+        first = self._copies[0]
+        if len(first.plan.positions) > 1:
+            raise ValueError(
+                f"the image was cut into {len(first.plan.positions)} windows, each with features of its own; "
+                "resize it to at most the crop of the model, or use inference mode 'whole'"
+            )
+        found = first.batches[0]
+        if not isinstance(found, ImageFeatures):
+            raise ValueError(
+                f"this model's features are of type {type(found).__name__}, not those of patches"
+            )
+        return found.image.numpy()[0].reshape(*found.grid, -1)
+
+    def segment(
+        self,
+        words: WordsLike,
+        background: str | Sequence[str] | None = None,
+        threshold: float | None = None,
+        seen_bias: float | None = None,
+        keep_scores: bool = False,
+    ) -> Result:
+        """The masks of `words`; arguments as in `Segmenter.segment`."""
+        start = time.perf_counter()
+        asked = Words.parse(words)
+        nothing_words = [background] if isinstance(background, str) else list(background or ())
+        every = asked.with_background(nothing_words)
+        if len(every.names) > _MAX_WORDS:
+            raise ValueError(f"there are {len(every.names)} words; at most {_MAX_WORDS} can be told apart")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}: it must be between 0 and 1")
+        segmenter, count = self._segmenter, len(asked.names)
+        text = jt.array(segmenter.text_features(every))
+        bias = segmenter._bias(every.names, seen_bias)
+        passes = [
+            Pass(merge_windows(self._scores(copy, text, every, bias), copy.plan), copy.mirrored)
+            for copy in self._copies
+        ]
+        size = (self.image.shape[0], self.image.shape[1])
+        found = class_map(passes, size)
+        nothing = 255 if count <= 255 else 65535
+        mask = found.mask.astype(np.uint8 if nothing == 255 else np.uint16)
+        mask[found.mask >= count] = nothing
+        if threshold is not None:
+            mask[found.confidence < threshold] = nothing
+        return Result(
+            image=self.image,
+            path=self.path,
+            names=asked.names,
+            mask=mask,
+            nothing=nothing,
+            confidence=np.clip(found.confidence, 0, 1).astype(np.float16),
+            areas=np.bincount(mask.reshape(-1), minlength=nothing + 1)[:count],
+            unseen=tuple(i for i, name in enumerate(asked.names) if name not in segmenter.seen),
+            regions=self._regions(text, every, count),
+            scores=mean_scores(passes, size)[:count] if keep_scores else None,
+            seconds={**self._seconds, "decode": time.perf_counter() - start},
+        )
+
+    def _scores(self, copy: _Encoded, text: jt.Var, words: Words, bias: np.ndarray) -> Iterator[np.ndarray]:
+        """float32 (C, *crop) of each window: the maximum over the phrases of a word, less the bias."""
+        model, starts = self._segmenter.model, np.searchsorted(words.owners, range(len(words.names)))
+        for features in copy.batches:
+            phrases = model.probabilities(features, text, copy.plan.crop).numpy()
+            several = phrases.shape[1] > len(words.names)
+            scores = np.maximum.reduceat(phrases, starts, axis=1) if several else phrases
+            yield from scores - bias[:, None, None]
+
+    def _regions(self, text: jt.Var, words: Words, count: int) -> np.ndarray | None:
+        first = self._copies[0]
+        if len(first.plan.positions) > 1:
+            return None
+        scores = self._segmenter.model.region_scores(first.batches[0], text)
+        if scores is None:
+            return None
+        starts = np.searchsorted(words.owners, range(len(words.names)))
+        return np.maximum.reduceat(scores.numpy()[0], starts, axis=0)[:count]
+
+
+class Segmenter:
+    """A trained model that segments any image with any words.
+
+    Args:
+        loaded: see `jseg.inference.loading`; `Segmenter.from_checkpoint` makes one.
+        batch_size: windows of an image that are encoded together.
+        max_pixels: larger images are refused.
+
+    Attributes:
+        model: the segmentor.
+        class_names: of the run that trained it; empty where that is not known.
+        seen: the words that had masks in training.
+    """
+
+    def __init__(self, loaded: Loaded, batch_size: int = 1, max_pixels: int = MAX_PIXELS) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+        self.model, self.recipe, self.class_names = loaded.model, loaded.recipe, loaded.class_names
+        self.seen = frozenset(
+            name for index, name in enumerate(loaded.class_names) if index not in loaded.unseen
+        )
+        self._seen_bias = loaded.seen_bias
+        self._text = TextEncoder(loaded.clip, loaded.templates)
+        self._batch_size, self._max_pixels = batch_size, max_pixels
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: PathLike,
+        clip: PathLike | None = None,
+        config: PathLike | None = None,
+        batch_size: int = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> "Segmenter":
+        """Loads a model.
+
+        Args:
+            checkpoint: of a jseg run (a file, or the pointers `latest` and `best` beside it), or a released
+                or converted one, which needs `config` too.
+            clip: the CLIP weights that it was trained on; by default where its config says.
+            config: the config file; by default the one inside the checkpoint.
+            batch_size, max_pixels: see the class.
+
+        Raises:
+            FileNotFoundError, ValueError: a file is missing, damaged, or does not fit; says what to give.
+        """
+        return cls(load_segmentor(checkpoint, clip, config), batch_size, max_pixels)
+
+    @overload
+    def segment(
+        self,
+        images: ImageLike,
+        words: WordsLike,
+        background: str | Sequence[str] | None = ...,
+        threshold: float | None = ...,
+        seen_bias: float | None = ...,
+        num_regions: int | None = ...,
+        keep_scores: bool = ...,
+    ) -> Result: ...
+
+    @overload
+    def segment(
+        self,
+        images: list[ImageLike] | tuple[ImageLike, ...],
+        words: WordsLike,
+        background: str | Sequence[str] | None = ...,
+        threshold: float | None = ...,
+        seen_bias: float | None = ...,
+        num_regions: int | None = ...,
+        keep_scores: bool = ...,
+    ) -> list[Result]: ...
+
+    def segment(
+        self,
+        images: ImageLike | list[ImageLike] | tuple[ImageLike, ...],
+        words: WordsLike,
+        background: str | Sequence[str] | None = None,
+        threshold: float | None = None,
+        seen_bias: float | None = None,
+        num_regions: int | None = None,
+        keep_scores: bool = False,
+    ) -> Result | list[Result]:
+        """Segments one image into a `Result`, or a list of images into a list in the same order.
+
+        Args:
+            images: a path, a Pillow image or a uint8 array, or a list of these.
+            words: ["cat", "dog"], "cat, dog|puppy" or {"person": ["person", "man in a shirt"]}; see
+                `jseg.inference.words.Words.parse`. Their order is kept.
+            background: words that mean "nothing": where they fit best, the mask is `Result.nothing`.
+            threshold: pixels whose best word scores less, from 0 to 1, are `Result.nothing` too.
+            seen_bias: by how much words that had masks in training are lowered, so that others are found; by
+                default as in the run's own evaluation.
+            num_regions: a square number of region tokens, by default that of the model.
+            keep_scores: keep the scores of all words: C x H x W values.
+
+        Raises:
+            FileNotFoundError, ValueError: an image or a word that cannot be used; says which and why.
+        """
+
+        def one(image: ImageLike) -> Result:
+            view = self.encode(image, num_regions)
+            return view.segment(words, background, threshold, seen_bias, keep_scores)
+
+        return [one(image) for image in images] if isinstance(images, (list, tuple)) else one(images)
+
+    def stream(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        words: WordsLike,
+        progress: bool = False,
+        num_regions: int | None = None,
+        **options: Any,
+    ) -> Iterator[Result]:
+        """Segments many images one after the other; memory does not grow with their number.
+
+        Args:
+            images: paths, folders, patterns such as "photos/*.jpg", Pillow images or arrays.
+            words: see `segment`.
+            progress: show a bar with the time left.
+            options: `background`, `threshold`, `seen_bias`, `keep_scores`, as in `segment`.
+
+        Yields:
+            A result for each image, in order.
+        """
+        found = list(expand(images))
+        for image in tqdm(found, unit="image", disable=not progress):
+            yield self.encode(image, num_regions).segment(words, **options)
+
+    def encode(self, image: ImageLike, num_regions: int | None = None) -> View:
+        """Runs the image encoder, the costly part, once; the view then takes any words.
+
+        Args:
+            image: a path, a Pillow image or a uint8 array; RGB, grey or RGBA.
+            num_regions: a square number of region tokens, by default that of the model.
+
+        Raises:
+            FileNotFoundError, ValueError: no image that can be used; says why.
+        """
+        start = time.perf_counter()
+        path = None if isinstance(image, (np.ndarray, Image.Image)) else Path(image)
+        pixels = read_rgb(image, self._max_pixels)
+        prepared = self.recipe.prepare(pixels)
+        middle = time.perf_counter()
+        copies = [
+            _Encoded(plan, mirrored, list(self._encode(copy, plan, num_regions)))
+            for copy, plan, mirrored in self.recipe.copies(prepared)
+        ]
+        jt.sync_all()
+        seconds = {"read": middle - start, "encode": time.perf_counter() - middle}
+        return View(self, pixels, path, copies, seconds)
+
+    def _encode(self, image: np.ndarray, plan: WindowPlan, num_regions: int | None) -> Iterator[Any]:
+        windows = list(cut_windows(image, plan))
+        for start in range(0, len(windows), self._batch_size):
+            batch = np.stack(windows[start : start + self._batch_size])
+            yield self.model.encode(jt.array(batch), num_regions)
+
+    def text_features(self, words: WordsLike | Words) -> np.ndarray:
+        """float32 (P, d): the vector of each phrase, of length 1, in the joint space of images and words."""
+        return self._text((words if isinstance(words, Words) else Words.parse(words)).phrases)
+
+    def _bias(self, names: Sequence[str], seen_bias: float | None) -> np.ndarray:
+        bias = self._seen_bias if seen_bias is None else seen_bias
+        return np.array([bias if name in self.seen else 0.0 for name in names], np.float32)

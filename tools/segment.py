@@ -1,0 +1,11 @@
+"""Segment images with words of your own: `python tools/segment.py photo.jpg --classes "cat, dog"`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jseg.cli.segment import main
+
+if __name__ == "__main__":
+    sys.exit(main())
