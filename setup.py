@@ -1,11 +1,15 @@
 """Packaging of jseg: `pip install -e .`, or `pip install -e '.[test]'` to run the tests too."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+SHIPPED = ("configs", "weights", "samples")
+"""Folders that lie beside the package in a clone, and inside it in a wheel; see `jseg.files.find_file`."""
 
 
 def version() -> str:
@@ -14,8 +18,25 @@ def version() -> str:
     return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
 
 
+class BuildWithShipped(build_py):
+    """Copies the shipped folders into the package that is built."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for folder in SHIPPED:
+            shutil.copytree(
+                ROOT / folder,
+                Path(self.build_lib) / "jseg" / folder,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("__pycache__", "README.md"),
+            )
+
+
 setup(
     name="jseg",
+    cmdclass={"build_py": BuildWithShipped},
     version=version(),
     description="Zero-shot semantic segmentation with CLIP-RC (CVPR 2024), in Jittor",
     license="Apache-2.0",

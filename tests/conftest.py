@@ -55,7 +55,8 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site-packages for jseg alone; built once for all tests."""
     root, folder = TESTS.parent, tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # a build leaves folders beside what it builds
-    shutil.copytree(root / "jseg", source / "jseg", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("jseg", "configs", "weights", "samples"):
+        shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(root / name, source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]

@@ -1,6 +1,7 @@
 """What `pip wheel .` makes works without the clone."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def test_the_wheel_holds_every_file_of_the_package(installed_wheel: Path) -> Non
             if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"
         }
 
-    assert files(installed_wheel / "jseg") == files(ROOT / "jseg")
+    shipped = {f"{name}/{path}" for name in ("configs", "weights", "samples") for path in files(ROOT / name)}
+    assert files(installed_wheel / "jseg") == files(ROOT / "jseg") | shipped
 
 
 def test_the_installed_package_finds_its_data_from_an_empty_folder(
@@ -57,15 +59,34 @@ def test_the_installed_command_runs_from_an_empty_folder(
     assert (installed_wheel / "bin" / "jseg").is_file()
 
 
-@pytest.mark.parametrize("command", ["configs", "gpu-check"])
-def test_what_needs_the_clone_says_so(installed_wheel: Path, tmp_path: Path, command: str) -> None:
-    run = _jseg(installed_wheel, tmp_path, command)
+def test_what_needs_the_clone_says_so(installed_wheel: Path, tmp_path: Path) -> None:
+    run = _jseg(installed_wheel, tmp_path, "gpu-check")
     assert run.returncode == 2 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
     assert "clone" in run.stderr
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_segments_trains_and_evaluates(installed_wheel: Path, tmp_path: Path) -> None:
+    """In an empty folder, with the configs, weights and images that come with it, and without a network."""
+    image = "data/zeroshapes/JPEGImages/test_00000.png"
+    latest = "work_dirs/zeroshapes_demo/checkpoints/latest"
+    for arguments in (
+        "segment --sample",
+        "configs table6",
+        "zeroshapes --out data/zeroshapes --train 4 --val 2 --test 1",
+        "train --config configs/clip_rc/zeroshapes_demo.py --set max_iters=1 batch_size=2",
+        "val --config configs/clip_rc/zeroshapes_demo.py",
+        f"segment {image} --output out --save mask --quiet --checkpoint {latest} --classes ring,circle",
+    ):
+        run = _jseg(installed_wheel, tmp_path, *shlex.split(arguments))
+        assert run.returncode == 0, (arguments, run.stderr[-2000:])
+    assert sum(1 for _ in (tmp_path / "segmented").glob("*.overlay.png")) == 4
+    assert (tmp_path / "work_dirs" / "zeroshapes_demo" / "metrics.json").is_file()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["test_00000.png"]
 
 
 def _jseg(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m jseg ...` of the installed package."""
     command = [sys.executable, "-m", "jseg", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+    environment = {**os.environ, "PYTHONPATH": str(site), "JSEG_CACHE": str(folder.parent / "cache")}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)

@@ -3,12 +3,15 @@
     python tools/convert_checkpoint.py clip_rc_voc.pth clip_rc_voc.safetensors
     python tools/convert_checkpoint.py model.pkl model.pth --to pytorch
     python tools/convert_checkpoint.py iter_N.safetensors model.pth --clip weights/CLIP_FILE
+    python tools/convert_checkpoint.py iter_N.safetensors model.safetensors --to trained
 
 What --to writes:
   jseg         jseg's own file (safetensors, only what the model uses); if OUT ends in .pkl, the pickle that
                JSeg loads
   pytorch      what the PyTorch release loads strictly: state_dict and meta in a torch.save archive
   safetensors  the same names and tensors as safetensors
+  trained      a checkpoint of a run without the state of its optimizer, a third of the size: to hand on and
+               segment with, but not to resume
 By default OUT decides: .pth and .pt mean pytorch, everything else jseg. Checkpoints of a jseg run hold the
 trained part only: name the CLIP it was trained on with --clip. What was written is read back and compared
 before it gets its name.
@@ -24,9 +27,11 @@ import numpy as np
 
 from jseg import __version__
 from jseg.checkpoints import (
+    TensorMap,
     architecture_of,
     check_finite,
     clip_rc_to_release,
+    load_arrays,
     read_tensors,
     save_arrays,
     save_jittor,
@@ -34,10 +39,14 @@ from jseg.checkpoints import (
 )
 from jseg.checkpoints.complete import CompleteModel, complete_model
 from jseg.checkpoints.convert import check_output, file_lines, write_verified
+from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX, is_run_checkpoint
 from jseg.files import file_sha256
 from jseg.runtime.command import exit_status
 
-TARGETS = ("jseg", "pytorch", "safetensors")
+TARGETS = ("jseg", "pytorch", "safetensors", "trained")
+
+_ABOUT_THE_RUN = ("data", "random", "losses", "bad_pictures")
+"""Metadata that only a resumed run reads."""
 
 
 def target_of(out: str, to: str | None) -> str:
@@ -105,6 +114,9 @@ def convert(source: str, out: str, to: str | None, clip: str | None, force: bool
     target = target_of(out, to)
     check_output(source, out, force)
     tensors = read_tensors(source)
+    if target == "trained":
+        keep_trained(tensors, out)
+        return
     model = complete_model(tensors, clip)
     check_finite(source, model.state)
     sha256 = file_sha256(source)
@@ -127,6 +139,27 @@ def convert(source: str, out: str, to: str | None, clip: str | None, force: bool
     }
     write(out, target, model, text)
     for line in file_lines(read_tensors(out), f"CLIP-RC for {target}, read back and equal", file_sha256(out)):
+        print(line)
+
+
+def keep_trained(tensors: TensorMap, out: str) -> None:
+    """Writes the trained parameters of a run's checkpoint, and what is needed to use them.
+
+    Raises:
+        ValueError: not a checkpoint of a run, or damaged.
+    """
+    if not is_run_checkpoint(tensors):
+        raise ValueError(f"--to trained: {tensors.path} is not a checkpoint of a jseg run; use --to jseg")
+    arrays, metadata = load_arrays(tensors.path)
+    kept = {name: array for name, array in arrays.items() if not name.startswith(OPTIMIZER_PREFIX)}
+    check_finite(tensors.path, kept)
+    text = {key: value for key, value in metadata.items() if key not in _ABOUT_THE_RUN}
+    for line in file_lines(tensors, "checkpoint of a run", file_sha256(tensors.path)):
+        print(line)
+    write_verified(out, dict(kept), lambda path, values: save_arrays(path, values, text))
+    for line in file_lines(
+        read_tensors(out), "its trained parameters, read back and equal", file_sha256(out)
+    ):
         print(line)
 
 

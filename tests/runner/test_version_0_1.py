@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jseg import Segmenter
 from jseg.checkpoints import CLIPRCArchitecture, load_arrays
 from jseg.checkpoints.run_metadata import saved_architecture, saved_config
 from jseg.checkpoints.version_0_1 import model_from_0_1
+from jseg.cli import convert_checkpoint
 from jseg.config import Config
 from jseg.runner import Runner
 from jseg.runtime.backend import jt
@@ -111,3 +113,18 @@ def test_what_the_metadata_says_in_todays_form():
 def test_a_model_without_region_bridge():
     flat = dict(type="CLIPRC", clip="a", num_regions=16, region_bridge=False, ram_inputs=())
     assert model_from_0_1(flat)["backbone"] == dict(type="RegionBridgeEncoder", num_regions=0)
+
+
+def test_its_trained_part_alone_can_be_handed_on(make_runner, tmp_path, capsys):
+    """The Segmenter reads it, --resume refuses it, and it can be made whole."""
+    out = str(tmp_path / "trained.safetensors")
+    assert convert_checkpoint.main([str(FOLDER / "inductive.safetensors"), out, "--to", "trained"]) == 0
+    assert Path(out).stat().st_size < 0.4 * (FOLDER / "inductive.safetensors").stat().st_size
+    runner = make_runner("inductive")
+    assert Segmenter.from_checkpoint(out, "openai.pt").class_names[0] == "red circle"
+    with pytest.raises(ValueError, match=r"optimizer\."):
+        runner.train(resume=out)
+    whole = str(tmp_path / "whole.safetensors")
+    assert convert_checkpoint.main([out, whole, "--clip", "openai.pt"]) == 0
+    assert convert_checkpoint.main([whole, str(tmp_path / "c.safetensors"), "--to", "trained"]) == 2
+    assert "--to jseg" in capsys.readouterr().err
