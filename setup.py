@@ -76,8 +76,8 @@ setup(
     entry_points={"console_scripts": ["jseg = jseg.cli.main:main"]},
     extras_require={
         # `make test`; the tests write the .mat files that they
-        # prepare, and build a wheel without the network.
-        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1"],
+        # prepare, and build a wheel without the network. Sybil runs the blocks of the pages in docs/.
+        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil"],
         # `make lint` and `make format`; exact, because each release formats and judges a little differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
         # tools/prepare_dataset.py: the annotations of SBD and of PASCAL Context are MATLAB files.

@@ -1,7 +1,10 @@
-"""Runs the Python blocks of the pages, in a folder of their own that has what a user has: nothing but jseg."""
+"""Runs the Python blocks of the pages, in an empty folder that holds the samples and nothing else of a clone."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
@@ -9,15 +12,14 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 os.environ.setdefault("JSEG_DEVICE", "cpu")
 
 
-def _enter(namespace: dict) -> None:
-    import tempfile
-
+def _enter(namespace: dict[str, Any]) -> None:
     folder = Path(tempfile.mkdtemp(prefix="jseg-docs-"))
+    shutil.copytree(Path(__file__).resolve().parents[1] / "samples", folder / "samples")
     namespace["_left"] = Path.cwd()
     os.chdir(folder)
 
 
-def _leave(namespace: dict) -> None:
+def _leave(namespace: dict[str, Any]) -> None:
     os.chdir(namespace["_left"])
 
 

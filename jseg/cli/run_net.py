@@ -58,6 +58,12 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         action="store_true",
         help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl",
     )
+    parser.add_argument(
+        "--published-values",
+        action="store_true",
+        help="test: masks hold the values of the data set as published (VOC: 1 to 20; COCO-Stuff: its ids), "
+        "not class indices from 0",
+    )
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
     add_device_options(parser)
@@ -68,6 +74,8 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         parser.error("--checkpoint is for --task val and test; train takes --resume, or --set init_from=PATH")
     if (args.save_predictions or args.per_image) and args.task != "val":
         parser.error("--save-predictions and --per-image are for --task val; test always writes its masks")
+    if args.published_values and args.task != "test":
+        parser.error("--published-values is for --task test")
     return args
 
 
@@ -114,7 +122,7 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
             elif args.task == "val":
                 runner.val(args.checkpoint, args.save_predictions, args.per_image)
             else:
-                runner.test(args.checkpoint)
+                runner.test(args.checkpoint, args.published_values)
         barrier("the end of the run")  # watched, unlike the one inside MPI_Finalize
     except (ValueError, OSError, FloatingPointError) as error:
         return _end(f"error: {error}", 2)

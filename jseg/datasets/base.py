@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jseg.datasets.classes import load_class_list, resolve_unseen
+from jseg.datasets.classes import load_class_list, published_values, resolve_unseen
 from jseg.datasets.masks import check_labels, check_size, read_image, read_mask
 from jseg.datasets.pipeline import build_pipeline
 from jseg.labels import IGNORE_INDEX
@@ -76,6 +76,10 @@ class Dataset:
         """The image file of every index; nothing for images that are not files."""
         return []
 
+    def published_values(self) -> np.ndarray:
+        """uint8 (C,): the value of each class in masks as the authors of the data publish them."""
+        return np.arange(len(self.class_names), dtype=np.uint8)
+
     def notes(self) -> list[str]:
         """Sentences about what lies in the folders of the data set and is not used."""
         return []
@@ -117,6 +121,7 @@ class SegmentationDataset(Dataset):
         self.palette = class_list.palette
         self.unseen = class_list.unseen if unseen is None else resolve_unseen(unseen, class_list.names)
         self.reduce_zero_label = reduce_zero_label
+        self._published = published_values(classes)
         self.test_mode = test_mode
         self.seed = seed
         self.records = tuple(records)
@@ -132,6 +137,12 @@ class SegmentationDataset(Dataset):
     def files(self) -> list[Path]:
         """See `Dataset.files`."""
         return [record.image for record in self.records]
+
+    def published_values(self) -> np.ndarray:
+        """See `Dataset.published_values`."""
+        if self._published is not None:
+            return np.array(self._published, np.uint8)
+        return np.arange(len(self.class_names), dtype=np.uint8) + np.uint8(self.reduce_zero_label)
 
     def raw(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
         """See `Dataset.raw`."""

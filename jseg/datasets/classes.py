@@ -59,6 +59,15 @@ def raw_values(classes: str) -> tuple[int, ...]:
     return tuple(_read(classes)["raw_values"])
 
 
+def published_values(classes: str | Sequence[str]) -> tuple[int, ...] | None:
+    """`raw_values` of a list that has them and whose values fit into 8 bits; None for others and for words.
+
+    Those of PASCAL Context, numbers out of 459 classes, do not fit.
+    """
+    values = raw_values(classes) if isinstance(classes, str) and "raw_values" in _read(classes) else ()
+    return values if values and max(values) < IGNORE_INDEX else None
+
+
 def resolve_unseen(unseen: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
     """Sorted class indices from indices or names.
 

@@ -63,7 +63,12 @@ def evaluate(
 
 
 def save_predictions(
-    model: Segmentor, dataset: Dataset, inference: Mapping[str, Any], folder: PathLike, log: RunLog
+    model: Segmentor,
+    dataset: Dataset,
+    inference: Mapping[str, Any],
+    folder: PathLike,
+    log: RunLog,
+    published_values: bool = False,
 ) -> None:
     """Writes one palette PNG for each picture of `dataset`, which needs no labels; see `PictureOutputs`.
 
@@ -72,7 +77,7 @@ def save_predictions(
     Raises:
         OSError: the folder cannot be written. ValueError: images were left out; the others are written.
     """
-    outputs = PictureOutputs(dataset, masks=folder)
+    outputs = PictureOutputs(dataset, masks=folder, published_values=published_values)
     left_out: dict[str, str] = {}
     for index, sample in _samples(dataset, log, "segmented", left_out):
         try:

@@ -29,16 +29,22 @@ class PictureOutputs:
             that an earlier run wrote there, by the list `WRITTEN`, are removed once every rank has its first
             picture; other files stay.
         records: file for one JSON object a picture, in the order of the dataset, or None.
+        published_values: masks hold the values of the data set as published, in place of class indices.
 
     Raises:
         OSError: `masks` cannot be written.
     """
 
     def __init__(
-        self, dataset: Dataset, masks: PathLike | None = None, records: PathLike | None = None
+        self,
+        dataset: Dataset,
+        masks: PathLike | None = None,
+        records: PathLike | None = None,
+        published_values: bool = False,
     ) -> None:
         self._dataset, self._records = dataset, records
         self._masks = None if masks is None else Path(masks)
+        self._values = dataset.published_values() if published_values else None
         self._own: dict[int, dict[str, Any]] = {}
         self._begun = False
         if self._masks is not None:
@@ -55,9 +61,18 @@ class PictureOutputs:
         if self._masks is not None:
             path = self._masks / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_mask(path, prediction, self._dataset.palette)
+            self._save(path, prediction)
         if self._records is not None and matrix is not None:
             self._own[index] = image_record(name, matrix, self._dataset.class_names, self._dataset.unseen)
+
+    def _save(self, path: Path, prediction: np.ndarray) -> None:
+        palette = self._dataset.palette
+        if self._values is None:
+            save_mask(path, prediction, palette)
+            return
+        colours = np.zeros((int(self._values.max()) + 1, 3), np.uint8)
+        colours[self._values] = palette
+        save_mask(path, self._values[prediction], colours)
 
     def close(self) -> None:
         """Writes the records of all ranks into one file, by the main rank.

@@ -128,26 +128,32 @@ class Runner:
         """
         model, path = self.experiment.trained_model(checkpoint)
         self.log.info(f"evaluating {path}")
-        wanted = (
-            self.work_dir / name if asked else None
-            for name, asked in ((MASKS, save_masks), (PER_IMAGE, per_image))
+        outputs = PictureOutputs(
+            self.experiment.dataset("val"),
+            masks=self.work_dir / MASKS if save_masks else None,
+            records=self.work_dir / PER_IMAGE if per_image else None,
         )
-        summary = self._evaluate(model, outputs=PictureOutputs(self.experiment.dataset("val"), *wanted))
+        summary = self._evaluate(model, outputs=outputs)
         self._write_metrics(summary, {"checkpoint": str(path)})
         self._draw(model)
         return summary
 
-    def test(self, checkpoint: str | None = None) -> Path:
-        """Segments `dataset.test` into palette PNG files, in place of
-        those of an earlier run; returns their folder."""
-        dataset = self.experiment.dataset(
-            "test"
-        )  # first: its classes are the model's, no other data is needed
+    def test(self, checkpoint: str | None = None, published_values: bool = False) -> Path:
+        """Segments `dataset.test` into palette PNG files, in place of those of an earlier run.
+
+        Args:
+            published_values: see `jseg.runner.outputs.PictureOutputs`.
+
+        Returns:
+            Their folder.
+        """
+        # First: its classes are the model's, and no other data is needed.
+        dataset = self.experiment.dataset("test")
         model, path = self.experiment.trained_model(checkpoint)
         folder = self.work_dir / "predictions"
         self.log.info(f"segmenting {len(dataset)} pictures with {path}")
         model.eval()
-        save_predictions(model, dataset, self.cfg.inference, folder, self.log)
+        save_predictions(model, dataset, self.cfg.inference, folder, self.log, published_values)
         barrier()
         self.log.info(f"{len(dataset)} predictions are in {folder}")
         return folder

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from jseg.cli import evaluate_masks
-from jseg.datasets import FolderDataset, VOCDataset, save_mask
+from jseg.datasets import FolderDataset, SegmentationDataset, VOCDataset, save_mask
+from jseg.datasets.base import Record
+from jseg.datasets.classes import load_class_list, raw_values
 from jseg.evaluation import HEADLINE, json_ready
 from jseg.inference.recipe import check_inference
 from jseg.runner.evaluate import evaluate, predict_mask, save_predictions
@@ -316,3 +318,22 @@ def test_an_image_too_large_for_the_memory_is_named(photographs, tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
     with pytest.raises(OSError, match="a_row of 3000x1.*out of memory"):
         evaluate(Exhausted(2), dataset, INFERENCE, RunLog(None))
+
+
+def test_masks_hold_the_published_values_on_demand(tmp_path):
+    """VOC counts from 1, COCO-Stuff leaves numbers out, and a class list of words counts from 0."""
+    for classes, zero, wanted in (
+        ("voc2012", True, list(range(1, 21))),
+        ("coco_stuff164k", False, list(raw_values("coco_stuff164k"))),
+        ("context59", True, list(range(1, 60))),
+        (("a", "b"), False, [0, 1]),
+    ):
+        data = SegmentationDataset([], classes, reduce_zero_label=zero, test_mode=True)
+        assert data.published_values().tolist() == wanted
+    names = load_class_list("coco_stuff164k").names
+    data = SegmentationDataset([Record("x", tmp_path, None)], "coco_stuff164k", test_mode=True)
+    outputs = PictureOutputs(data, masks=tmp_path / "out", published_values=True)
+    outputs.take(0, np.array([[0, len(names) - 1]], np.uint8))
+    with Image.open(tmp_path / "out" / "x.png") as mask:
+        assert np.asarray(mask).tolist() == [[0, 181]]
+        assert mask.getpalette()[3 * 181 : 3 * 182] == data.palette[-1].tolist()
