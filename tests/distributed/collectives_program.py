@@ -73,6 +73,13 @@ def objects(own: int, size: int) -> None:
         assert "weights" in message and message.endswith("copy the file")
     else:
         raise AssertionError("a difference was not noticed")
+    for thing in (["a", "b", "c"][: 3 - (own == 1)], "a\nb\nc\n" if own != 1 else "a\nb\n"):
+        try:
+            check_same({"names": thing}, "")
+        except ValueError as error:
+            assert "names (nothing in place of c)" in str(error), error
+        else:
+            raise AssertionError("a shorter list was not noticed")
 
 
 def long_messages(own: int, size: int) -> None:
