@@ -37,6 +37,8 @@ _NAMESPACES = ("--net", "--uts", "--ipc", "--mount")
 # A folder is covered by one of the host's; what lies below it and must stay is put back.
 _HOLD = r"""
 set -e
+IFS='
+'
 cover() {
     mount --rbind "$1" /mnt
     mount --bind "$2" "$1"
@@ -120,7 +122,7 @@ class Hosts:
 
     Args:
         folder: holds what the hosts have of their own, and what they share; made if it is missing.
-        count: how many, up to 99.
+        count: how many, up to 250.
 
     Attributes:
         hosts: the hosts; commands start on the first.
@@ -196,7 +198,7 @@ class Hosts:
         process = self._hold(
             ["unshare", *_NAMESPACES],
             _HOLD,
-            {"NAME": name, "FOLDER": str(folder), "DISK": str(self.disk), "KEPT": " ".join(kept)},
+            {"NAME": name, "FOLDER": str(folder), "DISK": str(self.disk), "KEPT": "\n".join(kept)},
         )
         (folder / "pid").write_text(str(process.pid))
         host = Host(name, f"{NETWORK}.{number}", folder, process)
@@ -214,7 +216,9 @@ class Hosts:
         cache = Path.home() / ".cache" / "jittor"
         copy = home / ".cache" / "jittor"
         if cache.is_dir() and not copy.exists():
-            shutil.copytree(cache, copy, symlinks=True)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            # Not checked: a file that another process removes meanwhile is no loss, only compiled again.
+            subprocess.run(["cp", "--archive", str(cache), str(copy)], stderr=subprocess.DEVNULL)
         self._stack.callback(shutil.rmtree, copy, ignore_errors=True)
 
     def _hold(self, unshare: Sequence[str], script: str, variables: dict[str, str]) -> subprocess.Popen:
