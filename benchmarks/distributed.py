@@ -211,18 +211,17 @@ class Clock:
 
         self._parts = {"waiting": 0.0, "transfer": 0.0, "packing": 0.0}
         self._steps: list[dict[str, float]] = []
-        arrive, average, call = mpi.arrive, step_module.average_gradients, mpi._call
+        arrive, average, reduce = mpi.arrive, step_module.average_gradients, mpi.all_reduce
 
         def timed_arrive(what: str) -> None:
             start = time.perf_counter()
             arrive(what)
             self._parts["waiting"] += time.perf_counter() - start
 
-        def timed_call(name: str, *values: Any) -> None:
-            start = time.perf_counter()
-            call(name, *values)
-            if name == "MPI_Allreduce":
-                self._parts["transfer"] += time.perf_counter() - start
+        def timed_reduce(array: np.ndarray, operation: str, what: str) -> None:
+            start, before = time.perf_counter(), self._parts["waiting"]
+            reduce(array, operation, what)
+            self._parts["transfer"] += time.perf_counter() - start - (self._parts["waiting"] - before)
 
         def timed_average(gradients: Any, what: str) -> Any:
             jt.sync(list(gradients))
@@ -234,7 +233,7 @@ class Clock:
             self._parts["packing"] += time.perf_counter() - start - (sum(self._parts.values()) - before)
             return means
 
-        mpi.arrive, mpi._call, step_module.average_gradients = timed_arrive, timed_call, timed_average
+        mpi.arrive, mpi.all_reduce, step_module.average_gradients = timed_arrive, timed_reduce, timed_average
 
     def next(self) -> None:
         """The step has ended."""

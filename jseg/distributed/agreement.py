@@ -1,6 +1,7 @@
 """Proof, instead of trust, that all processes begin with the same things."""
 
 import hashlib
+import itertools
 import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jseg.distributed import mpi
-from jseg.distributed.collectives import gather_objects
+from jseg.distributed.collectives import broadcast_object, gather_objects
 from jseg.runtime.backend import device
 
 
@@ -20,7 +21,8 @@ def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing al
         advice: how to mend it, the end of the message.
 
     Raises:
-        ValueError: on every process, naming the first things that differ, the ranks and their machines.
+        ValueError: on every process, naming the first things that differ, the ranks and their machines, and
+            the first line or text of these that is another one.
     """
     if mpi.world_size() == 1:
         return
@@ -37,7 +39,7 @@ def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing al
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
         raise ValueError(
             f"{', '.join(ranks)} differ{'s' if len(ranks) == 1 else ''} from rank 0 on {everybody[0][0]} "
-            f"in {name}{more}; {advice}"
+            f"in {name}{_first_difference(things[name], what)}{more}; {advice}"
         )
 
 
@@ -53,6 +55,17 @@ def check_device() -> None:
         f"this one computes on: {device.line}; mend that machine, or give all processes the same --device",
         "comparing devices",
     )
+
+
+def _first_difference(thing: Any, what: str) -> str:
+    """Which line of a text, or text of a list, is the first that one of the other ranks has otherwise."""
+    if isinstance(thing, np.ndarray):
+        return ""
+    own = thing.splitlines() if isinstance(thing, str) else list(thing)
+    pairs = itertools.zip_longest(own, broadcast_object(own, 0, what), fillvalue="nothing")
+    differences = gather_objects(next((pair for pair in pairs if pair[0] != pair[1]), None), what)
+    other, reference = next(filter(None, differences), ("", ""))
+    return f" ({other} in place of {reference})"
 
 
 def _digest(thing: Any) -> bytes:

