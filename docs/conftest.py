@@ -1,4 +1,4 @@
-"""Runs the Python blocks of the pages, in an empty folder that holds the samples and nothing else of a clone."""
+"""Runs the Python blocks of the pages in an empty folder that holds the sample images and nothing else."""
 
 import os
 import shutil
