@@ -1,7 +1,7 @@
 """Operators that the model is built from, with fused kernels where Jittor's own are slow or lose precision.
 
-Each fused operator has a folder with its Python front, a plain Jittor reference, the kernels and a README. The
-front documents the contract. It calls the kernel where one applies and the reference everywhere else.
+Each fused operator has a folder with its Python front, a plain Jittor reference, the kernels and a README.
+The front documents the contract. It calls the kernel where one applies and the reference everywhere else.
 `JSEG_FUSED=0` forces the references.
 """
 

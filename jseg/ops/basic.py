@@ -56,7 +56,8 @@ def linear(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None) -> jt.Var:
             )
     dtype = weight.dtype
     # Jittor does not fuse operators across a change of shape. The conversions therefore come before the axes
-    # are folded and after they are unfolded, where they fuse with the elementwise operators around the product.
+    # are folded and after they are unfolded, where they fuse with the elementwise operators around the
+    # product.
     x, weight = lower(x, weight)
     y = _product(x, weight).cast(dtype)
     return y if bias is None else y + bias
@@ -83,7 +84,8 @@ def _transpose_last_on_gpu(x: jt.Var) -> jt.Var:
     """Transposes the last two axes without leaving the GPU.
 
     Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis. It would copy the
-    tensor to the CPU, transpose it there and copy it back. Here an extra last axis of length 1 stays in place.
+    tensor to the CPU, transpose it there and copy it back. Here an extra last axis of length 1 stays in
+    place.
     """
     axes = _last_exchanged(x.ndim)
     return x.unsqueeze(-1).transpose([*axes, x.ndim]).reshape([x.shape[axis] for axis in axes])

@@ -1,4 +1,4 @@
-"""CUDA side of the fused operators: the inputs that the kernels accept, and the source text that calls them."""
+"""CUDA side of the fused operators: the inputs that kernels accept, and the source text that calls them."""
 
 from collections.abc import Sequence
 

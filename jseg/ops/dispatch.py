@@ -11,7 +11,7 @@ _FOLDER = Path(__file__).resolve().parent
 
 
 def use_fused(*inputs: jt.Var) -> bool:
-    """Returns whether the CPU kernels apply to `inputs`: float32 on the CPU, with `JSEG_FUSED` not set to 0."""
+    """Returns whether the CPU kernels apply: float32 inputs on the CPU, and `JSEG_FUSED` is not 0."""
     return kernels_allowed() and not jt.flags.use_cuda and all(x.dtype == "float32" for x in inputs)
 
 

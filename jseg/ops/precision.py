@@ -13,9 +13,9 @@ from jseg.runtime.device import wanted_precision
 def lower(*inputs: jt.Var) -> tuple[jt.Var, ...]:
     """Converts the float32 operands of a product to the chosen format, and leaves other types alone.
 
-    Convert the result back with `.float32()`, which costs nothing where nothing was converted. A CPU would also
-    sum bfloat16 products in bfloat16. There the operands are rounded but stay float32, which gives what a GPU
-    computes, except for the rounding of the result.
+    Convert the result back with `.float32()`, which costs nothing where nothing was converted. A CPU would
+    also sum bfloat16 products in bfloat16. There the operands are rounded but stay float32, which gives what
+    a GPU computes, except for the rounding of the result.
     """
     if wanted_precision() != "bfloat16":
         return inputs

@@ -33,7 +33,8 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
         Same shape as x. Differentiable, without keeping the pattern or x.
 
     Raises:
-        ValueError: if the rate is outside [0, 1), x has fewer than two axes, or its type is not floating-point.
+        ValueError: if the rate is outside [0, 1), x has fewer than two axes, or its type is not
+            floating-point.
         TypeError: if x is not a Jittor tensor.
     """
     require_one_floating_type("dropout", x)

@@ -1,4 +1,4 @@
-"""Plain Jittor layer normalisation, which documents the fused kernels and replaces them where none applies."""
+"""Plain Jittor layer normalisation, which documents the kernels and replaces them where none applies."""
 
 from jseg.runtime.backend import jt
 

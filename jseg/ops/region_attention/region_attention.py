@@ -79,8 +79,8 @@ def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Va
         layout: order of the tokens. `layout.allowed()` is the mask that is applied.
 
     Returns:
-        (B, E, H·c), where rows of skipped tokens are 0. Differentiable, except that the query of a skipped row
-        gets no gradient. Empty if B is 0.
+        (B, E, H·c), where rows of skipped tokens are 0. Differentiable, except that the query of a skipped
+        row gets no gradient. Empty if B is 0.
 
     Raises:
         ValueError: if the shape or type does not match; the message names it.
