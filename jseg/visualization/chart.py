@@ -50,7 +50,7 @@ def nice_ticks(low: float, high: float, count: int = 6, whole: bool = False) -> 
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Returns powers of ten within [low, high], with their 2- and 5-fold if the range is below four decades."""
+    """Returns powers of ten within [low, high], and 2 and 5 times them below a range of four decades."""
     factors = (1, 2, 5) if high / low < 1e4 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [factor * 10.0**decade for decade in decades for factor in factors]
