@@ -24,9 +24,7 @@ from plain_attention import plain_attention
 from jseg.ops import RegionLayout, attention, layer_norm, region_attention
 from jseg.runtime.backend import jt
 
-pytestmark = pytest.mark.skipif(
-    not jt.has_cuda, reason="Jittor computes on the CPU: JSEG_DEVICE is not cuda"
-)
+pytestmark = pytest.mark.skipif(not jt.has_cuda, reason="Jittor computes on the CPU: JSEG_DEVICE is not cuda")
 
 NAMES = {"float32": "Float", "tf32": "Tf32", "float16": "Half", "bfloat16": "Bfloat"}
 
