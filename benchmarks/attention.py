@@ -1,18 +1,20 @@
-"""Times the fused attention against plain Jittor and PyTorch, in turns.
+"""Times fused attention against plain Jittor and PyTorch, in turn.
 
     python benchmarks/attention.py [--torch-python PYTHON] [--runs 7] [--groups regions tokens decoder small]
                                    [--no-memory] [--out attention.json]
 
-Fused: `jseg.ops`. Plain: the same with JSEG_FUSED=0, that is `nn.matmul`, `nn.softmax` and, with regions, the
-dense mask. PyTorch: `scaled_dot_product_attention` with the same dense additive mask, from the interpreter
-given by
---torch-python. Each contender is a process of its own, and they take turns; forward and backward (all inputs)
-are timed one after the other.
+The contenders are:
+    fused: `jseg.ops`.
+    plain: the same with JSEG_FUSED=0, that is `nn.matmul`, `nn.softmax` and, with regions, the dense mask.
+    torch: `scaled_dot_product_attention` with the same dense additive mask, run by --torch-python.
 
-GFLOP/s is that of the fused operator, on the pairs of query and key that the mask allows: 4 H c B pairs
-forward (two products), 10 H c B pairs backward (five products). Peak MiB is what one forward and backward
-pass adds to the inputs, measured as the largest resident size in a fresh process; it holds loaded code, a few
-MiB.
+Each contender has its own process, and they take turns. The forward pass and the backward pass (for all
+inputs) are timed one after the other.
+
+GFLOP/s is that of the fused operator, and counts the pairs of query and key that the mask allows: 4 H c B
+pairs in the forward pass (two products) and 10 H c B pairs in the backward pass (five products). Peak MiB is
+the memory that one forward and backward pass adds to the inputs. It is measured as the largest resident size
+of a fresh process, and includes a few MiB of loaded code.
 """
 
 import sys
@@ -28,7 +30,7 @@ HEADS, CHANNELS = 12, 64  # ViT-B/16
 def region_case(
     side: int, regions: int, prompts: int = 10, heads: int = HEADS, batch: int = 1, plain: bool = True
 ) -> Case:
-    """A picture of side x side patches with regions x regions region tokens, prompts as keys only."""
+    """Returns a case of side x side patches and regions x regions regions, with prompts as keys only."""
     base, width = 1 + prompts + side * side, heads * CHANNELS
     tokens = base + regions * regions
     pairs = (base - prompts) * base + (2 * side * side + regions * regions if regions else 0)
@@ -55,7 +57,7 @@ def cross_case(
     dropout: float = 0.0,
     plain: bool = True,
 ) -> Case:
-    """Queries over keys, as in the decoder, or causal self-attention as in the text tower."""
+    """Returns a case of attention over other keys (decoder) or of causal self-attention (text tower)."""
     width, pairs = heads * CHANNELS, queries * (queries + 1) // 2 if causal else queries * keys
     shapes = [[batch, rows, width] for rows in (queries, keys, keys)]
     job = {
@@ -72,7 +74,7 @@ def cross_case(
 
 
 def repeated(case: Case) -> Case:
-    """The median of ten calls in a row, for calls of about a millisecond."""
+    """Returns the case with ten calls in a row, whose median counts, for calls of about a millisecond."""
     return case._replace(job={**case.job, "repeat": 10})
 
 
@@ -81,11 +83,11 @@ def flops(pairs: float) -> list[float]:
 
 
 CASES: dict[str, list[Case]] = {
-    # 512x512 pixels, patch 16; the first line is plain self-attention of 1051 tokens.
+    # 512x512 pixels in patches of 16. The first case is plain self-attention over 1051 tokens.
     "regions": [cross_case(1051, 1051, heads=12)]
     + [region_case(32, m, plain=m < 32) for m in (0, 4, 8, 16, 32)],
     "tokens": [region_case(side, 4) for side in (14, 20, 28, 40)],
-    # M·C queries (M = 16, 1024 and C = 20) and 1024 patches.
+    # M·C queries (M = 16 or 1024 and C = 20) and 1024 patches.
     "decoder": [
         cross_case(320, 1024),
         cross_case(1024, 320),
@@ -93,7 +95,8 @@ CASES: dict[str, list[Case]] = {
         cross_case(20480, 1024, plain=False),
         cross_case(1024, 20480, plain=False),
     ],
-    # CLIP's text tower; ZeroShapes training: 64 patches, 4 regions, 10 prompts, decoder of one head.
+    # CLIP's text tower, and ZeroShapes training with 64 patches, 4 regions, 10 prompts and a decoder of one
+    # head.
     "small": [
         repeated(cross_case(77, 77, batch=4, causal=True)),
         repeated(region_case(8, 2, heads=2, batch=8)),

@@ -3,25 +3,25 @@
     python benchmarks/attention_cuda.py [--torch-python PYTHON] [--batch 16] [--regions 4 8 16 32]
                                         [--dtypes bfloat16 float32] [--runs 10] [--out attention_cuda.json]
 
-12 heads of 64 channels, 32 x 32 patches, 10 prompts; M = regions². Fused: `jseg.ops.region_attention`. Plain:
-the same with JSEG_FUSED=0 (products, softmax and the dense mask in Jittor). PyTorch:
-`scaled_dot_product_attention`, from the interpreter given by --torch-python. float32 allows TF32 in all
-three. A process for each of them and each type goes through all M.
+The sizes are 12 heads of 64 channels, 32 x 32 patches, 10 prompts, and M = regions². The contenders are:
+    fused: `jseg.ops.region_attention`.
+    plain: the same with JSEG_FUSED=0 (products, softmax and the dense mask in Jittor).
+    torch: `scaled_dot_product_attention`, run by --torch-python.
+float32 allows TF32 in all three. For each contender and type, one process goes through all M.
 
-Time: starting a call from Python takes about as long as the call, so several calls, each a graph of its own,
-are queued between two synchronisations: 10, or as many as 50 ms hold; first all forward, then all backward.
-Medians of
---runs of these, divided by the number of calls. Jittor writes the upstream gradient, ones, anew for each
-call; PyTorch is handed it.
+Time: starting a call from Python takes about as long as the call. So several calls, each with its own graph,
+are queued between two synchronisations. Their number is 10, or as many as fit into 50 ms. First all forward
+passes run, then all backward passes. The result is the median of --runs such measurements, divided by the
+number of calls. Jittor writes the upstream gradient of ones anew for each call, while PyTorch is given it.
 
-Memory: what one call, forward and backward, takes from the driver beyond inputs, mask and upstream gradient,
-after what was kept from earlier calls has been given back. Both libraries keep what they took, so that is the
-peak, in the blocks they ask for. PyTorch's memory-efficient kernel reads one mask of E² numbers for all heads
-and pictures and does not write the scores: apart from the mask, which is not counted, its memory is not
-quadratic in E either.
+Memory: this is the memory that one call, forward and backward, takes from the driver beyond inputs, mask and
+upstream gradient, after memory kept from earlier calls was freed. Both libraries keep the memory that they
+took, so this is the peak, in the blocks that they ask for. PyTorch's memory-efficient kernel reads one mask
+of E² values for all heads and images, and does not write the scores. Apart from the mask, which is not
+counted, its memory is therefore not quadratic in E either.
 
-GFLOP/s counts the pairs that the mask allows: 4 H c B pairs forward, 10 H c B pairs backward. `--device cpu`
-runs the same script without a GPU, to try it.
+GFLOP/s counts the pairs that the mask allows: 4 H c B pairs forward and 10 H c B pairs backward.
+`--device cpu` runs the same script without a GPU, for trying it out.
 """
 
 import argparse
@@ -49,11 +49,13 @@ MOST_REPEATS, QUEUED_SECONDS = 10, 0.05
 
 
 class Library(NamedTuple):
-    """What is timed. forward: () -> a result; backward: a result ->
-    its gradient, neither waiting for the device.
+    """The functions of a library that are timed.
 
-    compute: waits for a list of results or gradients. free: gives
-    memory that is kept for later back to the device.
+    Attributes:
+        forward: () -> a result, without waiting for the device.
+        backward: a result -> its gradient, without waiting for the device.
+        compute: waits for a list of results or gradients.
+        free: returns memory that the library keeps for later to the device.
     """
 
     forward: Callable[[], Any]
@@ -68,7 +70,7 @@ def allowed_pairs(side: int, regions: int) -> int:
 
 
 def dense_mask(side: int, regions: int) -> np.ndarray:
-    """(E, E) float32, 0 or -inf."""
+    """Returns the dense additive mask (E, E) float32, 0 or -inf."""
     base, patch = PREFIX + side * side, np.arange(side * side)
     region = base + patch // side * regions // side * regions + patch % side * regions // side
     mask = np.full((base + regions * regions,) * 2, -np.inf, np.float32)
@@ -79,13 +81,13 @@ def dense_mask(side: int, regions: int) -> np.ndarray:
 
 
 def device_bytes(device: str) -> int:
-    """Bytes that are taken on GPU 0, as the driver counts them; 0 on the CPU."""
+    """Returns the bytes in use on GPU 0 according to the driver, or 0 on the CPU."""
     if device == "cpu":
         return 0
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     driver = ctypes.CDLL("libcuda.so.1")
     if driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
-        raise RuntimeError("the driver does not tell how much memory is free")
+        raise RuntimeError("the driver does not report how much memory is free")
     return total.value - free.value
 
 
@@ -129,7 +131,7 @@ def prepare_torch(job: dict) -> Library:
         q, k, v = (x.unflatten(-1, (HEADS, CHANNELS)).transpose(1, 2) for x in qkv.chunk(3, dim=-1))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
-    def compute(values: list[Any]) -> None:  # PyTorch began when it was called
+    def compute(values: list[Any]) -> None:  # PyTorch has already started the work
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -140,7 +142,7 @@ def prepare_torch(job: dict) -> Library:
 
 
 def run_calls(library: Library, calls: int) -> list[float]:
-    """[forward, backward] seconds of one of `calls` calls that are queued together."""
+    """Returns [forward, backward] seconds per call, for `calls` calls that are queued together."""
     start = time.perf_counter()
     outputs = [library.forward() for _ in range(calls)]
     library.compute(outputs)
@@ -150,7 +152,7 @@ def run_calls(library: Library, calls: int) -> list[float]:
 
 
 def measure(kind: str, job: dict) -> dict:
-    """Median seconds of a call forward and backward, how many calls were queued, and bytes that one takes."""
+    """Measures the median seconds of a call, forward and backward, the calls queued, and bytes per call."""
     library = (prepare_torch if kind == "torch" else prepare_jseg)(job)
     for _ in range(2):  # compiles, loads libraries
         run_calls(library, 1)
@@ -174,13 +176,13 @@ def work(kind: str, jobs: list[dict]) -> None:
         except (
             RuntimeError,
             MemoryError,
-        ) as problem:  # out of memory, for instance; the next job may need less
+        ) as problem:  # out of memory, for example, while the next job may need less
             answer = {"problem": (str(problem).strip() or "no message").splitlines()[0]}
         print("ANSWER " + json.dumps(answer), flush=True)
 
 
 def ask(kind: str, jobs: list[dict], torch_python: str | None) -> list[dict]:
-    """The answers of a fresh process; {} and its last words on stderr for what failed."""
+    """Returns the answers of a fresh process, and {} for failed jobs, whose messages go to stderr."""
     python = torch_python if kind == "torch" else sys.executable
     environment = {**os.environ, "JSEG_FUSED": "0" if kind == "plain" else "1"}
     done = subprocess.run(
@@ -251,14 +253,14 @@ def line(row: dict) -> str:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--torch-python", help="interpreter of an environment that has PyTorch (default: left out)"
-    )
+    parser.add_argument("--torch-python", help="Python that has PyTorch (default: PyTorch is left out)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument(
-        "--side", type=int, default=32, help="patches along a side of the picture (default 32)"
+        "--side", type=int, default=32, help="patches along each side of the image (default 32)"
     )
-    parser.add_argument("--regions", type=int, nargs="+", default=[4, 8, 16, 32], help="regions along a side")
+    parser.add_argument(
+        "--regions", type=int, nargs="+", default=[4, 8, 16, 32], help="regions along each side"
+    )
     parser.add_argument(
         "--dtypes", nargs="+", choices=("bfloat16", "float16", "float32"), default=["bfloat16", "float32"]
     )
@@ -274,10 +276,10 @@ def main(arguments: list[str]) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Measures and prints the table; the exit status.
+    """Measures, prints the table and returns the exit status.
 
     Raises:
-        OSError: there is no GPU, or `options.out` cannot be written: said before anything is measured.
+        OSError: if there is no GPU, or `options.out` cannot be written. Both are checked before measuring.
     """
     if options.out:
         prove_writable(options.out)

@@ -1,4 +1,4 @@
-// Times the attention kernels alone, between CUDA events, without Jittor: to tune them, and to tell them from overhead.
+// Times the attention kernels alone, between CUDA events and without Jittor, for tuning and to separate overhead.
 //
 //     nvcc -O3 -std=c++17 --use_fast_math -arch=sm_90 -I jseg/ops benchmarks/attention_kernels.cu -o attention_kernels
 //     ./attention_kernels

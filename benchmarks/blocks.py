@@ -1,16 +1,16 @@
-"""Times the operators around attention, and whole blocks, against plain Jittor and PyTorch, in turns.
+"""Times the operators around attention, and whole blocks, against plain Jittor and PyTorch, in turn.
 
     python benchmarks/blocks.py [--torch-python PYTHON] [--runs 7] [--groups operators blocks] [--no-memory]
                                 [--out blocks.json]
 
-Contenders and columns are those of `attention.py`; see there. `block` is CLIP's residual block at width 768
-with frozen weights (the gradient of its input is timed), `decoder layer` one stream of a decoder layer at
-width 512 with all its gradients. `residual` is x + (y + bias): jseg has no operator for it, because Jittor's
-own fuses and is as fast.
+The contenders and columns are those of `attention.py`. `block` is CLIP's residual block at width 768 with
+frozen weights, where the gradient of its input is timed. `decoder layer` is one stream of a decoder layer at
+width 512 with all its gradients. `residual` is x + (y + bias), for which jseg has no operator, because Jittor
+fuses it and is as fast.
 
-GFLOP/s counts the matrix products of a block and of its gradients (2 per product forward; again as many for
-the input, and for trained weights), and the attention as in `attention.py`; operators without products have
-none.
+GFLOP/s counts the matrix products of a block and of its gradients (2 per product in the forward pass, as many
+again for the gradient of the input, and for that of trained weights). Attention is counted as in
+`attention.py`. Operators without products have no GFLOP/s.
 """
 
 import sys
@@ -23,7 +23,7 @@ from harness import Case, main
 
 
 def row_operator(op: str, rows: int, width: int) -> Case:
-    """An operator on the rows of a matrix with vectors of its width beside it."""
+    """Returns a case of an operator on the rows of a matrix, with vectors of its width."""
     vectors = {"layer_norm": 2, "bias_quick_gelu": 1, "bias_relu": 1, "residual": 1}[op]
     shapes = [[1, rows, width]] * (2 if op == "residual" else 1) + [[width]] * vectors
     job = {"op": op, "shapes": shapes, "output": [1, rows, width], "repeat": 10}
@@ -31,7 +31,7 @@ def row_operator(op: str, rows: int, width: int) -> Case:
 
 
 def block(side: int, regions: int, width: int = 768, batch: int = 1, plain: bool = True) -> Case:
-    """CLIP's residual block over a picture with regions."""
+    """Returns a case of CLIP's residual block over an image with regions."""
     attention = region_case(side, regions, heads=width // 64, batch=batch)
     shape = attention.job["output"]
     products = 2.0 * batch * shape[1] * 12 * width * width
@@ -44,7 +44,7 @@ def block(side: int, regions: int, width: int = 768, batch: int = 1, plain: bool
 def decoder_layer(
     queries: int, keys: int, width: int = 512, heads: int = 8, batch: int = 1, dropout: float = 0.0
 ) -> Case:
-    """One stream of a decoder layer, trained."""
+    """Returns a case of one trained stream of a decoder layer."""
     attention = cross_case(queries, keys, heads=heads, batch=batch)
     products = 2.0 * batch * width * width * (10 * queries + 2 * keys)
     shapes = [[batch, rows, width] for rows in (queries, keys)]

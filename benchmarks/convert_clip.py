@@ -1,12 +1,12 @@
-"""Time and peak memory of tools/convert_clip.py on a synthetic archive of the size of OpenAI's ViT-L/14.
+"""Measures time and peak memory of tools/convert_clip.py on an archive as large as OpenAI's ViT-L/14.
 
     python benchmarks/convert_clip.py [--layers 24] [--out convert_clip.json]
 
-Writes a TorchScript archive in half precision (about 860 MB) with the tests' own writer into a temporary
-folder, converts it in a process of its own and deletes everything. Peak memory is VmHWM of that process, the
-largest resident set since it started, pages of memory-mapped files included; `anonymous` leaves those out. A
-run of the tool without work is measured beside it, to show what Python and NumPy take. The limit is 2x the
-file. Needs Linux.
+The script writes a half-precision TorchScript archive of about 860 MB into a temporary folder, with the
+writer of the tests. It converts the archive in a separate process and deletes everything. Peak memory is
+VmHWM of that process, the largest resident set since its start, including pages of memory-mapped files.
+`anonymous` leaves those out. A run of the tool without work is also measured, to show the memory of Python
+and NumPy alone. The limit is twice the size of the file. The script needs Linux.
 """
 
 import argparse
@@ -40,11 +40,11 @@ WIDTH, TEXT_WIDTH, JOINT, PATCH, POSITIONS, CONTEXT, VOCABULARY, TEXT_LAYERS = (
     12,
 )
 LIMIT = 2.0  # times the file size
-_INTERVAL = 0.02  # seconds between two looks at the process
+_INTERVAL = 0.02  # seconds between two samples of the process
 
 
 def shape_of(name: str) -> tuple[int, ...]:
-    """Shape of a parameter of ViT-L/14."""
+    """Returns the shape of a parameter of ViT-L/14."""
     plain = {
         "visual.class_embedding": (WIDTH,),
         "visual.positional_embedding": (POSITIONS, WIDTH),
@@ -95,10 +95,10 @@ def _module(name: str, tree: dict) -> Module:
 
 
 def measure(arguments: list[str]) -> dict[str, float]:
-    """Runs the tool; seconds, CPU seconds, peak resident and anonymous megabytes.
+    """Runs the tool and returns seconds, CPU seconds, and peak resident and anonymous megabytes.
 
     Raises:
-        RuntimeError: the tool failed.
+        RuntimeError: if the tool failed.
     """
     largest = {"VmHWM": 0, "RssAnon": 0}
     started = time.perf_counter()
@@ -111,7 +111,7 @@ def measure(arguments: list[str]) -> dict[str, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
         watcher.join()
     if process.returncode:
-        raise RuntimeError(f"convert_clip.py ended with status {process.returncode}")
+        raise RuntimeError(f"convert_clip.py failed with status {process.returncode}")
     return {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
@@ -121,9 +121,10 @@ def measure(arguments: list[str]) -> dict[str, float]:
 
 
 def _watch(pid: int, largest: dict[str, int]) -> None:
-    """Keeps the largest value (kB) of each field of the process's status until it ends.
+    """Records the largest value (kB) of each field of the process's status until the process ends.
 
-    Not ru_maxrss: that starts at the size of this process, of which the new one is a copy at first.
+    ru_maxrss does not serve, since it starts at the size of this process, of which the new one is first a
+    copy.
     """
     while True:
         try:
@@ -132,7 +133,7 @@ def _watch(pid: int, largest: dict[str, int]) -> None:
         except OSError:
             return
         fields = dict(line.split(":", 1) for line in lines)
-        if "VmHWM" not in fields:  # ended
+        if "VmHWM" not in fields:  # the process has ended
             return
         if b"tools/convert_clip.py" in command:
             for name in largest:
@@ -141,20 +142,20 @@ def _watch(pid: int, largest: dict[str, int]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the figures; 1 if the peak is above the limit."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--layers", type=int, default=24, help="vision layers; 24 is ViT-L/14")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--layers", type=int, default=24, help="number of vision layers; ViT-L/14 has 24")
+    parser.add_argument("--out", type=Path, help="also write the results to this JSON file")
     return exit_status(lambda: report(parser.parse_args(argv)))
 
 
 def report(args: argparse.Namespace) -> int:
-    """Measures and prints the figures; the exit status, 1 above the limit.
+    """Measures, prints the results and returns the exit status, which is 1 above the limit.
 
     Raises:
-        OSError: `args.out` cannot be written, said before anything is measured.
+        OSError: if `args.out` cannot be written, which is checked before measuring.
     """
     if args.out:
         prove_writable(args.out)

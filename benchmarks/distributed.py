@@ -1,10 +1,10 @@
-"""Training over MPI: are n ranks equal to one, what does communication cost, how does it scale?
+"""Measures training over MPI: equality of n ranks with one, scaling, and the cost of communication.
 
-    python benchmarks/distributed.py equality       # losses, weights of 50 iterations on 1, 2 and 4 ranks
-    python benchmarks/distributed.py scaling        # two ranks with a thread each, one rank with two
-    python benchmarks/distributed.py communication     # time of averaging gradients, a step's parts
+    python benchmarks/distributed.py equality       # losses and weights after 50 iterations on 1, 2, 4 ranks
+    python benchmarks/distributed.py scaling        # two ranks of one thread, one rank of one or two threads
+    python benchmarks/distributed.py communication  # averaging of gradients, and the parts of a step
 
-All on ZeroShapes (`python tools/make_zeroshapes.py`), by real runs of the `mpirun` beside this Python.
+All of them train on ZeroShapes (`python tools/make_zeroshapes.py`) with the `mpirun` beside this Python.
 """
 
 import argparse
@@ -31,10 +31,10 @@ VIT_B_PROMPTS = [(1, 10, 768), (11, 10, 768), (768, 768), (768,), (768,), (768,)
 
 
 def launch(ranks: int, threads: int, program: Sequence[str]) -> str:
-    """Runs a program on `ranks` ranks (1: without mpirun); its output.
+    """Runs a program on `ranks` ranks (without mpirun for one rank) and returns its output.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: if the program failed.
     """
     prefix = [str(MPIRUN), *MPI_OPTIONS, "-n", str(ranks)] if ranks > 1 else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -53,7 +53,7 @@ def launch(ranks: int, threads: int, program: Sequence[str]) -> str:
 def train(
     ranks: int, accumulate: int, folder: Path, iterations: int, extra: Sequence[str]
 ) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
-    """Loss terms of every iteration and the last checkpoint of a run by tools/run_net.py."""
+    """Trains with tools/run_net.py, and returns the loss terms of every iteration and the last checkpoint."""
     from jseg.checkpoints import load_arrays
 
     work_dir = folder / f"ranks{ranks}_accumulate{accumulate}"
@@ -84,7 +84,7 @@ def train(
 
 
 def equality(arguments: argparse.Namespace) -> None:
-    """Prints the largest relative differences to one rank without accumulation."""
+    """Prints the largest relative differences from one rank without accumulation."""
     folder = arguments.work_root or Path(tempfile.mkdtemp(prefix="jseg-equality-"))
     cases = [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2)]
     print("| ranks | accumulate | losses | weights, worst | weights, all |\n|---:|---:|---:|---:|---:|")
@@ -100,15 +100,15 @@ def equality(arguments: argparse.Namespace) -> None:
         )
         worst, whole = weight_differences(arrays, reference[1])
         print(f"| {ranks} | {accumulate} | {loss:.1e} | {worst:.1e} | {whole:.1e} |", flush=True)
-    print(f"\n{arguments.iterations} iterations; terms {', '.join(terms)}; the runs are in {folder}")
+    print(f"\n{arguments.iterations} iterations. Terms: {', '.join(terms)}. The runs are in {folder}")
 
 
 def weight_differences(own: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> tuple[float, float]:
-    """Largest difference of a number relative to the largest of its
-    tensor, and the relative norm of all differences.
+    """Returns the largest difference of a weight, and the norm of all differences, both relative.
 
-    Key biases are left out: the softmax takes them away again, so their exact gradient is zero, and Adam
-    makes full steps out of the rounding errors in its place. They have no effect on any output.
+    The former is relative to the largest weight of its tensor, and the latter to the norm of all weights. Key
+    biases are left out. The softmax removes them, so their exact gradient is zero, and Adam turns the
+    rounding errors into full steps. They have no effect on any output.
     """
     names = [name for name in reference if not name.startswith("optimizer.") and not name.endswith(".k.bias")]
     worst = max(
@@ -123,7 +123,7 @@ def weight_differences(own: dict[str, np.ndarray], reference: dict[str, np.ndarr
 
 
 def scaling(arguments: argparse.Namespace) -> None:
-    """Prints seconds an iteration, several times in turn."""
+    """Prints the time per iteration of each layout, measured several times in turn."""
     layouts = {
         "one rank, one thread": (1, 1),
         "one rank, two threads": (1, 2),
@@ -133,7 +133,7 @@ def scaling(arguments: argparse.Namespace) -> None:
     for _ in range(arguments.rounds):
         for name, (ranks, threads) in layouts.items():
             times[name].append(worker_result(ranks, threads, arguments)["step"])
-    print("| layout | ms an iteration, median of rounds | all rounds |\n|---|---:|---|")
+    print("| layout | ms per iteration, median of rounds | all rounds |\n|---|---:|---|")
     for name, values in times.items():
         print(
             f"| {name} | {1e3 * np.median(values):.0f} | "
@@ -142,19 +142,19 @@ def scaling(arguments: argparse.Namespace) -> None:
 
 
 def communication(arguments: argparse.Namespace) -> None:
-    """Prints where the time of a step on two ranks goes, and of averaging alone for two models."""
+    """Prints the parts of a step's time on two ranks, and the time of averaging alone for two models."""
     result = worker_result(2, 1, arguments)
     print("| part of a step on two ranks | median ms |\n|---|---:|")
     for part in ("step", "waiting", "transfer", "packing"):
         print(f"| {part} | {1e3 * result[part]:.2f} |")
-    print("\n| gradients of | numbers | messages | median ms |\n|---|---:|---:|---:|")
+    print("\n| gradients of | parameters | messages | median ms |\n|---|---:|---:|---:|")
     for name in ("ZeroShapes", "CLIP-RC on ViT-B/16"):
         numbers, messages, seconds = result["alone"][name]
         print(f"| {name} | {numbers / 1e6:.2f} M | {messages} | {1e3 * seconds:.1f} |")
 
 
 def worker_result(ranks: int, threads: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What rank 0 of a worker measured."""
+    """Runs workers and returns the measurements of rank 0."""
     program = [str(Path(__file__).resolve()), "worker", "--iterations", str(arguments.iterations)]
     if arguments.overrides:
         program += ["--set", *arguments.overrides]
@@ -163,7 +163,7 @@ def worker_result(ranks: int, threads: int, arguments: argparse.Namespace) -> di
 
 
 def worker(arguments: argparse.Namespace) -> None:
-    """Times steps on this rank, and averages alone; rank 0 prints `RESULT {json}`."""
+    """Times steps on this rank, and averaging alone, and prints `RESULT {json}` on rank 0."""
     from jseg.config import Config
     from jseg.datasets import DataLoader
     from jseg.distributed import is_main, rank, world_size
@@ -203,7 +203,7 @@ def worker(arguments: argparse.Namespace) -> None:
 
 
 class Clock:
-    """Takes the time of waiting for others, of transfer, and of packing and unpacking, in each step."""
+    """Measures the time of waiting for other ranks, of transfer, and of packing in each step."""
 
     def __init__(self, step_module: Any) -> None:
         from jseg.distributed import mpi
@@ -236,17 +236,17 @@ class Clock:
         mpi.arrive, mpi.all_reduce, step_module.average_gradients = timed_arrive, timed_reduce, timed_average
 
     def next(self) -> None:
-        """The step has ended."""
+        """Ends a step."""
         self._steps.append(dict(self._parts))
         self._parts.update(dict.fromkeys(self._parts, 0.0))
 
     def medians(self) -> dict[str, float]:
-        """Seconds of each part, without the first three steps."""
+        """Returns the median seconds of each part, without the first three steps."""
         return {name: float(np.median([step[name] for step in self._steps[3:]])) for name in self._parts}
 
 
 def vit_b_shapes() -> list[tuple[int, ...]]:
-    """What CLIP-RC trains on ViT-B/16."""
+    """Returns the shapes of the parameters that CLIP-RC trains on ViT-B/16."""
     from jseg.models.heads.clip_rc_head import CLIPRCHead
 
     head = CLIPRCHead(512)
@@ -254,7 +254,7 @@ def vit_b_shapes() -> list[tuple[int, ...]]:
 
 
 def averaging_alone(shapes: Sequence[tuple[int, ...]], repeats: int = 7) -> tuple[int, int, float]:
-    """Numbers, messages, median seconds of `average_gradients` for ready gradients of these shapes."""
+    """Returns values, messages and median seconds of `average_gradients` on ready gradients."""
     from jseg.distributed import average_gradients, barrier
     from jseg.distributed.gradients import buckets
     from jseg.runtime.backend import jt
@@ -278,10 +278,10 @@ def main() -> int:
     )
     parser.add_argument("measure", choices=("equality", "scaling", "communication", "worker"))
     parser.add_argument("--iterations", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3, help="of scaling, in turn")
-    parser.add_argument("--work-root", type=Path, help="keeps the runs of equality here")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds of scaling")
+    parser.add_argument("--work-root", type=Path, help="folder that keeps the runs of equality")
     parser.add_argument(
-        "--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run"
+        "--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run"
     )
     arguments = parser.parse_args()
     measures = {"equality": equality, "scaling": scaling, "communication": communication, "worker": worker}

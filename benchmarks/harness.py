@@ -1,7 +1,7 @@
-"""What the operator benchmarks share: workers that take turns, medians, peak memory, tables.
+"""Shared parts of the operator benchmarks: workers that take turns, medians, peak memory and tables.
 
-Each contender is a process of its own that reads one job a line (JSON) and answers with seconds or bytes, so
-that PyTorch needs no place in jseg's environment and no contender keeps another's memory. Only one works at a
+Each contender is a separate process that reads one job per line (JSON) and answers with seconds or bytes. So
+PyTorch is not needed in jseg's environment, and contenders do not share memory. Only one of them works at a
 time.
 """
 
@@ -26,17 +26,23 @@ JSEG_WORKER, TORCH_WORKER = HERE / "worker_jseg.py", HERE / "worker_torch.py"
 
 
 class Case(NamedTuple):
-    """One workload. `job` is what the workers read; flops: of the forward and of the backward pass."""
+    """One workload.
+
+    Attributes:
+        name: name in the table.
+        job: job that the workers read.
+        flops: operations of the forward and of the backward pass.
+        plain: False where the plain version would not fit into memory or would take minutes.
+    """
 
     name: str
     job: dict
     flops: Sequence[float] = (0.0, 0.0)
     plain: bool = True
-    """False where the plain version would not fit into memory or take minutes."""
 
 
 class Contender:
-    """A worker process. name: 'fused', 'plain' (JSEG_FUSED=0) or 'torch'."""
+    """A worker process named 'fused', 'plain' (JSEG_FUSED=0) or 'torch'."""
 
     def __init__(self, name: str, torch_python: str | None) -> None:
         self.name = name
@@ -52,7 +58,7 @@ class Contender:
             return subprocess.Popen(self.command, env=self.environment, stdin=pipe, stdout=pipe, text=True)
         except OSError as problem:
             raise ValueError(
-                f"--torch-python: {self.command[0]} cannot be started ({problem.strerror}); name a Python "
+                f"--torch-python: {self.command[0]} cannot be started ({problem.strerror}); give a Python "
                 "that has PyTorch"
             ) from None
 
@@ -60,25 +66,25 @@ class Contender:
         try:
             process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
-        except BrokenPipeError:  # it has ended already, and so has its output
+        except BrokenPipeError:  # the process has ended, and so has its output
             pass
-        for line in process.stdout:  # Jittor prints about compilation, too
+        for line in process.stdout:  # Jittor also prints messages about compilation
             if line.startswith("ANSWER "):
                 return json.loads(line[len("ANSWER ") :])
-        mend = (
+        advice = (
             "--torch-python must name a Python that has PyTorch"
             if self.name == "torch"
-            else "its message is above"
+            else "its error message is above"
         )
-        raise ValueError(f"the worker {' '.join(self.command)} ended with status {process.wait()}; {mend}")
+        raise ValueError(f"the worker {' '.join(self.command)} ended with status {process.wait()}; {advice}")
 
     def seconds(self, job: dict) -> list[float]:
-        """[forward, backward] of one call."""
-        time.sleep(0.1)  # the threads of the contender before have stopped spinning
+        """Returns the [forward, backward] seconds of one call."""
+        time.sleep(0.1)  # until the threads of the previous contender have stopped spinning
         return self._ask(self.process, job)["seconds"]
 
     def peak(self, job: dict) -> int:
-        """Bytes that forward and backward take beyond inputs, in a fresh process."""
+        """Returns the bytes that the forward and backward passes take beyond inputs, in a fresh process."""
         process = self._start()
         try:
             return self._ask(process, {**job, "memory": True})["bytes"]
@@ -92,7 +98,7 @@ class Contender:
 
 
 class Row(NamedTuple):
-    """One measured line: milliseconds (median) and, where it was asked for, peak MiB, by contender."""
+    """One measured line, with the median milliseconds and, if requested, the peak MiB of each contender."""
 
     case: str
     direction: str
@@ -104,7 +110,7 @@ class Row(NamedTuple):
 def measure(
     cases: Sequence[Case], runs: int, torch_python: str | None, memory_of: Sequence[str]
 ) -> list[Row]:
-    """Contenders in turns, `runs` times after one call of each to compile and warm up."""
+    """Runs the contenders in turn, `runs` times, after one call of each to compile and warm up."""
     names = CONTENDERS if torch_python else CONTENDERS[:2]
     contenders = [Contender(name, torch_python) for name in names]
     rows = []
@@ -133,7 +139,7 @@ HEADING = (
 
 
 def line(row: Row) -> str:
-    """One line of the Markdown table; – where nothing was measured."""
+    """Formats one line of the Markdown table, with – where nothing was measured."""
     ms = row.milliseconds
 
     def number(value: float | None, form: str) -> str:
@@ -149,17 +155,19 @@ def line(row: Row) -> str:
 def main(
     description: str, cases: dict[str, list[Case]], memory_of: Sequence[str], arguments: Sequence[str]
 ) -> int:
-    """Command line of a benchmark whose cases come in named groups."""
+    """Runs the command line of a benchmark whose cases come in named groups."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--runs", type=int, default=7, help="measured runs of each contender (default 7)")
+    parser.add_argument("--torch-python", help="Python that has PyTorch (default: PyTorch is left out)")
     parser.add_argument(
-        "--torch-python", help="interpreter of an environment with PyTorch (default: without)"
+        "--groups",
+        nargs="+",
+        choices=sorted(cases),
+        default=list(cases),
+        help="groups of cases (default: all)",
     )
     parser.add_argument(
-        "--groups", nargs="+", choices=sorted(cases), default=list(cases), help="cases (default: all)"
-    )
-    parser.add_argument(
-        "--no-memory", action="store_true", help="leave out peak memory, which takes a process each"
+        "--no-memory", action="store_true", help="skip peak memory, which takes one process per case"
     )
     parser.add_argument("--out", type=Path, help="also write the rows to this JSON file")
     options = parser.parse_args(arguments)
@@ -169,17 +177,17 @@ def main(
 
 
 def report(cases: dict[str, list[Case]], memory_of: Sequence[str], options: argparse.Namespace) -> int:
-    """Measures and prints the table; the exit status.
+    """Measures, prints the table and returns the exit status.
 
     Raises:
-        OSError: `options.out` cannot be written, said before anything is measured.
+        OSError: if `options.out` cannot be written, which is checked before measuring.
     """
     if options.out:
         prove_writable(options.out)
     print(
         f"threads {os.environ.get('OMP_NUM_THREADS', 'all')}, cores {os.cpu_count()}, load "
         f"{os.getloadavg()[0]:.1f}, "
-        f"median of {options.runs} runs in turns\n\n{HEADING}",
+        f"median of {options.runs} runs in turn\n\n{HEADING}",
         flush=True,
     )
     chosen = [case for group in options.groups for case in cases[group]]
@@ -190,22 +198,22 @@ def report(cases: dict[str, list[Case]], memory_of: Sequence[str], options: argp
 
 
 def peak_bytes() -> int:
-    """Largest resident size of this process since `reset_peak`."""
+    """Returns the largest resident size of this process in bytes since `reset_peak`."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(row.split()[1] for row in status.splitlines() if row.startswith("VmHWM")))
 
 
 def reset_peak() -> None:
-    """Forgets the largest resident size so far (Linux)."""
+    """Resets the largest resident size of this process (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def serve(prepare) -> None:
-    """The loop of a worker. `prepare(job)` -> (forward, backward),
-    two functions that do their work and wait for it.
+    """Runs the loop of a worker.
 
-    A job of a millisecond asks for `repeat` calls in a row, of which
-    the median counts: the first finds cold caches.
+    `prepare(job)` returns (forward, backward), two functions that do their work and wait for it. A job of
+    about a millisecond asks for `repeat` calls in a row, of which the median counts, because the first finds
+    cold caches.
     """
     for text in sys.stdin:
         job = json.loads(text)

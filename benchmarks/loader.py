@@ -1,11 +1,11 @@
-"""Speed of the data loader with the released training recipe on pictures of PASCAL VOC's size.
+"""Measures the speed of the data loader with the released training recipe on images of PASCAL VOC's size.
 
     python benchmarks/loader.py
 
-Draws 500x375 JPEG pictures of about 85 KB and palette masks, then prints three tables: where the time of one
-picture goes; pictures a second by the number of workers; the share of its time that a trainer waits. The
-trainer is a sleep, as a process is that waits for a GPU. CPU time is told apart from wall time: on a busy
-machine only it says what one core can do.
+The script draws 500x375 JPEG images of about 85 KB and palette masks. Then it prints three tables: the time
+of each step of one image, images per second by the number of workers, and the share of time that a trainer
+waits. The trainer only sleeps, like a process that waits for a GPU. The time per step is CPU time and not
+wall time, because on a busy machine only CPU time shows the speed of one core.
 """
 
 import argparse
@@ -27,7 +27,7 @@ HEIGHT, WIDTH = 375, 500
 
 
 def smooth(rng: np.random.Generator, points: int) -> np.ndarray:
-    """Random values on a coarse grid, interpolated to the size of a picture, (HEIGHT, WIDTH)."""
+    """Returns random values on a coarse grid, interpolated to the image size (HEIGHT, WIDTH)."""
 
     def weights(length: int) -> np.ndarray:
         position = np.linspace(0, points - 1, length)
@@ -36,8 +36,8 @@ def smooth(rng: np.random.Generator, points: int) -> np.ndarray:
     return weights(HEIGHT) @ rng.normal(size=(points, points)) @ weights(WIDTH).T
 
 
-def write_pictures(root: Path, count: int) -> None:
-    """A data set in VOC layout; the detail of its pictures makes JPEG files as large as those of VOC."""
+def write_images(root: Path, count: int) -> None:
+    """Writes a data set in VOC layout, whose images have enough detail for JPEG files as large as VOC's."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for number in range(count):
@@ -46,8 +46,8 @@ def write_pictures(root: Path, count: int) -> None:
             np.stack([amplitude * smooth(rng, points) for _ in range(3)], axis=2)
             for points, amplitude in ((6, 80), (30, 40), (120, 30))
         ]
-        picture = 128 + sum(layers) + rng.normal(0, 6, (HEIGHT, WIDTH, 3))
-        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(
+        image = 128 + sum(layers) + rng.normal(0, 6, (HEIGHT, WIDTH, 3))
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
             root / f"JPEGImages/{number}.jpg", quality=92
         )
         mask = (smooth(rng, 4) > 0.3) * int(rng.integers(1, 21))
@@ -57,7 +57,7 @@ def write_pictures(root: Path, count: int) -> None:
 
 
 def step_times(dataset: VOCDataset, repeats: int) -> dict[str, float]:
-    """Mean CPU milliseconds of every step of one picture."""
+    """Measures the mean CPU milliseconds of every step for one image."""
     spent: dict[str, float] = defaultdict(float)
 
     def timed(name: str, call, *arguments):
@@ -68,7 +68,7 @@ def step_times(dataset: VOCDataset, repeats: int) -> dict[str, float]:
 
     for number in range(repeats):
         record = dataset.records[number % len(dataset)]
-        image = timed("read picture", read_image, record.image)
+        image = timed("read image", read_image, record.image)
         mask = timed("read mask", read_mask, record.mask)
         label = timed("check labels", check_labels, mask, 20, True, record.mask)
         sample, rng = {"image": image, "label": label}, np.random.default_rng(number)
@@ -78,9 +78,9 @@ def step_times(dataset: VOCDataset, repeats: int) -> dict[str, float]:
 
 
 def rate(dataset: VOCDataset, workers: int, batch_size: int, batches: int) -> float:
-    """Pictures a second that arrive when nobody but the loader works."""
+    """Measures the images per second that the loader delivers when nothing else works."""
     loader = DataLoader(dataset, batch_size, seed=0, num_workers=workers).batches()
-    for _ in range(2 * max(workers, 1)):  # what was prepared while the processes started
+    for _ in range(2 * max(workers, 1)):  # skips batches that were prepared while the processes started
         next(loader)
     start = time.perf_counter()
     for _ in range(batches):
@@ -93,7 +93,7 @@ def rate(dataset: VOCDataset, workers: int, batch_size: int, batches: int) -> fl
 def waiting_share(
     dataset: VOCDataset, workers: int, batch_size: int, seconds: float, iterations: int
 ) -> float:
-    """Share of its time, in percent, that a trainer waits whose own work takes `seconds` an iteration."""
+    """Measures the percentage of time that a trainer waits whose own work takes `seconds` per iteration."""
     loader = DataLoader(dataset, batch_size, seed=0, num_workers=workers).batches()
     next(loader)
     waited, begin = 0.0, time.perf_counter()
@@ -108,7 +108,7 @@ def waiting_share(
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
-    """Markdown."""
+    """Formats a Markdown table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
 
 
@@ -117,40 +117,40 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pictures", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=96, help="pictures timed step by step")
+    parser.add_argument("--repeats", type=int, default=96, help="number of images timed step by step")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--batch-size", type=int, default=8, help="pictures a batch, for pictures a second")
+    parser.add_argument("--batch-size", type=int, default=8, help="images per batch of the second table")
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument(
         "--trainers",
         nargs="+",
         default=["2:0.25", "8:1.0"],
         metavar="PICTURES:SECONDS",
-        help="trainers to feed: pictures an iteration and rank, seconds of an iteration",
+        help="trainers of the third table: images per iteration and rank, seconds per iteration",
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        write_pictures(Path(folder) / "voc", args.pictures)
+        write_images(Path(folder) / "voc", args.pictures)
         dataset = VOCDataset(str(Path(folder) / "voc"), "train")
-        for number in range(4):  # first calls load code
+        for number in range(4):  # the first calls load code
             dataset.sample(number)
         times = step_times(dataset, args.repeats)
         total = sum(times.values())
         rows = [[name, f"{value:.2f}", f"{100 * value / total:.0f} %"] for name, value in times.items()]
-        print(table(["step", "CPU ms a picture", "share"], [*rows, ["sum", f"{total:.2f}", ""]]))
-        print(f"\none worker on a core of its own: {1000 / total:.0f} pictures/s\n")
+        print(table(["step", "CPU ms per image", "share"], [*rows, ["sum", f"{total:.2f}", ""]]))
+        print(f"\none worker on its own core: {1000 / total:.0f} images/s\n")
         rows = [
             [str(workers), f"{rate(dataset, workers, args.batch_size, args.batches):.1f}"]
             for workers in args.workers
         ]
-        print(table(["num_workers", "pictures/s (wall)"], rows) + "\n")
+        print(table(["num_workers", "images/s (wall)"], rows) + "\n")
         rows = []
         for trainer in args.trainers:
-            pictures, seconds = int(trainer.split(":")[0]), float(trainer.split(":")[1])
+            count, seconds = int(trainer.split(":")[0]), float(trainer.split(":")[1])
             shares = [
-                waiting_share(dataset, workers, pictures, seconds, args.batches) for workers in args.workers
+                waiting_share(dataset, workers, count, seconds, args.batches) for workers in args.workers
             ]
-            rows.append([f"{pictures} pictures in {seconds:g} s", *(f"{share:.1f} %" for share in shares)])
+            rows.append([f"{count} images in {seconds:g} s", *(f"{share:.1f} %" for share in shares)])
         print(
             table(
                 ["iteration of the trainer", *(f"waits, {workers} workers" for workers in args.workers)], rows

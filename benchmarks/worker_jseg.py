@@ -1,4 +1,4 @@
-"""Worker of the operator benchmarks: jseg's operators and blocks, fused or plain by JSEG_FUSED."""
+"""Worker of the operator benchmarks for jseg's operators and blocks, fused or plain by JSEG_FUSED."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ def layout(job: dict) -> RegionLayout:
 
 
 def stock_layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var) -> jt.Var:
-    """Jittor's own formula: variance as E[x²] - E[x]²."""
+    """Computes layer normalisation by Jittor's own formula, with the variance as E[x²] - E[x]²."""
     mean = x.mean(-1, keepdims=True)
     variance = (x * x).mean(-1, keepdims=True) - mean * mean
     return (x - mean) / jt.sqrt(variance + 1e-5) * weight + bias
@@ -40,7 +40,7 @@ modules = {}
 
 
 def module(job: dict, build: Callable[[], nn.Module], frozen: bool) -> nn.Module:
-    """One module a job, with or without trained weights."""
+    """Returns the module of a job, built once, with or without trained weights."""
     key = repr(job)
     if key not in modules:
         modules[key] = build()
@@ -51,7 +51,7 @@ def module(job: dict, build: Callable[[], nn.Module], frozen: bool) -> nn.Module
 
 
 def operator(job: dict) -> tuple[Callable[..., jt.Var], list[jt.Var]]:
-    """The function of the inputs that the job names, and trained weights besides the inputs."""
+    """Returns the function that the job names, and its trained weights."""
     name = job["op"]
     if name == "attention":
         return (
@@ -75,8 +75,7 @@ def operator(job: dict) -> tuple[Callable[..., jt.Var], list[jt.Var]]:
 
 
 class GradientArrives(jt.Function):
-    """A sum of `result` whose gradient is `upstream` itself, as a
-    later layer's would be: neither product nor copy."""
+    """A sum of `result` whose gradient is `upstream`, like that of a later layer, without product or copy."""
 
     def execute(self, result: jt.Var, upstream: jt.Var) -> jt.Var:
         self.upstream = upstream

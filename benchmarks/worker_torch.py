@@ -1,4 +1,4 @@
-"""Worker of the operator benchmarks: the same work in PyTorch. Needs PyTorch and NumPy only."""
+"""Worker of the operator benchmarks for the same work in PyTorch, which needs only PyTorch and NumPy."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ masks = {}
 
 
 def mask_of(job: dict) -> torch.Tensor:
-    """Dense additive mask of the region-level bridge, built once; None without regions."""
+    """Returns the dense additive mask of the region-level bridge, built once, or None without regions."""
     key = repr([job[name] for name in ("grid", "regions", "prefix")])
     if key not in masks:
         (h, w), (mh, mw), prefix = job["grid"], job["regions"], job["prefix"]
@@ -51,7 +51,7 @@ modules = {}
 
 
 class Block(torch.nn.Module):
-    """CLIP's residual block, frozen."""
+    """CLIP's residual block with frozen weights."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Block(torch.nn.Module):
 
 
 class DecoderLayer(torch.nn.Module):
-    """One stream of a decoder layer, trained."""
+    """One trained stream of a decoder layer."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -85,14 +85,14 @@ class DecoderLayer(torch.nn.Module):
 
 
 def module(job: dict, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
-    """One module a job."""
+    """Returns the module of a job, built once."""
     if repr(job) not in modules:
         modules[repr(job)] = build()
     return modules[repr(job)]
 
 
 def operator(job: dict) -> tuple[Callable[..., torch.Tensor], list[torch.Tensor]]:
-    """The function of the inputs that the job names, and trained weights besides the inputs."""
+    """Returns the function that the job names, and its trained weights."""
     name = job["op"]
     if name == "attention":
         return (

@@ -1,11 +1,11 @@
-"""The ZeroShapes table: three settings and the baseline over several seeds, by the real command line.
+"""Makes the ZeroShapes table of three settings and the baseline over several seeds, with the command line.
 
     python benchmarks/zeroshapes.py --seeds 0 1 2 --jobs 2 --out benchmarks/zeroshapes.json
 
-Each run is `tools/run_net.py --config configs/clip_rc/zeroshapes_<name>.py --task train --seed S`; one that
-has finished in its work folder with the same config and options is not repeated. The seed fixes initial
-weights, order of the pictures and dropout; pictures and the pretrained CLIP stay the same. Prints mean ±
-standard deviation over the seeds, in percent.
+Each run is `tools/run_net.py --config configs/clip_rc/zeroshapes_<name>.py --task train --seed S`. A run that
+has finished in its work folder with the same config and options is not repeated. The seed determines the
+initial weights, the order of the images and dropout. The images and the pretrained CLIP stay the same. The
+script prints mean ± standard deviation over the seeds, in percent.
 """
 
 import argparse
@@ -31,10 +31,10 @@ SCORES = ("pAcc", "mIoU(S)", "mIoU(U)", "hIoU")
 
 
 def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: int) -> dict[str, Any]:
-    """One training run; returns the content of its metrics.json.
+    """Trains once and returns the content of metrics.json.
 
     Raises:
-        ChildProcessError: the run failed; the message names its log.
+        ChildProcessError: if the run failed; the message names its log.
     """
     work_dir = work_root / f"{name}_seed{seed}"
     metrics = work_dir / "metrics.json"
@@ -43,7 +43,7 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
     if name == "transductive":
         half = Path(Config.load(str(config))["init_from"]).name
         overrides.append(f"init_from={work_root / f'inductive_seed{seed}' / 'checkpoints' / half}")
-    # What the run was: another config or another option makes another run.
+    # Identifies the run, since another config or another option makes another run.
     wanted = json.dumps([Config.load(str(config)).text(), overrides])
     done = work_dir / "done"
     if not done.exists() or done.read_text(encoding="utf-8") != wanted:
@@ -76,7 +76,7 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
 
 
 def table(results: dict[tuple[str, int], dict[str, Any]], names: Sequence[str], seeds: Sequence[int]) -> str:
-    """Markdown: a row for each config, mean ± standard deviation of each score."""
+    """Formats a Markdown table with a row for each config and mean ± standard deviation of each score."""
     lines = [
         f"| ZeroShapes, {len(seeds)} seeds | " + " | ".join(SCORES) + " |",
         "|---" * (len(SCORES) + 1) + "|",
@@ -94,11 +94,11 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--names", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once; the cores are shared out")
+    parser.add_argument("--jobs", type=int, default=1, help="runs in parallel, which share the cores")
     parser.add_argument("--work-root", type=Path, default=Path("work_dirs/zeroshapes_table"))
-    parser.add_argument("--out", type=Path, help="JSON file for all numbers")
+    parser.add_argument("--out", type=Path, help="also write all scores to this JSON file")
     parser.add_argument(
-        "--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="for every run"
+        "--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for every run"
     )
     arguments = parser.parse_args()
     if arguments.jobs < 1:
@@ -107,15 +107,15 @@ def main() -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Trains what is missing and prints the table; the exit status.
+    """Trains missing runs, prints the table and returns the exit status.
 
     Raises:
-        OSError: `arguments.out` cannot be written, said before anything is trained; or a run failed.
+        OSError: if a run failed, or `arguments.out` cannot be written, which is checked before training.
     """
     if arguments.out:
         prove_writable(arguments.out)
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
-    # A transductive run starts from its inductive one, so those go last.
+    # A transductive run starts from its inductive one, so the transductive runs come last.
     order: list[tuple[str, int]] = [
         (name, seed)
         for name in sorted(arguments.names, key=lambda n: n == "transductive")

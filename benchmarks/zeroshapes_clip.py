@@ -1,9 +1,10 @@
-"""Zero-shot accuracy of the tiny CLIP on whole pictures of single objects, drawn from several seeds.
+"""Measures the zero-shot accuracy of the tiny CLIP on whole images of single objects, over several seeds.
 
     python benchmarks/zeroshapes_clip.py weights/zeroshapes_clip.npz --seeds 0 1 2
 
-Each seed draws other test pictures (split "test", never used in pretraining). In percent: all 20 classes,
-pictures of seen and of unseen classes, and the colour and shape word of the answer by themselves.
+Each seed draws other test images (split "test", which pretraining never uses). The accuracies, in percent,
+are those over all 20 classes, on images of seen and of unseen classes, and of the colour word and the shape
+word alone.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def main() -> int:
     )
     parser.add_argument("clip", help="weight file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--pictures", type=int, default=1000, help="of each seed")
+    parser.add_argument("--pictures", type=int, default=1000, help="number of images of each seed")
     arguments = parser.parse_args()
     if arguments.pictures < 1:
         parser.error("--pictures must be at least 1")
@@ -33,10 +34,10 @@ def main() -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Measures and prints the table; the exit status.
+    """Measures, prints the table and returns the exit status.
 
     Raises:
-        ValueError, OSError: the weight file is missing, damaged or no CLIP.
+        ValueError, OSError: if the weight file is missing, damaged or not that of a CLIP.
     """
     clip = load_clip(arguments.clip)
     results = [

@@ -1,12 +1,12 @@
-"""What patches and region tokens of an encoder know of ZeroShapes: linear probes on its frozen features.
+"""Fits linear probes on the frozen patch and region features of a ZeroShapes encoder.
 
     python benchmarks/zeroshapes_probe.py weights/zeroshapes_clip.npz [--checkpoints baseline.safetensors ...]
 
-The first line is CLIP without prompts; each checkpoint brings its trained prompts. A probe is ridge
-regression on the one-hot class of patches that one object fills by half or more, from patch features alone,
-or with the feature of the patch's region beside them. All classes are probed, so this measures what a feature
-holds, not zero-shot transfer. In percent of the patches of 300 validation pictures: the class (of 20) and its
-shape word right.
+The first line is CLIP without prompts, and each checkpoint adds a line with its trained prompts. A probe is
+ridge regression on the one-hot class of patches that are at least half filled by one object. It sees the
+patch features alone, or together with the feature of the patch's region. All classes are probed, so this
+measures the content of the features and not zero-shot transfer. The table lists, in percent of the patches of
+300 validation images, how often the class (of 20) and its shape word are right.
 """
 
 import argparse
@@ -29,11 +29,11 @@ GRID, PATCH, BATCH, RIDGE = 8, 8, 50, 1e-2
 
 
 class Patches(NamedTuple):
-    """Pictures with the class of each patch."""
+    """Images with the class of each patch."""
 
     images: np.ndarray  # (B, 3, 64, 64)
     classes: np.ndarray  # (B, 64)
-    filled: np.ndarray  # (B, 64) bool: half of the patch or more is that class
+    filled: np.ndarray  # (B, 64) bool, True where at least half of the patch is that class
 
 
 def draw(split: str, count: int) -> Patches:
@@ -49,10 +49,10 @@ def draw(split: str, count: int) -> Patches:
 
 
 def encoder_of(clip: str, checkpoint: str | None):
-    """The frozen encoder, with the trained prompts of a checkpoint if one is given.
+    """Returns the frozen encoder, with the trained prompts of a checkpoint if one is given.
 
     Raises:
-        ValueError, OSError: a file is missing, damaged or of another model; names it.
+        ValueError, OSError: if a file is missing, damaged or of another model; the message names it.
     """
     backbone = CLIPRC(
         CLASS_NAMES,
@@ -67,7 +67,7 @@ def encoder_of(clip: str, checkpoint: str | None):
             value = arrays.get(f"backbone.{name}")
             if value is None or list(value.shape) != list(parameter.shape):
                 raise ValueError(
-                    f"{checkpoint}: no backbone.{name} of shape {list(parameter.shape)}; name a checkpoint "
+                    f"{checkpoint}: no backbone.{name} of shape {list(parameter.shape)}; give a checkpoint "
                     "of a ZeroShapes run"
                 )
             parameter.update(jt.array(value))
@@ -76,7 +76,7 @@ def encoder_of(clip: str, checkpoint: str | None):
 
 
 def features(backbone, images: np.ndarray, side: int, prompts: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """(B, 64, d) of patches, and for side x side regions the feature of each patch's region, or None."""
+    """Returns features (B, 64, d) of patches, and of each patch's region out of side x side, or None."""
     patches, regions = [], []
     with jt.no_grad():
         for start in range(0, len(images), BATCH):
@@ -92,8 +92,11 @@ def features(backbone, images: np.ndarray, side: int, prompts: bool) -> tuple[np
 
 
 def probe(train: Patches, known: np.ndarray, test: Patches, asked: np.ndarray) -> str:
-    """Accuracies of ridge regression from `known` features of the
-    training patches on those of the test patches."""
+    """Fits ridge regression on the features `known` of the training patches, and tests it on `asked`.
+
+    Returns:
+        The accuracies of class and shape as two table cells.
+    """
 
     def rows(values: np.ndarray, patches: Patches) -> np.ndarray:
         chosen = values[patches.filled].astype(np.float64)
@@ -111,8 +114,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("clip", help="weight file")
-    parser.add_argument("--checkpoints", nargs="+", default=[], help="of ZeroShapes runs")
-    parser.add_argument("--pictures", type=int, default=2000, help="for fitting the probes")
+    parser.add_argument("--checkpoints", nargs="+", default=[], help="checkpoints of ZeroShapes runs")
+    parser.add_argument("--pictures", type=int, default=2000, help="number of images for fitting the probes")
     arguments = parser.parse_args()
     if arguments.pictures < 1:
         parser.error("--pictures must be at least 1")
@@ -120,10 +123,10 @@ def main() -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Fits the probes and prints the table; the exit status.
+    """Fits the probes, prints the table and returns the exit status.
 
     Raises:
-        ValueError, OSError: as `encoder_of`.
+        ValueError, OSError: see `encoder_of`.
     """
     train, test = draw("train", arguments.pictures), draw("val", 300)
     print("| encoder | regions | features | class | shape |\n|---|---|---|---|---|")

@@ -1,4 +1,4 @@
-"""Confusion matrix and zero-shot metrics, with NumPy alone."""
+"""The confusion matrix and the zero-shot metrics, which need only NumPy."""
 
 from jseg.evaluation.confusion import ConfusionMatrix
 from jseg.evaluation.metrics import HEADLINE, format_table, json_ready, summarise

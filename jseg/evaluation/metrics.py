@@ -1,9 +1,9 @@
-"""The numbers of generalised zero-shot segmentation, from one confusion matrix over all classes.
+"""The metrics of generalised zero-shot segmentation, from one confusion matrix over all classes.
 
-IoU = TP / (TP + FP + FN); accuracy = TP / (TP + FN); pAcc = sum of TP / labelled pixels; mIoU(S) and mIoU(U)
-are means over the seen and unseen classes, predictions competing over all; hIoU is their harmonic mean. A
-class that occurs neither in the labels nor in the predictions has no IoU (NaN) and is left out of the means,
-as in mmsegmentation.
+Of a class, IoU is TP / (TP + FP + FN) and accuracy is TP / (TP + FN). pAcc is the sum of TP over all labelled
+pixels. mIoU(S) and mIoU(U) are means over the seen and unseen classes, where predictions compete over all
+classes. hIoU is their harmonic mean. A class that occurs neither in the labels nor in the predictions has no
+IoU (NaN) and is left out of the means, as in mmsegmentation.
 """
 
 import math
@@ -16,26 +16,26 @@ HEADLINE = ("pAcc", "mAcc", "mIoU", "mIoU(S)", "mIoU(U)", "hIoU")
 
 
 def summarise(matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[int]) -> dict[str, Any]:
-    """All metrics in percent.
+    """Computes all metrics in percent.
 
     Args:
         matrix: counts (C, C), rows = label, columns = prediction.
         class_names: C names.
-        unseen: indices of the unseen classes; may be empty, then mIoU(U) and hIoU are NaN.
+        unseen: indices of the unseen classes. If it is empty, mIoU(U) and hIoU are NaN.
 
     Returns:
-        The keys of `HEADLINE`, and per_class: a list of {name, unseen, iou, acc, pixels}, pixels = labelled
-        pixels of the class. NaN where a number does not exist; see `json_ready`.
+        The keys of `HEADLINE`, and `per_class`, a list of {name, unseen, iou, acc, pixels}, where pixels is
+        the number of labelled pixels of the class. A metric that does not exist is NaN; see `json_ready`.
 
     Raises:
-        ValueError: if the sizes do not fit together.
+        ValueError: if the sizes do not match, or an index is not that of a class.
     """
     count = len(class_names)
     matrix = np.asarray(matrix, np.float64)  # exact up to 2**53 pixels
     if matrix.shape != (count, count):
         raise ValueError(f"a confusion matrix of shape {matrix.shape} does not fit {count} class names")
     if any(not 0 <= index < count for index in unseen):
-        raise ValueError(f"unseen: {tuple(unseen)} holds an index outside 0..{count - 1}")
+        raise ValueError(f"unseen is {tuple(unseen)}, with an index outside 0..{count - 1}")
     is_unseen = np.zeros(count, bool)
     is_unseen[list(unseen)] = True
     correct, labelled, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
@@ -63,7 +63,7 @@ def summarise(matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[i
 
 
 def json_ready(summary: dict[str, Any]) -> dict[str, Any]:
-    """The summary with None for NaN, which JSON does not have."""
+    """Returns the summary with None in place of NaN, which JSON does not have."""
     ready = {key: _none_for_nan(value) for key, value in summary.items() if key != "per_class"}
     ready["per_class"] = [
         {key: _none_for_nan(value) for key, value in row.items()} for row in summary["per_class"]
@@ -72,7 +72,7 @@ def json_ready(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def format_table(summary: dict[str, Any]) -> str:
-    """The per-class table and the headline numbers as text; unseen classes are marked with *, NaN is '-'."""
+    """Formats the per-class table and the headline metrics, with * for unseen classes and '-' for NaN."""
     rows: list[Sequence[str]] = [("class", "IoU", "acc", "pixels")]
     for row in summary["per_class"]:
         mark = " *" if row["unseen"] else ""

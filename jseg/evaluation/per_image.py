@@ -1,4 +1,4 @@
-"""Scores of single pictures, one JSON object a line: where a model fails, and on what."""
+"""Scores of single images, one JSON object per line, which show where a model fails."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,17 +14,17 @@ from jseg.files import PathLike
 def image_record(
     name: str, matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[int]
 ) -> dict[str, Any]:
-    """The metrics of one picture, defined as those of a data set.
+    """Computes the metrics of one image, defined as those of a data set.
 
     Args:
-        name: id of the picture.
-        matrix: its confusion matrix (C, C), rows = label, columns = prediction.
+        name: id of the image.
+        matrix: confusion matrix of the image (C, C), rows = label, columns = prediction.
         class_names, unseen: see `summarise`.
 
     Returns:
-        name, pixels (labelled ones), the keys of `HEADLINE` in percent, and iou: class name -> percent for
-        the classes that are labelled or predicted there. Means are over those classes; None where a number
-        does not exist.
+        name, pixels (the labelled ones), the keys of `HEADLINE` in percent, and iou, which maps class names
+        to percent for the classes that are labelled or predicted in the image. Means are over those classes.
+        A metric that does not exist is None.
     """
     summary = json_ready(summarise(matrix, class_names, unseen))
     return {
@@ -36,10 +36,10 @@ def image_record(
 
 
 def write_records(path: PathLike, records: Iterable[dict[str, Any]]) -> None:
-    """Writes JSON lines.
+    """Writes records as JSON lines.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: if the file cannot be written.
     """
     with Path(path).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

@@ -1,5 +1,6 @@
-"""Proves on a machine with an NVIDIA GPU that jseg computes there what it computes elsewhere, and how fast.
+"""Checks on an NVIDIA GPU that jseg computes the same results as elsewhere, and measures its speed.
 
-`rounds` runs the `checks` within a time limit, each in processes of its own (`processes`): stages of `stages`
-and `speed`, trainings, tests, and the layers in PyTorch (`pytorch`, which imports nothing of jseg).
+`rounds` runs the `checks` within a time limit, each in its own processes (`processes`). They run the stages
+of `stages` and `speed`, training runs, tests, and the layers in PyTorch (`pytorch`, which does not import
+jseg).
 """

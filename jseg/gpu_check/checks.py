@@ -1,4 +1,4 @@
-"""The checks of `tools/gpu_check.py` by name: what each stage runs, and when its results pass."""
+"""The checks of `tools/gpu_check.py` by name, each with the stages it runs and the conditions to pass."""
 
 import sys
 from collections.abc import Callable
@@ -13,20 +13,20 @@ DEVICE_TESTS = "tests/ops/test_cuda_device.py"
 
 
 def check_build(job: Job) -> Outcome:
-    """Jittor imports and computes on the device."""
+    """Checks that Jittor imports and computes on the device."""
     result, wanted = job.stage("import"), "cpu" if job.dry else "cuda"
     failures = [] if result["kind"] == wanted else [f"Jittor computes on {result['device']}, not on {wanted}"]
     return Outcome([f"{result['device']}: {result['seconds']:.0f} s"], result, failures)
 
 
 def check_kernels(job: Job) -> Outcome:
-    """Nearly all that later stages compute with is compiled, 16 at a time; they would do it one by one."""
+    """Compiles nearly all operators of the later stages, 16 at a time instead of one by one."""
     result = job.stage("kernels")
     return Outcome([f"{result['built']} operators built: {result['seconds']:.0f} s"], result)
 
 
 def check_operators(job: Job) -> Outcome:
-    """Errors of single operators in each precision."""
+    """Checks the errors of single operators in each precision."""
     done, failures = _in_each_precision(job, "ops")
     lines = [f"{'largest relative error':24}" + "".join(f"{precision:>12}" for precision in done)]
     for name in next(iter(done.values()), {"errors": ()})["errors"]:
@@ -41,7 +41,7 @@ def check_operators(job: Job) -> Outcome:
 
 
 def check_tests(job: Job) -> Outcome:
-    """The tests of the CUDA kernels, and those of all operators in each precision."""
+    """Runs the tests of the CUDA kernels, and the tests of all operators in each precision."""
     runs = {
         f"{precision}: tests/ops": (precision, ["tests/ops", f"--ignore={DEVICE_TESTS}"])
         for precision in PRECISIONS
@@ -82,7 +82,7 @@ def check_tests(job: Job) -> Outcome:
 
 
 def check_golden(job: Job) -> Outcome:
-    """Recorded outputs of the released code in each precision."""
+    """Compares outputs with those recorded from the released code, in each precision."""
     done, failures = _in_each_precision(job, "golden")
     lines = []
     for precision, result in done.items():

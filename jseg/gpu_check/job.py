@@ -1,4 +1,4 @@
-"""What a check is given, and what it answers."""
+"""The job that a check is given, and the outcome that it returns."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,19 +16,25 @@ PROGRAMS = {
     "speed": ("-m", "jseg.gpu_check.speed"),
     "pytorch": (str(Path(__file__).with_name("pytorch.py")),),
 }
-"""Programs of this package as arguments of Python. That of PyTorch is started by its path, since the Python
-that runs it may lack jseg."""
+"""Programs of this package as arguments of Python. The one for PyTorch is started by its path, since the
+Python that runs it may lack jseg."""
 
 SIDE_BY_SIDE = 8
-"""Processes that compute at the same moment while stages run at
-once; the others wait for the GPU or for nvcc."""
+"""Processes that compute at the same time while stages run in parallel. The others wait for the GPU or
+nvcc."""
 
 MOST_LINES = 5
 
 
 class Outcome(NamedTuple):
-    """Lines to print, what goes into the report, what failed, and
-    what could not be compared ("thing: why")."""
+    """Result of a check.
+
+    Attributes:
+        lines: lines to print.
+        details: details for the report.
+        failures: one sentence for each failure.
+        missing: comparisons that could not be made, each as "name: reason".
+    """
 
     lines: list[str]
     details: dict[str, Any]
@@ -43,10 +49,15 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """What a check needs: dry runs are small and on the processor;
-    all must be over at `until` (`time.monotonic`).
+    """Everything that a check needs to run.
 
-    folder: for files, its own. data: the future path of ZeroShapes. alone: no other check runs meanwhile.
+    Attributes:
+        dry: whether this is a dry run, with small sizes on the CPU.
+        processes: starts programs.
+        until: time of `time.monotonic` at which everything must have ended.
+        folder: folder for the files of the checks.
+        data: future path of the ZeroShapes data.
+        alone: whether no other check runs at the same time.
     """
 
     dry: bool
@@ -59,7 +70,11 @@ class Job:
     def run(
         self, command: Sequence[str], precision: str = "float32", changes: Mapping[str, str] | None = None
     ) -> str:
-        """The output of a program for the device of this check; raises StageFailed."""
+        """Runs a program on the device of this check and returns its output.
+
+        Raises:
+            StageFailed: if the program cannot be started or its time is up.
+        """
         changes = {
             VARIABLE: "cpu" if self.dry else "cuda",
             PRECISION_VARIABLE: precision,
@@ -79,8 +94,11 @@ class Job:
         changes: Mapping[str, str] | None = None,
         expected: int = 1,
     ) -> list[dict[str, Any]]:
-        """What a program of `PROGRAMS` prints as results; raises
-        StageFailed, with them, where fewer are there."""
+        """Runs a program of `PROGRAMS` and returns the results that it prints.
+
+        Raises:
+            StageFailed: if there are fewer results than `expected`. The error holds those that were printed.
+        """
         command = [*launcher, python, *PROGRAMS[program], *arguments, *(["--small"] if self.dry else [])]
         output = self.run(command, precision, changes)
         found = results(output)
@@ -89,12 +107,12 @@ class Job:
         return found
 
     def stage(self, name: str, precision: str = "float32") -> dict[str, Any]:
-        """The result of a stage of `jseg.gpu_check.stages`; raises StageFailed."""
+        """Runs a stage of `jseg.gpu_check.stages` and returns its result, or raises StageFailed."""
         return self.results("stages", name, precision=precision)[-1]
 
 
 def at_once(work: Callable[[str], Any], names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Results of `work` by name, from processes side by side, and in words what those that failed said."""
+    """Runs `work` for all names in parallel, and returns the results by name and the failure messages."""
     done, failures = {}, []
     with ThreadPoolExecutor(len(names)) as pool:
         futures = {name: pool.submit(work, name) for name in names}
@@ -107,5 +125,5 @@ def at_once(work: Callable[[str], Any], names: Sequence[str]) -> tuple[dict[str,
 
 
 def in_words(error: Exception) -> str:
-    """What went wrong: a stage's own words, or with the kind of an error that none foresaw."""
+    """Returns the message of a failed stage, or the type and message of an unexpected error."""
     return str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"

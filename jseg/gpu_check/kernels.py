@@ -1,4 +1,4 @@
-"""Stage "kernels" of `tools/gpu_check.py`: what later stages compute with is compiled at once."""
+"""Stage "kernels" of `tools/gpu_check.py`, which compiles the operators of later stages in parallel."""
 
 import contextlib
 import os
@@ -17,26 +17,26 @@ from jseg.parity import pending_case
 from jseg.runtime.device import PRECISION_VARIABLE
 
 Call = tuple[Any, list[Any]]
-"""An output and the operands that it may be differentiated by."""
+"""An output, and the operands that it can be differentiated with respect to."""
 
 FORMATS = (("float32", 0), ("float32", 1), ("float16", 0), ("bfloat16", 0))
-"""Type of the operands, and whether its products take TF32: what kernels are built for."""
+"""Type of the operands, and whether their products use TF32. Kernels are built for each combination."""
 
 FLOAT16_HEADS = (64,)
-"""Channels of a head that the tests use in float16."""
+"""Head widths that the tests use in float16."""
 
 SOFTMAX_LENGTHS = (5, 130, 400, 512, 513)
-"""Jittor's softmax on a GPU is compiled anew for lengths like these, which tests of plain attention use."""
+"""Softmax lengths in the tests of plain attention. On a GPU, Jittor compiles its softmax anew for each."""
 
 
 def kernels_stage(small: bool) -> dict[str, Any]:
-    """Builds the kernels that later stages use, and the operators that Jittor generates for them, in one go.
+    """Builds the kernels that later stages use, and the operators that Jittor generates for them, together.
 
-    Jittor keeps other processes from compiling while one does, and compiles in parallel, 16 at a time, only
-    what is asked for at the same moment. So everything is called with small inputs, and one synchronisation
-    waits for all of it. What an operator is built from depends on types and numbers of axes, not on sizes.
-    Plain operators are joined to larger ones, which are others where a result is waited for before its
-    gradient: as in the tests, outputs come first.
+    While one process compiles, Jittor keeps other processes from compiling. It compiles in parallel, 16 at a
+    time, only operators that are requested at the same moment. So everything is called with small inputs, and
+    one synchronisation waits for all of it. The source of an operator depends on types and numbers of axes,
+    not on sizes. Jittor fuses plain operators into larger ones, and fuses them differently where a result is
+    computed before its gradient. As in the tests, outputs therefore come first.
     """
     from jseg.runtime.backend import jt
 
@@ -58,18 +58,18 @@ def kernels_stage(small: bool) -> dict[str, Any]:
     pending += [gradient for call in plain for gradient in _gradients(*call)]
     for precision, (train, _) in zip(precisions, models):
         with _set(PRECISION_VARIABLE, precision):
-            train()  # the first step made the optimizer's state, this one finds it
+            train()  # unlike the first step, this one finds the optimizer's state
     jt.sync_all(True)
     return {"built": _built_operators() - before, "seconds": time.perf_counter() - start}
 
 
 def _kernel_calls(dtype: str) -> list[Call]:
-    """Calls of all fused operators for operands of a type: those of the tests."""
+    """Calls all fused operators with operands of a type, as the tests do."""
     from jseg.ops import RegionLayout, attention, dropout, layer_norm, region_attention
     from jseg.ops.cuda import HEAD_WIDTHS
 
     layout, heads, calls = RegionLayout((4, 4), (2, 2), 2, 1), 2, []
-    # The plain version where there is no kernel.
+    # This builds the plain version where there is no kernel.
     for width in FLOAT16_HEADS if dtype == "float16" else HEAD_WIDTHS:
         calls.append(_call(lambda q, k, v: attention(q, k, v, heads), dtype, *[(2, 5, heads * width)] * 3))
         calls.append(
@@ -84,8 +84,10 @@ def _kernel_calls(dtype: str) -> list[Call]:
 
 
 def _plain_calls() -> list[Call]:
-    """Calls of the plain operators that stand behind the kernels, in float32: those of the tests. Where an
-    axis has length 1, Jittor joins other operators."""
+    """Calls the plain versions of the kernels in float32, as the tests do.
+
+    Jittor fuses different operators where an axis has length 1.
+    """
     from jseg.ops import (
         RegionLayout,
         attention,
@@ -147,22 +149,21 @@ def _plain_calls() -> list[Call]:
 
 
 def _call(function: Callable[..., Any], dtype: str, *shapes: tuple[int, ...]) -> Call:
-    """The output of `function` for operands of a type, not yet
-    computed, and what it may be differentiated by."""
+    """Calls `function` with operands of a type, without computing the output yet."""
     wide = [_numbers(shape) for shape in shapes]
     operands = [x.cast(dtype) for x in wide]
     return function(*operands).float32(), operands + (wide if dtype != "float32" else [])
 
 
 def _gradients(output: Any, operands: Sequence[Any]) -> list[Any]:
-    """Gradients of a weighted sum of the output, not yet computed."""
+    """Returns gradients of a weighted sum of the output, without computing them yet."""
     from jseg.runtime.backend import jt
 
     return jt.grad((output * _numbers(output.shape)).sum(), list(operands))
 
 
 def _numbers(shape: Sequence[int]) -> Any:
-    """A float32 Var: no ones, which Jittor would compile in."""
+    """Returns a random float32 Var, since Jittor would compile a constant into the operators."""
     from jseg.runtime.backend import jt
 
     return jt.array(np.random.default_rng(0).standard_normal(tuple(shape)).astype(np.float32))
@@ -170,7 +171,7 @@ def _numbers(shape: Sequence[int]) -> Any:
 
 @contextlib.contextmanager
 def _set(variable: str, value: str) -> Iterator[None]:
-    """An environment variable of jseg.ops for what is called meanwhile."""
+    """Sets an environment variable of jseg.ops inside the block."""
     before = os.environ.get(variable)
     os.environ[variable] = value
     try:
@@ -181,7 +182,7 @@ def _set(variable: str, value: str) -> Iterator[None]:
 
 
 def _built_operators() -> int:
-    """Number of operators that Jittor has compiled on this machine."""
+    """Returns the number of operators that Jittor has compiled on this machine."""
     from jseg.runtime.backend import jt
 
     return sum(1 for _ in Path(jt.flags.cache_path, "jit").glob("*.so"))

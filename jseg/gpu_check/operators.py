@@ -1,4 +1,4 @@
-"""Stage "operators" of `tools/gpu_check.py`: single operators beside float64 NumPy."""
+"""Stage "operators" of `tools/gpu_check.py`, which compares single operators with float64 NumPy."""
 
 import sys
 from collections.abc import Callable
@@ -10,13 +10,14 @@ from jseg.gpu_check.processes import ROOT
 from jseg.runtime.device import wanted_precision
 
 OP_TOLERANCES = {"float32": 2e-5, "tf32": 4e-3, "bfloat16": 3e-2}
-"""Largest difference from float64, relative to the largest value, of outputs and gradients of one operator: a
-few units in the last place of the format, times what a sum over some hundred products collects."""
+"""Largest difference from float64, relative to the largest value, of outputs and gradients of one operator.
+
+It is a few units in the last place of the format, times the errors that a sum of several hundred products
+collects."""
 
 
 def op_stage(small: bool) -> dict[str, Any]:
-    """Errors of the operators, forwards and backwards, against
-    float64 NumPy: name -> largest of output, gradients."""
+    """Measures the largest error of each operator's output and gradients against float64 NumPy."""
     sys.path.append(str(ROOT / "tests" / "ops"))
     from op_references import (
         attention_float64,

@@ -1,4 +1,4 @@
-"""The processes of `tools/gpu_check.py`: each has a time limit, and ends with everything that it started."""
+"""The processes of `tools/gpu_check.py`, each with a time limit and ended with everything that it started."""
 
 import contextlib
 import json
@@ -15,18 +15,24 @@ from typing import Any
 from jseg.gpu_check.settings import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The clone: its tests, tools and golden vectors are run from there."""
+"""Root of the clone, from which its tests, tools and golden vectors are used."""
 
 _VARIABLE = "JSEG_GPU_CHECK"
-"""In the environment of every process started here and of those that it starts: it tells whose they are.
-Groups and sessions do not: ranks of `mpirun` leave the group, workers of the data loader the session."""
+"""Environment variable that marks every process started here, and the processes that it starts.
+
+Process groups and sessions do not suffice: ranks of `mpirun` leave the group, and workers of the data loader
+leave the session."""
 
 _UNSET = ("JSEG_FUSED",)
-"""Variables of the user's that would switch off what is to be checked."""
+"""Variables of the user that would switch off what is checked."""
 
 
 class StageFailed(Exception):
-    """A stage ended without a result; the message says why, `results` holds what it had printed by then."""
+    """A stage ended without a result, for the reason in the message.
+
+    Attributes:
+        results: results that the stage printed before it ended.
+    """
 
     def __init__(self, message: str, results: Sequence[dict[str, Any]] = ()) -> None:
         super().__init__(message)
@@ -34,7 +40,7 @@ class StageFailed(Exception):
 
 
 class Processes:
-    """Starts programs and waits for them; `close` ends those that still run, and lets no other start."""
+    """Starts programs and waits for them, until `close` ends those that still run and prevents new ones."""
 
     def __init__(self) -> None:
         self._name = f"{os.getpid()}-{time.monotonic_ns()}"
@@ -42,20 +48,20 @@ class Processes:
         self._started, self._closed = 0, False
 
     def run(self, command: Sequence[str], changes: Mapping[str, str], until: float) -> str:
-        """The output of a program, whatever its exit status.
+        """Runs a program and returns its output, whatever its exit status.
 
         Args:
             command: the program and its arguments.
-            changes: of the environment; an empty text removes a variable.
-            until: when it must have ended, by `time.monotonic()`.
+            changes: changes to the environment. An empty string removes a variable.
+            until: time of `time.monotonic()` at which the program must have ended.
 
         Raises:
-            StageFailed: it cannot be started, or time was up.
+            StageFailed: if the program cannot be started or its time is up.
         """
         seconds = until - time.monotonic()
         with self._lock:
             if self._closed or seconds <= 0:
-                raise StageFailed("not started: the time was used up")
+                raise StageFailed("not started: no time was left")
             self._started += 1
             mark = f"{self._name}-{self._started}"
         environment = {
@@ -90,7 +96,7 @@ class Processes:
             output = file.read().decode(errors="replace")
         if self._closed or not finished:
             raise StageFailed(
-                f"not finished after {seconds:.0f} s; it said at last: {last_error(output)}"
+                f"not finished after {seconds:.0f} s; its last message: {last_error(output)}"
                 if not finished
                 else "stopped",
                 results(output),
@@ -98,14 +104,14 @@ class Processes:
         return output
 
     def close(self) -> None:
-        """Ends all processes that were started here, and what they started."""
+        """Ends all processes that were started here, and those that they started."""
         with self._lock:
             self._closed = True
         _end(f"{self._name}-")
 
 
 def results(output: str) -> list[dict[str, Any]]:
-    """What the lines `RESULT {json}` hold, in order; a line that was cut off does not count."""
+    """Parses the lines `RESULT {json}` in order, and skips a line that was cut off."""
     found = []
     for line in output.splitlines():
         if line.startswith(MARK):
@@ -115,13 +121,13 @@ def results(output: str) -> list[dict[str, Any]]:
 
 
 def last_error(output: str) -> str:
-    """The line that says most: the last one that names an error, else the last one."""
+    """Returns the last line that names an error, or the last line if there is none."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
     return next((line for line in reversed(lines) if "rror" in line), lines[-1])[:300]
 
 
 def _end(mark: str, patience: float = 5.0) -> None:
-    """Kills the processes whose mark begins so, again until there are none: some may be starting others."""
+    """Kills processes whose mark begins with `mark` until none is left, since some may be starting others."""
     give_up = time.monotonic() + patience
     while time.monotonic() < give_up:
         living = _marked(mark)
@@ -134,13 +140,13 @@ def _end(mark: str, patience: float = 5.0) -> None:
 
 
 def _marked(mark: str) -> list[int]:
-    """Processes with this mark; where there is no /proc, none."""
+    """Lists the processes with this mark, or none where there is no /proc."""
     wanted, found = f"{_VARIABLE}={mark}".encode(), []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             variables = b"\0" + path.read_bytes()
         except OSError:
-            continue  # ended meanwhile, or somebody else's
+            continue  # it has ended, or belongs to another user
         if b"\0" + wanted in variables:
             found.append(int(path.parent.name))
     return found

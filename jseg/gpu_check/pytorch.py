@@ -2,10 +2,11 @@
 
     python jseg/gpu_check/pytorch.py [--small]
 
-Only a yardstick for `tools/gpu_check.py`, which runs it by this path if PyTorch is installed: random weights,
-frozen encoder with the dense region mask, trained prompts and head, recovery decoder and a loss over all
-pixels. It is not a second implementation: parts that take no time (dice loss, prompt normalisation, dropout)
-are left out. JSEG_PRECISION counts. One line `RESULT {json}` for each setting.
+This is only a yardstick for `tools/gpu_check.py`, which runs it by this path if PyTorch is installed. It has
+random weights, a frozen encoder with the dense region mask, trained prompts and head, the recovery decoder
+and a loss over all pixels. It is not a second implementation: parts that take hardly any time (dice loss,
+prompt normalisation, dropout) are left out. JSEG_PRECISION chooses the precision. The program prints one line
+`RESULT {json}` for each setting.
 """
 
 import argparse
@@ -28,7 +29,7 @@ PATCH = 16
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Any = None) -> Tensor:
-    """(B, L, C) each -> (B, Lq, C)."""
+    """Computes attention of q, k and v, each (B, L, C), giving (B, Lq, C)."""
     split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v)]
     return F.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
 
@@ -63,8 +64,10 @@ class CrossLayer(nn.Module):
 
 
 def region_mask(grid: int, side: int, prefix: int) -> Tensor:
-    """(E, E) bool, True where a query may attend: patches see the
-    region of their window, regions their patches."""
+    """Returns the region mask, bool (E, E), True where a query may attend.
+
+    Patches see the region of their window, and regions see their patches.
+    """
     base, count = prefix + grid * grid, side * side
     allowed = torch.zeros(base + count, base + count, dtype=torch.bool)
     allowed[:base, :base] = True
@@ -96,7 +99,7 @@ class Model(nn.Module):
         self.register_buffer("mask", region_mask(self.grid, self.side, 1 + setting.prompts))
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, N, d) patches, (B, 1, d) global and (B, M, d) regions."""
+        """Encodes images into patches (B, N, d), a global token (B, 1, d) and regions (B, M, d)."""
         batch, prompts = len(image), self.setting.prompts
         patches = self.patch(F.unfold(image, PATCH, stride=PATCH).transpose(1, 2))
         start = self.start.expand(batch, 1, -1)
@@ -110,7 +113,7 @@ class Model(nn.Module):
         return x[:, patches], x[:, :1], x[:, patches.stop :]
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, C, H, W), and the recovery loss."""
+        """Returns logits (B, C, H, W) and the recovery loss."""
         features, whole, regions = self.encode(image)
         aligned = (regions + whole)[:, :, None] * text  # (B, M, C, d)
         target = torch.cat([aligned, text.expand_as(aligned)], -1).flatten(1, 2)
@@ -131,7 +134,7 @@ class Model(nn.Module):
 
 
 def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
-    """Pictures a second of a training step and of inference."""
+    """Measures the images per second of training and of inference."""
     torch.manual_seed(0)
     model = Model(setting).to(DEVICE)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
@@ -169,7 +172,7 @@ def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
 
 
 def seconds(work: Callable[[], None], runs: int) -> float:
-    """Median time of one call after two for warming up."""
+    """Returns the median time of a call after two warm-up calls."""
     times: list[float] = []
     for _ in range(runs + 2):
         start = time.perf_counter()
@@ -181,11 +184,11 @@ def seconds(work: Callable[[], None], runs: int) -> float:
 
 
 def main() -> int:
-    """Prints a line for each setting."""
+    """Prints one line for each setting."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--small", action="store_true", help="small sizes, for a processor")
+    parser.add_argument("--small", action="store_true", help="small sizes, for a CPU")
     small = parser.parse_args().small
     torch.backends.cuda.matmul.allow_tf32 = PRECISION == "tf32"
     for setting in SMALL_SETTINGS if small else SETTINGS:

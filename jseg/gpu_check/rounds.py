@@ -1,4 +1,4 @@
-"""Runs the checks a round at a time within a limit, prints what they answer, and writes the report."""
+"""Runs the checks in rounds within a time limit, prints their outcomes, and writes the report."""
 
 import contextlib
 import json
@@ -20,13 +20,11 @@ ROUNDS = (
     (("operators", "tests", "golden", "training", "ranks"), 0.85),
     (("speed",), 1.0),
 )
-"""Stages that run at once, and when they must have ended, as a
-part of the limit: the rest is kept for later ones."""
+"""Stages that run in parallel, and the share of the time limit at which they must have ended."""
 
 
 def check(names: Sequence[str], dry: bool, out: Path | None, limit: float) -> int:
-    """Runs checks of these names within `limit` seconds, a round
-    at a time, and prints them; 0 if all passed."""
+    """Runs the named checks in rounds within `limit` seconds, prints them, and returns 0 if all passed."""
     start, report = time.monotonic(), {}
     with tempfile.TemporaryDirectory(prefix="jseg-gpu-check-") as folder, _pool() as (pool, processes):
         work, trains = Path(folder), {"training", "ranks"} & set(names)
@@ -52,8 +50,7 @@ def check(names: Sequence[str], dry: bool, out: Path | None, limit: float) -> in
 
 @contextlib.contextmanager
 def _pool() -> Iterator[Any]:
-    """Threads that wait for processes, and these processes; none
-    of them outlives what the block ends with."""
+    """Opens a pool of threads that wait for processes, and ends both with the block."""
     processes = Processes()
     with ThreadPoolExecutor(max_workers=16) as pool:
         try:
@@ -63,7 +60,7 @@ def _pool() -> Iterator[Any]:
 
 
 def _run(name: str, job: Job) -> Any:
-    """(outcome, seconds) of a check; what it raises is a failure of it alone."""
+    """Runs a check and returns (outcome, seconds). An exception counts as a failure of this check only."""
     began = time.monotonic()
     try:
         outcome = CHECKS[name](job)
@@ -79,7 +76,7 @@ def _print(name: str, outcome: Outcome, seconds: float) -> None:
 
 
 def _print_summary(report: dict[str, Any], dry: bool, seconds: float) -> None:
-    """What failed, what was not compared, and last the verdict with the names of both."""
+    """Prints the failures, the missing comparisons, and a verdict that names both."""
     for name, stage in report.items():
         for failure in stage["failures"]:
             print(f"FAILED        {name}: {failure}")

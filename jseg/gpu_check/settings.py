@@ -1,17 +1,18 @@
-"""What the programs of this package share, also the one for PyTorch, whose Python may lack all else of jseg:
-nothing but the standard library is imported here."""
+"""Settings that all programs of this package share, including the one for PyTorch.
+
+The Python that runs the latter may lack the rest of jseg, so only the standard library is imported here.
+"""
 
 from typing import NamedTuple
 
 MARK = "RESULT "
-"""How the lines begin on which a program prints a result, as JSON."""
+"""Beginning of the lines on which a program prints a result as JSON."""
 
 TIMED_RUNS = 5
 
 
 class Setting(NamedTuple):
-    """A training setting of the paper: K prompts, M regions, C
-    classes of which S are seen, pictures of `size`."""
+    """A training setting of the paper: prompts, regions, all and seen classes, image side and batch size."""
 
     name: str
     prompts: int

@@ -1,9 +1,9 @@
-"""Stage "speed" of `tools/gpu_check.py`: pictures a second at
-settings of the paper, and where a training step goes.
+"""Stage "speed" of `tools/gpu_check.py`: images per second at the paper's settings, and a profile of a step.
 
     python -m jseg.gpu_check.speed [--small]
 
-Device and precision are chosen by JSEG_DEVICE and JSEG_PRECISION. One line `RESULT {json}` for each setting.
+JSEG_DEVICE and JSEG_PRECISION choose device and precision. The program prints one line `RESULT {json}` for
+each setting.
 """
 
 import argparse
@@ -26,20 +26,20 @@ KERNELS = {
     "bias and activation": "/jseg/ops/bias_activation/",
     "dropout": "/jseg/ops/dropout/",
 }
-"""Kernels of this project and a folder that only they, and those before them, are built from."""
+"""Kernels of this project, each with a folder that only it and the kernels listed before it are built
+from."""
 
 CUDA_KERNELS = ("region attention", "attention", "layer norm", "dropout")
-"""Those of them that every training step on a GPU runs."""
+"""The kernels that every training step on a GPU runs."""
 
 
 def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
-    """Pictures a second of a training step and of inference with
-    random weights, memory, and the step's operators."""
+    """Measures images per second, memory, and the operators of a training step, with random weights."""
     from jseg.ops.cuda import use_cuda_kernels
     from jseg.runner.log import gpu_memory_mb
     from jseg.runtime.backend import jt
 
-    jt.gc()  # gives back what an earlier setting took
+    jt.gc()  # frees the memory of an earlier setting
     train, infer = model(setting)
     training, memory = _seconds(train, runs), gpu_memory_mb()
     step = profile_summary(_profile(train))
@@ -55,8 +55,10 @@ def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
 
 
 def model(setting: Setting) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """A training step and inference on random pictures with
-    random weights, neither waiting for its results."""
+    """Returns a training step and inference on random images with random weights.
+
+    Neither of them waits for its results.
+    """
     from jseg.checkpoints import EncoderSizes
     from jseg.models.segmentors import CLIPRC
     from jseg.optim import AdamW
@@ -91,7 +93,7 @@ def model(setting: Setting) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 
 def _profile(work: Callable[[], None]) -> list[list[str]]:
-    """Jittor's table of the operators that `work` runs, the header first; it waits for each of them."""
+    """Runs `work`, waiting for each operator, and returns Jittor's table of the operators, header first."""
     from jseg.runtime.backend import jt
 
     jt.sync_all(True)
@@ -103,8 +105,12 @@ def _profile(work: Callable[[], None]) -> list[list[str]]:
 
 
 def profile_summary(table: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Of a table of Jittor's profiler: time of all operators, what shares of it this project's kernels take,
-    the ten costliest operators, and those that ran on the processor, with their share."""
+    """Summarises a table of Jittor's profiler.
+
+    Returns:
+        The time of all operators, the shares of this project's kernels, the ten costliest operators, and the
+        operators that ran on the CPU with their share.
+    """
     name, count, time_ns = (table[0].index(column) for column in ("Name", "Count", "TotalTime"))
     rows = sorted(
         ((row[name], int(float(row[count])), float(row[time_ns]) / 1e6) for row in table[1:]),
@@ -130,13 +136,12 @@ def profile_summary(table: Sequence[Sequence[str]]) -> dict[str, Any]:
 
 
 def _kernel(key: str) -> str:
-    """Which of `KERNELS` a key of Jittor's names, or ''."""
+    """Returns the entry of `KERNELS` that one of Jittor's keys names, or ''."""
     return next((owner for owner, path in KERNELS.items() if key.startswith("code") and path in key), "")
 
 
 def short_name(key: str) -> str:
-    """A key of Jittor's without types and source text: the kernel
-    and its direction, or the operators fused."""
+    """Shortens one of Jittor's keys to the kernel and its direction, or to the names of fused operators."""
     if _kernel(key):
         return f"{_kernel(key)} {'backward' if re.search('::(region_)?backward', key) else 'forward'}"
     fused = re.findall(r"«opkey\w+:(\w+)(?:«(?!opkey)[^«]*)*?(?:«OP:(\w+))?(?=«opkey|«JIT)", key)
@@ -145,7 +150,7 @@ def short_name(key: str) -> str:
 
 
 def _seconds(work: Callable[[], Any], runs: int) -> float:
-    """Median time of one call; the first two compile and warm up."""
+    """Returns the median time of a call after two calls that compile and warm up."""
     from jseg.runtime.backend import jt
 
     times: list[float] = []
@@ -160,15 +165,15 @@ def _seconds(work: Callable[[], Any], runs: int) -> float:
 
 
 def main() -> int:
-    """Prints a line for each setting."""
+    """Prints one line for each setting."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--small", action="store_true", help="small sizes, for a processor")
+    parser.add_argument("--small", action="store_true", help="small sizes, for a CPU")
     small = parser.parse_args().small
     for setting in SMALL_SETTINGS if small else SETTINGS:
         print(MARK + json.dumps(time_setting(setting, 2 if small else TIMED_RUNS)), flush=True)
-    # Jittor may crash while it is unloaded, after all went well.
+    # Jittor may crash while it is unloaded, although everything went well.
     os._exit(0)
 
 

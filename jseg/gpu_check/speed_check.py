@@ -1,4 +1,4 @@
-"""The check of the speed: pictures a second, what the GPU does meanwhile, and PyTorch beside it."""
+"""The speed check: images per second, the operators of a training step, and PyTorch for comparison."""
 
 import os
 import sys
@@ -11,12 +11,12 @@ from jseg.gpu_check.settings import SETTINGS, SMALL_SETTINGS
 from jseg.gpu_check.speed import CUDA_KERNELS
 
 SPEED_PRECISIONS = ("bfloat16", "float32")
-PROCESSOR_SHARE = 0.01
-"""Of a training step's operators that may run on the processor of a machine with a GPU."""
+MAX_CPU_SHARE = 0.01
+"""Share of a training step's operators that may run on the CPU of a machine with a GPU."""
 
 
 def check_speed(job: Job) -> Outcome:
-    """Pictures a second and memory, beside the same layers in PyTorch where that is installed."""
+    """Measures images per second and memory, and the same layers in PyTorch where it is installed."""
     ours, failures = _in_turn(job, "speed", sys.executable)
     theirs, problems = _in_turn(job, "pytorch", torch_python())
     lines = [
@@ -46,7 +46,10 @@ def check_speed(job: Job) -> Outcome:
 
 
 def _in_turn(job: Job, program: str, python: str) -> tuple[dict[str, Any], list[str]]:
-    """Rows of each precision, one after the other; of a process that broke off, those that it had printed."""
+    """Returns the rows of each precision, one after the other.
+
+    Of a process that stopped early, these are the rows that it had printed.
+    """
     done, problems, settings = {}, [], SMALL_SETTINGS if job.dry else SETTINGS
     for precision in SPEED_PRECISIONS[-1:] if job.dry else SPEED_PRECISIONS:
         try:
@@ -58,11 +61,11 @@ def _in_turn(job: Job, program: str, python: str) -> tuple[dict[str, Any], list[
 
 
 def step_problems(row: Mapping[str, Any]) -> list[str]:
-    """Why the training step of a setting is not as it should be on a GPU."""
+    """Lists what is wrong with the training step of a setting on a GPU."""
     step, problems = row["step"], []
-    if step["processor_share"] > PROCESSOR_SHARE:
+    if step["processor_share"] > MAX_CPU_SHARE:
         problems.append(
-            f"{100 * step['processor_share']:.0f} % of a training step run on the processor: "
+            f"{100 * step['processor_share']:.0f} % of a training step run on the CPU: "
             f"{', '.join(step['on_processor'][:MOST_LINES])}"
         )
     idle = [name for name in CUDA_KERNELS if not step["shares"][name]]
@@ -76,7 +79,7 @@ def _step_line(step: Mapping[str, Any], dry: bool) -> str:
     strays = [] if dry else step["on_processor"]
     return (
         f"operators of a training step {step['milliseconds']:.0f} ms: {shares or 'none of our kernels'}"
-        + (f"; ON THE PROCESSOR: {', '.join(strays[:MOST_LINES])}" if strays else "")
+        + (f"; ON THE CPU: {', '.join(strays[:MOST_LINES])}" if strays else "")
     )
 
 
@@ -88,5 +91,5 @@ def _speeds(row: Mapping[str, Any] | None, first: int) -> str:
 
 
 def torch_python() -> str:
-    """The Python that has PyTorch: JSEG_TORCH_PYTHON, else this one."""
+    """Returns the Python that has PyTorch: JSEG_TORCH_PYTHON, or else this one."""
     return os.environ.get("JSEG_TORCH_PYTHON") or sys.executable

@@ -1,5 +1,6 @@
-"""The stages of `tools/gpu_check.py` that compute, each in a process of its own: device and precision are
-chosen by JSEG_DEVICE and JSEG_PRECISION before Jittor is imported.
+"""The stages of `tools/gpu_check.py` that compute, each in its own process.
+
+JSEG_DEVICE and JSEG_PRECISION choose device and precision before Jittor is imported.
 
     python -m jseg.gpu_check.stages import|kernels|ops|golden|nccl [--small]
 
@@ -31,15 +32,19 @@ def import_stage(small: bool) -> dict[str, Any]:
 
 
 def nccl_stage(small: bool) -> dict[str, Any]:
-    """A sum by NCCL in the one process that `mpirun -n 1` starts; "nccl" is False where Jittor has none."""
+    """Sums with NCCL in the one process that `mpirun -n 1` starts.
+
+    Returns:
+        "nccl", False where Jittor was built without NCCL, and "failed", the list of failures.
+    """
     from jseg.runtime.backend import jt
 
     if jt.compile_extern.nccl_ops is None:
         return {"nccl": False, "failed": []}
     numbers = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
     found = jt.compile_extern.nccl_ops.nccl_all_reduce(jt.array(numbers)).numpy()
-    same = np.array_equal(found, numbers)  # a sum over one process is what that process gave
-    return {"nccl": True, "failed": [] if same else ["a sum over one process changed the numbers"]}
+    same = np.array_equal(found, numbers)  # a sum over one process must be its input
+    return {"nccl": True, "failed": [] if same else ["a sum over one process changed the values"]}
 
 
 STAGES = {
@@ -57,12 +62,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--small", action="store_true", help="small sizes, for a processor")
+    parser.add_argument("--small", action="store_true", help="small sizes, for a CPU")
     arguments = parser.parse_args()
     start = time.perf_counter()
     result = STAGES[arguments.stage](arguments.small)
     print(MARK + json.dumps({**result, "stage_seconds": time.perf_counter() - start}), flush=True)
-    # Jittor may crash while it is unloaded, after all went well.
+    # Jittor may crash while it is unloaded, although everything went well.
     os._exit(0)
 
 

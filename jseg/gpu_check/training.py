@@ -1,4 +1,4 @@
-"""Checks that train: beside a recorded curve, and on two processes that share the GPU."""
+"""Checks that train a model: against a recorded curve, and on two processes that share the GPU."""
 
 import json
 import sys
@@ -12,18 +12,18 @@ from jseg.runtime.environment import find_mpicc
 
 CURVE = ROOT / "tests" / "golden" / "zeroshapes_curve.json"
 CURVE_TOLERANCES = {"float32": 0.002, "bfloat16": 0.05}
-"""Largest relative difference of the mean loss of any 20 steps from the recorded curve. On a processor,
-kernels that add in another order moved it by 0.0001, operands rounded to bfloat16 by 0.026."""
+"""Largest relative difference of the mean loss of 20 steps from the recorded curve. On a CPU, kernels that
+add in another order moved it by 0.0001, and operands rounded to bfloat16 by 0.026."""
 
 WINDOW = 20
 RANK_STEPS = 20
 RANK_TOLERANCE = 1e-4
-"""Largest relative difference of a step's loss on two processes
-from one. On a processor 50 steps stay within 1e-5."""
+"""Largest relative difference of a step's loss between two processes and one. On a CPU, 50 steps stay within
+1e-5."""
 
 
 def check_training(job: Job) -> Outcome:
-    """200 steps on ZeroShapes, without dropout, beside the recorded losses of a processor."""
+    """Trains 200 steps on ZeroShapes without dropout, and compares the losses with a curve from a CPU."""
     recorded = json.loads(CURVE.read_text())["total"]
     curves, failures = at_once(
         lambda precision: train(job, precision, len(recorded), precision),
@@ -38,14 +38,17 @@ def check_training(job: Job) -> Outcome:
         )
         if not difference <= CURVE_TOLERANCES[precision]:
             failures.append(
-                f"{precision}: losses differ by {100 * difference:.2f} % from those recorded, allowed "
+                f"{precision}: losses differ by {100 * difference:.2f} % from the recorded ones, allowed "
                 f"{100 * CURVE_TOLERANCES[precision]:g} %"
             )
     return Outcome(lines, curves, failures)
 
 
 def make_data(processes: Processes, folder: Path, until: float) -> str:
-    """The ZeroShapes that the curve was recorded on; its folder. Needs no Jittor, so that it can go first."""
+    """Writes the ZeroShapes data that the curve was recorded on, and returns its folder.
+
+    This does not need Jittor, so it can run first.
+    """
     data = folder / "data"
     processes.run(
         [
@@ -69,10 +72,10 @@ def train(
     launcher: Sequence[str] = (),
     changes: Mapping[str, str] | None = None,
 ) -> list[float]:
-    """The total loss of each step; its files go to a folder `name`.
+    """Trains, with files in the folder `name`, and returns the total loss of each step.
 
     Raises:
-        StageFailed: the training broke off.
+        StageFailed: if the training stopped early.
     """
     work_dir, options = job.folder / name, json.loads(CURVE.read_text())["options"]
     output = job.run(
@@ -100,7 +103,7 @@ def train(
 
 
 def curve_difference(curve: Sequence[float], recorded: Sequence[float], window: int = WINDOW) -> float:
-    """Largest relative difference between means of `window` steps; infinite where a loss is not finite."""
+    """Returns the largest relative difference of means over `window` steps, or infinity for NaN losses."""
     differences = []
     for start in range(0, len(curve) - window + 1, window):
         ours, theirs = (sum(values[start : start + window]) / window for values in (curve, recorded))
@@ -109,8 +112,10 @@ def curve_difference(curve: Sequence[float], recorded: Sequence[float], window: 
 
 
 def check_ranks(job: Job) -> Outcome:
-    """Two processes share the GPU and train like one; NCCL, which
-    wants a GPU for each process, adds up in one."""
+    """Checks that two processes on one GPU train like one, and that NCCL adds in a single process.
+
+    NCCL needs a GPU for each process.
+    """
     mpicc = find_mpicc()
     if mpicc.path is None:
         raise StageFailed(mpicc.note)
@@ -122,7 +127,7 @@ def check_ranks(job: Job) -> Outcome:
         "none",
         "-n",
     ]
-    changes = {"use_mpi": ""}  # set here, where there are no ranks
+    changes = {"use_mpi": ""}  # jseg sets it in this process, which has no ranks
     runs: dict[str, Callable[[], Any]] = {
         "one process": lambda: train(job, "one", RANK_STEPS, "float32"),
         "two processes": lambda: train(job, "two", RANK_STEPS, "float32", [*mpirun, "2"], changes),
@@ -135,11 +140,12 @@ def check_ranks(job: Job) -> Outcome:
         lines.append(f"two processes: {RANK_STEPS} steps, losses within {difference:.1e} of those of one")
         if not difference <= RANK_TOLERANCE:
             failures.append(
-                f"two processes: losses differ by {difference:.1e} from one, allowed {RANK_TOLERANCE:.0e}"
+                f"two processes: losses differ by {difference:.1e} from those of one process, allowed "
+                f"{RANK_TOLERANCE:.0e}"
             )
     if "NCCL" in done and done["NCCL"]["nccl"]:
         lines.append("NCCL: a sum over one process")
         failures += [f"NCCL: {entry}" for entry in done["NCCL"]["failed"]]
     elif "NCCL" in done:
-        missing.append("NCCL: this machine has none, or no GPU")
+        missing.append("NCCL: this machine has no NCCL or no GPU")
     return Outcome(lines, done, failures, missing)

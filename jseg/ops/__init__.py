@@ -1,8 +1,8 @@
-"""Operators the model is built from: fused kernels where Jittor's own are slow or lose digits.
+"""Operators that the model is built from, with fused kernels where Jittor's own are slow or lose precision.
 
-One folder per fused operator: its Python front with the contract, a plain Jittor reference, the kernels and a
-README. The front takes the kernel where one applies and the reference everywhere else; `JSEG_FUSED=0` forces
-the references.
+Each fused operator has a folder with its Python front, a plain Jittor reference, the kernels and a README.
+The front documents the contract. It calls the kernel where one applies and the reference everywhere else.
+`JSEG_FUSED=0` forces the references.
 """
 
 from jseg.ops.attention import attention

@@ -1,4 +1,4 @@
-"""Operators that need no kernel of their own: written so that Jittor maps them to fast code."""
+"""Operators without kernels of their own, written so that Jittor compiles them to fast code."""
 
 from functools import lru_cache
 
@@ -12,8 +12,10 @@ from jseg.runtime.backend import jt, nn
 
 
 class _OneDNNProduct(jt.Function):
-    """x · weightᵀ of two matrices by oneDNN, and so are its gradients: Jittor's own product reaches oneDNN
-    only where its compiler recognises the pattern in the graph."""
+    """Computes x · weightᵀ of two matrices, and its gradients, with oneDNN.
+
+    Jittor's own product reaches oneDNN only where its compiler recognises the pattern in the graph.
+    """
 
     def execute(self, x: jt.Var, weight: jt.Var) -> jt.Var:
         self.saved = (x, weight)
@@ -26,19 +28,19 @@ class _OneDNNProduct(jt.Function):
 
 
 def linear(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None) -> jt.Var:
-    """x · weightᵀ + bias over the last axis.
+    """Computes x · weightᵀ + bias over the last axis.
 
     Args:
-        x: (..., in). Leading axes are folded: Jittor hands only 2-D products to oneDNN.
+        x: (..., in). Leading axes are folded, since Jittor passes only 2-D products to oneDNN.
         weight: (out, in).
         bias: (out,) or None.
 
     Returns:
-        (..., out) in the type of the weight: x may be of a lower precision, which spares its conversion.
+        (..., out) in the type of the weight. x may have a lower precision, which saves converting it.
 
     Raises:
-        ValueError: widths that do not fit each other, naming the shapes.
-        TypeError: x, weight or bias is no tensor of Jittor.
+        ValueError: if the widths do not match; the message names the shapes.
+        TypeError: if x, weight or bias is not a Jittor tensor.
     """
     require_tensors("linear", x, weight)
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
@@ -53,16 +55,16 @@ def linear(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None) -> jt.Var:
                 f"{list(bias.shape)}"
             )
     dtype = weight.dtype
-    # Converted before the axes are folded and back after they are unfolded, so that Jittor joins the
-    # conversions with the elementwise operators around the product: it does not fuse across a change of
-    # shape.
+    # Jittor does not fuse operators across a change of shape. The conversions therefore come before the axes
+    # are folded and after they are unfolded, where they fuse with the elementwise operators around the
+    # product.
     x, weight = lower(x, weight)
     y = _product(x, weight).cast(dtype)
     return y if bias is None else y + bias
 
 
 def _product(x: jt.Var, weight: jt.Var) -> jt.Var:
-    """(..., in), (out, in) -> (..., out) in the type of the operands."""
+    """Multiplies (..., in) by the transpose of (out, in), giving (..., out) in the type of the operands."""
     leading = x.shape[:-1]
     if len(leading) != 1:
         x = x.reshape(-1, x.shape[-1])
@@ -74,14 +76,17 @@ def _product(x: jt.Var, weight: jt.Var) -> jt.Var:
 
 
 def transpose_last(x: jt.Var) -> jt.Var:
-    """(..., n, m) -> (..., m, n)."""
+    """Transposes the last two axes, (..., n, m) -> (..., m, n)."""
     return _transpose_last_on_gpu(x) if jt.flags.use_cuda else x.transpose(_last_exchanged(x.ndim))
 
 
 def _transpose_last_on_gpu(x: jt.Var) -> jt.Var:
-    """Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis: it would copy
-    the tensor to the processor, transpose it there and copy it back. An axis of length 1 behind the others
-    stays in place."""
+    """Transposes the last two axes without leaving the GPU.
+
+    Without CUTT, Jittor 1.3.11 has no GPU kernel for a transpose that moves the last axis. It would copy the
+    tensor to the CPU, transpose it there and copy it back. Here an extra last axis of length 1 stays in
+    place.
+    """
     axes = _last_exchanged(x.ndim)
     return x.unsqueeze(-1).transpose([*axes, x.ndim]).reshape([x.shape[axis] for axis in axes])
 
@@ -91,18 +96,20 @@ def _last_exchanged(ndim: int) -> list[int]:
 
 
 def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
-    """Bilinear resize with half-pixel centres (`align_corners=False`), borders clamped.
+    """Resizes bilinearly with half-pixel centres (`align_corners=False`) and clamped borders.
+
+    Two small matrix products in float32 do the work, which is faster than Jittor's gather on the CPU.
 
     Args:
         x: (B, C, h, w).
         size: (H, W) of the result.
 
     Returns:
-        (B, C, H, W). Two small matrix products in float32, which is faster than Jittor's gather on the CPU.
+        (B, C, H, W).
 
     Raises:
-        ValueError: x of other than four axes, or a size below one pixel.
-        TypeError: x is no tensor of Jittor.
+        ValueError: if x does not have four axes, or a side of `size` is below one pixel.
+        TypeError: if x is not a Jittor tensor.
     """
     require_tensors("resize_bilinear", x)
     if x.ndim != 4:
@@ -114,14 +121,14 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
         return x
     rows, columns = (jt.array(_weights(old, new)) for old, new in ((height, size[0]), (width, size[1])))
     x = transpose_last(x.reshape(batch * channels, height, width))
-    x = transpose_last(_product(x, rows))  # while the picture is still narrow
+    x = transpose_last(_product(x, rows))  # transposed while the width is still that of the input
     x = _product(x, columns)
     return x.reshape(batch, channels, size[0], size[1])
 
 
 @lru_cache(maxsize=64)
 def _weights(old: int, new: int) -> np.ndarray:
-    """`interpolation_matrix` (new, old) in float32, shared by all callers."""
+    """Returns `interpolation_matrix` (new, old) in float32, shared by all callers."""
     matrix = interpolation_matrix(old, new).astype(np.float32)
     matrix.flags.writeable = False
     return matrix

@@ -1,4 +1,4 @@
-"""CUDA side of the fused operators: which inputs the kernels take, and the source text that starts them."""
+"""CUDA side of the fused operators: the inputs that kernels accept, and the source text that calls them."""
 
 from collections.abc import Sequence
 
@@ -6,24 +6,27 @@ from jseg.ops.dispatch import include_headers, kernels_allowed
 from jseg.runtime.backend import jt
 
 HEAD_WIDTHS = (16, 32, 64, 128)
-"""Channels of a head that kernels are built for; others are filled up with zeros to the next."""
+"""Channels of a head that kernels are built for. Other widths are padded with zeros to the next one."""
 
 MOST_CHANNELS = {"float32": 64, "float16": 128, "bfloat16": 128}
-"""Widest head of a type: tiles of wider ones would not fit the
-shared memory of the smaller GPUs (sm_86, sm_89)."""
+"""Widest head of each type. Tiles of wider heads would not fit the shared memory of the smaller GPUs (sm_86,
+sm_89)."""
 
 ATTENTION_KERNELS = (
     "dropout/dropout_cuda.cuh",
     *(f"attention/attention_{part}.cuh" for part in ("problem", "forward", "backward")),
 )
-"""Files that every attention is built from, in order."""
+"""Files that every attention kernel is built from, in order."""
 
 _SIXTEEN_BIT = {"float16": "__half", "bfloat16": "__nv_bfloat16"}
 
 
 def use_cuda_kernels(*inputs: jt.Var, head_width: int = 1) -> bool:
-    """True when the CUDA kernels serve `inputs`: Jittor computes on a GPU of compute capability 8.0 or newer,
-    all are of one type in `MOST_CHANNELS`, a head is not wider than that, and `JSEG_FUSED` is not 0."""
+    """Returns whether the CUDA kernels apply to `inputs`.
+
+    They apply if Jittor computes on a GPU of compute capability 8.0 or newer, all inputs have one type listed
+    in `MOST_CHANNELS`, no head is wider than its limit there, and `JSEG_FUSED` is not 0.
+    """
     if not (jt.flags.use_cuda and kernels_allowed()) or min(jt.flags.cuda_archs, default=0) < 80:
         return False
     dtypes = {str(x.dtype) for x in inputs}
@@ -31,13 +34,13 @@ def use_cuda_kernels(*inputs: jt.Var, head_width: int = 1) -> bool:
 
 
 def cuda_code(headers: Sequence[str], source: str, dtype: str, head_width: int = 1) -> dict[str, str]:
-    """Arguments of `jt.code` that start a kernel; none where Jittor computes on the CPU.
+    """Returns the arguments of `jt.code` that call a kernel, or none where Jittor computes on the CPU.
 
     Args:
-        headers: kernel files, named relative to this folder, in order; those of device/ come before them.
-        source: the call. `Format` in it names how numbers of `dtype` are multiplied, `kHeadWidth` the built
-            width.
-        dtype: of the matrices. Products of float32 take TF32 where `jt.flags.use_tensorcore` allows it.
+        headers: kernel files relative to this folder, in order. The files of device/ are put before them.
+        source: the call. In it, `Format` names how values of `dtype` are multiplied, and `kHeadWidth` the
+            head width that the kernel is built for.
+        dtype: type of the matrices. float32 products use TF32 where `jt.flags.use_tensorcore` allows it.
         head_width: channels of a head.
     """
     if not jt.flags.use_cuda:

@@ -1,4 +1,4 @@
-"""Decides between the fused kernels and the plain Jittor references."""
+"""Chooses between the fused kernels and the plain Jittor references."""
 
 import os
 from pathlib import Path
@@ -11,23 +11,23 @@ _FOLDER = Path(__file__).resolve().parent
 
 
 def use_fused(*inputs: jt.Var) -> bool:
-    """True when the fused CPU kernels serve `inputs`: float32 on the CPU, and `JSEG_FUSED` is not 0."""
+    """Returns whether the CPU kernels apply: float32 inputs on the CPU, and `JSEG_FUSED` is not 0."""
     return kernels_allowed() and not jt.flags.use_cuda and all(x.dtype == "float32" for x in inputs)
 
 
 def kernels_allowed() -> bool:
-    """False when the user turned the fused kernels off, on whatever device."""
+    """Returns False if the user turned the fused kernels off, on any device."""
     return os.environ.get("JSEG_FUSED", "1") != "0"
 
 
 def include_headers(*names: str) -> str:
-    """`#include` lines for kernels, named relative to this folder.
+    """Returns `#include` lines for kernel files named relative to this folder.
 
-    Jittor hashes the content of files included by an absolute, quoted path: an edited kernel is compiled anew
-    by the next process. The path itself is part of what it compiles, so it leads to a copy below Jittor's
-    cache that is named after its content, and every clone finds what another has compiled. Jittor cannot
-    follow a relative `#include` from one header to another: a header that needs another names it in its first
-    lines, and the front lists both, in order.
+    Jittor hashes the content of files that are included by an absolute, quoted path, so the next process
+    recompiles a kernel that was edited. The path itself is part of the hash. It therefore points to a copy
+    below Jittor's cache that is named after its content, and every clone finds what another one has compiled.
+    Jittor cannot follow a relative `#include` from one header to another. A header that needs another one
+    names it in its first lines, and the front lists both, in order.
     """
     try:
         copies = [header_copy(_FOLDER / name, jittor_cache() / "jseg" / "headers") for name in names]

@@ -1,8 +1,9 @@
-"""Number format of matrix products and attention: float32, TF32 or bfloat16; all else stays float32.
+"""Number format of matrix products and attention: float32, TF32 or bfloat16.
 
-The choice is `--precision` of the tools, or JSEG_PRECISION. TF32 is a switch of Jittor (`use_tensorcore`, set
-when it is imported); for bfloat16 the operands are converted here and the results back: sums, normalisation,
-losses, weights and their updates keep float32.
+The user chooses it with `--precision` of the tools, or with JSEG_PRECISION. TF32 is a switch of Jittor
+(`use_tensorcore`) that is set when Jittor is imported. For bfloat16 the operands are converted here and the
+results are converted back. Everything else stays float32: sums, normalisation, losses, weights and their
+updates.
 """
 
 from jseg.runtime.backend import jt
@@ -10,11 +11,11 @@ from jseg.runtime.device import wanted_precision
 
 
 def lower(*inputs: jt.Var) -> tuple[jt.Var, ...]:
-    """The float32 operands of a product in the format chosen; other types are left alone.
+    """Converts the float32 operands of a product to the chosen format, and leaves other types alone.
 
-    Convert the result back with `.float32()`, which costs nothing where nothing was converted. On a
-    processor, whose products of bfloat16 would also add up in bfloat16, operands are rounded and stay
-    float32: what a GPU computes, but for the rounding of the result.
+    Convert the result back with `.float32()`, which costs nothing where nothing was converted. A CPU would
+    also sum bfloat16 products in bfloat16. There the operands are rounded but stay float32, which gives what
+    a GPU computes, except for the rounding of the result.
     """
     if wanted_precision() != "bfloat16":
         return inputs

@@ -1,8 +1,8 @@
 """Dropout patterns that do not depend on how a batch is spread over processes or accumulation steps.
 
-Whether an element is kept is a hash of (seed of the call, row, column), where rows are counted over the whole
-batch of an iteration. Calls take their seeds in turn from NumPy's global state, which every process sets
-alike at the start of an iteration; the position of the first picture of this process is set beside it.
+A hash of (seed of the call, row, column) decides whether an element is kept. Rows are counted over the whole
+batch of an iteration. Each call draws its seed from NumPy's global random state, which every process sets to
+the same value at the start of an iteration. The position of this process's first image is set with it.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,27 @@ _position = {"first_sample": 0}
 
 
 def set_first_sample(position: int) -> None:
-    """Says that the next batches begin with picture number `position` of the whole batch."""
+    """Declares that the next batches begin with image number `position` of the whole batch."""
     _position["first_sample"] = position
 
 
 def first_sample() -> int:
-    """Position of this process's first picture in the whole batch; 0 unless it was set."""
+    """Returns the position of this process's first image in the whole batch, which is 0 unless it was set."""
     return _position["first_sample"]
 
 
 def next_seed() -> int:
-    """Seed of one call, from NumPy's global random state."""
+    """Draws the seed of one call from NumPy's global random state."""
     return int(np.random.randint(2**31))
 
 
 def keep_mask(shape: Sequence[int], rate: float, seed: int) -> jt.Var:
-    """float32 0/1 of `shape` (B, ..., n): 0 with probability `rate`.
+    """Returns a float32 mask of `shape` (B, ..., n) that is 0 with probability `rate` and 1 elsewhere.
 
-    Row r of the whole batch (all axes but the last are rows, counted in 64 bits) and column c give the
-    kernels' pattern, in 32-bit arithmetic: mix(mix(low(r) ^ mix(seed + high(r))) + 0x9e3779b1 c) >= 2^32
-    rate, with MurmurHash3's finalizer as mix, and low and high the halves of r.
+    The pattern is that of the kernels. All axes but the last are rows of the whole batch, counted in 64 bits.
+    In 32-bit arithmetic, the element in row r and column c is kept if
+    mix(mix(low(r) ^ mix(seed + high(r))) + 0x9e3779b1 c) >= 2^32 rate, where mix is the finaliser of
+    MurmurHash3, and low and high are the halves of r.
     """
     shape = tuple(int(size) for size in shape)
     rows, columns = int(np.prod(shape[:-1])), shape[-1]
@@ -49,12 +50,12 @@ def keep_mask(shape: Sequence[int], rate: float, seed: int) -> jt.Var:
 
 
 def _word(value: int) -> jt.Var:
-    """A number as a uint32 Var: other values need no recompilation."""
+    """Returns an integer as a uint32 Var, so that new values do not need a recompilation."""
     return jt.array(np.array([value & 0xFFFFFFFF], np.uint32))
 
 
 def _mix(x: jt.Var) -> jt.Var:
-    # Jittor computes such products in uint32 but names the result int32: each step is named anew.
+    # Jittor computes such products in uint32 but labels the result int32, so each step casts it again.
     x = x.uint32()
     x = (x ^ (x >> _word(16)).uint32()).uint32()
     x = (x * _word(0x85EBCA6B)).uint32()

@@ -1,5 +1,7 @@
-"""Rows of a sequence exchanged in one copy; slices joined again
-would copy the sequence three times each way."""
+"""Replacement of rows of a sequence in one copy.
+
+Slicing and concatenating would copy the sequence three times in each direction.
+"""
 
 from jseg.runtime.backend import jt
 
@@ -33,17 +35,18 @@ _CUDA_BACKWARD = (
 
 
 def replace_rows(x: jt.Var, rows: jt.Var, start: int) -> jt.Var:
-    """x with its rows start … start + K replaced by `rows`.
+    """Returns x with its rows start … start + K replaced by `rows`.
 
     Args:
-        x: (B, L, D). rows: (B, K, D) of the same type.
-        start: of the first replaced row, so that all K lie inside x.
+        x: (B, L, D).
+        rows: (B, K, D) of the same type.
+        start: index of the first replaced row. All K rows must lie inside x.
 
     Returns:
-        (B, L, D), differentiable in both.
+        (B, L, D), differentiable in x and rows.
 
     Raises:
-        ValueError: shapes or types that do not fit each other.
+        ValueError: if shapes or types do not match.
     """
     if (
         x.ndim != 3
@@ -63,7 +66,7 @@ def replace_rows(x: jt.Var, rows: jt.Var, start: int) -> jt.Var:
 
 class _ReplaceRows(jt.Function):
     def __init__(self, count: int, start: int) -> None:
-        # Scalars travel through `data`, so that other values need no recompilation.
+        # Scalars are passed in `data`, so that new values do not need a recompilation.
         self.data = {"rows": count, "start": start}
 
     def execute(self, x: jt.Var, rows: jt.Var) -> jt.Var:

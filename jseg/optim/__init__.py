@@ -1,4 +1,4 @@
-"""AdamW and the learning-rate schedules; importing this package fills `OPTIMIZERS` and `SCHEDULERS`."""
+"""AdamW and the learning-rate schedules, which are registered when this package is imported."""
 
 from jseg.optim.adamw import AdamW
 from jseg.optim.base import OPTIMIZERS, SCHEDULERS, Optimizer, Schedule

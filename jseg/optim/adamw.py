@@ -1,7 +1,7 @@
-"""AdamW on a dict of named parameters, with learning-rate and decay multipliers by name.
+"""AdamW on a dict of named parameters, with multipliers by name for learning rate and weight decay.
 
-Jittor's own optimizers keep their state in lists without names, reduce gradients over MPI by themselves and
-cannot be saved as plain arrays; this one is a page long and does what the checkpoints need.
+Jittor's own optimizers keep their state in lists without names, reduce gradients over MPI by themselves, and
+cannot be saved as plain arrays. This one is short and saves its state as checkpoints need it.
 """
 
 import math
@@ -27,11 +27,11 @@ class _Settings(NamedTuple):
 
 
 def multiplier(name: str, table: Mapping[str, float]) -> float:
-    """The factor of the longest key of `table` that occurs in
-    `name`, ties in alphabetical order; 1 if none does.
+    """Returns the factor of the longest key of `table` that occurs in `name`, or 1 if none does.
 
-    The rule of mmcv's DefaultOptimizerConstructor, applied to learning rate and decay separately: 'backbone'
-    and 'decode_head' are longer than 'norm' and win over it where both are in one table.
+    Of keys of equal length, the alphabetically first one counts. This is the rule of mmcv's
+    DefaultOptimizerConstructor, applied to learning rate and weight decay separately. 'backbone' and
+    'decode_head' are longer than 'norm', and so take precedence over it where both are in one table.
     """
     for key in sorted(sorted(table), key=len, reverse=True):
         if key in name:
@@ -41,19 +41,19 @@ def multiplier(name: str, table: Mapping[str, float]) -> float:
 
 @OPTIMIZERS.register()
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), the formula of `torch.optim.AdamW`:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), by the formula of `torch.optim.AdamW`.
 
         p <- p - lr wd p;  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
         p <- p - lr / (1 - b1^n) * m / (sqrt(v) / sqrt(1 - b2^n) + eps),  n = 1, 2, ...
 
     Args:
-        parameters: name -> float32 Var, the trained parameters; updated in place.
+        parameters: name -> float32 Var, the trained parameters, which are updated in place.
         lr, weight_decay, betas, eps: as above, before multipliers.
-        lr_mult, decay_mult: part of a name -> factor, see `multiplier`.
+        lr_mult, decay_mult: part of a parameter name -> factor, see `multiplier`.
 
     Raises:
-        ValueError: a number outside its range, no parameters, or a multiplier key that no parameter name
-            contains.
+        ValueError: if a value is outside its range, there are no parameters, or no parameter name contains a
+            multiplier key.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class AdamW(Optimizer):
         decay_mult: dict[str, float] | None = None,
     ) -> None:
         if not parameters:
-            raise ValueError("the model has no trainable parameters; nothing to optimise")
+            raise ValueError("the model has no trainable parameters, so there is nothing to optimise")
         if (
             len(betas) != 2
             or not all(0 <= beta < 1 for beta in betas)
@@ -77,7 +77,7 @@ class AdamW(Optimizer):
         ):
             raise ValueError(
                 f"config key optimizer: lr {lr} and weight_decay {weight_decay} must be at least 0, "
-                f"eps {eps} above 0, betas {betas!r} two numbers in [0, 1)"
+                f"eps {eps} must be above 0, and betas {betas!r} must be two numbers in [0, 1)"
             )
         for option, table in (("lr_mult", lr_mult), ("decay_mult", decay_mult)):
             _check_keys(table or {}, parameters, f"optimizer.{option}")
@@ -98,20 +98,20 @@ class AdamW(Optimizer):
 
     @property
     def base_lr(self) -> float:
-        """The largest learning rate of any parameter, before the schedule."""
+        """Largest learning rate of all parameters, before the schedule."""
         return max(setting.lr for setting in self.settings.values())
 
     def gradients(self, loss: jt.Var) -> list[jt.Var]:
-        """Gradients of the scalar `loss` in the order of `parameters`; frees its graph."""
-        # retain_graph=False releases the activations; without it a step keeps twice the memory.
+        """Returns the gradients of the scalar `loss` in the order of `parameters`, and frees its graph."""
+        # retain_graph=False releases the activations. Without it, a step takes twice the memory.
         return jt.grad(loss, list(self.parameters.values()), retain_graph=False)
 
     def apply(self, gradients: Sequence[jt.Var], learning_rate: Callable[[float], float]) -> None:
         """Updates every parameter.
 
         Args:
-            gradients: in the order of `parameters`.
-            learning_rate: the schedule, a parameter's configured rate -> its rate in this iteration.
+            gradients: gradients in the order of `parameters`.
+            learning_rate: schedule that maps a parameter's configured rate to its rate in this iteration.
         """
         self.steps += 1
         rates = {rate: learning_rate(rate) for rate in {setting.lr for setting in self.settings.values()}}
@@ -129,7 +129,7 @@ class AdamW(Optimizer):
         parameter.update(decayed - mean / denominator * (lr / (1.0 - beta1**self.steps)))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Moments as `optimizer.exp_avg.<name>` and `optimizer.exp_avg_sq.<name>`, and `optimizer.steps`."""
+        """Returns `optimizer.exp_avg.<name>`, `optimizer.exp_avg_sq.<name>` and `optimizer.steps`."""
         arrays = {
             f"{OPTIMIZER_PREFIX}{kind}.{name}": value.numpy()
             for kind, values in self._moments.items()
@@ -139,10 +139,10 @@ class AdamW(Optimizer):
         return arrays
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes over what `state` returned; other entries of `arrays` are left alone.
+        """Restores the arrays that `state` returned, and ignores other entries of `arrays`.
 
         Raises:
-            ValueError: an entry is missing or has another shape.
+            ValueError: if an entry is missing or has the wrong shape.
         """
         wanted = {
             f"{OPTIMIZER_PREFIX}{kind}.{name}": value
@@ -152,13 +152,13 @@ class AdamW(Optimizer):
         missing: list[str] = [name for name in (*wanted, _STEPS) if name not in arrays]
         if missing:
             raise ValueError(
-                f"the checkpoint has no optimizer state {missing[0]} ({len(missing)} missing); it cannot "
-                "be resumed, only used with --checkpoint or init_from"
+                f"the checkpoint has no optimizer state {missing[0]} ({len(missing)} missing); a run cannot "
+                "be resumed from it, so use it with --checkpoint or init_from"
             )
         for name, value in wanted.items():
             if tuple(arrays[name].shape) != tuple(value.shape):
                 raise ValueError(
-                    f"optimizer state {name} has shape {tuple(arrays[name].shape)}, the model needs "
+                    f"optimizer state {name} has shape {tuple(arrays[name].shape)} but the model needs "
                     f"{tuple(value.shape)}; resume with the config of that run"
                 )
             value.update(jt.array(np.ascontiguousarray(arrays[name], np.float32)).stop_grad())

@@ -1,7 +1,7 @@
-"""Pictures as PNG files: segmentation panels, training curves and the region-classification figure.
+"""Figures as PNG files: segmentation panels, training curves and the region-classification figure.
 
-Needs numpy and Pillow only; never imports Jittor. All images are uint8 (H, W, 3) RGB, all label maps integer
-(H, W) with 255 for ignored pixels, all palettes uint8 (C, 3).
+This package needs only NumPy and Pillow, and never imports Jittor. Images are uint8 (H, W, 3) RGB, label maps
+are integer (H, W) with 255 for ignored pixels, and palettes are uint8 (C, 3).
 """
 
 from jseg.visualization.curves import read_records, save_curves

@@ -1,4 +1,4 @@
-"""A line chart drawn with Pillow: axes with round tick values, grid, legend, raw and smoothed lines."""
+"""A line chart drawn with Pillow, with round tick values, a grid, a legend, and raw and smoothed lines."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,22 @@ from PIL import Image, ImageDraw
 
 from jseg.visualization.fonts import INK, MUTED, PAPER, Colour, draw_text, line_height, text_width
 
-OVERSAMPLING = 3  # lines are drawn this much larger and reduced, which smooths their edges
+OVERSAMPLING = 3  # lines are drawn this many times larger and reduced, which smooths their edges
 TITLE_SIZE = 18
 TEXT_SIZE = 13
 GRID = (230, 233, 236)
 FRAME = (173, 181, 189)
-MARKED_POINTS = 60  # a line with at most so many points gets a dot on each
+MARKED_POINTS = 60  # a line with at most this many points gets a dot on each of them
 LOG_RATIO = 40.0  # a value axis that spans more than this ratio is logarithmic
 
 Values = np.ndarray | Sequence[float]
 
 
 class Series(NamedTuple):
-    """One line: x and y, float (n,); `smooth`, float (n,), is drawn strong over a light y when given."""
+    """One line of a chart, with x, y and optionally `smooth`, each float (n,).
+
+    If `smooth` is given, it is drawn in full colour over a lighter line of y.
+    """
 
     name: str
     colour: Colour
@@ -32,7 +35,10 @@ class Series(NamedTuple):
 
 
 def nice_ticks(low: float, high: float, count: int = 6, whole: bool = False) -> list[float]:
-    """About `count` multiples of 1, 2 or 5 times a power of ten within [low, high]; `whole`: integers."""
+    """Returns about `count` multiples of 1, 2 or 5 times a power of ten within [low, high].
+
+    With `whole`, all ticks are integers.
+    """
     rough = max(high - low, 1e-12) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -44,7 +50,7 @@ def nice_ticks(low: float, high: float, count: int = 6, whole: bool = False) -> 
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten within [low, high], with their 2- and 5-fold when that spans below four decades."""
+    """Returns powers of ten within [low, high], and 2 and 5 times them below a range of four decades."""
     factors = (1, 2, 5) if high / low < 1e4 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [factor * 10.0**decade for decade in decades for factor in factors]
@@ -52,20 +58,20 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def format_tick(value: float) -> str:
-    """Short text of a tick: 20000 -> 20k, 0.5 -> 0.5."""
+    """Formats the value of a tick, for example 20000 as 20k and 0.5 as 0.5."""
     if abs(value) >= 10000:
         return f"{value / 1000:g}k"
     return f"{value:.6g}"
 
 
 class Axis:
-    """Maps values to positions 0..1, linearly or logarithmically, and knows its ticks."""
+    """An axis with ticks that maps values to positions 0..1, linearly or logarithmically."""
 
     def __init__(self, low: float, high: float, ticks: Sequence[float], logarithmic: bool = False) -> None:
         self.low, self.high, self.ticks, self.logarithmic = low, high, list(ticks), logarithmic
 
     def position(self, values: Values) -> np.ndarray:
-        """Positions of `values`; outside 0..1 where they lie outside the axis."""
+        """Returns the positions of `values`, which are outside 0..1 where values lie outside the axis."""
         numbers = np.asarray(values, float)
         if self.logarithmic:
             logarithms = np.log(np.maximum(numbers, self.low * 1e-3))
@@ -74,15 +80,16 @@ class Axis:
 
 
 def iteration_axis(last: float) -> Axis:
-    """From 0 to a little beyond the iteration `last`."""
+    """Returns an axis from 0 to a little beyond the iteration `last`."""
     high = max(last, 1.0) * 1.02
     return Axis(0.0, high, nice_ticks(0.0, high, 6, whole=True))
 
 
 def value_axis(series: Sequence[Series], limit: float | None = None) -> Axis:
-    """From 0 to above the largest value (at most `limit`), or logarithmic if the lines differ greatly.
+    """Returns an axis from 0 to above the largest value, or a logarithmic one if the lines differ greatly.
 
-    Smoothed lines alone decide the choice and the range of a logarithmic axis, so that one outlier does not.
+    The axis does not extend beyond `limit` unless a value does. Where a line is smoothed, only its smoothed
+    values decide on the kind and range of the axis, so that a single outlier does not.
     """
     drawn = [line.y if line.smooth is None else line.smooth for line in series if line.y.size]
     if not drawn:
@@ -109,7 +116,7 @@ def _lighter(colour: Colour) -> Colour:
 
 
 class _Plot:
-    """The area of a chart inside its axes: `box` is (left, top, right, bottom) in pixels of the page."""
+    """The area inside the axes of a chart, with `box` as (left, top, right, bottom) in pixels of the page."""
 
     def __init__(self, box: tuple[int, int, int, int], across: Axis, up: Axis) -> None:
         self.box, self.across, self.up = box, across, up
@@ -123,7 +130,7 @@ class _Plot:
         return bottom - self.up.position(values) * (bottom - top)
 
     def draw_lines(self, picture: Image.Image, series: Sequence[Series]) -> None:
-        """Draw grid, frame and lines into the box of `picture`; what lies beyond the box is cut off."""
+        """Draws grid, frame and lines into the box of `picture`, and cuts off everything beyond the box."""
         left, top, right, bottom = self.box
         size = (right - left + 1, bottom - top + 1)
         large = Image.new("RGB", (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), PAPER)
@@ -145,7 +152,7 @@ class _Plot:
         frame.line((left, top, left, bottom, right, bottom), fill=FRAME)
 
     def draw_dots(self, picture: Image.Image, series: Sequence[Series]) -> None:
-        """Dots on the lines with few points, over the frame, so that a point at the edge is not cut."""
+        """Draws dots on lines with few points, over the frame, so that a dot at the edge is not cut off."""
         radius, scale = 4, OVERSAMPLING
         side = (2 * radius + 1) * scale
         mask = Image.new("L", (side, side), 0)
@@ -170,7 +177,7 @@ class _Plot:
 
 
 def _legend_rows(series: Sequence[Series], width: int) -> list[list[tuple[int, Series]]]:
-    """Legend entries as rows of (left, series), each row at most `width` pixels wide."""
+    """Arranges legend entries in rows of (left, series), each at most `width` pixels wide."""
     rows: list[list[tuple[int, Series]]] = []
     x = width
     for line in series:
@@ -191,14 +198,16 @@ def draw_chart(
     limit: float | None = None,
     empty_text: str = "nothing to draw yet",
 ) -> Image.Image:
-    """Draw lines over the iterations with title, legend above the plot, axes from zero and round ticks.
+    """Draws lines over the iterations, with a title and a legend above the plot, and round ticks.
 
     Args:
-        series: lines with finite points; lines without points are left out.
+        series: lines with finite points. Lines without points are left out.
+        title: title of the chart.
         size: (width, height) of the picture in pixels.
         last: iteration at which the x axis ends.
-        limit: end of the y axis unless a value exceeds it (100 for percent); keeps the axis linear.
-        empty_text: written in the plot when there is no line.
+        limit: upper bound of the y axis unless a value exceeds it (100 for percent). It keeps the axis
+            linear.
+        empty_text: text that is written in the plot if there is no line.
     """
     series = [line for line in series if line.x.size]
     picture = Image.new("RGB", size, PAPER)

@@ -1,4 +1,4 @@
-"""Training curves: losses and seen / unseen IoU over the iterations, from the JSON-lines logs of a run."""
+"""Training curves of losses and of seen and unseen IoU over the iterations, from the JSON logs of a run."""
 
 import json
 import math
@@ -26,7 +26,7 @@ LOSS_NAMES = {
     "recovery_loss_q": "recovery (queries)",
     "recovery_loss_k": "recovery (pixels)",
 }
-# Dark for the total, then colours that stay apart for the colour-blind (Okabe and Ito, 2008).
+# Dark for the total, then colours that colour-blind readers can tell apart (Okabe and Ito, 2008).
 COLOURS: tuple[Colour, ...] = (
     (45, 52, 60),
     (0, 114, 178),
@@ -44,10 +44,10 @@ METRICS: tuple[tuple[str, Colour], ...] = (
 
 
 def read_records(path: PathLike) -> list[dict[str, Any]]:
-    """Read a log of JSON lines, each an object with `iter`; return one record an iteration, in their order.
+    """Reads a log of JSON lines, each an object with `iter`, and returns one record per iteration in order.
 
-    Lines that a killed run left incomplete are skipped, at the end or, after a resume, inside the file. Where
-    an iteration occurs twice (repeated after a resume), the later line counts.
+    Lines that a killed run left incomplete are skipped. They are at the end of the file or, after the run was
+    resumed, inside it. If a resumed run repeated an iteration, the later line counts.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -56,7 +56,7 @@ def read_records(path: PathLike) -> list[dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"log file '{path}' does not exist; train first or give the folder of a finished run"
+            f"log file '{path}' does not exist; train first, or give the folder of a finished run"
         )
     text = path.read_text(encoding="utf-8", errors="replace")
     records: dict[int, dict[str, Any]] = {}
@@ -69,7 +69,7 @@ def read_records(path: PathLike) -> list[dict[str, Any]]:
             records[int(record["iter"])] = record
     complete = [line for line in text.split("\n")[:-1] if line.strip()]
     if complete and not records:
-        raise ValueError(f"log file '{path}' has no line like {{\"iter\": 1, ...}}; give a log of jseg")
+        raise ValueError(f"log file '{path}' has no line like {{\"iter\": 1, ...}}; give a log file of jseg")
     return [records[iteration] for iteration in sorted(records)]
 
 
@@ -78,14 +78,14 @@ def _is_number(value: Any) -> bool:
 
 
 def points(records: Sequence[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Iterations and values, float (n,) each, of the records in which `key` is a finite number."""
+    """Returns iterations and values, each float (n,), of the records in which `key` is a finite number."""
     pairs = [(record["iter"], record[key]) for record in records if _is_number(record.get(key))]
     x, y = np.array(pairs, float).reshape(-1, 2).T
     return x, y
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Exponential moving average over about 1/30 of the points, without the bias of a zero start."""
+    """Computes an exponential moving average over about 1/30 of the points, corrected for its zero start."""
     decay = 1.0 - 1.0 / max(1.0, len(values) / SMOOTHING_WINDOWS)
     result, mean, weight = np.empty(len(values)), 0.0, 0.0
     for index, value in enumerate(values):
@@ -96,7 +96,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def loss_series(records: Sequence[dict[str, Any]]) -> list[Series]:
-    """The total and every term whose key contains `loss`, raw and smoothed, in order of appearance."""
+    """Returns lines for the total and every key that contains `loss`, raw and smoothed."""
     keys = [key for key in LOSS_NAMES if any(key in record for record in records)]
     for record in records:
         keys += [key for key in record if "loss" in key and key not in keys]
@@ -109,7 +109,7 @@ def loss_series(records: Sequence[dict[str, Any]]) -> list[Series]:
 
 
 def metric_series(records: Sequence[dict[str, Any]]) -> list[Series]:
-    """hIoU, mIoU(S) and mIoU(U) in percent; the last value stands in the name of each line."""
+    """Returns lines for hIoU, mIoU(S) and mIoU(U) in percent, each with its last value in its name."""
     series = []
     for key, colour in METRICS:
         x, y = points(records, key)
@@ -121,7 +121,7 @@ def metric_series(records: Sequence[dict[str, Any]]) -> list[Series]:
 def draw_curves(
     log: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]], title: str = ""
 ) -> Image.Image:
-    """Draw the losses (left) and the IoU figures (right) of the records as one 1200 x 520 picture."""
+    """Draws the losses (left) and the IoU values (right) of the records as one 1200 x 520 picture."""
     width, height = PAGE_SIZE
     page = Image.new("RGB", PAGE_SIZE, PAPER)
     top = MARGIN // 2
@@ -141,12 +141,14 @@ def draw_curves(
 def save_curves(
     path: PathLike, log_path: PathLike, eval_path: PathLike | None = None, title: str = ""
 ) -> None:
-    """Draw the curves of a run into the PNG file `path`.
+    """Draws the curves of a run into the PNG file `path`.
 
     Args:
+        path: PNG file to write.
         log_path: `log.jsonl`, lines like {"iter": 50, "total": 3.1, "loss_mask": 1.2, "loss_dice": 0.4}.
         eval_path: `eval.jsonl`, lines like {"iter": 500, "hIoU": 41.0, "mIoU(S)": 60.2, "mIoU(U)": 31.1}.
-            A run that was not evaluated yet has no such file; its half of the picture says so.
+            If a run was not evaluated yet, this file does not exist, and the picture says so.
+        title: title above both charts.
 
     Raises:
         FileNotFoundError, ValueError: see `read_records` and `save_png`.

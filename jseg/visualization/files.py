@@ -1,4 +1,4 @@
-"""Write a picture so that a reader sees either the old file or the complete new one."""
+"""Saving of pictures so that a reader sees either the old file or the complete new one."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ from jseg.files import PathLike, replacing
 
 
 def save_png(picture: Image.Image, path: PathLike) -> Path:
-    """Write `picture` as PNG; an existing file stays untouched until the new one is complete.
+    """Saves `picture` as PNG, and keeps an existing file until the new one is complete.
 
-    Missing parent folders are made.
+    Missing parent folders are created.
 
     Raises:
         ValueError: if the name does not end in .png.
-        OSError: if the folder cannot be made or written.
+        OSError: if the folder cannot be created or written.
     """
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise ValueError(
-            f"picture file '{target}': pictures are written as PNG, choose a name that ends in .png"
+            f"picture file '{target}': pictures are saved as PNG, so choose a name that ends in .png"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:

@@ -1,4 +1,4 @@
-"""Text drawing with the outline font that is built into Pillow, so that no font file is needed."""
+"""Drawing of text with the outline font that is built into Pillow, so that no font file is needed."""
 
 import math
 from functools import cache
@@ -17,10 +17,12 @@ Colour = tuple[int, int, int]
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's built-in font at `size` pixels (Pillow >= 10.1 with FreeType, as in all its wheels).
+    """Returns Pillow's built-in font at `size` pixels.
+
+    This needs Pillow 10.1 or newer with FreeType, which all its wheels have.
 
     Raises:
-        ImportError: Pillow was built without FreeType.
+        ImportError: if Pillow was built without FreeType.
     """
     found = ImageFont.load_default(size=size)
     if not isinstance(found, ImageFont.FreeTypeFont):
@@ -29,18 +31,18 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def text_width(text: str, size: int) -> int:
-    """Width in pixels of one line of `text`, with the pixel that bold drawing adds."""
+    """Returns the width in pixels of one line of `text`, including the pixel that bold drawing adds."""
     return math.ceil(font(size).getlength(text)) + 1
 
 
 def line_height(size: int) -> int:
-    """Distance in pixels between two lines of text."""
+    """Returns the distance in pixels between two lines of text."""
     ascent, descent = font(size).getmetrics()
     return ascent + descent
 
 
 def shorten(text: str, size: int, width: int) -> str:
-    """`text`, or as much of its beginning as fits into `width` pixels, followed by three dots."""
+    """Shortens `text` to as much of its beginning as fits into `width` pixels, followed by three dots."""
     if text_width(text, size) <= width:
         return text
     kept = len(text)
@@ -50,7 +52,7 @@ def shorten(text: str, size: int, width: int) -> str:
 
 
 def wrap(text: str, size: int, width: int) -> list[str]:
-    """Break `text` at blanks and after hyphens into lines of at most `width` pixels where words allow it."""
+    """Breaks `text` at spaces and after hyphens into lines of at most `width` pixels if words allow it."""
     lines: list[str] = []
     for word in text.replace("-", "-\0").replace(" ", " \0").split("\0"):
         joined = (lines[-1] + word) if lines else word
@@ -70,7 +72,10 @@ def draw_text(
     anchor: str = "la",
     bold: bool = False,
 ) -> None:
-    """Draw one line of text; `anchor` is Pillow's. Bold is the line drawn twice, shifted by 0.6 px."""
+    """Draws one line of text with one of Pillow's anchors.
+
+    Bold text is drawn twice, shifted by 0.6 pixels.
+    """
     draw.text(position, text, fill=colour, font=font(size), anchor=anchor)
     if bold:
         draw.text((position[0] + 0.6, position[1]), text, fill=colour, font=font(size), anchor=anchor)

@@ -1,4 +1,4 @@
-"""Legend: colour swatches with class names in as many columns as fit; unseen classes are red and say so."""
+"""Legends of colour swatches and class names in as many columns as fit, with unseen classes marked in red."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -16,11 +16,11 @@ SWATCH = 18  # pixels
 GAP = 8  # between swatch, name and tag
 COLUMN_GAP = 22
 ROW_HEIGHT = 27
-MAX_ENTRY = 380  # pixels, about 45 letters; one endless name must not cost the others their columns
+MAX_ENTRY = 380  # pixels, about 45 letters, so that one very long name does not reduce the number of columns
 
 
 class LegendEntry(NamedTuple):
-    """One line of a legend; no colour means the hatched grey of ignored pixels."""
+    """One line of a legend, where no colour means the hatched grey of ignored pixels."""
 
     name: str
     colour: Colour | None
@@ -34,7 +34,7 @@ def class_entries(
     unseen: Iterable[int],
     ignored: bool = False,
 ) -> list[LegendEntry]:
-    """Entries of the classes in `present` in index order, seen ones first, and at last ignored pixels."""
+    """Returns entries of the classes in `present`, seen classes first, and ignored pixels last."""
     hidden = set(unseen)
     order = sorted({int(index) for index in present}, key=lambda index: (index in hidden, index))
     entries = []
@@ -75,15 +75,15 @@ def _draw_entry(legend: Image.Image, left: int, top: int, entry: LegendEntry, wi
 
 
 def draw_legend(entries: Sequence[LegendEntry], width: int) -> Image.Image:
-    """A white picture, `width` pixels wide and as high as needed, that lists `entries` column by column.
+    """Draws a white picture, `width` pixels wide and as high as needed, that lists `entries` in columns.
 
-    A name longer than about 45 letters is cut and ends in three dots.
+    A name longer than about 45 letters is cut off and ends in three dots.
 
     Raises:
         ValueError: if `width` is too narrow for a swatch and a few letters.
     """
     if width < 160:
-        raise ValueError(f"legend width is {width} pixels; give at least 160")
+        raise ValueError(f"the legend width is {width} pixels; give at least 160")
     widest = min(width, MAX_ENTRY, max((_entry_width(entry) for entry in entries), default=0))
     columns = max(1, min(len(entries), (width + COLUMN_GAP) // (widest + COLUMN_GAP)))
     rows = -(-len(entries) // columns)

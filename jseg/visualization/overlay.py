@@ -1,4 +1,4 @@
-"""A label map drawn over its picture: class colours, contours between classes, hatched ignored pixels."""
+"""Label maps drawn over their images, with class colours, contours, and hatched ignored pixels."""
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -12,25 +12,26 @@ IGNORE_GREY = 158
 HATCH_PERIOD = 10  # pixels between two diagonal stripes
 HATCH_WIDTH = 3  # pixels
 HATCH_GREY = 184
-IGNORE_COVER = 0.75  # share of grey over the picture where the label is ignored
+IGNORE_COVER = 0.75  # share of grey over the image where the label is ignored
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
-    """Brightness of an RGB picture, float32 (H, W) in 0..255 (ITU-R BT.601 weights)."""
+    """Computes the brightness of an RGB image, float32 (H, W) in 0..255 (ITU-R BT.601 weights)."""
     return image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def hatch(height: int, width: int) -> np.ndarray:
-    """Grey diagonal stripes that stand for ignored pixels, float32 (height, width)."""
+    """Draws the grey diagonal stripes that stand for ignored pixels, float32 (height, width)."""
     rows, columns = np.ogrid[:height, :width]
     stripe = (rows + columns) % HATCH_PERIOD < HATCH_WIDTH
     return np.where(stripe, HATCH_GREY, IGNORE_GREY).astype(np.float32)
 
 
 def contours(label: np.ndarray, width: int = CONTOUR_WIDTH) -> np.ndarray:
-    """Pixels on a border between two labels, bool (H, W).
+    """Marks pixels on a border between two labels, bool (H, W).
 
-    Both sides of a border are marked, so a line has an even width: `width`, or one more when that is odd.
+    Both sides of a border are marked, so the line has an even width, which is `width` or one more if that is
+    odd.
     """
     border = np.zeros(label.shape, bool)
     across = label[:, 1:] != label[:, :-1]
@@ -54,18 +55,19 @@ def overlay(
     ignore_index: int = IGNORE_INDEX,
     contour_width: int = CONTOUR_WIDTH,
 ) -> np.ndarray:
-    """Draw `label` over `image`.
+    """Draws `label` over `image`.
 
-    The picture is first reduced to its brightness, so that what is seen is alpha * class colour +
-    (1 - alpha) * brightness and the same class has the same hue on any background. Ignored pixels become
-    hatched neutral grey. Borders between labels are white lines with a dark rim, visible on any ground.
+    The image is first reduced to its brightness. The result is alpha * class colour + (1 - alpha) *
+    brightness, so that a class has the same hue on any background. Ignored pixels become hatched neutral
+    grey. Borders between labels are white lines with a dark rim, which are visible on any background.
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        label: integer (H, W); class indices, or `ignore_index`.
-        palette: uint8 (C, 3), one RGB colour a class.
-        alpha: weight of the class colour, 0 (picture only) to 1 (colour only).
-        contour_width: pixels of the white line; 0 draws no contours.
+        label: integer (H, W) of class indices or `ignore_index`.
+        palette: uint8 (C, 3), one RGB colour per class.
+        alpha: weight of the class colour, from 0 (image only) to 1 (colour only).
+        ignore_index: label of ignored pixels.
+        contour_width: width of the white line in pixels; 0 draws no contours.
 
     Returns:
         uint8 (H, W, 3).

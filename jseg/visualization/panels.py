@@ -1,4 +1,4 @@
-"""Panels: image | ground truth | prediction for a few samples, with a legend of the classes that occur."""
+"""Panels of image, ground truth and prediction for a few samples, with a legend of the classes that occur."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from jseg.visualization.fonts import INK, MUTED, PAPER, draw_text, line_height, 
 from jseg.visualization.legend import LegendEntry, class_entries, draw_legend
 from jseg.visualization.overlay import ALPHA, CONTOUR_WIDTH, contours, overlay
 
-PAGE_WIDTH = 1120  # pixels aimed at; whole-number enlargement makes the page a little narrower or wider
+PAGE_WIDTH = 1120  # target in pixels; enlargement by whole numbers makes the page a little narrower or wider
 MARGIN = 24
 GAP = 8  # between two pictures of a row
 BLOCK_GAP = 26  # between two blocks of rows set side by side
@@ -23,7 +23,7 @@ TITLE_SIZE = 22
 HEADING_SIZE = 17
 CAPTION_SIZE = 13
 MIN_COLUMN = 150  # pixels, so that headings and captions have room
-SMALL_SIDE = 160  # pixels; smaller pictures are set in two blocks when there are many
+SMALL_SIDE = 160  # pixels; many images up to this size are set in two blocks
 ROWS_IN_ONE_BLOCK = 4
 FADE_GREY, FADE = 236, 0.86  # colour and share of the veil over predictions that are not evaluated
 
@@ -53,8 +53,10 @@ def _checked_sample(sample: Mapping[str, Any], index: int, num_classes: int) -> 
 
 
 def _scaled_size(image: np.ndarray, tile: int) -> tuple[int, int]:
-    """(width, height) at which a picture is drawn into a tile: enlarged by a whole number, so that every
-    label pixel has the same size, unless the enlargement is far below 2."""
+    """Returns the (width, height) at which an image is drawn into a tile.
+
+    Unless the enlargement is far below 2, it is a whole number, so that every label pixel has the same size.
+    """
     height, width = image.shape[:2]
     scale = tile / max(height, width)
     if scale >= 1.7:
@@ -77,7 +79,7 @@ def _accuracy(label: np.ndarray, prediction: np.ndarray) -> str:
 def _faded_overlay(
     pixels: np.ndarray, prediction: np.ndarray, ignored: np.ndarray, palette: np.ndarray, alpha: float
 ) -> np.ndarray:
-    """The prediction with a light veil, and without contours, where `ignored` (bool (H, W)) is set."""
+    """Draws the prediction, but faded and without contours where `ignored`, bool (H, W), is set."""
     counted = np.where(ignored, IGNORE_INDEX, prediction)
     strong = overlay(pixels, counted, palette, alpha)
     veiled = (1.0 - FADE) * overlay(pixels, prediction, palette, alpha, contour_width=0) + FADE * FADE_GREY
@@ -108,7 +110,7 @@ def _draw_row(
 
 
 def _present_classes(samples: Sequence[dict[str, Any]], mask_ignore: bool) -> tuple[set[int], bool]:
-    """Classes visible in ground truth or prediction, and whether some ground truth is ignored."""
+    """Returns the classes visible in ground truth or prediction, and whether some ground truth is ignored."""
     present: set[int] = set()
     ignored = False
     for sample in samples:
@@ -126,7 +128,7 @@ def _present_classes(samples: Sequence[dict[str, Any]], mask_ignore: bool) -> tu
 def _paste_block(
     page: Image.Image, rows: Sequence[_Row], headings: Sequence[str], left: int, top: int, column: int
 ) -> None:
-    """Draw the headings and the rows of one block, its upper left corner at (left, top)."""
+    """Draws the headings and the rows of one block with its upper left corner at (left, top)."""
     draw = ImageDraw.Draw(page)
     for index, heading in enumerate(headings):
         centre = left + index * (column + GAP) + column / 2
@@ -158,7 +160,7 @@ def _compose(
     entries: Sequence[LegendEntry],
     title: str | None,
 ) -> Image.Image:
-    """Set title, blocks of rows and legend on one white page."""
+    """Composes title, blocks of rows and legend on one white page."""
     column = max(max(row.pictures[0].width for row in rows), MIN_COLUMN)
     block_width = len(headings) * column + (len(headings) - 1) * GAP
     width = 2 * MARGIN + blocks * block_width + (blocks - 1) * BLOCK_GAP
@@ -188,21 +190,25 @@ def draw_panels(
     alpha: float = ALPHA,
     title: str | None = None,
 ) -> Image.Image:
-    """Draw samples as rows of image | ground truth | prediction above a legend of the classes that occur.
+    """Draws samples as rows of image, ground truth and prediction above a legend of the classes that occur.
 
-    Small pictures are enlarged (labels by nearest neighbour); more than four small ones are set in two
-    blocks. The page is about 900 to 1260 pixels wide.
+    Small images are enlarged (labels by nearest neighbour). More than four small ones are set in two blocks.
+    The page is about 900 to 1260 pixels wide.
 
     Args:
-        samples: mappings with `image` uint8 (H, W, 3), `label` and `prediction` integer (H, W), `name`.
-            Without `label` (or with None) in every sample there is no ground-truth column.
-        class_names, palette: C names and uint8 (C, 3) colours; `unseen`: indices of the unseen classes.
-        mask_ignore: fade the prediction where the ground truth is ignored, as the metric does not look there;
-            the legend then lists the classes of the other pixels only.
-        alpha: weight of the class colours over the picture.
+        samples: mappings with `image` uint8 (H, W, 3), `label` and `prediction` integer (H, W), and `name`.
+            If `label` is missing or None in every sample, there is no ground-truth column.
+        class_names: C names.
+        palette: uint8 (C, 3) colours.
+        unseen: indices of the unseen classes.
+        mask_ignore: whether to fade the prediction where the ground truth is ignored, since the metric
+            ignores those pixels. The legend then lists only the classes of the other pixels.
+        alpha: weight of the class colours over the image.
+        title: title of the page.
 
     Raises:
-        ValueError: if there is no sample, shapes disagree, a label is out of range or the palette too short.
+        ValueError: if there is no sample, shapes differ, a label is out of range, or the palette is too
+            short.
     """
     if len(samples) == 0:
         raise ValueError("there is no sample to draw; give at least one")
@@ -213,7 +219,7 @@ def draw_panels(
     if any(labelled) and not all(labelled):
         name = checked[labelled.index(False)]["name"]
         raise ValueError(
-            f"sample '{name}' has no label while others have one; give all samples a label or none"
+            f"sample '{name}' has no label but others have one; give a label with all samples or with none"
         )
     headings = ["image", "ground truth", "prediction"] if labelled[0] else ["image", "prediction"]
     small = max(max(sample["image"].shape[:2]) for sample in checked) <= SMALL_SIDE
@@ -235,5 +241,5 @@ def save_panels(
     mask_ignore: bool = False,
     title: str | None = None,
 ) -> None:
-    """Write `draw_panels(...)` to the PNG file `path`; arguments and errors as there and in `save_png`."""
+    """Writes `draw_panels(...)` to the PNG file `path`; arguments and errors as there and in `save_png`."""
     save_png(draw_panels(samples, class_names, palette, unseen, mask_ignore, title=title), path)

@@ -1,4 +1,4 @@
-"""The region-classification picture (CLIP-RC paper, Fig. 2): the best class word in each cell of a grid."""
+"""The region-classification figure (CLIP-RC paper, Fig. 2), with the best class name in each grid cell."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,14 +23,14 @@ from jseg.visualization.fonts import (
 
 PICTURE_SIDE = 540  # pixels of the longer side, more if the cells would be too small
 MIN_CELL = 62  # pixels
-MIN_COLUMN = 270  # pixels, so that heading and notes have room beside a very narrow picture
+MIN_COLUMN = 270  # pixels, so that heading and notes have room with a very narrow image
 MARGIN = 24
 GAP = 24
 TITLE_SIZE = 20
 NOTE_SIZE = 14
 WORD_SIZES = tuple(range(18, 9, -1))
-LEAST_COMMON_SIZE = 12  # all cells share one text size, unless a long word needs less than this
-CELL_MARGIN = 14  # pixels of a cell that its words leave free, in all
+LEAST_COMMON_SIZE = 12  # all cells share one text size, unless a long word needs a smaller one than this
+CELL_MARGIN = 14  # pixels that the words leave free in a cell, in total
 BOX_COVER = 200  # opacity 0..255 of the white box behind the words
 HEADINGS = ("original CLIP", "CLIP-RC encoder (trained)")
 
@@ -51,7 +51,10 @@ def _checked_probabilities(probabilities: np.ndarray, num_classes: int, what: st
 
 
 def _fit_words(name: str, percent: str, width: float, height: float, largest: int) -> tuple[int, list[str]]:
-    """Largest text size at which name and percentage fit into a box, and the lines; long names are cut."""
+    """Returns the largest text size at which name and percentage fit into a box, and the lines of text.
+
+    Long names are cut off.
+    """
     for size in [size for size in WORD_SIZES if size <= largest]:
         lines = [*wrap(name, size, int(width)), percent]
         widest = max(text_width(line, size) for line in lines)
@@ -68,7 +71,7 @@ def _fit_words(name: str, percent: str, width: float, height: float, largest: in
 def _draw_cell(
     picture: Image.Image, centre: tuple[float, float], lines: Sequence[str], size: int, unseen: bool
 ) -> None:
-    """Write the class word and, as the last line, its probability on a translucent box at `centre`."""
+    """Writes the class name and, as the last line, its probability on a translucent box at `centre`."""
     step = line_height(size)
     half_width = max(text_width(line, size) for line in lines) / 2 + 5
     half_height = len(lines) * step / 2 + 1
@@ -87,7 +90,7 @@ def _draw_cell(
 
 
 def _draw_lines(picture: Image.Image, xs: np.ndarray, ys: np.ndarray) -> None:
-    """White grid lines with a dark rim at the pixel positions `xs` and `ys`."""
+    """Draws white grid lines with a dark rim at the pixel positions `xs` and `ys`."""
     draw = ImageDraw.Draw(picture, "RGBA")
     for rim, colour in ((1, (0, 0, 0, 110)), (0, (255, 255, 255, 255))):
         for x in np.rint(xs):
@@ -99,7 +102,7 @@ def _draw_lines(picture: Image.Image, xs: np.ndarray, ys: np.ndarray) -> None:
 def _draw_grid(
     picture: Image.Image, probabilities: np.ndarray, class_names: Sequence[str], unseen: frozenset[int]
 ) -> Image.Image:
-    """A copy of `picture` with grid lines and the best class of each cell."""
+    """Returns a copy of `picture` with grid lines and the best class of each cell."""
     picture = picture.copy()
     rows, columns = probabilities.shape[1:]
     xs = np.linspace(0, picture.width, columns + 1)
@@ -129,16 +132,17 @@ def draw_region_picture(
     unseen: Iterable[int],
     headings: tuple[str, str] = HEADINGS,
 ) -> Image.Image:
-    """Draw region classification by CLIP (left) and by the trained encoder (right) over the picture.
+    """Draws region classification by CLIP (left) and by the trained encoder (right) over the image.
 
-    Each cell shows its most probable class word and the probability in percent; unseen classes are red with a
-    red frame (CLIP-RC, CVPR 2024, Fig. 2).
+    Each cell shows its most probable class and the probability in percent. Unseen classes are red with a red
+    frame (CLIP-RC, CVPR 2024, Fig. 2).
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        clip_probabilities, model_probabilities: (C, m, m), a softmax over the C classes; row 0 is the top.
-        class_names: C words; `unseen`: indices of the unseen classes.
-        headings: above the left and the right picture.
+        clip_probabilities, model_probabilities: (C, m, m), a softmax over the C classes. Row 0 is the top.
+        class_names: C names.
+        unseen: indices of the unseen classes.
+        headings: headings above the left and the right picture.
 
     Raises:
         ValueError: if the two shapes differ, C is not the number of names, or values are not probabilities.
@@ -150,7 +154,7 @@ def draw_region_picture(
     if left.shape != right.shape:
         raise ValueError(
             f"region probabilities have shapes {left.shape} (CLIP) and {right.shape} (model); "
-            "give both on the same grid"
+            "give both for the same grid"
         )
     height, image_width = image.shape[:2]
     rows, columns = left.shape[1:]
@@ -186,7 +190,7 @@ def save_region_picture(
     unseen: Iterable[int],
     headings: tuple[str, str] = HEADINGS,
 ) -> None:
-    """Write `draw_region_picture(...)` to the PNG file `path`; arguments and errors as there."""
+    """Writes `draw_region_picture(...)` to the PNG file `path`, with arguments and errors as there."""
     save_png(
         draw_region_picture(image, clip_probabilities, model_probabilities, class_names, unseen, headings),
         path,

@@ -1,6 +1,6 @@
-"""ZeroShapes: a benchmark that is drawn, its captions, and the pretraining of its tiny CLIP.
+"""ZeroShapes, a synthetic benchmark, with its captions and the pretraining of its tiny CLIP.
 
-Everything but `jseg.zeroshapes.pretrain` works without Jittor.
+Everything except `jseg.zeroshapes.pretrain` works without Jittor.
 """
 
 from jseg.zeroshapes.captions import CAPTION_FORMS, altered_classes, caption

@@ -1,4 +1,4 @@
-"""Sentences about drawn scenes: true ones, and ones that are wrong in the binding of words alone."""
+"""Captions of drawn scenes, both true ones and ones that only bind shapes to the wrong colours."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ CAPTION_FORMS: tuple[str, ...] = (
 
 
 def caption(rng: np.random.Generator, classes: Sequence[int]) -> str:
-    """An English sentence that names the given objects, in random order."""
+    """Returns an English sentence that names the given objects in random order."""
     names = [CLASS_NAMES[i] for i in rng.permutation(np.array(classes))]
     return CAPTION_FORMS[int(rng.integers(len(CAPTION_FORMS)))].format(
         " and ".join(f"a {name}" for name in names)
@@ -26,10 +26,10 @@ def caption(rng: np.random.Generator, classes: Sequence[int]) -> str:
 
 
 def altered_classes(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]:
-    """Objects of a scene that is not there: the same colours, but two shapes exchanged or one replaced.
+    """Returns the objects of another scene, with the same colours but two shapes swapped or one replaced.
 
-    Makes captions that are wrong in the binding of words alone (the
-    hard negatives of Yuksekgonul et al., ICLR 2023).
+    Captions of these objects are wrong only in how they combine words (the hard negatives of Yuksekgonul et
+    al., ICLR 2023).
     """
     count = len(SHAPES)
     altered = list(classes)

@@ -1,8 +1,9 @@
-"""ZeroShapes: a small zero-shot segmentation problem that is drawn, not downloaded.
+"""ZeroShapes, a small zero-shot segmentation data set that is drawn instead of downloaded.
 
-Textured objects on cluttered ground; a class is a colour and a shape. Every colour and every shape
-occurs among the seen classes, so an unseen class is a new combination of known words, as it is for a
-CLIP that met the words on the web. Everything follows from (seed, split, index); NumPy alone draws.
+Its images show textured objects on a cluttered background. A class is a colour and a shape. Every colour and
+every shape occurs among the seen classes, so an unseen class is a new combination of known words, as it is
+for a CLIP that met the words on the web. An image depends only on (seed, split, index), and is drawn with
+NumPy alone.
 """
 
 import colorsys
@@ -16,26 +17,26 @@ import numpy as np
 from jseg.datasets.classes import load_class_list
 from jseg.labels import IGNORE_INDEX
 
-# Hue of each colour in degrees. Drawn hues stray by at most HUE_JITTER, so that colours never meet.
+# Hue of each colour in degrees. Drawn hues deviate by at most HUE_JITTER, so that colours never overlap.
 COLOURS: dict[str, float] = {"red": 0.0, "yellow": 55.0, "green": 125.0, "blue": 220.0, "purple": 295.0}
 SHAPES: tuple[str, ...] = ("circle", "triangle", "cross", "ring")
 HUE_JITTER = 10.0
 
-# Each colour with each shape, in the order of the two. One class of each colour is unseen: the shape moves on
-# with the colour, so that no shape loses more than two classes.
+# Each colour with each shape, in the order of the two. One class of each colour is unseen, with a different
+# shape for successive colours, so that no shape loses more than two classes.
 _CLASSES = load_class_list("zeroshapes")
 CLASS_NAMES, PALETTE, UNSEEN = _CLASSES.names, _CLASSES.palette, _CLASSES.unseen
 SPLITS: tuple[str, ...] = ("train", "val", "test", "pretrain")
-EDITION = 2  # of the drawing: a folder drawn by another one holds other pictures
+EDITION = 2  # edition of the drawing code: another edition draws other images
 
-# Share of an object that later objects must leave uncovered. At 0.5, and with a fourth object, a linear probe
-# on the patches of the tiny CLIP tells 67 % of the classes apart; at these settings 80 %.
+# Share of an object that later objects must leave uncovered. With 0.5 and a fourth object, a linear probe on
+# the patches of the tiny CLIP reaches 67 % accuracy on the classes. With these settings, it reaches 80 %.
 _MIN_VISIBLE = 0.8
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn picture and what is in it."""
+    """A drawn image and its content."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     label: np.ndarray  # (H, W) uint8, class index, or IGNORE_INDEX where there is no object
@@ -50,24 +51,25 @@ def draw_scene(
     max_objects: int = 3,
     radius: tuple[float, float] = (10.0, 17.0),
 ) -> Scene:
-    """Draw picture number `index` of a split.
+    """Draws image number `index` of a split.
 
     Args:
-        seed: of the whole data set.
-        split: one of SPLITS; each has its own random stream.
-        size: side of the square picture in pixels.
-        max_objects: 1 to this many objects, all counts equally likely.
+        seed: seed of the whole data set.
+        split: one of SPLITS, each of which has its own random stream.
+        index: number of the image in its split.
+        size: side of the square image in pixels.
+        max_objects: largest number of objects. Numbers from 1 to this one are equally likely.
         radius: smallest and largest radius of an object in pixels.
 
     Raises:
-        ValueError: an unknown split, no objects, or sizes that do not fit each other.
+        ValueError: if the split is unknown, there would be no objects, or the sizes do not match.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown ZeroShapes split '{split}'; choose one of {', '.join(SPLITS)}")
     if max_objects < 1 or size < 9 or not 0 < radius[0] <= radius[1] <= size / 2:
         raise ValueError(
             f"cannot draw up to {max_objects} objects of radius {radius[0]} to {radius[1]} on {size} "
-            "pixels; at least 1 object, 9 pixels, and radii up to half the side are possible"
+            "pixels; give at least 1 object, at least 9 pixels, and radii of at most half the side"
         )
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     canvas = _background(rng, size)
@@ -102,7 +104,7 @@ def _find_place(
     areas: Mapping[int, int],
     tries: int = 20,
 ) -> tuple[slice, slice, np.ndarray] | None:
-    """A place at which no lower object loses too much: (rows, columns, alpha), or None."""
+    """Returns a place (rows, columns, alpha) that does not cover too much of a lower object, or None."""
     for _ in range(tries):
         r = rng.uniform(*radius)
         centre = rng.uniform(0.7 * r, size - 0.7 * r, 2)
@@ -120,7 +122,7 @@ def _find_place(
 def _coverage(
     shape: str, rows: slice, columns: slice, centre: np.ndarray, r: float, angle: float
 ) -> np.ndarray:
-    """Share of each pixel inside the shape, from the signed distance to its outline."""
+    """Computes the share of each pixel inside the shape from the signed distance to its outline."""
     y = (np.arange(rows.start, rows.stop) + 0.5 - centre[0])[:, None] / r
     x = (np.arange(columns.start, columns.stop) + 0.5 - centre[1])[None, :] / r
     u, v = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
@@ -138,7 +140,7 @@ def _coverage(
 
 
 def _texture(rng: np.random.Generator, hue: float, shape: tuple[int, int]) -> np.ndarray:
-    """A surface of one hue: brightness varies by stripes, checks, dots or a ramp. (h, w, 3) in 0..1."""
+    """Draws a surface (h, w, 3) in 0..1 of one hue, with stripes, checks, dots or a ramp of brightness."""
     height, width = shape
     hue = (hue + rng.uniform(-HUE_JITTER, HUE_JITTER)) % 360 / 360
     base = np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.7, 1.0), rng.uniform(0.7, 1.0)))
@@ -161,7 +163,7 @@ def _texture(rng: np.random.Generator, hue: float, shape: tuple[int, int]) -> np
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Cluttered ground of low saturation: smooth blotches, bars and boxes. (size, size, 3) in 0..1."""
+    """Draws a background (size, size, 3) in 0..1 of low saturation, with blotches, bars and boxes."""
     blotches = _smooth_grid(6, size) @ rng.uniform(0.25, 0.75, (3, 6, 6)) @ _smooth_grid(6, size).T
     grey = blotches.mean(axis=0, keepdims=True)
     canvas = (grey + 0.25 * (blotches - grey)).transpose(1, 2, 0).copy()
@@ -177,6 +179,6 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _smooth_grid(points: int, size: int) -> np.ndarray:
-    """(size, points) linear interpolation from a coarse grid to pixels."""
+    """Returns the matrix (size, points) of linear interpolation from a coarse grid to pixels."""
     position = np.linspace(0, points - 1, size)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(points)[None, :]))

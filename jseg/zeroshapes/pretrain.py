@@ -1,7 +1,7 @@
-"""Contrastive pretraining of a tiny CLIP on drawn ZeroShapes pictures and their captions.
+"""Contrastive pretraining of a tiny CLIP on ZeroShapes images and their captions.
 
-Image level only: the model sees whole pictures and sentences, of all classes, never a mask. This is
-what stands in for OpenAI's pretraining on web data.
+The model sees whole images and sentences, of all classes, but never a mask. This pretraining takes the place
+of OpenAI's pretraining on web data.
 """
 
 import math
@@ -21,27 +21,27 @@ from jseg.runtime.backend import jt, nn
 from jseg.zeroshapes.captions import CAPTION_FORMS, altered_classes, caption
 from jseg.zeroshapes.drawing import CLASS_NAMES, SHAPES, UNSEEN, draw_scene
 
-# Positives at any temperature above this would let a few pairs dominate (Radford et al., section 2.5).
+# Above this scale, a few pairs would dominate (Radford et al., section 2.5).
 _MAX_LOGIT_SCALE = math.log(100.0)
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """One pretraining run; every number that its result depends on."""
+    """Settings of a pretraining run, which determine its result."""
 
     iterations: int = 3000
     batch_size: int = 96
     learning_rate: float = 1e-3
     warmup_iterations: int = 200
     weight_decay: float = 0.05
-    num_scenes: int = 20000  # drawn once; flips and quarter turns make eight of each
+    num_scenes: int = 20000  # drawn once; flips and quarter turns make eight images of each
     max_objects: int = 3
-    single_object_share: float = 0.3  # of the scenes; the others hold 1 to max_objects
+    single_object_share: float = 0.3  # share of scenes with one object; the others hold 1 to max_objects
     seed: int = 0
 
 
 class SceneBank:
-    """Drawn scenes in memory. A batch of iteration t is a pure function of (seed, t)."""
+    """Drawn scenes in memory, where the batch of iteration t depends only on (seed, t)."""
 
     def __init__(self, settings: PretrainSettings, size: int, progress: Callable[[int, int], None]) -> None:
         self.settings = settings
@@ -55,12 +55,13 @@ class SceneBank:
             progress(i + 1, settings.num_scenes)
 
     def batch(self, iteration: int) -> tuple[np.ndarray, list[str], np.ndarray]:
-        """Images, sentences, and which sentence is true of which image, for one iteration.
+        """Returns the images and sentences of one iteration, and which sentence is true of which image.
 
         Returns:
-            images (B, 3, H, W) float32 normalised; 2·B sentences, first one for each image that names some of
-            its objects, then as many that are wrong in one or two words (`altered_classes`); truth (B, 2·B)
-            bool.
+            images: (B, 3, H, W) float32, normalised.
+            sentences: 2·B sentences. The first B name some objects of their image. The others are wrong in
+                one or two words (`altered_classes`).
+            truth: (B, 2·B) bool, True where the sentence is true of the image.
         """
         rng = np.random.default_rng((self.settings.seed, iteration))
         chosen = rng.integers(len(self.images), size=self.settings.batch_size)
@@ -77,19 +78,21 @@ class SceneBank:
 
 
 def some_of(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]:
-    """One of the objects half of the time, else any number of them:
-    captions of the web rarely name everything."""
+    """Returns one of the objects half of the time, and any number of them otherwise.
+
+    Captions on the web rarely name everything in an image.
+    """
     count = 1 if rng.random() < 0.5 else int(rng.integers(1, len(classes) + 1))
     return tuple(int(c) for c in rng.choice(np.array(classes), size=count, replace=False))
 
 
 def _object_counts(scenes: Sequence[Sequence[int]]) -> np.ndarray:
-    """(len(scenes), number of classes): how often each class occurs."""
+    """Counts how often each class occurs, as an array (len(scenes), number of classes)."""
     return np.stack([np.bincount(classes, minlength=len(CLASS_NAMES)) for classes in scenes])
 
 
 def normalise_images(images: np.ndarray) -> np.ndarray:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 with CLIP's mean and std."""
+    """Converts (B, H, W, 3) uint8 to (B, 3, H, W) float32, normalised with CLIP's mean and std."""
     mean, std = np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)
     scaled = (images.astype(np.float32) - mean) / std
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
@@ -98,8 +101,8 @@ def normalise_images(images: np.ndarray) -> np.ndarray:
 class Vocabulary:
     """The few tokens that captions use, renumbered from 0 in their order.
 
-    Training a table of 49,408 rows of which a hundred are ever read would cost more than the rest of
-    the model. The order is kept because the end mark is found as the largest id.
+    Training a table of 49,408 rows, of which only a hundred are ever read, would cost more than the rest of
+    the model. The order is kept because the end token is found as the largest id.
     """
 
     def __init__(self, context_length: int) -> None:
@@ -111,25 +114,26 @@ class Vocabulary:
         self.ids = np.unique(np.append(tokenize(phrases, context_length), 0))
 
     def compact(self, texts: Sequence[str]) -> np.ndarray:
-        """(len(texts), context_length) token ids of the small table."""
+        """Returns the token ids (len(texts), context_length) of texts in the small table."""
         return np.searchsorted(self.ids, tokenize(texts, self.context_length)).astype(np.int32)
 
     def expand(self, arrays: Mapping[str, np.ndarray], vocab_size: int) -> dict[str, np.ndarray]:
-        """The arrays of a model with the full table: rows of other tokens are zero."""
+        """Returns the arrays of a model with the full table, where rows of other tokens are zero."""
         table = np.zeros((vocab_size, arrays["token_embedding.weight"].shape[1]), np.float32)
         table[self.ids] = arrays["token_embedding.weight"]
         return {**arrays, "token_embedding.weight": table}
 
 
 def contrastive_loss(clip: CLIP, images: jt.Var, tokens: np.ndarray, truth: np.ndarray) -> jt.Var:
-    """Symmetric cross-entropy of CLIP, with every sentence that is true of an image counted as a match.
+    """Computes CLIP's symmetric cross-entropy, where every sentence that is true of an image is a match.
 
-    Twenty classes repeat within a batch; calling a second "red ring" a mismatch would teach noise. Each image
-    chooses among all sentences, the wrong ones included; each true sentence chooses among the images.
+    With twenty classes, objects repeat within a batch, and treating a second "red ring" as a mismatch would
+    teach noise. Each image chooses among all sentences, including the wrong ones. Each true sentence chooses
+    among the images.
 
     Args:
         images: (B, 3, H, W).
-        tokens: (T, context_length), T ≥ B; sentence i < B was written for image i.
+        tokens: (T, context_length) with T ≥ B. Sentence i < B was written for image i.
         truth: (B, T) bool, at least one true entry in each row and in each of the first B columns.
     """
     batch = images.shape[0]
@@ -150,14 +154,14 @@ def pretrain(
     save: Callable[[dict[str, np.ndarray]], None],
     evaluate_every: int = 500,
 ) -> None:
-    """Train a CLIP from random weights.
+    """Trains a CLIP from random weights.
 
     Args:
-        config: sizes; `vocab_size` is that of the finished table.
-        settings: the run.
+        config: sizes of the model. `vocab_size` is that of the saved token table.
+        settings: settings of the run.
         log: receives progress lines.
-        save: receives the parameters under OpenAI's names, after every test.
-        evaluate_every: iterations between zero-shot tests on the validation split.
+        save: receives the parameters under OpenAI's names after every evaluation.
+        evaluate_every: iterations between zero-shot evaluations on the validation split.
     """
     jt.set_global_seed(settings.seed)
     vocabulary = Vocabulary(config.context_length)
@@ -201,11 +205,12 @@ def pretrain(
 def zero_shot_accuracy(
     clip: CLIP, seed: int, tokenizer: Callable | None = None, count: int = 400, split: str = "val"
 ) -> dict[str, float]:
-    """Zero-shot accuracy in percent on single-object pictures of a split the model was not trained on.
+    """Measures zero-shot accuracy in percent on single-object images of a split that was not trained on.
 
     Returns:
-        `class` (of 20), `seen` and `unseen` (share of their pictures classified right among all 20),
-        `colour`, `shape` (the word of the predicted class agrees).
+        `class`: accuracy over all 20 classes.
+        `seen`, `unseen`: accuracy on images of seen and unseen classes, among all 20 classes.
+        `colour`, `shape`: share of images where that word of the predicted class is right.
     """
     scenes = [draw_scene(seed, split, i, clip.config.image_resolution, max_objects=1) for i in range(count)]
     truth = np.array([scene.classes[0] for scene in scenes])

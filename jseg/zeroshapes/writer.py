@@ -1,4 +1,4 @@
-"""Writes ZeroShapes to disk in the PASCAL VOC folder layout, so that `VOCDataset` reads it like any other."""
+"""Writes ZeroShapes to disk in the PASCAL VOC folder layout, so that `VOCDataset` can read it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from jseg.files import making_folder
 from jseg.labels import IGNORE_INDEX
 from jseg.zeroshapes.drawing import CLASS_NAMES, EDITION, PALETTE, UNSEEN, draw_scene
 
-# In a mask 0 is background and k is class k-1, as in VOC; `reduce_zero_label` undoes it.
+# In a mask, 0 is the background and k is class k-1, as in VOC. `reduce_zero_label` reverses this.
 _BACKGROUND_VALUE = 0
 _CARD = "zeroshapes.json"
 
@@ -24,19 +24,21 @@ def write_zeroshapes(
     size: int = 64,
     progress: Callable[[int], object] | None = None,
 ) -> None:
-    """Draw the pictures of each split into `root`, which must not exist yet.
+    """Draws the images of each split into the folder `root`, which must not exist yet.
 
-    Everything is written into a folder beside it and renamed at the end: `root` is complete or absent.
+    Everything is written into a folder beside it, which is renamed at the end. So `root` is complete or
+    absent.
 
     Args:
-        counts: pictures of each split, e.g. {"train": 2000, "val": 200}.
+        root: folder to write.
+        counts: number of images of each split, e.g. {"train": 2000, "val": 200}.
         seed: see `draw_scene`.
-        size: side of the pictures in pixels.
-        progress: called with 1 after each picture.
+        size: side of the images in pixels.
+        progress: called with 1 after each image.
 
     Raises:
-        FileExistsError: `root` exists.
-        OSError: the disk is full or the folder not writable; the unfinished folder is removed.
+        FileExistsError: if `root` exists.
+        OSError: if the disk is full or the folder is not writable. The unfinished folder is removed.
     """
     root = Path(root)
     if root.exists():
@@ -62,8 +64,7 @@ def write_zeroshapes(
 
 
 def holds_zeroshapes(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 64) -> bool:
-    """True if `root` was written by `write_zeroshapes` with just
-    these settings and this edition of the drawing."""
+    """Returns whether `write_zeroshapes` wrote `root` with these settings and this edition of the drawing."""
     try:
         card = json.loads((Path(root) / _CARD).read_text())
     except (OSError, ValueError):
@@ -80,6 +81,6 @@ def _write_scene(root: Path, name: str, seed: int, split: str, index: int, size:
     scene = draw_scene(seed, split, index, size)
     mask = scene.label + 1  # uint8: IGNORE_INDEX wraps to 0
     assert (mask[scene.label == IGNORE_INDEX] == _BACKGROUND_VALUE).all()
-    # PNG, not JPEG: at this size compression would blur one object into the next.
+    # PNG and not JPEG, since at this size, compression would blur one object into the next.
     Image.fromarray(scene.image).save(root / "JPEGImages" / f"{name}.png")
     save_mask(root / "SegmentationClass" / f"{name}.png", mask, [(0, 0, 0), *PALETTE.tolist()])

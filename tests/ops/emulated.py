@@ -15,13 +15,14 @@ import numpy as np
 EMULATOR = Path(__file__).resolve().parent / "cuda_emulator"
 KERNELS = Path(__file__).resolve().parents[2] / "jseg" / "ops"
 FORMATS = ("Half", "Bfloat", "Tf32", "Float")
-"""Names of the number formats in emulated_kernels.cpp: 16 bits, 16 bits, float32 by TF32, exact float32."""
+"""Names of the number formats in emulated_kernels.cpp: two of 16 bits, float32 with TF32, and exact
+float32."""
 
 IN_STEP, DEPTH_FIRST, REVERSED, RANDOM = range(4)
 
 
 def round_to(x: np.ndarray, name: str) -> np.ndarray:
-    """float32 -> the nearest number of a format, as float32. Formats of 32 bits keep what they are given."""
+    """Rounds to the nearest number of a 16-bit format, as float32, and changes nothing for 32-bit formats."""
     x = np.asarray(x, np.float32)
     if name == "Half":
         return x.astype(np.float16).astype(np.float32)
@@ -32,7 +33,7 @@ def round_to(x: np.ndarray, name: str) -> np.ndarray:
 
 
 def _stored(x: np.ndarray, name: str) -> np.ndarray:
-    """The bytes of a format."""
+    """Converts values to the storage type of a format."""
     x = np.ascontiguousarray(round_to(x, name))
     if name == "Half":
         return x.astype(np.float16)
@@ -44,8 +45,10 @@ def _loaded(x: np.ndarray, name: str) -> np.ndarray:
 
 
 def built_once(stem: str, suffix: str, content: bytes, build: Callable[[Path], None]) -> Path:
-    """A file in the user's cache, written by `build(path)` once for
-    each content; what a week did not use goes."""
+    """Returns a file in the user's cache that `build(path)` writes once for each content.
+
+    Files that were not used for a week are deleted.
+    """
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jseg" / "emulator"
     target = folder / f"{stem}_{hashlib.sha256(content).hexdigest()[:20]}{suffix}"
     if not target.exists():
@@ -62,7 +65,7 @@ def built_once(stem: str, suffix: str, content: bytes, build: Callable[[Path], N
 
 
 def kernel_sources() -> bytes:
-    """The content of the emulator and of all kernels."""
+    """Returns the content of the emulator and of all kernels."""
     return b"".join(
         path.read_bytes() for path in sorted(EMULATOR.glob("*.*")) + sorted(KERNELS.glob("**/*.cuh"))
     )
@@ -70,7 +73,7 @@ def kernel_sources() -> bytes:
 
 @cache
 def library(name: str, width: int) -> ctypes.CDLL:
-    """The kernels of one format and head width."""
+    """Builds and loads the kernels of one format and head width."""
     flags = ["-std=c++17", "-O2", "-shared", "-fPIC", f"-DFORMAT={name}", f"-DWIDTH={width}"]
     command = ["g++", *flags, f"-I{EMULATOR}", f"-I{KERNELS}", str(EMULATOR / "emulated_kernels.cpp"), "-o"]
     content = kernel_sources() + " ".join(flags).encode()
@@ -85,7 +88,8 @@ def library(name: str, width: int) -> ctypes.CDLL:
 class Kernels:
     """The kernels of one format and head width under one schedule of the emulated threads.
 
-    skipped: "file.cuh:line" of a barrier or wait that is left out.
+    Args:
+        skipped: "file.cuh:line" of a barrier or wait that is left out.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class Kernels:
             raise RuntimeError(message.decode())
 
     def _empty(self, shape: Sequence[int]) -> np.ndarray:
-        """Full of NaN: what a kernel forgets to write is seen."""
+        """Returns an array full of NaN, which shows every value that a kernel does not write."""
         return _stored(np.full(shape, np.nan, np.float32), self.name)
 
     def attention(
@@ -125,7 +129,7 @@ class Kernels:
         seed: int = 0,
         first_sample: int = 0,
     ) -> tuple[np.ndarray, ...]:
-        """Output, log-sum-exp, dq, dk, dv (the gradients only with `d_output`)."""
+        """Returns output, log-sum-exp, dq, dk and dv, the gradients only if `d_output` is given."""
         batch, queries, width = q.shape
         sizes = np.array([batch, heads, queries, k.shape[1], width // heads, causal, first_sample], np.int32)
         inputs = [_stored(x, self.name) for x in (q, k, v)]
@@ -149,7 +153,7 @@ class Kernels:
     def region_attention(
         self, qkv: np.ndarray, d_output: np.ndarray, heads: int, layout: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Output, log-sum-exp, gradient of qkv."""
+        """Returns output, log-sum-exp and the gradient of qkv."""
         batch, tokens, packed = qkv.shape
         sizes = np.array([batch, heads, packed // 3 // heads], np.int32)
         statistics = [np.full((batch, heads, tokens), np.nan, np.float32) for _ in range(2)]
@@ -167,7 +171,7 @@ class Kernels:
         return _loaded(output, self.name), statistics[0], _loaded(gradient, self.name)
 
     def dropout(self, x: np.ndarray, rate: float, seed: int, first_row: int) -> np.ndarray:
-        """Rows of x with elements dropped."""
+        """Returns the rows of x with elements dropped."""
         output = self._empty(x.shape)
         self._call(
             "dropout",
@@ -183,7 +187,7 @@ class Kernels:
     def layer_norm(
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_output: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        """Output, dx, dweight, dbias."""
+        """Returns output, dx, dweight and dbias."""
         inputs = [_stored(array, self.name) for array in (x, weight, bias, d_output)]
         results = [self._empty(array.shape) for array in (x, x, weight, bias)]
         statistics = np.full((x.shape[0], 2), np.nan, np.float32)

@@ -1,9 +1,10 @@
 """Runs the operators' tests as other x86 CPUs would: `python tests/ops/instruction_sets.py [SET ...]`.
 
-Sets are those of `SETS`; all by default. For each one that this CPU has, Jittor, its own operators and those
-of jseg are built with -march=SET in a cache of their own (the first time minutes on two cores), and tests/ops
-is run. For each one that it lacks, every operator which those tests need is compiled for it as well, but not
-loaded. Ends with a table, and with status 1 if a test or a compilation failed.
+The sets are those of `SETS`, and all of them by default. For each set that this CPU supports, Jittor, its own
+operators and those of jseg are built with -march=SET in a separate cache, which takes minutes on two cores
+the first time. Then tests/ops is run. For each set that it lacks, every operator that those tests need is
+compiled but not loaded. The program prints a table at the end, and exits with status 1 if a test or a
+compilation failed.
 """
 
 import argparse
@@ -24,14 +25,15 @@ SETS = {
     "x86-64-v3": "avx2 fma bmi1 bmi2 f16c movbe",
     "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
 }
-"""Name for -march -> what the CPU must have, as Linux names it.
-SSE2, AVX2 and AVX-512: 4, 8 and 16 floats a vector."""
+"""Name for -march -> features that the CPU must have, as Linux names them.
+
+SSE2, AVX2 and AVX-512 have 4, 8 and 16 floats per vector."""
 
 ONEDNN = {"x86-64": "SSE41", "x86-64-v3": "AVX2", "x86-64-v4": "AVX512_CORE"}
-"""What oneDNN, which chooses at run time, may use at most."""
+"""The largest instruction set that oneDNN, which chooses at run time, may use."""
 
-# Compiles an operator for the other sets too, where Jittor compiles
-# it to assembly; then does what Jittor asked for.
+# Where Jittor compiles an operator to assembly, this also compiles it for the other sets. Then it does what
+# Jittor asked for.
 _FRONT = """#!{python}
 import os, subprocess, sys
 arguments = sys.argv[1:]
@@ -49,12 +51,12 @@ os.execv({compiler!r}, [{compiler!r}, *arguments])
 
 
 def supported(name: str) -> bool:
-    """True if this CPU runs code of the set."""
+    """Returns whether this CPU runs code of the set."""
     return set(SETS[name].split()) <= set(Path("/proc/cpuinfo").read_text().split())
 
 
 def front_end(folder: Path, others: list[str]) -> Path:
-    """A g++ in `folder` that compiles operators for `others` beside what it is asked for."""
+    """Writes a g++ into `folder` that compiles operators for `others` in addition to what it is asked for."""
     path = folder / "g++"
     path.write_text(
         _FRONT.format(
@@ -66,7 +68,7 @@ def front_end(folder: Path, others: list[str]) -> Path:
 
 
 def run(name: str, compiler: str, arguments: list[str]) -> int:
-    """Exit status of tests/ops with everything compiled for a set."""
+    """Runs tests/ops with everything compiled for a set, and returns the exit status."""
     environment = {
         **os.environ,
         "cc_path": compiler,
@@ -79,11 +81,11 @@ def run(name: str, compiler: str, arguments: list[str]) -> int:
 
 
 def main() -> int:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SETS)}; all by default")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"one of {', '.join(SETS)}; all by default")
     parser.add_argument(
         "--pytest", nargs=argparse.REMAINDER, default=["-q"], help="options for pytest; must come last"
     )
@@ -97,7 +99,7 @@ def main() -> int:
     outcomes: dict[str, str] = {}
     folder = (
         jittor_cache() / "jseg" / "instruction-sets"
-    )  # always the same: it is part of what Jittor compiles
+    )  # always the same path, since it is part of what Jittor compiles
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log"
     log.write_text("")

@@ -1,6 +1,6 @@
-// The CPU kernels as a program, so that a test can build them for another instruction set than the machine's own:
+// The CPU kernels as a program, so that a test can build them for an instruction set other than the machine's own:
 //   kernels OP NUMBER ... <inputs >outputs
-// All arrays are float32, one behind the other.
+// All arrays are float32, one after the other.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -16,7 +16,7 @@
 using namespace jseg_attention;
 typedef std::vector<float> Array;
 
-// For a result: NaN, so that what a kernel leaves unwritten is seen.
+// Memory for a result, full of NaN, which shows every value that a kernel does not write.
 Array unwritten(long count) {
     const uint32_t nan = 0x7fc00000;  // as bits: -Ofast promises the compiler that there is no NaN
     Array x(count);

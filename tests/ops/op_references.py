@@ -9,7 +9,10 @@ from jseg.runtime.backend import jt
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray, least: float = 1e-30) -> float:
-    """Largest difference, relative to the largest expected value, or to `least`. NaN counts as infinite."""
+    """Returns the largest difference relative to the largest expected value, or infinity if one is NaN.
+
+    The expected value counts as at least `least`.
+    """
     actual = np.asarray(actual, np.float64)
     assert actual.shape == expected.shape
     error = np.abs(actual - expected).max() / max(np.abs(expected).max(), least)
@@ -23,9 +26,13 @@ def assert_precise(
     limits: tuple[float, float] | None = None,
     extra: float = 0.0,
 ) -> None:
-    """Output and gradients: each has at most 2x (gradients 3x) the error of `plain`, which plain operators
-    computed in the same number format, and `extra`; or, if given, at most `limits` (of the output, of
-    gradients)."""
+    """Asserts that the output has at most 2x the error of plain operators, and each gradient at most 3x.
+
+    Args:
+        plain: results of plain operators in the same number format.
+        limits: largest errors of the output and of gradients, used instead if given.
+        extra: error allowed in addition to that of the plain operators.
+    """
     for i, (x, y, z) in enumerate(zip(actual, exact, plain)):
         limit = limits[i > 0] if limits else (3 if i else 2) * relative_error(z, y, 1e-3) + 1e-6 + extra
         found = relative_error(x, y, 1e-3)
@@ -33,19 +40,19 @@ def assert_precise(
 
 
 def gradients(output: jt.Var, weights: np.ndarray, inputs: tuple[jt.Var, ...]) -> tuple[np.ndarray, ...]:
-    """Gradients of sum(output · weights) with respect to `inputs`, computed in one go."""
+    """Returns the gradients of sum(output · weights) with respect to `inputs`, computed together."""
     found = jt.grad((output * jt.array(weights)).sum(), list(inputs))
     jt.sync(found)
     return tuple(g.numpy() for g in found)
 
 
 def split(x: np.ndarray, heads: int) -> np.ndarray:
-    """(B, L, H·c) -> (B, H, L, c) in float64."""
+    """Splits (B, L, H·c) into (B, H, L, c) in float64."""
     return x.astype(np.float64).reshape(x.shape[0], x.shape[1], heads, -1).transpose(0, 2, 1, 3)
 
 
 def join(x: np.ndarray) -> np.ndarray:
-    """The inverse of `split`."""
+    """Inverts `split`."""
     return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
 
 
@@ -58,9 +65,11 @@ def attention_float64(
     d_out: np.ndarray,
     factors: np.ndarray | None = None,
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Output, and the gradients (dq, dk, dv) of sum(output · d_out): the chain rule through softmax.
+    """Returns the output and the gradients (dq, dk, dv) of sum(output · d_out), by the chain rule.
 
-    allowed: (Lq, Lk) bool or None. factors: (B, H, Lq, Lk) of the probabilities, from dropout.
+    Args:
+        allowed: (Lq, Lk) bool or None.
+        factors: (B, H, Lq, Lk) dropout factors of the probabilities.
     """
     q, k, v, d = (split(x, heads) for x in (q, k, v, d_out))
     scale = q.shape[-1] ** -0.5
@@ -80,11 +89,12 @@ def attention_float64(
 def saturated_bounds(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, d_out: np.ndarray, heads: int, rounding: float
 ) -> tuple[float, float]:
-    """How far dq and dk may be from the truth where each row has one probability of almost 1.
+    """Returns bounds on the errors of dq and dk where each row has one probability of almost 1.
 
-    dsᵢⱼ = p (gradᵢ·vⱼ − gradᵢ·outputᵢ) / √c is a difference of nearly equal numbers. Each is at most the
-    product of two norms; the output is rounded by `rounding`, and p by what float32 leaves of the score. A
-    row of dq is one such slope times a key; a row of dk may gather the slopes of all queries.
+    dsᵢⱼ = p (gradᵢ·vⱼ − gradᵢ·outputᵢ) / √c is a difference of nearly equal numbers. Each of them is at most
+    the product of two norms. The relative rounding error of the output is `rounding`, and that of p is the
+    float32 rounding error of the score. A row of dq is one such slope times a key. A row of dk may add up the
+    slopes of all queries.
     """
     q, k, v, d = (split(x, heads) for x in (q, k, v, d_out))
     scale = q.shape[-1] ** -0.5
@@ -97,7 +107,10 @@ def saturated_bounds(
 def region_attention_float64(
     qkv: np.ndarray, heads: int, layout: RegionLayout, d_out: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Output and gradient of qkv, with the dense mask; rows of skipped tokens are 0 and pass no gradient."""
+    """Returns the output and the gradient of qkv with the dense mask.
+
+    Rows of skipped tokens are 0 and pass no gradient.
+    """
     width = qkv.shape[-1] // 3
     q, k, v = (qkv[..., i * width : (i + 1) * width] for i in range(3))
     kept = np.ones((layout.tokens, 1))
@@ -109,9 +122,10 @@ def region_attention_float64(
 def dropout_factors(
     batch: int, heads: int, queries: int, keys: int, rate: float, seed: int, first_row: int = 0
 ) -> np.ndarray:
-    """(B, H, Lq, Lk): 1 / (1 − rate) where the kernels keep a probability, 0 where they drop it.
+    """Returns (B, H, Lq, Lk): 1 / (1 − rate) where the kernels keep a probability, 0 where they drop it.
 
-    first_row: rows of the whole batch before these.
+    Args:
+        first_row: number of rows of the whole batch before these.
     """
 
     def mix(x):
@@ -129,7 +143,7 @@ def dropout_factors(
 def layer_norm_float64(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, d_out: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Output, and (dx, dweight, dbias) of sum(output · d_out)."""
+    """Returns the output and the gradients (dx, dweight, dbias) of sum(output · d_out)."""
     x, weight, d = x.astype(np.float64), weight.astype(np.float64), d_out.astype(np.float64)
     centred = x - x.mean(-1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
@@ -142,7 +156,7 @@ def layer_norm_float64(
 def resize_bilinear_float64(
     x: np.ndarray, size: tuple[int, int], d_out: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Output, and the gradient of sum(output · d_out), pixel by pixel as the definition has it."""
+    """Returns the output and the gradient of sum(output · d_out), pixel by pixel as defined."""
     height, width = x.shape[2:]
     out, dx = np.zeros(x.shape[:2] + tuple(size)), np.zeros(x.shape)
     for i in range(size[0]):

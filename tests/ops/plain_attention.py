@@ -1,5 +1,4 @@
-"""Attention as a chain of plain operators in a low precision:
-the yardstick of the fused kernels' precision."""
+"""Attention as a chain of plain low-precision operators, against which the fused kernels are measured."""
 
 import numpy as np
 from emulated import round_to
@@ -7,7 +6,7 @@ from op_references import join, split
 
 
 def to_tf32(x: np.ndarray) -> np.ndarray:
-    """float32 with 10 bits of fraction, ties away from zero."""
+    """Rounds to float32 with 10 bits of fraction, with ties away from zero."""
     return ((np.asarray(x, np.float32).view(np.uint32) + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
@@ -21,10 +20,13 @@ def plain_attention(
     allowed: np.ndarray | None = None,
     factors: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Output, dq, dk, dv, each matrix between two operators rounded to the format `name`.
+    """Returns output, dq, dk and dv, with each matrix between two operators rounded to the format `name`.
 
-    Products take operands of that format and add in float32; the softmax is computed in float32.
-    allowed: (Lq, Lk) bool. factors: (B, H, Lq, Lk) of the dropout.
+    Products take operands of that format and add in float32. The softmax is computed in float32.
+
+    Args:
+        allowed: (Lq, Lk) bool.
+        factors: (B, H, Lq, Lk) dropout factors.
     """
     operand = to_tf32 if name == "Tf32" else (lambda x: round_to(x, name))
 

@@ -13,7 +13,7 @@ attention = in_format(ops.attention)
 
 
 def arrays(batch: int, queries: int, keys: int, width: int, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """q, k, v and the weights of the output in the loss."""
+    """Returns q, k, v and the weights of the output in the loss."""
     rng = np.random.default_rng(seed)
     return tuple(
         rounded(rng.standard_normal((batch, length, width))) for length in (queries, keys, keys, queries)
@@ -62,7 +62,7 @@ def test_values_and_gradients(
     ],
 )
 def test_sizes_around_the_blocks(batch: int, queries: int, keys: int, heads: int, channels: int) -> None:
-    """48 query rows and 512 (backwards 256) keys make a block, 12 rows and 32 keys a tile."""
+    """A block has 48 query rows and 512 keys (256 in the backward pass), and a tile 12 rows and 32 keys."""
     assert_agrees(batch, queries, keys, heads, channels)
 
 
@@ -88,8 +88,10 @@ def test_later_keys_get_nothing() -> None:
 
 @pytest.mark.parametrize("queries, keys", [(20480, 1024), (1024, 20480)])
 def test_decoder_of_many_regions(queries: int, keys: int) -> None:
-    """1024 regions x 20 classes against 1024 patches, and the reverse: probabilities alone would take 84 MB a
-    head. A sample of rows is compared."""
+    """1024 regions x 20 classes attend to 1024 patches, and the reverse.
+
+    The probabilities alone would take 84 MB per head. A sample of rows is compared.
+    """
     q, k, v, _ = arrays(1, queries, keys, 16)
     sample = np.arange(0, queries, queries // 50)
     expected, _ = attention_float64(q[:, sample], k, v, 1, None, q[:, sample])
@@ -108,7 +110,7 @@ def test_large_scores_do_not_overflow(either_path: str) -> None:
 
 
 def test_equal_scores_attend_evenly() -> None:
-    """A thousand equal scores of -1e4: a sum that starts at the wrong maximum would underflow to nothing."""
+    """With a thousand equal scores of -1e4, a sum with the wrong first maximum would underflow to zero."""
     q, k, v, _ = arrays(1, 3, 1000, 4)
     q[:], k[:] = -100, 50
     output = attention(jt.array(q), jt.array(k), jt.array(v), 1).numpy()
@@ -116,7 +118,7 @@ def test_equal_scores_attend_evenly() -> None:
 
 
 def test_parts_of_wider_tensors() -> None:
-    """Slices and transposes as inputs."""
+    """Inputs may be slices and transposes."""
     q, k, v, weights = arrays(2, 9, 13, 32)
     wide = jt.array(np.concatenate([k, v], axis=2))
     turned = jt.array(q.transpose(0, 2, 1).copy())
@@ -129,7 +131,7 @@ def test_parts_of_wider_tensors() -> None:
 
 
 def test_same_input_same_bits() -> None:
-    """Threads add up in a fixed order."""
+    """Threads add in a fixed order."""
     q, k, v, weights = arrays(1, 200, 700, 32)
     runs = []
     for _ in range(5):
@@ -142,7 +144,7 @@ def test_same_input_same_bits() -> None:
 
 @needs_float32
 def test_gradient_by_finite_differences() -> None:
-    """Independent of any formula: nudge q, k and v along a random direction."""
+    """Moves q, k and v along a random direction, independently of any formula."""
     q, k, v, weights = arrays(1, 5, 6, 16)
     direction = arrays(1, 5, 6, 16, seed=9)[:3]
     variables = tuple(jt.array(x) for x in (q, k, v))
@@ -157,7 +159,7 @@ def test_gradient_by_finite_differences() -> None:
 
 
 class TestDropout:
-    """Dropout of probabilities; the pattern follows NumPy's global random state."""
+    """Dropout of probabilities, whose pattern follows NumPy's global random state."""
 
     @staticmethod
     def run(seed: int, rate: float, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -172,11 +174,10 @@ class TestDropout:
 
     @needs_float32
     def test_share_dropped_and_mean_kept(self) -> None:
-        """Equal scores and v = 1: an output is (kept keys) / (keys
-        · 0.75), binomially distributed around 1."""
+        """For equal scores and v = 1, outputs are (kept keys) / (keys · 0.75), binomial around 1."""
         keys, rate = 400, 0.25
         ones, zeros = np.ones((3, keys, 16), np.float32), np.zeros((3, 100, 16), np.float32)
-        # (3, 100, 2): one channel a head.
+        # (3, 100, 2): one channel per head.
         output = self.run(0, rate, zeros, np.zeros_like(ones), ones)[:, :, ::8]
         kept = output * keys * (1 - rate)
         assert np.allclose(kept, kept.round(), atol=1e-2)
@@ -202,7 +203,7 @@ class TestDropout:
         assert (loss(5e-3) - loss(-5e-3)) / 1e-2 == pytest.approx(slope, rel=5e-3)
 
     def test_pattern_is_the_hash_of_the_position(self) -> None:
-        """Values and gradients with the very factors that the contract of the kernels states."""
+        """Values and gradients use exactly the factors that the contract of the kernels states."""
         q, k, v, weights = arrays(2, 60, 300, 32)
         variables = tuple(jt.array(x) for x in (q, k, v))
         np.random.seed(3)
@@ -221,7 +222,7 @@ class TestDropout:
         assert relative_error(self.run(4, 0.3, q, k, v), fused) < limit(5e-6)
 
     def test_a_part_of_a_batch_has_its_part_of_the_pattern(self, either_path: str) -> None:
-        """Forwards and backwards."""
+        """The pattern is the same in the forward and backward passes."""
         whole = arrays(3, 9, 33, 16)
         results = self.run_at(0, *whole)
         last = self.run_at(2, *(np.ascontiguousarray(x[2:]) for x in whole))
@@ -230,7 +231,7 @@ class TestDropout:
 
     @pytest.mark.parametrize("first_sample", [2**32 // 18 - 1, 3 * 2**32 // 18])
     def test_rows_are_counted_in_64_bits(self, either_path: str, first_sample: int) -> None:
-        """Pictures of 18 rows each, of which some lie below and some beyond a multiple of 2³²."""
+        """Images of 18 rows each, of which some lie below and some beyond a multiple of 2³²."""
         q, k, v, weights = arrays(2, 9, 33, 16)
         found = self.run_at(first_sample, q, k, v, weights)
         np.random.seed(4)
@@ -246,7 +247,7 @@ class TestDropout:
     def run_at(
         first_sample: int, q: np.ndarray, k: np.ndarray, v: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        """Output, dq, dk, dv where the first picture has this number in the whole batch."""
+        """Returns output, dq, dk and dv where the first image has this number in the whole batch."""
         set_first_sample(first_sample)
         try:
             np.random.seed(4)
@@ -264,7 +265,7 @@ class TestDropout:
 
 
 def test_frozen_inputs_give_the_same_gradient() -> None:
-    """Only v trains (q and k carry no gradient)."""
+    """Only v is trained, and q and k carry no gradient."""
     q, k, v, weights = arrays(1, 5, 6, 16)
     expected = attention_float64(q, k, v, 2, None, weights)[1][2]
     value = jt.array(v)

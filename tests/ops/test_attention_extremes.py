@@ -1,4 +1,4 @@
-"""Attention over what training should never produce: NaN, infinities, very negative and very large scores."""
+"""Attention over inputs that training should never produce: NaN, infinities, and extreme scores."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def draw(*shape: int, seed: int = 0) -> np.ndarray:
 def results(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, d: np.ndarray, heads: int, causal: bool = False
 ) -> tuple[np.ndarray, ...]:
-    """Output, dq, dk, dv of the operator."""
+    """Returns output, dq, dk and dv of the operator."""
     variables = tuple(jt.array(x) for x in (q, k, v))
     output = attention(*variables, heads, causal)
     return (output.numpy(), *gradients(output, d, variables))
@@ -33,7 +33,7 @@ def results(
 def exact(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, d: np.ndarray, heads: int, allowed: np.ndarray | None = None
 ) -> tuple[np.ndarray, ...]:
-    """The same in float64."""
+    """Returns the same in float64."""
     with np.errstate(all="ignore"):
         output, grads = attention_float64(q, k, v, heads, allowed, d)
     return (output, *grads)
@@ -44,8 +44,10 @@ def exact(
     "which, row", [("q", 3), ("q", 49), ("k", 3), ("k", 530), ("v", 3), ("v", 530), ("d", 50)]
 )
 def test_what_is_not_finite_stays_so(either_path: str, which: str, row: int, value: float) -> None:
-    """One bad number in one head of one picture: float64 says which results it reaches, and those alone it
-    reaches. A kernel that makes NaN a number again would hide that a training has diverged."""
+    """One bad value in one head of one image reaches exactly the results that it reaches in float64.
+
+    A kernel that turned NaN into a number again would hide that a training run has diverged.
+    """
     inputs = {
         "q": draw(2, 60, 16),
         "k": draw(2, 540, 16, seed=1),
@@ -62,7 +64,7 @@ def test_what_is_not_finite_stays_so(either_path: str, which: str, row: int, val
 
 @pytest.mark.parametrize("which", "qkv")
 def test_causal_rows_behind_a_nan(either_path: str, which: str) -> None:
-    """Row i sees keys 0 ... i: what the bad row 20 meets is NaN; rows before a bad query or key are not."""
+    """Row i sees keys 0 ... i, so NaN in row 20 does not reach rows before a bad query or key."""
     q, k, v, d = (draw(1, 60, 8, seed=i) for i in range(4))
     {"q": q, "k": k, "v": v}[which][0, 20, 3] = np.nan
     output, dq, dk, dv = results(q, k, v, d, 1, causal=True)
@@ -77,23 +79,22 @@ def test_causal_rows_behind_a_nan(either_path: str, which: str) -> None:
 
 
 def test_equal_scores_far_below_zero() -> None:
-    """-2.8e32 everywhere: no sentinel may take part, be it of the padding or of the causal mask."""
+    """With scores of -2.8e32 everywhere, no sentinel of the padding or of the causal mask may take part."""
     q, k, v, d = np.full((1, 70, 8), -1e16), np.full((1, 70, 8), 1e16), draw(1, 70, 8), draw(1, 70, 8, seed=1)
     q, k = q.astype(np.float32), k.astype(np.float32)
     output, _, _, dv = results(q, k[:, :3], v[:, :3], d, 1)
     assert np.allclose(output, v[:, :3].mean(1, keepdims=True), atol=1e-6) and np.isfinite(dv).all()
     output, _, _, dv = results(q, k, v, d, 1, causal=True)
     assert np.allclose(output[0], np.cumsum(v[0], 0) / np.arange(1, 71)[:, None], atol=1e-6)
-    # The log-sum-exp of such scores lacks the digits of log(number of keys): backwards each probability is 1.
-    # But nothing reaches a key from the rows before it.
+    # The log-sum-exp of such scores loses the digits of log(number of keys), so each probability is 1 in the
+    # backward pass. But nothing reaches a key from the rows before it.
     assert np.allclose(dv[0], np.cumsum(d[0, ::-1], 0)[::-1], atol=1e-5)
 
 
 @pytest.mark.parametrize("far", [-1e5, -1e35, -np.inf])
 @pytest.mark.parametrize("near", [0, 300, 539])
 def test_rows_with_one_score_that_counts(either_path: str, far: float, near: int) -> None:
-    """All scores but one are so low, or -infinity, that the row is
-    the value of one key, whichever block holds it."""
+    """If all scores but one are very low or -infinity, the row is the value of one key, in any block."""
     q, k = np.zeros((1, 50, 4), np.float32), np.zeros((1, 540, 4), np.float32)
     q[..., 0], k[..., 0] = 2, far
     k[:, near, 0] = 1
@@ -109,8 +110,10 @@ def test_rows_with_one_score_that_counts(either_path: str, far: float, near: int
 
 @pytest.mark.parametrize("times", [5, 20, 50])
 def test_gradients_at_large_scores(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Scores up to some 200: gradients have at most 3x the error of plain operators, beside the digits that
-    the log-sum-exp of such scores lacks."""
+    """For scores up to about 200, gradients have at most 3x the error of plain operators.
+
+    The digits that the log-sum-exp of such scores loses are allowed in addition.
+    """
     q, k, v, d = (
         times * draw(2, 60, 32),
         draw(2, 300, 32, seed=1),
@@ -123,8 +126,10 @@ def test_gradients_at_large_scores(monkeypatch: pytest.MonkeyPatch, times: int) 
 
 
 def test_gradients_where_the_softmax_is_saturated(either_path: str) -> None:
-    """Scores of some 10,000: gradients of q and k are differences of numbers that are almost equal; what is
-    left of them is as large as their rounding errors."""
+    """For scores of about 10,000, gradients of q and k stay within their absolute bounds.
+
+    They are differences of almost equal numbers, and their values are as large as their rounding errors.
+    """
     q, k, v, d = (
         2500 * draw(1, 40, 16),
         draw(1, 70, 16, seed=1),
@@ -146,7 +151,7 @@ WIDTH = 8
 @pytest.mark.parametrize("part", [0, 1, 2], ids="qkv")
 @pytest.mark.parametrize("token", [0, 3, 10, LAYOUT.base + 2], ids=["cls", "skipped", "patch", "region"])
 def test_regions_let_nothing_bad_disappear(either_path: str, token: int, part: int, value: float) -> None:
-    """A bad query spoils its row; a bad key or value the rows that see it, and no others."""
+    """A bad query spoils its own row, and a bad key or value spoils the rows that see it, but no others."""
     qkv, d = draw(1, LAYOUT.tokens, 3 * WIDTH), draw(1, LAYOUT.tokens, WIDTH, seed=1)
     qkv[0, token, part * WIDTH + 3] = value
     variable = jt.array(qkv)

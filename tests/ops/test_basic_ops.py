@@ -67,7 +67,7 @@ def test_transpose_last(function: Callable[[jt.Var], jt.Var], shape: tuple[int, 
     ],
 )
 def test_resize_values_and_gradient(either_path: str, old: tuple[int, int], new: tuple[int, int]) -> None:
-    """Up, down, from and to one pixel, one side only."""
+    """Covers larger and smaller sizes, from and to one pixel, and one side only."""
     x, weights = normal(2, 3, *old), normal(2, 3, *new)
     expected, gradient = resize_bilinear_float64(x, new, weights)
     variable = jt.array(x)
@@ -78,7 +78,7 @@ def test_resize_values_and_gradient(either_path: str, old: tuple[int, int], new:
 
 
 def test_resize_by_hand() -> None:
-    """Two pixels 0 and 4 doubled: centres at -0.25, 0.25, 0.75, 1.25, the outer ones clamped."""
+    """Two pixels 0 and 4 become four, with centres at -0.25, 0.25, 0.75 and 1.25, the outer ones clamped."""
     x = jt.array(np.float32([0, 4]).reshape(1, 1, 1, 2))
     assert np.array_equal(resize_bilinear(x, (1, 4)).numpy().reshape(-1), [0, 1, 3, 4])
 

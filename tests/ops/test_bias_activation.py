@@ -29,7 +29,7 @@ def relu_and_slope(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 )
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 7, 37), (2, 5, 64)])
 def test_values_and_gradients(either_path: str, activation, formula, shape: tuple[int, ...]) -> None:
-    """Widths below, beside and at whole vectors."""
+    """Covers widths below, near and equal to whole vectors."""
     rng = np.random.default_rng(2)
     x, bias, weights = (4 * rng.standard_normal(s).astype(np.float32) for s in (shape, shape[-1:], shape))
     value, slope = formula(x.astype(np.float64) + bias)
@@ -42,7 +42,7 @@ def test_values_and_gradients(either_path: str, activation, formula, shape: tupl
 
 
 def test_far_from_zero(either_path: str) -> None:
-    """-1e4 ... 1e4: no overflow of the exponential, no NaN."""
+    """Inputs from -1e4 to 1e4 do not overflow the exponential and give no NaN."""
     x = np.linspace(-1e4, 1e4, 81, dtype=np.float32).reshape(1, 1, 81)
     variables = jt.array(x), jt.zeros((81,))
     output = bias_quick_gelu(*variables)

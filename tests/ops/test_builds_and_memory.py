@@ -1,5 +1,8 @@
-"""Two promises of the fused operators: other sizes and flags need no other build, and memory does not grow
-with the square of the number of tokens."""
+"""Builds and memory of the fused operators.
+
+Other sizes and flags do not need another build, and memory does not grow with the square of the number of
+tokens.
+"""
 
 import os
 import subprocess
@@ -24,7 +27,7 @@ def draw(*shape: int) -> jt.Var:
 
 
 def run(call: Callable[..., jt.Var], *inputs: jt.Var) -> None:
-    """Forward and backward."""
+    """Runs the forward and backward passes."""
     output = call(*inputs)
     gradients(output, np.ones([int(n) for n in output.shape], np.float32), inputs)
 
@@ -56,8 +59,10 @@ def run_dropout(rows: int, width: int, rate: float, first: int) -> None:
 
 
 def loaded() -> set[str]:
-    """Compiled operators that this process has loaded. Other
-    processes may add to the same cache meanwhile."""
+    """Returns the compiled operators that this process has loaded.
+
+    The cache is not listed, since other processes may add to it at the same time.
+    """
     folder = str(jt.flags.cache_path)
     return {line.split(maxsplit=5)[5] for line in MAPS.read_text().splitlines() if folder in line}
 
@@ -88,7 +93,7 @@ WAYS = {
 @pytest.mark.skipif(not MAPS.exists(), reason="needs Linux's list of loaded files")
 @pytest.mark.parametrize("name", WAYS)
 def test_other_sizes_and_flags_build_nothing(name: str) -> None:
-    """Jittor builds for a source text, number of axes and types; a build takes seconds."""
+    """Jittor builds once for each source text, number of axes and types, and a build takes seconds."""
     call, ways = WAYS[name]
     before = None
     for arguments, flags in ways:
@@ -125,8 +130,11 @@ print("TOOK", (peak_bytes() - before) / (4 * tokens**2))
 @pytest.mark.parametrize("fused", ["1", "0"])
 @pytest.mark.slow
 def test_memory_of_many_regions(fused: str) -> None:
-    """M = 1024 on 32 x 32 patches, one head of 16 channels, in a fresh process: E·D numbers are 1 % of E².
-    The plain version, which keeps E² numbers several times, shows that the measurement sees them."""
+    """Memory stays small for M = 1024 on 32 x 32 patches with one head of 16 channels, in a fresh process.
+
+    E·D values are 1 % of E². The plain version keeps E² values several times, and so shows that the
+    measurement sees them.
+    """
     program = PROGRAM.format(root=str(ROOT), benchmarks=str(ROOT / "benchmarks"))
     answer = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,5 +1,4 @@
-"""The CUDA attention kernels, run by the emulator, against float64
-NumPy; their precision against plain attention."""
+"""The CUDA attention kernels, run by the emulator, against float64 NumPy and plain attention."""
 
 import numpy as np
 import pytest
@@ -17,7 +16,8 @@ from plain_attention import plain_attention
 from jseg.ops import RegionLayout
 
 LIMITS = {"Float": (2e-6, 4e-6)}
-"""Rounding errors of output and gradients in exact float32; other formats are measured by plain operators."""
+"""Rounding errors of output and gradients in exact float32. Other formats are measured against plain
+operators."""
 
 
 def normal(name: str, *shape: int, seed: int = 0) -> np.ndarray:
@@ -25,7 +25,7 @@ def normal(name: str, *shape: int, seed: int = 0) -> np.ndarray:
 
 
 def in_order(results: tuple[np.ndarray, tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
-    """output, (dq, dk, dv) -> output, dq, dk, dv."""
+    """Flattens output, (dq, dk, dv) into output, dq, dk, dv."""
     return results[0], *results[1]
 
 
@@ -49,7 +49,7 @@ def check_attention(
     exact = in_order(attention_float64(q, k, v, heads, allowed, d, factors))
     plain = plain_attention(name, q, k, v, d, heads, allowed, factors)
     assert np.isfinite(lse).all()
-    # The softmax of one score is constant: dq and dk are zero, and plain operators meet that exactly.
+    # The softmax of one score is constant, so dq and dk are zero, and plain operators give exactly that.
     if keys == 1:
         assert max(np.abs(g).max() for g in gradients[:2]) < 1e-2
         gradients[:2] = exact[1:3]
@@ -73,8 +73,10 @@ def check_attention(
 def test_values_and_gradients(
     name: str, batch: int, heads: int, channels: int, queries: int, keys: int
 ) -> None:
-    """Sizes around the tiles; 8, 12 and 13 channels fill their
-    rows in part, and 13 start at odd addresses."""
+    """Covers sizes around the tiles, and 8, 12 and 13 channels, which fill their rows in part.
+
+    With 13 channels, rows start at odd addresses.
+    """
     check_attention(name, Kernels(name, 16), batch, heads, channels, queries, keys)
 
 
@@ -102,7 +104,7 @@ def test_dropout_follows_the_hash_of_the_cpu_kernels(name: str) -> None:
 
 
 def test_dropout_in_every_position() -> None:
-    """Equal scores and v the unit vectors: the output is the pattern itself."""
+    """With equal scores and unit vectors as v, the output is the pattern itself."""
     keys, rate = 16, 0.3
     zeros = np.zeros((2, 40, 32), np.float32)
     v = np.tile(np.eye(keys, dtype=np.float32), (2, 1, 2))
@@ -112,7 +114,7 @@ def test_dropout_in_every_position() -> None:
 
 
 def test_dropout_does_not_depend_on_how_a_batch_is_spread() -> None:
-    """The second picture of two, alone in another process, gets the pattern that it has beside the first."""
+    """The second image of two, alone in another process, gets the same pattern as beside the first."""
     q, k, v, d = (normal("Float", 2, n, 32, seed=i) for i, n in enumerate((20, 30, 30, 20)))
     both = Kernels("Float", 16).attention(q, k, v, d, 2, dropout=0.5, seed=9)
     alone = Kernels("Float", 16).attention(
@@ -124,8 +126,10 @@ def test_dropout_does_not_depend_on_how_a_batch_is_spread() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("times", [5, 50])
 def test_large_scores(name: str, times: int) -> None:
-    """Scores up to some 200: as precise as plain operators, but for the digits that the log-sum-exp, float32
-    in every format, lacks at such scores."""
+    """For scores up to about 200, the kernels are as precise as plain operators.
+
+    The log-sum-exp is float32 in every format, and the digits that it loses at such scores are allowed for.
+    """
     q, k, v, d = (normal(name, 1, n, 16, seed=i) for i, n in enumerate((40, 70, 70, 40)))
     q = round_to(times * q, name)
     output, _, *gradients = Kernels(name, 16).attention(q, k, v, d, 1)
@@ -137,8 +141,11 @@ def test_large_scores(name: str, times: int) -> None:
     "name, rounding", [("Half", 2.0**-11), ("Bfloat", 2.0**-8), ("Tf32", 2.0**-11), ("Float", 2.0**-24)]
 )
 def test_scores_that_saturate_the_softmax(name: str, rounding: float) -> None:
-    """Scores of ±10,000, exact in every format: no overflow, values as rounding leaves them, and gradients of
-    q and k, which almost cancel, within their absolute bound."""
+    """Scores of ±10,000 do not overflow, and the gradients of q and k stay within their absolute bounds.
+
+    The operands are exact in every format. The values differ by rounding only, and the gradients almost
+    cancel.
+    """
     q, k, v, d = (normal("Bfloat", 1, n, 16, seed=i) for i, n in enumerate((40, 70, 70, 40)))
     q = round_to(2500 * q, "Bfloat")
     output, _, dq, dk, dv = Kernels(name, 16).attention(q, k, v, d, 1)
@@ -153,7 +160,7 @@ def test_scores_that_saturate_the_softmax(name: str, rounding: float) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("which", range(4), ids=["q", "k", "v", "grad"])
 def test_no_nan_disappears(name: str, which: int) -> None:
-    """All that NaN reaches in float64 is NaN here."""
+    """Every result that NaN reaches in float64 is NaN here."""
     inputs = [normal(name, 1, n, 16, seed=i) for i, n in enumerate((40, 70, 70, 40))]
     inputs[which][0, 33, 5] = np.nan
     output, _, *gradients = Kernels(name, 16).attention(*inputs, 1)
@@ -199,8 +206,10 @@ def check_regions(
 def test_region_attention(
     name: str, grid: tuple[int, int], regions: tuple[int, int], prefix: int, skipped: int
 ) -> None:
-    """Uneven windows, more windows than patches, none at all,
-    prompts skipped or not, from 1 key a window to 81."""
+    """Covers uneven windows, more windows than patches, no windows, and prompts skipped or not.
+
+    Windows hold from 1 to 81 keys.
+    """
     check_regions(name, Kernels(name, 16), 1, 2, 16, RegionLayout(grid, regions, prefix, skipped))
 
 
@@ -212,7 +221,7 @@ def test_region_attention_other_shapes() -> None:
 
 
 def test_as_many_regions_as_patches_of_a_picture() -> None:
-    """M = 1024 on 32 x 32 patches, and one region for all of them."""
+    """Covers M = 1024 on 32 x 32 patches, and one region for all of them."""
     for regions in (32, 1):
         check_regions(
             "Bfloat", Kernels("Bfloat", 16), 1, 1, 16, RegionLayout((32, 32), (regions, regions), 11, 10)
@@ -221,7 +230,7 @@ def test_as_many_regions_as_patches_of_a_picture() -> None:
 
 @pytest.mark.parametrize("name", ["Bfloat", "Float"])
 def test_the_same_bits_under_every_schedule(name: str) -> None:
-    """Whichever thread comes first: the sums have one order."""
+    """The sums have one order, whichever thread comes first."""
     q, k, v, d = (normal(name, 1, 140, 32, seed=i) for i in range(4))
     layout = RegionLayout((6, 6), (2, 2), 11, 10)
     qkv, d_region = normal(name, 1, layout.tokens, 96), normal(name, 1, layout.tokens, 32, seed=1)

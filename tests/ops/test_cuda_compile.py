@@ -1,5 +1,4 @@
-"""nvcc compiles every kernel for sm_80 and sm_90 and keeps
-arrays in registers; needs the compiler but no GPU."""
+"""Checks that nvcc compiles every kernel for sm_80 and sm_90 and keeps arrays in registers, without a GPU."""
 
 import os
 import re
@@ -22,7 +21,7 @@ def find_nvcc() -> str | None:
 
 NVCC = find_nvcc()
 MOST_SPILLED = 64
-"""Bytes of a thread's stack; the smallest array of a kernel has twice as many."""
+"""Largest stack of a thread in bytes. The smallest array of a kernel is twice as large."""
 
 
 BUILT = [
@@ -37,8 +36,10 @@ TIMING = Path(__file__).resolve().parents[2] / "benchmarks" / "attention_kernels
 
 
 def compiler_report(source: Path, options: Sequence[str]) -> str:
-    """What nvcc and ptxas say about the kernels that a file
-    includes; remembered for each content of the sources."""
+    """Returns the output of nvcc and ptxas for the kernels that a file includes.
+
+    The output is cached for each content of the sources.
+    """
     command = [
         NVCC,
         "-fatbin",
@@ -64,7 +65,7 @@ def compiler_report(source: Path, options: Sequence[str]) -> str:
 
 
 def report_of(name: str, width: int) -> str:
-    """The report on all kernels of a format and head width, for sm_80 and sm_90. C++14 is Jittor's."""
+    """Returns the report on all kernels of a format and head width, for sm_80 and sm_90 in Jittor's C++14."""
     architectures = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]
     options = ["-std=c++14", f"-DFORMAT={name}", f"-DWIDTH={width}", *architectures]
     return compiler_report(EMULATOR / "compiled_kernels.cu", options)
@@ -72,7 +73,7 @@ def report_of(name: str, width: int) -> str:
 
 @pytest.fixture(scope="module")
 def reports() -> dict[tuple[str, int], str]:
-    """Of everything that is built; compiled side by side, since each takes many seconds of one core."""
+    """Reports on everything that is built, compiled in parallel since each takes many seconds of one core."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(BUILT, pool.map(lambda key: report_of(*key), BUILT)))
 
@@ -80,7 +81,7 @@ def reports() -> dict[tuple[str, int], str]:
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
 @pytest.mark.parametrize("name, width", BUILT)
 def test_kernels_compile(reports: dict[tuple[str, int], str], name: str, width: int) -> None:
-    """A few numbers may be spilled; more would be an array that left the registers."""
+    """A few values may be spilled, but more would mean that an array left the registers."""
     report = reports[name, width]
     assert "error" not in report
     for arch in ("sm_80", "sm_90"):
@@ -93,11 +94,11 @@ def test_kernels_compile(reports: dict[tuple[str, int], str], name: str, width: 
     ]
     assert len(spilled) >= 24
     assert max(frame for frame, _, _ in spilled) <= MOST_SPILLED
-    # CUDA 12.4 loads some twice.
+    # CUDA 12.4 loads some of them twice.
     assert max(max(stores, loads) for _, stores, loads in spilled) <= 2 * MOST_SPILLED
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
 def test_the_timing_program_compiles() -> None:
-    """It calls the kernels by themselves, so that a change of theirs can break it unseen."""
+    """It calls the kernels directly, so a change to them could break it unnoticed."""
     assert "Compiling entry function" in compiler_report(TIMING, ["-std=c++17", "-arch=sm_90"])

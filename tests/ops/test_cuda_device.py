@@ -1,10 +1,9 @@
-"""The fused operators on a real GPU, through Jittor, in four
-formats against float64 NumPy and plain attention.
+"""The fused operators on a real GPU, through Jittor, against float64 NumPy and plain attention.
 
     JSEG_DEVICE=cuda pytest tests/ops/test_cuda_device.py
 
-Skipped where Jittor has no GPU. `tools/gpu_check.py` runs them
-too, with all kernels built beforehand in parallel.
+The tests use four number formats, and are skipped where Jittor has no GPU. `tools/gpu_check.py` also runs
+them, after it has built all kernels in parallel.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,30 +24,30 @@ from plain_attention import plain_attention
 from jseg.ops import RegionLayout, attention, layer_norm, region_attention
 from jseg.runtime.backend import jt
 
-pytestmark = pytest.mark.skipif(
-    not jt.has_cuda, reason="Jittor computes on the processor: JSEG_DEVICE is not cuda"
-)
+pytestmark = pytest.mark.skipif(not jt.has_cuda, reason="Jittor computes on the CPU: JSEG_DEVICE is not cuda")
 
 NAMES = {"float32": "Float", "tf32": "Tf32", "float16": "Half", "bfloat16": "Bfloat"}
 
 
 @pytest.fixture(autouse=True)
 def on_gpu() -> Iterator[None]:
-    """As `--precision` sets it: TF32 for those tests alone that ask for it."""
+    """Turns TF32 off, as `--precision float32` does, except in tests that ask for it."""
     with jt.flag_scope(use_cuda=1, use_tensorcore=0):
         yield
 
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The format; what is called meanwhile multiplies in it."""
+    """The format under test, in which products are computed during the test."""
     with jt.flag_scope(use_tensorcore=int(request.param == "tf32")):
         yield request.param
 
 
 def in_formats(cases: Sequence[tuple], float16_cases: Sequence[tuple]) -> list[tuple]:
-    """(format, *case): all cases in the formats of `--precision`, and
-    some in float16, whose kernels are those of bfloat16."""
+    """Returns (format, *case) for all cases in the formats of `--precision`, and for some in float16.
+
+    float16 uses the same kernels as bfloat16.
+    """
     chosen = [(name, *case) for name in NAMES if name != "float16" for case in cases]
     return chosen + [("float16", *case) for case in float16_cases]
 
@@ -64,13 +63,13 @@ def normal(name: str, *shape: int, seed: int = 0) -> np.ndarray:
 def assert_precise(
     actual: Sequence[np.ndarray], exact: Sequence[np.ndarray], plain: Sequence[np.ndarray]
 ) -> None:
-    """At most 2x (gradients 3x) the error of plain operators in the same format."""
+    """Asserts at most 2x (gradients 3x) the error of plain operators in the same format."""
     for i, (x, y, z) in enumerate(zip(actual, exact, plain)):
         assert relative_error(x, y) <= (3 if i else 2) * relative_error(z, y) + 1e-6, f"result {i}"
 
 
 def assert_exact(actual: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> None:
-    """Rounding errors of float32, with the GPU's fast exponential."""
+    """Asserts that errors are rounding errors of float32, with the GPU's fast exponential."""
     for i, (x, y) in enumerate(zip(actual, exact)):
         assert relative_error(x, y) <= 1e-5, f"result {i}"
 
@@ -86,7 +85,7 @@ LARGE_ATTENTION = [
     (2, 2, 32, 70, 50, False, 0.3),
     (1, 2, 64, 1024, 5000, False, 0.1),
 ]
-WIDE_ATTENTION = (1, 4, 128, 300, 1051, False, 0.0)  # in float32 by plain operators
+WIDE_ATTENTION = (1, 4, 128, 300, 1051, False, 0.0)  # computed by plain operators in float32
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The CUDA dropout, run by the emulator: the very pattern of its definition."""
+"""The CUDA dropout, run by the emulator, against the definition of its pattern."""
 
 import numpy as np
 import pytest

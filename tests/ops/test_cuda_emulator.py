@@ -1,4 +1,4 @@
-"""The emulator that runs the CUDA kernels on the CPU: it must notice what a GPU would stumble over."""
+"""The emulator that runs the CUDA kernels on the CPU must notice every error that would fail on a GPU."""
 
 import re
 
@@ -10,12 +10,12 @@ WAIT = re.compile(r"^\s*(__syncthreads|__syncwarp|JSEG_COPY_WAIT)\(")
 
 
 WIDTH = 32
-"""Of a head. At 16 a warp happens to copy the very rows that it
-reads first, and needs no barrier for them."""
+"""Head width. At 16, a warp happens to copy the rows that it reads first, and does not need a barrier for
+them."""
 
 
 def waits() -> list[str]:
-    """file.cuh:line of every barrier and of every wait for an asynchronous copy."""
+    """Returns file.cuh:line of every barrier and of every wait for an asynchronous copy."""
     return [
         f"{path.name}:{number}"
         for path in sorted(KERNELS.glob("**/*.cuh"))
@@ -25,7 +25,7 @@ def waits() -> list[str]:
 
 
 def results(kernels: Kernels, place: str) -> tuple[np.ndarray, ...]:
-    """The kernels of the file, on sizes where every wait is reached."""
+    """Runs the kernels of the file on sizes that reach every wait."""
     rng = np.random.default_rng(0)
     if place.startswith("layer_norm"):
         x, d = rng.standard_normal((2, 140, 40)).astype(np.float32)
@@ -49,7 +49,7 @@ def test_every_kernel_with_barriers_is_covered() -> None:
 
 @pytest.mark.parametrize("place", waits())
 def test_a_missing_wait_is_found(place: str) -> None:
-    """Without it some schedule gives other numbers, or the emulator sees threads wait for ever."""
+    """Without it, some schedule gives other results, or the emulator sees threads wait forever."""
     right = results(Kernels("Bfloat", WIDTH), place)
     for order in (DEPTH_FIRST, REVERSED, IN_STEP, RANDOM):
         for early_copies in (False, True):
@@ -78,8 +78,7 @@ def test_undefined_behaviour_is_refused(work: str, words: str) -> None:
 
 
 def test_rounding_of_number_formats() -> None:
-    """float16 and bfloat16 of the emulator against NumPy: ties,
-    subnormal numbers, overflow, every exponent."""
+    """The emulator rounds ties, subnormals, overflow and all exponents to 16 bits as NumPy does."""
     rng = np.random.default_rng(0)
     x = (rng.standard_normal(20000) * 2.0 ** rng.integers(-30, 20, 20000)).astype(np.float32)
     special = np.array(

@@ -1,5 +1,4 @@
-"""The Python fronts on CUDA: the source text that they hand to
-`jt.code`, compiled by g++ and run by the emulator."""
+"""The Python fronts on CUDA, whose source text for `jt.code` is compiled by g++ and run by the emulator."""
 
 import ctypes
 import subprocess
@@ -25,8 +24,7 @@ TYPES = {"float32": "float", "float16": "__half"}
 
 
 class EmulatedJittor:
-    """Stands for Jittor in the module jseg.ops.cuda, as it answers
-    on a GPU; and for `jt.code`, as it runs there."""
+    """Replaces Jittor in the module jseg.ops.cuda, and `jt.code`, as they behave on a GPU."""
 
     class flags:
         use_cuda, use_tensorcore, cuda_archs = 1, 0, [80]
@@ -65,7 +63,7 @@ class EmulatedJittor:
     def _build(
         self, arrays: list[np.ndarray], outputs: list[np.ndarray], header: str, source: str, names: list[str]
     ):
-        """What code_op.cc generates around the source: pointers and sizes by name."""
+        """Builds the source with the pointers and sizes by name that code_op.cc generates around it."""
         lines, size = [], 0
         for kind, group in (("in", arrays), ("out", outputs)):
             for i, array in enumerate(group):
@@ -157,7 +155,7 @@ def test_float16(on_cuda: EmulatedJittor) -> None:
 
 
 def test_what_the_kernels_do_not_take(on_cuda: EmulatedJittor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wide heads, float64 or mixed types, an old GPU or none, and the user's switch."""
+    """The kernels refuse wide heads, float64, mixed types, an old GPU or none, and obey the user's switch."""
     x = jt.array(normal(1, 4, 16))
     takes = cuda_module.use_cuda_kernels
     assert takes(x, x, head_width=64) and not takes(x, head_width=65)

@@ -1,4 +1,4 @@
-"""The CUDA layer norm, run by the emulator, against float64 NumPy."""
+"""The CUDA layer normalisation, run by the emulator, against float64 NumPy."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from op_references import layer_norm_float64, relative_error
 @pytest.mark.parametrize("name, limit", [("Float", 1e-6), ("Half", 1e-3), ("Bfloat", 8e-3)])
 @pytest.mark.parametrize("rows, width, mean", [(1, 1, 0), (5, 7, 0), (130, 40, 0), (3, 768, 0), (9, 64, 30)])
 def test_values_and_gradients(name: str, limit: float, rows: int, width: int, mean: float) -> None:
-    """Limits of half a unit in the last place, doubled. A mean of 30 costs no digits: two passes."""
+    """Limits are twice half a unit in the last place. Thanks to two passes, a mean of 30 costs no digits."""
     rng = np.random.default_rng(0)
     x, d = (round_to(rng.standard_normal((rows, width)) + shift, name) for shift in (mean, 0))
     weight, bias = (round_to(rng.standard_normal(width), name) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Dropout: the pattern's definition forwards and backwards, parts of a batch."""
+"""Dropout against the definition of its pattern, forwards and backwards, and on parts of a batch."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ def draw(*shape: int) -> np.ndarray:
 
 
 def expected(x: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """The definition, of the whole batch."""
+    """Applies the definition to the whole batch."""
     return x * dropout_factors(1, 1, x.size // x.shape[-1], x.shape[-1], rate, seed).reshape(x.shape)
 
 
 @pytest.fixture
 def position():
-    """Sets the position of the first sample; 0 again afterwards."""
+    """Sets the position of the first sample, and resets it to 0 afterwards."""
     yield set_first_sample
     set_first_sample(0)
 

@@ -1,4 +1,4 @@
-"""Operators of Jittor divide and take roots as IEEE 754 says, whatever CPU they are built for."""
+"""Jittor's operators divide and take roots as IEEE 754 requires, whatever CPU they are built for."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from jseg.runtime.backend import jt
 
 @pytest.fixture(scope="module")
 def numbers() -> np.ndarray:
-    """(2, 4096) float32 over many powers of two."""
+    """Numbers (2, 4096) float32 over many powers of two."""
     rng = np.random.default_rng(0)
     return (rng.standard_normal((2, 4096)) * 2.0 ** rng.integers(-40, 40, (2, 4096))).astype(np.float32)
 
 
 def test_quotients_are_rounded_correctly(numbers: np.ndarray) -> None:
-    """An approximate reciprocal with a step of Newton's method misses the last digit of some."""
+    """An approximate reciprocal with one step of Newton's method gets some last digits wrong."""
     x, y = numbers
     np.testing.assert_array_equal((jt.array(x) / jt.array(y)).numpy(), x / y)
 
@@ -26,7 +26,7 @@ def test_reciprocals_and_roots_are_rounded_correctly(numbers: np.ndarray) -> Non
 
 
 def test_division_at_the_ends_of_the_range() -> None:
-    """That step makes NaN of 1 / infinity and of 1 / 0, and 0 of the reciprocal of a large number."""
+    """Newton's step would turn 1 / infinity and 1 / 0 into NaN, and reciprocals of large numbers into 0."""
     divisors = np.array([np.inf, -np.inf, 3e38, -3e38, 1e38, 2.0**126, 1.0, 2.0**-126] * 4, np.float32)
     np.testing.assert_array_equal((2 / jt.array(divisors)).numpy(), np.float32(2) / divisors)
 

@@ -1,7 +1,7 @@
-"""The CPU kernels built for other instruction sets than this machine's: 4, 8 and 16 floats a vector.
+"""The CPU kernels built for instruction sets other than this machine's, with 4, 8 and 16 floats per vector.
 
-Jittor builds for the machine at hand, so the narrower versions would run nowhere but on older processors.
-Those for aarch64 run in an emulator where a cross compiler and qemu are installed (Debian:
+Jittor builds for the machine it runs on, so the narrower versions would otherwise only run on older CPUs. The
+version for aarch64 runs in an emulator if a cross compiler and qemu are installed (Debian:
 g++-aarch64-linux-gnu, qemu-user).
 """
 
@@ -30,7 +30,7 @@ HEADERS = Path(__file__).resolve().parents[2] / "jseg" / "ops"
 
 
 class Target(NamedTuple):
-    """An instruction set: who runs it, how to build for it, floats a vector."""
+    """An instruction set: the machine that runs it, the compiler options, and the floats per vector."""
 
     machine: str
     options: tuple[str, ...]
@@ -57,7 +57,7 @@ def first_found(*names: str) -> str | None:
 
 
 def tools(target: Target) -> tuple[str | None, tuple[str, ...]]:
-    """The compiler, None if there is none, and what runs its programs."""
+    """Returns the compiler, or None if there is none, and the command that runs its programs."""
     if platform.machine() == target.machine:
         cpuinfo = Path("/proc/cpuinfo")
         able = cpuinfo.exists() and target.features <= set(cpuinfo.read_text().split())
@@ -71,7 +71,7 @@ def tools(target: Target) -> tuple[str | None, tuple[str, ...]]:
 
 @pytest.fixture(scope="module", params=sorted(TARGETS))
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    """Calls an operator of kernels.cpp: its numbers, its inputs, the shapes of its outputs."""
+    """Calls an operator of kernels.cpp with its numbers, its inputs and the shapes of its outputs."""
     target = TARGETS[request.param]
     compiler, runner = tools(target)
     if compiler is None:
@@ -178,8 +178,7 @@ def test_layer_norm(kernels: Kernels, rows: int, width: int) -> None:
 
 @pytest.mark.parametrize("which", range(4), ids=["q", "k", "v", "grad"])
 def test_attention_lets_no_nan_disappear(kernels: Kernels, which: int) -> None:
-    """Compilers turn comparisons round as if there were no NaN
-    (-Ofast), each instruction set in its own way."""
+    """With -Ofast, compilers reverse comparisons as if there were no NaN, differently per instruction set."""
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((1, rows, 24)).astype(np.float32) for rows in (60, 540, 540, 60)]
     for value in (np.nan, -np.nan, np.inf):
@@ -208,8 +207,7 @@ def test_quick_gelu(kernels: Kernels, rows: int, width: int) -> None:
 
 
 def test_quick_gelu_far_from_zero(kernels: Kernels) -> None:
-    """The gradient of what lies far above zero is 1: a sigmoid of
-    0.99999995 in place of 1 would add 1e-3 at 1e4."""
+    """The gradient far above zero is 1, where a sigmoid of 0.99999995 in place of 1 would add 1e-3 at 1e4."""
     x = np.linspace(-1e4, 1e4, 82, dtype=np.float32).reshape(2, 41)
     output, dx = kernels("bias_quick_gelu", x.shape, (x, np.zeros(41), np.ones_like(x)), (x.shape, x.shape))
     np.testing.assert_allclose(output, np.maximum(x, 0), atol=1e-6)

@@ -10,7 +10,7 @@ from jseg.runtime.backend import jt
 
 
 def case(shape: tuple[int, ...], mean: float = 0.0) -> tuple[np.ndarray, ...]:
-    """x, weight, bias, and the weights of the output in the loss."""
+    """Returns x, weight, bias, and the weights of the output in the loss."""
     rng = np.random.default_rng(3)
     x = (rng.standard_normal(shape) + mean).astype(np.float32)
     weight, bias = (rng.standard_normal(shape[-1]).astype(np.float32) for _ in range(2))
@@ -19,7 +19,7 @@ def case(shape: tuple[int, ...], mean: float = 0.0) -> tuple[np.ndarray, ...]:
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 5, 63), (3, 7, 64), (1, 165, 128), (2, 3, 65)])
 def test_values_and_gradients(either_path: str, shape: tuple[int, ...]) -> None:
-    """Widths around the 64 columns that the gradient of the weights takes at a time."""
+    """Covers widths around the 64 columns that the gradient of the weights processes at a time."""
     x, weight, bias, weights = case(shape)
     expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
     variables = tuple(jt.array(a) for a in (x, weight, bias))
@@ -39,12 +39,12 @@ def test_other_ranks() -> None:
 
 
 def test_large_mean_keeps_its_digits(either_path: str) -> None:
-    """E[x²] − E[x]², as Jittor's own has it, loses the variance beside a squared mean of 1e6."""
+    """E[x²] − E[x]², as Jittor computes it, loses the variance beside a squared mean of 1e6."""
     x, weight, bias, weights = case((2, 8, 128), mean=1e3)
     expected, expected_gradients = layer_norm_float64(x, weight, bias, 1e-5, weights)
     variables = tuple(jt.array(a) for a in (x, weight, bias))
     output = layer_norm(*variables, 1e-5)
-    # Jittor's sum of a row on a GPU is made by one thread, number by number.
+    # On a GPU, Jittor sums a row in one thread, one value after the other.
     tolerance = 1e-3 if ON_GPU else 3e-4
     assert relative_error(output.numpy(), expected) < tolerance
     for actual, wanted in zip(gradients(output, weights, variables), expected_gradients):
@@ -58,9 +58,11 @@ def test_large_mean_keeps_its_digits(either_path: str) -> None:
 
 @pytest.mark.parametrize("dtype, most", [("float16", 2e-3), ("bfloat16", 1.6e-2)])
 def test_low_precision_outside_the_kernels(dtype: str, most: float) -> None:
-    """On the CPU the plain version serves 16 bits. Squares of some hundreds are infinite in float16, and the
-    result was 0. Limits are half a unit in the last place of the largest number, doubled for the rounding of
-    gradients."""
+    """On the CPU, the plain version computes 16-bit inputs without overflow.
+
+    Squares of several hundred are infinite in float16, and the result used to be 0. Limits are half a unit in
+    the last place of the largest number, doubled for the rounding of gradients.
+    """
     x, weight, bias, weights = case((2, 5, 64))
     variables = tuple(jt.array(a).cast(dtype) for a in (300 * x, weight, bias))
     arrays = [a.float32().numpy() for a in variables]
@@ -75,7 +77,7 @@ def test_low_precision_outside_the_kernels(dtype: str, most: float) -> None:
 
 
 def test_eps_counts() -> None:
-    """A constant row gives the bias, not NaN; a row of variance eps is halved in power."""
+    """A constant row gives the bias and not NaN, and a row of variance eps has half its power."""
     one, zero = jt.ones((2,)), jt.zeros((2,))
     assert np.array_equal(layer_norm(jt.ones((1, 1, 2)) * 7, one, zero + 3, 1e-5).numpy(), [[[3, 3]]])
     assert np.allclose(

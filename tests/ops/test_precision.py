@@ -1,4 +1,4 @@
-"""bfloat16 products: operands are rounded, results and gradients stay float32."""
+"""In bfloat16 products the operands are rounded, while results and gradients stay float32."""
 
 import numpy as np
 import pytest

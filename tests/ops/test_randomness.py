@@ -1,4 +1,4 @@
-"""Dropout patterns: shares, independence, and parts of a batch."""
+"""Dropout patterns: the share that is kept, independence, and parts of a batch."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from jseg.ops.randomness import keep_mask, set_first_sample
 
 @pytest.fixture
 def position():
-    """Sets the position of the first sample; 0 again afterwards."""
+    """Sets the position of the first sample, and resets it to 0 afterwards."""
     yield set_first_sample
     set_first_sample(0)
 

@@ -15,7 +15,7 @@ region_attention = in_format(ops.region_attention)
 
 
 def arrays(batch: int, layout: RegionLayout, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """qkv and the weights of the output in the loss."""
+    """Returns qkv and the weights of the output in the loss."""
     rng = np.random.default_rng(seed)
     return tuple(rounded(rng.standard_normal((batch, layout.tokens, n))) for n in (3 * width, width))
 
@@ -30,14 +30,14 @@ def assert_agrees(
     output = region_attention(variable, heads, layout)
     assert relative_error(output.numpy(), expected) < limit(tolerance)
     (gradient,) = gradients(output, weights, (variable,))
-    for part in range(3):  # query, key and value each against their own largest element
+    for part in range(3):  # query, key and value, each relative to its own largest element
         columns = slice(part * heads * channels, (part + 1) * heads * channels)
         error = relative_error(gradient[..., columns], expected_gradient[..., columns])
         assert error < limit(3 * tolerance), "qkv"[part]
 
 
 def prompted(grid: tuple[int, int], side: int, prompts: int) -> RegionLayout:
-    """CLS, K prompts that are keys only, patches, side x side regions."""
+    """Returns a layout of CLS, K prompts that are keys only, patches, and side x side regions."""
     return RegionLayout(grid, (side, side), 1 + prompts, skipped=prompts)
 
 
@@ -48,14 +48,14 @@ def prompted(grid: tuple[int, int], side: int, prompts: int) -> RegionLayout:
 def test_values_and_gradients(
     either_path: str, grid: tuple[int, int], side: int, prompts: int, batch: int, heads: int, channels: int
 ) -> None:
-    """Even and uneven windows, more regions than patches, no regions."""
+    """Covers even and uneven windows, more regions than patches, and no regions."""
     assert_agrees(batch, prompted(grid, side, prompts), heads, channels)
 
 
 @pytest.mark.parametrize("prompts", [0, 1, 10, 100])
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 8, 16, 32])
 def test_numbers_of_regions_and_prompts(side: int, prompts: int) -> None:
-    """M = 1 ... 1024 on a grid that is not square and that most of them do not divide."""
+    """Covers M = 1 ... 1024 on a grid that is not square and that most of them do not divide."""
     assert_agrees(1, prompted((9, 14), side, prompts), 2, 16)
 
 
@@ -77,14 +77,17 @@ def test_windows_that_are_no_squares_and_nothing_skipped() -> None:
 
 
 def test_large_scores(either_path: str) -> None:
-    """Scores of some hundreds: rows become one-hot, nothing overflows. Their derivatives are differences of
-    nearly equal numbers then, of which few digits are left in low precision."""
+    """Scores of several hundred make rows one-hot, and nothing overflows.
+
+    Their derivatives are then differences of nearly equal numbers, of which few digits are left in low
+    precision.
+    """
     tolerance = 0.1 if PRECISION != "float32" else 5e-4 if ON_GPU else 1e-4
     assert_agrees(1, prompted((4, 4), 2, 1), 1, 16, size=15, tolerance=tolerance)
 
 
 def test_a_region_without_patches_gives_its_own_value() -> None:
-    """2x1 patches in 2x2 windows: two regions hold no patch and see themselves alone."""
+    """With 2x1 patches in 2x2 windows, two regions hold no patch and see only themselves."""
     layout = RegionLayout((2, 1), (2, 2), 1)
     qkv, _ = arrays(1, layout, 8)
     output = region_attention(jt.array(qkv), 1, layout).numpy()
@@ -93,7 +96,7 @@ def test_a_region_without_patches_gives_its_own_value() -> None:
 
 
 def test_patches_of_other_windows_do_not_matter() -> None:
-    """Huge values where a region does not look must not leak into its row."""
+    """Huge values outside a region's window must not leak into its row."""
     layout = prompted((4, 4), 2, 2)
     qkv, _ = arrays(1, layout, 8)
     spoiled = qkv.copy()
@@ -117,7 +120,7 @@ def test_skipped_rows_are_zero_and_pass_nothing_back() -> None:
 
 @needs_float32
 def test_gradient_by_finite_differences() -> None:
-    """Independent of any formula: nudge qkv along a random direction."""
+    """Moves qkv along a random direction, independently of any formula."""
     layout = prompted((3, 4), 2, 2)
     (qkv, weights), (direction, _) = arrays(2, layout, 16), arrays(2, layout, 16, seed=9)
     variable = jt.array(qkv)

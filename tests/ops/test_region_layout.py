@@ -1,4 +1,4 @@
-"""Which token attends to which, on cases that can be checked by hand."""
+"""The attention mask of region layouts, on cases that can be checked by hand."""
 
 import re
 
@@ -9,19 +9,19 @@ from jseg.ops.region_attention.layout import RegionLayout, region_grid, window_i
 
 
 def test_figure_5_windows():
-    """4x4 patches, 2x2 regions: the example of the paper's Fig. 5."""
+    """Checks the example of the paper's Fig. 5, with 4x4 patches and 2x2 regions."""
     expected = [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
     assert window_index((4, 4), (2, 2)).reshape(4, 4).tolist() == expected
 
 
 def test_uneven_windows_follow_the_floor_rule():
-    """Rows 0..4 of 5 in 2 windows: floor(2y/5) = 0 0 0 1 1; columns 0..2: floor(2x/3) = 0 0 1."""
+    """5 rows in 2 windows give floor(2y/5) = 0 0 0 1 1, and 3 columns give floor(2x/3) = 0 0 1."""
     expected = [[0, 0, 1]] * 3 + [[2, 2, 3]] * 2
     assert window_index((5, 3), (2, 2)).reshape(5, 3).tolist() == expected
 
 
 def test_whole_mask_of_two_patches_and_two_regions():
-    """Tokens: CLS, prompt, patch 0, patch 1, region 0, region 1 (1x2 patches, 1x2 regions)."""
+    """The tokens are CLS, prompt, patch 0, patch 1, region 0 and region 1 (1x2 patches, 1x2 regions)."""
     expected = np.array(
         [
             [1, 1, 1, 1, 0, 0],

@@ -1,4 +1,4 @@
-"""Rows of a sequence exchanged, against NumPy."""
+"""Replacement of rows of a sequence, against NumPy."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the operators refuse, and in which words; and inputs with nothing in them."""
+"""Inputs that the operators refuse, the messages they give, and empty inputs."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -31,11 +31,11 @@ OPERATORS = {
     "linear": (linear, [(2, 8), (3, 8), (3,)]),
     "resize_bilinear": (lambda x: resize_bilinear(x, (2, 2)), [(1, 1, 3, 3)]),
 }
-"""Name in messages -> call, and shapes that it takes."""
+"""Name in messages -> call, and the shapes that it takes."""
 
 
 def is_named(operator: str, message: str) -> bool:
-    """With a space or an underscore between words."""
+    """Returns whether the message names the operator, with a space or an underscore between words."""
     return re.search(rf"\b{operator.replace(' ', '[ _]')}\b", message) is not None
 
 
@@ -64,7 +64,7 @@ def test_other_types_and_mixtures(either_path: str, name: str, position: int) ->
         inputs[position] = inputs[position].cast(types[-1])
         found = ", ".join(sorted({str(x.dtype) for x in inputs}))
         if found == "float64":
-            continue  # of one floating type
+            continue  # all inputs have one floating-point type
         with pytest.raises(ValueError) as failure:
             call(*inputs)
         assert is_named(name, str(failure.value)) and found in str(failure.value)
@@ -86,7 +86,7 @@ def test_heads_that_cannot_be(heads: object, words: str) -> None:
     "shapes", [((1, 3, 8), (1, 0, 8)), ((1, 0, 8), (1, 0, 8)), ((1, 3, 0), (1, 3, 0)), ((0, 3, 0), (0, 3, 0))]
 )
 def test_no_keys_and_no_channels(either_path: str, shapes: Sequence[tuple[int, ...]]) -> None:
-    """The kernel divides by the size of its packed keys: this once ended the process."""
+    """The kernel divides by the size of its packed keys, which once crashed the process."""
     q, k = (jt.zeros(shape) for shape in shapes)
     named = rf"^(?=.*\bkey)(?=.*\bchannel).*{re.escape(f'q {list(shapes[0])}, k {list(shapes[1])}')}"
     with pytest.raises(ValueError, match=named):
@@ -100,7 +100,7 @@ def test_regions_of_no_channels(either_path: str) -> None:
 
 @pytest.mark.parametrize("batch, queries", [(0, 3), (2, 0), (0, 0)])
 def test_no_pictures_and_no_queries(either_path: str, batch: int, queries: int) -> None:
-    """The result is empty, and the gradients of the keys are zero."""
+    """The result is empty and the gradients of the keys are zero."""
     variables = tuple(jt.ones((batch, n, 8)) for n in (queries, 5, 5))
     output = attention(*variables, 2, dropout=0.1)
     assert output.numpy().shape == (batch, queries, 8)

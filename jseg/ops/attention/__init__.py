@@ -1,4 +1,4 @@
-"""Multi-head attention of queries over keys: across two streams, or causal within one."""
+"""Multi-head attention of queries over keys, either across two streams or causal within one."""
 
 from jseg.ops.attention.attention import attention
 

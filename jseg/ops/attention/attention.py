@@ -1,4 +1,4 @@
-"""Front of the attention of queries over keys: checks, dispatch, and the `jt.Function` around the kernel."""
+"""Front of multi-head attention: input checks, dispatch, and the `jt.Function` around the kernel."""
 
 from jseg.ops.attention.reference import attention_reference
 from jseg.ops.checks import require_heads, require_one_floating_type
@@ -56,24 +56,25 @@ _CUDA_BACKWARD = (
 def attention(
     q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, causal: bool = False, dropout: float = 0.0
 ) -> jt.Var:
-    """Multi-head attention softmax(q kᵀ / √c) v, differentiable in
-    q, k and v; memory is linear in the inputs.
+    """Computes multi-head attention softmax(q kᵀ / √c) v in memory that is linear in the inputs.
+
+    Differentiable in q, k and v.
 
     Args:
         q: (B, Lq, H·c) float32 (on CUDA also float16 or bfloat16), head h in channels h·c … (h+1)·c.
         k, v: (B, Lk, H·c), Lk at least 1.
         num_heads: H.
-        causal: query i sees the keys 0 … i only; Lq = Lk then.
-        dropout: share of probabilities set to zero, the others scaled by 1 / (1 − dropout). The
-            pattern follows NumPy's global random state and `jseg.ops.randomness.first_sample`, so a
-            reseeded step repeats itself, however its batch is spread over processes.
+        causal: whether query i sees only the keys 0 … i, which requires Lq = Lk.
+        dropout: share of probabilities set to zero. The others are scaled by 1 / (1 − dropout). The
+            pattern follows NumPy's global random state and `jseg.ops.randomness.first_sample`, so a step
+            with the same seed repeats itself, however its batch is spread over processes.
 
     Returns:
-        (B, Lq, H·c); empty if B or Lq is 0.
+        (B, Lq, H·c). Empty if B or Lq is 0.
 
     Raises:
-        ValueError: shapes or types that do not fit each other, naming them.
-        TypeError: q, k or v is no tensor of Jittor.
+        ValueError: if shapes or types do not match; the message names them.
+        TypeError: if q, k or v is not a Jittor tensor.
     """
     _check(q, k, v, num_heads, causal, dropout)
     if 0 in q.shape:
@@ -92,7 +93,7 @@ def _check(q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, causal: bool, dropou
     if not (len(of_q) == len(of_k) == 3) or of_k != v.shape:
         expected = "attention expects q (B, Lq, C) and k, v (B, Lk, C)"
     elif of_q[0] != of_k[0] or of_q[2] != of_k[2] or of_q[2] % num_heads:
-        expected = f"attention over {num_heads} heads expects equal B and C, C divisible by heads"
+        expected = f"attention over {num_heads} heads expects equal B and C, and C divisible by the heads"
     elif of_k[1] < 1 or of_k[2] < 1:
         expected = "attention expects at least one key and one channel"
     elif causal and of_q[1] != of_k[1]:
@@ -103,10 +104,10 @@ def _check(q: jt.Var, k: jt.Var, v: jt.Var, num_heads: int, causal: bool, dropou
 
 
 class _FusedAttention(jt.Function):
-    """Keeps one number of each row instead of its probabilities, and recomputes those backwards."""
+    """Keeps one value per row instead of its probabilities, and recomputes them in the backward pass."""
 
     def __init__(self, num_heads: int, causal: bool, dropout: float) -> None:
-        # Scalars travel through `data`, so that other values need no recompilation.
+        # Scalars are passed in `data`, so that new values do not need a recompilation.
         self.data = {
             "heads": num_heads,
             "causal": float(causal),
@@ -133,7 +134,7 @@ class _FusedAttention(jt.Function):
         q, k, v, output, log_sum = self.saved
         shapes, dtypes = [q.shape, k.shape, v.shape], [q.dtype] * 3
         cuda = self._cuda(_CUDA_BACKWARD, q)
-        if cuda:  # these kernels hand one number of each row to each other
+        if cuda:  # the backward kernels pass one value per row to each other
             shapes, dtypes = [*shapes, log_sum.shape], [*dtypes, "float32"]
         gradients = jt.code(
             shapes,

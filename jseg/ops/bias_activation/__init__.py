@@ -1,4 +1,4 @@
-"""Bias and activation in one pass over the output of a matrix product."""
+"""Bias and activation, applied in one pass over the output of a matrix product."""
 
 from jseg.ops.bias_activation.bias_activation import bias_quick_gelu, bias_relu
 

@@ -1,6 +1,6 @@
-"""Front of bias + activation: what follows the first product of a feed-forward layer, in one pass.
+"""Front of bias + activation, applied in one pass after the first product of a feed-forward layer.
 
-Backwards the activation is computed again from the product, so that nothing but the product is kept.
+The backward pass recomputes the activation from the product, so that only the product is kept.
 """
 
 from collections.abc import Callable
@@ -14,31 +14,34 @@ _HEADERS = ("simd.h", "bias_activation/bias_activation_cpu.h")
 
 
 def bias_quick_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
-    """t · sigmoid(1.702 t) with t = x + bias, the activation of CLIP's transformers.
+    """Computes t · sigmoid(1.702 t) with t = x + bias, the activation of CLIP's transformers.
 
     Args:
         x: (..., D) float32, a product without its bias.
-        bias: (D,), of the type of x.
+        bias: (D,), of the same type as x.
 
     Returns:
         Same shape as x. Differentiable in x and bias.
 
     Raises:
-        ValueError: bias of another width or type than x.
-        TypeError: x or bias is no tensor of Jittor.
+        ValueError: if bias differs from x in width or type.
+        TypeError: if x or bias is not a Jittor tensor.
     """
     return _apply("QuickGelu", bias_quick_gelu_reference, x, bias)
 
 
 def bias_relu(x: jt.Var, bias: jt.Var) -> jt.Var:
-    """max(x + bias, 0); arguments, result and errors as in `bias_quick_gelu`."""
+    """Computes max(x + bias, 0), with arguments, result and errors as in `bias_quick_gelu`."""
     return _apply("Relu", bias_relu_reference, x, bias)
 
 
 def _apply(activation: str, reference: Callable[[jt.Var, jt.Var], jt.Var], x: jt.Var, bias: jt.Var) -> jt.Var:
     require_one_floating_type("an activation of x + bias", x, bias)
     if bias.ndim != 1 or bias.shape[0] != x.shape[-1]:
-        raise ValueError(f"an activation over {x.shape[-1]} channels got a bias {list(bias.shape)}")
+        raise ValueError(
+            f"an activation over {x.shape[-1]} channels got a bias {list(bias.shape)}; "
+            f"it expects [{x.shape[-1]}]"
+        )
     if not use_fused(x, bias):
         return reference(x, bias)
     return _FusedActivation(activation)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)

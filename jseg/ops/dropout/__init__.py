@@ -1,4 +1,4 @@
-"""Dropout in one pass, and the pattern that the attention kernels share."""
+"""Dropout in one pass, with the pattern that the attention kernels share."""
 
 from jseg.ops.dropout.dropout import dropout
 

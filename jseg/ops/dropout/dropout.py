@@ -1,4 +1,4 @@
-"""Front of the dropout: checks, dispatch, and the `jt.Function` around the kernel."""
+"""Front of dropout: input checks, dispatch, and the `jt.Function` around the kernel."""
 
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.cuda import cuda_code, use_cuda_kernels
@@ -21,20 +21,21 @@ _CUDA_SOURCE = """
 
 
 def dropout(x: jt.Var, rate: float) -> jt.Var:
-    """Zeroes elements with probability `rate` and scales the others by 1 / (1 − rate); 0 returns x itself.
+    """Zeroes elements with probability `rate` and scales the others by 1 / (1 − rate).
 
     Args:
         x: (B, ..., n) float32 (on CUDA also float16 or bfloat16).
-        rate: in [0, 1). The pattern follows NumPy's global random state and
-            `jseg.ops.randomness.first_sample`, so a reseeded step repeats itself, however its batch is spread
-            over processes.
+        rate: probability in [0, 1); 0 returns x itself. The pattern follows NumPy's global random state and
+            `jseg.ops.randomness.first_sample`, so a step with the same seed repeats itself, however its batch
+            is spread over processes.
 
     Returns:
-        Same shape as x. Differentiable; neither the pattern nor x is kept for that.
+        Same shape as x. Differentiable, without keeping the pattern or x.
 
     Raises:
-        ValueError: the rate is outside [0, 1), x has fewer than two axes, or no floating type.
-        TypeError: x is no tensor of Jittor.
+        ValueError: if the rate is outside [0, 1), x has fewer than two axes, or its type is not
+            floating-point.
+        TypeError: if x is not a Jittor tensor.
     """
     require_one_floating_type("dropout", x)
     if not 0.0 <= rate < 1.0 or x.ndim < 2:
@@ -49,10 +50,10 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
 
 
 class _FusedDropout(jt.Function):
-    """Backwards the gradient goes through the same pattern, which is computed again."""
+    """Applies the same pattern to the gradient in the backward pass, by computing it again."""
 
     def __init__(self, shape: jt.NanoVector, rate: float) -> None:
-        # Scalars travel through `data`, so that other values need no recompilation.
+        # Scalars are passed in `data`, so that new values do not need a recompilation.
         rows_of_sample = 1
         for size in shape[1:-1]:
             rows_of_sample *= size

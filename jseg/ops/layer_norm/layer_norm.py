@@ -1,7 +1,7 @@
 """Layer normalisation over the last axis.
 
-Jittor's own computes the variance as E[x²] − E[x]², which loses digits when the mean is large, and
-is several times slower on the CPU.
+Jittor's own version computes the variance as E[x²] − E[x]², which loses digits when the mean is large. It is
+also several times slower on the CPU.
 """
 
 from jseg.ops.checks import require_one_floating_type
@@ -15,24 +15,24 @@ _CUDA_HEADERS = ("layer_norm/layer_norm_cuda.cuh",)
 
 
 def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt.Var:
-    """(x − mean) / √(variance + eps) · weight + bias over the last axis.
+    """Computes (x − mean) / √(variance + eps) · weight + bias over the last axis.
 
     Args:
         x: (..., D) float32 (on CUDA also float16 or bfloat16).
-        weight, bias: (D,), of the type of x.
-        eps: added to the variance (the biased one), above 0.
+        weight, bias: (D,), of the same type as x.
+        eps: value above 0 that is added to the biased variance.
 
     Returns:
         Same shape as x. Differentiable in x, weight and bias.
 
     Raises:
-        ValueError: weight or bias of another width or type than x, or eps that is not above 0.
-        TypeError: x, weight or bias is no tensor of Jittor.
+        ValueError: if weight or bias differs from x in width or type, or eps is not above 0.
+        TypeError: if x, weight or bias is not a Jittor tensor.
     """
     require_one_floating_type("layer_norm", x, weight, bias)
     if x.ndim < 1 or weight.ndim != 1 or bias.shape != weight.shape or weight.shape[0] != x.shape[-1]:
         raise ValueError(
-            f"layer_norm expects x (..., D), weight and bias (D,); got x {list(x.shape)}, "
+            f"layer_norm expects x (..., D) and weight and bias (D,); got x {list(x.shape)}, "
             f"weight {list(weight.shape)}, bias {list(bias.shape)}"
         )
     if not eps > 0:
@@ -62,7 +62,7 @@ class _FusedLayerNorm(jt.Function):
     def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var]:
         x, weight, statistics = self.saved
         (dx,) = self._run(_BACKWARD_INPUT, [x.shape], [x.dtype], [x, weight, statistics, grad_output])
-        # A separate operator: frozen weights never ask for it, and Jittor computes only what is asked for.
+        # A separate operator, because Jittor computes only what is needed and frozen weights never need this.
         dweight, dbias = self._run(
             _BACKWARD_WEIGHT, [weight.shape] * 2, [x.dtype] * 2, [x, statistics, grad_output]
         )

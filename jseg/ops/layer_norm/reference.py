@@ -1,13 +1,12 @@
-"""Plain Jittor layer normalisation: the documentation of the fused
-kernels, and their stand-in where none applies."""
+"""Plain Jittor layer normalisation, which documents the kernels and replaces them where none applies."""
 
 from jseg.runtime.backend import jt
 
 
 def layer_norm_reference(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt.Var:
-    """(x − mean) / √(variance + eps) · weight + bias over the last axis; arguments as in `layer_norm`.
+    """Computes (x − mean) / √(variance + eps) · weight + bias over the last axis, as `layer_norm` does.
 
-    Computed in float32 at least: squares of numbers above 255 are infinite in float16.
+    The computation is in float32 at least, because squares of values above 255 are infinite in float16.
     """
     dtype = x.dtype
     if dtype in ("float16", "bfloat16"):

@@ -1,4 +1,4 @@
-"""Self-attention of the vision tower with the region-level bridge's mask, which is never built."""
+"""Self-attention of the vision tower with the mask of the region-level bridge, without building that mask."""
 
 from jseg.ops.region_attention.layout import RegionLayout
 from jseg.ops.region_attention.region_attention import region_attention

@@ -1,4 +1,4 @@
-"""Which token of the region-level bridge attends to which (paper, Fig. 5)."""
+"""Layout of the region-level bridge's tokens: which token attends to which (paper, Fig. 5)."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RegionLayout:
-    """Order and number of tokens: [prefix | patches, row-major | regions, row-major].
+    """Order and number of the tokens: [prefix | patches, row-major | regions, row-major].
 
-    grid: (h, w) in patches. regions: (mh, mw), (0, 0) for none. prefix: tokens before the patches, CLS and
-    prompts. skipped: the last so many tokens of the prefix serve as keys only; their output is 0 (what a
-    layer computes at a prompt is thrown away by the next one, which brings its own prompts).
+    Attributes:
+        grid: (h, w) in patches.
+        regions: (mh, mw) windows, or (0, 0) for none.
+        prefix: number of tokens before the patches, which are CLS and the prompts.
+        skipped: number of tokens at the end of the prefix that serve as keys only. Their output is 0. These
+            are the prompts, whose output the next layer would discard in favour of its own prompts.
 
     Raises:
-        ValueError: for sizes that are no integers, an empty grid, negative counts, or more skipped tokens
-            than the prefix holds.
+        ValueError: if a size is not an integer, the grid is empty, a count is negative, or more tokens are
+            skipped than the prefix holds.
     """
 
     grid: tuple[int, int]
@@ -29,30 +32,30 @@ class RegionLayout:
             kinds = ", ".join(sorted({type(size).__name__ for size in sizes}))
             raise ValueError(
                 f"grid {self.grid}, regions {self.regions}, prefix {self.prefix} and skipped "
-                f"{self.skipped} must hold numbers of type int; got {kinds}"
+                f"{self.skipped} must be integers of type int; got {kinds}"
             )
         if min(self.grid) < 1 or min(self.regions) < 0 or not 0 <= self.skipped <= self.prefix:
             raise ValueError(
-                f"no attention over grid {self.grid}, regions {self.regions}, {self.prefix} prefix "
-                f"tokens, {self.skipped} of them skipped: sizes must be positive, and only tokens of "
+                f"attention is not possible over grid {self.grid}, regions {self.regions} and {self.prefix} "
+                f"prefix tokens, {self.skipped} of them skipped: sizes must be positive, and only tokens of "
                 "the prefix can be skipped"
             )
 
     @property
     def base(self) -> int:
-        """Tokens before the regions."""
+        """Number of tokens before the regions."""
         return self.prefix + self.grid[0] * self.grid[1]
 
     @property
     def tokens(self) -> int:
-        """E, all tokens."""
+        """E, the number of all tokens."""
         return self.base + self.regions[0] * self.regions[1]
 
     def allowed(self) -> np.ndarray:
-        """(E, E) bool, True = row may attend to column.
+        """Returns the attention mask, bool (E, E), True where the row may attend to the column.
 
-        Prefix and patches see prefix and patches. A patch also sees the one region token of its window; a
-        region token sees the patches of its window and itself. Prefix and regions never meet.
+        Prefix and patches see prefix and patches. A patch also sees the one region token of its window. A
+        region token sees the patches of its window and itself. Prefix and regions never see each other.
         """
         allowed = np.zeros((self.tokens, self.tokens), dtype=bool)
         allowed[: self.base, : self.base] = True
@@ -66,13 +69,13 @@ class RegionLayout:
 
 
 def window_index(grid: tuple[int, int], regions: tuple[int, int]) -> np.ndarray:
-    """Region of every patch, row-major.
+    """Returns the region of every patch, row-major.
 
     Args:
         grid: (h, w) in patches.
-        regions: (mh, mw) windows. Patch row y lies in window row floor(y·mh / h), columns alike, so
-            windows differ by one row or column where h is no multiple of mh. With more windows than
-            patches some windows hold no patch.
+        regions: (mh, mw) windows. Patch row y lies in window row floor(y·mh / h), and columns likewise, so
+            windows differ by one row or column where h is not a multiple of mh. With more windows than
+            patches, some windows hold no patch.
 
     Returns:
         (h·w,) int64, values in [0, mh·mw).
@@ -84,12 +87,12 @@ def window_index(grid: tuple[int, int], regions: tuple[int, int]) -> np.ndarray:
 
 
 def region_grid(num_regions: int) -> tuple[int, int]:
-    """(m, m) of M = m² region tokens.
+    """Returns the grid (m, m) of M = m² region tokens.
 
     Raises:
-        ValueError: if M is not a positive square.
+        ValueError: if M is not the square of a positive integer.
     """
     side = round(max(num_regions, 0) ** 0.5)
     if side < 1 or side * side != num_regions:
-        raise ValueError(f"num_regions is {num_regions}: it must be a square such as 1, 4, 16, 64")
+        raise ValueError(f"num_regions is {num_regions}: it must be a square number such as 1, 4, 16 or 64")
     return side, side

@@ -1,5 +1,4 @@
-"""Plain Jittor region attention with the dense mask: the
-documentation of the fused kernels, and their stand-in."""
+"""Plain Jittor region attention with a dense mask, which documents the fused kernels and replaces them."""
 
 import numpy as np
 
@@ -9,8 +8,7 @@ from jseg.runtime.backend import jt
 
 
 def region_attention_reference(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Var:
-    """softmax(q kᵀ / √c + mask) v, rows of skipped tokens 0; arguments and result as in
-    `region_attention`."""
+    """Computes softmax(q kᵀ / √c + mask) v, with arguments and result as in `region_attention`."""
     width = qkv.shape[-1] // 3
     q, k, v = (qkv[:, :, i * width : (i + 1) * width] for i in range(3))
     allowed = layout.allowed()

@@ -1,4 +1,4 @@
-"""Front of the region attention: checks, dispatch, and the `jt.Function` around the kernel."""
+"""Front of region attention: input checks, dispatch, and the `jt.Function` around the kernel."""
 
 from jseg.ops.checks import require_heads, require_one_floating_type
 from jseg.ops.cuda import ATTENTION_KERNELS, cuda_code, use_cuda_kernels
@@ -65,25 +65,26 @@ _CUDA_BACKWARD = (
 
 
 def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Var:
-    """Self-attention softmax(q kᵀ / √c) v where each row runs over the keys that `layout` allows it.
+    """Computes self-attention softmax(q kᵀ / √c) v, where each row runs over the keys that `layout` allows.
 
-    Time is that of (prefix + N)² pairs, and memory that of the inputs, for any number of regions: a patch
-    sees one key more, and a region token walks the patches of its window.
+    For any number of regions, the time is that of (prefix + N)² pairs, N being the number of patches, and the
+    memory is that of the inputs. A patch sees one more key, and a region token only visits the patches of its
+    window.
 
     Args:
-        qkv: (B, E, 3·H·c) float32 (on CUDA also float16 or bfloat16), E = `layout.tokens`, c at least 1:
-            query, key and value side by side, as one projection makes them; head h in channels h·c … (h+1)·c
-            of each.
+        qkv: (B, E, 3·H·c) float32 (on CUDA also float16 or bfloat16), E = `layout.tokens`, c at least 1. It
+            holds query, key and value side by side, as one projection returns them. Head h is in channels
+            h·c … (h+1)·c of each.
         num_heads: H.
-        layout: which token is what; `layout.allowed()` is the mask that is meant.
+        layout: order of the tokens. `layout.allowed()` is the mask that is applied.
 
     Returns:
-        (B, E, H·c), rows of skipped tokens 0. Differentiable; what is behind a skipped row gets no gradient.
-        Empty if B is 0.
+        (B, E, H·c), where rows of skipped tokens are 0. Differentiable, except that the query of a skipped
+        row gets no gradient. Empty if B is 0.
 
     Raises:
-        ValueError: shapes or types that do not fit, naming them.
-        TypeError: qkv is no tensor of Jittor.
+        ValueError: if the shape or type does not match; the message names it.
+        TypeError: if qkv is not a Jittor tensor.
     """
     require_one_floating_type("region attention", qkv)
     require_heads("region attention", num_heads)
@@ -101,10 +102,10 @@ def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Va
 
 
 class _FusedRegionAttention(jt.Function):
-    """Keeps one number of each row instead of its probabilities, and recomputes those backwards."""
+    """Keeps one value per row instead of its probabilities, and recomputes them in the backward pass."""
 
     def __init__(self, num_heads: int, layout: RegionLayout) -> None:
-        # Scalars travel through `data`, so that other sizes need no recompilation.
+        # Scalars are passed in `data`, so that new sizes do not need a recompilation.
         self.data = {
             "heads": num_heads,
             "grid_h": layout.grid[0],
@@ -132,7 +133,7 @@ class _FusedRegionAttention(jt.Function):
     def grad(self, grad_output: jt.Var) -> jt.Var:
         qkv, output, log_sum = self.saved
         shapes, dtypes, cuda = [qkv.shape], [qkv.dtype], self._cuda(_CUDA_BACKWARD, qkv)
-        if cuda:  # these kernels hand one number of each row to each other
+        if cuda:  # the backward kernels pass one value per row to each other
             shapes, dtypes = [*shapes, log_sum.shape], [*dtypes, "float32"]
         return jt.code(
             shapes,
