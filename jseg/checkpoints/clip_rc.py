@@ -4,13 +4,27 @@ Both use the names of the PyTorch release (`backbone.*`, `decode_head.*`), and s
 (.pkl). The releases carry more than anything uses: that is ignored on the way in and filled on the way out.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from jseg.checkpoints.clip import CLIP_RC, Arrays, NameReport, count_layers
-from jseg.checkpoints.clip_rc_architecture import REGION_TOKENS, STREAMS, CLIPRCArchitecture, named_parameters
+from jseg.checkpoints.clip_rc_architecture import (
+    REGION_TOKENS,
+    STREAMS,
+    ZEGCLIP_LAYERS,
+    CLIPRCArchitecture,
+    ZegCLIPArchitecture,
+    decoder_layer_shapes,
+    is_zegclip,
+    named_parameters,
+)
 from jseg.checkpoints.formats.reader import read_tensors
 from jseg.checkpoints.formats.tensor_map import TensorMap, check_finite, file_error
 from jseg.files import PathLike
+
+LOSS_BUFFERS = "decode_head.loss_decode."
+"""Buffers of the released loss; they hold no parameters."""
 
 
 def regions_are_untrained(tensors: Arrays) -> bool:
@@ -31,10 +45,7 @@ def regions_are_untrained(tensors: Arrays) -> bool:
 def clip_rc_from_release(
     tensors: Arrays, trained_regions: bool | None = None
 ) -> tuple[dict[str, np.ndarray], NameReport]:
-    """A released CLIP-RC checkpoint (PyTorch or JSeg) -> jseg's CLIP-RC.
-
-    Ignored: `self_attn.*` and `norm1.*` of decoder layers (nothing uses them), a text encoder, and region
-    tokens that were not trained.
+    """A released CLIP-RC (PyTorch or JSeg) or ZegCLIP -> jseg's. What `is_unused` names is ignored.
 
     Args:
         tensors: names and values of the release, `module.` in front allowed.
@@ -47,52 +58,82 @@ def clip_rc_from_release(
         trained_regions = all(name in tensors for name in needed) and not regions_are_untrained(tensors)
     expected = named_parameters(names, trained_regions)
     known = set(expected)
-    ignored = tuple(name for name in names if name not in known and _is_ignored(name))
-    unused = tuple(name for name in names if name not in known and not _is_ignored(name))
+    others = [name for name in names if name not in known]
+    ignored = tuple(name for name in others if is_unused(name, names))
+    unused = tuple(name for name in others if not is_unused(name, names))
     missing = tuple(name for name in expected if name not in tensors)
     state = {name: tensors[name] for name in expected if name in tensors}
-    return state, NameReport(CLIP_RC, ignored, unused, missing)
+    return state, NameReport("ZegCLIP" if is_zegclip(names) else CLIP_RC, ignored, unused, missing)
 
 
-def _is_ignored(name: str) -> bool:
-    in_decoder = any(name.startswith(f"decode_head.{stream}.") for streams in STREAMS for stream in streams)
-    return (
-        (in_decoder and (".self_attn." in name or ".norm1." in name))
-        or name == REGION_TOKENS
-        or name.startswith("text_encoder.")
-    )
+def is_unused(name: str, names: Iterable[str]) -> bool:
+    """Whether a released tensor reaches no output; `names` are all tensors of the file.
+
+    `self_attn.*` and `norm1.*` of decoder layers, in ZegCLIP also all but queries and keys of the last one,
+    untrained region tokens, a text encoder, and buffers of the loss.
+    """
+    if name == REGION_TOKENS or name.startswith(("text_encoder.", LOSS_BUFFERS)):
+        return True
+    streams = [f"decode_head.{stream}." for pair in STREAMS for stream in pair]
+    if not name.startswith((ZEGCLIP_LAYERS, *streams)):
+        return False
+    last = f"{ZEGCLIP_LAYERS}{count_layers(list(names), ZEGCLIP_LAYERS) - 1}."
+    return ".self_attn." in name or ".norm1." in name or name.startswith(last)
 
 
-def clip_rc_to_release(state: Arrays, num_regions: int = 16) -> dict[str, np.ndarray]:
-    """jseg's CLIP-RC -> all names of the releases, so that their code loads it strictly.
+def clip_rc_to_release(
+    state: Arrays, num_regions: int = 16, trained_classes: int | None = None
+) -> dict[str, np.ndarray]:
+    """jseg's CLIP-RC or ZegCLIP -> all names of the release, so that its code loads it strictly.
 
-    What nothing uses is filled: zeros for `self_attn`, 1 and 0 for `norm1`; region tokens get their untrained
-    value, `num_regions` of them, unless `state` holds trained ones.
+    What nothing uses is filled: zeros for `self_attn`, 1 and 0 for `norm1`. CLIP-RC: region tokens get their
+    untrained value, `num_regions` of them, unless `state` holds trained ones. ZegCLIP: the last layer's
+    unused parts, and the weights of the loss's classes, of which the release stores `trained_classes` + 1.
 
     Raises:
-        ValueError: `state` is not a complete CLIP-RC.
+        ValueError: `state` is not a complete model, or the number of trained classes of a ZegCLIP is not
+            known.
     """
     result, report = clip_rc_from_release(state, REGION_TOKENS in state)
     report.check("the state dict")
-    if REGION_TOKENS not in result:
+    width, dtype = result["decode_head.q_proj.bias"].shape[0], result["decode_head.q_proj.bias"].dtype
+    if is_zegclip(result):
+        if trained_classes is None:
+            raise ValueError(
+                "the release of ZegCLIP stores a number for each trained class, and this file does not say "
+                "how many there were; convert the checkpoint of the run, or write --to jseg"
+            )
+        last = f"{ZEGCLIP_LAYERS}{count_layers(list(result), ZEGCLIP_LAYERS) - 1}."
+        for name, shape in decoder_layer_shapes(width).items():
+            result.setdefault(last + name, _filled(name, shape, dtype))
+        weights = np.ones(trained_classes + 1, dtype)
+        weights[-1] = 0.1
+        result[f"{LOSS_BUFFERS}criterion.empty_weight"] = weights
+    elif REGION_TOKENS not in result:
         start = result["backbone.class_embedding"] + result["backbone.positional_embedding"][0]
         result[REGION_TOKENS] = np.tile(start, (num_regions, 1))
-    for streams in STREAMS:
-        for stream in streams:
-            for layer in range(count_layers(list(result), f"decode_head.{stream}.")):
-                prefix = f"decode_head.{stream}.{layer}."
-                norm = result[prefix + "norm2.weight"]
-                width = norm.shape[0]
-                result[prefix + "norm1.weight"] = np.ones_like(norm)
-                for name, shape in (
-                    ("norm1.bias", (width,)),
-                    ("self_attn.in_proj_weight", (3 * width, width)),
-                    ("self_attn.in_proj_bias", (3 * width,)),
-                    ("self_attn.out_proj.bias", (width,)),
-                    ("self_attn.out_proj.weight", (width, width)),
-                ):
-                    result[prefix + name] = np.zeros(shape, norm.dtype)
+    streams = [f"decode_head.{stream}." for pair in STREAMS for stream in pair]
+    for prefix in (*streams, ZEGCLIP_LAYERS):
+        for layer in range(count_layers(list(result), prefix)):
+            for name, shape in _unused_shapes(width).items():
+                result[f"{prefix}{layer}.{name}"] = _filled(name, shape, dtype)
     return result
+
+
+def _unused_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    """What the release stores beside each decoder layer."""
+    return {
+        "norm1.weight": (width,),
+        "norm1.bias": (width,),
+        "self_attn.in_proj_weight": (3 * width, width),
+        "self_attn.in_proj_bias": (3 * width,),
+        "self_attn.out_proj.bias": (width,),
+        "self_attn.out_proj.weight": (width, width),
+    }
+
+
+def _filled(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return (np.ones if "norm" in name and name.endswith("weight") else np.zeros)(shape, dtype)
 
 
 def load_model_state(path: PathLike) -> tuple[dict[str, np.ndarray], CLIPRCArchitecture]:
@@ -114,19 +155,24 @@ def load_model_state(path: PathLike) -> tuple[dict[str, np.ndarray], CLIPRCArchi
     return state, architecture_of(state, path, stored_regions(tensors))
 
 
-def architecture_of(state: Arrays, source: PathLike, num_regions: int | None) -> CLIPRCArchitecture:
-    """The architecture that the parameters of a whole CLIP-RC tell.
+def architecture_of(
+    state: Arrays, source: PathLike, num_regions: int | None, train_regions: bool | None = None
+) -> CLIPRCArchitecture:
+    """The architecture that the parameters of a whole CLIP-RC or ZegCLIP tell.
 
     Args:
         state: name -> values.
         source: the file, for the message.
         num_regions: M, which untrained region tokens do not tell.
+        train_regions: whether region tokens are parameters; by default if `state` holds them.
 
     Raises:
         ValueError: shapes that no CLIP-RC has.
     """
     shapes = {name: array.shape for name, array in state.items()}
-    return CLIPRCArchitecture.from_shapes(shapes, source, num_regions, REGION_TOKENS in state)
+    kind = ZegCLIPArchitecture if is_zegclip(state) else CLIPRCArchitecture
+    trained = REGION_TOKENS in state if train_regions is None else train_regions
+    return kind.from_shapes(shapes, source, num_regions, trained)
 
 
 def stored_regions(tensors: TensorMap) -> int | None:

@@ -1,7 +1,7 @@
-"""The one description of a CLIP-RC: made from its config or from the shapes in a file, and asked for
+"""The one description of a CLIP-RC or ZegCLIP: made from its config or from the shapes in a file, asked for
 names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -25,6 +25,9 @@ STREAMS = (
 )
 """Pairs of streams of decoder layers in the head: of the decoder, and of the recovery decoder."""
 
+ZEGCLIP_LAYERS = "decode_head.decoder_1.layers."
+"""How the names of ZegCLIP's decoder layers begin."""
+
 _PROMPTS = (
     "prompt_embeddings",
     "deep_prompt_embeddings",
@@ -47,19 +50,20 @@ _DECODER_LAYER = tuple(
     )
     for kind in ("weight", "bias")
 )
+_SCORE_LAYER = tuple(f"multihead_attn.{part}.{kind}" for part in ("q", "k") for kind in ("weight", "bias"))
 _HEAD = tuple(f"{part}.{kind}" for part in ("lateral_proj", "q_proj") for kind in ("weight", "bias"))
 _RECOVERY_LINEAR = tuple(
     f"recovery_decoder.linear_{part}.{kind}"
     for part in ("q_in", "k_in", "q_out", "k_out")
     for kind in ("weight", "bias")
 )
-_DIMENSIONS = {
+_ENCODER_DIMENSIONS = {
     "backbone.conv1.weight": 4,
     "backbone.proj": 2,
     "backbone.positional_embedding": 2,
     "backbone.prompt_embeddings": 3,
-    "decode_head.lateral_proj.weight": 2,
 }
+_DIMENSIONS = {**_ENCODER_DIMENSIONS, "decode_head.lateral_proj.weight": 2}
 """The tensors that tell the sizes, and their numbers of dimensions."""
 
 
@@ -157,16 +161,11 @@ class CLIPRCArchitecture(Architecture):
         Raises:
             ValueError: a tensor that tells a size is missing or has another number of dimensions.
         """
-        for name, dimensions in _DIMENSIONS.items():
-            if name not in shapes or len(shapes[name]) != dimensions or 0 in shapes[name]:
-                found = tuple(shapes[name]) if name in shapes else "missing"
-                raise file_error(source, f"no CLIP-RC has this shape: {found}; use another file", name)
-        width, _, patch, _ = shapes["backbone.conv1.weight"]
-        joint = shapes["backbone.proj"][1]
-        fused = shapes["decode_head.lateral_proj.weight"][1] // joint - 1
-        layers, decoder_layers, recovery_layers = _layers(list(shapes))
+        encoder = _encoder_from(shapes, source, _DIMENSIONS)
+        fused = shapes["decode_head.lateral_proj.weight"][1] // encoder.joint_width - 1
+        _, decoder_layers, recovery_layers = _layers(list(shapes))
         return cls(
-            encoder=EncoderSizes(layers, width, patch, joint),
+            encoder=encoder,
             num_prompts=shapes["backbone.prompt_embeddings"][1],
             num_regions=num_regions,
             train_regions=train_regions,
@@ -207,8 +206,77 @@ class CLIPRCArchitecture(Architecture):
         )
 
 
+@dataclass(frozen=True)
+class ZegCLIPArchitecture(CLIPRCArchitecture):
+    """A ZegCLIP: no region tokens, one stream of decoder layers, no recovery decoder."""
+
+    type: ClassVar[str] = "ZegCLIP"
+
+    decode_head: str = _option("decode_head", "type", "ZegCLIPHead")
+
+    @classmethod
+    def from_shapes(
+        cls,
+        shapes: Shapes,
+        source: PathLike,
+        num_regions: int | None = None,
+        train_regions: bool = False,
+    ) -> "ZegCLIPArchitecture":
+        """See `CLIPRCArchitecture.from_shapes`; there are no regions, whatever is said of them."""
+        encoder = _encoder_from(shapes, source, _ENCODER_DIMENSIONS)
+        return cls(
+            encoder=encoder,
+            num_prompts=shapes["backbone.prompt_embeddings"][1],
+            num_regions=None,
+            double_class_embedding=None,
+            fused_inputs=0,
+            ram_inputs=(),
+            decoder_layers=count_layers(list(shapes), ZEGCLIP_LAYERS),
+            decoder_heads=None,
+            recovery_layers=None,
+        )
+
+    def parameter_names(self) -> list[str]:
+        """See `CLIPRCArchitecture.parameter_names`."""
+        if self.encoder is None:
+            raise ValueError("the encoder's sizes are not known; make the architecture from a file or a CLIP")
+        return zegclip_parameter_names(self.encoder.layers, self.decoder_layers)
+
+
+def zegclip_parameter_names(layers: int, decoder_layers: int) -> list[str]:
+    """All parameters of a ZegCLIP with so many layers in encoder and decoder.
+
+    Of the last decoder layer only the maps of queries and keys reach an output.
+    """
+    names = [*_encoder_names(layers, False), "decode_head.q_proj.weight", "decode_head.q_proj.bias"]
+    updates = range(decoder_layers - 1)
+    names += [f"{ZEGCLIP_LAYERS}{layer}.{name}" for layer in updates for name in _DECODER_LAYER]
+    return names + [f"{ZEGCLIP_LAYERS}{decoder_layers - 1}.{name}" for name in _SCORE_LAYER]
+
+
+def decoder_layer_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the parameters of a decoder layer of width d."""
+    wide = {
+        "linear1.weight": (4 * width, width),
+        "linear1.bias": (4 * width,),
+        "linear2.weight": (width, 4 * width),
+    }
+    return {
+        name: wide.get(name, (width,) if name.endswith("bias") or "norm" in name else (width, width))
+        for name in _DECODER_LAYER
+    }
+
+
+def is_zegclip(names: Iterable[str]) -> bool:
+    """Whether these are the names of a ZegCLIP, `module.` in front allowed."""
+    return any(name.removeprefix("module.").startswith(ZEGCLIP_LAYERS) for name in names)
+
+
 def named_parameters(names: Sequence[str], train_regions: bool) -> list[str]:
-    """All parameters of the CLIP-RC that has as many layers as `names` mention, so that gaps show up."""
+    """All parameters of the model that has as many layers as `names` mention, so that gaps show up."""
+    if is_zegclip(names):
+        layers = count_layers(names, "backbone.transformer.resblocks.")
+        return zegclip_parameter_names(layers, count_layers(names, ZEGCLIP_LAYERS))
     return clip_rc_parameter_names(*_layers(names), train_regions)
 
 
@@ -216,9 +284,7 @@ def clip_rc_parameter_names(
     layers: int, decoder_layers: int, recovery_layers: int | None, train_regions: bool = False
 ) -> list[str]:
     """All parameters of a CLIP-RC with so many layers; `recovery_layers` None means no recovery decoder."""
-    names = [f"backbone.{name}" for name in VISION + _PROMPTS]
-    names += block_names("backbone.transformer.resblocks.", layers)
-    names += [REGION_TOKENS] if train_regions else []
+    names = _encoder_names(layers, train_regions)
     names += [f"decode_head.{name}" for name in _HEAD]
     for streams, count in zip(STREAMS, (decoder_layers, recovery_layers or 0)):
         names += [
@@ -230,6 +296,27 @@ def clip_rc_parameter_names(
     return names + (
         [f"decode_head.{name}" for name in _RECOVERY_LINEAR] if recovery_layers is not None else []
     )
+
+
+def _encoder_names(layers: int, train_regions: bool) -> list[str]:
+    names = [f"backbone.{name}" for name in VISION + _PROMPTS]
+    names += block_names("backbone.transformer.resblocks.", layers)
+    return names + ([REGION_TOKENS] if train_regions else [])
+
+
+def _encoder_from(shapes: Shapes, source: PathLike, dimensions: Mapping[str, int]) -> EncoderSizes:
+    """Sizes of the encoder, after a look at the tensors that tell sizes.
+
+    Raises:
+        ValueError: one is missing or has another number of dimensions.
+    """
+    for name, count in dimensions.items():
+        if name not in shapes or len(shapes[name]) != count or 0 in shapes[name]:
+            found = tuple(shapes[name]) if name in shapes else "missing"
+            raise file_error(source, f"no CLIP-RC has this shape: {found}; use another file", name)
+    width, _, patch, _ = shapes["backbone.conv1.weight"]
+    layers = count_layers(list(shapes), "backbone.transformer.resblocks.")
+    return EncoderSizes(layers, width, patch, shapes["backbone.proj"][1])
 
 
 def _layers(names: Sequence[str]) -> tuple[int, int, int | None]:

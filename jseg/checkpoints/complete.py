@@ -1,4 +1,5 @@
-"""A whole CLIP-RC from any checkpoint: released, converted, or of a jseg run (trained part) plus its CLIP."""
+"""A whole CLIP-RC or ZegCLIP from any checkpoint: released, converted, or of a jseg run (trained part) plus
+its CLIP."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from jseg.checkpoints.clip import clip_state
-from jseg.checkpoints.clip_rc import check_is_clip_rc, clip_rc_from_release, stored_regions
+from jseg.checkpoints.clip_rc import (
+    LOSS_BUFFERS,
+    check_is_clip_rc,
+    clip_rc_from_release,
+    stored_regions,
+)
 from jseg.checkpoints.clip_rc_architecture import REGION_TOKENS
 from jseg.checkpoints.formats.reader import read_tensors
 from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
@@ -20,18 +26,23 @@ from jseg.files import PathLike, file_sha256
 _DEFAULT_REGIONS = 16  # of the releases, where a file does not say
 _DEFAULT_CROP = 512  # pixels, likewise
 _MAX_REGIONS = 1 << 16
+_MAX_CLASSES = 1 << 16
 _MAX_CROP = 1 << 14
 
 
 @dataclass
 class CompleteModel:
-    """All parameters of a CLIP-RC and what its file says beside them."""
+    """All parameters of a model and what its file says beside them.
+
+    trained_classes: number of classes that had labels in training, None where nothing says it.
+    """
 
     state: dict[str, np.ndarray]
     ignored: tuple[str, ...]
     num_regions: int
     class_names: tuple[str, ...]
     iteration: int | None
+    trained_classes: int | None = None
 
 
 def complete_model(tensors: TensorMap, clip: PathLike | None = None) -> CompleteModel:
@@ -63,6 +74,7 @@ def complete_model(tensors: TensorMap, clip: PathLike | None = None) -> Complete
         regions,
         _class_names(metadata),
         int(iteration) if iteration.isdecimal() else None,
+        _trained_classes(tensors),
     )
 
 
@@ -94,6 +106,7 @@ def _complete_run(tensors: TensorMap, clip: PathLike | None) -> CompleteModel:
         _bounded(tensors, "num_regions", architecture.get("num_regions") or _DEFAULT_REGIONS, _MAX_REGIONS),
         _class_names(metadata),
         _bounded(tensors, "iteration", metadata.get("iteration"), 1 << 40),
+        _trained_classes(tensors),
     )
 
 
@@ -112,6 +125,20 @@ def _frozen_part(
     height, width = (_bounded(tensors, "image_size", side, _MAX_CROP) // patch for side in sides)
     visual["positional_embedding"] = resize_positions(visual["positional_embedding"], (height, width))
     return {f"backbone.{name}": value for name, value in visual.items()}
+
+
+def _trained_classes(tensors: TensorMap) -> int | None:
+    """From the buffer of the released loss, from what a conversion kept, or from the classes of a run."""
+    metadata = tensors.metadata
+    buffer = next((name for name in tensors if name.endswith(f"{LOSS_BUFFERS}criterion.empty_weight")), None)
+    if buffer is not None and len(tensors.entry(buffer).shape) == 1:
+        return max(tensors.entry(buffer).shape[0] - 1, 0)
+    if "trained_classes" in metadata:
+        return _bounded(tensors, "trained_classes", metadata["trained_classes"], _MAX_CLASSES)
+    if not is_run_checkpoint(tensors):
+        return None
+    unseen = json.loads(metadata.get("unseen", "[]")) if metadata.get("setting") == "inductive" else []
+    return len(_class_names(metadata)) - len(unseen)
 
 
 def _bounded(tensors: TensorMap, key: str, value: Any, limit: int) -> int:

@@ -1,4 +1,5 @@
-"""Convert a CLIP-RC checkpoint between the PyTorch release, the JSeg release and jseg, without PyTorch.
+"""Convert a CLIP-RC or ZegCLIP checkpoint between the PyTorch release, the JSeg release and jseg, without
+PyTorch.
 
     python tools/convert_checkpoint.py clip_rc_voc.pth clip_rc_voc.safetensors
     python tools/convert_checkpoint.py model.pkl model.pth --to pytorch
@@ -37,6 +38,7 @@ from jseg.checkpoints import (
     save_jittor,
     save_torch,
 )
+from jseg.checkpoints.clip_rc_architecture import is_zegclip
 from jseg.checkpoints.complete import CompleteModel, complete_model
 from jseg.checkpoints.convert import check_output, file_lines, write_verified
 from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX, is_run_checkpoint
@@ -77,7 +79,7 @@ def size_line(source: str, model: CompleteModel) -> str:
     return (
         f"encoder of {sizes.encoder.layers} layers, width {sizes.encoder.width}, "
         f"patch {sizes.encoder.patch_size}, {positions} positions; {sizes.num_prompts} prompts a layer, "
-        f"{sizes.num_regions} region tokens{' (trained)' if sizes.train_regions else ''}; "
+        f"{sizes.num_regions or 'no'} region tokens{' (trained)' if sizes.train_regions else ''}; "
         f"joint width {sizes.encoder.joint_width}; decoder layers {sizes.decoder_layers}, "
         f"recovery layers {recovery}"
     )
@@ -91,11 +93,17 @@ def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) 
     if model.iteration is not None:
         meta["iter"] = model.iteration
     plain = {**text, "num_regions": str(model.num_regions)}
+    if model.trained_classes is not None:
+        plain["trained_classes"] = str(model.trained_classes)
     if model.class_names:
         plain["class_names"] = json.dumps(list(model.class_names))
     if model.iteration is not None:
         plain["iteration"] = str(model.iteration)
-    arrays = model.state if target == "jseg" else clip_rc_to_release(model.state, model.num_regions)
+    arrays = (
+        model.state
+        if target == "jseg"
+        else clip_rc_to_release(model.state, model.num_regions, model.trained_classes)
+    )
     savers = {
         "jseg": lambda path, values: save_arrays(path, values, plain),
         "safetensors": lambda path, values: save_arrays(path, values, plain),
@@ -120,7 +128,8 @@ def convert(source: str, out: str, to: str | None, clip: str | None, force: bool
     model = complete_model(tensors, clip)
     check_finite(source, model.state)
     sha256 = file_sha256(source)
-    for line in file_lines(tensors, "CLIP-RC", sha256):
+    kind = "ZegCLIP" if is_zegclip(model.state) else "CLIP-RC"
+    for line in file_lines(tensors, kind, sha256):
         print(line)
     print(f"  sizes       {size_line(source, model)}")
     parameters = sum(int(np.prod(array.shape)) for array in model.state.values())
@@ -132,13 +141,13 @@ def convert(source: str, out: str, to: str | None, clip: str | None, force: bool
         print(f"  classes     {', '.join(model.class_names)}")
     sys.stdout.flush()
     text = {
-        "kind": "CLIP-RC",
+        "kind": kind,
         "converted_by": f"jseg {__version__}",
         "converted_from": Path(source).name,
         "source_sha256": sha256,
     }
     write(out, target, model, text)
-    for line in file_lines(read_tensors(out), f"CLIP-RC for {target}, read back and equal", file_sha256(out)):
+    for line in file_lines(read_tensors(out), f"{kind} for {target}, read back and equal", file_sha256(out)):
         print(line)
 
 

@@ -4,6 +4,7 @@ A case folder holds `case.json`, whose `kind` says what else lies there:
 
 - `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label) and
   `outputs.npz`;
+- `zegclip`: the same files of a ZegCLIP;
 - `clip`: `openai.pt` (CLIP as OpenAI publishes it) or `openai.pt.gz`, and `io.npz` (image, tokens,
   the recorded features);
 - `tokenizer`: `cases.json` (texts and token ids).

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jseg.checkpoints import CLIPRCArchitecture
+from jseg.checkpoints import CLIPRCArchitecture, architecture_of
 from jseg.labels import IGNORE_INDEX
 from jseg.parity.files import (
     CLIP_ARRAYS,
@@ -60,7 +60,12 @@ def pending_case(folder: Path) -> tuple[dict[str, Any], Arrays]:
     case = load_json(folder / "case.json")
     if not isinstance(case, dict):
         raise ValueError('case.json: holds no object; write {"kind": ...} with the settings of the case')
-    runners = {"clip_rc": run_clip_rc, "clip": run_clip, "tokenizer": run_tokenizer}
+    runners = {
+        "clip_rc": run_segmentor,
+        "zegclip": run_segmentor,
+        "clip": run_clip,
+        "tokenizer": run_tokenizer,
+    }
     if not isinstance(case.get("kind"), str) or case["kind"] not in runners:
         raise ValueError(f"case.json: kind is {case.get('kind')!r}, it must be one of {', '.join(runners)}")
     return runners[case["kind"]](folder, case)
@@ -98,13 +103,13 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arr
     return quantities, recorded
 
 
-def run_clip_rc(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
+def run_segmentor(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
     """Mask, features, probabilities, and for each setting outputs, losses and gradients. Dropout is off."""
     from jseg.runtime.backend import jt
 
     check_settings(case)
     weights, inputs = (
-        load_arrays(folder / "weights.npz", WEIGHT_ARRAYS),
+        load_arrays(folder / "weights.npz", WEIGHT_ARRAYS[case["kind"]]),
         load_arrays(folder / "inputs.npz", INPUT_ARRAYS),
     )
     recorded = load_arrays(folder / "outputs.npz", {})
@@ -131,46 +136,47 @@ def build_segmentor(
     case: Mapping[str, Any], weights: Arrays, inputs: Arrays, recorded: Arrays, setting: str
 ) -> "CLIPRC":
     """A segmentor of the sizes that `case` and the shapes in `weights` give, with random weights."""
-    from jseg.models.segmentors import CLIPRC
+    from jseg.models.segmentors import CLIPRC, ZegCLIP
 
     trained = any(name.endswith("grad.backbone.region_level_bridge") for name in recorded)
-    shapes = {name: value.shape for name, value in weights.items()}
-    sizes = CLIPRCArchitecture.from_shapes(shapes, "weights.npz", case["regions"], trained)
+    regions = case.get("regions", 0)
+    sizes = architecture_of(weights, "weights.npz", regions, trained)
+    assert sizes.encoder is not None  # the shapes tell it
+    backbone = dict(
+        type=sizes.backbone,
+        num_prompts=sizes.num_prompts,
+        num_regions=regions,
+        train_regions=trained,
+        dropout=0.0,
+    )
+    head: dict[str, Any] = dict(
+        type=sizes.decode_head, num_layers=sizes.decoder_layers, num_heads=case["dec_heads"], dropout=0.0
+    )
+    if case["kind"] == "clip_rc":
+        head.update(_clip_rc_options(case, sizes))
+    return (ZegCLIP if case["kind"] == "zegclip" else CLIPRC).from_sizes(
+        sizes.encoder,
+        case["heads"],
+        inputs["text"],
+        [i for i in range(len(inputs["text"])) if i not in set(case["seen"])],
+        backbone=backbone,
+        decode_head=head,
+        loss=dict(type="NELLoss", focal_weight=case["mask_weight"], dice_weight=case["dice_weight"]),
+        setting=setting,
+        image_size=inputs["image"].shape[2:],
+    )
+
+
+def _clip_rc_options(case: Mapping[str, Any], sizes: CLIPRCArchitecture) -> dict[str, Any]:
+    """What the head of CLIP-RC has beside layers and attention heads."""
     fused = sizes.ram_inputs
     if fused is None:  # one feature, which the shapes do not name
         fused = ("region",) if case["regions"] else ("global",)
     recovery = None
     if sizes.recovery_layers is not None:
-        recovery = dict(
-            num_layers=sizes.recovery_layers,
-            loss=case.get("recovery_loss", "l1"),
-            weight=case["recovery_weight"],
-        )
-    assert sizes.encoder is not None  # the shapes tell it
-    return CLIPRC.from_sizes(
-        sizes.encoder,
-        case["heads"],
-        inputs["text"],
-        [i for i in range(len(inputs["text"])) if i not in set(case["seen"])],
-        backbone=dict(
-            type=sizes.backbone,
-            num_prompts=sizes.num_prompts,
-            num_regions=case["regions"],
-            train_regions=trained,
-            dropout=0.0,
-        ),
-        decode_head=dict(
-            type=sizes.decode_head,
-            ram_inputs=fused,
-            num_layers=sizes.decoder_layers,
-            num_heads=case["dec_heads"],
-            recovery=recovery,
-            dropout=0.0,
-        ),
-        loss=dict(type="NELLoss", focal_weight=case["mask_weight"], dice_weight=case["dice_weight"]),
-        setting=setting,
-        image_size=inputs["image"].shape[2:],
-    )
+        loss = case.get("recovery_loss", "l1")
+        recovery = dict(num_layers=sizes.recovery_layers, loss=loss, weight=case["recovery_weight"])
+    return {"ram_inputs": fused, "recovery": recovery}
 
 
 def _evaluate(segmentors: "Mapping[str, CLIPRC]", image: "jt.Var") -> dict[str, Any]:

@@ -27,14 +27,18 @@ CASE_KEYS: dict[str, _Kind] = {
     "dice_weight": (int, float),
     "recovery_weight": (int, float),
 }
+ONLY_OF_CLIP_RC = ("regions", "recovery_weight")
 CLIP_ARRAYS = {"image": 4, "tokens": 2, "image_features": 2, "text_features": 2, "logits_per_image": 2}
 INPUT_ARRAYS = {"image": 4, "text": 2, "label": 4}
-WEIGHT_ARRAYS = {
+_ENCODER_ARRAYS = {
     "backbone.conv1.weight": 4,
     "backbone.proj": 2,
     "backbone.positional_embedding": 2,
     "backbone.prompt_embeddings": 3,
-    "decode_head.lateral_proj.weight": 2,
+}
+WEIGHT_ARRAYS = {
+    "clip_rc": {**_ENCODER_ARRAYS, "decode_head.lateral_proj.weight": 2},
+    "zegclip": {**_ENCODER_ARRAYS, "decode_head.q_proj.weight": 2},
 }
 
 
@@ -66,12 +70,14 @@ def openai_archive(folder: Path) -> Iterator[Path]:
 
 
 def check_settings(case: Mapping[str, Any]) -> None:
-    """Refuses a `case.json` of kind clip_rc that lacks a setting or has one of the wrong type.
+    """Refuses a `case.json` of kind clip_rc or zegclip that lacks a setting or has one of the wrong type.
 
     Raises:
         ValueError: names the key.
     """
     for key, kind in CASE_KEYS.items():
+        if key not in case and key in ONLY_OF_CLIP_RC and case["kind"] != "clip_rc":
+            continue
         if key not in case:
             raise ValueError(f"case.json: key {key!r} is missing; add it or copy the file again")
         if not isinstance(case[key], kind) or isinstance(case[key], bool):
@@ -79,7 +85,7 @@ def check_settings(case: Mapping[str, Any]) -> None:
             expected = names.get(kind, "a number")
             raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must be {expected}")
     for key, least in (("heads", 1), ("dec_heads", 1), ("regions", 0)):
-        if case[key] < least:
+        if case.get(key, least) < least:
             raise ValueError(f"case.json: key {key!r} is {case[key]}, it must be at least {least}")
     for key, kind, expected in (("seen", int, "class indices"), ("settings", str, "names of settings")):
         if not all(isinstance(entry, kind) for entry in case[key]):

@@ -2,5 +2,6 @@
 
 from jseg.models.segmentors.base import MODELS, Segmentor
 from jseg.models.segmentors.clip_rc import CLIPRC
+from jseg.models.segmentors.zegclip import ZegCLIP
 
-__all__ = ["CLIPRC", "MODELS", "Segmentor"]
+__all__ = ["CLIPRC", "MODELS", "Segmentor", "ZegCLIP"]

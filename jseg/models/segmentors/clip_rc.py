@@ -16,12 +16,12 @@ Table 8. `decode_head.recovery.loss` = 'l1', 'l2', 'kd'; `decode_head.recovery.n
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from jseg.checkpoints import CLIPRCArchitecture, EncoderSizes
+from jseg.checkpoints.clip_rc import is_unused
 from jseg.checkpoints.version_0_1 import MOVED
 from jseg.files import file_sha256
 from jseg.labels import IGNORE_INDEX
@@ -41,9 +41,6 @@ from jseg.runtime.backend import jt, nn
 
 REGION_LOGIT_SCALE = 100.0
 """CLIP's learned logit scale, for the classification of regions (paper, Fig. 2)."""
-
-UNUSED_PARAMETERS = (".self_attn.", ".norm1.", "backbone.region_level_bridge")
-"""Parts of released checkpoints that nothing reads; region tokens only when they are not trained."""
 
 
 class LossDetails(NamedTuple):
@@ -68,7 +65,8 @@ class CLIPRC(Segmentor[ImageFeatures]):
         class_names: C class words.
         unseen: indices of the classes without labels in training.
         clip: file of CLIP weights (OpenAI's archive, or jseg's own safetensors).
-        backbone, decode_head, loss: configs of the parts; entries of `BACKBONES`, `HEADS` and `LOSSES`.
+        backbone, decode_head, loss: configs of the parts, entries of `BACKBONES`, `HEADS` and `LOSSES`; by
+            default those of the class.
         setting: 'inductive', 'transductive' or 'full'.
         templates: prompt templates, a name of `jseg.models.clip.templates.TEMPLATES` or a list with `{}`.
         seen_bias: by how much probabilities of seen classes are lowered at test time (not in 'transductive').
@@ -81,14 +79,19 @@ class CLIPRC(Segmentor[ImageFeatures]):
         ValueError: naming the option that is wrong. FileNotFoundError: no such file of weights or embeddings.
     """
 
+    default_backbone: ClassVar[dict[str, Any]] = {"type": "RegionBridgeEncoder"}
+    default_head: ClassVar[dict[str, Any]] = {"type": "CLIPRCHead"}
+    default_loss: ClassVar[dict[str, Any]] = {"type": "NELLoss"}
+    description: ClassVar[type[CLIPRCArchitecture]] = CLIPRCArchitecture
+
     def __init__(
         self,
         class_names: Sequence[str],
         unseen: Sequence[int],
         clip: str,
-        backbone: Mapping[str, Any] = MappingProxyType({"type": "RegionBridgeEncoder"}),
-        decode_head: Mapping[str, Any] = MappingProxyType({"type": "CLIPRCHead"}),
-        loss: Mapping[str, Any] = MappingProxyType({"type": "NELLoss"}),
+        backbone: Mapping[str, Any] | None = None,
+        decode_head: Mapping[str, Any] | None = None,
+        loss: Mapping[str, Any] | None = None,
         setting: str = "inductive",
         templates: str | Sequence[str] = "single",
         seen_bias: float = 0.1,
@@ -119,9 +122,9 @@ class CLIPRC(Segmentor[ImageFeatures]):
         heads: int,
         text: np.ndarray,
         unseen: Sequence[int],
-        backbone: Mapping[str, Any] = MappingProxyType({"type": "RegionBridgeEncoder"}),
-        decode_head: Mapping[str, Any] = MappingProxyType({"type": "CLIPRCHead"}),
-        loss: Mapping[str, Any] = MappingProxyType({"type": "NELLoss"}),
+        backbone: Mapping[str, Any] | None = None,
+        decode_head: Mapping[str, Any] | None = None,
+        loss: Mapping[str, Any] | None = None,
         setting: str = "inductive",
         seen_bias: float = 0.1,
         ignore_index: int = IGNORE_INDEX,
@@ -145,24 +148,25 @@ class CLIPRC(Segmentor[ImageFeatures]):
         self,
         sizes: EncoderSizes,
         heads: int,
-        backbone: Mapping[str, Any],
-        decode_head: Mapping[str, Any],
-        loss: Mapping[str, Any],
+        backbone: Mapping[str, Any] | None,
+        decode_head: Mapping[str, Any] | None,
+        loss: Mapping[str, Any] | None,
         image_size: int | Sequence[int],
     ) -> None:
+        backbone, decode_head = backbone or self.default_backbone, decode_head or self.default_head
         patch = sizes.patch_size
         grid = _position_grid(image_size, patch)
         self.backbone: Backbone = BACKBONES.build(
             backbone, where="model.backbone", sizes=sizes, heads=heads, position_grid=grid
         )
         self.decode_head: Head = HEADS.build(decode_head, where="model.decode_head", width=sizes.joint_width)
-        self._loss: Loss = LOSSES.build(loss, where="model.loss")
+        self._loss: Loss = LOSSES.build(loss or self.default_loss, where="model.loss")
         if self.decode_head.needs_regions and not self.backbone.num_regions:
             raise ValueError(
                 "model.backbone.num_regions is 0, but model.decode_head reads region features: set it to a "
                 "square number, or drop 'region' from model.decode_head.ram_inputs"
             )
-        self._architecture = CLIPRCArchitecture(
+        self._architecture = self.description(
             encoder=sizes,
             heads=heads,
             image_size=(grid[0] * patch, grid[1] * patch),
@@ -329,9 +333,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
             ValueError: if parameters are missing, unknown or of another shape; names them.
         """
         own = self.state_dict()
-        ignored = [
-            name for name in arrays if name not in own and any(part in name for part in UNUSED_PARAMETERS)
-        ]
+        ignored = [name for name in arrays if name not in own and is_unused(name, arrays)]
         used = {name: arrays[name] for name in arrays if name not in set(ignored)}
         if "backbone.positional_embedding" in used:
             self.backbone.adopt_positions(used["backbone.positional_embedding"], source)

@@ -1,0 +1,102 @@
+"""The head of ZegCLIP (Zhou et al., CVPR 2023): class queries against the patches of the frozen encoder."""
+
+from typing import Any
+
+from jseg.models.backbones.base import ImageFeatures
+from jseg.models.heads.base import HEADS, Decoded, Head
+from jseg.models.heads.decoder import DecoderLayer
+from jseg.models.heads.region_alignment import project_queries, region_relations
+from jseg.models.layers import Linear
+from jseg.ops import linear
+from jseg.runtime.backend import jt, nn
+
+
+class Scores(nn.Module):
+    """The attention scores of a layer before the softmax, averaged over the heads.
+
+    mean_h (q_h · k_h) / sqrt(c) = (W_q q + b_q) · (W_k x + b_k) / (sqrt(c) · heads), with c channels a head:
+    one matrix product. Values, feed-forward part and norms of such a layer reach no output, and are not
+    built.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.q = Linear(width, width)
+        self.k = Linear(width, width)
+        self.scale = 1.0 / ((width / num_heads) ** 0.5 * num_heads)
+
+    def execute(self, query: jt.Var, memory: jt.Var) -> jt.Var:
+        """query (B, C, d), memory (B, N, d) -> (B, C, N)."""
+        q, k = self.q(query) * self.scale, self.k(memory)
+        # One 2-D product per image: Jittor's batched product takes a slow generic path on the CPU.
+        return jt.stack([linear(q[i], k[i]) for i in range(q.shape[0])])
+
+
+class ScoreLayer(nn.Module):
+    """The last layer of the decoder, under the names of the release."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.multihead_attn = Scores(width, num_heads)
+
+
+class Decoder(nn.Module):
+    """`decoder_1` of the release: layers that update the queries, then one that gives the class maps."""
+
+    def __init__(self, width: int, num_heads: int, num_layers: int) -> None:
+        super().__init__()
+        updates = [DecoderLayer(width, num_heads) for _ in range(num_layers - 1)]
+        self.layers = nn.Sequential([*updates, ScoreLayer(width, num_heads)])
+
+    def execute(self, queries: jt.Var, pixels: jt.Var, dropout_rate: float) -> jt.Var:
+        """queries (B, C, d), pixels (B, N, d) -> scores (B, C, N)."""
+        *updates, last = list(self.layers)
+        for layer in updates:
+            queries = layer(queries, pixels, dropout_rate)
+        return last.multihead_attn(queries, pixels)
+
+
+@HEADS.register()
+class ZegCLIPHead(Head):
+    """Queries q_proj(concat[T ⊙ G, T]) attend to the L2-normalised patch features; the last scores are the
+    maps.
+
+    Args:
+        width: joint width d.
+        num_layers: layers of the decoder, the last of which gives the maps.
+        num_heads: attention heads, a divisor of d.
+        dropout: rate in the decoder in training.
+
+    Raises:
+        ValueError: naming the option that is wrong.
+    """
+
+    def __init__(self, width: int, num_layers: int = 3, num_heads: int = 8, dropout: float = 0.1) -> None:
+        super().__init__()
+        if num_heads < 1 or width % num_heads:
+            raise ValueError(f"num_heads is {num_heads}: it must divide the feature width {width}")
+        if num_layers < 1:
+            raise ValueError(f"num_layers is {num_layers}: it must be at least 1")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
+        self.num_layers, self.num_heads, self.dropout = num_layers, num_heads, dropout
+        self.decoder_1 = Decoder(width, num_heads, num_layers)
+        self.q_proj = Linear(2 * width, width)
+
+    def architecture(self) -> dict[str, Any]:
+        """See `Head.architecture`."""
+        return {
+            "fused_inputs": 0,
+            "ram_inputs": (),
+            "decoder_layers": self.num_layers,
+            "decoder_heads": self.num_heads,
+            "recovery_layers": None,
+        }
+
+    def execute(self, features: ImageFeatures, text: jt.Var, training: bool = False) -> Decoded:
+        """See `Head.execute`. Region features are not used."""
+        rate = self.dropout if training and self.is_training() else 0.0
+        relation = region_relations(text, features.global_feature, None)
+        queries = project_queries(relation, text, self.q_proj.weight, self.q_proj.bias)
+        scores = self.decoder_1(queries, features.image, rate)
+        return Decoded(scores.reshape(scores.shape[0], -1, *features.grid))
