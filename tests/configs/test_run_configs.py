@@ -9,6 +9,7 @@ import pytest
 from jseg.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "clip_rc"
+ZEGCLIP = CONFIGS.parent / "zegclip"
 DATASETS = ("voc2012", "context", "coco_stuff")
 TRAINED = [
     f"{dataset}_{setting}" for dataset in DATASETS for setting in ("inductive", "transductive", "full")
@@ -35,7 +36,7 @@ def work_root(tmp_path_factory, data_root):
 def runner_of(name, work_root, reduced, *more):
     from jseg.runner import Runner
 
-    path = str(CONFIGS / f"{name}.py")
+    path = str((ZEGCLIP if name.startswith("zegclip") else CONFIGS) / f"{name}.py")
     overrides = [*reduced(Config.load(path)), f"work_dir={work_root / name}", "max_iters=1", *more]
     return Runner(Config.load(path, overrides))
 
@@ -64,6 +65,25 @@ def test_a_config_trains_for_one_iteration(name, work_root, reduced):
     metrics = json.loads((work_root / name / "metrics.json").read_text())
     counts = {"context": (60, 10), "coco_stuff": (171, 15)}.get(name.rsplit("_", 1)[0], (20, 5))
     assert (len(metrics["per_class"]), sum(row["unseen"] for row in metrics["per_class"])) == counts
+
+
+@pytest.mark.parametrize("setting", ["inductive", "transductive", "full"])
+def test_zegclip_trains_in_every_setting(setting, work_root, reduced):
+    name, more = f"zegclip_voc2012_{setting}", ["dataset.val.split=one"]
+    if setting == "transductive":
+        more.append(f"init_from={inductive_checkpoint(name, work_root)}")
+    runner_of(name, work_root, reduced, *more).train()
+    record = json.loads((work_root / name / "log.jsonl").read_text())
+    assert {key for key in record if key.startswith(("loss", "recovery"))} == {"loss_mask", "loss_dice"}
+    assert np.isfinite(record["total"])
+
+
+@pytest.mark.parametrize("path", sorted(ZEGCLIP.glob("*.py")), ids=lambda path: path.stem)
+def test_a_config_of_zegclip_names_what_there_is(path):
+    from jseg.config import validate
+    from jseg.runner import REGISTRIES
+
+    validate(Config.load(path), REGISTRIES)
 
 
 @pytest.mark.parametrize("name", CROSS)

@@ -44,6 +44,18 @@ PAPER = {
     "ablations/table8_2_layers": (95.4, 87.1, 92.4, 82.4),
     "ablations/table8_3_layers": (95.3, 87.0, 91.6, 82.8),
 }
+# The paper's rows of ZegCLIP, Tables 1 to 4.
+ZEGCLIP = {
+    "voc2012_inductive": (94.6, 84.3, 91.9, 77.8),
+    "context_inductive": (76.2, 49.9, 46.0, 54.6),
+    "coco_stuff_inductive": (62.0, 40.8, 40.2, 41.4),
+    "voc2012_transductive": (96.2, 91.1, 92.3, 89.9),
+    "context_transductive": (77.4, 54.0, 47.2, 63.2),
+    "coco_stuff_transductive": (69.2, 48.5, 40.7, 59.9),
+    "voc2012_full": (96.3, 91.6, 92.4, 90.9),
+    "context_full": (77.4, 56.2, 46.9, 70.0),
+    "coco_stuff_full": (69.9, 49.6, 40.7, 63.2),
+}
 # iterations, prompt tokens, focal, dice and recovery weight, templates: the releases' (Context: by analogy).
 RECIPES = {
     "voc2012_inductive": (40000, 10, 100, 1, 2, "single"),
@@ -95,6 +107,26 @@ def test_every_row_of_the_paper_has_its_config_and_numbers():
         assert numbers(stated[name]["Paper"]) == dict(zip(("pAcc", "mIoU", "mAcc"), values)), name
     for name, fields in stated.items():
         assert fields["Reproduces"].startswith("Table ") and fields["Measured"], name
+
+
+@pytest.mark.parametrize("name", ZEGCLIP)
+def test_zegclip_has_its_own_lengths_and_numbers(name):
+    data, setting = name.rsplit("_", 1)
+    path = CONFIGS.parent / "zegclip" / f"zegclip_{name}.py"
+    assert numbers(header_fields(path)["Paper"]) == dict(zip(KEYS, ZEGCLIP[name]))
+    cfg = Config.load(path)
+    whole = {"voc2012": 20000, "context": 40000, "coco_stuff": 80000}[data]
+    assert cfg.max_iters == (whole // 2 if setting == "transductive" else whole)
+    assert cfg.eval_interval == cfg.checkpoint_interval == cfg.max_iters // 10
+    assert cfg.model["loss"] == dict(type="NELLoss", focal_weight=100.0, dice_weight=1.0)
+    assert cfg.model["decode_head"] == dict(type="ZegCLIPHead", num_layers=3, num_heads=8, dropout=0.1)
+    prompts = {"voc2012": 10, "context": 35, "coco_stuff": 100}[data]
+    assert (cfg.model["backbone"]["num_prompts"], cfg.model["backbone"]["num_regions"]) == (prompts, 0)
+    assert cfg.model["templates"] == ("single" if data == "voc2012" else "ensemble15")
+    assert cfg.model["seen_bias"] == (0.0 if setting == "full" else 0.1)
+    if setting == "transductive":
+        inductive = f"zegclip_{data}_inductive"
+        assert cfg.init_from == f"work_dirs/{inductive}/checkpoints/iter_{whole // 2}.safetensors"
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -151,7 +183,7 @@ def test_cross_dataset_evaluation_takes_the_coco_model_with_nothing_unseen():
 
 def test_the_table_is_printed_from_any_folder(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "list_configs.py"), "table6", "to_context"],
+        [sys.executable, str(ROOT / "tools" / "list_configs.py"), "table6", "clip_rc/coco_stuff_to_context"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

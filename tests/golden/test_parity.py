@@ -28,6 +28,10 @@ def test_clip_rc_forward_losses_and_every_gradient(name):
     _assert_parity(GOLDEN / name, least=400)
 
 
+def test_zegclip_forward_losses_and_every_gradient():
+    _assert_parity(GOLDEN / "zegclip_tiny", least=150)
+
+
 def test_clip_features_from_a_packed_openai_archive():
     _assert_parity(GOLDEN / "clip_tiny", least=3)
 

@@ -1,0 +1,15 @@
+r"""The inductive COCO-Stuff model of ZegCLIP tested on the 59 classes of PASCAL Context, by names alone.
+
+    jseg val --config configs/zegclip/zegclip_coco_stuff_to_context59.py \
+        --checkpoint work_dirs/zegclip_coco_stuff_inductive/checkpoints/latest
+
+Reproduces: ZegCLIP in Table 4
+Paper: pAcc 68.4, mIoU 47.5, mAcc 69.7
+Measured: not yet
+"""
+
+_base_ = "zegclip_coco_stuff_inductive.py"
+
+# Nothing is trained here. All classes count as seen, as in the paper.
+_val = dict(type="PascalContextDataset", split="val", background=False, unseen=(), test_mode=True)
+dataset = dict(_delete_=True, val=_val, test=_val)
