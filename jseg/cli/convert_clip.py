@@ -5,6 +5,10 @@
 Writes safetensors, or a compressed NumPy archive if OUT ends in .npz, under OpenAI's parameter names. Half
 precision stays half precision. What was written is read back and compared before it gets its name. A file
 that is named like one of OpenAI's but has another SHA-256 is converted with --force only.
+
+Attention heads and activation are not in the tensors. They are read from config.json (Hugging Face) or
+open_clip_config.json beside IN, or given by --heads and --activation; without either they are those of
+OpenAI's models, heads of 64 channels and QuickGELU. The safetensors file keeps them.
 """
 
 import argparse
@@ -12,6 +16,8 @@ import sys
 from pathlib import Path
 
 from jseg.checkpoints import clip_state, read_tensors, save_arrays, save_npz
+from jseg.checkpoints.clip import OPENAI
+from jseg.checkpoints.clip_settings import ACTIVATIONS, CHANNELS_PER_HEAD, clip_settings
 from jseg.checkpoints.convert import (
     check_output,
     checksum_warning,
@@ -46,7 +52,21 @@ def check_checksum(source: str, found: str, force: bool) -> str:
     return "  checksum    NOT as published by OpenAI (converted because of --force)"
 
 
-def convert(source: str, out: str, force: bool) -> None:
+def parse_heads(text: str) -> tuple[int, int]:
+    """'16,12' -> (16, 12): of the vision and the text tower."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not VISION,TEXT, such as 16,12")
+    return int(parts[0]), int(parts[1])
+
+
+def convert(
+    source: str,
+    out: str,
+    force: bool,
+    activation: str | None = None,
+    heads: tuple[int, int] | None = None,
+) -> None:
     """Reads `source`, says what it is, writes and verifies `out`.
 
     Raises:
@@ -58,10 +78,22 @@ def convert(source: str, out: str, force: bool) -> None:
     tensors = read_tensors(source)
     state, report = clip_state(tensors)
     sizes = clip_size_line(state)
+    widths = (state["visual.conv1.weight"].shape[0], state["token_embedding.weight"].shape[1])
+    settings = clip_settings(source, report.kind, widths, tensors.metadata, activation, heads)
+    usual = clip_settings("", OPENAI, widths, {}) if not any(w % CHANNELS_PER_HEAD for w in widths) else None
+    if out.lower().endswith(".npz") and settings != usual:
+        raise ValueError(
+            f"{out}: an .npz file cannot say that this CLIP has {settings.vision_heads} and "
+            f"{settings.text_heads} heads and the activation {settings.activation}; write .safetensors"
+        )
     sha256 = file_sha256(source)
     for line in file_lines(tensors, report.kind, sha256):
         print(line)
     print(f"  sizes       {sizes}")
+    print(
+        f"  settings    {settings.vision_heads} heads for images, {settings.text_heads} for texts, "
+        f"activation {settings.activation}"
+    )
     if report.ignored:
         print(f"  left out    {', '.join(report.ignored)} (no parameters)")
     print(check_checksum(source, sha256, force), flush=True)
@@ -71,6 +103,7 @@ def convert(source: str, out: str, force: bool) -> None:
         "names": "OpenAI",
         "converted_from": Path(source).name,
         "source_sha256": sha256,
+        **settings.metadata(),
     }
     write_verified(
         out,
@@ -95,5 +128,9 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="overwrite OUT, and convert even if the SHA-256 is not the published one",
     )
+    parser.add_argument("--activation", choices=ACTIVATIONS, help="where no configuration beside IN says it")
+    parser.add_argument(
+        "--heads", type=parse_heads, metavar="VISION,TEXT", help="attention heads of both towers, likewise"
+    )
     args = parser.parse_args(argv)
-    return exit_status(lambda: convert(args.source, args.out, args.force))
+    return exit_status(lambda: convert(args.source, args.out, args.force, args.activation, args.heads))

@@ -71,6 +71,8 @@ def train(out: Path, given: dict[str, int]) -> None:
         vocab_size=49408,
         transformer_width=64,
         transformer_layers=3,
+        vision_heads=2,
+        transformer_heads=1,
     )
 
     def save(arrays: dict[str, np.ndarray]) -> None:

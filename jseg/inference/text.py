@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from jseg.files import PathLike, file_sha256
-from jseg.models.clip import CLIP, load_clip, text_embeddings, tokenize
+from jseg.models.clip import CLIP, load_clip, read_clip_config, text_embeddings, tokenize
 from jseg.models.clip.templates import get_templates
 from jseg.models.segmentors.text_cache import cached_embeddings
 
@@ -31,9 +31,8 @@ class TextEncoder:
         """
         new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
         if new:
-            vectors = cached_embeddings(
-                file_sha256(self.clip), new, self.templates, lambda: self._compute(new)
-            )
+            identity = read_clip_config(self.clip).identity(file_sha256(self.clip))
+            vectors = cached_embeddings(identity, new, self.templates, lambda: self._compute(new))
             self._known.update(zip(new, vectors))
         return np.stack([self._known[phrase] for phrase in phrases])
 

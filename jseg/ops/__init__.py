@@ -7,7 +7,7 @@ The front documents the contract. It calls the kernel where one applies and the 
 
 from jseg.ops.attention import attention
 from jseg.ops.basic import linear, resize_bilinear, transpose_last
-from jseg.ops.bias_activation import bias_quick_gelu, bias_relu
+from jseg.ops.bias_activation import bias_gelu, bias_quick_gelu, bias_relu
 from jseg.ops.dropout import dropout
 from jseg.ops.layer_norm import layer_norm
 from jseg.ops.region_attention import RegionLayout, region_attention
@@ -16,6 +16,7 @@ from jseg.ops.rows import replace_rows
 __all__ = [
     "RegionLayout",
     "attention",
+    "bias_gelu",
     "bias_quick_gelu",
     "bias_relu",
     "dropout",

@@ -15,9 +15,9 @@ from jseg.parity.files import (
     Arrays,
     check_settings,
     check_text,
+    clip_weights,
     load_arrays,
     load_json,
-    openai_archive,
 )
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arr
     from jseg.runtime.backend import jt
 
     recorded = load_arrays(folder / "io.npz", CLIP_ARRAYS)
-    with openai_archive(folder) as archive:
-        clip = load_clip(str(archive))
+    with clip_weights(folder, case) as path:
+        clip = load_clip(path)
     image, tokens = jt.array(recorded.pop("image")), recorded.pop("tokens")
     with jt.no_grad():
         quantities = {

@@ -43,6 +43,26 @@ WEIGHT_ARRAYS = {
 
 
 @contextlib.contextmanager
+def clip_weights(folder: Path, case: Mapping[str, Any]) -> Iterator[Path]:
+    """The file that `weights` of `case` names, with a configuration beside it, or OpenAI's archive.
+
+    Raises:
+        FileNotFoundError: it is not there. ValueError: the name leads out of the folder, or the file is
+            damaged.
+    """
+    name = case.get("weights")
+    if name is None:
+        with openai_archive(folder) as path:
+            yield path
+        return
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f"case.json: key 'weights' is {name!r}, it must be the name of a file in the folder")
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"{name} is missing; copy it into the folder")
+    yield folder / name
+
+
+@contextlib.contextmanager
 def openai_archive(folder: Path) -> Iterator[Path]:
     """`openai.pt` of a case folder, or `openai.pt.gz` unpacked to a temporary file while the context lasts.
 

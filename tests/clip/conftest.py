@@ -35,4 +35,6 @@ def small_config() -> CLIPConfig:
         vocab_size=50,
         transformer_width=64,
         transformer_layers=3,
+        vision_heads=2,
+        transformer_heads=1,
     )

@@ -1,11 +1,13 @@
 """Bias with QuickGELU and with ReLU against float64 NumPy."""
 
+import math
+
 import numpy as np
 import pytest
 from number_formats import limit
 from op_references import gradients, relative_error
 
-from jseg.ops import bias_quick_gelu, bias_relu
+from jseg.ops import bias_gelu, bias_quick_gelu, bias_relu
 from jseg.runtime.backend import jt
 
 
@@ -18,14 +20,19 @@ def gelu_and_slope(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return t * s, s * (1 + 1.702 * t * (1 - s))
 
 
+def exact_gelu_and_slope(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    phi = np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2)))(t)
+    return t * phi, phi + t * np.exp(-(t**2) / 2) / math.sqrt(2 * math.pi)
+
+
 def relu_and_slope(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(t, 0), (t > 0).astype(np.float64)
 
 
 @pytest.mark.parametrize(
     "activation, formula",
-    [(bias_quick_gelu, gelu_and_slope), (bias_relu, relu_and_slope)],
-    ids=["quick_gelu", "relu"],
+    [(bias_quick_gelu, gelu_and_slope), (bias_gelu, exact_gelu_and_slope), (bias_relu, relu_and_slope)],
+    ids=["quick_gelu", "gelu", "relu"],
 )
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 7, 37), (2, 5, 64)])
 def test_values_and_gradients(either_path: str, activation, formula, shape: tuple[int, ...]) -> None:

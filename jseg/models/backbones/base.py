@@ -29,8 +29,8 @@ class ImageFeatures:
 class Backbone(nn.Module):
     """CLIP's image encoder with what a method adds to it.
 
-    The segmentor passes `sizes` (`jseg.checkpoints.EncoderSizes`), `heads` (attention heads) and
-    `position_grid`, the (h, w) of the position table in patches.
+    The segmentor passes `sizes` (`jseg.checkpoints.EncoderSizes`), `heads` (attention heads),
+    `activation` (of the feed-forward parts) and `position_grid`, the (h, w) of the position table in patches.
 
     Attributes:
         patch_size: side of a patch in pixels.
@@ -97,4 +97,4 @@ class Backbone(nn.Module):
         return {}
 
 
-BACKBONES = Registry("backbone", Backbone, supplied=("sizes", "heads", "position_grid"))
+BACKBONES = Registry("backbone", Backbone, supplied=("sizes", "heads", "activation", "position_grid"))

@@ -28,6 +28,7 @@ class RegionBridgeEncoder(Backbone):
         sizes: of CLIP's image encoder.
         heads: its attention heads.
         position_grid: (h, w) of the position table; other grids are resized from it at run time.
+        activation: of the feed-forward parts, 'quick_gelu' or 'gelu'.
         num_prompts: K prompt tokens a layer.
         num_regions: M region tokens, a square; 0 for no region bridge. The attribute may be changed between
             calls unless region tokens are trained.
@@ -47,6 +48,7 @@ class RegionBridgeEncoder(Backbone):
         sizes: EncoderSizes,
         heads: int,
         position_grid: tuple[int, int],
+        activation: str = "quick_gelu",
         num_prompts: int = 10,
         num_regions: int = 16,
         train_regions: bool = False,
@@ -76,7 +78,7 @@ class RegionBridgeEncoder(Backbone):
         self.proj = trunc_normal((width, sizes.joint_width), scale)
         self.conv1 = PatchConvolution(width, patch_size, std=scale)
         self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(width, layers, heads)
+        self.transformer = Transformer(width, layers, heads, activation)
         self.ln_post = LayerNorm(width)
         self._make_prompts(width, layers)
         if train_regions:

@@ -1,7 +1,7 @@
 """CLIP in pure Jittor: tokenizer, both towers, prompt templates, zero-shot classifier."""
 
 from jseg.models.clip.config import CLIPConfig
-from jseg.models.clip.model import CLIP, load_clip
+from jseg.models.clip.model import CLIP, load_clip, read_clip_config
 from jseg.models.clip.templates import TEMPLATES
 from jseg.models.clip.tokenizer import tokenize
 from jseg.models.clip.zero_shot import class_probabilities, text_embeddings
@@ -12,6 +12,7 @@ __all__ = [
     "CLIPConfig",
     "class_probabilities",
     "load_clip",
+    "read_clip_config",
     "text_embeddings",
     "tokenize",
 ]

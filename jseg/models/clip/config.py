@@ -1,15 +1,14 @@
 """Sizes of a CLIP, and how to read them off its tensors."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from jseg.checkpoints.clip import OPENAI
 from jseg.checkpoints.clip_rc_architecture import EncoderSizes
-
-# OpenAI's models all have 64 channels a head; the number of heads is stored nowhere.
-CHANNELS_PER_HEAD = 64
+from jseg.checkpoints.clip_settings import CLIPSettings, clip_settings
 
 # The tensors that tell the sizes, and their numbers of dimensions.
 _DIMENSIONS = {
@@ -35,19 +34,20 @@ class CLIPConfig:
     vocab_size: int
     transformer_width: int
     transformer_layers: int
-
-    @property
-    def vision_heads(self) -> int:
-        return max(1, self.vision_width // CHANNELS_PER_HEAD)
+    vision_heads: int
+    transformer_heads: int
+    activation: str = "quick_gelu"  # or "gelu", of both towers
 
     @property
     def image_encoder(self) -> EncoderSizes:
         """Sizes of the image encoder, as segmentation models describe theirs."""
         return EncoderSizes(self.vision_layers, self.vision_width, self.vision_patch_size, self.embed_dim)
 
-    @property
-    def transformer_heads(self) -> int:
-        return max(1, self.transformer_width // CHANNELS_PER_HEAD)
+    def identity(self, sha256: str) -> str:
+        """What a cache of embeddings depends on: the hash of the weights, and what they do not tell."""
+        usual = (self.vision_width // 64, self.transformer_width // 64, "quick_gelu")
+        told = (self.vision_heads, self.transformer_heads, self.activation)
+        return sha256 if told == usual else f"{sha256} {told}"
 
     @property
     def grid_size(self) -> int:
@@ -55,8 +55,17 @@ class CLIPConfig:
         return self.image_resolution // self.vision_patch_size
 
 
-def config_from_tensors(tensors: Mapping[str, np.ndarray], source: str) -> CLIPConfig:
+def config_from_tensors(
+    tensors: Mapping[str, np.ndarray],
+    source: str,
+    settings: Callable[[tuple[int, int]], CLIPSettings] | None = None,
+) -> CLIPConfig:
     """Read the sizes off the tensors of a ViT CLIP in OpenAI's naming.
+
+    Args:
+        source: the file, for messages.
+        settings: (vision width, text width) -> what the tensors do not tell; by default that of OpenAI's
+            models.
 
     Raises:
         ValueError: `source` (a file name) has no such tensors, e.g. because it is a ResNet CLIP, or of
@@ -87,6 +96,8 @@ def config_from_tensors(tensors: Mapping[str, np.ndarray], source: str) -> CLIPC
             f"{source} holds tensors of shapes that no ViT CLIP has: {', '.join(wrong)}; choose another file"
         )
     width, _, patch, _ = tensors["visual.conv1.weight"].shape
+    widths = (int(width), int(tensors["token_embedding.weight"].shape[1]))
+    told = settings(widths) if settings else clip_settings(source, OPENAI, widths, {})
     return CLIPConfig(
         embed_dim=tensors["text_projection"].shape[1],
         image_resolution=grid * patch,
@@ -97,6 +108,9 @@ def config_from_tensors(tensors: Mapping[str, np.ndarray], source: str) -> CLIPC
         vocab_size=tensors["token_embedding.weight"].shape[0],
         transformer_width=tensors["token_embedding.weight"].shape[1],
         transformer_layers=_count_blocks(tensors, "transformer.resblocks."),
+        vision_heads=told.vision_heads,
+        transformer_heads=told.text_heads,
+        activation=told.activation,
     )
 
 

@@ -4,10 +4,14 @@ Both towers carry OpenAI's parameter names, so that their weights load without r
 """
 
 import math
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
 from jseg.checkpoints import clip_state, read_tensors
+from jseg.checkpoints.clip_settings import clip_settings
+from jseg.files import PathLike
 from jseg.models.clip.config import CLIPConfig, config_from_tensors
 from jseg.models.clip.transformer import Transformer, causal, over_regions
 from jseg.models.layers import LayerNorm, PatchConvolution, trunc_normal
@@ -25,7 +29,7 @@ class VisionTransformer(nn.Module):
         self.class_embedding = trunc_normal((width,), std=width**-0.5)
         self.positional_embedding = trunc_normal((config.grid_size**2 + 1, width), std=width**-0.5)
         self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(width, config.vision_layers, config.vision_heads)
+        self.transformer = Transformer(width, config.vision_layers, config.vision_heads, config.activation)
         self.ln_post = LayerNorm(width)
         self.proj = trunc_normal((width, config.embed_dim), std=width**-0.5)
 
@@ -62,7 +66,7 @@ class CLIP(nn.Module):
         self.config = config
         self.visual = VisionTransformer(config)
         self.transformer = Transformer(
-            config.transformer_width, config.transformer_layers, config.transformer_heads
+            config.transformer_width, config.transformer_layers, config.transformer_heads, config.activation
         )
         self.token_embedding = TokenEmbedding(config.vocab_size, config.transformer_width)
         self.positional_embedding = trunc_normal((config.context_length, config.transformer_width), std=0.01)
@@ -109,7 +113,17 @@ def l2_normalize(x: jt.Var) -> jt.Var:
     return x / jt.sqrt((x * x).sum(-1, keepdims=True))
 
 
-def load_clip(path: str) -> CLIP:
+def read_clip_config(path: PathLike) -> CLIPConfig:
+    """Sizes, heads and activation of the CLIP in a file, without building it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged or holds something else.
+    """
+    return _read(path)[1]
+
+
+def load_clip(path: PathLike) -> CLIP:
     """Build the CLIP whose weights lie in `path`, with sizes read off its tensors.
 
     OpenAI's archives, Hugging Face `CLIPModel` and open_clip files
@@ -119,10 +133,17 @@ def load_clip(path: str) -> CLIP:
         FileNotFoundError: no such file.
         ValueError: the file is damaged or holds something else.
     """
-    state, _ = clip_state(read_tensors(path))
-    model = CLIP(config_from_tensors(state, str(path)))
+    state, config = _read(path)
+    model = CLIP(config)
     arrays = {name: np.asarray(value, dtype=np.float32) for name, value in state.items()}
     arrays["logit_scale"] = arrays["logit_scale"].reshape(-1)  # 0-d in the files, one number in the model
     load_arrays_into(model, arrays, str(path))
     model.eval()
     return model
+
+
+def _read(path: PathLike) -> tuple[Mapping[str, np.ndarray], CLIPConfig]:
+    tensors = read_tensors(path)
+    state, report = clip_state(tensors)
+    settings = partial(clip_settings, path, report.kind, metadata=tensors.metadata)
+    return state, config_from_tensors(state, str(path), settings)

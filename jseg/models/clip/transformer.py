@@ -5,9 +5,11 @@ from collections.abc import Callable
 from functools import partial
 
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
-from jseg.ops import RegionLayout, attention, bias_quick_gelu, linear, region_attention
+from jseg.ops import RegionLayout, attention, bias_gelu, bias_quick_gelu, linear, region_attention
 from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
+
+_ACTIVATIONS = {"quick_gelu": bias_quick_gelu, "gelu": bias_gelu}
 
 Attend = Callable[[jt.Var, int], jt.Var]
 """Mixes tokens: (packed query, key and value (B, L, 3·D), number of heads) -> (B, L, D)."""
@@ -44,28 +46,34 @@ class MultiheadAttention(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """x + attention(ln_1(x)), then x + mlp(ln_2(x)) with QuickGELU."""
+    """x + attention(ln_1(x)), then x + mlp(ln_2(x)).
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        activation: of the feed-forward part, 'quick_gelu' or 'gelu'.
+    """
+
+    def __init__(self, width: int, heads: int, activation: str = "quick_gelu") -> None:
         self.attn = MultiheadAttention(width, heads)
         self.ln_1 = LayerNorm(width)
         self.mlp = nn.Sequential(
             OrderedDict([("c_fc", Linear(width, 4 * width)), ("c_proj", Linear(4 * width, width))])
         )
         self.ln_2 = LayerNorm(width)
+        self._activation = _ACTIVATIONS[activation]
 
     def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
         """x (B, L, D) -> (B, L, D)."""
         x = x + self.attn(self.ln_1(x), attend)
         hidden = linear(self.ln_2(x), self.mlp.c_fc.weight)
-        return x + self.mlp.c_proj(bias_quick_gelu(hidden, self.mlp.c_fc.bias))
+        return x + self.mlp.c_proj(self._activation(hidden, self.mlp.c_fc.bias))
 
 
 class Transformer(nn.Module):
     """A stack of `layers` blocks under the name `resblocks`."""
 
-    def __init__(self, width: int, layers: int, heads: int) -> None:
-        self.resblocks = nn.ModuleList([ResidualAttentionBlock(width, heads) for _ in range(layers)])
+    def __init__(self, width: int, layers: int, heads: int, activation: str = "quick_gelu") -> None:
+        blocks = [ResidualAttentionBlock(width, heads, activation) for _ in range(layers)]
+        self.resblocks = nn.ModuleList(blocks)
 
     def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
         for block in self.resblocks:

@@ -108,10 +108,21 @@ class CLIPRC(Segmentor[ImageFeatures]):
             text = read_text_embeddings(text_embeddings, class_names, source.config.embed_dim)
         else:
             text = cached_embeddings(
-                file_sha256(clip), class_names, words, lambda: embed_classes(source, class_names, words)
+                source.config.identity(file_sha256(clip)),
+                class_names,
+                words,
+                lambda: embed_classes(source, class_names, words),
             )
         config = source.config
-        self._build_parts(config.image_encoder, config.vision_heads, backbone, decode_head, loss, image_size)
+        self._build_parts(
+            config.image_encoder,
+            config.vision_heads,
+            config.activation,
+            backbone,
+            decode_head,
+            loss,
+            image_size,
+        )
         self.backbone.load_clip(arrays_of(source.visual))
         self._set_classes(text, unseen, setting, seen_bias, ignore_index)
 
@@ -129,18 +140,19 @@ class CLIPRC(Segmentor[ImageFeatures]):
         seen_bias: float = 0.1,
         ignore_index: int = IGNORE_INDEX,
         image_size: int | Sequence[int] = 512,
+        activation: str = "quick_gelu",
     ) -> "CLIPRC":
         """A model without a file of CLIP weights: all parameters have random values.
 
         Args:
-            sizes, heads: of the CLIP's image encoder.
+            sizes, heads, activation: of the CLIP's image encoder.
             text: (C, d) L2-normalised embeddings of all classes.
 
         The other arguments and errors are those of the class.
         """
         self = cls.__new__(cls)
         Segmentor.__init__(self)
-        self._build_parts(sizes, heads, backbone, decode_head, loss, image_size)
+        self._build_parts(sizes, heads, activation, backbone, decode_head, loss, image_size)
         self._set_classes(text, unseen, setting, seen_bias, ignore_index)
         return self
 
@@ -148,6 +160,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
         self,
         sizes: EncoderSizes,
         heads: int,
+        activation: str,
         backbone: Mapping[str, Any] | None,
         decode_head: Mapping[str, Any] | None,
         loss: Mapping[str, Any] | None,
@@ -157,7 +170,12 @@ class CLIPRC(Segmentor[ImageFeatures]):
         patch = sizes.patch_size
         grid = _position_grid(image_size, patch)
         self.backbone: Backbone = BACKBONES.build(
-            backbone, where="model.backbone", sizes=sizes, heads=heads, position_grid=grid
+            backbone,
+            where="model.backbone",
+            sizes=sizes,
+            heads=heads,
+            activation=activation,
+            position_grid=grid,
         )
         self.decode_head: Head = HEADS.build(decode_head, where="model.decode_head", width=sizes.joint_width)
         self._loss: Loss = LOSSES.build(loss or self.default_loss, where="model.loss")

@@ -5,7 +5,11 @@ The backward pass recomputes the activation from the product, so that only the p
 
 from collections.abc import Callable
 
-from jseg.ops.bias_activation.reference import bias_quick_gelu_reference, bias_relu_reference
+from jseg.ops.bias_activation.reference import (
+    bias_gelu_reference,
+    bias_quick_gelu_reference,
+    bias_relu_reference,
+)
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.runtime.backend import jt
@@ -28,6 +32,12 @@ def bias_quick_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
         TypeError: if x or bias is not a Jittor tensor.
     """
     return _apply("QuickGelu", bias_quick_gelu_reference, x, bias)
+
+
+def bias_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
+    """t · Φ(t) with t = x + bias and Φ the normal distribution, exact GELU; the rest as in
+    `bias_quick_gelu`."""
+    return _apply("Gelu", bias_gelu_reference, x, bias)
 
 
 def bias_relu(x: jt.Var, bias: jt.Var) -> jt.Var:

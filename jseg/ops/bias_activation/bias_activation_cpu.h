@@ -18,6 +18,20 @@ struct QuickGelu {
     }
 };
 
+struct Gelu {
+    // Φ(t) = (1 + erf(t / √2)) / 2, by formula 7.1.26 of Abramowitz and Stegun: error below 1.5e-7.
+    static Vec normal_distribution(Vec t) {
+        Vec z = (t < Vec{} ? -t : t) * 0.70710678f, s = 1.f / (1.f + 0.3275911f * z);
+        Vec tail = s * (0.254829592f + s * (-0.284496736f + s * (1.421413741f + s * (-1.453152027f + s * 1.061405429f))));
+        tail = 0.5f * tail * exp_nonpositive(-z * z);
+        return t < Vec{} ? tail : 1.f - tail;
+    }
+    static Vec value(Vec t) { return t * normal_distribution(t); }
+    static Vec slope(Vec t) {
+        return normal_distribution(t) + t * 0.39894228f * exp_nonpositive(-0.5f * t * t);
+    }
+};
+
 struct Relu {
     static Vec value(Vec t) { return maximum(t, Vec{}); }
     static Vec slope(Vec t) { return t > Vec{} ? Vec{} + 1.f : Vec{}; }

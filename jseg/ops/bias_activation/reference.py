@@ -13,6 +13,12 @@ def bias_quick_gelu_reference(x: jt.Var, bias: jt.Var) -> jt.Var:
     return quick_gelu(x + bias)
 
 
+def bias_gelu_reference(x: jt.Var, bias: jt.Var) -> jt.Var:
+    """t · (1 + erf(t / √2)) / 2 with t = x + bias."""
+    t = x + bias
+    return t * 0.5 * (1 + (t * 0.5**0.5).erf())
+
+
 def bias_relu_reference(x: jt.Var, bias: jt.Var) -> jt.Var:
     """Computes max(x + bias, 0)."""
     return nn.relu(x + bias)

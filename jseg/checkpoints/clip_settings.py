@@ -1,0 +1,153 @@
+"""What the tensors of a CLIP do not tell: attention heads and activation, from the configuration beside the
+file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jseg.checkpoints.clip import HUGGING_FACE
+from jseg.checkpoints.formats.tensor_map import file_error
+from jseg.files import PathLike
+
+ACTIVATIONS = ("quick_gelu", "gelu")
+"""t · sigmoid(1.702 t), as OpenAI's models have it, and t · Φ(t), as most of open_clip and some of Hugging
+Face."""
+
+CHANNELS_PER_HEAD = 64
+"""Of all of OpenAI's models, and assumed where nothing says otherwise."""
+
+HUGGING_FACE_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
+
+
+@dataclass(frozen=True)
+class CLIPSettings:
+    """Attention heads of both towers, and the activation of both."""
+
+    vision_heads: int
+    text_heads: int
+    activation: str = "quick_gelu"
+
+    def metadata(self) -> dict[str, str]:
+        """For jseg's own files, which have no configuration beside them."""
+        return {
+            "vision_heads": str(self.vision_heads),
+            "text_heads": str(self.text_heads),
+            "activation": self.activation,
+        }
+
+
+def clip_settings(
+    path: PathLike,
+    kind: str,
+    widths: tuple[int, int],
+    metadata: Mapping[str, Any],
+    activation: str | None = None,
+    heads: tuple[int, int] | None = None,
+) -> CLIPSettings:
+    """The settings of a CLIP file.
+
+    What the caller says comes first, then the metadata of jseg's own files, then `config.json` (Hugging Face)
+    or `open_clip_config.json` in the same folder. Without all of these, heads are 64 channels wide and the
+    activation is QuickGELU, as in OpenAI's models.
+
+    Args:
+        path: the file of weights.
+        kind: whose tensor names it has; see `jseg.checkpoints.clip`.
+        widths: of the vision and the text tower, from the tensors.
+        metadata: of the file.
+        activation, heads: (vision, text), for files that do not say.
+
+    Raises:
+        ValueError: the configuration contradicts the tensors, names an unknown activation, or nothing tells
+            the heads of a tower that is not made of heads of 64 channels.
+    """
+    said = _own(metadata) or _beside(path, kind, widths) or {}
+    if activation is not None:
+        said["activation"] = activation
+    if heads is not None:
+        said["vision_heads"], said["text_heads"] = heads
+    found = said.get("activation", "quick_gelu")
+    if found not in ACTIVATIONS:
+        raise file_error(
+            path,
+            f"has the activation {found!r}, which jseg does not compute; known: {', '.join(ACTIVATIONS)}",
+        )
+    counts = [_heads(path, tower, width, said) for tower, width in zip(("vision", "text"), widths)]
+    return CLIPSettings(counts[0], counts[1], str(found))
+
+
+def _heads(path: PathLike, tower: str, width: int, said: Mapping[str, Any]) -> int:
+    count = said.get(f"{tower}_heads")
+    if count is None and width % CHANNELS_PER_HEAD:
+        raise file_error(
+            path,
+            f"has a {tower} tower of width {width}, which is not made of heads of {CHANNELS_PER_HEAD} "
+            f"channels, and nothing tells its heads; put its {HUGGING_FACE_CONFIG} or "
+            f"{OPEN_CLIP_CONFIG} beside it, or "
+            "convert it with tools/convert_clip.py --heads VISION,TEXT",
+        )
+    if count is None:
+        return width // CHANNELS_PER_HEAD
+    if not isinstance(count, int) or count < 1 or width % count:
+        raise file_error(path, f"cannot have {count} attention heads: they must divide the width {width}")
+    return count
+
+
+def _own(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("vision_heads", "text_heads")
+    if not all(str(metadata.get(name, "")).isdecimal() for name in names):
+        return {}
+    return {**{name: int(metadata[name]) for name in names}, "activation": metadata.get("activation")}
+
+
+def _beside(path: PathLike, kind: str, widths: tuple[int, int]) -> dict[str, Any]:
+    folder = Path(path).parent
+    name = HUGGING_FACE_CONFIG if kind == HUGGING_FACE else OPEN_CLIP_CONFIG
+    file = folder / name
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        said = _hugging_face(content) if kind == HUGGING_FACE else _open_clip(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{file} is not the configuration of a CLIP ({type(error).__name__}: {error}); copy it again, or "
+            "move it away"
+        ) from error
+    for tower, width in zip(("vision", "text"), widths):
+        if said.pop(f"{tower}_width") != width:
+            raise ValueError(
+                f"{file} describes a CLIP whose {tower} tower has another width than that in {path}, "
+                f"{width}; put the configuration of this model there"
+            )
+    return said
+
+
+def _hugging_face(content: Mapping[str, Any]) -> dict[str, Any]:
+    vision, text = content["vision_config"], content["text_config"]
+    activations = {part.get("hidden_act", "quick_gelu") for part in (vision, text)}
+    if len(activations) > 1:
+        raise ValueError(f"its towers have different activations: {', '.join(sorted(activations))}")
+    return {
+        # The defaults of `CLIPVisionConfig` and `CLIPTextConfig`, which files may leave out.
+        "vision_width": vision.get("hidden_size", 768),
+        "text_width": text.get("hidden_size", 512),
+        "vision_heads": vision.get("num_attention_heads", 12),
+        "text_heads": text.get("num_attention_heads", 8),
+        "activation": activations.pop(),
+    }
+
+
+def _open_clip(content: Mapping[str, Any]) -> dict[str, Any]:
+    model = content.get("model_cfg", content)
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    width = vision.get("width", 768)
+    return {
+        "vision_width": width,
+        "text_width": text.get("width", 512),
+        "vision_heads": width // vision.get("head_width", CHANNELS_PER_HEAD),
+        "text_heads": text.get("heads", 8),
+        "activation": "quick_gelu" if model.get("quick_gelu", False) else "gelu",
+    }

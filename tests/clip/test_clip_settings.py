@@ -1,0 +1,94 @@
+"""Heads and activation: of files saved by other libraries, of converted files, and where nothing tells
+them."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jseg import parity
+from jseg.checkpoints import read_tensors
+from jseg.checkpoints.clip import HUGGING_FACE, OPENAI
+from jseg.checkpoints.clip_settings import CLIPSettings, clip_settings
+from jseg.cli.convert_clip import main as convert_clip
+from jseg.models.clip import load_clip, read_clip_config
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+CONFIGS = {"clip_gelu": "config.json", "clip_open": "open_clip_config.json"}
+
+
+@pytest.fixture(params=["clip_gelu", "clip_open"])
+def case(request, tmp_path):
+    """A case folder as the library saved it."""
+    folder = tmp_path / request.param
+    shutil.copytree(GOLDEN / request.param, folder)
+    (packed,) = folder.glob("*.gz")
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    return folder
+
+
+def weights_of(case):
+    return case / json.loads((case / "case.json").read_text())["weights"]
+
+
+def test_features_are_those_of_the_library(case):
+    """78 % and 7 % off with QuickGELU and heads of 64 channels."""
+    computed, recorded = parity.run_case(case)
+    assert len(recorded) == 3 and all(row.passed for row in parity.compare(computed, recorded))
+
+
+def test_a_converted_file_keeps_what_the_tensors_do_not_tell(case, tmp_path, capsys):
+    own, archive = str(tmp_path / "own.safetensors"), str(tmp_path / "own.npz")
+    assert convert_clip([str(weights_of(case)), own]) == 0
+    assert read_clip_config(own) == read_clip_config(weights_of(case))
+    config = read_clip_config(own)
+    assert (config.vision_heads, config.transformer_heads, config.activation) == (2, 2, "gelu")
+    capsys.readouterr()
+    assert convert_clip([str(weights_of(case)), archive]) == 2
+    said = capsys.readouterr().err
+    assert "own.npz" in said and "gelu" in said and not Path(archive).exists()
+
+
+def test_without_its_configuration_it_is_refused_or_told(case, tmp_path, capsys):
+    source, own = weights_of(case), str(tmp_path / "own.safetensors")
+    (case / CONFIGS[case.name]).unlink()
+    with pytest.raises(ValueError, match=rf"{source.name}.*\b80\b.*--heads"):
+        load_clip(source)
+    assert convert_clip([str(source), own]) == 2 and "--heads" in capsys.readouterr().err
+    assert convert_clip([str(source), own, "--heads", "2,2", "--activation", "gelu"]) == 0
+    computed = load_clip(own).encode_text(np.load(case / "io.npz")["tokens"]).numpy()
+    wanted = np.load(case / "io.npz")["text_features"]
+    assert np.abs(computed - wanted).max() < 2e-5 * np.abs(wanted).max()
+    with pytest.raises(SystemExit):
+        convert_clip([str(source), own, "--heads", "2"])
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"hidden_size": 96}, "width"),
+        ({"num_attention_heads": 3}, r"\b3\b.*\b80\b"),
+        ({"hidden_act": "relu"}, "activations"),
+        ("text", "configuration"),
+    ],
+)
+def test_a_configuration_that_contradicts_is_named(tmp_path, change, named):
+    content = json.loads((GOLDEN / "clip_gelu" / "config.json").read_text())
+    if isinstance(change, dict):
+        content["vision_config"].update(change)
+    text = json.dumps(content) if isinstance(change, dict) else "[1]"
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=named):
+        clip_settings(tmp_path / "model.safetensors", HUGGING_FACE, (80, 48), {})
+
+
+def test_openai_needs_no_configuration(openai_archive):
+    assert clip_settings("x.pt", OPENAI, (768, 512), {}) == CLIPSettings(12, 8, "quick_gelu")
+    assert read_clip_config(openai_archive).identity("a") == "a"
+    with pytest.raises(ValueError, match="heads"):
+        clip_settings("x.pt", OPENAI, (96, 64), {})
+    assert read_tensors(openai_archive)
