@@ -26,3 +26,21 @@ def interpolation_matrix(available: int, length: int) -> np.ndarray:
     np.add.at(matrix, (np.arange(length), first), 1 - weight)
     np.add.at(matrix, (np.arange(length), second), weight)
     return matrix
+
+
+def cubic_matrix(available: int, length: int) -> np.ndarray:
+    """(length, available) float64: weights of cubic convolution with a = -0.75, half-pixel centres and no
+    smoothing, borders clamped, as PyTorch's `interpolate(mode="bicubic")` has them."""
+    position = (np.arange(length) + 0.5) * (available / length) - 0.5
+    first = np.floor(position)
+    matrix = np.zeros((length, available))
+    for tap in range(-1, 3):
+        index = np.clip(first + tap, 0, available - 1).astype(np.intp)
+        np.add.at(matrix, (np.arange(length), index), _cubic(np.abs(position - first - tap)))
+    return matrix
+
+
+def _cubic(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))

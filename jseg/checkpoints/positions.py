@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jseg.interpolation import interpolation_matrix
+from jseg.interpolation import cubic_matrix, interpolation_matrix
 
 
 def square_grid(table: np.ndarray) -> tuple[int, int]:
@@ -19,16 +19,19 @@ def square_grid(table: np.ndarray) -> tuple[int, int]:
     return side, side
 
 
+MODES = {"bilinear": interpolation_matrix, "bicubic": cubic_matrix}
+
+
 def resize_positions(
-    table: np.ndarray, new: tuple[int, int], old: tuple[int, int] | None = None
+    table: np.ndarray, new: tuple[int, int], old: tuple[int, int] | None = None, mode: str = "bilinear"
 ) -> np.ndarray:
-    """Bilinear resize (half-pixel centres, `align_corners=False`) of
-    the patch rows; the CLS row stays (DESIGN 3.2).
+    """Resizes the patch rows (half-pixel centres, no smoothing, `align_corners=False`); the CLS row stays.
 
     Args:
         table: (1 + old_h·old_w, D), CLS first, patches row-major.
         new: (h, w) wanted, in patches.
         old: grid of the table, by default square.
+        mode: 'bilinear' or 'bicubic' (a = -0.75).
 
     Returns:
         (1 + h·w, D) of the table's type; the table itself if the grid is already right.
@@ -45,6 +48,6 @@ def resize_positions(
     if old == tuple(new):
         return table
     patches = table[1:].astype(np.float64).reshape(old[0], old[1], -1)
-    patches = np.einsum("yi,ijd->yjd", interpolation_matrix(old[0], new[0]), patches)
-    patches = np.einsum("xj,yjd->yxd", interpolation_matrix(old[1], new[1]), patches)
+    patches = np.einsum("yi,ijd->yjd", MODES[mode](old[0], new[0]), patches)
+    patches = np.einsum("xj,yjd->yxd", MODES[mode](old[1], new[1]), patches)
     return np.concatenate([table[:1], patches.reshape(new[0] * new[1], -1).astype(table.dtype)])

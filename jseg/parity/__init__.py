@@ -5,8 +5,9 @@ A case folder holds `case.json`, whose `kind` says what else lies there:
 - `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label) and
   `outputs.npz`;
 - `zegclip`: the same files of a ZegCLIP;
-- `clip`: `openai.pt` (CLIP as OpenAI publishes it) or `openai.pt.gz`, and `io.npz` (image, tokens,
-  the recorded features);
+- `clip`: `openai.pt` (CLIP as OpenAI publishes it) or `openai.pt.gz`, or the file that `weights` names with
+  its configuration, and `io.npz` (image, tokens, the recorded features);
+- `dense_clip`: `weights.npz` (an image tower), `inputs.npz` and `outputs.npz` (patch features);
 - `tokenizer`: `cases.json` (texts and token ids).
 
 Importing this package does not load Jittor; computing a case does.

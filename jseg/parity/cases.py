@@ -1,5 +1,6 @@
 """Computes again what a case folder records: the quantities of CLIP-RC, of CLIP, and token ids."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from jseg.parity.files import (
     INPUT_ARRAYS,
     WEIGHT_ARRAYS,
     Arrays,
+    check_dense_settings,
     check_settings,
     check_text,
     clip_weights,
@@ -65,6 +67,7 @@ def pending_case(folder: Path) -> tuple[dict[str, Any], Arrays]:
         "zegclip": run_segmentor,
         "clip": run_clip,
         "tokenizer": run_tokenizer,
+        "dense_clip": run_dense_clip,
     }
     if not isinstance(case.get("kind"), str) or case["kind"] not in runners:
         raise ValueError(f"case.json: kind is {case.get('kind')!r}, it must be one of {', '.join(runners)}")
@@ -101,6 +104,43 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arr
             "logits_per_image": clip(image, tokens)[0],
         }
     return quantities, recorded
+
+
+def run_dense_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
+    """Patch features of each size, resizing of the positions and last block, and the resized positions."""
+    from jseg.models.backbones.dense import DenseEncoder
+    from jseg.models.clip import CLIPConfig
+    from jseg.models.state import load_arrays_into
+    from jseg.runtime.backend import jt
+
+    check_dense_settings(case)
+    weights = load_arrays(folder / "weights.npz", {"visual.conv1.weight": 4, "visual.proj": 2})
+    visual = {name.removeprefix("visual."): value for name, value in weights.items()}
+    config = CLIPConfig(
+        embed_dim=visual["proj"].shape[1],
+        image_resolution=case["image_resolution"],
+        vision_layers=case["layers"],
+        vision_width=case["width"],
+        vision_patch_size=case["patch"],
+        context_length=1,
+        vocab_size=1,
+        transformer_width=64,
+        transformer_layers=1,
+        vision_heads=case["heads"],
+        transformer_heads=1,
+        activation=case.get("activation", "quick_gelu"),
+    )
+    images = load_arrays(folder / "inputs.npz", {f"image_{size}": 4 for size in case["sizes"]})
+    quantities: dict[str, Any] = {}
+    for positions, variant in itertools.product(case["positions"], case["variants"]):
+        encoder = DenseEncoder(config, variant, positions)
+        load_arrays_into(encoder, visual, "weights.npz")
+        for size in case["sizes"]:
+            with jt.no_grad():
+                features = encoder(jt.array(images[f"image_{size}"].astype(np.float32)))
+            quantities[f"{size}.{positions}.{variant}"] = features.image
+            quantities[f"{size}.{positions}.positions"] = encoder.position(features.grid).numpy()
+    return quantities, load_arrays(folder / "outputs.npz", {})
 
 
 def run_segmentor(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:

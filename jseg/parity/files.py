@@ -112,6 +112,27 @@ def check_settings(case: Mapping[str, Any]) -> None:
             raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must list {expected}")
 
 
+def check_dense_settings(case: Mapping[str, Any]) -> None:
+    """Refuses a `case.json` of kind dense_clip that lacks a setting or has one of the wrong type.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for key in ("image_resolution", "patch", "width", "layers", "heads"):
+        if not isinstance(case.get(key), int) or case[key] < 1:
+            raise ValueError(
+                f"case.json: key {key!r} is {case.get(key)!r}, it must be a whole number above 0"
+            )
+    for key, known in (
+        ("positions", ("bicubic", "bilinear")),
+        ("variants", ("vanilla", "maskclip", "sclip", "clearclip")),
+    ):
+        if not isinstance(case.get(key), list) or set(case[key]) - set(known):
+            raise ValueError(f"case.json: key {key!r} is {case.get(key)!r}, it must list {', '.join(known)}")
+    if not isinstance(case.get("sizes"), dict):
+        raise ValueError(f"case.json: key 'sizes' is {case.get('sizes')!r}, it must name the images")
+
+
 def check_text(item: Any, number: int) -> None:
     """Refuses entry `number` of `cases.json` without a text and its 77 token ids.
 

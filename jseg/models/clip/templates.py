@@ -1,10 +1,14 @@
 """Prompt templates: what stands around a class word before it goes to the text encoder.
 
 Source: the text embeddings shipped with CLIP-RC. `single` (no full stop) is that of PASCAL VOC;
-`ensemble15` (with full stops) that of COCO-Stuff 164K and PASCAL Context.
+`ensemble15` (with full stops) that of COCO-Stuff 164K and PASCAL Context. `imagenet80` are the templates that
+OpenAI published with CLIP for ImageNet (MIT licence).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+
+_IMAGENET = Path(__file__).with_name("data") / "imagenet_templates.txt"
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "single": ("a photo of a {}",),
@@ -25,6 +29,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "This is the {} in the scene.",
         "This is one {} in the scene.",
     ),
+    "imagenet80": tuple(_IMAGENET.read_text(encoding="utf-8").splitlines()),
 }
 
 

@@ -63,7 +63,10 @@ class ResidualAttentionBlock(nn.Module):
 
     def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
         """x (B, L, D) -> (B, L, D)."""
-        x = x + self.attn(self.ln_1(x), attend)
+        return self.feed_forward(x + self.attn(self.ln_1(x), attend))
+
+    def feed_forward(self, x: jt.Var) -> jt.Var:
+        """x + mlp(ln_2(x))."""
         hidden = linear(self.ln_2(x), self.mlp.c_fc.weight)
         return x + self.mlp.c_proj(self._activation(hidden, self.mlp.c_fc.bias))
 

@@ -23,17 +23,15 @@ import numpy as np
 from jseg.checkpoints import CLIPRCArchitecture, EncoderSizes
 from jseg.checkpoints.clip_rc import is_unused
 from jseg.checkpoints.version_0_1 import MOVED
-from jseg.files import file_sha256
 from jseg.labels import IGNORE_INDEX
 from jseg.models.backbones import BACKBONES, Backbone, ImageFeatures
 from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
-from jseg.models.clip.zero_shot import text_embeddings as embed_classes
 from jseg.models.heads import HEADS, Decoded, Head
 from jseg.models.losses import LOSSES, Loss, labelled_pixels, pixel_accuracy
 from jseg.models.segmentors.base import MODELS, Segmentor
 from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, split_classes
-from jseg.models.segmentors.text_cache import cached_embeddings
+from jseg.models.segmentors.text_cache import class_embeddings
 from jseg.models.segmentors.text_file import read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import resize_bilinear, transpose_last
@@ -107,12 +105,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
         if text_embeddings is not None:
             text = read_text_embeddings(text_embeddings, class_names, source.config.embed_dim)
         else:
-            text = cached_embeddings(
-                source.config.identity(file_sha256(clip)),
-                class_names,
-                words,
-                lambda: embed_classes(source, class_names, words),
-            )
+            text = class_embeddings(clip, source, class_names, words)
         config = source.config
         self._build_parts(
             config.image_encoder,

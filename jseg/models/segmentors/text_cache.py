@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.files import replacing
+from jseg.files import PathLike, file_sha256, replacing
+from jseg.models.clip.model import CLIP
+from jseg.models.clip.zero_shot import text_embeddings
 
 CACHE_VARIABLE = "JSEG_CACHE"
 
@@ -41,6 +43,16 @@ def cached_embeddings(
         embeddings = np.asarray(compute(), dtype=np.float32)
         _write(path, embeddings)
     return embeddings
+
+
+def class_embeddings(
+    path: PathLike, clip: CLIP, class_names: Sequence[str], templates: Sequence[str]
+) -> np.ndarray:
+    """(C, d) embeddings of class words by a CLIP and the file it was loaded from, through the cache."""
+    identity = clip.config.identity(file_sha256(path))
+    return cached_embeddings(
+        identity, class_names, templates, lambda: text_embeddings(clip, class_names, templates)
+    )
 
 
 def _read(path: Path, num_classes: int) -> np.ndarray | None:

@@ -1,0 +1,107 @@
+"""Training-free segmentation: CLIP's own patches beside the class words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from jseg.checkpoints import Architecture
+from jseg.models.backbones import ImageFeatures
+from jseg.models.backbones.dense import DenseEncoder
+from jseg.models.clip.model import load_clip
+from jseg.models.clip.templates import get_templates
+from jseg.models.segmentors.base import MODELS, Segmentor
+from jseg.models.segmentors.text_cache import class_embeddings
+from jseg.models.state import arrays_of, load_arrays_into
+from jseg.ops import linear, resize_bilinear
+from jseg.runtime.backend import jt, nn
+
+
+@dataclass(frozen=True)
+class DenseArchitecture(Architecture):
+    """There is nothing to train, hence nothing in a checkpoint."""
+
+    type: ClassVar[str] = "DenseCLIP"
+
+    dense: str = field(default="clearclip")
+
+
+@MODELS.register()
+class DenseCLIP(Segmentor[ImageFeatures]):
+    """Softmax over the words of `logit_scale` times the cosine of patch and word.
+
+    Args:
+        class_names: C class words.
+        unseen: indices that only name parts of the scores; nothing is trained.
+        clip: file of CLIP weights.
+        dense: last block of the encoder, 'clearclip', 'sclip', 'maskclip' or 'vanilla'.
+        positions: how positions are resized, 'bicubic' or 'bilinear'.
+        templates: prompt templates, a name of `jseg.models.clip.templates.TEMPLATES` or a list with `{}`.
+        logit_scale: of the softmax; it decides about thresholds, not about the best word of one window.
+
+    Raises:
+        ValueError: naming the option that is wrong. FileNotFoundError: no such file of weights.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        unseen: Sequence[int],
+        clip: str,
+        dense: str = "clearclip",
+        positions: str = "bicubic",
+        templates: str | Sequence[str] = "imagenet80",
+        logit_scale: float = 50.0,
+    ) -> None:
+        super().__init__()
+        if logit_scale <= 0:
+            raise ValueError(f"logit_scale is {logit_scale}: it must be positive")
+        words, source = get_templates(templates), load_clip(clip)
+        self.encoder = DenseEncoder(source.config, dense, positions)
+        load_arrays_into(self.encoder, arrays_of(source.visual), clip)
+        self._text = jt.array(class_embeddings(clip, source, class_names, words)).stop_grad()
+        self._logit_scale = logit_scale
+        for parameter in self.encoder.parameters():
+            parameter.stop_grad()
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.encoder.patch_size
+
+    def loss(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
+        """Raises `ValueError`: this model is not trained."""
+        raise ValueError("DenseCLIP has nothing to train; evaluate it with --task val")
+
+    def encode(self, image: jt.Var, num_regions: int | None = None) -> ImageFeatures:
+        """See `Segmentor.encode`."""
+        with jt.no_grad():
+            return self.encoder(image)
+
+    def decode(self, features: ImageFeatures, text: jt.Var) -> jt.Var:
+        """(B, C, h, w) cosines times the scale; see `Segmentor.decode`."""
+        with jt.no_grad():
+            maps = jt.stack([linear(text, patches) for patches in features.image])
+            return self._logit_scale * maps.reshape(maps.shape[0], maps.shape[1], *features.grid)
+
+    def probabilities(self, features: ImageFeatures, text: jt.Var, size: tuple[int, int]) -> jt.Var:
+        """Softmax over the words of the resized logits; see `Segmentor.probabilities`."""
+        with jt.no_grad():
+            return nn.softmax(resize_bilinear(self.decode(features, text), size), dim=1)
+
+    def predict(self, image: jt.Var) -> jt.Var:
+        """(B, 3, H, W) -> (B, C, H, W) probabilities."""
+        return self.probabilities(self.encode(image), self._text, (image.shape[2], image.shape[3]))
+
+    def trainable_parameters(self) -> dict[str, jt.Var]:
+        """None."""
+        return {}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> list[str]:
+        """Raises `ValueError`: all weights are those of the CLIP."""
+        raise ValueError(f"{source}: DenseCLIP takes no checkpoint; set model.clip to the CLIP weights")
+
+    def architecture(self) -> DenseArchitecture:
+        """See `Segmentor.architecture`."""
+        return DenseArchitecture(self.encoder.dense)
