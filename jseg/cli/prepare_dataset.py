@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
-from jseg.runtime.command import exit_status
+from jseg.runtime.command import INTERRUPTED, exit_status, say
 
 _SHOWN = 50  # problems printed after preparing; --check prints all
 
@@ -96,8 +96,12 @@ def main(argv: list[str] | None = None) -> int:
     """0 if the data set is complete, 1 if something in it is
     wrong, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
-    try:
-        return exit_status(lambda: run(arguments))
-    except KeyboardInterrupt:
-        print("interrupted; what is done stays, and the same command goes on from here", file=sys.stderr)
-        return 130
+
+    def interruptible() -> int:
+        try:
+            return run(arguments)
+        except KeyboardInterrupt:
+            say("interrupted; what is done stays, and the same command resumes from here", sys.stderr)
+            return INTERRUPTED
+
+    return exit_status(interruptible)
