@@ -20,6 +20,16 @@ _BLOCK = 1 << 22  # bytes
 _DAY = 86400.0  # seconds
 
 
+def expanded(path: PathLike) -> Path:
+    """The path with `~` and `~user` replaced by the home folder: the rule for all paths of a user.
+
+    A shell leaves `--set data_root=~/x` as it is, and nobody else reads config files.
+    """
+    with suppress(RuntimeError):  # the home of a user who does not exist
+        return Path(path).expanduser()
+    return Path(path)
+
+
 @contextmanager
 def replacing(path: PathLike, durable: bool = True, temporary_name: str | None = None) -> Iterator[Path]:
     """A hidden name beside `path` to write to, which becomes `path` when the block ends without an error.

@@ -6,6 +6,8 @@ the doctor starts before anything is installed.
 
 from pathlib import Path
 
+from jseg.files import expanded
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The clone that this package lies in, with `configs/`, `weights/` and
 `tests/`. None of these lies beside an installed wheel."""
@@ -13,5 +15,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def shipped(path: str) -> str:
     """`path` as given, or inside the clone if it lies only there, so that commands work from any folder."""
-    inside = REPOSITORY / path
-    return str(inside) if not Path(path).exists() and inside.exists() else path
+    given = expanded(path)
+    inside = REPOSITORY / given
+    return str(inside if not given.exists() and inside.exists() else given)

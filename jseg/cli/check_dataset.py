@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 import jseg.datasets as datasets
+from jseg.cli import shipped
 from jseg.config import Config
 from jseg.datasets import Dataset
 from jseg.datasets.leftovers import shared_files
@@ -120,4 +121,4 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="threads")
     args = parser.parse_args(argv)
-    return exit_status(lambda: run(Config.load(args.config, args.overrides), max(args.jobs, 1)))
+    return exit_status(lambda: run(Config.load(shipped(args.config), args.overrides), max(args.jobs, 1)))

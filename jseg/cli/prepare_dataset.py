@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
+from jseg.files import expanded
 from jseg.runtime.command import INTERRUPTED, exit_status, say
 
 _SHOWN = 50  # problems printed after preparing; --check prints all
@@ -32,7 +33,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--archives",
-        type=Path,
+        type=expanded,
         metavar="FOLDER",
         help="where else archives, or what was in them, may "
         "lie; nothing is written there (default: the data root)",

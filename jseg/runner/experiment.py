@@ -12,7 +12,7 @@ import jseg.optim  # noqa: F401  (fills the registries of optimizers and schedul
 from jseg.config import Config, validate
 from jseg.datasets import Dataset, configured_root
 from jseg.distributed import broadcast_object, check_same, is_main, world_size
-from jseg.files import PathLike, file_sha256
+from jseg.files import PathLike, expanded, file_sha256
 from jseg.models.segmentors import Segmentor
 from jseg.models.state import arrays_of
 from jseg.optim import Optimizer
@@ -75,7 +75,7 @@ class Experiment:
         validate(cfg, REGISTRIES)
         check_inference(cfg.inference)
         self.cfg = cfg
-        self.work_dir = Path(cfg.work_dir or default_work_dir(cfg.filename))
+        self.work_dir = expanded(cfg.work_dir or default_work_dir(cfg.filename))
         if is_main():
             check_work_dir(self.work_dir)
         self.log = RunLog(self.work_dir, active=is_main())

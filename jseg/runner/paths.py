@@ -5,7 +5,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from jseg.files import PathLike
+from jseg.files import PathLike, expanded
 
 REPOSITORY = Path(__file__).absolute().parents[2]
 PACKAGE = REPOSITORY / "jseg"
@@ -29,11 +29,9 @@ def resolve_path(path: PathLike) -> str:
     Raises:
         FileNotFoundError: it is in none of these places.
     """
-    expanded = Path(path)
-    with contextlib.suppress(RuntimeError):  # the home of a user who does not exist
-        expanded = expanded.expanduser()
-    folders = [Path.cwd()] if expanded.is_absolute() else [Path.cwd(), REPOSITORY, PACKAGE]
-    places = [str(folder / expanded) for folder in folders]
+    path = expanded(path)
+    folders = [Path.cwd()] if path.is_absolute() else [Path.cwd(), REPOSITORY, PACKAGE]
+    places = [str(folder / path) for folder in folders]
     for place in places:
         if Path(place).exists():
             return place
