@@ -26,6 +26,7 @@ from jseg.runtime.environment import (
     shared_jittor,
     unwritable_cache,
 )
+from jseg.runtime.lock_wait import wait_announced
 from jseg.runtime.shared_cache import first_on_path
 from jseg.runtime.trial import configuration_key, mark_of, process_kept, try_import
 
@@ -37,7 +38,7 @@ def _import_jittor():
     if device.warning:
         _warn(device.warning)
     try:
-        with first_on_path(place), process_kept(), _interrupt_kept():
+        with first_on_path(place), process_kept(), _interrupt_kept(), wait_announced(_tell):
             import jittor
         if place is not None:
             jittor.flags.python_path = str(place / "python")
@@ -91,8 +92,12 @@ def _importable() -> tuple[Device, Path | None, str]:
 
 
 def _warn(text: str) -> None:
+    _tell(f"warning: {text}")
+
+
+def _tell(text: str) -> None:
     rank = os.environ.get("OMPI_COMM_WORLD_RANK")
-    print(f"warning: {text}{f' (rank {rank})' if rank else ''}", file=sys.stderr, flush=True)
+    print(f"{text}{f' (rank {rank})' if rank else ''}", file=sys.stderr, flush=True)
 
 
 def _end_compiler_processes() -> None:

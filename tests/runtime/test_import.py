@@ -107,7 +107,12 @@ def test_ctrl_c_while_jittor_is_imported():
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=300
     )
-    assert (run.returncode, run.stdout, run.stderr) == (130, "", "interrupted\n")
+    said = run.stderr.splitlines()  # maybe also that it waits for another process
+    assert (run.returncode, run.stdout, said[-1]) == (
+        130,
+        "",
+        "interrupted",
+    ) and "Traceback" not in run.stderr
 
 
 def test_jittor_leaves_no_processes_behind():
