@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jseg.checkpoints.clip_heads import check_heads
 from jseg.checkpoints.formats.tensor_map import TensorMap, check_finite, file_error
 from jseg.checkpoints.positions import square_grid
 from jseg.names import shortened
@@ -288,6 +289,7 @@ def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
     report.check(tensors.path)
     check_finite(tensors.path, state)
     _check_shapes(tensors.path, state)
+    check_heads(tensors.path, state)
     return state, report
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# OpenAI's models all have 64 channels a head; the number of heads is stored nowhere.
-CHANNELS_PER_HEAD = 64
+from jseg.checkpoints.clip_heads import CHANNELS_PER_HEAD
 
 # The tensors that tell the sizes, and their numbers of dimensions.
 _DIMENSIONS = {
