@@ -20,6 +20,16 @@ _BLOCK = 1 << 22  # bytes
 _DAY = 86400.0  # seconds
 
 
+def expanded(path: PathLike) -> Path:
+    """The path with `~` and `~user` replaced by the home folder: the rule for all paths of a user.
+
+    A shell leaves `--set data_root=~/x` as it is, and nobody else reads config files.
+    """
+    with suppress(RuntimeError):  # the home of a user who does not exist
+        return Path(path).expanduser()
+    return Path(path)
+
+
 SHIPPED = (Path(__file__).absolute().parents[1], Path(__file__).absolute().parent)
 """Where `configs/`, `weights/` and `samples/` lie: in a clone, and in an installed package."""
 
@@ -30,11 +40,10 @@ def find_file(path: PathLike) -> str:
     Raises:
         FileNotFoundError: it is in none of these places.
     """
-    expanded = Path(path)
-    with suppress(RuntimeError):  # the home of a user who does not exist
-        expanded = expanded.expanduser()
-    folders = [Path.cwd()] if expanded.is_absolute() else [Path.cwd(), *SHIPPED]
-    places = [folder / expanded for folder in folders]
+    own = expanded(path)
+    if own.exists():
+        return str(own)
+    places = [own.absolute(), *(() if own.is_absolute() else (folder / own for folder in SHIPPED))]
     for place in places:
         if place.exists():
             return str(place)

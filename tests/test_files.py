@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jseg import files
-from jseg.files import TEMPORARY_SUFFIX, file_sha256, replacing
+from jseg.cli import shipped
+from jseg.datasets import FolderDataset, VOCDataset, configured_root
+from jseg.files import TEMPORARY_SUFFIX, expanded, file_sha256, find_file, replacing
 
 
 def names(folder: Path) -> list[str]:
@@ -93,3 +96,27 @@ def test_the_hash_is_computed_anew_only_when_the_file_changes(
     assert file_sha256(path) == hashlib.new("sha256", b"equal").hexdigest() and len(computed) == 3
     with pytest.raises(FileNotFoundError, match="nowhere"):
         file_sha256(tmp_path / "nowhere")
+
+
+def test_the_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
+    """`--set data_root=~/x` was looked for in a folder named `~`, though checkpoints in `~/x` were found."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/x") == tmp_path / "x" and expanded("a/~") == Path("a/~")
+    assert expanded("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+    for folder in ("images", "masks"):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+        Image.new("L", (4, 3)).save(tmp_path / f"own/{folder}/a.png")
+    (tmp_path / "own/words.txt").write_text("w\n")
+    dataset = FolderDataset("~/own", mask_dir="~/own/masks", classes="~/own/words.txt")
+    assert dataset.files() == [tmp_path / "own/images/a.png"]
+    lists = tmp_path / "voc/ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("a\n")
+    for kind, folder in (("images", "JPEGImages"), ("masks", "SegmentationClass")):
+        (tmp_path / "own" / kind).rename(tmp_path / "voc" / folder)
+    assert len(VOCDataset("~/voc", "val", classes=("w",))) == 1
+    assert configured_root("~/voc") == str(tmp_path / "voc")
+    monkeypatch.setenv("JSEG_DATA_ROOT", "~/voc")
+    assert configured_root(None) == str(tmp_path / "voc")
+    assert shipped("~/config.py") == str(tmp_path / "config.py")
+    assert find_file("~/voc") == str(tmp_path / "voc")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jseg.checkpoints.formats.tensor_map import TensorMap, check_finite, file_error
+from jseg.checkpoints.positions import square_grid
 from jseg.names import shortened
 
 Arrays = Mapping[str, np.ndarray]
@@ -286,4 +287,26 @@ def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
         raise file_error(tensors.path, str(error)) from error
     report.check(tensors.path)
     check_finite(tensors.path, state)
+    _check_shapes(tensors.path, state)
     return state, report
+
+
+# What tells the sizes of a CLIP, and its number of dimensions.
+_DIMENSIONS = {
+    "visual.conv1.weight": 4,
+    "visual.positional_embedding": 2,
+    "visual.proj": 2,
+    "token_embedding.weight": 2,
+    "positional_embedding": 2,
+    "text_projection": 2,
+}
+
+
+def _check_shapes(path: str, state: Arrays) -> None:
+    for name, count in _DIMENSIONS.items():
+        if state[name].ndim != count:
+            raise file_error(path, f"no ViT CLIP has this shape: {state[name].shape}; use another file", name)
+    try:
+        square_grid(state["visual.positional_embedding"])
+    except ValueError as error:
+        raise file_error(path, f"{error}; use another file", "visual.positional_embedding") from error

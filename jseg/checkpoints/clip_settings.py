@@ -18,6 +18,9 @@ Face."""
 CHANNELS_PER_HEAD = 64
 """Of all of OpenAI's models, and assumed where nothing says otherwise."""
 
+_OTHER_HEADS = (1280, 1408, 1664)
+"""Widths of vision towers whose published models have wider heads: ViT-H-14, ViT-g-14, ViT-bigG-14."""
+
 HUGGING_FACE_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
 
 
@@ -80,7 +83,7 @@ def clip_settings(
 
 def _heads(path: PathLike, tower: str, width: int, said: Mapping[str, Any]) -> int:
     count = said.get(f"{tower}_heads")
-    if count is None and width % CHANNELS_PER_HEAD:
+    if count is None and (width % CHANNELS_PER_HEAD or (tower == "vision" and width in _OTHER_HEADS)):
         raise file_error(
             path,
             f"has a {tower} tower of width {width}, which is not made of heads of {CHANNELS_PER_HEAD} "

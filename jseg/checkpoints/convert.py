@@ -11,6 +11,7 @@ import numpy as np
 from jseg.checkpoints.clip import count_layers
 from jseg.checkpoints.formats.reader import read_tensors
 from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
+from jseg.checkpoints.positions import square_grid
 from jseg.files import PathLike, replacing
 
 OPENAI_SHA256: Mapping[str, str] = {
@@ -113,31 +114,15 @@ def file_lines(tensors: TensorMap, kind: str, sha256: str) -> list[str]:
 
 
 def clip_size_line(state: Mapping[str, np.ndarray]) -> str:
-    """The sizes of a complete CLIP under OpenAI's names, in words.
-
-    Raises:
-        ValueError: a tensor has a shape that no ViT CLIP has.
-    """
-    dimensions = {
-        "visual.conv1.weight": 4,
-        "visual.positional_embedding": 2,
-        "token_embedding.weight": 2,
-        "positional_embedding": 2,
-        "text_projection": 2,
-    }
-    shapes = {name: state[name].shape for name in dimensions}
-    wrong = [f"{name} {shapes[name]}" for name, count in dimensions.items() if len(shapes[name]) != count]
-    grid = round(max(shapes["visual.positional_embedding"][0] - 1, 0) ** 0.5) if not wrong else 0
-    if wrong or grid < 1 or grid**2 + 1 != shapes["visual.positional_embedding"][0]:
-        wrong = wrong or [f"visual.positional_embedding of {shapes['visual.positional_embedding'][0]} rows"]
-        raise ValueError(f"tensors have shapes that no ViT CLIP has: {', '.join(wrong)}; use another file")
-    width, _, patch, _ = shapes["visual.conv1.weight"]
-    vocabulary, text_width = shapes["token_embedding.weight"]
+    """The sizes of a CLIP from `clip_state`, in words."""
+    width, _, patch, _ = state["visual.conv1.weight"].shape
+    vocabulary, text_width = state["token_embedding.weight"].shape
+    grid, _ = square_grid(state["visual.positional_embedding"])
     names = list(state)
     return (
         f"image {grid * patch} px, patch {patch}, "
         f"{count_layers(names, 'visual.transformer.resblocks.')} layers of width {width}; "
-        f"text {shapes['positional_embedding'][0]} tokens of {vocabulary}, "
+        f"text {state['positional_embedding'].shape[0]} tokens of {vocabulary}, "
         f"{count_layers(names, 'transformer.resblocks.')} layers of width {text_width}; "
-        f"joint width {shapes['text_projection'][1]}"
+        f"joint width {state['text_projection'].shape[1]}"
     )

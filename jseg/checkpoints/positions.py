@@ -13,9 +13,7 @@ def square_grid(table: np.ndarray) -> tuple[int, int]:
     """
     side = round(max(table.shape[0] - 1, 0) ** 0.5) if table.ndim == 2 else 0
     if side < 1 or side * side + 1 != table.shape[0]:
-        raise ValueError(
-            f"a position table of shape {table.shape} is not CLS plus a square grid; name its grid"
-        )
+        raise ValueError(f"a position table of shape {table.shape} is not CLS plus a square grid of patches")
     return side, side
 
 

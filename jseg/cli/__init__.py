@@ -6,7 +6,7 @@ the doctor starts before anything is installed.
 
 from pathlib import Path
 
-from jseg.files import find_file
+from jseg.files import expanded, find_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The clone that this package lies in, with `tests/` and `tools/`, which do not come with an installed
@@ -14,9 +14,8 @@ wheel."""
 
 
 def shipped(path: str) -> str:
-    """`path` as given, or the file of that name that comes with jseg, so that commands work from any
-    folder."""
+    """`path` as given, or the file of that name that comes with jseg, so that commands work from any folder."""
     try:
-        return path if Path(path).exists() else find_file(path)
+        return find_file(path)
     except FileNotFoundError:
-        return path  # whoever opens it says what is missing
+        return str(expanded(path))  # whoever opens it says what is missing

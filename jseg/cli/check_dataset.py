@@ -16,10 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 import jseg.datasets as datasets
+from jseg.cli import shipped
 from jseg.config import Config, import_plugins
 from jseg.datasets import DATASETS, Dataset
 from jseg.datasets.leftovers import shared_files
 from jseg.runtime.command import exit_status
+
+_CONTEXT = 77  # tokens, the two marks at the ends included
 
 
 class Content(NamedTuple):
@@ -82,6 +85,22 @@ def remarks(dataset: Dataset, name: str, content: Content) -> list[str]:
     return [f"{what}: {', '.join(absent)}"] if absent else []
 
 
+def long_words(dataset: Dataset, part: str) -> list[str]:
+    """A sentence for each class word that does not fit into the context of OpenAI's CLIP.
+
+    A byte is one token at most, so that the tokenizer, which loads Jittor, is needed for long words alone.
+    """
+    problems = []
+    for word in (word for word in dataset.class_names if len(word.encode()) > _CONTEXT - 2):
+        from jseg.models.clip import tokenize
+
+        try:
+            tokenize(word, _CONTEXT)
+        except ValueError as error:
+            problems.append(f"config key dataset.{part}.classes: class {error}")
+    return problems
+
+
 def run(config: Config, jobs: int) -> int:
     """Checks the parts with masks; the exit status."""
     import_plugins(config.imports)
@@ -100,7 +119,7 @@ def run(config: Config, jobs: int) -> int:
         parts.append((name, content))
         notes.extend([*dataset.notes(), *remarks(dataset, name, content)])
         files.append(dataset.files())
-        problems.extend(content.problems)
+        problems.extend([*content.problems, *long_words(dataset, name)])
     if dataset is None:
         raise ValueError("config key dataset: there is neither a train nor a val part to check; add one")
     print(table(dataset, parts))
@@ -111,7 +130,7 @@ def run(config: Config, jobs: int) -> int:
         print(f"note: {note}")
     for problem in dict.fromkeys(problems):
         print(problem, file=sys.stderr)
-    print(f"{len(problems)} bad files" if problems else "all files are good")
+    print(f"{len(dict.fromkeys(problems))} problems" if problems else "all files are good")
     return 1 if problems else 0
 
 
@@ -125,4 +144,4 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="threads")
     args = parser.parse_args(argv)
-    return exit_status(lambda: run(Config.load(args.config, args.overrides), max(args.jobs, 1)))
+    return exit_status(lambda: run(Config.load(shipped(args.config), args.overrides), max(args.jobs, 1)))

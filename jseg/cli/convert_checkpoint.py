@@ -42,7 +42,7 @@ from jseg.checkpoints.clip_rc_architecture import is_zegclip
 from jseg.checkpoints.complete import CompleteModel, complete_model
 from jseg.checkpoints.convert import check_output, file_lines, write_verified
 from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX, is_run_checkpoint
-from jseg.files import file_sha256
+from jseg.files import expanded, file_sha256
 from jseg.runtime.command import exit_status
 
 TARGETS = ("jseg", "pytorch", "safetensors", "trained")
@@ -180,7 +180,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("source", metavar="IN", help="checkpoint of any known format")
     parser.add_argument("out", metavar="OUT", help="file to write")
     parser.add_argument("--to", choices=TARGETS, help="names and format to write; default: as OUT ends")
-    parser.add_argument("--clip", metavar="PATH", help="CLIP weights, for a checkpoint of a jseg run")
+    parser.add_argument(
+        "--clip", type=expanded, metavar="PATH", help="CLIP weights, for a checkpoint of a jseg run"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
     args = parser.parse_args(argv)
     return exit_status(lambda: convert(args.source, args.out, args.to, args.clip, args.force))

@@ -24,6 +24,7 @@ from jseg.datasets.files import read_ids
 from jseg.datasets.words import read_words
 from jseg.evaluation import format_table, json_ready, summarise
 from jseg.evaluation.per_image import image_record, write_records
+from jseg.files import expanded
 from jseg.inference.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, picture_confusion
 from jseg.runtime.command import exit_status, prove_writable
 
@@ -37,10 +38,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("truth", metavar="GT", help="folder of true masks")
     parser.add_argument("--dataset", choices=sorted(MASK_FORMS), help="class list and form of the true masks")
     parser.add_argument(
-        "--classes", metavar="FILE", help="instead of --dataset: text file, one class word a line"
+        "--classes",
+        type=expanded,
+        metavar="FILE",
+        help="instead of --dataset: text file, one class word a line",
     )
     parser.add_argument(
-        "--unseen", metavar="FILE", help="with --classes: text file, the unseen ones, one a line"
+        "--unseen",
+        type=expanded,
+        metavar="FILE",
+        help="with --classes: text file, the unseen ones, one a line",
     )
     parser.add_argument(
         "--reduce-zero-label",
@@ -58,9 +65,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="with --dataset: no class is unseen, as where a model of other data is tested",
     )
-    parser.add_argument("--split", metavar="FILE", help="text file of ids: score these, all of them")
-    parser.add_argument("--out", metavar="FILE", help="write the metrics as JSON")
-    parser.add_argument("--per-image", metavar="FILE", help="write the scores of every picture as JSON lines")
+    parser.add_argument(
+        "--split", type=expanded, metavar="FILE", help="text file of ids: score these, all of them"
+    )
+    parser.add_argument("--out", type=expanded, metavar="FILE", help="write the metrics as JSON")
+    parser.add_argument(
+        "--per-image", type=expanded, metavar="FILE", help="write the scores of every picture as JSON lines"
+    )
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.classes):
         parser.error("give either --dataset or --classes")

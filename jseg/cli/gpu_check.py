@@ -23,8 +23,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
+from jseg.files import expanded
 from jseg.gpu_check.checks import CHECKS
 from jseg.gpu_check.processes import ROOT
 from jseg.gpu_check.rounds import check
@@ -58,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
         metavar="SECONDS",
         help=f"time for all stages (default {LIMIT_SECONDS}); fewer than 16 cores may need more",
     )
-    parser.add_argument("--out", type=Path, metavar="PATH", help="also write all results to this JSON file")
+    parser.add_argument(
+        "--out", type=expanded, metavar="PATH", help="also write all results to this JSON file"
+    )
     arguments = parser.parse_args(argv)
     with _ended_in_order():
         return exit_status(lambda: start(arguments))

@@ -9,7 +9,7 @@ import sys
 from typing import NamedTuple
 
 from jseg.names import did_you_mean
-from jseg.runtime.command import exit_status, refuse
+from jseg.runtime.command import exit_status, quiet_interrupt, refuse
 
 
 class Command(NamedTuple):
@@ -42,6 +42,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command that the first argument names; its exit status, or 2 if there is no such command."""
+    quiet_interrupt()
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help"):
         return exit_status(lambda: print(overview()))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from jseg.files import expanded
 from jseg.runtime.command import exit_status
 from jseg.zeroshapes import holds_zeroshapes, write_zeroshapes
 
@@ -18,7 +19,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("data/zeroshapes"), help="folder to write (default: %(default)s)"
+        "--out", type=expanded, default=Path("data/zeroshapes"), help="folder to write (default: %(default)s)"
     )
     parser.add_argument("--train", type=int, default=3000, help="training pictures (default: %(default)s)")
     parser.add_argument("--val", type=int, default=300, help="validation pictures (default: %(default)s)")

@@ -15,10 +15,10 @@ with one sentence on stderr for a bad case folder.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
+from jseg.files import expanded
 from jseg.parity import compare, format_rows, run_case
 from jseg.runtime.command import exit_status, prove_writable
 from jseg.runtime.device import add_device_options
@@ -29,8 +29,8 @@ from jseg.runtime.selection import name_device, select_device
 def main(argv: list[str] | None = None) -> int:
     """0 if all is within tolerance, 1 if not, 2 after an error of the user."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("case_dir", type=Path, help="folder with case.json")
-    parser.add_argument("--out", type=Path, help="write the computed arrays to this .npz file")
+    parser.add_argument("case_dir", type=expanded, help="folder with case.json")
+    parser.add_argument("--out", type=expanded, help="write the computed arrays to this .npz file")
     add_device_options(parser)
     options = parser.parse_args(argv)
     return exit_status(lambda: run(options))

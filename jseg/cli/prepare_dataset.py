@@ -14,7 +14,8 @@ from pathlib import Path
 
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
-from jseg.runtime.command import exit_status
+from jseg.files import expanded
+from jseg.runtime.command import INTERRUPTED, exit_status, say
 
 _SHOWN = 50  # problems printed after preparing; --check prints all
 
@@ -32,7 +33,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--archives",
-        type=Path,
+        type=expanded,
         metavar="FOLDER",
         help="where else archives, or what was in them, may "
         "lie; nothing is written there (default: the data root)",
@@ -96,8 +97,12 @@ def main(argv: list[str] | None = None) -> int:
     """0 if the data set is complete, 1 if something in it is
     wrong, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
-    try:
-        return exit_status(lambda: run(arguments))
-    except KeyboardInterrupt:
-        print("interrupted; what is done stays, and the same command goes on from here", file=sys.stderr)
-        return 130
+
+    def interruptible() -> int:
+        try:
+            return run(arguments)
+        except KeyboardInterrupt:
+            say("interrupted; what is done stays, and the same command resumes from here", sys.stderr)
+            return INTERRUPTED
+
+    return exit_status(interruptible)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jseg.checkpoints import save_npz
+from jseg.files import expanded
 from jseg.runtime.command import exit_status, prove_writable
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import memory_advice
@@ -34,7 +35,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("out", type=Path, help="file to write (.npz, half precision, compressed)")
+    parser.add_argument("out", type=expanded, help="file to write (.npz, half precision, compressed)")
     parser.add_argument("--iterations", type=int, help="training steps")
     parser.add_argument("--batch-size", type=int, help="pictures per step")
     parser.add_argument(

@@ -9,6 +9,7 @@ import traceback
 
 from jseg.cli import shipped
 from jseg.config import Config
+from jseg.runtime.command import INTERRUPTED, interrupt_first, make_encodable, say
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice
 from jseg.runtime.selection import name_device, select_device
@@ -94,11 +95,12 @@ def load_config(args: argparse.Namespace) -> Config:
 def main(argv: list[str] | None = None, task: str | None = None) -> int:
     """Runs `task`, or what --task says.
 
-    Returns 0 on success, 2 after an error of the user, 130, 138 or 143 after SIGINT, SIGUSR1 or SIGTERM.
+    Returns 0 on success, 2 after an error of the user, 128 + its number after a signal of `StopSignals`.
 
     Under mpirun a process that fails ends all of them, since the others would wait for it.
     """
     args = parse_args(argv, task)
+    make_encodable()
     try:
         config = load_config(args)
         select_device(args.device, args.precision)
@@ -110,12 +112,14 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
         from jseg.runner import Interrupted, Runner
     except (ValueError, OSError) as error:
         return _end(f"error: {error}", 2)
+    except KeyboardInterrupt:  # while Jittor was loaded
+        return _end("interrupted", INTERRUPTED)
     watch(config.watchdog_seconds)
     try:
         check_device()
         if args.task != "train":  # whose log names it
             name_device()
-        with memory_advice(TRAINING if args.task == "train" else INFERENCE):
+        with interrupt_first(), memory_advice(TRAINING if args.task == "train" else INFERENCE):
             runner = Runner(config)
             if args.task == "train":
                 runner.train(args.resume)
@@ -132,7 +136,7 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
         resume = (
             "; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""
         )
-        return _end("interrupted" + resume, 130)
+        return _end("interrupted" + resume, INTERRUPTED)
     except Exception:
         if "OMPI_COMM_WORLD_RANK" not in os.environ:
             raise
@@ -147,12 +151,12 @@ def _end(message: str, code: int, agreed: bool = False) -> int:
     """
     rank = os.environ.get("OMPI_COMM_WORLD_RANK")
     if rank is None:
-        print(message, file=sys.stderr)
+        say(message, sys.stderr)
         return code
     if rank != "0":
         time.sleep(_AFTER_RANK_0)
     if rank == "0" or not agreed:
-        print(f"{message} (rank {rank} on {socket.gethostname()})", file=sys.stderr, flush=True)
+        say(f"{message} (rank {rank} on {socket.gethostname()})", sys.stderr)
     if "jseg.distributed" in sys.modules:
         from jseg.distributed import abort
 

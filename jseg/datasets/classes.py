@@ -78,7 +78,10 @@ def resolve_unseen(unseen: Sequence[int | str], names: Sequence[str]) -> tuple[i
     for entry in unseen:
         if isinstance(entry, str):
             if entry not in names:
-                raise ValueError(f"unseen: there is no class '{entry}'{did_you_mean(entry, names)}")
+                quoted = (
+                    f"; the only class is '{names[0]}'" if len(names) == 1 else did_you_mean(entry, names)
+                )
+                raise ValueError(f"unseen: there is no class '{entry}'{quoted}")
             entry = list(names).index(entry)
         if not 0 <= entry < len(names):
             raise ValueError(

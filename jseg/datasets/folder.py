@@ -22,6 +22,7 @@ from jseg.datasets.classes import load_class_list, resolve_unseen
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_ids, require_files, without_ending
 from jseg.datasets.leftovers import left_out
 from jseg.datasets.words import read_words
+from jseg.files import expanded
 from jseg.names import shortened
 
 _PARTS = ("train", "val", "test")
@@ -69,7 +70,7 @@ class FolderDataset(SegmentationDataset):
         test_mode: bool = False,
         seed: int = 0,
     ) -> None:
-        root = Path(data_root)
+        root = expanded(data_root)
         if not root.is_dir():
             raise FileNotFoundError(
                 f"{root}: this folder does not exist; set data_root to the folder that holds "
@@ -83,11 +84,13 @@ class FolderDataset(SegmentationDataset):
             raise ValueError(f"val_share: {val_share} is not a share; give a number between 0 and 1")
         endings = [image_ending + suffix for suffix in IMAGE_SUFFIXES]
         names, unseen = _classes(root, classes, unseen)
-        pictures, masks = root / image_dir, None if mask_dir is None else root / mask_dir
+        pictures = root / expanded(image_dir)
+        masks = None if mask_dir is None else root / expanded(mask_dir)
         ids = _listed(root, split, image_ending)
-        listed = ids is not None
+        listed, by_folders = ids is not None, False
         if ids is None and split is not None and _has_folders(pictures, split):
             pictures, masks, split = pictures / split, None if masks is None else masks / split, None
+            by_folders = True
         images = _images(pictures, image_ending)
         if not images:
             raise ValueError(
@@ -105,9 +108,7 @@ class FolderDataset(SegmentationDataset):
             f"although {root / f'{split}.txt'} lists it; add the file or remove the line",
         )
         found = {} if masks is None else _find_masks(ids, masks, mask_ending, pictures)
-        self._leftovers = _Leftovers(
-            root, pictures, masks, image_ending, mask_ending, listed, pictures != root / image_dir
-        )
+        self._leftovers = _Leftovers(root, pictures, masks, image_ending, mask_ending, listed, by_folders)
         super().__init__(
             [Record(name, images[name], found.get(name)) for name in ids],
             names,
@@ -172,13 +173,15 @@ def _classes(
     root: Path, classes: str | Sequence[str], unseen: str | Sequence[int | str] | None
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Class names and the indices of the unseen ones."""
-    names = load_class_list(read_words(root / classes) if isinstance(classes, str) else tuple(classes)).names
+    names = load_class_list(
+        read_words(root / expanded(classes)) if isinstance(classes, str) else tuple(classes)
+    ).names
     if unseen is None:
         unseen = "unseen.txt" if (root / "unseen.txt").exists() else ()
     if not isinstance(unseen, str):
         return names, resolve_unseen(unseen, names)
     try:
-        return names, resolve_unseen(read_words(root / unseen), names)
+        return names, resolve_unseen(read_words(root / expanded(unseen)), names)
     except ValueError as error:
         raise ValueError(f"{root / unseen}: {error}; every line must be a class of {classes}") from error
 

@@ -9,6 +9,8 @@ tests on another needs one setting too.
 import os
 from pathlib import Path
 
+from jseg.files import expanded
+
 ENVIRONMENT = "JSEG_DATA_ROOT"
 DEFAULT_ROOT = "data"
 
@@ -30,8 +32,10 @@ _COMMANDS: dict[str, str] = {
 
 
 def configured_root(data_root: str | None) -> str:
-    """`data_root` of a config, or what stands in for None: the environment variable, else `data`."""
-    return os.environ.get(ENVIRONMENT) or DEFAULT_ROOT if data_root is None else data_root
+    """`data_root` of a config, or what stands in for None: the environment variable, else `data`; `~` is
+    expanded."""
+    root = os.environ.get(ENVIRONMENT) or DEFAULT_ROOT if data_root is None else data_root
+    return str(expanded(root))
 
 
 def find_root(data_root: str, classes: object, folder: str) -> Path:
@@ -45,7 +49,7 @@ def find_root(data_root: str, classes: object, folder: str) -> Path:
     Raises:
         FileNotFoundError: `data_root` does not exist.
     """
-    root = Path(data_root)
+    root = expanded(data_root)
     if not root.is_dir():
         raise FileNotFoundError(
             f"{root}: this data set folder does not exist; set data_root (--set data_root=..., or "

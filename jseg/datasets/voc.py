@@ -12,6 +12,7 @@ from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationD
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_split, require_files
 from jseg.datasets.leftovers import left_out
 from jseg.datasets.roots import find_root, how_to_make
+from jseg.files import expanded
 
 
 @DATASETS.register()
@@ -53,22 +54,24 @@ class VOCDataset(SegmentationDataset):
     ) -> None:
         root = find_root(data_root, classes, image_dir)
         make = how_to_make(classes)
+        image_dir, split_dir = expanded(image_dir), expanded(split_dir)
+        mask_dirs = [expanded(folder) for folder in _as_tuple(mask_dir)]
         images = files_by_stem(root / image_dir, "image_dir", IMAGE_SUFFIXES, make)
         masks: dict[str, Path] = {}
         if mask_dir is None and not test_mode:
             raise ValueError(
                 "mask_dir is None, but training needs masks; name their folder, or set test_mode=True"
             )
-        for folder in reversed(_as_tuple(mask_dir)):
+        for folder in reversed(mask_dirs):
             masks.update(files_by_stem(root / folder, "mask_dir", (".png",), make))
         names: list[str] = []
         for part in _as_tuple(split):
             names.extend(read_split(root / split_dir, part, make))
         require_files(names, images, root / image_dir, IMAGE_SUFFIXES, "picture")
         if mask_dir is not None:
-            require_files(names, masks, root / " or ".join(_as_tuple(mask_dir)), (".png",), "mask")
+            require_files(names, masks, root / " or ".join(map(str, mask_dirs)), (".png",), "mask")
         self._folders: dict[Path, tuple[str, ...]] = {root / image_dir: IMAGE_SUFFIXES}
-        self._folders.update((root / folder, (".png",)) for folder in _as_tuple(mask_dir))
+        self._folders.update((root / folder, (".png",)) for folder in mask_dirs)
         records = [Record(name, images[name], masks.get(name)) for name in names]
         super().__init__(records, classes, unseen, reduce_zero_label, pipeline, test_mode, seed)
 

@@ -94,7 +94,7 @@ class Judge:
 
 def main(settings: dict[str, Any]) -> None:
     """Looks once a second until the rank has ended, or has to."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # these may reach every process of a job; the rank decides
     pid = settings["pid"]
     memory = mmap.mmap(settings["memory"], SIZE)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from jseg.config import Config, import_plugins, validate
 from jseg.datasets import DATASETS, TRANSFORMS, Dataset, configured_root
 from jseg.distributed import broadcast_object, check_same, is_main, world_size
-from jseg.files import PathLike, file_sha256, find_file
+from jseg.files import PathLike, expanded, file_sha256, find_file
 from jseg.inference.loading import model_config
 from jseg.inference.recipe import check_inference
 from jseg.models.backbones import BACKBONES
@@ -77,7 +77,7 @@ class Experiment:
         validate(cfg, REGISTRIES)
         check_inference(cfg.inference)
         self.cfg = cfg
-        self.work_dir = Path(cfg.work_dir or default_work_dir(cfg.filename))
+        self.work_dir = expanded(cfg.work_dir or default_work_dir(cfg.filename))
         if is_main():
             check_work_dir(self.work_dir)
         self.log = RunLog(self.work_dir, active=is_main())

@@ -1,4 +1,5 @@
-"""Requests to stop: Ctrl-C, and the signals with which clusters announce that a job's time is over."""
+"""Requests to stop: Ctrl-C, a terminal that closes, and the signals with which clusters announce that a job's
+time is over."""
 
 import contextlib
 import signal
@@ -7,12 +8,12 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Interrupted(Exception):
     """Training stopped because it was told to, with a checkpoint; `exit_code` is 128 + the signal's number
-    (130 for SIGINT, 143 for SIGTERM, 138 for SIGUSR1)."""
+    (130 for SIGINT, 143 for SIGTERM, 138 for SIGUSR1, 129 for SIGHUP)."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -23,9 +24,9 @@ class StopSignals:
     """Within `with StopSignals() as stop:` the signals only set
     `stop.number`; the loop ends at the next good moment.
 
-    A second Ctrl-C raises KeyboardInterrupt at once. A signal that was ignored when the process began (SIGINT
-    under nohup or in a background job) stays ignored. Outside the main thread, where Python cannot handle
-    signals, nothing happens.
+    A second Ctrl-C raises KeyboardInterrupt at once. A signal that was ignored when the process began (SIGHUP
+    under nohup, SIGINT in a background job) stays ignored. Outside the main thread, where Python cannot
+    handle signals, nothing happens.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,13 @@ class StopSignals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.number and isinstance(error, RuntimeError):
+            # The signal has reached a compiler, too, whose end Jittor takes for an error.
+            raise Interrupted(
+                self.number,
+                f"stopped by {signal.Signals(self.number).name} while an operator was compiled; --resume "
+                "auto resumes from the newest checkpoint, if there is one",
+            ) from error
 
     @contextlib.contextmanager
     def at_once(self, message: str) -> Iterator[None]:

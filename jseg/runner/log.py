@@ -14,6 +14,7 @@ import numpy as np
 from jseg.distributed import all_reduce_mean
 from jseg.files import TEMPORARY_SUFFIX, PathLike, replacing
 from jseg.runtime.backend import jt
+from jseg.runtime.command import say
 
 
 class RunLog:
@@ -24,11 +25,11 @@ class RunLog:
         self.active = active
 
     def info(self, text: str) -> None:
-        """One message, with the time in front, to the console and `log.txt`."""
+        """One message, with the time in front, to the console, if there still is one, and `log.txt`."""
         if not self.active:
             return
         line = f"{time.strftime('%H:%M:%S')} {text}"
-        print(line, flush=True)
+        say(line)
         if self.work_dir:
             self._append("log.txt", f"{time.strftime('%Y-%m-%d')} {line}")
 

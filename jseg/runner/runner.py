@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import jseg.datasets
 import jseg.models.segmentors
 import jseg.optim  # noqa: F401  (fills the registries of optimizers and schedulers)
 from jseg.config import Config
-from jseg.datasets import DataLoader
+from jseg.datasets import DataLoader, Dataset
 from jseg.datasets.leftovers import shared_files
 from jseg.distributed import (
     alive,
@@ -32,6 +33,7 @@ from jseg.models.segmentors import Segmentor
 from jseg.optim import Optimizer
 from jseg.runner.evaluate import evaluate, save_predictions
 from jseg.runner.experiment import Experiment, Schedule
+from jseg.runner.folder_lock import occupied
 from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
 from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, clock, gpu_memory_mb, peak_memory_mb
@@ -70,13 +72,24 @@ class Runner:
 
         Raises:
             ValueError: config, data or checkpoint do not fit; FloatingPointError: the loss is not finite;
-            OSError: a file cannot be read or written; Interrupted: a signal stopped it, after a checkpoint.
+            OSError: a file cannot be read or written, or another training is in the work folder;
+            Interrupted: a signal stopped it, after a checkpoint.
         """
+        # Missing data must show before anything is written, a missing validation set not after the training.
+        for part in ("train", "val"):
+            self.experiment.dataset(part)
+        with self._occupied("train"):
+            self._train(resume)
+
+    def _occupied(self, task: str) -> AbstractContextManager[None]:
+        """The work folder to itself, taken by the main rank."""
+        return occupied(self.work_dir, task, self.log.info) if is_main() else contextlib.nullcontext()
+
+    def _train(self, resume: str | None) -> None:
         cfg = self.cfg
         batch_size = rank_batch_size(cfg.batch_size, world_size(), cfg.accumulate)
         experiment = self.experiment
-        # A missing validation set must show before the training, not after it.
-        dataset, _ = experiment.dataset("train"), experiment.dataset("val")
+        dataset = experiment.dataset("train")
         model, scheduler, optimizer = experiment.model(), experiment.scheduler(), experiment.optimizer()
         start, losses = experiment.start(resume, optimizer)
         if is_main():
@@ -126,6 +139,10 @@ class Runner:
                 score.
             per_image: also write the scores of every picture to `per_image.jsonl`.
         """
+        with self._occupied("val"):
+            return self._val(checkpoint, save_masks, per_image)
+
+    def _val(self, checkpoint: str | None, save_masks: bool, per_image: bool) -> dict[str, Any]:
         model, path = self.experiment.trained_model(checkpoint)
         self.log.info(f"evaluating {path}")
         outputs = PictureOutputs(
@@ -147,8 +164,12 @@ class Runner:
         Returns:
             Their folder.
         """
-        # First: its classes are the model's, and no other data is needed.
+        # Before the model, whose classes are those of this set: no other data is needed.
         dataset = self.experiment.dataset("test")
+        with self._occupied("test"):
+            return self._test(dataset, checkpoint, published_values)
+
+    def _test(self, dataset: Dataset, checkpoint: str | None, published_values: bool) -> Path:
         model, path = self.experiment.trained_model(checkpoint)
         folder = self.work_dir / "predictions"
         self.log.info(f"segmenting {len(dataset)} pictures with {path}")

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +26,7 @@ from jseg.runtime.environment import (
     shared_jittor,
     unwritable_cache,
 )
+from jseg.runtime.lock_wait import wait_announced
 from jseg.runtime.shared_cache import first_on_path
 from jseg.runtime.trial import configuration_key, mark_of, process_kept, try_import
 
@@ -36,7 +38,7 @@ def _import_jittor():
     if device.warning:
         _warn(device.warning)
     try:
-        with first_on_path(place), process_kept():
+        with first_on_path(place), process_kept(), _interrupt_kept(), wait_announced(_tell):
             import jittor
         if place is not None:
             jittor.flags.python_path = str(place / "python")
@@ -51,8 +53,9 @@ def _import_jittor():
             mark_of(jittor_cache(), key).unlink(missing_ok=True)
         reason = str(error) if isinstance(error, Exception) else "it has rebuilt a part of itself"
         raise EnvironmentProblem(f"Jittor does not start: {reason}; start the program again") from error
+    finally:
+        _restore_signals()
     _end_compiler_processes()
-    _restore_signals()
     return jittor, device
 
 
@@ -89,8 +92,12 @@ def _importable() -> tuple[Device, Path | None, str]:
 
 
 def _warn(text: str) -> None:
+    _tell(f"warning: {text}")
+
+
+def _tell(text: str) -> None:
     rank = os.environ.get("OMPI_COMM_WORLD_RANK")
-    print(f"warning: {text}{f' (rank {rank})' if rank else ''}", file=sys.stderr, flush=True)
+    print(f"{text}{f' (rank {rank})' if rank else ''}", file=sys.stderr, flush=True)
 
 
 def _end_compiler_processes() -> None:
@@ -107,14 +114,52 @@ def _end_compiler_processes() -> None:
         jittor_utils.pool_size = 0
 
 
-def _restore_signals() -> None:
-    """Take back the signals that Jittor claims while it is imported.
+@contextlib.contextmanager
+def _interrupt_kept() -> Iterator[None]:
+    """Keeps Jittor from claiming Ctrl-C while it is imported, for its handler ends the process at once.
 
-    Its handlers end the whole process at once: on Ctrl-C without KeyboardInterrupt, and when any child
-    process dies, before anybody can say which one it was.
+    It leaves SIGINT alone below Jupyter, which it knows by this variable (Jittor 1.3.11, utils/log.cc). Its
+    compiler processes, which inherit the handler, are ended by this one.
+    """
+    own, set_here = os.getpid(), "JPY_PARENT_PID" not in os.environ
+
+    def interrupt(*_: object) -> None:
+        if os.getpid() == own:
+            _restore_signals()  # children end with this process
+            raise KeyboardInterrupt
+
+    handled = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    os.environ.setdefault("JPY_PARENT_PID", str(os.getppid()))
+    if handled:
+        signal.signal(signal.SIGINT, interrupt)
+    sys.meta_path.insert(0, _SignalKeeper)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(_SignalKeeper)
+        if handled:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if set_here:
+            del os.environ["JPY_PARENT_PID"]
+
+
+class _SignalKeeper:
+    """Asked for every module that Jittor imports: takes back what the libraries among them have claimed."""
+
+    @staticmethod
+    def find_spec(*_: object) -> None:
+        _restore_signals()
+
+
+def _restore_signals() -> None:
+    """Take back SIGCHLD, which Jittor claims while it is imported.
+
+    Its handler ends the whole process when any child process dies, before anybody can say which one it was.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT) or signal.default_int_handler)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 

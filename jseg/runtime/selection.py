@@ -3,6 +3,7 @@
 import os
 import sys
 
+from jseg.runtime.command import say
 from jseg.runtime.device import (
     PRECISION_VARIABLE,
     VARIABLE,
@@ -42,4 +43,4 @@ def name_device() -> None:
     from jseg.runtime.backend import device
 
     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not (device.kind == "cpu" and device.warning):
-        print(f"computing on: {device.line}", file=sys.stderr, flush=True)
+        say(f"computing on: {device.line}", sys.stderr)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from jseg.runtime.device import Device
 from jseg.runtime.environment import JITTOR_VERSION
+from jseg.runtime.lock_wait import waiting_sentence
 from jseg.runtime.machine import processor_name
 from jseg.runtime.shared_cache import interpreter
 
@@ -38,6 +39,7 @@ print("IMPORTED", flush=True)
 # The first attempt may rebuild Jittor's bootstrap library and end with status 0, having imported nothing.
 _ATTEMPTS = 2
 _QUIET_SECONDS = 10.0  # an import without a build takes less
+_BUILDING = "Jittor compiles itself, once on this machine; this takes minutes"
 # What Jittor reads from the environment besides the names that
 # begin with use_, and what names a rank of mpirun.
 _VARIABLES = (
@@ -170,16 +172,15 @@ def _run(command: list[str], output) -> int:
         command, env=_environment(os.environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output
     )
     try:
-        try:
-            return process.wait(_QUIET_SECONDS)
-        except subprocess.TimeoutExpired:
-            if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
-                print(
-                    "Jittor compiles itself, once on this machine; this takes minutes",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            return process.wait()
+        said = ""
+        while True:
+            try:
+                return process.wait(_QUIET_SECONDS)
+            except subprocess.TimeoutExpired:
+                sentence = waiting_sentence(process.pid) or _BUILDING
+                if sentence != said and os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
+                    print(sentence, file=sys.stderr, flush=True)
+                said = sentence
     finally:
         if process.poll() is None:  # Ctrl-C
             process.kill()

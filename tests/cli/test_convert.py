@@ -116,6 +116,20 @@ def test_weights_that_are_not_finite(openai_archive, tmp_path, capsys, name, val
         load_clip(str(path))
 
 
+def test_a_position_table_that_is_no_square_names_its_file(openai_archive, tmp_path, capsys):
+    state, _ = clip_from_any(read_tensors(openai_archive))
+    path = tmp_path / "clip.safetensors"
+    for name, array in (
+        ("visual.positional_embedding", np.zeros((31, 64), np.float32)),
+        ("visual.positional_embedding", np.zeros((1, 64), np.float32)),
+        ("token_embedding.weight", np.zeros((5,), np.float32)),
+    ):
+        path.write_bytes(safetensors_bytes({**state, name: array}, {}))
+        assert convert_clip([str(path), str(tmp_path / "out.npz")]) == 2
+        said = capsys.readouterr().err
+        assert str(path) in said and name in said and str(array.shape) in said
+
+
 def test_an_infinite_mask_is_no_weight(openai_archive, tmp_path):
     """open_clip keeps a causal mask of minus infinity beside the weights."""
     state, _ = clip_from_any(read_tensors(openai_archive))

@@ -83,7 +83,7 @@ def test_commands_and_doors_belong_together() -> None:
 @pytest.mark.parametrize("path", TOOLS, ids=lambda path: path.stem)
 def test_a_door_holds_no_code_of_its_own(path: Path) -> None:
     source = path.read_text()
-    assert f"from jseg.cli.{path.stem} import main\n" in source
+    assert f"quiet_interrupt()\n\nfrom jseg.cli.{path.stem} import main\n" in source
     beside = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     assert len({token.start[0] for token in tokens if token.type not in beside}) <= 15

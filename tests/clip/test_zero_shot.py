@@ -73,3 +73,8 @@ def test_probabilities_are_the_softmax_of_the_recorded_logits(golden_clip: CLIP,
     expected = np.exp(recorded["logits_per_image"] - recorded["logits_per_image"].max(1, keepdims=True))
     assert np.allclose(probabilities, expected / expected.sum(1, keepdims=True), atol=1e-4)
     assert np.allclose(probabilities.sum(1), 1, atol=1e-6)
+
+
+def test_a_class_word_too_long_for_the_context_is_named(golden_clip):
+    with pytest.raises(ValueError, match=r"class 'a b a b.*\b77\b"):
+        text_embeddings(golden_clip, ["cat", "a b " * 50], "single")

@@ -110,3 +110,14 @@ def test_the_config_for_real_pictures_runs_reduced(own_data, tmp_path, reduced):
         )
     ).train()
     assert (tmp_path / "run/metrics.json").exists()
+
+
+def test_a_class_word_too_long_for_clip_is_found_by_the_check(own_data, capsys):
+    word = "a very long description of a thing " * 12
+    path = own_data / "classes.txt"
+    path.write_text(path.read_text().replace(CLASS_NAMES[0], word.strip()))
+    (own_data / "unseen.txt").unlink()
+    options = ["--config", str(CONFIGS / "custom_inductive.py"), "--set", f"data_root={own_data}"]
+    assert check_dataset.main(options) == 1
+    captured = capsys.readouterr()
+    assert re.search(r"dataset\.train\.classes.*a very long.*\b86\b.*\b77\b", captured.err)

@@ -153,6 +153,21 @@ MISTAKES = {
     "no class": (lambda root: (root / "classes.txt").write_text("\n"), {}, "classes.txt.*empty"),
     "list": (spoil_list, dict(split="train"), "images.*'ghost'.*train.txt"),
     "one list": (spoil_list, dict(split="val"), r"val.txt.*\btrain\b"),
+    "one line": (
+        lambda root: (root / "classes.txt").write_text("red car, blue car; tree\n"),
+        {},
+        r"classes\.txt.*\b2\b.*one entry a line",
+    ),
+    "one line of ids": (
+        lambda root: (root / "train.txt").write_text("p1,p2,p3\n"),
+        dict(split="train"),
+        r"train\.txt.*\b3\b.*one entry a line",
+    ),
+    "one class": (
+        lambda root: (root / "classes.txt").write_text("red car blue car\n"),
+        dict(unseen=["red car"]),
+        "'red car'.*'red car blue car'",
+    ),
     "twice": (lambda root: (root / "val.txt").write_text("p1\np1\n"), dict(split="val"), "val.txt.*'p1'"),
     "test": (lambda root: None, dict(split="test"), r"\bsplit\b.*'test'.*\btrain\b.*\bval\b"),
     "share": (lambda root: None, dict(val_share=1.5), "val_share.*1.5"),

@@ -93,6 +93,36 @@ def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_co
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
+def test_a_lost_console_does_not_end_a_training(make_config, monkeypatch):
+    """`run_net.py ... | head`, or a `tee` that dies: it ended at the next line, without a checkpoint."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        cfg = make_config(max_iters=4)
+        Runner(cfg).train()
+        monkeypatch.undo()
+    assert CheckpointStore(cfg.work_dir).iterations() == [4]
+    assert "saved" in Path(cfg.work_dir, "log.txt").read_text()
+
+
+def test_an_error_that_a_signal_has_caused_is_a_stop(make_config, monkeypatch):
+    """Ctrl-C reaches the compilers of Jittor too, whose end it takes for an error of its own."""
+
+    def broken_off(self, *_):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("[f 1128] Run cmd failed")
+
+    monkeypatch.setattr(stepping.TrainingStep, "__call__", broken_off)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(Interrupted) as stop:
+            Runner(make_config()).train()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stop.value.exit_code == 130
+
+
 def test_a_new_run_sets_the_earlier_one_aside(make_config):
     cfg = make_config(max_iters=2)
     Runner(cfg).train()
@@ -231,7 +261,9 @@ def test_a_typo_fails_before_anything_is_built(make_config):
     assert not Path(wrong.work_dir).exists()  # nothing happened there
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138), (signal.SIGHUP, 129)]
+)
 def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(
     trained, make_config, monkeypatch, number, code
 ):

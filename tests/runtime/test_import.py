@@ -90,6 +90,31 @@ def test_signals_are_ours_after_jittor_is_loaded():
     assert run.stdout.strip().endswith("still here"), run.stderr
 
 
+def test_ctrl_c_while_jittor_is_imported():
+    """Jittor's handler ended the process with status 1 and words of its own."""
+    program = (
+        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from jseg.runtime.command import exit_status\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'jittor.dataset':\n"  # its core is loaded by then
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "def load():\n    from jseg.runtime.backend import jt\n"
+        "sys.exit(exit_status(load))\n"
+    )
+    root = str(Path(jseg.__file__).resolve().parents[1])
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=300
+    )
+    said = run.stderr.splitlines()  # maybe also that it waits for another process
+    assert (run.returncode, run.stdout, said[-1]) == (
+        130,
+        "",
+        "interrupted",
+    ) and "Traceback" not in run.stderr
+
+
 def test_jittor_leaves_no_processes_behind():
     """Those it compiles in during the import would block the end of a
     program whose whole process group is stopped."""

@@ -114,8 +114,8 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: boo
         if len(ids) > context_length:
             if not truncate:
                 raise ValueError(
-                    f"text of {len(ids)} tokens does not fit a context of {context_length}: '{text[:60]}'; "
-                    "shorten it or pass truncate=True"
+                    f"'{text[:60]}...' has {len(ids)} tokens, but CLIP's context holds {context_length}; "
+                    "shorten it"
                 )
             ids = [*ids[: context_length - 1], tokenizer.ids[END]]
         row[: len(ids)] = ids

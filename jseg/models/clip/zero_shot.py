@@ -29,10 +29,19 @@ def text_embeddings(
 
     Returns:
         (C, embed_dim) float32, rows of length 1.
+
+    Raises:
+        ValueError: a class word is too long for the context of this CLIP; names it.
     """
     patterns = get_templates(templates)
-    texts = [pattern.replace("{}", name) for name in class_names for pattern in patterns]
-    tokens = tokenizer(texts) if tokenizer else tokenize(texts, clip.config.context_length)
+    encode = tokenizer or (lambda texts: tokenize(texts, clip.config.context_length))
+    tokens = []
+    for name in class_names:
+        try:
+            tokens.append(encode([pattern.replace("{}", name) for pattern in patterns]))
+        except ValueError as error:
+            raise ValueError(f"class '{name[:60]}' of the class words: {error}") from error
+    tokens = np.concatenate(tokens)
     with jt.no_grad():
         features = [
             l2_normalize(clip.encode_text(tokens[start : start + batch_size])).numpy()

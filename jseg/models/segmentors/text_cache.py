@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.files import PathLike, file_sha256, replacing
+from jseg.files import PathLike, expanded, file_sha256, replacing
 from jseg.models.clip.model import CLIP
 from jseg.models.clip.zero_shot import text_embeddings
 
@@ -18,7 +18,7 @@ CACHE_VARIABLE = "JSEG_CACHE"
 def cache_folder() -> Path:
     """`$JSEG_CACHE/text_embeddings`, by default `~/.cache/jseg/text_embeddings`."""
     root = os.environ.get(CACHE_VARIABLE)
-    return (Path(root) if root else Path.home() / ".cache" / "jseg") / "text_embeddings"
+    return (expanded(root) if root else Path.home() / ".cache" / "jseg") / "text_embeddings"
 
 
 def cached_embeddings(
