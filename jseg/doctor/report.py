@@ -308,7 +308,7 @@ def _core_is_compiled() -> bool:
         return False
     key = selftest_process.place_key(str(copy / "jittor_utils" / "__init__.py") if copy else spec.origin)
     return any(
-        cache.glob(f"jt*/*/py{platform.pythonversions.installed_version()}/*/*/{key}/*/jittor_core*.so")
+        cache.glob(f"jt*/*/py{platform.python_version()}/*/*/{key}/*/jittor_core*.so")
     )
 
 
