@@ -307,9 +307,7 @@ def _core_is_compiled() -> bool:
     if spec is None or spec.origin is None:
         return False
     key = selftest_process.place_key(str(copy / "jittor_utils" / "__init__.py") if copy else spec.origin)
-    return any(
-        cache.glob(f"jt*/*/py{platform.python_version()}/*/*/{key}/*/jittor_core*.so")
-    )
+    return any(cache.glob(f"jt*/*/py{platform.python_version()}/*/*/{key}/*/jittor_core*.so"))
 
 
 def _self_test(timeout: float, on_cuda: bool) -> Finding:

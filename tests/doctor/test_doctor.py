@@ -1,6 +1,7 @@
 """The doctor's report: one screen, every problem with its mend, the right exit status."""
 
 import os
+import platform
 import re
 import sys
 import time
@@ -191,6 +192,20 @@ def test_device_cuda_without_a_gpu_has_a_mend(installed, machine, problem, mend)
 def test_first_run_is_announced(installed, monkeypatch):
     monkeypatch.setattr(doctor, "_core_is_compiled", lambda: False)
     assert re.search(r"\bJittor\b.*\b4-5 ", _report()[2])
+
+
+def test_a_compiled_core_is_found(tmp_path, monkeypatch):
+    copy = tmp_path / "jseg" / "jittor-0123"
+    monkeypatch.setattr(environment, "jittor_cache", lambda: tmp_path)
+    monkeypatch.setattr(doctor, "place_of_jittor", lambda cache: copy)
+    assert not doctor._core_is_compiled()
+    key = selftest_process.place_key(str(copy / "jittor_utils" / "__init__.py"))
+    folder = (
+        tmp_path / "jt1.3.11" / "g++12" / f"py{platform.python_version()}" / "Linux" / "CPU" / key / "default"
+    )
+    folder.mkdir(parents=True)
+    (folder / "jittor_core.cpython-311.so").touch()
+    assert doctor._core_is_compiled()
 
 
 def _run(code, tmp_path, timeout=60.0):
