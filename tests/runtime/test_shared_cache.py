@@ -113,12 +113,7 @@ def test_headers_are_copied_once_for_each_content(tmp_path: Path) -> None:
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A site-packages with an imitation of Jittor in it, first on the path."""
     site = tmp_path / "site"
-    for name in (
-        "jittor/__init__.py",
-        "jittor/compiler.py",
-        "jittor_utils/__init__.py",
-        "jittor-1.0.dist-info/RECORD",
-    ):
+    for name in (*(name for name, _, _ in overlay.EDITS), "jittor-1.0.dist-info/RECORD"):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).touch()
     (site / "jittor-1.0.dist-info/RECORD").write_text(
@@ -203,8 +198,7 @@ def test_each_change_fits_the_installed_jittor_once(tmp_path: Path) -> None:
 
 def test_the_copy_holds_the_changes_and_the_installed_files_do_not(packages: Path, tmp_path: Path) -> None:
     name, before, after = overlay.EDITS[0]
-    for file in {file for file, _, _ in overlay.EDITS}:
-        (packages / file).write_text(before if file == name else "")
+    (packages / name).write_text(before)
     record = next(packages.glob("*/RECORD"))
     record.write_text(record.read_text())  # pip writes it last
     folder = jittor_copy(tmp_path)

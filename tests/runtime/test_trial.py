@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jseg.runtime import overlay
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # An imitation of Jittor: notes who imports it, and behaves as the
@@ -59,6 +61,7 @@ def start(tmp_path):
     """start("rebuild work") -> what a program that imports the backend prints, and who imported Jittor."""
     site, notes = tmp_path / "site", tmp_path / "notes"
     for name, text in (
+        *((name, "") for name, _, _ in overlay.EDITS),
         ("jittor/__init__.py", _JITTOR),
         ("jittor/compiler.py", ""),
         ("jittor_utils/__init__.py", "pool_size = 0\n"),

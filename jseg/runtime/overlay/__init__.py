@@ -6,6 +6,10 @@ from pathlib import Path
 
 _FILES = Path(__file__).parent / "jittor"
 EDITS = (
+    # Headers of g++ 15 and newer no longer happen to bring it along.
+    ("jittor/src/types.h", "#include <vector>\n", "#include <cstdint>\n#include <vector>\n"),
+    # g++ 15 looks into templates that are not used.
+    ("jittor/src/misc/stack_vector.h", "return self->at(index);", "return self->a[index];"),
     # Since Python 3.13, what exec() defines in a function is not seen by locals().
     ("jittor/compiler.py", "mod = locals()[gen_name]", "mod = os.sys.modules[gen_name]"),
     ("jittor_utils/__init__.py", "mod = locals()[hash]", "mod = sys.modules[hash]"),
