@@ -1,5 +1,5 @@
 # make demo: install, train CLIP-RC on ZeroShapes, evaluate, draw.    make test: install, run the tests.
-# make setup PYTHON=python3.11 chooses the Python (3.10 to 3.12) of the virtual environment.
+# make setup PYTHON=python3.11 chooses the Python (3.10 to 3.14) of the virtual environment.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -23,14 +23,20 @@ setup: $(STAMP)
 
 # pip is the last thing that venv installs: without it an earlier attempt broke off.
 $(VENV)/bin/pip:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
-		echo "error: $(PYTHON) is missing or not Python 3.10 to 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' || { \
+		echo "error: $(PYTHON) is missing or not Python 3.10 to 3.14; name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import sys, sysconfig; sys.exit(bool(sysconfig.get_config_var("Py_GIL_DISABLED")))' || { \
+		echo "error: $(PYTHON) is a free-threaded build, with which Jittor does not work; name another Python" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# Jittor's metadata ask for numpy<2; jseg names what else it needs, and works with NumPy 2. Where jseg has already
+# brought Jittor, the second command does nothing.
 # The doctor compiles Jittor on the first run, showing progress, and stops here if something is missing.
 $(STAMP): setup.py | $(VENV)/bin/pip
 	$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[test]'
+	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps jittor==1.3.11.0
 	$(PY) tools/doctor.py
 	@touch $@
 

@@ -46,18 +46,21 @@ setup(
         "jseg": ["py.typed"],
         "jseg.datasets": ["data/*.json"],
         "jseg.models.clip": ["data/*"],
+        # Files that take the place of Jittor's in the copy that it is imported from.
+        "jseg.runtime.overlay": ["jittor/**/*.h", "jittor/**/*.cc"],
         # CUDA: headers and a front end of nvcc, joined to the user's toolkit.
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
     },
-    # Below 3.10 the dependencies have stopped publishing wheels; NumPy 1.26, the last that Jittor
-    # computes correctly with, has none for 3.13.
-    python_requires=">=3.10,<3.13",
+    # Below 3.10 the dependencies have stopped publishing wheels; above 3.14 nothing has been run.
+    python_requires=">=3.10,<3.15",
     install_requires=[
-        # Exact: jseg.runtime prepares what this very release of Jittor reads while it is imported.
-        "jittor==1.3.11.0",
-        # Jittor imports with NumPy 2 and then computes wrong values.
-        "numpy<2",
+        # Exact: jseg.runtime prepares what this very release of Jittor reads while it is imported. Its
+        # metadata ask for numpy<2, of which there are no wheels for 3.13 and newer. There it has to be
+        # installed after jseg, by `pip install --no-deps jittor==1.3.11.0`, as `make setup` does.
+        'jittor==1.3.11.0; python_version < "3.13"',
+        # 2: by the files in jseg/runtime/overlay.
+        "numpy>=1.26,<3",
         # 10.1: ImageFont.load_default(size) draws the legends without a font file.
         "pillow>=10.1",
         # CLIP's tokenizer: text repair, and Unicode classes in regular expressions.

@@ -14,7 +14,7 @@ wheel."""
 
 
 def shipped(path: str) -> str:
-    """`path` as given, or the file of that name that comes with jseg, so that commands work from any folder."""
+    """`path` as given, or the file of that name that comes with jseg: commands work from any folder."""
     try:
         return find_file(path)
     except FileNotFoundError:

@@ -54,9 +54,9 @@ class VOCDataset(SegmentationDataset):
     ) -> None:
         root = find_root(data_root, classes, image_dir)
         make = how_to_make(classes)
-        image_dir, split_dir = expanded(image_dir), expanded(split_dir)
+        image_folder, split_folder = root / expanded(image_dir), root / expanded(split_dir)
         mask_dirs = [expanded(folder) for folder in _as_tuple(mask_dir)]
-        images = files_by_stem(root / image_dir, "image_dir", IMAGE_SUFFIXES, make)
+        images = files_by_stem(image_folder, "image_dir", IMAGE_SUFFIXES, make)
         masks: dict[str, Path] = {}
         if mask_dir is None and not test_mode:
             raise ValueError(
@@ -66,11 +66,11 @@ class VOCDataset(SegmentationDataset):
             masks.update(files_by_stem(root / folder, "mask_dir", (".png",), make))
         names: list[str] = []
         for part in _as_tuple(split):
-            names.extend(read_split(root / split_dir, part, make))
-        require_files(names, images, root / image_dir, IMAGE_SUFFIXES, "picture")
+            names.extend(read_split(split_folder, part, make))
+        require_files(names, images, image_folder, IMAGE_SUFFIXES, "picture")
         if mask_dir is not None:
             require_files(names, masks, root / " or ".join(map(str, mask_dirs)), (".png",), "mask")
-        self._folders: dict[Path, tuple[str, ...]] = {root / image_dir: IMAGE_SUFFIXES}
+        self._folders: dict[Path, tuple[str, ...]] = {image_folder: IMAGE_SUFFIXES}
         self._folders.update((root / folder, (".png",)) for folder in mask_dirs)
         records = [Record(name, images[name], masks.get(name)) for name in names]
         super().__init__(records, classes, unseen, reduce_zero_label, pipeline, test_mode, seed)

@@ -5,7 +5,6 @@ only imported by the self-test, in a process of its own.
 """
 
 import contextlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -19,14 +18,13 @@ from pathlib import Path
 
 import jseg
 from jseg.doctor import selftest_process
-from jseg.runtime import environment, machine
+from jseg.runtime import environment, machine, versions
 from jseg.runtime.cuda.report import cuda_lines
 from jseg.runtime.device import DEVICES, VARIABLE
 from jseg.runtime.shared_cache import place_of_jittor
 
 OK, MISSING, NOTE = "ok", "missing", "note"
 COLUMNS = 100
-PYTHON_VERSIONS = ((3, 10), (3, 12))  # first and last, as in setup.py
 ROOT = Path(jseg.__file__).resolve().parents[1]
 
 _GIB = 1 << 30
@@ -132,9 +130,14 @@ def _pip(what: str) -> str:
     return f"{_short(Path(sys.executable))} -m pip install {what}"
 
 
+def _pip_command(hint: str) -> str:
+    """`pip install ...` for this Python."""
+    return _pip(hint.split(" install ", 1)[1])
+
+
 def _wheel_command(hint: str) -> str:
-    """`pip install ...` for this Python; before jseg is installed, the command that installs all at once."""
-    return _pip(hint.split(" install ", 1)[1]) if _version("jittor") else _install_command()
+    """The same; before jseg is installed, the command that installs all at once."""
+    return _pip_command(hint) if versions.installed_version("jittor") else _install_command()
 
 
 def _short(path: Path) -> str:
@@ -143,14 +146,6 @@ def _short(path: Path) -> str:
         return shlex.quote(str(path.relative_to(Path.cwd())))
     except (ValueError, OSError):
         return shlex.quote(str(path))
-
-
-def _version(package: str) -> str | None:
-    """Version of an installed package, without importing it."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _system() -> Finding:
@@ -169,16 +164,12 @@ def _system() -> Finding:
 
 
 def _python() -> Finding:
-    first, last = PYTHON_VERSIONS
-    text = f"{platform.python_version()} at {sys.executable}"
-    if first <= sys.version_info[:2] <= last:
-        return Finding(OK, "Python", text)
-    return Finding(
-        MISSING,
-        "Python",
-        f"{text}: jseg works with 3.{first[1]} to 3.{last[1]}",
-        _make(f"setup PYTHON=python3.{last[1] - 1}"),
-    )
+    refusal = versions.python_refusal()
+    if refusal:
+        return Finding(
+            MISSING, "Python", f"{sys.executable}: {refusal.text}", _make(refusal.mend.split(" ", 1)[1])
+        )
+    return Finding(OK, "Python", f"{platform.python_version()} at {sys.executable}")
 
 
 def _jseg() -> Finding:
@@ -186,33 +177,38 @@ def _jseg() -> Finding:
 
 
 def _jittor() -> Finding:
-    version = _version("jittor")
+    version = versions.installed_version("jittor")
     if version is None:
-        return Finding(MISSING, "Jittor", "not installed in this Python", _install_command())
-    if not (version + ".").startswith(environment.JITTOR_VERSION + "."):
-        return Finding(
-            MISSING, "Jittor", f"{version}; jseg works with {environment.JITTOR_VERSION}", _install_command()
-        )
+        # Beside jseg it is missing where pip cannot resolve its metadata.
+        alone = versions.installed_version("jseg") is not None
+        mend = _pip_command(versions.INSTALL_JITTOR) if alone else _install_command()
+        return Finding(MISSING, "Jittor", "not installed in this Python", mend)
+    refusal = versions.jittor_refusal(version)
+    if not refusal and place_of_jittor(environment.jittor_cache()) is None:
+        refusal = versions.original_refusal(versions.installed_version("numpy"))
+    if refusal:
+        return Finding(MISSING, "Jittor", refusal.text, _pip_command(refusal.mend), whole=True)
     return Finding(OK, "Jittor", version)
 
 
 def _numpy() -> Finding:
-    version = _version("numpy")
+    version = versions.installed_version("numpy")
     if version is None:
         return Finding(MISSING, "NumPy", "not installed in this Python", _install_command())
-    if int(version.split(".")[0]) >= 2:
-        return Finding(
-            MISSING, "NumPy", f"{version}: Jittor computes wrong values with NumPy 2", _pip("'numpy<2'")
-        )
+    refusal = versions.numpy_refusal(version)
+    if refusal:
+        return Finding(MISSING, "NumPy", refusal.text, _pip_command(refusal.mend))
     return Finding(OK, "NumPy", version)
 
 
 def _packages() -> Finding:
-    versions = {name: _version(name) for name in ("pillow", "ftfy", "regex", "tqdm", "astunparse")}
-    missing = [name for name, version in versions.items() if version is None]
+    found = {
+        name: versions.installed_version(name) for name in ("pillow", "ftfy", "regex", "tqdm", "astunparse")
+    }
+    missing = [name for name, version in found.items() if version is None]
     if missing:
         return Finding(MISSING, "packages", f"not installed: {', '.join(missing)}", _install_command())
-    return Finding(OK, "packages", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    return Finding(OK, "packages", ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
 def _reason(found: environment.Found) -> str:
@@ -330,7 +326,7 @@ def _self_test(timeout: float, on_cuda: bool) -> Finding:
             MISSING,
             "self-test",
             f"differs from NumPy: {worst}",
-            f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + environment.JITTOR_VERSION)))}",
+            f"rm -r {shlex.quote(str(environment.jittor_cache() / ('jt' + versions.JITTOR_VERSION)))}",
         )
     seconds = f"import {result['import_seconds']:.0f} s, checks {result['check_seconds']:.0f} s"
     if on_cuda and result["device"] != "CUDA":

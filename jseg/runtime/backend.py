@@ -26,6 +26,7 @@ from jseg.runtime.environment import (
     shared_jittor,
     unwritable_cache,
 )
+from jseg.runtime.exchange import exchange_problem
 from jseg.runtime.lock_wait import wait_announced
 from jseg.runtime.shared_cache import first_on_path
 from jseg.runtime.trial import configuration_key, mark_of, process_kept, try_import
@@ -56,17 +57,25 @@ def _import_jittor():
     finally:
         _restore_signals()
     _end_compiler_processes()
+    _compare_arrays(jittor)
     return jittor, device
 
 
 def _adopted(jittor: ModuleType) -> tuple[ModuleType, Device]:
     """Jittor as the program had imported it before jseg: built and configured by itself. What jseg asks of
     operators is added for those that are compiled from now on."""
+    _compare_arrays(jittor)
     options = exact_division(jittor.flags.cc_path)
     if "recip" not in jittor.flags.cc_flags:
         jittor.flags.cc_flags = " ".join([jittor.flags.cc_flags, *options, ""])
     kind = "cuda" if jittor.flags.use_cuda else "cpu"
     return jittor, Device(kind, "as Jittor was set up before jseg was imported")
+
+
+def _compare_arrays(jittor: ModuleType) -> None:
+    problem = exchange_problem(jittor)
+    if problem:
+        raise EnvironmentProblem(problem)
 
 
 def _importable() -> tuple[Device, Path | None, str]:

@@ -23,11 +23,10 @@ from jseg.runtime.cuda.prepare import NoCuda, prepare_cuda
 from jseg.runtime.device import Device
 from jseg.runtime.shared_cache import INTERPRETER, interpreter, jittor_copy, point_link
 from jseg.runtime.threads import prepare_threads
+from jseg.runtime.versions import first_refusal, installed_version, original_refusal
 
 # The folder name that Jittor 1.3.11 expects for oneDNN below its cache (compile_extern.install_mkl).
 _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
-JITTOR_VERSION = "1.3.11"
-"""The release that is prepared here; its cache folder is named after it."""
 # The `kernel_flags` that were set here and the user's own, for processes started from this one.
 _OUR_FLAGS, _USER_FLAGS = "JSEG_KERNEL_FLAGS", "JSEG_USER_KERNEL_FLAGS"
 COMPILER_HINT = "apt-get install g++"
@@ -154,10 +153,13 @@ def prepare_jittor() -> Device:
         What will compute: a GPU if one is usable, unless JSEG_DEVICE says otherwise.
 
     Raises:
-        EnvironmentProblem: no C++ compiler, no Python headers, no oneDNN, or CUDA was asked for and cannot be
-            used.
+        EnvironmentProblem: versions that do not work together, no C++ compiler, no Python headers, no oneDNN,
+            or CUDA was asked for and cannot be used.
         ValueError: JSEG_DEVICE holds no known device.
     """
+    refusal = first_refusal()
+    if refusal:
+        raise EnvironmentProblem(str(refusal))
     compiler = find_compiler()
     for found in (compiler, find_python_headers()):
         if found.path is None:
@@ -187,13 +189,17 @@ def shared_jittor() -> Path | None:
     share what it compiles; None: from where it is.
 
     Raises:
-        EnvironmentProblem: Jittor's cache cannot be written.
+        EnvironmentProblem: Jittor's cache cannot be written, or only a copy would compute correctly.
     """
     os.environ[INTERPRETER] = interpreter()
     try:
-        return jittor_copy(jittor_cache())
+        place = jittor_copy(jittor_cache())
     except OSError as error:
         raise unwritable_cache(error) from error
+    refusal = original_refusal(installed_version("numpy")) if place is None else None
+    if refusal:
+        raise EnvironmentProblem(str(refusal))
+    return place
 
 
 def _prepare_mpi() -> None:
@@ -294,4 +300,5 @@ def _python_config_candidates() -> list[str]:
 
 def unwritable_cache(error: OSError) -> EnvironmentProblem:
     """What to raise when Jittor's cache refuses a file."""
-    return EnvironmentProblem(f"cannot write Jittor's cache {jittor_cache()}: {error}; make it writable")
+    mend = "make it writable, or set HOME to a folder that is"
+    return EnvironmentProblem(f"cannot write Jittor's cache {jittor_cache()}: {error}; {mend}")

@@ -5,7 +5,7 @@ Jittor 1.3.11 compiles anew whenever the text of a compiler call changes, and na
 that it is installed in. The folders of Jittor, of the interpreter and of jseg's kernels stand in those calls:
 left alone, each new virtual environment or clone compiles for minutes what an equal one has compiled before.
 So Jittor is imported from a copy, and kernels are read from copies, whose names tell what they are and not
-where they come from.
+where they come from. The copy is also where `overlay` changes Jittor.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from jseg.files import making_folder, replacing
+from jseg.runtime import overlay
 
 INTERPRETER = "JSEG_PYTHON"
 """The interpreter that Jittor's compile steps run with, read by a script in the cache."""
@@ -60,7 +61,8 @@ def header_copy(source: Path, folder: Path) -> Path:
 
 
 def place_of_jittor(cache: Path) -> Path | None:
-    """Folder below `cache` for the copy of the installed Jittor, named after the files that pip installed.
+    """Folder below `cache` for the copy of the installed Jittor, named after the files that pip installed and
+    what `overlay` changes in them.
 
     None where pip has no record of them, as in a checkout, and where one was edited since: Jittor is to be
     imported from its own place then.
@@ -96,6 +98,7 @@ def _make_copy(installed: Path, folder: Path, script: str) -> None:
             shutil.copytree(
                 installed / package, temporary / package, ignore=shutil.ignore_patterns("__pycache__")
             )
+        overlay.lay_over(temporary)
         _write_script(temporary / "python", script)
         os.sync()  # once: after a power failure nobody would look at the files again
 
@@ -146,12 +149,13 @@ def _installed_packages() -> Path | None:
 
 
 def _recorded_digest(installed: Path) -> str | None:
-    """Digest of Jittor's files as pip recorded them, whoever installed them and wherever."""
+    """Digest of Jittor's files as pip recorded them, whoever installed them and wherever, and of the changes
+    to them."""
     for record in installed.glob("jittor-*.dist-info/RECORD"):
         lines = record.read_text(encoding="utf-8").splitlines()
         files = sorted(line for line in lines if line.startswith(_PREFIXES) and ",sha256=" in line)
         if files and not _edited(installed, record.stat().st_ctime):
-            return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+            return hashlib.sha256("\n".join(files).encode() + overlay.content()).hexdigest()[:16]
     return None
 
 

@@ -13,20 +13,22 @@ import platform
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from jseg.runtime.device import Device
-from jseg.runtime.environment import JITTOR_VERSION
 from jseg.runtime.lock_wait import waiting_sentence
 from jseg.runtime.machine import processor_name
 from jseg.runtime.shared_cache import interpreter
+from jseg.runtime.versions import JITTOR_VERSION, installed_version
 
 _PROGRAM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from jseg.runtime.environment import prepare_jittor
+from jseg.runtime.exchange import exchange_problem
 from jseg.runtime.trial import process_kept
 prepare_jittor()
 sys.path[:0] = [place for place in sys.argv[2:3] if place]
@@ -34,6 +36,9 @@ with process_kept():
     import jittor
 if sys.argv[3] == "cuda":
     jittor.flags.use_cuda = 1
+problem = exchange_problem(jittor)
+if problem:
+    sys.exit(f"Error: {problem}")
 print("IMPORTED", flush=True)
 """
 # The first attempt may rebuild Jittor's bootstrap library and end with status 0, having imported nothing.
@@ -61,14 +66,17 @@ _MPI = ("OMPI_", "PMIX_", "PMI_", "PRTE_")
 @contextmanager
 def process_kept() -> Iterator[None]:
     """While Jittor is imported it cannot put another program in the place of this process, as it does to
-    change LD_LIBRARY_PATH where it has once fetched CUDA; it goes on without."""
+    change LD_LIBRARY_PATH where it has once fetched CUDA; it goes on without. Nor does Python 3.12 say what
+    it thinks of the backslashes in Jittor's comments."""
 
     def refuse(*_: object) -> None:
         raise RuntimeError("jseg keeps Jittor from starting the program anew")
 
     kept, os.execl = os.execl, refuse
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            yield
     finally:
         os.execl = kept
 
@@ -90,6 +98,7 @@ def configuration_key(device: Device, place: str, compiler: str) -> str:
         compiler,
         device.line,
         sys.version,
+        f"NumPy {installed_version('numpy')}",
         platform.platform(),
         platform.node(),
         processor_name(),

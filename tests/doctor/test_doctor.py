@@ -1,6 +1,7 @@
 """The doctor's report: one screen, every problem with its mend, the right exit status."""
 
 import os
+import platform
 import re
 import sys
 import time
@@ -38,10 +39,11 @@ _MEND = re.compile(r" {9}\w+: (.+)")  # the line below a problem; one that goes 
 def installed(machine, monkeypatch):
     """Versions of the packages on a machine where all is well; tests may change them."""
     versions = dict(_INSTALLED)
-    monkeypatch.setattr(doctor, "_version", versions.get)
+    monkeypatch.setattr(doctor.versions, "installed_version", versions.get)
     monkeypatch.setattr(doctor, "_core_is_compiled", lambda: True)
     monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: selftest_process.Outcome(_PASSED))
     monkeypatch.setattr(sys, "version_info", (3, 11, 7, "final", 0))
+    monkeypatch.setattr(doctor, "place_of_jittor", lambda cache: Path("/copy"))
     return versions
 
 
@@ -86,10 +88,25 @@ def test_missing_compiler_names_the_mend_and_skips_the_self_test(installed, mach
     assert _mark(lines, "self-test") == doctor.NOTE
 
 
-def test_numpy_2_is_a_problem(installed):
-    installed["numpy"] = "2.1.0"
+def test_numpy_3_is_a_problem(installed):
+    installed["numpy"] = "3.0.0"
     status, lines, _ = _report()
-    assert status == 1 and _mend_below(lines, "NumPy").endswith("-m pip install 'numpy<2'")
+    assert status == 1 and _mend_below(lines, "NumPy").endswith("-m pip install 'numpy<3'")
+
+
+@pytest.mark.parametrize("place, status", [(None, 1), (Path("/copy"), 0)])
+def test_numpy_2_needs_the_copy_of_jittor(installed, monkeypatch, place, status):
+    installed["numpy"] = "2.1.0"
+    monkeypatch.setattr(doctor, "place_of_jittor", lambda cache: place)
+    found, _, text = _report()
+    assert found == status
+    assert not status or "--no-deps jittor==1.3.11.0 --force-reinstall" in text
+
+
+def test_jittor_that_pip_could_not_bring_has_its_own_command(installed):
+    installed["jittor"], installed["jseg"] = None, "1.0"
+    status, lines, _ = _report()
+    assert status == 1 and _mend_below(lines, "Jittor").endswith("-m pip install --no-deps jittor==1.3.11.0")
 
 
 def test_another_jittor_is_a_problem(installed):
@@ -114,9 +131,9 @@ def test_mpi4py_is_optional(installed, monkeypatch):
 
 
 def test_python_outside_the_range_is_a_problem(installed, monkeypatch):
-    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    monkeypatch.setattr(sys, "version_info", (3, 15, 0, "final", 0))
     status, lines, _ = _report()
-    assert status == 1 and "PYTHON=python3.11" in _mend_below(lines, "Python")
+    assert status == 1 and "PYTHON=python3.13" in _mend_below(lines, "Python")
 
 
 def test_everything_missing_fits_one_screen(installed, machine, monkeypatch):
@@ -125,7 +142,7 @@ def test_everything_missing_fits_one_screen(installed, machine, monkeypatch):
     (machine.bin / "g++").unlink()
     (machine.prefix / "lib" / "libdnnl.so.2").unlink()
     machine.cache.write_text("not a folder")
-    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    monkeypatch.setattr(sys, "version_info", (3, 15, 0, "final", 0))
     monkeypatch.setattr(environment, "find_python_headers", lambda: environment.Found(None, "x" * 300))
     monkeypatch.setattr(doctor.machine, "memory", lambda: (1 << 20, 1 << 30))
     status, lines, text = _report()
@@ -185,6 +202,20 @@ def test_device_cuda_without_a_gpu_has_a_mend(installed, machine, problem, mend)
 def test_first_run_is_announced(installed, monkeypatch):
     monkeypatch.setattr(doctor, "_core_is_compiled", lambda: False)
     assert re.search(r"\bJittor\b.*\b4-5 ", _report()[2])
+
+
+def test_a_compiled_core_is_found(tmp_path, monkeypatch):
+    copy = tmp_path / "jseg" / "jittor-0123"
+    monkeypatch.setattr(environment, "jittor_cache", lambda: tmp_path)
+    monkeypatch.setattr(doctor, "place_of_jittor", lambda cache: copy)
+    assert not doctor._core_is_compiled()
+    key = selftest_process.place_key(str(copy / "jittor_utils" / "__init__.py"))
+    folder = (
+        tmp_path / "jt1.3.11" / "g++12" / f"py{platform.python_version()}" / "Linux" / "CPU" / key / "default"
+    )
+    folder.mkdir(parents=True)
+    (folder / "jittor_core.cpython-311.so").touch()
+    assert doctor._core_is_compiled()
 
 
 def _run(code, tmp_path, timeout=60.0):

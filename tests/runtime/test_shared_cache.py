@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jseg.runtime import shared_cache
+from jseg.runtime import overlay, shared_cache
 from jseg.runtime.environment import jittor_cache
 from jseg.runtime.shared_cache import header_copy, jittor_copy, place_of_jittor
 
@@ -113,7 +113,7 @@ def test_headers_are_copied_once_for_each_content(tmp_path: Path) -> None:
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A site-packages with an imitation of Jittor in it, first on the path."""
     site = tmp_path / "site"
-    for name in ("jittor/compiler.py", "jittor_utils/__init__.py", "jittor-1.0.dist-info/RECORD"):
+    for name in (*(name for name, _, _ in overlay.EDITS), "jittor-1.0.dist-info/RECORD"):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).touch()
     (site / "jittor-1.0.dist-info/RECORD").write_text(
@@ -185,3 +185,29 @@ def test_the_script_follows_the_version_of_jseg(packages: Path, tmp_path: Path) 
     script.write_text("#!/bin/sh\nold\n")
     assert jittor_copy(tmp_path) / "python" == script
     assert script.read_text() == wanted and os.access(script, os.X_OK)
+
+
+def test_each_change_fits_the_installed_jittor_once(tmp_path: Path) -> None:
+    installed = shared_cache._installed_packages()
+    for name, before, after in overlay.EDITS:
+        text = (installed / name).read_text()
+        assert text.count(before) == 1 and after not in text
+    names = ("src/pyjt/numpy.h", "src/pyjt/numpy.cc")
+    assert all((installed / "jittor" / name).is_file() for name in names)
+
+
+def test_the_copy_holds_the_changes_and_the_installed_files_do_not(packages: Path, tmp_path: Path) -> None:
+    name, before, after = overlay.EDITS[0]
+    (packages / name).write_text(before)
+    record = next(packages.glob("*/RECORD"))
+    record.write_text(record.read_text())  # pip writes it last
+    folder = jittor_copy(tmp_path)
+    assert (packages / name).read_text() == before and (folder / name).read_text() == after
+    assert "NPY_OPPBYTE" in (folder / "jittor" / "src" / "pyjt" / "numpy.h").read_text()
+
+
+def test_another_change_makes_another_copy(packages: Path, tmp_path: Path, monkeypatch) -> None:
+    """Programs that run have the old one open."""
+    before = place_of_jittor(tmp_path)
+    monkeypatch.setattr(overlay, "EDITS", overlay.EDITS[1:])
+    assert place_of_jittor(tmp_path) not in (before, None)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jseg.runtime import overlay
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # An imitation of Jittor: notes who imports it, and behaves as the
@@ -34,6 +36,14 @@ nn = None
 class flags:
     use_cuda, cc_path, cc_flags = 0, "g++", ""
 
+
+class array:
+    def __init__(self, values):
+        self.values = values
+
+    def numpy(self):
+        return self.values * (2 if action == "compute-wrong-values" else 1)
+
 """
 _PROGRAM = """
 import os
@@ -51,9 +61,12 @@ def start(tmp_path):
     """start("rebuild work") -> what a program that imports the backend prints, and who imported Jittor."""
     site, notes = tmp_path / "site", tmp_path / "notes"
     for name, text in (
+        *((name, "") for name, _, _ in overlay.EDITS),
         ("jittor/__init__.py", _JITTOR),
         ("jittor/compiler.py", ""),
         ("jittor_utils/__init__.py", "pool_size = 0\n"),
+        ("jittor-1.3.11.0.dist-info/METADATA", "Name: jittor\nVersion: 1.3.11.0\n"),
+        ("jittor-1.3.11.0.dist-info/RECORD", "jittor/__init__.py,sha256=abc,5\n"),
     ):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_text(text)
@@ -113,6 +126,14 @@ def test_an_import_that_fails_is_one_sentence_and_is_tried_again(start, tmp_path
         assert str(log) in text and "Traceback" in log.read_text()
     assert start("work work") == ("IMPORTED True", 2)
     assert not list((tmp_path / ".cache/jittor").rglob("*.log"))
+
+
+@pytest.mark.parametrize("before", ["", "import jittor"])
+def test_a_jittor_that_gets_other_values_is_refused(start, before):
+    """Unprepared, Jittor raises nothing with NumPy 2 and computes with the wrong numbers."""
+    text, imports = start("compute-wrong-values", before)
+    assert text.startswith("REFUSED True") and "float32" in text and "pip install 'numpy<2'" in text
+    assert imports == 1
 
 
 def test_a_rebuild_without_end_is_refused(start):
