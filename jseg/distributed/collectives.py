@@ -1,14 +1,14 @@
 """Sums, means, maxima and objects over all processes. In a single process each returns its argument."""
 
 import pickle
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from jseg.distributed import mpi
 from jseg.runtime.backend import jt
 
-Reducible = np.ndarray | jt.Var
+Reducible: TypeAlias = np.ndarray | jt.Var
 
 
 def barrier(what: str = "a barrier") -> None:

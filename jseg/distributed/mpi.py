@@ -26,7 +26,7 @@ _YIELD_SECONDS = 0.002  # wait so long by yielding the core, afterwards by sleep
 _SLEEP_SECONDS = 0.001
 _LARGEST_COUNT = 1 << 27  # numbers in one call; Open MPI 4 counts in C ints, and mpi4py refuses more
 
-_state = {"observer": None}
+_state: dict[str, WaitObserver | None] = {"observer": None}
 
 
 def rank() -> int:
@@ -69,8 +69,9 @@ def arrive(what: str) -> None:
         time.sleep(0.0 if waited < _YIELD_SECONDS else _SLEEP_SECONDS)
         if waited >= report:
             report = waited + OBSERVER_INTERVAL
-            if _state["observer"] is not None:
-                _state["observer"](what, waited)
+            observer = _state["observer"]
+            if observer is not None:
+                observer(what, waited)
 
 
 def all_reduce(array: np.ndarray, operation: str, what: str) -> None:
