@@ -246,7 +246,7 @@ def _open_mpi() -> Finding:
     if found.path is None:
         mend = _wheel_command(environment.MPI_HINT)
         return Finding(NOTE, "Open MPI", _reason(found), mend)
-    version = installed_version("mpi4py")
+    version = versions.installed_version("mpi4py")
     if version is None:
         text = "mpi4py is not installed (only needed for training with mpirun)"
         return Finding(NOTE, "Open MPI", text, _wheel_command("pip install mpi4py"))
