@@ -18,7 +18,7 @@ from jseg.datasets.masks import check_labels
 from jseg.visualization import save_panels
 
 IMAGES = {
-    "val_00076": "val_00076",
+    "val_00023": "val_00023",
     "val_00069": "val_00069",
     "val_00207": "val_00207",
     "val_00230": "val_00230, a failure",

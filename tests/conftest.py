@@ -34,6 +34,7 @@ _ORDER = (
     "models",
     "runner",
     "cli",
+    "docs",
     "configs",
     "distributed",
 )
@@ -43,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Cheap tests first, so that a mistake shows in seconds."""
 
     def cost(item: pytest.Item) -> tuple[bool, int]:
-        folder = item.path.relative_to(TESTS).parts[0]
+        top, *rest = item.path.relative_to(TESTS.parent).parts
+        folder = rest[0] if top == TESTS.name else top
         return item.get_closest_marker("slow") is not None, _ORDER.index(folder) if folder in _ORDER else -1
 
     items.sort(key=cost)

@@ -45,6 +45,7 @@ def load_segmentor(
     Raises:
         FileNotFoundError, ValueError: a file is missing, damaged, or does not fit; says what to give.
     """
+    checkpoint = _found(checkpoint)
     weights = read_weights(checkpoint)
     values = dict(Config.load(find_file(config))) if config is not None else saved_config(weights.metadata)
     if not values:
@@ -96,12 +97,21 @@ def model_config(model: Mapping[str, Any], inference: Mapping[str, Any]) -> dict
     return filled
 
 
+def _found(path: PathLike) -> PathLike:
+    """`path`, or the file of that name that comes with jseg. Whoever reads it refuses what is in neither
+    place."""
+    try:
+        return find_file(path)
+    except FileNotFoundError:
+        return path
+
+
 def _with_clip(values: Mapping[str, Any], checkpoint: PathLike, clip: PathLike | None) -> dict[str, Any]:
     model_cfg = dict(values["model"])
     if clip is not None:
-        if not Path(clip).expanduser().is_file():
+        model_cfg["clip"] = str(_found(clip))
+        if not Path(model_cfg["clip"]).is_file():
             raise FileNotFoundError(f"clip: there is no file {clip}; give the CLIP weights of {checkpoint}")
-        model_cfg["clip"] = str(Path(clip).expanduser())
     try:
         return model_config(model_cfg, values.get("inference", {}))
     except FileNotFoundError as error:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jseg.datasets.classes import load_class_list
 from jseg.files import PathLike, replacing
-from jseg.visualization.legend import class_entries, draw_legend
-from jseg.visualization.overlay import ALPHA, CONTOUR_WIDTH
+from jseg.visualization.legend import LegendEntry, class_entries, draw_legend
+from jseg.visualization.overlay import ALPHA, CONTOUR_WIDTH, contours
 from jseg.visualization.overlay import overlay as draw_overlay
 
 FORMS = ("mask", "overlay", "json")
@@ -123,7 +124,9 @@ class Result:
     def overlay(
         self, opacity: float = ALPHA, outlines: int = CONTOUR_WIDTH, legend: bool = True
     ) -> Image.Image:
-        """The mask drawn over the image, a legend below it. Small images are enlarged by a whole number.
+        """The mask drawn over the image, a legend below it. Where no word fits, the image stays as it is.
+
+        Small images are enlarged by a whole number.
 
         Args:
             opacity: weight of the colours, from 0 (the image alone) to 1.
@@ -139,14 +142,16 @@ class Result:
         label, palette = table[self.mask], self.palette[found] if found else np.zeros((1, 3), np.uint8)
         scale = max(1, _SMALL_SIDE // max(self.mask.shape))
         image, label = (np.repeat(np.repeat(part, scale, 0), scale, 1) for part in (self.image, label))
-        drawn = Image.fromarray(draw_overlay(image, label, palette, opacity, 255, outlines))
+        pixels = draw_overlay(image, label, palette, opacity, 255, outlines)
+        untouched = (label == 255) & ~contours(label, outlines + 2 if outlines else 0)
+        pixels[untouched] = image[untouched]
+        drawn = Image.fromarray(pixels)
         if not legend:
             return drawn
         names = [self.names[index] for index in found]
         unseen = [place for place, index in enumerate(found) if index in self.unseen]
-        ignored = bool((self.mask == self.nothing).any())
-        entries = class_entries(range(len(found)), names, palette, unseen, ignored)
-        below = draw_legend(entries, max(drawn.width, _LEGEND_WIDTH))
+        entries = class_entries(range(len(found)), names, palette, unseen)
+        below = draw_legend(entries or [LegendEntry("nothing", None)], max(drawn.width, _LEGEND_WIDTH))
         page = Image.new("RGB", (below.width, drawn.height + below.height), (255, 255, 255))
         page.paste(drawn, (0, 0))
         page.paste(below, (0, drawn.height))
@@ -229,9 +234,16 @@ def refuse_existing(files: Iterable[Path]) -> None:
 
 
 def word_colours(names: Sequence[str]) -> np.ndarray:
-    """uint8 (C, 3), saturated and of medium brightness. A colour depends on the word alone."""
+    """uint8 (C, 3), saturated and of medium brightness. A colour depends on the word alone.
+
+    The words of ZeroShapes, which name colours, have those of its class list.
+    """
+    known = load_class_list("zeroshapes")
     colours = np.empty((len(names), 3), np.uint8)
     for index, name in enumerate(names):
+        if name in known.names:
+            colours[index] = known.palette[known.names.index(name)]
+            continue
         digest = hashlib.sha256(name.strip().lower().encode("utf-8")).digest()
         hue = int.from_bytes(digest[:2], "big") / 65536
         saturation, value = 0.65 + 0.35 * digest[2] / 255, 0.65 + 0.3 * digest[3] / 255
