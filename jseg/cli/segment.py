@@ -2,6 +2,7 @@
 
     jseg segment photo.jpg --classes "cat, dog, grass" --checkpoint RUN/checkpoints/latest
     jseg segment photos/ --classes-file words.txt --checkpoint released.pth --config CONFIG --clip CLIP
+    jseg segment photo.jpg --classes "cat, dog" --clip ViT-B-16.pt     # without training, by CLIP alone
     jseg segment --sample                                 # sample drawings, with the model that comes with
     jseg
 
@@ -48,7 +49,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--checkpoint", metavar="FILE", help=f"of a run, or released (default: {SAMPLE_CHECKPOINT})"
     )
-    model.add_argument("--clip", metavar="FILE", help="CLIP weights that the checkpoint was trained on")
+    model.add_argument(
+        "--clip",
+        metavar="FILE",
+        help="CLIP weights: those of the checkpoint, or, without one, to segment without training",
+    )
     model.add_argument("--config", metavar="FILE", help="config of a released checkpoint")
     model.add_argument("--num-regions", type=int, metavar="M", help="region tokens, a square number")
     model.add_argument("--seen-bias", type=float, metavar="B", help="by how much trained words are lowered")
@@ -73,6 +78,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("name an image or a folder, or try --sample")
     if args.images and args.sample:
         parser.error("--sample has images of its own; leave IMAGE out")
+    if args.config and not args.checkpoint:
+        parser.error("--config belongs to a --checkpoint")
     if not (args.classes or args.classes_file or args.sample):
         parser.error('name the words: --classes "cat, dog, grass"')
     return args
@@ -180,6 +187,8 @@ def load(args: argparse.Namespace) -> "Segmenter":
     """The model of the command line."""
     from jseg.inference.segmenter import Segmenter
 
+    if args.clip and not args.checkpoint:
+        return Segmenter.from_clip(shipped(args.clip))
     checkpoint = shipped(args.checkpoint) if args.checkpoint else find_file(SAMPLE_CHECKPOINT)
     return Segmenter.from_checkpoint(
         checkpoint, args.clip and shipped(args.clip), args.config and shipped(args.config)

@@ -9,10 +9,15 @@ from jseg.checkpoints.run_metadata import saved_config
 from jseg.config import Config, import_plugins
 from jseg.datasets import DATASETS
 from jseg.datasets.classes import load_class_list
+from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
 from jseg.files import PathLike, file_sha256, find_file
 from jseg.inference.recipe import TestRecipe
-from jseg.models.segmentors import MODELS, Segmentor
+from jseg.models.clip import read_clip_config
+from jseg.models.segmentors import MODELS, DenseCLIP, Segmentor
 from jseg.models.weights import Weights, apply_weights, read_weights
+
+_SHORT_SIDE = 448  # pixels, of the papers on training-free segmentation
+_SMALLEST_CLIP = 224  # pixels; smaller CLIPs are those of tests and drawings
 
 
 class Loaded(NamedTuple):
@@ -75,6 +80,33 @@ def load_segmentor(
         model_cfg.get("templates", "single"),
         bias if names else 0.0,
     )
+
+
+def load_clip_alone(clip: PathLike, dense: str = "clearclip", short_side: int | None = None) -> Loaded:
+    """A segmentor that needs no training, from a file of CLIP weights.
+
+    Args:
+        dense: last block of the encoder; see `jseg.models.segmentors.DenseCLIP`.
+        short_side: in pixels; by default 448, or the CLIP's own resolution where that is below 224.
+
+    Raises:
+        FileNotFoundError, ValueError: no CLIP, or an impossible option.
+    """
+    path = find_file(clip)
+    config = read_clip_config(path)
+    own = config.image_resolution
+    side = short_side if short_side is not None else (own if own < _SMALLEST_CLIP else _SHORT_SIDE)
+    patch = config.vision_patch_size
+    if side < patch or side % patch:
+        raise ValueError(f"short_side is {side}: it must be a multiple of the patch size {patch}")
+    model = DenseCLIP(("object",), (), path, dense)
+    model.eval()
+    pipeline = dict(short_side=side, mean=CLIP_MEAN, std=CLIP_STD)
+    inference = dict(mode="slide", crop_size=side, stride=max(side // 2, 1))
+    recipe = TestRecipe.from_config(
+        {"dataset": {"test": {"pipeline": pipeline}}, "inference": inference}, model.patch_size
+    )
+    return Loaded(model, recipe, (), (), path, "imagenet80", 0.0)
 
 
 def model_config(model: Mapping[str, Any], inference: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from jseg.files import PathLike
 from jseg.inference.images import MAX_PIXELS, ImageLike, expand, read_rgb
-from jseg.inference.loading import Loaded, load_segmentor
+from jseg.inference.loading import Loaded, load_clip_alone, load_segmentor
 from jseg.inference.result import Result
 from jseg.inference.text import TextEncoder
 from jseg.inference.windows import Pass, WindowPlan, class_map, cut_windows, mean_scores, merge_windows
@@ -186,6 +186,29 @@ class Segmenter:
             FileNotFoundError, ValueError: a file is missing, damaged, or does not fit; says what to give.
         """
         return cls(load_segmentor(checkpoint, clip, config), batch_size, max_pixels)
+
+    @classmethod
+    def from_clip(
+        cls,
+        clip: PathLike,
+        dense: str = "clearclip",
+        short_side: int | None = None,
+        batch_size: int = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> "Segmenter":
+        """Segments without training, by CLIP's own patches (`jseg.models.segmentors.DenseCLIP`).
+
+        Args:
+            clip: CLIP weights of any form that jseg reads.
+            dense: last block of the encoder, 'clearclip', 'sclip', 'maskclip' or 'vanilla'.
+            short_side: images are resized to it, and cut into windows of this side that overlap by half; by
+                default 448 pixels, or the CLIP's own resolution where that is below 224.
+            batch_size, max_pixels: see the class.
+
+        Raises:
+            FileNotFoundError, ValueError: the file is missing, damaged, or no CLIP; an impossible option.
+        """
+        return cls(load_clip_alone(clip, dense, short_side), batch_size, max_pixels)
 
     @overload
     def segment(

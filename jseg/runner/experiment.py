@@ -168,9 +168,16 @@ class Experiment:
         )
 
     def trained_model(self, checkpoint: str | None) -> tuple[Segmentor, Path]:
-        """The model with the weights of a checkpoint (default: the
-        newest of the work folder), and its file."""
+        """The model with the weights of a checkpoint (default: the newest of the work folder), and its file.
+
+        Where there is nothing to train, no checkpoint is needed, and the file is that of the CLIP.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no checkpoint, or it does not fit.
+        """
         path = Path(_located(checkpoint)) if checkpoint else broadcast_object(self.store.newest())
+        if path is None and not self.model().trainable_parameters():
+            return self.model(), Path(self._model_config()["clip"])  # there is nothing but the CLIP
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
         model = self.model()

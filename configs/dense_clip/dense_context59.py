@@ -1,0 +1,20 @@
+"""Training-free segmentation of PASCAL Context, 59 classes without background.
+
+    jseg val --config configs/dense_clip/dense_context59.py
+
+Published: mIoU 35.9 with ViT-B/16 (the paper of ClearCLIP)
+Measured: not yet
+"""
+
+_base_ = ["../_base_/models/dense_clip.py", "../_base_/schedule.py"]
+
+# Short side 448, with the mean and standard deviation of CLIP.
+_pipeline = dict(
+    short_side=448,
+    mean=(122.7709383, 116.7460125, 104.09373615),
+    std=(68.5005327, 66.6321579, 70.3231630),
+)
+_val = dict(
+    type="PascalContextDataset", split="val", background=False, unseen=(), test_mode=True, pipeline=_pipeline
+)
+dataset = dict(val=_val, test=_val)

@@ -1,0 +1,12 @@
+"""Training-free segmentation of ZeroShapes by its tiny CLIP.
+
+    jseg val --config configs/dense_clip/dense_zeroshapes.py
+
+Measured: docs/zeroshapes.md
+"""
+
+_base_ = ["../_base_/datasets/zeroshapes.py", "../_base_/models/dense_clip.py", "../_base_/schedule.py"]
+
+# The tiny CLIP knows its captions and no others.
+model = dict(clip="weights/zeroshapes_clip.npz", templates="single")
+inference = dict(mode="whole", crop_size=None, stride=None)
