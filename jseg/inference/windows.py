@@ -38,7 +38,7 @@ class Pass(NamedTuple):
 
 
 class ClassMap(NamedTuple):
-    """mask: intp (H, W), the class with the highest score. confidence: float32 (H, W), that score."""
+    """mask: int32 (H, W), the class with the highest score. confidence: float32 (H, W), that score."""
 
     mask: np.ndarray
     confidence: np.ndarray
@@ -141,7 +141,7 @@ def class_map(passes: Sequence[Pass], size: tuple[int, int]) -> ClassMap:
         size: (H, W) of the result.
     """
     height, width = size
-    mask, confidence = np.empty(size, np.intp), np.empty(size, np.float32)
+    mask, confidence = np.empty(size, np.int32), np.empty(size, np.float32)
     step = max(1, _STRIP_VALUES // (len(passes[0].maps) * width))
     for start in range(0, height, step):
         rows = slice(start, min(start + step, height))
