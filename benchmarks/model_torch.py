@@ -218,7 +218,7 @@ class Model(nn.Module):
         t = F.one_hot(label.flatten(1).long(), len(text)).transpose(1, 2).float()
         p = x.sigmoid()
         truth = p * t + (1 - p) * (1 - t)
-        focal = F.binary_cross_entropy_with_logits(x, t, reduction="none") * (1 - truth) ** 2
+        focal = F.binary_cross_entropy_with_logits(x, t, reduction="none") * (1 - truth).square()
         focal = (focal * (0.25 * t + 0.75 * (1 - t))).mean(-1).sum()
         present = (t.sum(-1) > 0).float()
         pairs = present.sum().clamp(min=1)

@@ -15,11 +15,20 @@ from PIL import Image
 from tqdm import tqdm
 
 from jseg.files import PathLike
+from jseg.inference.grid import grid_class_map, grid_copy
 from jseg.inference.images import MAX_PIXELS, ImageLike, expand, read_rgb
 from jseg.inference.loading import Loaded, load_clip_alone, load_segmentor
 from jseg.inference.result import Result
 from jseg.inference.text import TextEncoder
-from jseg.inference.windows import Pass, WindowPlan, class_map, cut_windows, mean_scores, merge_windows
+from jseg.inference.windows import (
+    ClassMap,
+    Pass,
+    WindowPlan,
+    class_map,
+    cut_windows,
+    mean_scores,
+    merge_windows,
+)
 from jseg.inference.words import Words, WordsLike
 from jseg.models.backbones import ImageFeatures
 from jseg.runtime.backend import jt
@@ -94,12 +103,16 @@ class View:
         segmenter, count = self._segmenter, len(asked.names)
         text = jt.array(segmenter.text_features(every))
         bias = segmenter._bias(every.names, seen_bias)
-        passes = [
-            Pass(merge_windows(self._scores(copy, text, every, bias), copy.plan), copy.mirrored)
-            for copy in self._copies
-        ]
         size = (self.image.shape[0], self.image.shape[1])
-        found = class_map(passes, size)
+        several = len(every.phrases) > len(every.names)
+        if segmenter.model.resizes_logits and not several and not keep_scores:
+            found, passes = self._grid_class_map(text, bias, size), None
+        else:
+            passes = [
+                Pass(merge_windows(self._scores(copy, text, every, bias), copy.plan), copy.mirrored)
+                for copy in self._copies
+            ]
+            found = class_map(passes, size)
         nothing = 255 if count <= 255 else 65535
         mask = found.mask.astype(np.uint8 if nothing == 255 else np.uint16)
         mask[found.mask >= count] = nothing
@@ -115,9 +128,18 @@ class View:
             areas=np.bincount(mask.reshape(-1), minlength=nothing + 1)[:count],
             unseen=tuple(i for i, name in enumerate(asked.names) if name not in segmenter.seen),
             regions=self._regions(text, every, count),
-            scores=mean_scores(passes, size)[:count] if keep_scores else None,
+            scores=mean_scores(passes, size)[:count] if keep_scores and passes else None,
             seconds={**self._seconds, "decode": time.perf_counter() - start},
         )
+
+    def _grid_class_map(self, text: jt.Var, bias: np.ndarray, size: tuple[int, int]) -> ClassMap:
+        """The class map of words of one phrase each, without scores of the full size."""
+        decode = self._segmenter.model.decode
+        copies = [
+            grid_copy([decode(features, text) for features in copy.batches], copy.plan, copy.mirrored)
+            for copy in self._copies
+        ]
+        return grid_class_map(copies, size, jt.array(bias))
 
     def _scores(self, copy: _Encoded, text: jt.Var, words: Words, bias: np.ndarray) -> Iterator[np.ndarray]:
         """float32 (C, *crop) of each window: the maximum over the phrases of a word, less the bias."""

@@ -1,5 +1,7 @@
 """Pixel accuracy, which training logs beside the losses."""
 
+from jseg.ops import GridCopy, class_map, resize_bilinear
+from jseg.ops.dispatch import use_fused
 from jseg.runtime.backend import jt
 
 
@@ -12,15 +14,19 @@ def pixel_accuracy(logits: jt.Var, label: jt.Var, pixels: jt.Var | None = None) 
     """Percent of labelled pixels whose arg-max class is the label; 0 where no pixel is labelled. No gradient.
 
     Args:
-        logits: (B, C, H, W).
+        logits: (B, C, h, w), resized to the label.
         label: (B, H, W) integers; values outside 0..C-1 do not count.
         pixels: () the divisor; by default the labelled pixels of this batch, at least 1. A batch that is one
             part of a larger one needs the mean of `labelled_pixels` over all parts.
     """
-    label = label.int32()
-    prediction, _ = jt.argmax(logits.detach(), 1)
+    label, size = label.int32(), (label.shape[1], label.shape[2])
+    if use_fused(logits):
+        copy = GridCopy(logits.detach().unsqueeze(1), size, size, [(0, 0)])
+        prediction = class_map([copy], size, as_logits=True).mask
+    else:
+        prediction = jt.argmax(resize_bilinear(logits.detach(), size), 1)[0].int32()
     labelled = _is_class(label, logits.shape[1])
-    correct = (prediction.int32() == label).float32() * labelled
+    correct = (prediction == label).float32() * labelled
     return 100 * correct.sum() / (labelled.sum().maximum(1.0) if pixels is None else pixels.detach())
 
 

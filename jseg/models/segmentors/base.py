@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,17 @@ from jseg.runtime.backend import jt, nn
 
 Features = TypeVar("Features")
 """What the encoder of a segmentor returns and its decoder takes."""
+
+
+class GridScores(NamedTuple):
+    """Scores before they are resized: sigmoid(resized logits) - bias is what `Segmentor.predict` returns.
+
+    Attributes:
+        logits: (B, C, h, w). bias: (C,).
+    """
+
+    logits: jt.Var
+    bias: jt.Var
 
 
 class Segmentor(nn.Module, Generic[Features]):
@@ -31,6 +42,12 @@ class Segmentor(nn.Module, Generic[Features]):
     def patch_size(self) -> int:
         """Side of a patch in pixels: sides of images are filled up to multiples of it. 1 without patches."""
         return 1
+
+    @property
+    def resizes_logits(self) -> bool:
+        """Whether `probabilities` is the sigmoid of the resized logits, so that class maps can be made from
+        those."""
+        return type(self).probabilities is Segmentor.probabilities
 
     @property
     def trains_regions(self) -> bool:
@@ -94,6 +111,15 @@ class Segmentor(nn.Module, Generic[Features]):
     @abstractmethod
     def predict(self, image: jt.Var) -> jt.Var:
         """(B, 3, H, W) -> (B, C, H, W) scores of all classes: the largest is the prediction. No dropout."""
+
+    def predict_on_grid(self, image: jt.Var) -> GridScores | None:
+        """What `predict` is made from, for callers that need class maps alone; None where a model makes its
+        scores in another way. No dropout.
+
+        Args:
+            image: (B, 3, H, W).
+        """
+        return None
 
     def region_probabilities(
         self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None

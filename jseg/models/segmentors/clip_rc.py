@@ -29,12 +29,13 @@ from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
 from jseg.models.heads import HEADS, Decoded, Head
 from jseg.models.losses import LOSSES, Loss, labelled_pixels, pixel_accuracy
-from jseg.models.segmentors.base import MODELS, Segmentor
+from jseg.models.segmentors.base import MODELS, GridScores, Segmentor
 from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, split_classes
 from jseg.models.segmentors.text_cache import class_embeddings
 from jseg.models.segmentors.text_file import read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import resize_bilinear, transpose_last
+from jseg.ops.dispatch import use_fused
 from jseg.runtime.backend import jt, nn
 
 REGION_LOGIT_SCALE = 100.0
@@ -44,15 +45,18 @@ REGION_LOGIT_SCALE = 100.0
 class LossDetails(NamedTuple):
     """What a loss was made from. C' classes of the setting: the seen ones alone when inductive.
 
-    terms: name -> (). logits: (B, C', H, W). label: (B, H, W) in the numbers of the setting, -1 where
-        ignored.
+    terms: name -> (). label: (B, H, W) in the numbers of the setting, -1 where ignored.
     decoded: of the head.
     """
 
     terms: dict[str, jt.Var]
-    logits: jt.Var
     label: jt.Var
     decoded: Decoded
+
+    @property
+    def logits(self) -> jt.Var:
+        """(B, C', H, W), the logits at the size of the label."""
+        return resize_bilinear(self.decoded.logits, tuple(self.label.shape[1:]))
 
 
 @MODELS.register(moved=MOVED)
@@ -238,14 +242,16 @@ class CLIPRC(Segmentor[ImageFeatures]):
     def loss_details(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> LossDetails:
         """`loss` and what it was made from."""
         decoded = self.decode_head(self.backbone(image, training=True), self._train_text, training=True)
-        logits = resize_bilinear(decoded.logits, tuple(label.shape[1:]))
-        label = self._train_label(logits, label)
+        label = self._train_label(decoded.logits, label)
         counts, pixels = (None, None) if divisors is None else (divisors[:-1], divisors[-1])
+        logits = decoded.logits
+        if not (self._loss.resizes and use_fused(logits)):  # then loss and accuracy share the resized maps
+            logits = resize_bilinear(logits, tuple(label.shape[1:]))
         terms = {**self._loss(logits, label, counts), **decoded.terms}
         total = sum(terms.values())
         terms["acc_seg"] = pixel_accuracy(logits, label, pixels)
         terms["total"] = total
-        return LossDetails(terms, logits, label, decoded)
+        return LossDetails(terms, label, decoded)
 
     def divisors(self, image: jt.Var, label: jt.Var) -> jt.Var:
         """What some terms of `loss` are divided by: the loss's own divisors, then labelled pixels.
@@ -258,16 +264,17 @@ class CLIPRC(Segmentor[ImageFeatures]):
             if self.setting == "transductive":
                 features = self.backbone(image, training=True)
                 logits = self.decode_head(features, self._train_text, training=True).logits
-                logits = resize_bilinear(logits, tuple(label.shape[1:]))
             label, classes = self._train_label(logits, label), self._train_text.shape[0]
             counts = self._loss.divisors(label, classes)
             pixels = labelled_pixels(label, classes)
             return pixels if counts is None else jt.concat([counts, pixels])
 
     def _train_label(self, logits: jt.Var | None, label: jt.Var) -> jt.Var:
-        """The label of the data set in the numbers of the setting; logits are for pseudo labels."""
+        """The label of the data set in the numbers of the setting; logits (B, C, h, w) give pseudo labels."""
         label = self._label_table[label.int32()]
-        return pseudo_label(logits, label, self._unseen) if self.setting == "transductive" else label
+        if self.setting != "transductive":
+            return label
+        return pseudo_label(resize_bilinear(logits, tuple(label.shape[1:])), label, self._unseen)
 
     def encode(self, image: jt.Var, num_regions: int | None = None) -> ImageFeatures:
         """Features of the frozen encoder with prompts and regions; see `Segmentor.encode`."""
@@ -284,6 +291,12 @@ class CLIPRC(Segmentor[ImageFeatures]):
         probabilities = self.probabilities(self.encode(image), self._text, tuple(image.shape[2:]))
         with jt.no_grad():
             return probabilities - self._seen_bias
+
+    def predict_on_grid(self, image: jt.Var) -> GridScores | None:
+        """See `Segmentor.predict_on_grid`."""
+        if not self.resizes_logits or type(self).predict is not CLIPRC.predict:
+            return None  # a subclass makes its scores in another way
+        return GridScores(self.decode(self.encode(image), self._text), self._seen_bias.reshape(-1))
 
     def architecture(self) -> CLIPRCArchitecture:
         """See `Segmentor.architecture`."""
