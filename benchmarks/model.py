@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,17 +67,17 @@ class Contender:
         self.process.wait()
 
 
-def contenders(options: argparse.Namespace, sizes: Sizes, folder: str) -> list[Contender]:
-    """Starts the workers; jseg comes first, since it makes the weights."""
+def contenders(options: argparse.Namespace, sizes: Sizes, folder: str) -> Iterator[Contender]:
+    """Starts the workers one after the other; jseg comes first, since it makes the weights."""
     arguments = [options.kind, json.dumps(sizes), folder]
     jseg = [sys.executable, str(HERE / "model_jseg.py"), *arguments]
-    found = [Contender("jseg", jseg, {"JSEG_TREE": str(HERE.parent)})]
+    yield Contender("jseg", jseg, {"JSEG_TREE": str(HERE.parent)})
     if options.baseline:
-        found.append(Contender("baseline", jseg, {"JSEG_TREE": str(options.baseline)}))
+        yield Contender("baseline", jseg, {"JSEG_TREE": str(options.baseline)})
     if options.torch_python:
         torch = [options.torch_python, str(HERE / "model_torch.py"), *arguments]
-        found += [Contender("release", [*torch, "written-out"], {}), Contender("sdpa", [*torch, "sdpa"], {})]
-    return found
+        yield Contender("release", [*torch, "written-out"], {})
+        yield Contender("sdpa", [*torch, "sdpa"], {})
 
 
 def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
@@ -87,11 +88,11 @@ def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 def measure(options: argparse.Namespace, sizes: Sizes) -> list[dict]:
     """One row for each contender."""
     with tempfile.TemporaryDirectory() as folder:
-        workers = []
+        workers: list[Contender] = []
         try:
-            workers = contenders(options, sizes, folder)
             outputs = {}
-            for worker in workers:
+            for worker in contenders(options, sizes, folder):
+                workers.append(worker)
                 path = worker.ask("parity")["file"]
                 with np.load(path) as arrays:
                     outputs[worker.name] = [arrays[name] for name in sorted(arrays.files)]
