@@ -1,4 +1,4 @@
-"""Optimizer and schedule of the CLIP-RC releases (VOC, inductive: 40,000 iterations of 16 pictures).
+"""Optimizer and schedule of the CLIP-RC releases (VOC, inductive: 40,000 iterations of 16 images).
 
 The releases also set the decay of 'norm' and 'ln' to zero, but their longest-matching-key rule lets
 'backbone' and 'decode_head' win, so every trained tensor runs at 10 x 2e-5 = 2e-4 with weight decay 0.01.
@@ -22,6 +22,4 @@ log_interval = 50
 eval_interval = 4000  # a tenth of the run, as in the releases
 checkpoint_interval = 4000
 keep_checkpoints = 3  # the newest; the best one of all evaluations stays too
-max_bad_pictures = (
-    0  # training pictures that may be unreadable: left out with a warning; one more stops the run
-)
+max_bad_images = 0  # training images that may be unreadable: left out with a warning; one more stops the run

@@ -6,7 +6,7 @@ python tools/run_net.py --config configs/clip_rc/custom_inductive.py --task trai
 
 _base_ = ["../_base_/datasets/folder.py", "../_base_/models/clip_rc_vit_b16.py", "../_base_/schedule.py"]
 
-# The recipe of PASCAL VOC at a quarter of its length; raise it for more than some 10,000 pictures.
+# The recipe of PASCAL VOC at a quarter of its length; raise it for more than some 10,000 images.
 max_iters = 10000
 eval_interval = 1000
 checkpoint_interval = 1000

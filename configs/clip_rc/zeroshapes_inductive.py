@@ -20,7 +20,7 @@ model = dict(
 )
 
 max_iters = 6000
-batch_size = 8  # with so few pictures to the hour, more and smaller steps go further
+batch_size = 8  # with so few images to the hour, more and smaller steps go further
 # lr: times 10 by lr_mult. Weight decay: 15 seen classes are few, and
 # 0.01, as in the releases, costs 8 points of hIoU.
 optimizer = dict(lr=1e-4, weight_decay=1.0)

@@ -1,4 +1,4 @@
-"""Read every picture and mask of a config's data:
+"""Read every image and mask of a config's data:
 `python tools/check_dataset.py --config configs/... [--set ...]`.
 
 Lists every bad file at once, where training would stop at the first, and prints how often each class occurs
@@ -28,14 +28,14 @@ _CONTEXT = 77  # tokens, the two marks at the ends included
 class Content(NamedTuple):
     """What a part of the data holds."""
 
-    pictures: int
+    images: int
     pixels: np.ndarray  # int64 (256,): pixels of each label, 255 ignored
-    occurs: np.ndarray  # int64 (256,): pictures in which a label occurs
+    occurs: np.ndarray  # int64 (256,): images in which a label occurs
     problems: list[str]
 
 
 def read_part(dataset: Dataset, jobs: int) -> Content:
-    """Reads all pictures and masks; Pillow decodes outside Python's lock, so threads are enough."""
+    """Reads all images and masks; Pillow decodes outside Python's lock, so threads are enough."""
 
     def counts(index: int) -> tuple[np.ndarray | None, str]:
         try:
@@ -55,8 +55,8 @@ def read_part(dataset: Dataset, jobs: int) -> Content:
 
 
 def table(dataset: Dataset, parts: list[tuple[str, Content]]) -> str:
-    """For each class and part: the pictures it is in and its share of the labelled pixels."""
-    heads = ["class"] + [f"{name}: pictures, share" for name, _ in parts]
+    """For each class and part: the images it is in and its share of the labelled pixels."""
+    heads = ["class"] + [f"{name}: images, share" for name, _ in parts]
     rows = [heads]
     for index, word in enumerate(dataset.class_names):
         cells = [word + (" *" if index in dataset.unseen else "")]
@@ -125,7 +125,7 @@ def run(config: Config, jobs: int) -> int:
     print(table(dataset, parts))
     if dataset.unseen:
         print("* unseen in training")
-    print("\n" + ", ".join(f"{name} {content.pictures} pictures" for name, content in parts))
+    print("\n" + ", ".join(f"{name} {content.images} images" for name, content in parts))
     for note in dict.fromkeys([*notes, *(shared_files(*files) if len(files) > 1 else ())]):
         print(f"note: {note}")
     for problem in dict.fromkeys(problems):

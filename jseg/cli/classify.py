@@ -1,8 +1,8 @@
-"""Ask a CLIP how likely each of some words is for a picture.
+"""Ask a CLIP how likely each of some words is for an image.
 
-    python tools/classify.py picture.jpg "a cat" "a dog" --clip weights/ViT-B-16.safetensors
+    python tools/classify.py photo.jpg "a cat" "a dog" --clip weights/ViT-B-16.safetensors
 
-Prints probabilities (they add up to 1 over the given words), best first. The picture is prepared as OpenAI's
+Prints probabilities (they add up to 1 over the given words), best first. The image is prepared as OpenAI's
 CLIP does: bicubic resize of the short side, centre crop, CLIP's mean and std. --clip takes any CLIP: OpenAI's
 archives, Hugging Face and open_clip files, and what tools/convert_clip.py wrote.
 """
@@ -23,9 +23,7 @@ from jseg.runtime.selection import name_device, select_device
 DEFAULT_CLIP = "weights/zeroshapes_clip.npz"
 
 
-def classify(
-    picture: str, words: Sequence[str], clip: str, templates: Sequence[str]
-) -> list[tuple[str, float]]:
+def classify(path: str, words: Sequence[str], clip: str, templates: Sequence[str]) -> list[tuple[str, float]]:
     """(word, probability) in the order of the words.
 
     Args:
@@ -39,7 +37,7 @@ def classify(
 
     named = (len(templates) == 1 and "{}" not in templates[0]) or templates[0] in TEMPLATES
     model = load_clip(clip)
-    image = read_clip_image(picture, model.config.image_resolution)
+    image = read_clip_image(path, model.config.image_resolution)
     text = text_embeddings(model, words, templates[0] if named else list(templates))
     probabilities = class_probabilities(model, jt.array(image[None]), text)[0]
     if not np.isfinite(probabilities).all():
@@ -52,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("image", metavar="IMAGE", help="picture file")
+    parser.add_argument("image", metavar="IMAGE", help="image file")
     parser.add_argument("words", metavar="WORD", nargs="+", help="what might be in it; quote phrases")
     parser.add_argument(
         "--clip", default=DEFAULT_CLIP, metavar="PATH", help="CLIP weights (default: %(default)s)"
@@ -70,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> None:
         select_device(args.device, args.precision)
         if not Path(args.image).exists():
-            raise FileNotFoundError(f"{args.image}: no such picture; check the path")
+            raise FileNotFoundError(f"{args.image}: no such image; check the path")
         with memory_advice(ONE_INPUT):
             rows = classify(args.image, args.words, shipped(args.clip), args.templates)
         name_device()

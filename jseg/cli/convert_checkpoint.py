@@ -47,7 +47,7 @@ from jseg.runtime.command import exit_status
 
 TARGETS = ("jseg", "pytorch", "safetensors", "trained")
 
-_ABOUT_THE_RUN = ("data", "random", "losses", "bad_pictures")
+_ABOUT_THE_RUN = ("data", "random", "losses", "bad_images", "bad_pictures")
 """Metadata that only a resumed run reads."""
 
 

@@ -25,7 +25,7 @@ from jseg.datasets.words import read_words
 from jseg.evaluation import format_table, json_ready, summarise
 from jseg.evaluation.per_image import image_record, write_records
 from jseg.files import expanded
-from jseg.inference.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, picture_confusion
+from jseg.inference.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, image_confusion
 from jseg.runtime.command import exit_status, prove_writable
 
 
@@ -70,7 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=expanded, metavar="FILE", help="write the metrics as JSON")
     parser.add_argument(
-        "--per-image", type=expanded, metavar="FILE", help="write the scores of every picture as JSON lines"
+        "--per-image", type=expanded, metavar="FILE", help="write the scores of every image as JSON lines"
     )
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.classes):
@@ -97,11 +97,11 @@ def class_setup(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, .
 
 
 def confusions(pairs: list[Pair], num_classes: int, form: MaskForm) -> Iterator[tuple[Pair, np.ndarray]]:
-    """The confusion matrix of every picture, with a count on a terminal."""
+    """The confusion matrix of every image, with a count on a terminal."""
     for done, pair in enumerate(pairs, 1):
-        yield pair, picture_confusion(pair, num_classes, form.reduce_zero_label)
+        yield pair, image_confusion(pair, num_classes, form.reduce_zero_label)
         if sys.stderr.isatty():
-            print(f"\r{done}/{len(pairs)} pictures", end="\n" if done == len(pairs) else "", file=sys.stderr)
+            print(f"\r{done}/{len(pairs)} images", end="\n" if done == len(pairs) else "", file=sys.stderr)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -119,12 +119,12 @@ def run(args: argparse.Namespace) -> None:
             records.append(image_record(pair.name, matrix, names, unseen))
     summary = summarise(total, names, unseen)
     print(format_table(summary))
-    print(f"\n{len(pairs)} pictures" + ("" if split else "; --split FILE makes sure that none is missing"))
+    print(f"\n{len(pairs)} images" + ("" if split else "; --split FILE makes sure that none is missing"))
     if args.per_image:
         write_records(args.per_image, records)
     if args.out:
         with Path(args.out).open("w", encoding="utf-8") as file:
-            json.dump({"pictures": len(pairs), **json_ready(summary)}, file, indent=1)
+            json.dump({"images": len(pairs), **json_ready(summary)}, file, indent=1)
             file.write("\n")
 
 

@@ -4,8 +4,8 @@
 
 One command for a fresh machine: finds CUDA, builds Jittor and all kernels, compares operators in float32,
 TF32 and bfloat16 with float64, runs the tests of the operators in these formats, compares golden vectors,
-trains ZeroShapes for 200 steps beside the recorded curve of a processor, trains on two processes that share
-the GPU, and prints pictures a second, also of the same layers in PyTorch if this Python, or the one that
+trains ZeroShapes for 200 steps beside the recorded curve of a CPU, trains on two processes that share
+the GPU, and prints images a second, also of the same layers in PyTorch if this Python, or the one that
 JSEG_TORCH_PYTHON names, has it. All else it needs is in the repository. Nearly all of the time is nvcc.
 
 The whole ends within 480 seconds (--limit), whatever happens: a stage that runs out of time is ended with
@@ -13,7 +13,7 @@ everything that it started. Stages that fail do not stop the others; what is don
 once. The last lines say what failed and what was not compared. Exit status 0 if all passed, 1 if not, 2
 without a usable GPU.
 
---dry-run goes through the same stages on the processor, with small sizes: it tests this script, not a GPU.
+--dry-run goes through the same stages on the CPU, with small sizes: it tests this script, not a GPU.
 """
 
 import argparse
@@ -40,9 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="small sizes on the processor, to test this script"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="small sizes on the CPU, to test this script")
     parser.add_argument(
         "--only",
         nargs="+",
@@ -100,7 +98,7 @@ def start(arguments: argparse.Namespace) -> int:
             select_device("cuda")
         except ValueError as error:
             raise ValueError(
-                f"this machine has no usable GPU ({error}); --dry-run tests the script on the processor"
+                f"this machine has no usable GPU ({error}); --dry-run tests the script on the CPU"
             ) from error
     left = arguments.limit - (time.monotonic() - began)
     return check(arguments.only, arguments.dry_run, arguments.out, left)

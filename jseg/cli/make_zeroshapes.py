@@ -1,6 +1,6 @@
 """Draw the ZeroShapes benchmark: python tools/make_zeroshapes.py --out data/zeroshapes
 
-Writes pictures, masks and split files in the PASCAL VOC folder layout. The same seed gives the same files.
+Writes images, masks and split files in the PASCAL VOC folder layout. The same seed gives the same files.
 """
 
 import argparse
@@ -21,11 +21,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=expanded, default=Path("data/zeroshapes"), help="folder to write (default: %(default)s)"
     )
-    parser.add_argument("--train", type=int, default=3000, help="training pictures (default: %(default)s)")
-    parser.add_argument("--val", type=int, default=300, help="validation pictures (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=100, help="test pictures (default: %(default)s)")
+    parser.add_argument("--train", type=int, default=3000, help="training images (default: %(default)s)")
+    parser.add_argument("--val", type=int, default=300, help="validation images (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=100, help="test images (default: %(default)s)")
     parser.add_argument(
-        "--size", type=int, default=64, help="side of a picture in pixels (default: %(default)s)"
+        "--size", type=int, default=64, help="side of an image in pixels (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument(
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         if arguments.out.exists():
             shutil.rmtree(arguments.out)
-        with tqdm(total=sum(counts.values()), unit="picture", desc="ZeroShapes", disable=None) as bar:
+        with tqdm(total=sum(counts.values()), unit="image", desc="ZeroShapes", disable=None) as bar:
             write_zeroshapes(arguments.out, progress=bar.update, **settings)
     except OSError as error:
         raise OSError(f"cannot write {arguments.out}: {error}") from error

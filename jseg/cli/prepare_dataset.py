@@ -47,7 +47,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
-        help="processes (default: %(default)s, the processors of this machine)",
+        help="processes (default: %(default)s, the CPUs of this machine)",
     )
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
@@ -88,7 +88,7 @@ def print_problems(problems: list[str], limit: int | None) -> None:
         print(f"error: {problem}", file=sys.stderr)
     if limit is not None and len(problems) > limit:
         print(
-            f"error: and {len(problems) - limit} more of this kind; mend these and run this again",
+            f"error: and {len(problems) - limit} more of this kind; fix these and run this again",
             file=sys.stderr,
         )
 

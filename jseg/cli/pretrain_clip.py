@@ -2,7 +2,7 @@
 
     python tools/pretrain_clip.py weights/zeroshapes_clip.npz
 
-Pictures and captions are drawn on the way; nothing is read from disk. Written after every test, so
+Images and captions are drawn on the way; nothing is read from disk. Written after every test, so
 that a run that is cut short leaves its last state. What is not given is the default of `PretrainSettings`
 (jseg/zeroshapes/pretrain.py): 3000 iterations, batch size 96, 20000 scenes, seed 0.
 """
@@ -37,7 +37,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("out", type=expanded, help="file to write (.npz, half precision, compressed)")
     parser.add_argument("--iterations", type=int, help="training steps")
-    parser.add_argument("--batch-size", type=int, help="pictures per step")
+    parser.add_argument("--batch-size", type=int, help="images per step")
     parser.add_argument(
         "--scenes", type=int, dest="num_scenes", metavar="SCENES", help="scenes drawn before training"
     )

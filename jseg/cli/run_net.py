@@ -57,7 +57,7 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
     parser.add_argument(
         "--per-image",
         action="store_true",
-        help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl",
+        help="val: also write the scores of every image to WORK_DIR/per_image.jsonl",
     )
     parser.add_argument(
         "--published-values",

@@ -38,8 +38,8 @@ TOP_LEVEL: dict[str, Key] = {
     "accumulate": Key((int,), 1, minimum=1),  # parts in which a rank computes its share of the batch
     "data_root": Key((str, _NONE)),  # None: the environment variable JSEG_DATA_ROOT, else data
     "num_workers": Key((int,), 0, minimum=0),
-    # Training pictures that may be unreadable, and are left out.
-    "max_bad_pictures": Key((int,), 0, minimum=0),
+    # Training images that may be unreadable, and are left out.
+    "max_bad_images": Key((int,), 0, minimum=0),
     "seed": Key((int,), 0, minimum=0),
     "log_interval": Key((int,), 50, minimum=1),  # iterations, like all intervals
     "eval_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
@@ -52,6 +52,9 @@ TOP_LEVEL: dict[str, Key] = {
     "watchdog_seconds": Key((int, float, _NONE), 45, minimum=1),
     "visualize": Key((dict,), {"num_images": 8}),
 }
+
+RENAMED: dict[str, str] = {"max_bad_pictures": "max_bad_images"}
+"""Top-level keys of earlier versions -> their names now."""
 
 INFERENCE: dict[str, Key] = {
     "mode": Key((str,), "slide"),
@@ -74,6 +77,8 @@ def check_keys(values: Mapping[str, Any], keys: Mapping[str, Key], where: str = 
     """
     prefix = where + "." if where else ""
     for name, value in values.items():
+        if name in RENAMED and keys is TOP_LEVEL:
+            raise KeyProblem(name, f"is now {RENAMED[name]}; change the config or --set")
         if name not in keys:
             hint = "" if where else " (a helper variable of a config file begins with an underscore)"
             raise KeyProblem(prefix + name, f"unknown{did_you_mean(name, keys)}{hint}")

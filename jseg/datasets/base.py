@@ -1,6 +1,6 @@
 """What every segmentation data set does once it knows its files: read, check, transform, repeatably.
 
-A subclass finds the files (`Record`s); this class reads picture and mask, turns mask values into training
+A subclass finds the files (`Record`s); this class reads image and mask, turns mask values into training
 labels and runs the transforms with a random generator that depends on (seed, epoch, index) alone.
 """
 
@@ -24,7 +24,7 @@ PipelineSettings = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 class Record(NamedTuple):
-    """One picture: its id, the picture file and the mask file, None without masks."""
+    """One image: its id, the image file and the mask file, None without masks."""
 
     name: str
     image: Path
@@ -89,15 +89,15 @@ DATASETS = Registry("dataset", Dataset, supplied=("seed", "data_root"))
 
 
 class SegmentationDataset(Dataset):
-    """Pictures with label masks, given as records.
+    """Images with label masks, given as records.
 
     Args:
-        records: the pictures, in order.
+        records: the images, in order.
         classes: name of a class list, or class names.
         unseen: indices or names of the unseen classes; None takes those of the class list.
         reduce_zero_label: mask value 0 becomes ignore (255) and k becomes k-1.
         pipeline: settings of the released recipe, or a list of transforms; see `jseg.datasets.pipeline`.
-        test_mode: only the picture is transformed, the label stays at the original size.
+        test_mode: only the image is transformed, the label stays at the original size.
         seed: of the augmentation, at least 0.
 
     Attributes:
@@ -131,7 +131,7 @@ class SegmentationDataset(Dataset):
         return len(self.records)
 
     def name(self, index: int) -> str:
-        """The id of picture `index`."""
+        """The id of image `index`."""
         return self.records[index].name
 
     def files(self) -> list[Path]:
@@ -166,7 +166,7 @@ class SegmentationDataset(Dataset):
         for transform in self.transforms:
             state = transform(state, rng)
         if state["image"].dtype != np.float32:
-            raise ValueError("pipeline: the picture was never normalised; add dict(type='Normalize')")
+            raise ValueError("pipeline: the image was never normalised; add dict(type='Normalize')")
         return {
             "image": np.ascontiguousarray(state["image"].transpose(2, 0, 1)),
             "label": state.get("label", label),

@@ -1,4 +1,4 @@
-"""Which pictures make the batch of an iteration, and joining samples into one."""
+"""Which images make the batch of an iteration, and joining samples into one."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from jseg.datasets.base import ORDER_STREAM, Dataset
 
 USER_ERRORS = (FileNotFoundError, OSError, ValueError)
 """What a user can cause; the more special kind first."""
-_TRIES = 16  # unreadable pictures in a row, after which the storage or the pipeline is to blame
+_TRIES = 16  # unreadable images in a row, after which the storage or the pipeline is to blame
 
 
 def batch_indices(
@@ -18,9 +18,9 @@ def batch_indices(
 ) -> list[tuple[int, int]]:
     """The (index, epoch) pairs that `rank` loads in `iteration`, a pure function of its arguments.
 
-    The epochs, each a permutation of all `size` pictures, are laid end to end. Every iteration takes the next
+    The epochs, each a permutation of all `size` images, are laid end to end. Every iteration takes the next
     batch_size * world_size of them and every rank its slice, so one rank with batch 8 and two with batch 4
-    see the same pictures in the same order.
+    see the same images in the same order.
     """
     first = (iteration * world_size + rank) * batch_size
     pairs = []
@@ -34,12 +34,12 @@ def batch_indices(
 def load_batch(dataset: Dataset, pairs: Sequence[tuple[int, int]], skip_unreadable: bool) -> dict[str, Any]:
     """The batch of these (index, epoch) pairs: image, label and names as in `collate`, and `bad`.
 
-    `bad` maps the name of each picture that could not be read to the reason; the next readable one of the
+    `bad` maps the name of each image that could not be read to the reason; the next readable one of the
     data set stands in for it. It is the same one in every run, so that a resumed training repeats the
-    unbroken one. Without `skip_unreadable` the first such picture raises, and `bad` is empty.
+    unbroken one. Without `skip_unreadable` the first such image raises, and `bad` is empty.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: a picture cannot be read; with `skip_unreadable`, 16 in a row.
+        FileNotFoundError, ValueError, OSError: an image cannot be read; with `skip_unreadable`, 16 in a row.
     """
     bad: dict[str, str] = {}
     samples = [
@@ -81,7 +81,7 @@ def _stand_in(dataset: Dataset, index: int, epoch: int, bad: dict[str, str]) -> 
             bad[dataset.name(candidate)] = str(error)
             latest = error
     kind = user_error(latest) or OSError  # never None: it was caught as one of them
-    raise kind(f"{latest} ({tries} pictures in a row cannot be read: the fault is not in a single one)")
+    raise kind(f"{latest} ({tries} images in a row cannot be read: the fault is not in a single one)")
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:

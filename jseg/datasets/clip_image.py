@@ -1,6 +1,6 @@
-"""The preprocessing of OpenAI's CLIP for whole pictures: bicubic resize, centre crop, CLIP's mean and std.
+"""The preprocessing of OpenAI's CLIP for whole images: bicubic resize, centre crop, CLIP's mean and std.
 
-The numbers are those of `clip/clip.py: _transform` with torchvision on Pillow pictures: the short side
+The numbers are those of `clip/clip.py: _transform` with torchvision on Pillow images: the short side
 becomes the resolution, the long side is rounded down, the crop starts at the rounded half of what is left.
 """
 
@@ -9,16 +9,16 @@ import os
 import numpy as np
 from PIL import Image
 
-from jseg.datasets.masks import open_picture
+from jseg.datasets.masks import open_image
 from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
 from jseg.files import PathLike
 
 MAX_ASPECT = 100
-"""Longer pictures are refused: resized by the short side they would need memory without bound."""
+"""Longer images are refused: resized by the short side they would need memory without bound."""
 
 
 def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
-    """A picture as CLIP wants it.
+    """An image as CLIP wants it.
 
     Palettes and transparency are turned into RGB first: resizing a palette would mix its indices.
 
@@ -30,13 +30,13 @@ def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
         (3, R, R) float32, RGB, normalised.
 
     Raises:
-        ValueError: the picture is more than `MAX_ASPECT` times as long as wide.
+        ValueError: the image is more than `MAX_ASPECT` times as long as wide.
     """
     image = image.convert("RGB")
     short, long = min(image.size), max(image.size)
     if long > MAX_ASPECT * short:
         raise ValueError(
-            f"the picture is {image.width}x{image.height} pixels, more than {MAX_ASPECT} times as long "
+            f"the image is {image.width}x{image.height} pixels, more than {MAX_ASPECT} times as long "
             "as wide; crop it"
         )
     width, height = (resolution if side == short else int(resolution * side / short) for side in image.size)
@@ -48,13 +48,13 @@ def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
 
 
 def read_clip_image(path: PathLike, resolution: int) -> np.ndarray:
-    """`clip_preprocess` of a picture file, upright as `read_image` has it.
+    """`clip_preprocess` of an image file, upright as `read_image` has it.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: not a picture, damaged, too large or too long.
+        FileNotFoundError: no such file. ValueError: not an image, damaged, too large or too long.
     """
-    picture = open_picture(os.fspath(path), mend="check the path; PNG and JPEG files can be read")
+    photo = open_image(os.fspath(path), fix="check the path; PNG and JPEG files can be read")
     try:
-        return clip_preprocess(picture, resolution)
+        return clip_preprocess(photo, resolution)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error

@@ -18,7 +18,7 @@ def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str 
         folder: where to look, not below it.
         option: what a user sets to name this folder, for the message.
         suffixes: in lower case, those that count; the first in the order of the alphabet wins.
-        make: how else a missing folder can be mended, for the message.
+        make: how else a missing folder can be fixed, for the message.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -82,7 +82,7 @@ def require_files(
     folder: Path,
     endings: Sequence[str],
     kind: str,
-    mend: str = "although the split lists it; add the file or remove the id from the split",
+    fix: str = "although the split lists it; add the file or remove the id from the split",
 ) -> None:
     """Checks that `files` has every one of `names`.
 
@@ -92,4 +92,4 @@ def require_files(
     missing = [name for name in names if name not in files]
     if missing:
         shown = shortened((f"'{name}'" for name in missing), limit=1)
-        raise FileNotFoundError(f"{folder}: no {kind} {shown} ({', '.join(endings)}), {mend}")
+        raise FileNotFoundError(f"{folder}: no {kind} {shown} ({', '.join(endings)}), {fix}")

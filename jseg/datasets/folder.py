@@ -1,4 +1,4 @@
-"""Data of one's own: a folder of pictures, a folder of masks, a text file of class words.
+"""Data of one's own: a folder of images, a folder of masks, a text file of class words.
 
     <data_root>/images/<id>.jpg (or .jpeg, .png)
     <data_root>/masks/<id>.png       palette or 8-bit grey; value = line of classes.txt from 0, 255 = none
@@ -7,7 +7,7 @@
     <data_root>/train.txt, val.txt   optional: ids, one a line
 
 Without lists, `images/train`, `images/val`, `masks/train` and `masks/val` are the split; without those
-either, a part of the pictures is set aside for validation. docs/custom_dataset.md goes through it step by
+either, a part of the images is set aside for validation. docs/custom_dataset.md goes through it step by
 step.
 """
 
@@ -34,22 +34,22 @@ class FolderDataset(SegmentationDataset):
 
     Args:
         data_root: the folder that holds the ones below; every path may also be absolute.
-        split: 'train', 'val' or 'test'; None takes every picture of `image_dir`.
-        image_dir: folder of the pictures.
-        mask_dir: folder of the masks; None for pictures to be segmented only (test mode).
+        split: 'train', 'val' or 'test'; None takes every image of `image_dir`.
+        image_dir: folder of the images.
+        mask_dir: folder of the masks; None for images to be segmented only (test mode).
         image_ending: what follows the id in the names of images, before `.jpg`, e.g. '_leftImg8bit'.
         mask_ending: what follows the id in the names of masks, before `.png`, e.g. '_gtFine_labelTrainIds'.
         classes: text file of class words, or the words.
         unseen: text file of unseen classes, or names or indices; None takes `unseen.txt` if there is one,
             else none.
         reduce_zero_label: mask value 0 is no class (background), and k is line k-1 of the classes.
-        val_share: without lists and folders of a split, this share of the pictures is for validation. Which
+        val_share: without lists and folders of a split, this share of the images is for validation. Which
             ones depends on their names and `split_seed` alone.
-        split_seed: another number, other pictures.
+        split_seed: another number, other images.
         pipeline, test_mode, seed: see `SegmentationDataset`.
 
     Raises:
-        FileNotFoundError: a folder, a list, a picture or a mask is missing.
+        FileNotFoundError: a folder, a list, an image or a mask is missing.
         ValueError: unseen names that are no classes, an empty split, or an impossible option.
     """
 
@@ -84,17 +84,17 @@ class FolderDataset(SegmentationDataset):
             raise ValueError(f"val_share: {val_share} is not a share; give a number between 0 and 1")
         endings = [image_ending + suffix for suffix in IMAGE_SUFFIXES]
         names, unseen = _classes(root, classes, unseen)
-        pictures = root / expanded(image_dir)
+        image_folder = root / expanded(image_dir)
         masks = None if mask_dir is None else root / expanded(mask_dir)
         ids = _listed(root, split, image_ending)
         listed, by_folders = ids is not None, False
-        if ids is None and split is not None and _has_folders(pictures, split):
-            pictures, masks, split = pictures / split, None if masks is None else masks / split, None
+        if ids is None and split is not None and _has_folders(image_folder, split):
+            image_folder, masks, split = image_folder / split, None if masks is None else masks / split, None
             by_folders = True
-        images = _images(pictures, image_ending)
+        images = _images(image_folder, image_ending)
         if not images:
             raise ValueError(
-                f"{pictures}: there are no images ({', '.join(endings)}); check data_root, image_dir, "
+                f"{image_folder}: there are no images ({', '.join(endings)}); check data_root, image_dir, "
                 "image_ending and split"
             )
         if ids is None:
@@ -102,13 +102,13 @@ class FolderDataset(SegmentationDataset):
         require_files(
             ids,
             images,
-            pictures,
+            image_folder,
             endings,
             "image",
             f"although {root / f'{split}.txt'} lists it; add the file or remove the line",
         )
-        found = {} if masks is None else _find_masks(ids, masks, mask_ending, pictures)
-        self._leftovers = _Leftovers(root, pictures, masks, image_ending, mask_ending, listed, by_folders)
+        found = {} if masks is None else _find_masks(ids, masks, mask_ending, image_folder)
+        self._leftovers = _Leftovers(root, image_folder, masks, image_ending, mask_ending, listed, by_folders)
         super().__init__(
             [Record(name, images[name], found.get(name)) for name in ids],
             names,
@@ -194,23 +194,23 @@ def _listed(root: Path, split: str | None, image_ending: str) -> list[str] | Non
     if split not in lists:
         raise FileNotFoundError(
             f"{root / f'{split}.txt'}: there is no list of this split, but there is one of "
-            f"{' and '.join(lists)}; write it too, one picture id a line"
+            f"{' and '.join(lists)}; write it too, one image id a line"
         )
     return read_ids(root / f"{split}.txt", image_ending)
 
 
-def _has_folders(pictures: Path, split: str) -> bool:
+def _has_folders(image_folder: Path, split: str) -> bool:
     """Whether the split is given by folders.
 
     Raises:
         FileNotFoundError: it is, but not this one.
     """
-    folders = [part for part in _PARTS if (pictures / part).is_dir()]
+    folders = [part for part in _PARTS if (image_folder / part).is_dir()]
     if not folders:
         return False
     if split not in folders:
         raise FileNotFoundError(
-            f"{pictures / split}: this folder does not exist, but there is "
+            f"{image_folder / split}: this folder does not exist, but there is "
             f"{' and '.join(folders)}; add it, or list the ids of each split in text files"
         )
     return True
@@ -218,24 +218,24 @@ def _has_folders(pictures: Path, split: str) -> bool:
 
 def _automatic(ids: list[str], split: str | None, val_share: float, split_seed: int) -> list[str]:
     """The part of `ids` that belongs to the split: by a hash of
-    each name, so pictures added later move few."""
+    each name, so images added later move few."""
     if split is None:
         return ids
     if split not in ("train", "val"):
         raise ValueError(
-            f"split: there is neither a list nor a folder of '{split}', and pictures are set aside for "
-            "'train' and 'val' only; write lists, or set split=None to take every picture of image_dir"
+            f"split: there is neither a list nor a folder of '{split}', and images are set aside for "
+            "'train' and 'val' only; write lists, or set split=None to take every image of image_dir"
         )
     if len(ids) < 2:
         raise ValueError(
-            f"split: one picture ('{ids[0]}') cannot be split into training and validation; add pictures"
+            f"split: one image ('{ids[0]}') cannot be split into training and validation; add images"
         )
     ranked = sorted(ids, key=lambda name: hashlib.sha256(f"{split_seed}:{name}".encode()).digest())
     count = min(max(round(len(ids) * val_share), 1), len(ids) - 1)
     return sorted(ranked[:count] if split == "val" else ranked[count:])
 
 
-def _find_masks(ids: Sequence[str], folder: Path, ending: str, pictures: Path) -> dict[str, Path]:
+def _find_masks(ids: Sequence[str], folder: Path, ending: str, image_folder: Path) -> dict[str, Path]:
     """id -> mask file, one for each id."""
     masks = _masks(folder, ending)
     missing = next((name for name in ids if name not in masks), None)
@@ -251,7 +251,7 @@ def _find_masks(ids: Sequence[str], folder: Path, ending: str, pictures: Path) -
         folder,
         (f"{ending}.png",),
         "mask",
-        f"although there is a picture of that name in {pictures}; add the mask, or list the pictures that "
+        f"although there is an image of that name in {image_folder}; add the mask, or list the images that "
         f"have one in train.txt and val.txt{hint}",
     )
     return masks

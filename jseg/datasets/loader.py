@@ -28,12 +28,12 @@ class DataLoader:
 
     Args:
         dataset: gives `len()`, `sample(index, epoch)` and `name(index)`; must be picklable for workers.
-        batch_size: pictures per rank and iteration.
+        batch_size: images per rank and iteration.
         seed: of the order, at least 0.
         rank, world_size: this process and how many there are.
         num_workers: loading processes; with 0 one thread of this process prepares the next batches.
         shuffle: a new permutation every epoch; otherwise the order of the data set.
-        skip_unreadable: put the next picture in the place of one that cannot be read; see `load_batch`.
+        skip_unreadable: put the next image in the place of one that cannot be read; see `load_batch`.
 
     Raises:
         ValueError: for an empty data set or an impossible number.
@@ -51,7 +51,7 @@ class DataLoader:
         skip_unreadable: bool = False,
     ) -> None:
         if len(dataset) == 0:
-            raise ValueError("dataset: it holds no pictures; check its split")
+            raise ValueError("dataset: it holds no images; check its split")
         if batch_size < 1:
             raise ValueError(f"batch_size: {batch_size} is not possible; give 1 or more")
         if num_workers < 0 or seed < 0:

@@ -1,6 +1,6 @@
-"""Reading pictures and label masks, and writing palette masks.
+"""Reading images and label masks, and writing palette masks.
 
-Masks are single-channel pictures whose *pixel values* are class numbers: palette PNG (as VOC publishes them,
+Masks are single-channel images whose *pixel values* are class numbers: palette PNG (as VOC publishes them,
 where the colours are only for the eye) or 8-bit grey PNG. Colours are never turned into classes.
 """
 
@@ -24,29 +24,29 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 
 
 def read_image(path: str | Path, mask_size: tuple[int, int] | None = None) -> np.ndarray:
-    """The picture as RGB uint8 (H, W, 3), upright: an orientation tag of the camera is obeyed.
+    """The image as RGB uint8 (H, W, 3), upright: an orientation tag of the camera is obeyed.
 
     Grey of more than 8 bits is scaled by its full range, as `jseg.datasets.depth` says; palettes and CMYK are
     converted, and transparency is dropped.
 
     Args:
-        mask_size: (H, W) of its mask; where only the picture as it is stored has this size, the tag is not
+        mask_size: (H, W) of its mask; where only the image as it is stored has this size, the tag is not
             obeyed.
 
     Raises:
         FileNotFoundError: if it is missing.
         ValueError: if it cannot be decoded completely, holds several images, or values without a meaning.
     """
-    return np.array(open_picture(path, mask_size))
+    return np.array(open_image(path, mask_size))
 
 
-def open_picture(
-    path: str | Path, mask_size: tuple[int, int] | None = None, mend: str = _IN_SPLIT
+def open_image(
+    path: str | Path, mask_size: tuple[int, int] | None = None, fix: str = _IN_SPLIT
 ) -> Image.Image:
-    """`read_image` as a Pillow picture of mode RGB; `mend` ends
+    """`read_image` as a Pillow image of mode RGB; `fix` ends
     the message about a file that cannot be read."""
-    picture = _open(path, "picture", mend)
-    return upright(picture, mask_size).convert("RGB")
+    image = _open(path, "image", fix)
+    return upright(image, mask_size).convert("RGB")
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -56,8 +56,8 @@ def read_mask(path: str | Path) -> np.ndarray:
         FileNotFoundError: if it is missing.
         ValueError: if it cannot be decoded, holds colours or alpha, or has another bit depth.
     """
-    picture = _open(path, "mask", _IN_SPLIT, keep_depth=True)
-    return np.array(picture, np.uint8)
+    image = _open(path, "mask", _IN_SPLIT, keep_depth=True)
+    return np.array(image, np.uint8)
 
 
 def save_mask(path: str | Path, label: np.ndarray, palette: np.ndarray | Sequence) -> None:
@@ -78,9 +78,9 @@ def save_mask(path: str | Path, label: np.ndarray, palette: np.ndarray | Sequenc
     colours[IGNORE_INDEX] = _VOID_COLOUR
     palette = np.asarray(palette, np.uint8).reshape(-1, 3)
     colours[: len(palette)] = palette
-    picture = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
-    picture.putpalette(colours.tobytes())
-    picture.save(path, format="PNG")
+    image = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
+    image.putpalette(colours.tobytes())
+    image.save(path, format="PNG")
 
 
 def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool, path: str | Path) -> np.ndarray:
@@ -112,49 +112,49 @@ def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool, pa
 def check_size(
     mask: np.ndarray, image_size: tuple[int, int], mask_path: str | Path, image_path: str | Path
 ) -> None:
-    """Checks that a mask (H, W) has the size (H, W) of its picture.
+    """Checks that a mask (H, W) has the size (H, W) of its image.
 
     Raises:
         ValueError: naming both files and both sizes.
     """
     if mask.shape != tuple(image_size):
         raise ValueError(
-            f"{mask_path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its picture "
+            f"{mask_path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image "
             f"{image_path} is {image_size[1]}x{image_size[0]} (width x height); replace the wrong one"
         )
 
 
-def _open(path: str | Path, kind: str, mend: str, keep_depth: bool = False) -> Image.Image:
+def _open(path: str | Path, kind: str, fix: str, keep_depth: bool = False) -> Image.Image:
     try:
-        with Image.open(path) as picture:
-            refuse_animation(picture)
+        with Image.open(path) as image:
+            refuse_animation(image)
             if keep_depth:
-                _refuse_colours(picture)
-            picture.load()
-            return (picture if keep_depth else eight_bits(picture)).copy()
+                _refuse_colours(image)
+            image.load()
+            return (image if keep_depth else eight_bits(image)).copy()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: this {kind} does not exist; {mend}") from None
+        raise FileNotFoundError(f"{path}: this {kind} does not exist; {fix}") from None
     except Unsuitable as problem:
         raise ValueError(f"{path}: the {kind} {problem}") from None
     except _DAMAGE as problem:
-        raise ValueError(f"{path}: the {kind} cannot be read ({_reason(problem)}); {mend}") from problem
+        raise ValueError(f"{path}: the {kind} cannot be read ({_reason(problem)}); {fix}") from problem
 
 
 def _reason(problem: BaseException) -> str:
     if isinstance(problem, Image.UnidentifiedImageError):
-        return "not a known picture format"
+        return "not a known image format"
     return str(problem) or type(problem).__name__
 
 
-def _refuse_colours(picture: ImageFile.ImageFile) -> None:
-    if picture.mode not in ("P", "L"):
+def _refuse_colours(image: ImageFile.ImageFile) -> None:
+    if image.mode not in ("P", "L"):
         raise Unsuitable(
-            f"is stored in mode {picture.mode}, but class numbers are needed, one byte a pixel; convert it "
+            f"is stored in mode {image.mode}, but class numbers are needed, one byte a pixel; convert it "
             "to a palette (P) or 8-bit grey (L) PNG whose values are the class numbers"
         )
     # Pillow stretches grey of fewer bits to 0..255, so that class 1 would arrive as 17 or 85.
-    tile = picture.tile[0] if picture.tile else None
-    if picture.mode == "L" and tile and isinstance(tile[3], str) and tile[3].startswith("L;"):
+    tile = image.tile[0] if image.tile else None
+    if image.mode == "L" and tile and isinstance(tile[3], str) and tile[3].startswith("L;"):
         raise Unsuitable(
             f"is grey with fewer than 8 bits a pixel ({tile[3]}), whose values are not kept on reading; "
             "save it as an 8-bit grey or a palette PNG"

@@ -1,4 +1,4 @@
-"""Which way up a picture file is shown: the Orientation tag that cameras write (Exif 2.3, tag 274)."""
+"""Which way up an image file is shown: the Orientation tag that cameras write (Exif 2.3, tag 274)."""
 
 from PIL import Image
 
@@ -16,24 +16,24 @@ _UNDO = {
 _FIRST_SWAPPED = 5
 
 
-def upright(picture: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
-    """The picture as viewers and labelling tools show it, or as stored where only that has `size`.
+def upright(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
+    """The image as viewers and labelling tools show it, or as stored where only that has `size`.
 
     Args:
-        picture: as opened, with the metadata of its file.
+        image: as opened, with the metadata of its file.
         size: (H, W) of the mask that belongs to it, None without one.
     """
-    value = _orientation(picture)
+    value = _orientation(image)
     if value not in _UNDO:
-        return picture
-    stored = (picture.height, picture.width)
+        return image
+    stored = (image.height, image.width)
     if size is not None and value >= _FIRST_SWAPPED and tuple(size) == stored != stored[::-1]:
-        return picture  # a mask of the pixels as they are stored
-    return picture.transpose(_UNDO[value])
+        return image  # a mask of the pixels as they are stored
+    return image.transpose(_UNDO[value])
 
 
-def _orientation(picture: Image.Image) -> object:
+def _orientation(image: Image.Image) -> object:
     try:
-        return picture.getexif().get(_TAG)
-    except Exception:  # Pillow raises almost anything for damaged metadata; the picture itself is sound
+        return image.getexif().get(_TAG)
+    except Exception:  # Pillow raises almost anything for damaged metadata; the image itself is sound
         return None

@@ -1,4 +1,4 @@
-"""PASCAL Context: the pictures of VOC 2010 with whole scenes labelled.
+"""PASCAL Context: the images of VOC 2010 with whole scenes labelled.
 
 <data_root>/JPEGImages/<id>.jpg
 <data_root>/SegmentationClassContext/<id>.png            0 is background, 1..59 the classes

@@ -12,11 +12,11 @@ _PIXELS_AT_ONCE = 1 << 13
 
 @TRANSFORMS.register()
 class PhotometricDistortion(Transform):
-    """Distort the colours of a uint8 RGB picture (mmsegmentation's PhotoMetricDistortion).
+    """Distort the colours of a uint8 RGB image (mmsegmentation's PhotoMetricDistortion).
 
     In order: brightness; contrast (here or at the end, a coin decides); saturation; hue. Each happens with
     probability 1/2 and clips to uint8. Saturation and hue share one conversion to HSV and back, so the
-    picture is rounded once where the original rounds twice.
+    image is rounded once where the original rounds twice.
 
     Args:
         brightness_delta: added value is uniform in +-delta.

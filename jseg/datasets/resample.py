@@ -1,4 +1,4 @@
-"""Changing the size of pictures and masks the way the released recipe (OpenCV through mmcv) does.
+"""Changing the size of images and masks the way the released recipe (OpenCV through mmcv) does.
 
 Bilinear means half-pixel centres and no smoothing when shrinking; nearest means floor(position * scale).
 """
@@ -22,7 +22,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
     resized = np.empty((*size, 3), np.uint8)
     rows, columns = bilinear_taps(height, size[0]), bilinear_taps(width, size[1])
-    step = max(_VALUES_AT_ONCE // (3 * width), 1)  # a few rows at a time stay in the processor's cache
+    step = max(_VALUES_AT_ONCE // (3 * width), 1)  # a few rows at a time stay in the CPU's cache
     for top in range(0, size[0], step):
         part = slice(top, top + step)
         above, below = (image[tap[part]].astype(np.float32) for tap in rows[:2])

@@ -62,7 +62,7 @@ class Resize(Transform):
 
     Args:
         scale: (a, b); with r drawn from `ratio_range`, the long side may be int(r * max(a, b)) and the short
-            side int(r * min(a, b)); the picture grows or shrinks until the first limit is met.
+            side int(r * min(a, b)); the image grows or shrinks until the first limit is met.
         ratio_range: (low, high) of the uniform factor r; (1, 1) for none.
     """
 
@@ -172,7 +172,7 @@ class Normalize(Transform):
         image = sample["image"]
         if image.dtype != np.uint8:
             raise ValueError(
-                f"Normalize: the picture is {image.dtype}, but it must be uint8; normalise only once"
+                f"Normalize: the image is {image.dtype}, but it must be uint8; normalise only once"
             )
         # Channel by channel in memory, as the model wants it: (H, W, 3) is a view, and no copy is made later.
         planes = np.empty((3, *image.shape[:2]), np.float32)

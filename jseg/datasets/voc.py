@@ -23,18 +23,18 @@ class VOCDataset(SegmentationDataset):
         data_root: the folder that holds the three below; the benchmarks are also found in their usual place
             below it, see `jseg.datasets.roots`.
         split: name of a file in `split_dir` without `.txt`, or several names, read one after the other.
-        image_dir: folder of the pictures.
+        image_dir: folder of the images.
         mask_dir: folder of the masks, or several: each id takes the first that has its mask. The released VOC
             training set is `split=('train', 'aug')` with `('SegmentationClass', 'SegmentationClassAug')`; the
             one of the JSeg port is `split='trainaug'` with the same folders in the other order.
-            None for pictures without masks, which can be segmented (test mode) but not trained on or
+            None for images without masks, which can be segmented (test mode) but not trained on or
             evaluated.
         split_dir: folder of the split files.
         classes, unseen, reduce_zero_label, pipeline, test_mode, seed: see `SegmentationDataset`. In VOC masks
             0 is background, hence `reduce_zero_label` is on by default.
 
     Raises:
-        FileNotFoundError: a folder, a split file, a picture or a mask is missing.
+        FileNotFoundError: a folder, a split file, an image or a mask is missing.
         ValueError: a split without ids, or an impossible option.
     """
 
@@ -67,7 +67,7 @@ class VOCDataset(SegmentationDataset):
         names: list[str] = []
         for part in _as_tuple(split):
             names.extend(read_split(split_folder, part, make))
-        require_files(names, images, image_folder, IMAGE_SUFFIXES, "picture")
+        require_files(names, images, image_folder, IMAGE_SUFFIXES, "image")
         if mask_dir is not None:
             require_files(names, masks, root / " or ".join(map(str, mask_dirs)), (".png",), "mask")
         self._folders: dict[Path, tuple[str, ...]] = {image_folder: IMAGE_SUFFIXES}

@@ -18,7 +18,7 @@ def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing al
 
     Args:
         things: name in the message -> str, numpy array, or sequence of str; the same names in every process.
-        advice: how to mend it, the end of the message.
+        advice: how to fix it, the end of the message.
 
     Raises:
         ValueError: on every process, naming the first things that differ, the ranks and their machines, and
@@ -52,7 +52,7 @@ def check_device() -> None:
     """
     check_same(
         {"what computes": device.kind},
-        f"this one computes on: {device.line}; mend that machine, or give all processes the same --device",
+        f"this one computes on: {device.line}; fix that machine, or give all processes the same --device",
         "comparing devices",
     )
 

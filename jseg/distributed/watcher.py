@@ -51,14 +51,14 @@ class Judge:
         self._recent: dict[str, collections.deque[float]] = collections.defaultdict(
             lambda: collections.deque(maxlen=_RECENT)
         )
-        self._kind = ""  # of what it does, so that short steps (parts of a picture) say nothing of long ones
+        self._kind = ""  # of what it does, so that short steps (parts of an image) say nothing of long ones
         self._waiting = False
 
     def look(self, now: float, signs: int, activity: float, excuse: str, doing: str = "") -> str | None:
         """The reason why the rank counts as hanging, None while it does not.
 
         Args:
-            signs: signs of life so far. activity: seconds of processor time so far, used or waited for.
+            signs: signs of life so far. activity: seconds of CPU time so far, used or waited for.
             excuse: what legitimately takes long just now, "" for nothing.
             doing: the text of the latest sign of life; texts that differ in numbers only are one kind of
                 step.
@@ -84,7 +84,7 @@ class Judge:
             return f"no sign of life for {silent:.0f} s" + (f" ({excuse})" if excuse else "")
         if not excuse and now - self._active_at > self._patience:
             idle = now - self._active_at
-            return f"no sign of life for {silent:.0f} s, and no processor time used for {idle:.0f} s"
+            return f"no sign of life for {silent:.0f} s, and no CPU time used for {idle:.0f} s"
         recent = self._recent[self._kind]
         usual = max(recent, default=0.0)
         if signs >= _WARM_UP and recent and silent - self._excused > max(self._patience, _USUAL * usual):

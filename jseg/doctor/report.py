@@ -1,4 +1,4 @@
-"""Says in one screen what jseg found on this machine and how to mend what is missing.
+"""Says in one screen what jseg found on this machine and how to fix what is missing.
 
 Needs nothing but the standard library, so that it also runs before anything is installed. Jittor is
 only imported by the self-test, in a process of its own.
@@ -34,13 +34,13 @@ _MEMORY_BYTES = 2 * _GIB  # two compilers at work, or a small model in training
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: `mark` is OK, MISSING (jseg cannot work) or NOTE; `mend` is a command. The text
+    """One line of the report: `mark` is OK, MISSING (jseg cannot work) or NOTE; `fix` is a command. The text
     is cut to the width of the screen, unless it is needed `whole`."""
 
     mark: str
     name: str
     text: str
-    mend: str | None = None
+    fix: str | None = None
     whole: bool = False
 
 
@@ -58,7 +58,7 @@ def diagnose() -> list[Finding]:
         _onednn,
         _open_mpi,
     )
-    return [*(check() for check in checks), *_cuda(), _cache(), _processor(), _memory()]
+    return [*(check() for check in checks), *_cuda(), _cache(), _cpu(), _memory()]
 
 
 def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str], None] = print) -> int:
@@ -90,7 +90,7 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
         _write(findings[-1], shown, write)
     problems = sum(finding.mark == MISSING for finding in findings)
     write(
-        f"{problems} problem{'s' * (problems > 1)}: follow the mend lines, then run this again"
+        f"{problems} problem{'s' * (problems > 1)}: follow the fix lines, then run this again"
         if problems
         else "all required things are fine"
     )
@@ -98,7 +98,7 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
 
 
 def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
-    """One line, cut to the screen or wrapped, and its mend below:
+    """One line, cut to the screen or wrapped, and its fix below:
     uncut, since it is to be copied, and once each."""
     start = f"{finding.mark:<8} {finding.name:<11} "
     line = start + " ".join(finding.text.split())
@@ -109,9 +109,9 @@ def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
             write(part)
     else:
         write(line if len(line) <= COLUMNS else line[: COLUMNS - 3] + "...")
-    if finding.mend and finding.mend not in shown:
-        shown.add(finding.mend)
-        write(f"         mend: {finding.mend}")
+    if finding.fix and finding.fix not in shown:
+        shown.add(finding.fix)
+        write(f"         fix: {finding.fix}")
 
 
 def _install_command() -> str:
@@ -167,7 +167,7 @@ def _python() -> Finding:
     refusal = versions.python_refusal()
     if refusal:
         return Finding(
-            MISSING, "Python", f"{sys.executable}: {refusal.text}", _make(refusal.mend.split(" ", 1)[1])
+            MISSING, "Python", f"{sys.executable}: {refusal.text}", _make(refusal.fix.split(" ", 1)[1])
         )
     return Finding(OK, "Python", f"{platform.python_version()} at {sys.executable}")
 
@@ -181,13 +181,13 @@ def _jittor() -> Finding:
     if version is None:
         # Beside jseg it is missing where pip cannot resolve its metadata.
         alone = versions.installed_version("jseg") is not None
-        mend = _pip_command(versions.INSTALL_JITTOR) if alone else _install_command()
-        return Finding(MISSING, "Jittor", "not installed in this Python", mend)
+        fix = _pip_command(versions.INSTALL_JITTOR) if alone else _install_command()
+        return Finding(MISSING, "Jittor", "not installed in this Python", fix)
     refusal = versions.jittor_refusal(version)
     if not refusal and place_of_jittor(environment.jittor_cache()) is None:
         refusal = versions.original_refusal(versions.installed_version("numpy"))
     if refusal:
-        return Finding(MISSING, "Jittor", refusal.text, _pip_command(refusal.mend), whole=True)
+        return Finding(MISSING, "Jittor", refusal.text, _pip_command(refusal.fix), whole=True)
     return Finding(OK, "Jittor", version)
 
 
@@ -197,7 +197,7 @@ def _numpy() -> Finding:
         return Finding(MISSING, "NumPy", "not installed in this Python", _install_command())
     refusal = versions.numpy_refusal(version)
     if refusal:
-        return Finding(MISSING, "NumPy", refusal.text, _pip_command(refusal.mend))
+        return Finding(MISSING, "NumPy", refusal.text, _pip_command(refusal.fix))
     return Finding(OK, "NumPy", version)
 
 
@@ -212,15 +212,15 @@ def _packages() -> Finding:
 
 
 def _reason(found: environment.Found) -> str:
-    """What is missing, without the hint behind it: that is in the mend line."""
+    """What is missing, without the hint behind it: that is in the fix line."""
     return found.note.split("; ")[0]
 
 
 def _compiler() -> Finding:
     found = environment.find_compiler()
     if found.path is None:
-        mend = "unset cc_path" if "cc_path" in os.environ else environment.COMPILER_HINT
-        return Finding(MISSING, "compiler", _reason(found), mend)
+        fix = "unset cc_path" if "cc_path" in os.environ else environment.COMPILER_HINT
+        return Finding(MISSING, "compiler", _reason(found), fix)
     return Finding(OK, "compiler", f"{found.path}: {found.note}")
 
 
@@ -236,16 +236,16 @@ def _onednn() -> Finding:
         return Finding(NOTE, "oneDNN", "switched off by use_mkl: matrix products are slow", "unset use_mkl")
     found = environment.find_onednn()
     if found.path is None:
-        mend = _wheel_command(environment.ONEDNN_HINT)
-        return Finding(MISSING, "oneDNN", _reason(found), mend)
+        fix = _wheel_command(environment.ONEDNN_HINT)
+        return Finding(MISSING, "oneDNN", _reason(found), fix)
     return Finding(OK, "oneDNN", f"{found.note} in {found.path}")
 
 
 def _open_mpi() -> Finding:
     found = environment.find_mpicc()
     if found.path is None:
-        mend = _wheel_command(environment.MPI_HINT)
-        return Finding(NOTE, "Open MPI", _reason(found), mend)
+        fix = _wheel_command(environment.MPI_HINT)
+        return Finding(NOTE, "Open MPI", _reason(found), fix)
     version = versions.installed_version("mpi4py")
     if version is None:
         text = "mpi4py is not installed (only needed for training with mpirun)"
@@ -259,7 +259,7 @@ def _cuda() -> list[Finding]:
     marks = [OK if line.usable else NOTE for line in lines]
     if not lines[0].usable and os.environ.get(VARIABLE) == "cuda":
         marks[0] = MISSING
-    return [Finding(mark, line.name, line.text, line.mend, whole=True) for mark, line in zip(marks, lines)]
+    return [Finding(mark, line.name, line.text, line.fix, whole=True) for mark, line in zip(marks, lines)]
 
 
 def _cache() -> Finding:
@@ -289,9 +289,9 @@ def _folder_bytes(folder: Path) -> int:
     return total
 
 
-def _processor() -> Finding:
+def _cpu() -> Finding:
     cores = machine.usable_cores()
-    return Finding(OK, "processor", f"{machine.processor_name()}, {cores} core{'s' * (cores > 1)} usable")
+    return Finding(OK, "CPU", f"{machine.cpu_name()}, {cores} core{'s' * (cores > 1)} usable")
 
 
 def _memory() -> Finding:
@@ -318,7 +318,7 @@ def _self_test(timeout: float, on_cuda: bool) -> Finding:
     """Runs the self-test and turns its outcome into a finding; `on_cuda`: the GPU was found to be usable."""
     outcome = selftest_process.run(timeout, environment.jittor_cache(), ROOT)
     if outcome.result is None:
-        return Finding(MISSING, "self-test", outcome.problem, outcome.mend, whole=True)
+        return Finding(MISSING, "self-test", outcome.problem, outcome.fix, whole=True)
     result = outcome.result
     if result["wrong"]:
         worst = ", ".join(f"{name} (error {result['errors'][name]:.1e})" for name in result["wrong"])

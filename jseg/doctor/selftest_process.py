@@ -23,11 +23,11 @@ _COMMAND = (sys.executable, "-m", "jseg.doctor.selftest")
 
 @dataclass(frozen=True)
 class Outcome:
-    """`result` as the self-test printed it, or None with the problem in one sentence and how to mend it."""
+    """`result` as the self-test printed it, or None with the problem in one sentence and how to fix it."""
 
     result: dict[str, Any] | None
     problem: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 def place_key(jittor_utils_file: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from jseg.datasets.files import IMAGE_SUFFIXES
-from jseg.datasets.masks import open_picture
+from jseg.datasets.masks import open_image
 from jseg.datasets.orientation import upright
 from jseg.files import PathLike
 
@@ -42,7 +42,7 @@ def read_rgb(image: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         path = Path(os.fspath(image)).expanduser()
         if path.is_dir():
             raise ValueError(f"{path} is a folder; name an image in it, or segment its images with `stream`")
-        pixels = np.array(open_picture(path, mend=_HOW))
+        pixels = np.array(open_image(path, fix=_HOW))
     _check_size(pixels.shape[0], pixels.shape[1], max_pixels, _name(image))
     return pixels
 

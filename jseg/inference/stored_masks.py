@@ -34,7 +34,7 @@ MASK_FORMS: dict[str, MaskForm] = {
 
 
 class Pair(NamedTuple):
-    """One picture: its id, the predicted mask and the true one."""
+    """One image: its id, the predicted mask and the true one."""
 
     name: str
     prediction: Path
@@ -44,7 +44,7 @@ class Pair(NamedTuple):
 def find_pairs(
     predictions: str, truth: str, ending: str = "", names: Sequence[str] | None = None
 ) -> list[Pair]:
-    """The pictures to score, in the order of `names`, else sorted by id.
+    """The images to score, in the order of `names`, else sorted by id.
 
     Args:
         predictions: folder of `<id>.png`; an id may contain folders.
@@ -83,8 +83,8 @@ def find_pairs(
     return pairs
 
 
-def picture_confusion(pair: Pair, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
-    """Confusion matrix int64 (C, C) of one picture, rows = label, columns = prediction.
+def image_confusion(pair: Pair, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
+    """Confusion matrix int64 (C, C) of one image, rows = label, columns = prediction.
 
     Raises:
         ValueError: naming the file that is damaged, of another size, or holds a value that no class has.
@@ -94,7 +94,7 @@ def picture_confusion(pair: Pair, num_classes: int, reduce_zero_label: bool) -> 
     if predicted.shape != label.shape:
         raise ValueError(
             f"{pair.prediction}: {_size(predicted)} pixels, but {pair.truth} has {_size(label)} "
-            "(width x height); save predictions at the size of the picture"
+            "(width x height); save predictions at the size of the image"
         )
     confusion = ConfusionMatrix(num_classes)
     try:

@@ -5,13 +5,13 @@ Arrays: trained parameters under their names, `optimizer.*` from the optimizer. 
         the iteration it gives the learning rates, which are a function of both), architecture (JSON, see
         `jseg.checkpoints.Architecture`),
     clip, clip_sha256: name and hash of the CLIP weight file, which is frozen and not stored,
-    data: JSON of pictures, batch_size, epoch and offset: the next picture is number `offset` of epoch
-        `epoch`,
+    data: JSON of `pictures` (the number of training images), batch_size, epoch and offset: the next image is
+        number `offset` of epoch `epoch`,
     random: hash of the first numbers that Python, numpy (which also seeds the masks of dropout) and Jittor
         draw in the next iteration. Their states are functions of (seed, iteration): a resume sets them, and
         checks them so,
     losses: JSON of the loss terms since the last log line, so that a resumed log has the same lines,
-    bad_pictures: JSON, name -> reason, of the pictures left out because they could not be read,
+    bad_images: JSON, name -> reason, of the images left out because they could not be read,
     versions: JSON of jseg, jittor, numpy and Python.
 """
 
@@ -51,7 +51,7 @@ def describe(
     iteration: int,
     clip_sha256: str,
     losses: Sequence[Mapping[str, float]] = (),
-    bad_pictures: Mapping[str, str] = MappingProxyType({}),
+    bad_images: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Metadata of a checkpoint; `model_cfg` is the model's config with what the runner filled in."""
     return {
@@ -68,16 +68,16 @@ def describe(
         "data": json.dumps(data_position(iteration, cfg.batch_size, len(dataset))),
         "random": fingerprint(cfg.seed, iteration),
         "losses": json.dumps(list(losses)),
-        "bad_pictures": json.dumps(dict(bad_pictures)),
+        "bad_images": json.dumps(dict(bad_images)),
         "versions": json.dumps(_versions()),
     }
 
 
-def data_position(iteration: int, batch_size: int, pictures: int) -> dict[str, int]:
+def data_position(iteration: int, batch_size: int, num_images: int) -> dict[str, int]:
     """Where in the data iteration number `iteration` (from 0)
     begins; `batch_size` is that of all ranks together."""
-    epoch, offset = divmod(iteration * batch_size, pictures)
-    return {"pictures": pictures, "batch_size": batch_size, "epoch": epoch, "offset": offset}
+    epoch, offset = divmod(iteration * batch_size, num_images)
+    return {"pictures": num_images, "batch_size": batch_size, "epoch": epoch, "offset": offset}
 
 
 def _versions() -> dict[str, str]:
@@ -159,7 +159,7 @@ def half_way_note(metadata: Mapping[str, str]) -> str:
     )
 
 
-def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, pictures: int) -> int:
+def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, num_images: int) -> int:
     """The iteration to go on from.
 
     Raises:
@@ -175,7 +175,7 @@ def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, pi
         ("seed", "--seed", metadata.get("seed"), cfg.seed),
         ("setting", "model.setting", metadata.get("setting"), cfg.model.get("setting", "inductive")),
         ("batch_size", "batch_size", data.get("batch_size"), cfg.batch_size),
-        ("a training set of size", "dataset.train", data.get("pictures"), pictures),
+        ("a training set of size", "dataset.train", data.get("pictures"), num_images),
     )
     for title, key, saved, own in options:
         if saved is not None and str(saved) != str(own):

@@ -1,4 +1,4 @@
-"""Running a segmentor over a dataset: metrics on labelled pictures, or predictions as palette images."""
+"""Running a segmentor over a dataset: metrics on labelled images, or predictions as palette images."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from jseg.inference.windows import Pass, PredictFn, class_map, predict_windows
 from jseg.models.segmentors import Segmentor
 from jseg.names import shortened
 from jseg.runner.log import RunLog, clock
-from jseg.runner.outputs import PictureOutputs
+from jseg.runner.outputs import ImageOutputs
 from jseg.runtime.backend import jt
 from jseg.runtime.memory import INFERENCE, OutOfMemory, memory_advice
 
@@ -45,7 +45,7 @@ def evaluate(
     dataset: Dataset,
     inference: Mapping[str, Any],
     log: RunLog,
-    outputs: PictureOutputs | None = None,
+    outputs: ImageOutputs | None = None,
 ) -> dict[str, Any]:
     """Metrics of `model` on a labelled dataset, over all ranks: see `jseg.evaluation.summarise`."""
     confusion = ConfusionMatrix(len(dataset.class_names))
@@ -70,14 +70,14 @@ def save_predictions(
     log: RunLog,
     published_values: bool = False,
 ) -> None:
-    """Writes one palette PNG for each picture of `dataset`, which needs no labels; see `PictureOutputs`.
+    """Writes one palette PNG for each image of `dataset`, which needs no labels; see `ImageOutputs`.
 
     Images that cannot be read or do not fit into memory are left out, and named at the end.
 
     Raises:
         OSError: the folder cannot be written. ValueError: images were left out; the others are written.
     """
-    outputs = PictureOutputs(dataset, masks=folder, published_values=published_values)
+    outputs = ImageOutputs(dataset, masks=folder, published_values=published_values)
     left_out: dict[str, str] = {}
     for index, sample in _samples(dataset, log, "segmented", left_out):
         try:
@@ -144,13 +144,13 @@ def _samples(
         if now - last > _PROGRESS_SECONDS or done + 1 == len(indices):
             speed = (done + 1) / (now - start)
             left = clock((len(indices) - done - 1) / speed)
-            log.info(f"{verb} {done + 1}/{len(indices)} pictures, {speed:.1f} a second, {left} left")
+            log.info(f"{verb} {done + 1}/{len(indices)} images, {speed:.1f} a second, {left} left")
             last = now
 
 
 def _predictor(model: Segmentor) -> PredictFn:
     def predict(image: np.ndarray) -> np.ndarray:
-        alive("segmenting a picture")
+        alive("segmenting an image")
         with jt.no_grad():
             return model.predict(jt.array(np.ascontiguousarray(image, np.float32))).numpy()
 

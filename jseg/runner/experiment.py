@@ -18,7 +18,7 @@ from jseg.models.segmentors import MODELS, Segmentor
 from jseg.models.state import arrays_of
 from jseg.optim import OPTIMIZERS, SCHEDULERS, Optimizer, Schedule
 from jseg.registry import Registry
-from jseg.runner.bad_pictures import BadPictures
+from jseg.runner.bad_images import BadImages
 from jseg.runner.checkpoint import (
     check_initial_weights,
     check_resumable,
@@ -65,7 +65,7 @@ class Experiment:
 
     Attributes:
         work_dir: folder of the run. log, store: its log files and its checkpoints.
-        bad_pictures: the pictures that were left out because they cannot be read.
+        bad_images: the images that were left out because they cannot be read.
 
     Raises:
         ValueError: see `jseg.config.import_plugins` and `jseg.config.validate`.
@@ -82,7 +82,7 @@ class Experiment:
             check_work_dir(self.work_dir)
         self.log = RunLog(self.work_dir, active=is_main())
         self.store = CheckpointStore(self.work_dir, cfg.keep_checkpoints, cfg.checkpoint_interval)
-        self.bad_pictures = BadPictures(cfg.max_bad_pictures, self.log)
+        self.bad_images = BadImages(cfg.max_bad_images, self.log)
         self._datasets: dict[str, Dataset] = {}
         self._model: Segmentor | None = None
         self._clip_sha256 = ""
@@ -164,7 +164,7 @@ class Experiment:
             done,
             self._clip_sha256,
             losses,
-            self.bad_pictures.reasons,
+            self.bad_images.reasons,
         )
 
     def trained_model(self, checkpoint: str | None) -> tuple[Segmentor, Path]:
@@ -199,7 +199,9 @@ class Experiment:
         if is_main():
             self.store.go_on_after(start)
         losses = json.loads(metadata.get("losses", "[]"))
-        self.bad_pictures.restore(json.loads(metadata.get("bad_pictures", "{}")), self.dataset("train"))
+        self.bad_images.restore(
+            json.loads(metadata.get("bad_images", metadata.get("bad_pictures", "{}"))), self.dataset("train")
+        )
         self.log.drop_after(start - len(losses))
         self.log.info(f"resuming {path} at iteration {start}")
         for note in resume_notes(metadata, self.cfg):
@@ -244,17 +246,17 @@ class Experiment:
         return None
 
     def _check_same(self, optimizer: Optimizer) -> None:
-        """Every rank must begin with the same config, pictures, weights and optimizer state.
+        """Every rank must begin with the same config, images, weights and optimizer state.
 
         Raises:
             ValueError: naming the ranks that differ and in what.
         """
         dataset = self.dataset("train")
         if world_size() > 1:
-            pictures = [dataset.name(index) for index in range(len(dataset))]
+            names = [dataset.name(index) for index in range(len(dataset))]
             arrays = {**arrays_of(self.model()), **optimizer.state()}
             check_same(
-                {"the config": self.cfg.text(), "the training pictures": pictures, **arrays},
+                {"the config": self.cfg.text(), "the training images": names, **arrays},
                 "give every machine the same files and the same jseg",
                 "the comparison of weights",
             )

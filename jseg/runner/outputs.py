@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk besides its numbers: masks and scores of single pictures."""
+"""What an evaluation leaves on disk besides its numbers: masks and scores of single images."""
 
 import contextlib
 import os
@@ -20,15 +20,15 @@ WRITTEN = ".written_by_jseg"
 """In a folder of masks: the names of those that jseg writes there, one a line."""
 
 
-class PictureOutputs:
-    """Takes the pictures of one rank; every rank must make one and call `close`.
+class ImageOutputs:
+    """Takes the images of one rank; every rank must make one and call `close`.
 
     Args:
-        dataset: whose pictures are evaluated.
+        dataset: whose images are evaluated.
         masks: folder for palette PNG files (pixel = class index from 0, without a background), or None. Masks
             that an earlier run wrote there, by the list `WRITTEN`, are removed once every rank has its first
-            picture; other files stay.
-        records: file for one JSON object a picture, in the order of the dataset, or None.
+            image; other files stay.
+        records: file for one JSON object an image, in the order of the dataset, or None.
         published_values: masks hold the values of the data set as published, in place of class indices.
 
     Raises:
@@ -51,7 +51,7 @@ class PictureOutputs:
             prove_writable(self._masks / WRITTEN, replaced=True)
 
     def take(self, index: int, prediction: np.ndarray, matrix: np.ndarray | None = None) -> None:
-        """One picture: class indices (H, W), and its confusion matrix (C, C) where it is labelled.
+        """One image: class indices (H, W), and its confusion matrix (C, C) where it is labelled.
 
         Raises:
             OSError: the mask cannot be written.
@@ -84,7 +84,7 @@ class PictureOutputs:
         if self._records is None:
             return
         records: dict[int, dict[str, Any]] = {}
-        for part in gather_objects(self._own, what="gathering the scores of single pictures"):
+        for part in gather_objects(self._own, what="gathering the scores of single images"):
             records.update(part)
         if is_main():
             write_records(self._records, (records[index] for index in sorted(records)))
@@ -108,7 +108,7 @@ def _begin_masks(folder: Path, names: list[str]) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    barrier("the first segmented picture of every rank")
+    barrier("the first segmented image of every rank")
     listed = folder / WRITTEN
     earlier: list[str] = []
     # Only \n separates names: they may hold any other sign that Python's splitlines takes for an end of line.

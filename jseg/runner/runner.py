@@ -33,12 +33,12 @@ from jseg.models.segmentors import Segmentor
 from jseg.optim import Optimizer
 from jseg.runner.evaluate import evaluate, save_predictions
 from jseg.runner.experiment import Experiment, Schedule
+from jseg.runner.figures import draw_figures
 from jseg.runner.folder_lock import occupied
 from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
 from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, clock, gpu_memory_mb, peak_memory_mb
-from jseg.runner.outputs import MASKS, PER_IMAGE, PictureOutputs
-from jseg.runner.pictures import draw_pictures
+from jseg.runner.outputs import MASKS, PER_IMAGE, ImageOutputs
 from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runtime.backend import device, jt
 
@@ -64,7 +64,7 @@ class Runner:
 
     def train(self, resume: str | None = None) -> None:
         """Trains to `max_iters`, with checkpoints and evaluations on
-        the way, and draws the pictures of the run.
+        the way, and draws the images of the run.
 
         Args:
             resume: None to begin anew (an earlier run in the folder is set aside), "auto" to go on from its
@@ -102,14 +102,14 @@ class Runner:
             rank(),
             world_size(),
             num_workers=cfg.num_workers,
-            skip_unreadable=cfg.max_bad_pictures > 0,
+            skip_unreadable=cfg.max_bad_images > 0,
         )
         for note in self._data_notes() if is_main() else ():
             self.log.info(f"note: {note}")
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
         self.log.info(
             f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
-            f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, on {device.line}"
+            f"images, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, on {device.line}"
         )
         batches = loader.batches(start)
         try:
@@ -137,7 +137,7 @@ class Runner:
         Args:
             save_masks: also write the predictions to `val_predictions/`, which `tools/evaluate_masks.py` can
                 score.
-            per_image: also write the scores of every picture to `per_image.jsonl`.
+            per_image: also write the scores of every image to `per_image.jsonl`.
         """
         with self._occupied("val"):
             return self._val(checkpoint, save_masks, per_image)
@@ -145,7 +145,7 @@ class Runner:
     def _val(self, checkpoint: str | None, save_masks: bool, per_image: bool) -> dict[str, Any]:
         model, path = self.experiment.trained_model(checkpoint)
         self.log.info(f"evaluating {path}")
-        outputs = PictureOutputs(
+        outputs = ImageOutputs(
             self.experiment.dataset("val"),
             masks=self.work_dir / MASKS if save_masks else None,
             records=self.work_dir / PER_IMAGE if per_image else None,
@@ -159,7 +159,7 @@ class Runner:
         """Segments `dataset.test` into palette PNG files, in place of those of an earlier run.
 
         Args:
-            published_values: see `jseg.runner.outputs.PictureOutputs`.
+            published_values: see `jseg.runner.outputs.ImageOutputs`.
 
         Returns:
             Their folder.
@@ -172,7 +172,7 @@ class Runner:
     def _test(self, dataset: Dataset, checkpoint: str | None, published_values: bool) -> Path:
         model, path = self.experiment.trained_model(checkpoint)
         folder = self.work_dir / "predictions"
-        self.log.info(f"segmenting {len(dataset)} pictures with {path}")
+        self.log.info(f"segmenting {len(dataset)} images with {path}")
         model.eval()
         save_predictions(model, dataset, self.cfg.inference, folder, self.log, published_values)
         barrier()
@@ -205,7 +205,7 @@ class Runner:
         model.train()
         window.restart_clock()
         for iteration in range(start, cfg.max_iters):
-            alive(f"reading the pictures of iteration {iteration + 1}")
+            alive(f"reading the images of iteration {iteration + 1}")
             waited = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - waited
@@ -216,7 +216,7 @@ class Runner:
             jt.sync_all()
             done = iteration + 1
             number, bad = self._agree(stop.number, batch["bad"], done)
-            self.experiment.bad_pictures.add(bad)
+            self.experiment.bad_images.add(bad)
             save, measure = (
                 self._due(done, interval) for interval in (cfg.checkpoint_interval, cfg.eval_interval)
             )
@@ -234,7 +234,7 @@ class Runner:
 
     @staticmethod
     def _agree(number: int, bad: Mapping[str, str], done: int) -> tuple[int, Mapping[str, str]]:
-        """The largest signal number and all unreadable pictures
+        """The largest signal number and all unreadable images
         that any process has seen in this iteration."""
         what = f"the end of iteration {done}"
         largest: np.ndarray = all_reduce_max(np.array([number, len(bad)]), what)
@@ -318,7 +318,7 @@ class Runner:
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
     def _evaluate(
-        self, model: Segmentor, short: bool = False, outputs: PictureOutputs | None = None
+        self, model: Segmentor, short: bool = False, outputs: ImageOutputs | None = None
     ) -> dict[str, Any]:
         model.eval()
         summary = evaluate(model, self.experiment.dataset("val"), self.cfg.inference, self.log, outputs)
@@ -337,7 +337,7 @@ class Runner:
         if is_main():
             model.eval()
             count = self.cfg.visualize["num_images"]
-            for path in draw_pictures(
+            for path in draw_figures(
                 model, self.experiment.dataset("val"), self.cfg.inference, self.work_dir, count
             ):
                 self.log.info(f"drew {path}")

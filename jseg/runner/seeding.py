@@ -18,14 +18,14 @@ def seed_everything(seed: int, iteration: int, first_sample: int = 0) -> None:
     """Seeds Python, numpy and Jittor for one iteration (0-based, or `BEFORE_TRAINING`).
 
     Python, numpy and the dropout of jseg's models are set alike on every rank; dropout then depends on the
-    position of a picture in the whole batch. Jittor's own generator (`jt.random`), which knows no positions,
+    position of an image in the whole batch. Jittor's own generator (`jt.random`), which knows no positions,
     is set differently on every rank in training.
 
     Jittor draws when it executes, not when it is called: the work of the previous iteration must have been
     launched (`jt.sync_all()`) before this, or it would draw from the new state.
 
     Args:
-        first_sample: position of this process's first picture in the whole batch.
+        first_sample: position of this process's first image in the whole batch.
     """
     state = int(np.random.SeedSequence([seed, iteration + 1]).generate_state(1)[0] % (1 << 30))
     jt.set_global_seed(state, different_seed_for_mpi=False)

@@ -3,11 +3,11 @@ gradients averaged over accumulation steps and ranks.
 
 n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once,
 up to the order of summation. What that rests on:
-- every part has the same number of pictures, so the mean over parts of a mean over pictures is the mean over
+- every part has the same number of images, so the mean over parts of a mean over images is the mean over
   the batch;
 - terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean
   over all parts, which is at least 1 over the whole batch: `Segmentor.divisors`, handed to `loss`;
-- dropout depends on (seed, iteration, position of the picture in the whole batch): `jseg.ops.randomness`.
+- dropout depends on (seed, iteration, position of the image in the whole batch): `jseg.ops.randomness`.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from jseg.runtime.backend import jt
 
 
 def rank_batch_size(batch_size: int, ranks: int, accumulate: int) -> int:
-    """Pictures of one rank in one iteration.
+    """Images of one rank in one iteration.
 
     Raises:
         ValueError: the batch cannot be dealt out evenly.
@@ -31,7 +31,7 @@ def rank_batch_size(batch_size: int, ranks: int, accumulate: int) -> int:
     if batch_size % (ranks * accumulate):
         fits = max(1, batch_size // (ranks * accumulate)) * ranks * accumulate
         raise ValueError(
-            f"config key batch_size: {batch_size} pictures cannot be dealt out evenly to {ranks} rank(s) "
+            f"config key batch_size: {batch_size} images cannot be dealt out evenly to {ranks} rank(s) "
             f"times {accumulate} accumulation step(s); batch_size={fits} would fit, or change accumulate "
             "or mpirun -n"
         )
@@ -45,7 +45,7 @@ class TrainingStep:
         model: a segmentor in training mode.
         optimizer: of its parameters.
         seed: of the run.
-        accumulate: parts in which this rank computes its pictures, which must be a multiple of it. Memory is
+        accumulate: parts in which this rank computes its images, which must be a multiple of it. Memory is
             that of one part.
     """
 
@@ -57,7 +57,7 @@ class TrainingStep:
     def __call__(
         self, iteration: int, batch: Mapping[str, Any], learning_rate: Callable[[float], float]
     ) -> dict[str, jt.Var]:
-        """Trains on this rank's pictures of `iteration`.
+        """Trains on this rank's images of `iteration`.
 
         Args:
             batch: image (B, 3, H, W), label (B, H, W), numpy.

@@ -300,5 +300,5 @@ def _python_config_candidates() -> list[str]:
 
 def unwritable_cache(error: OSError) -> EnvironmentProblem:
     """What to raise when Jittor's cache refuses a file."""
-    mend = "make it writable, or set HOME to a folder that is"
-    return EnvironmentProblem(f"cannot write Jittor's cache {jittor_cache()}: {error}; {mend}")
+    fix = "make it writable, or set HOME to a folder that is"
+    return EnvironmentProblem(f"cannot write Jittor's cache {jittor_cache()}: {error}; {fix}")

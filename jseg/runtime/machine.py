@@ -1,4 +1,4 @@
-"""What this machine offers: processor, cores, memory; limits of containers are honoured."""
+"""What this machine offers: CPU, cores, memory; limits of containers are honoured."""
 
 import os
 import platform
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's trade name, or its architecture where the kernel does not tell."""
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU's trade name, or its architecture where the kernel does not tell."""
     try:
         for line in cpuinfo.read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")

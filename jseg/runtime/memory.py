@@ -15,7 +15,7 @@ TRAINING = (
     "model.backbone.num_regions, then crop_size in dataset.train.pipeline"
 )
 INFERENCE = "set inference.mode=slide with a smaller inference.crop_size, or lower model.backbone.num_regions"
-ONE_INPUT = "compute on the processor (--device cpu)"
+ONE_INPUT = "compute on the CPU (--device cpu)"
 
 
 class OutOfMemory(OSError):

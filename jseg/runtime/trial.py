@@ -20,7 +20,7 @@ from pathlib import Path
 
 from jseg.runtime.device import Device
 from jseg.runtime.lock_wait import waiting_sentence
-from jseg.runtime.machine import processor_name
+from jseg.runtime.machine import cpu_name
 from jseg.runtime.shared_cache import interpreter
 from jseg.runtime.versions import JITTOR_VERSION, installed_version
 
@@ -101,7 +101,7 @@ def configuration_key(device: Device, place: str, compiler: str) -> str:
         f"NumPy {installed_version('numpy')}",
         platform.platform(),
         platform.node(),
-        processor_name(),
+        cpu_name(),
         *sorted(map("=".join, chosen.items())),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

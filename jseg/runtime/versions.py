@@ -19,13 +19,13 @@ _NUMPY_MAJORS = (1, 2)
 
 @dataclass(frozen=True)
 class Refusal:
-    """What does not work, and the command that mends it."""
+    """What does not work, and the command that fixes it."""
 
     text: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.text}; {self.mend}"
+        return f"{self.text}; {self.fix}"
 
 
 def installed_version(package: str) -> str | None:

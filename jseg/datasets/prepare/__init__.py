@@ -2,7 +2,7 @@
 folders that the data sets read, and a check of them.
 
 `jseg/datasets/prepare/<data set>.py` says what is published, what
-is made of it and how many pictures there must be.
+is made of it and how many images there must be.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def prepare(name: str, work: Work) -> Report:
 
 
 def check(name: str, work: Work) -> Report:
-    """Reads every picture and mask of a data set and lists everything that is wrong.
+    """Reads every image and mask of a data set and lists everything that is wrong.
 
     Raises:
         FileNotFoundError: there is no such data set below `work.root`.

@@ -10,23 +10,23 @@ from jseg.datasets.prepare.work import Contents, Pair
 
 
 def absent_files(contents: Contents) -> list[str]:
-    """One sentence for every picture and mask that should be there and is not."""
+    """One sentence for every image and mask that should be there and is not."""
     problems = []
     for pair in contents.pairs:
-        for path, kind in ((pair.image, "picture"), (pair.mask, "mask")):
+        for path, kind in ((pair.image, "image"), (pair.mask, "mask")):
             if not path.is_file():
                 problems.append(f"{path}: this {kind} does not exist; unpack and prepare again")
     return problems
 
 
 def bad_files(contents: Contents, jobs: int, label: str) -> list[str]:
-    """One sentence for everything that is wrong with a picture or mask, found by reading all of them."""
+    """One sentence for everything that is wrong with an image or mask, found by reading all of them."""
     outcomes = run_tasks(check_pair, contents.pairs, jobs, label)
     return [problem for outcome in outcomes for problem in outcome.value]
 
 
 def check_pair(pair: Pair) -> list[str]:
-    """What is wrong with a picture and its mask: existence,
+    """What is wrong with an image and its mask: existence,
     content, size, label values; one sentence each."""
     problems = []
     image = mask = None

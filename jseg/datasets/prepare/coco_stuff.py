@@ -29,9 +29,9 @@ _ID = re.compile(r"\d{12}")  # other projects keep files of their own beside the
 MAPS = Archive("stuffthingmaps_trainval2017.zip", {f"{split}/": f"annotations/{split}/" for split in IMAGES})
 PUBLISHED = (
     {
-        "pictures in train2017": 118287,
+        "images in train2017": 118287,
         "masks in train2017": 118287,
-        "pictures in val2017": 5000,
+        "images in val2017": 5000,
         "masks in val2017": 5000,
     },
 )
@@ -70,7 +70,7 @@ def prepare(work: Work) -> None:
 
 
 def contents(home: Path) -> Contents:
-    """Every picture and every mask of training labels, paired by name."""
+    """Every image and every mask of training labels, paired by name."""
     pairs: list[Pair] = []
     counts = {}
     problems: list[str] = []
@@ -92,8 +92,8 @@ def contents(home: Path) -> Contents:
             image_names = mask_names = set()
         else:
             if not image_names:
-                problems.append(f"{images}: there are no pictures; unpack {IMAGES[split].name} again")
-        counts[f"pictures in {split}"], counts[f"masks in {split}"] = len(image_names), len(mask_names)
+                problems.append(f"{images}: there are no images; unpack {IMAGES[split].name} again")
+        counts[f"images in {split}"], counts[f"masks in {split}"] = len(image_names), len(mask_names)
         pairs += [
             Pair(images / f"{name}.jpg", masks / f"{name}{MASK_ENDING}.png", len(raw_values(CLASS_LIST)))
             for name in sorted(image_names | mask_names)

@@ -1,9 +1,9 @@
-"""PASCAL Context: the pictures of VOC 2010 with masks of 60
+"""PASCAL Context: the images of VOC 2010 with masks of 60
 classes, from either of the two published annotations.
 
 - `trainval_merged.json` of the detail API: regions as compressed run lengths, painted over each other in the
-  order of the file. It lists 4,996 pictures for training and 5,104 for validation, the numbers of the paper.
-- `trainval.tar.gz`, the release of 459 classes: `trainval/<id>.mat` with a LabelMap for each picture of VOC
+  order of the file. It lists 4,996 images for training and 5,104 for validation, the numbers of the paper.
+- `trainval.tar.gz`, the release of 459 classes: `trainval/<id>.mat` with a LabelMap for each image of VOC
   2010's lists for detection, ImageSets/Main, which hold 4,998 and 5,105.
 
 Both number their categories alike. The 59 classes get 1..59 in the order of these numbers, all else gets 0.
@@ -35,8 +35,8 @@ VOC = Archive(
 MATS = Archive("trainval.tar.gz", {"trainval/": "trainval/"})
 JSON = "trainval_merged.json"
 PUBLISHED = (
-    {"pictures in train": 4996, "pictures in val": 5104},
-    {"pictures in train": 4998, "pictures in val": 5105},
+    {"images in train": 4996, "images in val": 5104},
+    {"images in train": 4998, "images in val": 5105},
 )
 
 _LISTS, _MASKS = "ImageSets/SegmentationContext", "SegmentationClassContext"
@@ -45,7 +45,7 @@ _HIGHEST = 459  # category number
 
 
 class _Regions(NamedTuple):
-    """The annotation of one picture in the JSON: category and run lengths of each region, lowest first."""
+    """The annotation of one image in the JSON: category and run lengths of each region, lowest first."""
 
     origin: str  # for messages
     regions: list[tuple[int, dict[str, Any]]]
@@ -92,7 +92,7 @@ def contents(home: Path) -> Contents:
     lists, problems = read_lists(folder, ("train", "val"))
     problems += overlap(lists, folder, "train", "val")
     pairs = listed_pairs(lists, home, len(raw_values(_CLASS_LIST)), {"train": _MASKS, "val": _MASKS})
-    return Contents(pairs, {f"pictures in {split}": len(names) for split, names in lists.items()}, problems)
+    return Contents(pairs, {f"images in {split}": len(names) for split, names in lists.items()}, problems)
 
 
 def _convert_json(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
@@ -107,7 +107,7 @@ def _convert_json(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
                 name = Path(image["file_name"]).stem
                 lists[image["phase"]].append(name)
                 tasks[image["image_id"]] = _Regions(
-                    f"{source}, picture {name}",
+                    f"{source}, image {name}",
                     [],
                     home / "JPEGImages" / f"{name}.jpg",
                     home / _MASKS / f"{name}.png",
@@ -157,9 +157,9 @@ def _convert_regions(annotation: _Regions) -> bool:
 
 
 def _convert_mats(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
-    """Converts the label maps of all pictures in the lists for detection; split -> ids.
+    """Converts the label maps of all images in the lists for detection; split -> ids.
 
-    Lists of fewer pictures that are there already, such as those of the JSON, are kept.
+    Lists of fewer images that are there already, such as those of the JSON, are kept.
     """
     require_scipy()
     lists = {}

@@ -1,5 +1,5 @@
 """Files that are complete or absent: masks, lists of ids, and
-what is asked of pictures without reading them."""
+what is asked of images without reading them."""
 
 import os
 from collections.abc import Iterable
@@ -42,19 +42,19 @@ def is_complete_png(path: Path) -> bool:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a picture in pixels, from its header.
+    """(H, W) of an image in pixels, from its header.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or no picture.
+        FileNotFoundError, ValueError: no such file, or no image.
     """
     try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
+        with Image.open(path) as image:
+            return image.height, image.width
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: this picture does not exist; unpack its archive again") from None
+        raise FileNotFoundError(f"{path}: this image does not exist; unpack its archive again") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as problem:
         raise ValueError(
-            f"{path}: the picture cannot be read ({problem}); unpack its archive again"
+            f"{path}: the image cannot be read ({problem}); unpack its archive again"
         ) from problem
 
 

@@ -39,7 +39,7 @@ def _runs(digits: np.ndarray) -> np.ndarray:
     starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
     lengths = np.diff(np.append(starts, digits.size))
     place = np.arange(digits.size) - np.repeat(starts, lengths)
-    if place.max() > 11:  # 60 bits and more: no picture is that large, and int64 would overflow
+    if place.max() > 11:  # 60 bits and more: no image is that large, and int64 would overflow
         return np.empty(0, np.int64)
     numbers = np.add.reduceat((digits & 31) << (5 * place), starts)
     negative = (digits[last] & 16) != 0

@@ -32,10 +32,10 @@ SBD = Archive(
 )
 PUBLISHED = (
     {
-        "pictures in train": 1464,
-        "pictures in val": 1449,
-        "pictures in aug": 9118,
-        "pictures in trainaug": 10582,
+        "images in train": 1464,
+        "images in val": 1449,
+        "images in aug": 9118,
+        "images in trainaug": 10582,
     },
 )
 
@@ -83,7 +83,7 @@ def contents(home: Path) -> Contents:
     pairs += [
         pair for pair in listed_pairs(lists, home, _NUM_VALUES, {"train": _AUG_MASKS}) if pair.mask.is_file()
     ]
-    counts = {f"pictures in {split}": len(names) for split, names in lists.items()}
+    counts = {f"images in {split}": len(names) for split, names in lists.items()}
     return Contents(pairs, counts, problems, left_out(home / _AUG_MASKS, _masks(home / _AUG_MASKS).values()))
 
 

@@ -18,7 +18,7 @@ class Work:
         archives: where archives, or what was in them, are looked for besides `root`; nothing is written
             there.
         jobs: processes.
-        any_count: accept other numbers of pictures than the published ones.
+        any_count: accept other numbers of images than the published ones.
     """
 
     root: Path
@@ -69,7 +69,7 @@ class Problems(ValueError):
 
 
 class Pair(NamedTuple):
-    """A picture, its mask, and how many values the mask may have: 0 and on; 255 is always allowed."""
+    """An image, its mask, and how many values the mask may have: 0 and on; 255 is always allowed."""
 
     image: Path
     mask: Path
@@ -77,7 +77,7 @@ class Pair(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """A published annotation, the picture it belongs to, and the mask to be made of it."""
+    """A published annotation, the image it belongs to, and the mask to be made of it."""
 
     source: Path
     image: Path
@@ -88,7 +88,7 @@ class Contents(NamedTuple):
     """What a data set on disk should consist of, by its lists and folders.
 
     Attributes:
-        pairs: every picture that a list or a folder names, with its mask; both may be absent.
+        pairs: every image that a list or a folder names, with its mask; both may be absent.
         counts: what is counted -> how many.
         problems: what is wrong with the lists themselves, one sentence each.
         notes: which files are not used, one sentence each; no fault of the data set.

@@ -12,7 +12,7 @@ _PROBE_SECONDS = 60.0  # GPUs that were asleep, without persistence mode, on a m
 _PATIENCE_SECONDS = 5.0  # afterwards the user is told what is waited for
 _STUB = "CUDA_ERROR_STUB_LIBRARY"
 # Part of what the driver says -> what helps.
-_MENDS = {
+_FIXES = {
     "CUDA_ERROR_NO_DEVICE": "attach a GPU (a container needs --gpus all)",
     "CUDA_ERROR_OUT_OF_MEMORY": "end the programs that fill it (nvidia-smi lists them)",
     "CUDA_ERROR_DEVICE_UNAVAILABLE": "end the program that holds it alone (nvidia-smi shows the compute "
@@ -21,7 +21,7 @@ _MENDS = {
     "CUDA_ERROR_SYSTEM_NOT_READY": "start nvidia-fabricmanager",
     "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "take the folder cuda/compat off LD_LIBRARY_PATH",
 }
-_OTHER_MEND = "see what nvidia-smi and the kernel's log say"
+_OTHER_FIX = "see what nvidia-smi and the kernel's log say"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def query_driver(tried: str = "first") -> Driver:
         )
     version = divmod(found["version"], 1000)
     gpus = [
-        Gpu(gpu["name"], tuple(gpu["capability"]), gpu["memory"], number, _with_mend(gpu["problem"]))
+        Gpu(gpu["name"], tuple(gpu["capability"]), gpu["memory"], number, _with_fix(gpu["problem"]))
         for number, gpu in enumerate(found["gpus"])
     ]
     usable = tuple(gpu for gpu in gpus if not gpu.problem)
@@ -126,13 +126,13 @@ def _problem(of_the_driver: str, gpus: list[Gpu]) -> str:
     if _STUB in of_the_driver:
         return "libcuda.so.1 is the stub of a toolkit, not a driver; take its folder off LD_LIBRARY_PATH"
     if of_the_driver:
-        return f"the CUDA driver reports no usable device: {_with_mend(of_the_driver)}"
+        return f"the CUDA driver reports no usable device: {_with_fix(of_the_driver)}"
     refused = next((gpu for gpu in gpus if gpu.problem), None)
     if refused is not None:
         return f"the GPU refuses work: {refused.refusal}"
     return "the CUDA driver reports no device; look at CUDA_VISIBLE_DEVICES, which may hide it"
 
 
-def _with_mend(problem: str) -> str:
-    mend = next((mend for part, mend in _MENDS.items() if part in problem), _OTHER_MEND)
-    return f"{problem}; {mend}" if problem else ""
+def _with_fix(problem: str) -> str:
+    fix = next((fix for part, fix in _FIXES.items() if part in problem), _OTHER_FIX)
+    return f"{problem}; {fix}" if problem else ""

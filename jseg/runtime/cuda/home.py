@@ -149,9 +149,9 @@ def compile_problem(home: Path, compiler: str) -> str:
         return ""
     lines = (result.stderr + result.stdout).splitlines()
     first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
-    mend = (
+    fix = (
         "install an older g++ beside it, or set cc_path to one"
         if _TOO_NEW in first
         else "set cc_path to another C++ compiler, or CUDA_HOME to another toolkit"
     )
-    return f"nvcc does not compile on this machine: {first.strip()[:300]}; {mend}"
+    return f"nvcc does not compile on this machine: {first.strip()[:300]}; {fix}"

@@ -63,7 +63,7 @@ def prepare_cuda(cache: Path, compiler: str) -> Device:
     else:
         device = _detected(cache, compiler)
     if wanted == "cuda" and device.kind == "cpu":
-        raise NoCuda(f"--device cuda: {device.reason}; mend it or use --device cpu")
+        raise NoCuda(f"--device cuda: {device.reason}; fix it or use --device cpu")
     return device
 
 

@@ -13,7 +13,7 @@ from jseg.runtime.cuda.toolkit import HOME_VARIABLES
 from jseg.runtime.device import wanted_device
 
 _TITLES = {"cublas": "cuBLAS", "curand": "cuRAND", "cudnn": "cuDNN"}
-_DRIVER_MEND = "install NVIDIA's driver, or start the container with --gpus all"
+_DRIVER_FIX = "install NVIDIA's driver, or start the container with --gpus all"
 
 
 class Line(NamedTuple):
@@ -22,7 +22,7 @@ class Line(NamedTuple):
     usable: bool
     name: str
     text: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def cuda_lines(cache: Path | None = None, compiler: str | None = None) -> list[Line]:
@@ -57,13 +57,13 @@ def cuda_lines(cache: Path | None = None, compiler: str | None = None) -> list[L
     cuda = detect(query_driver("every"))
     problem = cuda.problem or os.environ.get(FAILED, "") or _compile_problem(cuda, cache, compiler)
     refused = [
-        Line(False, "GPU", f"left out: {text}", mend or None)
-        for text, _, mend in (gpu.refusal.partition("; ") for gpu in cuda.driver.refused)
+        Line(False, "GPU", f"left out: {text}", fix or None)
+        for text, _, fix in (gpu.refusal.partition("; ") for gpu in cuda.driver.refused)
     ]
     if problem:
         reason, _, hint = problem.partition("; ")
         if not cuda.driver.installed and wanted == "cuda":
-            hint = _DRIVER_MEND
+            hint = _DRIVER_FIX
         lines = [Line(False, "CUDA", f"off, the CPU computes: {reason}", hint or None)]
         found = [_libraries(cuda)] if cuda.toolkit else []
         if cuda.toolkit and cuda.driver.problem:
