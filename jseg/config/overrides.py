@@ -66,9 +66,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
             if part not in target and not last:
                 raise ValueError(f"--set {key}: {path} does not exist{did_you_mean(part, target)}")
         else:
-            raise ValueError(
-                f"--set {key}: {'.'.join(parts[:depth])} is {target!r}, which has no keys"
-            )
+            raise ValueError(f"--set {key}: {'.'.join(parts[:depth])} is {target!r}, which has no keys")
         if last:
             target[index] = value
         else:

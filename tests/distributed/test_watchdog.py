@@ -93,5 +93,5 @@ def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
     done = subprocess.run([sys.executable, str(rank)], capture_output=True, text=True, timeout=30)
     assert done.returncode == -signal.SIGKILL
     assert "rank 3 on here" in done.stderr and "idle" in done.stderr
-    assert re.search(r"\b\d+ s\b.*\b\d+ s\b", done.stderr)  # without a sign of life, without CPU time
+    assert re.search(r"\b\d+ s\b.*\b\d+ s\b", done.stderr)  # without a heartbeat, without CPU time
     assert (watcher._stat(int(done.stdout)) or "Z")[0] == "Z"  # gone, or dead with nobody to collect it
