@@ -1,9 +1,9 @@
 """Read every image and mask of a config's data:
 `python tools/check_dataset.py --config configs/... [--set ...]`.
 
-Lists every bad file at once, where training would stop at the first, and prints how often each class occurs
-and which files are not used.
-Exit status 1 if a file is bad, 2 if the data cannot be found.
+Lists all bad files at once, where training would stop at the first one. Also prints how often each class
+occurs, and which files are not used. The exit status is 1 if a file is bad, and 2 if the data cannot be
+found.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from jseg.datasets import DATASETS, Dataset
 from jseg.datasets.leftovers import shared_files
 from jseg.runtime.command import exit_status
 
-_CONTEXT = 77  # tokens, the two marks at the ends included
+_CONTEXT = 77  # tokens, including the start and end tokens
 
 
 class Content(NamedTuple):
-    """What a part of the data holds."""
+    """Contents of a part of the data."""
 
     images: int
     pixels: np.ndarray  # int64 (256,): pixels of each label, 255 ignored
@@ -35,7 +35,7 @@ class Content(NamedTuple):
 
 
 def read_part(dataset: Dataset, jobs: int) -> Content:
-    """Reads all images and masks; Pillow decodes outside Python's lock, so threads are enough."""
+    """Reads all images and masks. Pillow releases Python's lock while decoding, so threads are enough."""
 
     def counts(index: int) -> tuple[np.ndarray | None, str]:
         try:
@@ -55,7 +55,7 @@ def read_part(dataset: Dataset, jobs: int) -> Content:
 
 
 def table(dataset: Dataset, parts: list[tuple[str, Content]]) -> str:
-    """For each class and part: the images it is in and its share of the labelled pixels."""
+    """Formats the number of images and the share of labelled pixels of each class in each part."""
     heads = ["class"] + [f"{name}: images, share" for name, _ in parts]
     rows = [heads]
     for index, word in enumerate(dataset.class_names):
@@ -73,22 +73,22 @@ def table(dataset: Dataset, parts: list[tuple[str, Content]]) -> str:
 
 
 def remarks(dataset: Dataset, name: str, content: Content) -> list[str]:
-    """Classes that training or evaluation would miss."""
+    """Lists classes without pixels, which training or evaluation would miss."""
     seen = [index for index in range(len(dataset.class_names)) if index not in dataset.unseen]
     wanted = seen if name == "train" else range(len(dataset.class_names))
     absent = [dataset.class_names[index] for index in wanted if not content.occurs[index]]
     what = (
-        "seen classes that no training mask shows"
+        "seen classes that occur in no training mask"
         if name == "train"
-        else "classes without a pixel in the val masks"
+        else "classes that occur in no val mask"
     )
     return [f"{what}: {', '.join(absent)}"] if absent else []
 
 
 def long_words(dataset: Dataset, part: str) -> list[str]:
-    """A sentence for each class word that does not fit into the context of OpenAI's CLIP.
+    """Returns a sentence for each class word that does not fit into the context of OpenAI's CLIP.
 
-    A byte is one token at most, so that the tokenizer, which loads Jittor, is needed for long words alone.
+    Loading the tokenizer loads Jittor. A byte is at most one token, so it is needed only for long words.
     """
     problems = []
     for word in (word for word in dataset.class_names if len(word.encode()) > _CONTEXT - 2):
@@ -102,7 +102,7 @@ def long_words(dataset: Dataset, part: str) -> list[str]:
 
 
 def run(config: Config, jobs: int) -> int:
-    """Checks the parts with masks; the exit status."""
+    """Checks the parts that have masks, and returns the exit status."""
     import_plugins(config.imports)
     parts: list[tuple[str, Content]] = []
     notes: list[str] = []
@@ -121,7 +121,7 @@ def run(config: Config, jobs: int) -> int:
         files.append(dataset.files())
         problems.extend([*content.problems, *long_words(dataset, name)])
     if dataset is None:
-        raise ValueError("config key dataset: there is neither a train nor a val part to check; add one")
+        raise ValueError("config key dataset: it has neither a train nor a val part to check; add one")
     print(table(dataset, parts))
     if dataset.unseen:
         print("* unseen in training")

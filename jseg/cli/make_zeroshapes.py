@@ -25,11 +25,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--val", type=int, default=300, help="validation images (default: %(default)s)")
     parser.add_argument("--test", type=int, default=100, help="test images (default: %(default)s)")
     parser.add_argument(
-        "--size", type=int, default=64, help="side of an image in pixels (default: %(default)s)"
+        "--size", type=int, default=64, help="side length of the images in pixels (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument(
-        "--force", action="store_true", help="replace the folder if it exists with other settings"
+        "--force", action="store_true", help="replace the folder if it was written with other settings"
     )
     arguments = parser.parse_args(argv)
     if min(arguments.train, arguments.val, arguments.test) < 1 or arguments.size < 48:
@@ -38,10 +38,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Draws, unless it is there already.
+    """Draws the data set unless it already exists.
 
     Raises:
-        ValueError: something else is there. OSError: the folder cannot be written.
+        ValueError: if the folder has other contents. OSError: if the folder cannot be written.
     """
     counts = {split: getattr(arguments, split) for split in ("train", "val", "test")}
     settings = dict(counts=counts, seed=arguments.seed, size=arguments.size)
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.out.exists() and not arguments.force:
         raise ValueError(
-            f"{arguments.out} exists with other settings or other content; pass --force to replace it, or "
+            f"{arguments.out} exists with other settings or contents; pass --force to replace it, or "
             "choose another --out"
         )
     try:
@@ -64,6 +64,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+    """Returns 0 on success, 2 after a user error."""
     arguments = parse_arguments(argv)
     return exit_status(lambda: run(arguments))
