@@ -1,4 +1,4 @@
-"""The training images that could not be read: left out up to a limit, and tried again after a resume."""
+"""Training images that cannot be read: skipped up to a limit, and tried again after a resume."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from jseg.runner.log import RunLog
 
 
 class BadImages:
-    """Counts them over all ranks; `reasons` maps the name of each to what is wrong with it.
+    """Collects unreadable images over all ranks. `reasons` maps the name of each image to the reason.
 
     Args:
-        limit: how many may be left out, the config's `max_bad_images`.
+        limit: largest number of images that may be skipped, the config's `max_bad_images`.
     """
 
     def __init__(self, limit: int, log: RunLog) -> None:
@@ -20,27 +20,27 @@ class BadImages:
         self.reasons: dict[str, str] = {}
 
     def add(self, found: Mapping[str, str]) -> None:
-        """Remembers those that any rank has found.
+        """Adds the unreadable images found by any rank.
 
         Raises:
-            ValueError: there are more than the limit.
+            ValueError: if there are more than the limit.
         """
         for name, reason in found.items():
             if name not in self.reasons:
                 self.reasons[name] = reason
-                self._log.info(f"warning: training image {name} is left out: {reason}")
+                self._log.info(f"warning: training image {name} is skipped: {reason}")
         count = len(self.reasons)
         if count > self._limit:
             names = ", ".join(sorted(self.reasons))
             raise ValueError(
-                f"config key max_bad_images: {count} training images cannot be read, {self._limit} "
-                f"may be left out ({names}); fix them or raise the limit, then go on with --resume auto"
+                f"config key max_bad_images: {count} training images cannot be read, but only {self._limit} "
+                f"may be skipped ({names}); fix them or raise the limit, then resume with --resume auto"
             )
 
     def restore(self, remembered: Mapping[str, str], dataset: Dataset) -> None:
-        """Takes over those of an earlier run that some rank still cannot read; called by all ranks."""
-        alive("trying the images that could not be read")
-        parts = gather_objects(still_unreadable(dataset, remembered), "the images that still cannot be read")
+        """Restores those images of an earlier run that a rank still cannot read. Called by all ranks."""
+        alive("retrying the unreadable images")
+        parts = gather_objects(still_unreadable(dataset, remembered), "the images that are still unreadable")
         self.reasons = {name: reason for part in parts for name, reason in part.items()}
         for name in sorted(set(remembered) - set(self.reasons)):
-            self._log.info(f"training image {name} can be read again and is not left out any more")
+            self._log.info(f"training image {name} can be read again and is no longer skipped")

@@ -16,14 +16,14 @@ from jseg.runtime.backend import jt
 from jseg.visualization import save_curves, save_panels, save_region_figure
 from jseg.visualization.regions import HEADINGS
 
-_CANDIDATES = 4  # images looked at for each one drawn, to find unseen classes
+_CANDIDATES = 4  # candidates for each image drawn, to find unseen classes
 _FIGURE_REGIONS = 16  # the 4 x 4 grid of the paper's Fig. 2
 
 
 def draw_figures(
     model: Segmentor, dataset: Dataset, inference: Mapping[str, Any], work_dir: PathLike, num_images: int
 ) -> list[Path]:
-    """Draws panels, curves and, for models with region tokens, the region figure (paper, Fig. 2).
+    """Draws panels, curves and, for models with region tokens, the region figure (Fig. 2 of the paper).
 
     Args:
         model: trained segmentor. dataset: labelled, in test mode.
@@ -52,8 +52,8 @@ def draw_figures(
 
 
 def choose_images(dataset: Dataset, count: int) -> list[int]:
-    """`count` indices spread evenly over the dataset, those with
-    most unseen pixels of a larger sample first."""
+    """Chooses `count` images. From a larger sample, evenly spaced, those with the most unseen pixels come
+    first."""
     candidates = np.unique(
         np.linspace(0, len(dataset) - 1, min(len(dataset), _CANDIDATES * count)).astype(int)
     )
@@ -80,12 +80,12 @@ def _draw_panels(
 
 
 def _most_classes(dataset: Dataset, chosen: list[int]) -> int:
-    """The image with the most classes: where all regions show the same, there is little to tell apart."""
+    """Returns the image with the most classes. Regions that all show the same class are hard to compare."""
     return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [IGNORE_INDEX])))
 
 
 def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) -> Path | None:
-    """Draws the region figure; None for a model that does not classify them."""
+    """Draws the region figure, or returns None for a model that does not classify regions."""
     sample = dataset.sample(index, 0)
     image = _fit_patches(sample["image"], model.patch_size)
     batch = jt.array(np.ascontiguousarray(image[None]))
@@ -120,7 +120,7 @@ def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) 
 
 
 def _fit_patches(image: np.ndarray, patch: int) -> np.ndarray:
-    """(3, h, w) cut at the right and the bottom to whole patches, so that regions tile what is shown."""
+    """Crops (3, h, w) at the right and the bottom to whole patches, so that regions tile the image shown."""
     height, width = (max(size // patch, 1) * patch for size in image.shape[1:])
     return image[:, :height, :width]
 
