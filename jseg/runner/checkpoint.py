@@ -151,9 +151,8 @@ def half_way_note(metadata: Mapping[str, str]) -> str:
     if not length or 2 * int(metadata["iteration"]) == int(length.group(1)):
         return ""
     return (
-        f"note: init_from is iteration {metadata['iteration']} of a run of {length.group(1)}; the releases "
-        "start "
-        "start at half the length"
+        f"note: init_from is iteration {metadata['iteration']} of a run of {length.group(1)}; "
+        "the releases start at half the length"
     )
 
 
