@@ -156,12 +156,12 @@ MISTAKES = {
     "one line": (
         lambda root: (root / "classes.txt").write_text("red car, blue car; tree\n"),
         {},
-        r"classes\.txt.*\b2\b.*one entry a line",
+        r"classes\.txt.*\b2\b.*one entry per line",
     ),
     "one line of ids": (
         lambda root: (root / "train.txt").write_text("p1,p2,p3\n"),
         dict(split="train"),
-        r"train\.txt.*\b3\b.*one entry a line",
+        r"train\.txt.*\b3\b.*one entry per line",
     ),
     "one class": (
         lambda root: (root / "classes.txt").write_text("red car blue car\n"),
