@@ -9,20 +9,23 @@ found.
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import jseg.datasets as datasets
+from jseg.checkpoints.formats.reader import read_tensors
 from jseg.cli import shipped
 from jseg.config import Config, import_plugins
-from jseg.datasets import DATASETS, Dataset
+from jseg.datasets import DATASETS, Dataset, class_words_key
 from jseg.datasets.leftovers import shared_files
+from jseg.files import find_file
 from jseg.runtime.command import exit_status
 
-_CONTEXT = 77  # tokens, including the start and end tokens
+_TEMPLATE_BYTES = 60  # more than any template adds to a word
 
 
 class Content(NamedTuple):
@@ -85,20 +88,38 @@ def remarks(dataset: Dataset, name: str, content: Content) -> list[str]:
     return [f"{what}: {', '.join(absent)}"] if absent else []
 
 
-def long_words(dataset: Dataset, part: str) -> list[str]:
-    """Returns a sentence for each class word that does not fit into the context of OpenAI's CLIP.
+def long_words(dataset: Dataset, where: str, model: Mapping[str, Any]) -> list[str]:
+    """Returns a sentence for each class word that, in the longest template, exceeds the CLIP's context.
 
     Loading the tokenizer loads Jittor. A byte is at most one token, so it is needed only for long words.
-    """
-    problems = []
-    for word in (word for word in dataset.class_names if len(word.encode()) > _CONTEXT - 2):
-        from jseg.models.clip import tokenize
 
+    Args:
+        where: config key of the words, for the sentence.
+        model: the config's `model`. Its `clip` determines the context (77 if the file does not exist yet).
+    """
+    context = _context_length(model.get("clip"))
+    words = [word for word in dataset.class_names if len(word.encode()) > context - 2 - _TEMPLATE_BYTES]
+    if not words:
+        return []
+    from jseg.models.clip import get_templates, tokenize
+
+    templates = get_templates(model.get("templates", "single"))
+    longest = max(templates, key=lambda template: len(tokenize(template, truncate=True)[0].nonzero()[0]))
+    problems = []
+    for word in words:
         try:
-            tokenize(word, _CONTEXT)
+            tokenize(longest.replace("{}", word), context)
         except ValueError as error:
-            problems.append(f"config key dataset.{part}.classes: class {error}")
+            problems.append(f"{where}: class '{word[:60]}': {error}")
     return problems
+
+
+def _context_length(clip: Any) -> int:
+    """Returns the context length of the CLIP in a file in tokens, including the start and end tokens."""
+    try:
+        return read_tensors(find_file(clip)).entry("positional_embedding").shape[0]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 77  # the length of all CLIPs of OpenAI; training reports problems of the file
 
 
 def run(config: Config, jobs: int) -> int:
@@ -119,7 +140,7 @@ def run(config: Config, jobs: int) -> int:
         parts.append((name, content))
         notes.extend([*dataset.notes(), *remarks(dataset, name, content)])
         files.append(dataset.files())
-        problems.extend([*content.problems, *long_words(dataset, name)])
+        problems.extend([*content.problems, *long_words(dataset, class_words_key(name, part), config.model)])
     if dataset is None:
         raise ValueError("config key dataset: it has neither a train nor a val part to check; add one")
     print(table(dataset, parts))

@@ -12,6 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from jseg.runtime.damage import compile_problem
+from jseg.runtime.environment import jittor_cache
+
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT
 _READER_LEFT = 141  # 128 + SIGPIPE, as the shell reports a program that this signal ended
@@ -22,7 +25,7 @@ def exit_status(run: Callable[[], int | None]) -> int:
 
     ValueError and OSError are user errors: `error: <message>` is printed to stderr, and the status is 2. If
     the reader of the output has gone (`| head`), the command ends silently with status 141. Ctrl-C gives
-    status 130.
+    status 130. An operator that cannot be compiled or loaded is also explained as a user error.
     """
     make_encodable()
     try:
@@ -34,6 +37,11 @@ def exit_status(run: Callable[[], int | None]) -> int:
         return _READER_LEFT
     except (ValueError, OSError) as error:
         return refuse(str(error))
+    except RuntimeError as error:
+        problem = compile_problem(str(error), jittor_cache())
+        if problem is None:
+            raise
+        return refuse(problem)
     except KeyboardInterrupt:
         say("interrupted", sys.stderr)
         return INTERRUPTED
