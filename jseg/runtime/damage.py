@@ -1,7 +1,7 @@
 """Finds and removes damaged and unfinished files in Jittor's cache, and explains them in a sentence.
 
-A power failure or a full disk can leave a compiled library empty or truncated. Jittor then fails with an error
-of the dynamic linker or a bus error, or hangs, and does so on every later start.
+A power failure or a full disk can leave a compiled library empty or truncated. Then every start of Jittor
+ends with an error of the dynamic linker or a bus error, or hangs.
 """
 
 import json
@@ -61,7 +61,7 @@ def core_libraries(cache: Path) -> list[Path]:
 
 
 def all_libraries(cache: Path) -> list[Path]:
-    """Returns all libraries that Jittor has compiled into its cache, after a training about a thousand."""
+    """Returns all libraries that Jittor has compiled into its cache, which may be thousands."""
     return sorted((cache / f"jt{JITTOR_VERSION}").rglob("*.so"))
 
 
