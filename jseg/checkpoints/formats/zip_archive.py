@@ -190,7 +190,7 @@ class ZipArchive:
         name = raw.decode("utf-8", "backslashreplace")
         parts: set[str] = set(name.replace("\\", "/").split("/"))
         if ".." in parts or name.startswith(("/", "\\")) or ":" in name.split("/")[0] or "\0" in name:
-            raise file_error(self.path, "points outside the archive (zip slip); do not trust this file", name)
+            raise file_error(self.path, "points outside the archive (zip-slip); do not trust this file", name)
         if name in self._entries:
             raise file_error(self.path, "occurs twice in the zip archive; do not trust this file", name)
         return name
