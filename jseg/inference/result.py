@@ -175,20 +175,20 @@ class Result:
         forms: Sequence[str] = FORMS,
         overwrite: bool = False,
     ) -> list[Path]:
-        """Writes files of the given forms; each is complete or not there.
+        """Writes files of the given forms. Each is either complete or missing.
 
         Args:
-            folder: made if it is missing.
-            stem: of the names; by default that of the image file, or "image".
-            forms: of `FORMS`.
-            overwrite: replace files of these names.
+            folder: output folder, created if necessary.
+            stem: stem of the file names; by default that of the image file, or "image".
+            forms: names in `FORMS`.
+            overwrite: replace existing files.
 
         Returns:
             The files.
 
         Raises:
-            FileExistsError: a file of this name exists. OSError: the folder cannot be written.
-            ValueError: an unknown form.
+            FileExistsError: if a file exists. OSError: if the folder cannot be written.
+            ValueError: if a form is unknown.
         """
         stem = stem or (self.path.stem if self.path else "image")
         files = output_files(folder, stem, forms)
@@ -205,38 +205,38 @@ class Result:
         return files
 
     def _repr_png_(self) -> bytes:
-        """What Jupyter shows."""
+        """Image displayed by Jupyter."""
         file = io.BytesIO()
         self.overlay().save(file, format="PNG")
         return file.getvalue()
 
 
 def output_files(folder: PathLike, stem: str, forms: Iterable[str]) -> list[Path]:
-    """The files that `Result.save` writes.
+    """Returns the files that `Result.save` writes.
 
     Raises:
-        ValueError: an unknown form.
+        ValueError: if a form is unknown.
     """
     endings = {"mask": ".png", "overlay": ".overlay.png", "json": ".json"}
     unknown = [form for form in forms if form not in endings]
     if unknown:
-        raise ValueError(f"there is no form '{unknown[0]}' to save; choose from {', '.join(FORMS)}")
+        raise ValueError(f"unknown form '{unknown[0]}'; choose from {', '.join(FORMS)}")
     return [Path(folder) / (stem + endings[form]) for form in forms]
 
 
 def refuse_existing(files: Iterable[Path]) -> None:
-    """Raises `FileExistsError` for the first file that is there already."""
+    """Raises `FileExistsError` for the first file that exists."""
     existing = next((path for path in files if path.exists()), None)
     if existing is not None:
         raise FileExistsError(
-            f"{existing} exists already; choose another folder, or overwrite it (overwrite=True, --force)"
+            f"{existing} already exists; choose another folder, or overwrite it (overwrite=True, --force)"
         )
 
 
 def word_colours(names: Sequence[str]) -> np.ndarray:
-    """uint8 (C, 3), saturated and of medium brightness. A colour depends on the word alone.
+    """Returns saturated colours of medium brightness, uint8 (C, 3), that depend only on the words.
 
-    The words of ZeroShapes, which name colours, have those of its class list.
+    The words of ZeroShapes, which contain colours, have the colours of its class list.
     """
     known = load_class_list("zeroshapes")
     colours = np.empty((len(names), 3), np.uint8)

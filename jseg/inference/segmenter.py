@@ -1,4 +1,4 @@
-"""Images and words to masks: the front door of jseg.
+"""Segments images with words: the main interface of jseg.
 
 from jseg import Segmenter
 segmenter = Segmenter.from_checkpoint("work_dirs/run/checkpoints/iter_6000.safetensors")
@@ -37,10 +37,10 @@ class _Encoded(NamedTuple):
 
 
 class View:
-    """An encoded image, which any words can be asked of; see `Segmenter.encode`.
+    """An encoded image, which can be segmented with any words; see `Segmenter.encode`.
 
     Attributes:
-        image: RGB uint8 (H, W, 3). path: the file, None for an image from memory.
+        image: RGB uint8 (H, W, 3). path: the file, or None for an image in memory.
     """
 
     def __init__(
@@ -56,22 +56,20 @@ class View:
 
     @property
     def features(self) -> np.ndarray:
-        """float32 (h, w, d): a vector of length 1 for each patch, in the joint space of images and words.
+        """Returns a unit vector for each patch in the joint space of images and words, float32 (h, w, d).
 
         Raises:
-            ValueError: the image was cut into windows, or the model has no features of patches.
+            ValueError: if the image was split into windows, or the model has no patch features.
         """
         first = self._copies[0]
         if len(first.plan.positions) > 1:
             raise ValueError(
-                f"the image was cut into {len(first.plan.positions)} windows, each with features of its own; "
+                f"the image was split into {len(first.plan.positions)} windows with separate features; "
                 "resize it to at most the crop of the model, or use inference mode 'whole'"
             )
         found = first.batches[0]
         if not isinstance(found, ImageFeatures):
-            raise ValueError(
-                f"this model's features are of type {type(found).__name__}, not those of patches"
-            )
+            raise ValueError(f"this model's features are of type {type(found).__name__}, not patch features")
         return found.image.numpy()[0].reshape(*found.grid, -1)
 
     def segment(
@@ -82,13 +80,13 @@ class View:
         seen_bias: float | None = None,
         keep_scores: bool = False,
     ) -> Result:
-        """The masks of `words`; arguments as in `Segmenter.segment`."""
+        """Segments the image; arguments as in `Segmenter.segment`."""
         start = time.perf_counter()
         asked = Words.parse(words)
         nothing_words = [background] if isinstance(background, str) else list(background or ())
         every = asked.with_background(nothing_words)
         if len(every.names) > _MAX_WORDS:
-            raise ValueError(f"there are {len(every.names)} words; at most {_MAX_WORDS} can be told apart")
+            raise ValueError(f"there are {len(every.names)} words, but at most {_MAX_WORDS} are supported")
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}: it must be between 0 and 1")
         segmenter, count = self._segmenter, len(asked.names)
@@ -120,7 +118,8 @@ class View:
         )
 
     def _scores(self, copy: _Encoded, text: jt.Var, words: Words, bias: np.ndarray) -> Iterator[np.ndarray]:
-        """float32 (C, *crop) of each window: the maximum over the phrases of a word, less the bias."""
+        """Yields scores float32 (C, *crop) of each window: the maximum over the phrases of a word, minus the
+        bias."""
         model, starts = self._segmenter.model, np.searchsorted(words.owners, range(len(words.names)))
         for features in copy.batches:
             phrases = model.probabilities(features, text, copy.plan.crop).numpy()
@@ -144,7 +143,7 @@ class Segmenter:
 
     Args:
         loaded: see `jseg.inference.loading`; created by `Segmenter.from_checkpoint`.
-        batch_size: windows of an image that are encoded together.
+        batch_size: number of windows of an image that are encoded together.
         max_pixels: larger images are refused.
 
     Attributes:

@@ -86,7 +86,7 @@ def _importable() -> tuple[Device, Path | None, str]:
     place = shared_jittor()
     key = configuration_key(device, str(place or sys.prefix), find_compiler().note)
     try:
-        _mend_cache(key)
+        _repair_cache(key)
         problem = try_import(jittor_cache(), key, place, device)
     except OSError as error:
         raise unwritable_cache(error) from error
@@ -102,14 +102,14 @@ def _importable() -> tuple[Device, Path | None, str]:
     return _importable()
 
 
-def _mend_cache(key: str) -> None:
+def _repair_cache(key: str) -> None:
     """Removes files that would keep Jittor from starting, so that the child process builds it again."""
     settings = drop_unreadable_settings(Path.home())
     damaged = remove_damaged(core_libraries(jittor_cache()))
     if damaged:
         mark_of(jittor_cache(), key).unlink(missing_ok=True)
     for path in [*damaged, *([settings] if settings else [])]:
-        _warn(f"{path} was damaged; it has been removed")
+        _warn(f"{path} was damaged and has been removed")
 
 
 def _warn(text: str) -> None:
