@@ -1,5 +1,4 @@
-"""Who may import whom: rooms as in the table, arrows downwards
-only, no circles. Read from the syntax trees."""
+"""Allowed imports between packages, without cycles, checked in the syntax trees."""
 
 import ast
 import subprocess
@@ -12,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "jseg"
 
-# From the ground upwards; each room may import the rooms it names, the foundation and itself. Imports inside
-# functions count as well. The foundation are the modules beside the packages.
+# From the bottom up. Each package may import the listed packages, the foundation and itself, including imports
+# inside functions. The foundation consists of the top-level modules.
 FOUNDATION = {"files", "interpolation", "labels", "names", "registry"}
 ROOMS = {
     "runtime": set(),
