@@ -1,4 +1,4 @@
-"""The three benchmarks as their data sets read them, after the preparation of miniature archives."""
+"""The three benchmarks as their datasets read them, after the preparation of miniature archives."""
 
 import miniature
 import numpy as np

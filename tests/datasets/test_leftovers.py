@@ -1,4 +1,4 @@
-"""Unused files in the folders of a data set are counted and named."""
+"""Unused files in the folders of a dataset are counted and named."""
 
 import numpy as np
 import pytest

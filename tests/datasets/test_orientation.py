@@ -71,7 +71,7 @@ def test_jpeg_and_damaged_tags(tmp_path):
 
 
 def test_every_reader_of_a_data_set_agrees(tmp_path):
-    """Masks drawn on the upright image and masks of the stored pixels, side by side in one data set."""
+    """Masks drawn on the upright image and masks of the stored pixels, side by side in one dataset."""
     upright, stored = (write(tmp_path / f"images/{name}.png", STORED[6], 6) for name in ("upright", "stored"))
     (tmp_path / "masks").mkdir()
     save_mask(tmp_path / "masks/upright.png", np.zeros((3, 5)), [])

@@ -1,4 +1,4 @@
-"""From archives to data sets: every format, resumption, and one
+"""From archives to datasets: every format, resumption, and one
 clear message for each thing that can be wrong."""
 
 import errno

@@ -1,4 +1,4 @@
-"""The check of a prepared data set lists everything that is wrong, and nothing else."""
+"""The check of a prepared dataset lists everything that is wrong, and nothing else."""
 
 import re
 

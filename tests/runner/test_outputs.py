@@ -205,7 +205,7 @@ def test_impossible_inference_is_refused_at_once(make_config, options, message):
 
 
 def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
-    """Predictions of another data set used to remain among the new ones, and were scored by
+    """Predictions of another dataset used to remain among the new ones, and were scored by
     evaluate_masks."""
     dataset = case[0]
     folder = tmp_path / "masks"
@@ -250,7 +250,7 @@ def test_a_run_that_reads_no_image_keeps_earlier_masks(case, tmp_path):
 
 
 class Named:
-    """A data set whose images have other names."""
+    """A dataset whose images have other names."""
 
     def __init__(self, dataset, prefix):
         self._dataset, self._prefix = dataset, prefix
