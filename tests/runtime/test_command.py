@@ -39,7 +39,7 @@ def test_exit_status(run, status, capsys):
 
 def test_an_interrupt_counts_more_than_the_error_it_has_caused(capsys):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Compiled first: from exec() of a string, Python remembers the interrupt and ends the whole test run by it.
+    # Compiled first: after exec() of a string, Python remembers the interrupt and ends the test run by it.
     program = compile("import _signal; _signal.raise_signal(_signal.SIGINT) or 1 / 0", "<test>", "exec")
     try:
         assert exit_status(lambda: exec(program)) == INTERRUPTED
