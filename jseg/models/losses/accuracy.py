@@ -1,4 +1,4 @@
-"""Pixel accuracy, which training logs beside the losses."""
+"""Pixel accuracy, which training logs with the losses."""
 
 from jseg.ops import GridCopy, class_map, resize_bilinear
 from jseg.ops.dispatch import use_fused

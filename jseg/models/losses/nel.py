@@ -31,7 +31,7 @@ class NELLoss(Loss):
         focal_weight, dice_weight: weights of the terms.
 
     Raises:
-        ValueError: a weight is negative.
+        ValueError: if a weight is negative.
     """
 
     resizes: ClassVar[bool] = True
@@ -45,8 +45,8 @@ class NELLoss(Loss):
     def __call__(self, logits: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
         """See `Loss.__call__`; the terms are `loss_mask` (focal) and `loss_dice`.
 
-        Without `divisors` the terms are divided by the pairs of this batch, at least 1, so that an image of
-        ignored pixels only is harmless.
+        Without `divisors`, the terms are divided by the number of pairs in this batch, at least 1, so that a
+        batch of only ignored pixels does not fail.
         """
         sums = focal_dice(logits, label.int32())
         present = (sums.labelled > 0).float32()
