@@ -34,6 +34,13 @@ class BuildWithShipped(build_py):
             )
 
 
+EXTRAS = {
+    # `jseg completion`: writes the scripts for bash, zsh, fish and tcsh from the parsers of the commands.
+    "completion": ["shtab>=1.7"],
+    # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
+    "outlines": ["contourpy>=1.2", "shapely>=2"],
+}
+
 setup(
     name="jseg",
     cmdclass={"build_py": BuildWithShipped},
@@ -83,9 +90,18 @@ setup(
     extras_require={
         # `make test`; the tests write the .mat files that they
         # prepare, and build a wheel without the network. Sybil runs the blocks of the pages in docs/.
-        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil"],
+        "test": [
+            "pytest",
+            "pytest-timeout",
+            "scipy",
+            "setuptools>=70.1",
+            "sybil",
+            *EXTRAS["completion"],
+            *EXTRAS["outlines"],
+        ],
         # `make lint` and `make format`; exact, because each release formats and judges a little differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
+        **EXTRAS,
         # tools/prepare_dataset.py: the annotations of SBD and of PASCAL Context are MATLAB files.
         "datasets": ["scipy"],
     },

@@ -155,7 +155,8 @@ def run(config: Config, jobs: int) -> int:
     return 1 if problems else 0
 
 
-def main(argv: list[str] | None = None) -> int:
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -164,5 +165,9 @@ def main(argv: list[str] | None = None) -> int:
         "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE"
     )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="threads")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
     return exit_status(lambda: run(Config.load(shipped(args.config), args.overrides), max(args.jobs, 1)))

@@ -47,8 +47,8 @@ def classify(
     return [(word, float(value)) for word, value in zip(words, probabilities)]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,7 +65,12 @@ def main(argv: list[str] | None = None) -> int:
         help="a name (single, ensemble15) or sentences with {} for the word (default: single)",
     )
     add_device_options(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the user."""
+    args = make_parser().parse_args(argv)
 
     def run() -> None:
         select_device(args.device, args.precision)

@@ -116,8 +116,8 @@ def convert(
         print(line)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -132,5 +132,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--heads", type=parse_heads, metavar="VISION,TEXT", help="attention heads of both towers, likewise"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the user."""
+    args = make_parser().parse_args(argv)
     return exit_status(lambda: convert(args.source, args.out, args.force, args.activation, args.heads))

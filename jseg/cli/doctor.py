@@ -3,6 +3,6 @@
 Runs before anything is installed. Exit status 0 if all required things are fine, else 1.
 """
 
-from jseg.doctor.report import main
+from jseg.doctor.report import main, make_parser
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]

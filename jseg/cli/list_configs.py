@@ -7,13 +7,13 @@ apart.
 
 import argparse
 import ast
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jseg.config import Config
 from jseg.files import shipped_folder
+from jseg.names import natural
 from jseg.runtime.command import exit_status
 
 FIELDS = ("Reproduces", "Paper", "Measured")
@@ -21,6 +21,7 @@ _NAMES = {
     "VOCDataset": "VOC",
     "PascalContextDataset": "Context",
     "COCOStuffDataset": "COCO-Stuff",
+    "COCOObjectDataset": "COCO objects",
     "FolderDataset": "own data",
 }
 
@@ -57,6 +58,8 @@ def dataset_name(part: dict[str, object]) -> str:
     """A short name of a dataset's config."""
     if part.get("classes") == "zeroshapes":
         return "ZeroShapes"
+    if part.get("classes") == "voc21":
+        return "VOC-21"
     if part["type"] == "PascalContextDataset":
         return "Context-60" if part.get("background", True) else "Context-59"
     return _NAMES.get(str(part["type"]), str(part["type"]))
@@ -69,29 +72,27 @@ def experiment(path: Path) -> Experiment:
         ValueError, OSError: the config is not readable.
     """
     cfg, fields = Config.load(str(path)), header_fields(path)
-    data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset
-    if not trained:  # evaluated only: its weights come from the config that it inherits from
-        base = path.parent / next(
-            str(node.value.value)
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id == "_base_"
-            and isinstance(node.value, ast.Constant)
-        )
+    free = cfg.model["type"] == "DenseCLIP"
+    data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset and not free
+    if not trained and not free and (base := _base_config(path)) is not None:
         data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
     return Experiment(
         path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,
-        str(cfg.model.get("setting", "inductive")),
+        "training-free" if free else str(cfg.model.get("setting", "inductive")),
         str(cfg.max_iters) if trained else "",
         *(fields.get(field, "") for field in FIELDS),
     )
 
 
-def _natural(path: Path) -> list[object]:
-    """Sorting key: numbers by their value."""
-    return [int(word) if word.isdigit() else word for word in re.split(r"(\d+)", path.as_posix())]
+def _base_config(path: Path) -> Path | None:
+    """The one config that a config inherits from, which trains the weights that it evaluates; None for several
+    bases, as where nothing is trained."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        named = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_"
+        if named and isinstance(node.value, ast.Constant):
+            return path.parent / str(node.value.value)
+    return None
 
 
 def find(names: Sequence[str]) -> list[Path]:
@@ -102,7 +103,10 @@ def find(names: Sequence[str]) -> list[Path]:
         ValueError: none fits. FileNotFoundError: there is no configs/, as beside an installed wheel.
     """
     folder = shipped_folder("configs")
-    paths = sorted((path for path in folder.rglob("*.py") if "_base_" not in path.parts), key=_natural)
+    paths = sorted(
+        (path for path in folder.rglob("*.py") if "_base_" not in path.parts),
+        key=lambda path: natural(path.as_posix()),
+    )
     if not paths:
         raise FileNotFoundError(f"{folder}: no configs are there; use the jseg of a clone of the repository")
     chosen = [path for path in paths if not names or any(name in path.as_posix() for name in names)]
@@ -123,13 +127,18 @@ def table(experiments: Sequence[Experiment]) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "names", nargs="*", help="only configs whose path contains one of these, e.g. table6 coco"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the user."""
+    args = make_parser().parse_args(argv)
     return exit_status(lambda: print(table([experiment(path) for path in find(args.names)])))

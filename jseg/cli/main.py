@@ -36,6 +36,7 @@ COMMANDS = {
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),
     "doctor": Command("doctor", "report what jseg found on this machine, with a self-test"),
     "parity": Command("parity", "compare jseg with recorded outputs of other implementations"),
+    "completion": Command("completion", "print the script with which a shell completes `jseg`"),
     "gpu-check": Command("gpu_check", "check that an NVIDIA GPU computes what it should, and how fast"),
 }
 

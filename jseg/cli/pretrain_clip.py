@@ -23,12 +23,8 @@ LARGEST_SEED = 2**31 - 1
 """Jittor keeps the seed in a C int."""
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """`out`, and device, precision, iterations, batch_size, num_scenes and seed as far as they were given.
-
-    Raises:
-        SystemExit: with status 2 after a message, for a number out of its range.
-    """
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     # Only what is given reaches PretrainSettings.
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -43,6 +39,16 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, help="of weights, scenes and batches")
     add_device_options(parser)
+    return parser
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """`out`, and device, precision, iterations, batch_size, num_scenes and seed as far as they were given.
+
+    Raises:
+        SystemExit: with status 2 after a message, for a number out of its range.
+    """
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     counts = {"--iterations": "iterations", "--batch-size": "batch_size", "--scenes": "num_scenes"}
     for option, name in counts.items():

@@ -9,6 +9,7 @@ import traceback
 
 from jseg.cli import shipped
 from jseg.config import Config
+from jseg.datasets.outlines import OUTLINE_FORMS
 from jseg.runtime.command import INTERRUPTED, interrupt_first, make_encodable, say
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice
@@ -17,8 +18,8 @@ from jseg.runtime.selection import name_device, select_device
 _AFTER_RANK_0 = 2.0  # seconds: what is wrong for every process is said by one
 
 
-def parse_args(argv: list[str] | None = None, task: str | None = None) -> argparse.Namespace:
-    """The command line; a `task` is settled, and --task then is no option."""
+def make_parser(task: str | None = None) -> argparse.ArgumentParser:
+    """The options; a `task` is settled, and --task then is no option."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,9 +66,23 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         help="test: masks hold the values of the data set as published (VOC: 1 to 20; COCO-Stuff: its ids), "
         "not class indices from 0",
     )
+    parser.add_argument(
+        "--outlines",
+        nargs="+",
+        choices=OUTLINE_FORMS,
+        default=[],
+        help="test: also write the masks as polygons to be corrected by hand, predictions/labelme/ID.json or one "
+        "predictions/coco.json",
+    )
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
     add_device_options(parser)
+    return parser
+
+
+def parse_args(argv: list[str] | None = None, task: str | None = None) -> argparse.Namespace:
+    """The command line; see `make_parser`."""
+    parser = make_parser(task)
     args = parser.parse_args(argv)
     if args.resume and args.task != "train":
         parser.error("--resume is for --task train; val and test take --checkpoint")
@@ -77,6 +92,8 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         parser.error("--save-predictions and --per-image are for --task val; test always writes its masks")
     if args.published_values and args.task != "test":
         parser.error("--published-values is for --task test")
+    if args.outlines and args.task != "test":
+        parser.error("--outlines is for --task test")
     return args
 
 
@@ -126,7 +143,7 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
             elif args.task == "val":
                 runner.val(args.checkpoint, args.save_predictions, args.per_image)
             else:
-                runner.test(args.checkpoint, args.published_values)
+                runner.test(args.checkpoint, args.published_values, args.outlines)
         barrier("the end of the run")  # watched, unlike the one inside MPI_Finalize
     except (ValueError, OSError, FloatingPointError) as error:
         return _end(f"error: {error}", 2)

@@ -2,7 +2,8 @@
 
 A list is a JSON file in `jseg/datasets/data/` with the keys `title`, `names`, `palette` (one RGB triple per
 class) and `unseen` (indices into `names`); adding a data set means adding a file. A list may instead name
-another `list` and the classes it is `without`. `raw_values`, where present, are the values that stand for the
+another `list` and the classes it is `without`, how many of its `first` classes it takes, and whether a class
+`background` precedes them. `raw_values`, where present, are the values that stand for the
 classes in the annotations as published. Indices are training indices, that is after zero-label reduction.
 """
 
@@ -107,16 +108,18 @@ def voc_palette(count: int) -> np.ndarray:
 
 @cache
 def _read(name: str) -> dict[str, Any]:
-    """The file of a class list; one without some classes of another list is worked out."""
+    """The file of a class list; one that is described by another list is worked out."""
     content = json.loads((_DATA / f"{name}.json").read_text(encoding="utf-8"))
     if "list" not in content:
         return content
-    whole = _read(content["list"])
-    kept = [index for index, class_name in enumerate(whole["names"]) if class_name not in content["without"]]
+    whole, without = _read(content["list"]), content.get("without", ())
+    names = whole["names"][: content.get("first")]
+    kept = [index for index, class_name in enumerate(names) if class_name not in without]
+    ground = int(content.get("background", False))
     return {
-        "names": [whole["names"][index] for index in kept],
-        "palette": [whole["palette"][index] for index in kept],
-        "unseen": [kept.index(index) for index in whole["unseen"]],
+        "names": ["background"] * ground + [names[index] for index in kept],
+        "palette": [[0, 0, 0]] * ground + [whole["palette"][index] for index in kept],
+        "unseen": [kept.index(index) + ground for index in whole["unseen"] if index in kept],
     }
 
 
