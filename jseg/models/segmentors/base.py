@@ -40,7 +40,7 @@ class Segmentor(nn.Module, Generic[Features]):
 
     @property
     def patch_size(self) -> int:
-        """Side of a patch in pixels: sides of images are filled up to multiples of it. 1 without patches."""
+        """Side of a patch in pixels: images are filled up to multiples of it. 1 without patches."""
         return 1
 
     @property
@@ -81,7 +81,7 @@ class Segmentor(nn.Module, Generic[Features]):
         """What `decode` takes. The words play no part in it. No dropout, no gradient.
 
         Args:
-            image: (B, 3, H, W) normalised RGB.
+            image: (B, 3, H, W) normalised RGB of any size; it is filled up to whole patches.
             num_regions: a square number of regions, by default `num_regions`; models without regions ignore
                 it.
         """
@@ -102,7 +102,14 @@ class Segmentor(nn.Module, Generic[Features]):
         """(B, C, *size) in 0..1 for any words, which the masks are made from; by default the sigmoid of the
         logits, resized. Arguments as in `decode`; `size` is that of the image in pixels."""
         with jt.no_grad():
-            return resize_bilinear(self.decode(features, text), size).sigmoid()
+            return self.to_pixels(self.decode(features, text), size).sigmoid()
+
+    def to_pixels(self, maps: jt.Var, size: tuple[int, int]) -> jt.Var:
+        """(B, C, h, w) on the grid of the patches -> (B, C, *size). What the last patches cover beyond an image
+        that was filled up is cut off."""
+        filled = tuple(-(-side // self.patch_size) * self.patch_size for side in size)
+        resized = resize_bilinear(maps, filled)
+        return resized if filled == tuple(size) else resized[:, :, : size[0], : size[1]]
 
     def window_scores(self, features: Features, text: jt.Var, size: tuple[int, int]) -> jt.Var:
         """(B, C, *size): what is averaged over the windows of an image; by default `probabilities`."""

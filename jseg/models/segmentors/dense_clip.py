@@ -11,11 +11,12 @@ from jseg.models.backbones import ImageFeatures
 from jseg.models.backbones.dense import DenseEncoder
 from jseg.models.clip.model import load_clip
 from jseg.models.clip.templates import get_templates
+from jseg.models.layers import fill_to_patches
 from jseg.models.segmentors.base import MODELS, LateSoftmax, Segmentor
 from jseg.models.segmentors.text_cache import class_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.names import did_you_mean
-from jseg.ops import linear, resize_bilinear
+from jseg.ops import linear
 from jseg.runtime.backend import jt, nn
 
 
@@ -88,7 +89,7 @@ class DenseCLIP(Segmentor[ImageFeatures]):
     def encode(self, image: jt.Var, num_regions: int | None = None) -> ImageFeatures:
         """See `Segmentor.encode`."""
         with jt.no_grad():
-            return self.encoder(image)
+            return self.encoder(fill_to_patches(image, self.patch_size))
 
     def decode(self, features: ImageFeatures, text: jt.Var) -> jt.Var:
         """(B, C, h, w) cosines times the scale; see `Segmentor.decode`."""
@@ -104,7 +105,7 @@ class DenseCLIP(Segmentor[ImageFeatures]):
     def window_scores(self, features: ImageFeatures, text: jt.Var, size: tuple[int, int]) -> jt.Var:
         """(B, C, *size) logits; see `Segmentor.window_scores`."""
         with jt.no_grad():
-            return resize_bilinear(self.decode(features, text), size)
+            return self.to_pixels(self.decode(features, text), size)
 
     @property
     def late_softmax(self) -> LateSoftmax:
