@@ -72,26 +72,27 @@ def experiment(path: Path) -> Experiment:
         ValueError, OSError: the config is not readable.
     """
     cfg, fields = Config.load(str(path)), header_fields(path)
-    free = cfg.model["type"] == "DenseCLIP"
-    data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset and not free
-    if not trained and not free and (base := _base_config(path)) is not None:
+    data = dataset_name(cfg.dataset["val"])
+    trained = "train" in cfg.dataset and cfg.model["type"] != "DenseCLIP"
+    base = None if trained else _run_that_trains(path)
+    if base:
         data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
     return Experiment(
         path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,
-        "training-free" if free else str(cfg.model.get("setting", "inductive")),
+        str(cfg.model.get("setting", "inductive")) if trained or base else "without training",
         str(cfg.max_iters) if trained else "",
         *(fields.get(field, "") for field in FIELDS),
     )
 
 
-def _base_config(path: Path) -> Path | None:
-    """The one config that a config inherits from, which trains the weights that it evaluates; None for several
-    bases, as where nothing is trained."""
+def _run_that_trains(path: Path) -> Path | None:
+    """The config that trains the weights which this one only evaluates: the single one that it inherits from.
+    None where nothing is trained."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        named = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_"
-        if named and isinstance(node.value, ast.Constant):
-            return path.parent / str(node.value.value)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
+            base = ast.literal_eval(node.value)
+            return path.parent / base if isinstance(base, str) else None
     return None
 
 
@@ -103,10 +104,8 @@ def find(names: Sequence[str]) -> list[Path]:
         ValueError: none fits. FileNotFoundError: there is no configs/, as beside an installed wheel.
     """
     folder = shipped_folder("configs")
-    paths = sorted(
-        (path for path in folder.rglob("*.py") if "_base_" not in path.parts),
-        key=lambda path: natural(path.as_posix()),
-    )
+    found = (path for path in folder.rglob("*.py") if "_base_" not in path.parts)
+    paths = sorted(found, key=lambda path: natural(path.as_posix()))
     if not paths:
         raise FileNotFoundError(f"{folder}: no configs are there; use the jseg of a clone of the repository")
     chosen = [path for path in paths if not names or any(name in path.as_posix() for name in names)]
@@ -127,18 +126,13 @@ def table(experiments: Sequence[Experiment]) -> str:
     )
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+def main(argv: list[str] | None = None) -> int:
+    """0 on success, 2 after an error of the user."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "names", nargs="*", help="only configs whose path contains one of these, e.g. table6 coco"
     )
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
-    args = make_parser().parse_args(argv)
+    args = parser.parse_args(argv)
     return exit_status(lambda: print(table([experiment(path) for path in find(args.names)])))
