@@ -3,9 +3,9 @@
     python benchmarks/front_door.py                  # CLIP-RC with the sizes of ViT-B/16
     python benchmarks/front_door.py --model DenseCLIP --clip H-14 --layers 2 --megapixels 0.25
 
-Weights are random: they have no influence on time and memory. Every word list is new, so that its embeddings are
-computed; "known" is the same list asked again. Memory is the peak of the process above what it was before the
-image was read, model and text encoder included there.
+Weights are random: they have no influence on time and memory. Every word list is new, so that its embeddings
+are computed; "known words" is the same list asked again. Memory is the peak of the process above what it was
+before the image was encoded, model and text encoder included there.
 """
 
 import argparse
@@ -41,7 +41,9 @@ def write_clip(path, name: str, layers: int | None) -> None:
     from jseg.models.clip import CLIP, CLIPConfig
     from jseg.models.state import arrays_of
 
-    (patch, width, depth, heads, resolution), (text_width, text_depth, text_heads), joint, activation = CLIPS[name]
+    (patch, width, depth, heads, resolution), (text_width, text_depth, text_heads), joint, activation = CLIPS[
+        name
+    ]
     config = CLIPConfig(
         embed_dim=joint,
         image_resolution=resolution,
@@ -136,7 +138,9 @@ def run(args: argparse.Namespace) -> None:
         lists = word_lists(args.words[-1])
         segmenter.segment(np.zeros((args.crop, args.crop * 3 // 2, 3), np.uint8), next(lists))  # compiles
         print(f"{args.model}, CLIP {args.clip}, windows of {args.crop} px; load {os.getloadavg()[0]:.1f}")
-        print("| megapixels | words | encode s | text s | decode s | whole s | known words / whole | peak MiB |")
+        print(
+            "| megapixels | words | encode s | text s | decode s | whole s | known words / whole | peak MiB |"
+        )
         print("|---:|---:|---:|---:|---:|---:|---:|---:|")
         for megapixels in args.megapixels:
             for words in args.words:

@@ -3,7 +3,8 @@
     jseg val --config configs/dense_clip/dense_coco_object.py
 
 The masks are those of COCO-Stuff. Phrases are those of the release of SCLIP, threshold and windows those of
-ClearCLIP's. SCLIP publishes mIoU 33.5 with `dense="sclip"`, 224 px windows on short side 336 and threshold 0.1.
+ClearCLIP's. SCLIP publishes mIoU 33.5 with `dense="sclip"`, 224 px windows on short side 336 and threshold
+0.1.
 
 Paper: none with background
 Measured: not yet
@@ -11,51 +12,18 @@ Measured: not yet
 
 _base_ = ["../_base_/models/dense_clip.py", "../_base_/schedule.py"]
 
+_background = (
+    "sky, wall, tree, wood, grass, road, sea, river, mountain, sands, desk, bed, building, cloud, lamp, "
+    "door, window, wardrobe, ceiling, shelf, curtain, stair, floor, hill, rail, fence"
+)
+_person = (
+    "person, person in shirt, person in jeans, person in dress, person in sweater, person in skirt, "
+    "person in jacket, body"
+)
 model = dict(
     background="background",
     threshold=0.4,
-    phrases=dict(
-        # fmt: off
-        background=(
-            "sky",
-            "wall",
-            "tree",
-            "wood",
-            "grass",
-            "road",
-            "sea",
-            "river",
-            "mountain",
-            "sands",
-            "desk",
-            "bed",
-            "building",
-            "cloud",
-            "lamp",
-            "door",
-            "window",
-            "wardrobe",
-            "ceiling",
-            "shelf",
-            "curtain",
-            "stair",
-            "floor",
-            "hill",
-            "rail",
-            "fence",
-        ),
-        person=(
-            "person",
-            "person in shirt",
-            "person in jeans",
-            "person in dress",
-            "person in sweater",
-            "person in skirt",
-            "person in jacket",
-            "body",
-        ),
-        # fmt: on
-    ),
+    phrases=dict(background=_background.split(", "), person=_person.split(", ")),
 )
 
 # Short side 448, with the mean and standard deviation of CLIP.

@@ -71,8 +71,8 @@ def make_parser(task: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         choices=OUTLINE_FORMS,
         default=[],
-        help="test: also write the masks as polygons to be corrected by hand, predictions/labelme/ID.json or one "
-        "predictions/coco.json",
+        help="test: also write the masks as polygons to be corrected by hand, as predictions/labelme/ID.json "
+        "or one predictions/coco.json",
     )
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)

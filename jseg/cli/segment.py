@@ -10,8 +10,8 @@ Writes NAME.png (a palette image: pixel = number of the word, from 0; 255 where 
 NAME.overlay.png and NAME.json for each image, and prints how much of it each word covers. In --classes,
 commas separate words and | separates synonyms: "cat, dog|puppy". In a file there is one word a line.
 
-For masks to be corrected by hand, `--save labelme` writes labelme/NAME.json and `--save coco` one coco.json for
-all images. `--class-list voc2012 --published-values` writes masks with the label numbers of a data set.
+For masks to be corrected by hand, `--save labelme` writes labelme/NAME.json and `--save coco` one coco.json
+for all images. `--class-list voc2012 --published-values` writes masks with the label numbers of a data set.
 """
 
 import argparse
@@ -82,8 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--published-values",
         action="store_true",
-        help="with --class-list: masks hold the label numbers of the data set (VOC: 1 to 20 and 0 for nothing; "
-        "COCO-Stuff: its ids)",
+        help="with --class-list: masks hold the label numbers of the data set (VOC: 1 to 20, 0 for "
+        "nothing; COCO-Stuff: its ids)",
     )
     output.add_argument("--force", action="store_true", help="overwrite files of an earlier call")
     output.add_argument("--json", action="store_true", help="print one JSON object a line in place of text")
@@ -236,7 +236,7 @@ def names_below(images: Sequence[Path]) -> list[str]:
 
 @contextlib.contextmanager
 def written_at_the_end(coco: "CocoFile | None", path: Path) -> Iterator[None]:
-    """Writes the file of all images when the block ends, also by Ctrl-C or an error: what is finished stays."""
+    """Writes the file of all images when the block ends, also by Ctrl-C or an error."""
     try:
         yield
     finally:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
-from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files, without_ending
 from jseg.datasets.classes import load_class_list
+from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files, without_ending
 from jseg.datasets.leftovers import left_out
 from jseg.datasets.masks import check_labels
 from jseg.datasets.roots import find_root, how_to_make
@@ -89,8 +89,8 @@ class COCOStuffDataset(SegmentationDataset):
 class COCOObjectDataset(COCOStuffDataset):
     """COCO objects: the same images and masks, of which the 80 things stay and everything else is background.
 
-    Pixels without a label are background too, as in the conversion by GroupViT that MaskCLIP, SCLIP and ClearCLIP
-    are evaluated on. Arguments as in `COCOStuffDataset`; for evaluation.
+    Pixels without a label are background too, as in the conversion by GroupViT that SCLIP and ClearCLIP are
+    evaluated on. Arguments as in `COCOStuffDataset`; for evaluation.
     """
 
     class_list = "coco_object"

@@ -1,9 +1,9 @@
 """Masks as polygons, for tools in which people correct them: Labelme files and COCO files.
 
 Every connected region of a class becomes one polygon in pixel coordinates, (0, 0) the corner of the image. A
-polygon cannot have holes in these formats: it is led into each hole and back along one line. Corners are dropped
-where the outline moves by less than `TOLERANCE`. Regions and holes of fewer than `SMALLEST` pixels are left out,
-since they would only have to be deleted by hand.
+polygon cannot have holes in these formats: it is led into each hole and back along one line. Corners are
+dropped where the outline moves by less than `TOLERANCE`. Regions and holes of fewer than `SMALLEST` pixels
+are left out, since they would only have to be deleted by hand.
 
 contourpy traces, shapely simplifies; both come with the extra `outlines`.
 """
@@ -57,9 +57,10 @@ def find_outlines(region: np.ndarray) -> list[Outline]:
     values = np.pad(region[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float32), 1)
     tracer = contour_generator(z=values, fill_type=FillType.OuterOffset)
     points, offsets = tracer.filled(0.5, np.inf)
+    corner = np.array([left - 0.5, top - 0.5])
     found = []
     for ring, ends in zip(points, offsets):
-        rings = [ring[start:end] + (left - 0.5, top - 0.5) for start, end in zip(ends[:-1], ends[1:])]
+        rings = [part + corner for part in np.split(ring, ends[1:-1])]
         holes = [hole for hole in rings[1:] if Polygon(hole).area >= SMALLEST]
         whole = Polygon(rings[0], holes)
         if whole.area < SMALLEST:

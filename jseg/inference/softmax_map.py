@@ -1,8 +1,8 @@
 """The class of each pixel for models whose logits are averaged over windows, and whose softmax comes last.
 
-Source: the slide inference of MaskCLIP, SCLIP and ClearCLIP: cosines of patches and words are averaged over the
-windows and resized to the image; then follow the scale, the softmax over all phrases, the maximum over the
-phrases of a class, and the threshold of the background.
+Source: the slide inference of SCLIP and ClearCLIP. Cosines of patches and words are averaged over the windows
+and resized to the image. Then follow the scale, the softmax over all phrases, the maximum over the phrases of
+a class, and the threshold of the background.
 """
 
 from collections.abc import Sequence

@@ -76,7 +76,7 @@ class PatchConvolution(nn.Module):
 
 
 def fill_to_patches(maps: jt.Var, patch: int, value: float = 0) -> jt.Var:
-    """(..., H, W) filled with `value` at the bottom and the right, up to the next multiples of the patch size.
+    """(..., H, W) filled with `value` at the bottom and the right, up to the next multiples of `patch`.
 
     0 is the mean colour of a normalised image, and what smaller images are filled with in training.
     """

@@ -9,6 +9,7 @@ from PIL import Image
 
 from jseg.cli import segment
 from jseg.cli.main import main
+from jseg.datasets.classes import load_class_list
 
 WORDS = "red circle, blue ring|azure ring"
 
@@ -57,6 +58,26 @@ def test_json_lines_and_classes_of_a_file(call, images, tmp_path):
     assert [row["name"] for row in record["classes"]] == ["red circle", "blue ring"]
     assert sum(row["pixels"] for row in record["classes"]) + record["nothing"]["pixels"] == 64 * 64
     assert not Path("segmented").exists()
+
+
+def test_outlines_and_label_numbers_of_a_data_set(call, images):
+    status, _, _ = call(
+        *images, "--class-list", "zeroshapes", "--published-values", "--save", "mask", "labelme", "coco"
+    )
+    content = json.loads(Path("segmented/coco.json").read_text())
+    assert status == 0 and [image["file_name"] for image in content["images"]] == [
+        "test_00000.png",
+        "test_00001.png",
+    ]
+    assert [row["id"] for row in content["categories"]] == list(range(1, 21))
+    with Image.open("segmented/test_00000.png") as mask:
+        values = set(np.unique(np.asarray(mask)).tolist())
+    assert values <= set(range(1, 21)) and {row["category_id"] for row in content["annotations"]} <= set(
+        range(1, 21)
+    )
+    shapes = json.loads(Path("segmented/labelme/test_00000.json").read_text())["shapes"]
+    assert {shape["label"] for shape in shapes} <= set(load_class_list("zeroshapes").names) and shapes
+    assert call(images[0], "--classes", WORDS, "--save", "coco")[0] == 2
 
 
 def test_an_unreadable_image_does_not_stop_the_others(call, images):
@@ -120,6 +141,7 @@ def test_ctrl_c_keeps_what_is_finished(call, images, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(segment, "report", stop_after_one)
-    status, _, error = call(*images, "--classes", WORDS, "--save", "mask")
+    status, _, error = call(*images, "--classes", WORDS, "--save", "mask", "coco")
     assert status == 130 and "interrupted" in error
-    assert [path.name for path in Path("segmented").iterdir()] == ["test_00000.png"]
+    assert {path.name for path in Path("segmented").iterdir()} == {"test_00000.png", "coco.json"}
+    assert len(json.loads(Path("segmented/coco.json").read_text())["images"]) == 1

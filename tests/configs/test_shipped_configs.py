@@ -185,7 +185,7 @@ def test_every_config_has_a_row():
     rows = {path: experiment(path) for path in find([])}
     assert len(rows) == len(list((ROOT / "configs").glob("[!_]*/**/*.py")))
     dense = rows[ROOT / "configs" / "dense_clip" / "dense_zeroshapes.py"]
-    assert dense[1:4] == ("ZeroShapes", "training-free", "")
+    assert dense[1:4] == ("ZeroShapes", "without training", "")
 
 
 def test_the_table_is_printed_from_any_folder(tmp_path):

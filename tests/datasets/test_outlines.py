@@ -1,4 +1,4 @@
-"""Outlines of masks cover the pixels that they came from, holes left out, and the files hold what tools read."""
+"""Outlines of masks cover the pixels that they came from, without holes; files hold what tools read."""
 
 import json
 

@@ -100,8 +100,9 @@ def test_from_clip_needs_one_file(zeroshapes_root):
     assert result.mask.shape == (64, 64) and result.unseen == (0, 1, 2) and result.regions is None
     wide = np.zeros((64, 160, 3), np.uint8)
     assert segmenter.segment(wide, ["red circle", "blue ring"]).mask.shape == (64, 160)
+    assert Segmenter.from_clip(CLIP, short_side=60).segment(path, "red circle").mask.shape == (64, 64)
     with pytest.raises(ValueError, match=r"short_side.*\b8\b"):
-        Segmenter.from_clip(CLIP, short_side=100)
+        Segmenter.from_clip(CLIP, short_side=7)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "dense_clip").glob("*.py")), ids=lambda p: p.stem)

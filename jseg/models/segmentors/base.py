@@ -18,8 +18,8 @@ Features = TypeVar("Features")
 class LateSoftmax(NamedTuple):
     """What turns logits of phrases, averaged over windows, into classes; see `jseg.inference.softmax_map`.
 
-    owners: for each of the P phrases of `Segmentor.predict` its class. background: a class, and the score below
-    which a pixel belongs to it; None without such a class.
+    owners: for each of the P phrases of `Segmentor.predict` its class. background: a class, and the score
+    below which a pixel belongs to it; None without such a class.
     """
 
     owners: tuple[int, ...]
@@ -45,8 +45,8 @@ class Segmentor(nn.Module, Generic[Features]):
 
     @property
     def late_softmax(self) -> LateSoftmax | None:
-        """For models whose softmax follows the average over windows: `window_scores` and `predict` then return
-        logits of phrases. None where they return scores in 0..1."""
+        """For models whose softmax follows the average over windows: `window_scores` and `predict` then
+        return logits of phrases. None where they return scores in 0..1."""
         return None
 
     @property
@@ -105,8 +105,8 @@ class Segmentor(nn.Module, Generic[Features]):
             return self.to_pixels(self.decode(features, text), size).sigmoid()
 
     def to_pixels(self, maps: jt.Var, size: tuple[int, int]) -> jt.Var:
-        """(B, C, h, w) on the grid of the patches -> (B, C, *size). What the last patches cover beyond an image
-        that was filled up is cut off."""
+        """(B, C, h, w) on the grid of the patches -> (B, C, *size). What the last patches cover beyond an
+        image that was filled up is cut off."""
         filled = tuple(-(-side // self.patch_size) * self.patch_size for side in size)
         resized = resize_bilinear(maps, filled)
         return resized if filled == tuple(size) else resized[:, :, : size[0], : size[1]]
