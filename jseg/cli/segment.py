@@ -162,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
                 refuse(str(error) if str(image) in str(error) else f"{image}: {error}")
                 continue
             if coco is not None:
-                coco.add(number, image_names[number], result.image.shape[:2], result.outlines())
+                coco.add(number, image_names[number], result.size, result.outlines())
             report(result, files, args)
     if failed:
         print(f"{failed} of {len(images)} images were not segmented", file=sys.stderr)

@@ -10,9 +10,9 @@ contourpy traces, shapely simplifies; both come with the extra `outlines`.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def find_outlines(region: np.ndarray) -> list[Outline]:
     # A margin of nothing closes outlines at the border. Contour lines at one half pass between pixel centres.
     values = np.pad(region[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float32), 1)
     tracer = contour_generator(z=values, fill_type=FillType.OuterOffset)
-    points, offsets = tracer.filled(0.5, np.inf)
+    points, offsets = cast(tuple[list[np.ndarray], list[np.ndarray]], tracer.filled(0.5, np.inf))
     corner = np.array([left - 0.5, top - 0.5])
     found = []
     for ring, ends in zip(points, offsets):
@@ -114,7 +114,7 @@ def save_labelme(
         for name, found in outlines.items()
         for outline in found
     ]
-    content = {
+    content: dict[str, Any] = {
         "version": "5.4.1",
         "flags": {},
         "shapes": shapes,
@@ -134,7 +134,7 @@ class CocoFile:
         names: the C classes. values: the id of each; by default 1 to C.
     """
 
-    def __init__(self, names: Sequence[str], values: Sequence[int] | None = None) -> None:
+    def __init__(self, names: Sequence[str], values: Iterable[int] | None = None) -> None:
         self._ids = dict(zip(names, range(1, len(names) + 1) if values is None else map(int, values)))
         self._entries: dict[int, dict[str, Any]] = {}
 
@@ -171,7 +171,8 @@ class CocoFile:
         Raises:
             OSError: it cannot be written.
         """
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for image_id, (_, entry) in enumerate(sorted(self._entries.items()), 1):
             images.append({"id": image_id, **entry["image"]})
             for annotation in entry["annotations"]:

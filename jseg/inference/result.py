@@ -81,6 +81,11 @@ class Result:
         """uint8 (C, 3): the colour of each word, the same for a word in every image."""
         return word_colours(self.names)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.mask.shape[0], self.mask.shape[1]
+
     def segments(self) -> list[dict[str, Any]]:
         """The words that were found, largest first, in the form of Hugging Face's image segmentation
         pipeline: `label`, `score` (mean confidence), `mask` (a Pillow image, 255 inside)."""
@@ -233,7 +238,7 @@ class Result:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for form, path in zip(forms, files):
             if form == "labelme":
-                save_labelme(path, self.path, self.image.shape[:2], self.outlines())
+                save_labelme(path, self.path, self.size, self.outlines())
                 continue
             with replacing(path, durable=False) as temporary:
                 if form == "json":

@@ -45,10 +45,11 @@ def values_in_masks(class_list: str) -> np.ndarray:
     """
     count = len(load_class_list(class_list).names)
     published = published_values(class_list)
-    if published is None:
-        form = MASK_FORMS.get(class_list, MaskForm())
-        published = range(form.reduce_zero_label, count + form.reduce_zero_label)
-    return np.array(published, np.uint8)
+    if published is not None:
+        return np.array(published, np.uint8)
+    return np.arange(count, dtype=np.uint8) + np.uint8(
+        MASK_FORMS.get(class_list, MaskForm()).reduce_zero_label
+    )
 
 
 class Pair(NamedTuple):

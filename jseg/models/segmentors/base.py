@@ -107,7 +107,8 @@ class Segmentor(nn.Module, Generic[Features]):
     def to_pixels(self, maps: jt.Var, size: tuple[int, int]) -> jt.Var:
         """(B, C, h, w) on the grid of the patches -> (B, C, *size). What the last patches cover beyond an
         image that was filled up is cut off."""
-        filled = tuple(-(-side // self.patch_size) * self.patch_size for side in size)
+        patch = self.patch_size
+        filled = (-(-size[0] // patch) * patch, -(-size[1] // patch) * patch)
         resized = resize_bilinear(maps, filled)
         return resized if filled == tuple(size) else resized[:, :, : size[0], : size[1]]
 
