@@ -8,7 +8,6 @@ Needs shtab (`pip install 'jseg[completion]'`).
 """
 
 import argparse
-import importlib
 from typing import Any
 
 from jseg.runtime.command import exit_status
@@ -53,12 +52,12 @@ def all_commands(file: Any, folder: Any) -> argparse.ArgumentParser:
     Args:
         file, folder: what marks options that take a file or a folder, as their attribute `complete`.
     """
-    from jseg.cli.main import COMMANDS
+    from jseg.cli.main import COMMANDS, load
 
     parser = argparse.ArgumentParser(prog="jseg", description="Zero-shot semantic segmentation with CLIP-RC.")
     commands = parser.add_subparsers(dest="command")
     for name, command in COMMANDS.items():
-        make = importlib.import_module(f"jseg.cli.{command.module}").make_parser
+        make = load(command).make_parser
         own = make() if command.task is None else make(command.task)
         for action in own._actions:
             if action.metavar in _FILES or (action.metavar is None and action.dest in _FILE_OPTIONS):

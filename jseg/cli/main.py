@@ -6,6 +6,7 @@ doctor` runs before anything is installed.
 
 import importlib
 import sys
+from types import ModuleType
 from typing import NamedTuple
 
 from jseg import __version__
@@ -56,8 +57,13 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(f"jseg has no command {name!r}{did_you_mean(name, COMMANDS)}")
     command = COMMANDS[name]
     sys.argv[0] = f"jseg {name}"  # program name in help and error messages of argparse
-    run = importlib.import_module(f"jseg.cli.{command.module}").main
+    run = load(command).main
     return run(rest) if command.task is None else run(rest, command.task)
+
+
+def load(command: Command) -> ModuleType:
+    """Imports the module of a command."""
+    return importlib.import_module(f"jseg.cli.{command.module}")
 
 
 def overview() -> str:
