@@ -36,6 +36,7 @@ ROOMS = {
         "config",
         "runtime",
     },
+    "download": {"datasets", "checkpoints", "runtime"},
     "zeroshapes": {"models", "optim", "datasets", "runtime"},
     "runner": {
         "models",
@@ -60,6 +61,7 @@ ROOMS = {
         "runner",
         "inference",
         "zeroshapes",
+        "download",
         "models",
         "distributed",
         "datasets",

@@ -31,6 +31,8 @@ COMMANDS = {
     "check-dataset": Command("check_dataset", "read all images and masks of a config's data"),
     "evaluate-masks": Command("evaluate_masks", "score predictions that were saved as masks"),
     "prepare": Command("prepare_dataset", "make a benchmark out of its official archives, or check one"),
+    "download": Command("download", "download a benchmark or OpenAI's CLIP weights, checked and prepared"),
+    "reproduce": Command("reproduce", "train and evaluate a row of the paper's tables, and compare"),
     "configs": Command("list_configs", "show the table of experiments"),
     "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),

@@ -17,7 +17,7 @@ from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, pre
 from jseg.files import expanded
 from jseg.runtime.command import INTERRUPTED, exit_status, say
 
-_SHOWN = 50  # problems printed after preparing; --check prints all
+SHOWN = 50  # problems printed after preparing; --check prints all
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -68,9 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         report = (check if arguments.check else prepare)(arguments.dataset, work)
     except Problems as error:
-        print_problems(list(error.problems), _SHOWN)
+        print_problems(list(error.problems), SHOWN)
         return 1
-    show(report, None if arguments.check else _SHOWN)
+    show(report, None if arguments.check else SHOWN)
     return 1 if report.problems else 0
 
 

@@ -22,6 +22,9 @@ from jseg.datasets.prepare.files import unfinished
 # What tarfile, zipfile and the decompressors raise for archives that are cut off or damaged.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
 _PIECE = 1 << 20  # bytes read at a time
+# How much larger than the archive its wanted files may be. Compressed images hardly shrink further; the
+# label maps of PASCAL Context, 31 MB, take 4 GB if MATLAB has not compressed them.
+_LARGEST_RATIO, _ALWAYS_ALLOWED = 20, 8 << 30  # bytes
 
 
 class Archive(NamedTuple):
@@ -35,7 +38,9 @@ class Archive(NamedTuple):
 class _Member(NamedTuple):
     name: str
     size: int  # bytes, uncompressed
-    open: Callable[[], IO[bytes]] | None  # None for links, devices and whatever else is no plain file
+    open: (
+        Callable[[], IO[bytes]] | None
+    )  # None for links, devices, encrypted and whatever else is no plain file
     position: int  # bytes of the archive up to here
 
 
@@ -46,10 +51,12 @@ def unpack(archive: Archive, source: Path, target: Path) -> int:
         The number of files written; those that were there already do not count.
 
     Raises:
-        ValueError: the archive is damaged, or a wanted member would be written outside `target`.
+        ValueError: the archive is damaged, a wanted member would be written outside `target`, or all of them
+            would take far more space than official ones do.
         OSError: a file cannot be read or written.
     """
-    written = 0
+    written = taken = 0
+    limit = _LARGEST_RATIO * source.stat().st_size + _ALWAYS_ALLOWED
     try:
         if not source.name.endswith((".tar", ".zip")):
             with _bar(source, f"{archive.name}: checking") as bar:
@@ -58,6 +65,12 @@ def unpack(archive: Archive, source: Path, target: Path) -> int:
             for member in _members(source):
                 place = _place(archive, member, source)
                 if place is not None:
+                    taken += member.size
+                    if taken > limit:
+                        raise ValueError(
+                            f"{source}: its files would take more than {limit:,} bytes; this is not the "
+                            f"official {archive.name}, download it again"
+                        )
                     written += _extract(member, target / place)
                 bar.update(member.position - bar.n)
     except _DAMAGE as problem:
@@ -80,10 +93,10 @@ def _members(source: Path) -> Iterator[_Member]:
             for entry in file.infolist():
                 position += entry.compress_size
                 link = entry.external_attr >> 28 == 0o12  # the upper half holds the Unix mode
+                encrypted = bool(entry.flag_bits & 1)
                 if not entry.is_dir():
-                    yield _Member(
-                        entry.filename, entry.file_size, None if link else partial(file.open, entry), position
-                    )
+                    open_member = None if link or encrypted else partial(file.open, entry)
+                    yield _Member(entry.filename, entry.file_size, open_member, position)
         return
     with source.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as file:
         for entry in file:
@@ -120,8 +133,8 @@ def _place(archive: Archive, member: _Member, source: Path) -> PurePosixPath | N
             place = PurePosixPath(replacement + name[len(prefix) :])
             if ".." in place.parts or place.is_absolute() or "\\" in name or member.open is None:
                 raise ValueError(
-                    f"{source}: the member {member.name!r} is a link or leads out of the folder; this is "
-                    f"not the official {archive.name}, download it again"
+                    f"{source}: the member {member.name!r} is a link, is encrypted or leads out of the folder; "
+                    f"this is not the official {archive.name}, download it again"
                 )
             return place
     return None

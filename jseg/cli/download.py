@@ -1,0 +1,204 @@
+"""Download a benchmark or OpenAI's CLIP weights from the official addresses, check and prepare them.
+
+    jseg download clip ViT-B-16
+    jseg download voc2012 --root data
+    jseg download list
+
+Files are resumed after a break, compared with the published sizes and checksums, and get their names only
+when they are complete. Then a benchmark is prepared as by `jseg prepare`, and a CLIP converted as by `jseg
+convert-clip`. `list` shows the addresses, checksums and who states them. Proxies are taken from the
+variables http_proxy, https_proxy and no_proxy.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from jseg.checkpoints import read_tensors
+from jseg.cli import convert_clip, prepare_dataset
+from jseg.datasets import configured_root
+from jseg.datasets.prepare import BENCHMARKS, Problems, Work, check, prepare, survey
+from jseg.download import (
+    ANNOTATIONS,
+    CLIP_NAMES,
+    Mirror,
+    Settings,
+    Source,
+    clip_source,
+    dataset_sources,
+    fetch,
+)
+from jseg.files import expanded
+from jseg.runtime.command import INTERRUPTED, exit_status, say
+
+_WEIGHTS = "weights"
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    common = argparse.ArgumentParser(add_help=False)
+    add_download_options(common)
+    clip = commands.add_parser("clip", parents=[common], help="weights of a CLIP of OpenAI, converted")
+    clip.add_argument("name", metavar="NAME", help=", ".join(CLIP_NAMES))
+    clip.add_argument("--root", type=expanded, default=Path(_WEIGHTS), metavar="DIR", help="default: weights")
+    for name in BENCHMARKS:
+        dataset = commands.add_parser(
+            name.replace("_", "-"), parents=[common], help=f"{BENCHMARKS[name].TITLE}, prepared"
+        )
+        dataset.set_defaults(what=name)
+        dataset.add_argument(
+            "--root",
+            metavar="DIR",
+            help="folder of all data sets or of this one (default: $JSEG_DATA_ROOT, else data)",
+        )
+        dataset.add_argument(
+            "--jobs",
+            type=int,
+            default=len(os.sched_getaffinity(0)),
+            metavar="N",
+            help="processes that convert and check (default: %(default)s, the CPU cores)",
+        )
+        if name == "context":
+            dataset.add_argument(
+                "--annotations",
+                choices=ANNOTATIONS,
+                default="json",
+                help="json: with the lists of the paper; mat: the release of 459 classes, whose lists have two images more "
+                "for training and one more for validation (default: json)",
+            )
+    commands.add_parser("list", help="show addresses, sizes, checksums and their sources")
+    arguments = parser.parse_args(argv)
+    for option in ("jobs", "connections"):
+        if getattr(arguments, option, 1) < 1:
+            parser.error(f"--{option} must be at least 1")
+    return arguments
+
+
+def add_download_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command that downloads takes."""
+    parser.add_argument(
+        "--mirror",
+        metavar="URL|DIR",
+        help="take the files from here, under their official names, instead of the official addresses; those "
+        "of a folder are not copied",
+    )
+    parser.add_argument(
+        "--connections",
+        type=int,
+        default=Settings.connections,
+        metavar="N",
+        help="files that are downloaded at a time (default: %(default)s)",
+    )
+
+
+def download_dataset(
+    name: str, work: Work, mirror: str | None, settings: Settings, annotations: str = "json"
+) -> int:
+    """Downloads, prepares and checks a benchmark, unless it is complete; the exit status.
+
+    Raises:
+        ValueError, OSError: see `jseg.download.fetch` and `jseg.datasets.prepare`.
+    """
+    if not survey(name, work).problems:
+        say("nothing to download: " + summary(name, work))
+        return 0
+    sources = dataset_sources(name, annotations)
+    size = sum(source.size for source in sources)
+    from_there = None if mirror is None else Mirror(mirror)
+    paths = fetch(sources, work.root, from_there, unpacked=size, settings=settings)
+    work.root.mkdir(parents=True, exist_ok=True)
+    work = Work(work.root, paths[0].parent, work.jobs, work.any_count)
+    try:
+        for step in (prepare, check):  # the second one reads every file
+            report = step(name, work)
+            prepare_dataset.show(report, prepare_dataset.SHOWN)
+            if report.problems:
+                return 1
+    except Problems as error:
+        prepare_dataset.print_problems(list(error.problems), prepare_dataset.SHOWN)
+        return 1
+    if from_there is None or from_there.folder is None:
+        say(f"not needed any more: {', '.join(str(path) for path in paths)}")
+    return 0
+
+
+def summary(name: str, work: Work) -> str:
+    """Folder and counts of a benchmark."""
+    report = survey(name, work)
+    return f"{report.home}: " + ", ".join(f"{count} {title}" for title, count in report.counts.items())
+
+
+def download_clip(name: str, folder: Path, mirror: str | None, settings: Settings) -> None:
+    """Downloads a CLIP and converts it, unless `folder` has it.
+
+    Raises:
+        ValueError, OSError: see `jseg.download.fetch` and `jseg.cli.convert_clip`.
+    """
+    source = clip_source(name)
+    out = (folder / source.name).with_suffix(".safetensors")
+    assert source.checksum is not None
+    if out.exists():
+        if read_tensors(out).metadata.get("source_sha256") != source.checksum.digits:
+            raise FileExistsError(f"{out} is there, and not converted from OpenAI's {source.name}; rename it")
+        say(f"nothing to download: {out} was converted from OpenAI's {source.name}")
+        return
+    # Half of it again: the converted file has no code.
+    paths = fetch(
+        [source], folder, None if mirror is None else Mirror(mirror), unpacked=source.size, settings=settings
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    convert_clip.convert(str(paths[0]), str(out), force=False)
+
+
+def describe(sources: list[Source]) -> str:
+    """Files with addresses, sizes, checksums, and who states them."""
+    lines = []
+    for source in sources:
+        size = f"{'' if source.exact else 'about '}{source.size:,} bytes"
+        checksum = (
+            f"{source.checksum.algorithm} {source.checksum.digits}" if source.checksum else "no checksum"
+        )
+        lines += [source.name, f"  {source.url}", f"  {size}, {checksum}", f"  {source.cited}"]
+    return "\n".join(lines)
+
+
+def list_sources() -> None:
+    for name in BENCHMARKS:
+        print(f"{BENCHMARKS[name].TITLE}: jseg download {name.replace('_', '-')}\n")
+        sources = [*dataset_sources(name), *([ANNOTATIONS["mat"]] if name == "context" else [])]
+        print(describe(sources) + "\n")
+    print("CLIP: jseg download clip NAME\n")
+    print(describe([clip_source(name) for name in CLIP_NAMES]))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Downloads what was asked for; the exit status."""
+    if arguments.what == "list":
+        list_sources()
+        return 0
+    settings = Settings(connections=arguments.connections)
+    if arguments.what == "clip":
+        download_clip(arguments.name, arguments.root, arguments.mirror, settings)
+        return 0
+    root = Path(configured_root(arguments.root))
+    work = Work(root, root, arguments.jobs)
+    annotations = getattr(arguments, "annotations", "json")
+    return download_dataset(arguments.what, work, arguments.mirror, settings, annotations)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 if all is there and right, 1 if a data set is not, 2 after another error, 130 after Ctrl-C."""
+    arguments = parse_arguments(argv)
+
+    def interruptible() -> int:
+        try:
+            return run(arguments)
+        except KeyboardInterrupt:
+            say("interrupted; what has come stays, and the same command resumes from here", sys.stderr)
+            return INTERRUPTED
+
+    return exit_status(interruptible)

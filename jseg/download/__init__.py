@@ -1,0 +1,28 @@
+"""Downloading what jseg needs: the archives of the benchmarks and OpenAI's CLIP weights.
+
+Nothing here runs unless it is asked for: by `jseg download`, or by `--download` of another command.
+`sources.py` holds the addresses and who states them, `transfer.py` brings one file, `fetch.py` several.
+"""
+
+from jseg.download.fetch import Mirror, fetch
+from jseg.download.sources import (
+    ANNOTATIONS,
+    CLIP_NAMES,
+    Checksum,
+    Source,
+    clip_source,
+    dataset_sources,
+)
+from jseg.download.transfer import Settings
+
+__all__ = [
+    "ANNOTATIONS",
+    "CLIP_NAMES",
+    "Checksum",
+    "Mirror",
+    "Settings",
+    "Source",
+    "clip_source",
+    "dataset_sources",
+    "fetch",
+]
