@@ -21,6 +21,7 @@ _ORDER = (
     "config",
     "evaluation",
     "datasets",
+    "download",
     "inference",
     "zeroshapes",
     "visualization",

@@ -67,8 +67,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                 "--annotations",
                 choices=ANNOTATIONS,
                 default="json",
-                help="json: with the lists of the paper; mat: the release of 459 classes, whose lists have two images more "
-                "for training and one more for validation (default: json)",
+                help="json: with the lists of the paper; mat: the release of 459 classes, whose lists have "
+                "two images more for training and one more for validation (default: json)",
             )
     commands.add_parser("list", help="show addresses, sizes, checksums and their sources")
     arguments = parser.parse_args(argv)

@@ -1,10 +1,10 @@
 """Downloading what jseg needs: the archives of the benchmarks and OpenAI's CLIP weights.
 
 Nothing here runs unless it is asked for: by `jseg download`, or by `--download` of another command.
-`sources.py` holds the addresses and who states them, `transfer.py` brings one file, `fetch.py` several.
+`sources.py` holds the addresses and who states them, `transfer.py` brings one file, `files.py` several.
 """
 
-from jseg.download.fetch import Mirror, fetch
+from jseg.download.files import Mirror, fetch
 from jseg.download.sources import (
     ANNOTATIONS,
     CLIP_NAMES,

@@ -52,8 +52,8 @@ def accept(source: Source, status: int, headers: HTTPMessage, offset: int) -> Ac
         raise Refused(_web_page(source))
     if headers.get("Content-Encoding", "identity") != "identity":
         raise Refused(
-            f"{source.name}: the server sends it compressed as {headers['Content-Encoding']}, although it was "
-            "asked not to; use another server with --mirror"
+            f"{source.name}: the server sends it compressed as {headers['Content-Encoding']}, although it "
+            "was asked not to; use another server with --mirror"
         )
     length = _number(headers.get("Content-Length"))
     if status == 206:
@@ -110,7 +110,8 @@ def judge_status(source: Source, url: str, error: HTTPError, offset: int) -> Exc
     Args:
         offset: first byte that was asked for.
     """
-    status = f"{error.code} {error.reason}".strip()
+    reason = str(error.reason)
+    status = f"{error.code} {reason.splitlines()[0] if reason else ''}".strip()
     if error.code == 416:
         match = _CONTENT_RANGE.fullmatch(error.headers.get("Content-Range", ""))
         end = "" if not match or match.group(3) == "*" else f" of a file of {int(match.group(3)):,} bytes"
@@ -120,7 +121,8 @@ def judge_status(source: Source, url: str, error: HTTPError, offset: int) -> Exc
     if error.code in _GONE:
         return Refused(f"{source.name}: {url} answers {status}: the address is gone; {by_hand(source)}")
     if 300 <= error.code < 400:
-        return Refused(f"{source.name}: {url} leads in a circle ({status}); {by_hand(source)}")
+        what = "leads in a circle" if "infinite loop" in reason else f"cannot be followed ({status})"
+        return Refused(f"{source.name}: the redirect of {url} {what}; {by_hand(source)}")
     return Refused(f"{source.name}: {url} answers {status}: it is not given to you; {by_hand(source)}")
 
 
@@ -129,8 +131,8 @@ def judge_connection(source: Source, error: OSError | HTTPException, timeout: fl
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return Refused(
-            f"{source.name}: the certificate of the server is not trusted ({reason.verify_message}); if a proxy "
-            "of your own network signs it, name its certificate in the variable SSL_CERT_FILE"
+            f"{source.name}: the certificate of the server is not trusted ({reason.verify_message}); if a "
+            "proxy of your own network signs it, name its certificate in the variable SSL_CERT_FILE"
         )
     if isinstance(reason, TimeoutError):
         return TryAgain(f"nothing came for {timeout:g} s")
@@ -151,8 +153,8 @@ def validator(headers: HTTPMessage) -> str:
 
 def _web_page(source: Source) -> str:
     return (
-        f"{source.name}: the server sent a web page instead of the file, as login pages and filters of networks "
-        f"do; open {source.url} in a browser to see it; {by_hand(source)}"
+        f"{source.name}: the server sent a web page instead of the file, as login pages and filters of "
+        f"networks do; open {source.url} in a browser to see it; {by_hand(source)}"
     )
 
 

@@ -133,8 +133,8 @@ def _place(archive: Archive, member: _Member, source: Path) -> PurePosixPath | N
             place = PurePosixPath(replacement + name[len(prefix) :])
             if ".." in place.parts or place.is_absolute() or "\\" in name or member.open is None:
                 raise ValueError(
-                    f"{source}: the member {member.name!r} is a link, is encrypted or leads out of the folder; "
-                    f"this is not the official {archive.name}, download it again"
+                    f"{source}: the member {member.name!r} is a link, is encrypted or leads out of the "
+                    f"folder; this is not the official {archive.name}, download it again"
                 )
             return place
     return None

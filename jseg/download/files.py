@@ -93,8 +93,15 @@ def fetch(
             except Stopped:
                 return
             except (ValueError, OSError) as problem:
+                if isinstance(problem, OSError):
+                    reason = problem.strerror or str(problem)
+                    problem = OSError(
+                        f"{source.name} cannot be written to {folder} ({reason}); free space, or name "
+                        "another folder with --root; the same command resumes"
+                    )
                 problems.append(str(problem))
-                say(f"error: {problem}", sys.stderr)
+                if len(sources) > 1:  # the others go on
+                    say(f"error: {problem}", sys.stderr)
 
     _run(work, min(settings.connections, len(sources)), stop)
     if problems:
