@@ -36,6 +36,7 @@ ROOMS = {
         "config",
         "runtime",
     },
+    "reproduce": {"config"},
     "download": {"datasets", "checkpoints", "runtime"},
     "zeroshapes": {"models", "optim", "datasets", "runtime"},
     "runner": {
@@ -61,6 +62,7 @@ ROOMS = {
         "runner",
         "inference",
         "zeroshapes",
+        "reproduce",
         "download",
         "models",
         "distributed",

@@ -6,17 +6,16 @@ apart.
 """
 
 import argparse
-import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jseg.config import Config
+from jseg.config.headers import FIELDS, base_config, header_fields
 from jseg.files import shipped_folder
 from jseg.runtime.command import exit_status
 
-FIELDS = ("Reproduces", "Paper", "Measured")
 _NAMES = {
     "VOCDataset": "VOC",
     "PascalContextDataset": "Context",
@@ -37,22 +36,6 @@ class Experiment(NamedTuple):
     measured: str
 
 
-def header_fields(path: Path) -> dict[str, str]:
-    """The lines `Field: text` of a config's docstring, for the fields in `FIELDS`.
-
-    Raises:
-        ValueError: a field occurs twice.
-    """
-    found: dict[str, str] = {}
-    for line in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines():
-        field, separator, text = line.partition(":")
-        if separator and field in FIELDS:
-            if field in found:
-                raise ValueError(f"{path}: its header says '{field}:' twice; keep one line")
-            found[field] = text.strip()
-    return found
-
-
 def dataset_name(part: dict[str, object]) -> str:
     """A short name of a dataset's config."""
     if part.get("classes") == "zeroshapes":
@@ -71,15 +54,7 @@ def experiment(path: Path) -> Experiment:
     cfg, fields = Config.load(str(path)), header_fields(path)
     data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset
     if not trained:  # evaluated only: its weights come from the config that it inherits from
-        base = path.parent / next(
-            str(node.value.value)
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id == "_base_"
-            and isinstance(node.value, ast.Constant)
-        )
-        data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
+        data = f"{dataset_name(Config.load(base_config(path)).dataset['train'])} -> {data}"
     return Experiment(
         path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,

@@ -111,9 +111,9 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
         )
         from jseg.runner import Interrupted, Runner
     except (ValueError, OSError) as error:
-        return _end(f"error: {error}", 2)
+        return end_run(f"error: {error}", 2)
     except KeyboardInterrupt:  # while Jittor was loaded
-        return _end("interrupted", INTERRUPTED)
+        return end_run("interrupted", INTERRUPTED)
     watch(config.watchdog_seconds)
     try:
         check_device()
@@ -129,22 +129,22 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
                 runner.test(args.checkpoint, args.published_values)
         barrier("the end of the run")  # watched, unlike the one inside MPI_Finalize
     except (ValueError, OSError, FloatingPointError) as error:
-        return _end(f"error: {error}", 2)
+        return end_run(f"error: {error}", 2)
     except Interrupted as stop:
-        return _end(str(stop), stop.exit_code, agreed=True)
+        return end_run(str(stop), stop.exit_code, agreed=True)
     except KeyboardInterrupt:
         resume = (
             "; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""
         )
-        return _end("interrupted" + resume, INTERRUPTED)
+        return end_run("interrupted" + resume, INTERRUPTED)
     except Exception:
         if "OMPI_COMM_WORLD_RANK" not in os.environ:
             raise
-        return _end(traceback.format_exc().rstrip(), 1)
+        return end_run(traceback.format_exc().rstrip(), 1)
     return 0
 
 
-def _end(message: str, code: int, agreed: bool = False) -> int:
+def end_run(message: str, code: int, agreed: bool = False) -> int:
     """Says why the run ends, with the rank under mpirun, and there ends the other processes too.
 
     `agreed`: every rank ends for the same reason, and rank 0 alone says it.

@@ -1,0 +1,51 @@
+"""What a config says beside its values: which row of the paper it reproduces, and what it inherits from."""
+
+import ast
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+FIELDS = ("Reproduces", "Paper", "Measured")
+
+
+def header_fields(path: Path) -> dict[str, str]:
+    """The lines `Field: text` of a config's docstring, for the fields in `FIELDS`.
+
+    Raises:
+        ValueError: a field occurs twice.
+    """
+    found: dict[str, str] = {}
+    for line in (ast.get_docstring(_tree(path)) or "").splitlines():
+        field, separator, text = line.partition(":")
+        if separator and field in FIELDS:
+            if field in found:
+                raise ValueError(f"{path}: its header says '{field}:' twice; keep one line")
+            found[field] = text.strip()
+    return found
+
+
+def paper_numbers(fields: Mapping[str, str]) -> dict[str, float]:
+    """Metric -> percent, by the line `Paper:`; empty where the paper has no result."""
+    found = re.findall(r"([A-Za-z]\w*(?:\(\w+\))?) (\d+(?:\.\d+)?)", fields.get("Paper", ""))
+    return {name: float(value) for name, value in found}
+
+
+def base_config(path: Path) -> Path:
+    """The one config that a config inherits from.
+
+    Raises:
+        ValueError: it inherits from none or from several.
+    """
+    for node in _tree(path).body:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == "_base_"
+            and isinstance(node.value, ast.Constant)
+        ):
+            return path.parent / str(node.value.value)
+    raise ValueError(f"{path}: it does not inherit from one config")
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))

@@ -1,0 +1,142 @@
+"""Our numbers beside the paper's, and what they say about each other."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jseg.config import Config
+from jseg.names import shortened
+from jseg.reproduce.rows import Row
+
+TOLERANCE = 1.0
+"""Percent points. The paper gives one number a row, without seeds or spread: it cannot be told from the paper
+which difference is chance."""
+
+_USUAL = ("pAcc", "hIoU", "mIoU(S)", "mIoU(U)")
+# Config keys that do not change what is trained or measured. A path says nothing; the CLIP is named apart.
+_INCIDENTAL = (
+    "work_dir",
+    "keep_checkpoints",
+    "num_workers",
+    "visualize",
+    "data_root",
+    "seed",
+    "init_from",
+    "log_interval",
+    "watchdog_seconds",
+)
+
+
+class Result(NamedTuple):
+    """What one seed gave: metric -> percent, and measured hours of training (None: nothing was trained)."""
+
+    seed: int
+    scores: Mapping[str, float]
+    hours: float | None = None
+
+
+def compare(row: Row, results: Sequence[Result], departures: Sequence[str], tolerance: float) -> str:
+    """A table of the paper's numbers and ours, and a verdict.
+
+    Args:
+        departures: in what the runs differ from the recipe of the row.
+        tolerance: percent points of `row.metric` that may be chance.
+    """
+    metrics = list(row.paper) or list(_USUAL)
+    lines = [["", *metrics], ["paper", *(_number(row.paper.get(metric)) for metric in metrics)]]
+    lines += [
+        [f"jseg, seed {result.seed}", *(_number(result.scores.get(metric), 2) for metric in metrics)]
+        for result in results
+    ]
+    means = {metric: _mean(results, metric) for metric in metrics}
+    if len(results) > 1:
+        spreads = [_spread(results, metric) for metric in metrics]
+        lines.append(["mean", *(_number(means[metric], 2) for metric in metrics)])
+        lines.append(["standard deviation", *(_number(spread, 2) for spread in spreads)])
+    if row.paper:
+        differences = [
+            None if (mean := means[metric]) is None else mean - row.paper[metric] for metric in metrics
+        ]
+        lines.append(["difference", *("-" if value is None else f"{value:+.2f}" for value in differences)])
+    hours = [result.hours for result in results if result.hours is not None]
+    time = f"hours of training: {', '.join(f'{value:.2f}' for value in hours)} (measured)\n" if hours else ""
+    return f"{_aligned(lines)}\n{time}verdict: {_verdict(row, results, departures, tolerance)}"
+
+
+def _verdict(row: Row, results: Sequence[Result], departures: Sequence[str], tolerance: float) -> str:
+    if not row.paper:
+        return "the paper gives no result for this row (out of memory)"
+    if departures:
+        return f"not comparable with the paper: {'; '.join(departures)}"
+    metric = row.metric
+    mean, spread = _mean(results, metric), _spread(results, metric)
+    if mean is None:
+        return f"not comparable with the paper: {metric} is not defined for these results"
+    allowed = max(tolerance, 2 * (spread or 0.0))
+    difference = mean - row.paper[metric]
+    seeds = "one seed, whose spread is not known" if len(results) == 1 else f"{len(results)} seeds"
+    if abs(difference) <= allowed:
+        return f"reproduced: {metric} {mean:.2f} is within {allowed:.2f} points of the paper's ({seeds})"
+    side = "above" if difference > 0 else "below"
+    title = "reproduced, and better" if difference > 0 else "not reproduced"
+    return f"{title}: {metric} {mean:.2f} is {abs(difference):.2f} points {side} the paper's ({seeds})"
+
+
+def deviations(saved: Mapping[str, Any], config: Path) -> list[str]:
+    """In which keys a run differs from the config as it is shipped, one sentence or none.
+
+    Args:
+        saved: the resolved config of the run.
+    """
+    shipped = _flat(dict(Config.load(config)))
+    own = _flat(saved)
+    for values in (shipped, own):
+        values["model.clip"] = Path(str(values.get("model.clip"))).name
+        for key in list(values):
+            if key.split(".")[0] in _INCIDENTAL:
+                del values[key]
+    missing = object()
+    changed = sorted(key for key in {*shipped, *own} if shipped.get(key, missing) != own.get(key, missing))
+    return [f"{config.name} was run with other values of {shortened(changed)}"] if changed else []
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _values(results: Sequence[Result], metric: str) -> list[float]:
+    """The scores that exist: a metric of no class is null in the files."""
+    found = (result.scores.get(metric) for result in results)
+    return [float(value) for value in found if isinstance(value, (int, float)) and value == value]
+
+
+def _mean(results: Sequence[Result], metric: str) -> float | None:
+    values = _values(results, metric)
+    return statistics.fmean(values) if values and len(values) == len(results) else None
+
+
+def _spread(results: Sequence[Result], metric: str) -> float | None:
+    values = _values(results, metric)
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, (int, float)) and value == value else "-"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
+        )
+        for line in lines
+    )
