@@ -19,6 +19,7 @@ from jseg.checkpoints import read_tensors
 from jseg.cli import convert_clip, prepare_dataset
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Work, check, prepare, survey
+from jseg.datasets.prepare.matlab import require_scipy
 from jseg.download import (
     ANNOTATIONS,
     CLIP_NAMES,
@@ -107,6 +108,8 @@ def download_dataset(
         say("nothing to download: " + summary(name, work))
         return 0
     sources = dataset_sources(name, annotations)
+    if name == "voc2012" or (name == "context" and annotations == "mat"):
+        require_scipy()  # before gigabytes are downloaded
     size = sum(source.size for source in sources)
     from_there = None if mirror is None else Mirror(mirror)
     paths = fetch(sources, work.root, from_there, unpacked=size, settings=settings)

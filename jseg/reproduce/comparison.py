@@ -68,7 +68,7 @@ def _verdict(row: Row, results: Sequence[Result], departures: Sequence[str], tol
     if not row.paper:
         return "the paper gives no result for this row (out of memory)"
     if departures:
-        return f"not comparable with the paper: {'; '.join(departures)}"
+        return "not comparable with the paper\n" + "\n".join(f"  {text}" for text in departures)
     metric = row.metric
     mean, spread = _mean(results, metric), _spread(results, metric)
     if mean is None:
