@@ -12,7 +12,6 @@ variables http_proxy, https_proxy and no_proxy.
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from jseg.checkpoints import read_tensors
@@ -31,7 +30,7 @@ from jseg.download import (
     fetch,
 )
 from jseg.files import expanded
-from jseg.runtime.command import INTERRUPTED, exit_status, say
+from jseg.runtime.command import exit_status, say
 
 _WEIGHTS = "weights"
 
@@ -196,12 +195,6 @@ def run(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """0 if all is there and right, 1 if a data set is not, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
-
-    def interruptible() -> int:
-        try:
-            return run(arguments)
-        except KeyboardInterrupt:
-            say("interrupted; what has come stays, and the same command resumes from here", sys.stderr)
-            return INTERRUPTED
-
-    return exit_status(interruptible)
+    return exit_status(
+        lambda: run(arguments), "interrupted; what has come stays, and the same command resumes from here"
+    )

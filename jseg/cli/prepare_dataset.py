@@ -15,7 +15,7 @@ from pathlib import Path
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
 from jseg.files import expanded
-from jseg.runtime.command import INTERRUPTED, exit_status, say
+from jseg.runtime.command import exit_status
 
 SHOWN = 50  # problems printed after preparing; --check prints all
 
@@ -97,12 +97,6 @@ def main(argv: list[str] | None = None) -> int:
     """0 if the data set is complete, 1 if something in it is
     wrong, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
-
-    def interruptible() -> int:
-        try:
-            return run(arguments)
-        except KeyboardInterrupt:
-            say("interrupted; what is done stays, and the same command resumes from here", sys.stderr)
-            return INTERRUPTED
-
-    return exit_status(interruptible)
+    return exit_status(
+        lambda: run(arguments), "interrupted; what is done stays, and the same command resumes from here"
+    )

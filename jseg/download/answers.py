@@ -2,6 +2,7 @@
 
 import email.utils
 import re
+import socket
 import ssl
 import time
 from http.client import HTTPException, HTTPMessage
@@ -136,6 +137,11 @@ def judge_connection(source: Source, error: OSError | HTTPException, timeout: fl
         )
     if isinstance(reason, TimeoutError):
         return TryAgain(f"nothing came for {timeout:g} s")
+    if isinstance(reason, socket.gaierror):
+        return TryAgain(
+            "the name of the server is not known (no network, or a proxy that http_proxy and https_proxy "
+            "do not name)"
+        )
     text = str(reason) or type(reason).__name__
     return TryAgain(f"the connection failed ({text.splitlines()[0]})")
 

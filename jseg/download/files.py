@@ -155,21 +155,35 @@ def _fetch_one(
         if path.exists():  # the process that had it locked has just completed it
             return
         transfer = Transfer(source, url, file, part, settings, progress, stop)
-        for last in (False, True):
-            transfer.run()
-            check_size(source, part.stat().st_size)
-            wrong = wrong_checksum(source, part, progress)
-            if not wrong:
-                break
-            transfer.discard()
-            if last:
-                raise Refused(f"{source.name}: two downloads from {url} differ: {wrong}; {by_hand(source)}")
-            say(f"{source.name}: {wrong}; downloading it once more", sys.stderr)
+        try:
+            _complete(transfer, source, url, part, progress)
+        finally:
+            if part.stat().st_size == 0:
+                part.unlink()
+                transfer.forget()
         os.fsync(file.fileno())
         part.replace(path)
         transfer.forget()
     seconds = time.monotonic() - begun
     say(f"{source.name}: {megabytes(path.stat().st_size)} in {seconds:.0f} s{_checked(source)}")
+
+
+def _complete(transfer: Transfer, source: Source, url: str, part: Path, progress: Progress) -> None:
+    """Downloads until the checksum is right, twice at most: a file may have changed between two parts of it.
+
+    Raises:
+        Refused: the checksum is wrong again, or see `Transfer.run`.
+    """
+    for last in (False, True):
+        transfer.run()
+        check_size(source, part.stat().st_size)
+        wrong = wrong_checksum(source, part, progress)
+        if not wrong:
+            return
+        transfer.discard()
+        if last:
+            raise Refused(f"{source.name}: two downloads from {url} differ: {wrong}; {by_hand(source)}")
+        say(f"{source.name}: {wrong}; downloading it once more", sys.stderr)
 
 
 def wrong_checksum(source: Source, path: Path, progress: Progress) -> str:

@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,8 @@ class Transfer:
         Raises:
             Refused: it cannot be had; says why and what to do. Stopped. OSError: the disk.
         """
+        there = f", {megabytes(self._size())} are there" if self._size() else ""
+        say(f"{self._source.name}: from {self._url}{there}", sys.stderr)
         failures = 0
         while True:
             before = self._size()
@@ -140,9 +143,11 @@ class Transfer:
         """
         name, settings = self._source.name, self._settings
         if failures >= settings.attempts:
+            there = self._size()
+            resumed = f"the same command resumes at {megabytes(there)}; " if there else ""
             raise Refused(
-                f"{name}: {reason}, after {failures} attempts in a row at {self._url}; the same command "
-                f"resumes at {megabytes(self._size())}; {by_hand(self._source)}"
+                f"{name}: {reason}, after {failures} attempts in a row at {self._url}; {resumed}"
+                f"{by_hand(self._source)}"
             )
         if reason.wait is not None and reason.wait > settings.longest_pause:
             raise Refused(
@@ -213,7 +218,7 @@ class Transfer:
             raise TryAgain(f"the connection broke off at {done:,} of {whole:,} bytes")
         self._keep(self._state()._replace(total=done))
 
-    def _pieces(self, response: http.client.HTTPResponse):  # type: ignore[no-untyped-def]
+    def _pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         """What comes, until nothing more does.
 
         Raises:

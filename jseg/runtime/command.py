@@ -17,11 +17,14 @@ INTERRUPTED = 130  # 128 + SIGINT
 _READER_LEFT = 141  # 128 + SIGPIPE, as the shell reports a program that this signal ended
 
 
-def exit_status(run: Callable[[], int | None]) -> int:
+def exit_status(run: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Runs a tool; what it returns, None meaning 0, is its exit status.
 
     A ValueError or OSError is one of the user: `error: <message>` on stderr and status 2. Where the reader of
     the output has left (`| head`), the tool ends in silence, with status 141. Ctrl-C gives status 130.
+
+    Args:
+        interrupted: what is said after Ctrl-C.
     """
     make_encodable()
     try:
@@ -34,7 +37,7 @@ def exit_status(run: Callable[[], int | None]) -> int:
     except (ValueError, OSError) as error:
         return refuse(str(error))
     except KeyboardInterrupt:
-        say("interrupted", sys.stderr)
+        say(interrupted, sys.stderr)
         return INTERRUPTED
     return status
 

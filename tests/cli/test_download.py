@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "download"))
 
-from server import broken_off, serving, status, whole
+from trick_server import broken_off, serving, status, whole
 
 from jseg.checkpoints import clip_state, convert, read_tensors
 from jseg.cli import download

@@ -5,17 +5,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from server import CERTIFICATE, Server, serving
+from trick_server import CERTIFICATE, DATA, Server, serving
 
-from jseg.download import Checksum, Settings, Source
-
-DATA = np.random.default_rng(0).bytes(100_000)
-HASTY = Settings(timeout=0.3, attempts=4, pause=0.01, longest_pause=2.0, connections=3)
+from jseg.download import Checksum, Source
 
 
 @pytest.fixture(autouse=True)

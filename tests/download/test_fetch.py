@@ -11,8 +11,17 @@ import time
 from email.utils import formatdate
 
 import pytest
-from conftest import DATA, HASTY
-from server import broken_off, chunked, claiming, dripping, stalling, status, whole
+from trick_server import (
+    DATA,
+    HASTY,
+    broken_off,
+    chunked,
+    claiming,
+    dripping,
+    stalling,
+    status,
+    whole,
+)
 
 from jseg.download import Checksum, Mirror, Settings, Source, fetch
 
@@ -108,7 +117,12 @@ REFUSED = {
     "410": (lambda: [status(410)], ("410", "address is gone"), 1),
     "403": (lambda: [status(403)], ("403", "not given to you", "look for a copy"), 1),
     "451": (lambda: [status(451)], ("451",), 1),
-    "503 for ever": (lambda: [status(503)], ("503", "4 attempts in a row", "resumes"), 4),
+    "503 for ever": (lambda: [status(503)], ("503", "4 attempts in a row", "look for a copy"), 4),
+    "breaks off for ever": (
+        lambda: [broken_off(DATA, 10_000)],
+        ("broke off at 40,000 of 100,000", "resumes at 0.040 MB"),
+        4,
+    ),
     "429 for an hour": (lambda: [status(429, Retry_After=3600)], ("429", "3600 s"), 1),
     "a web page": (lambda: [status(200, PAGE, Content_Type="text/html")], ("web page", "browser"), 1),
     "a web page as a file": (
@@ -157,6 +171,7 @@ def test_what_does_not_pass_is_said(trick, server, source, tmp_path):
         assert part in str(refusal.value)
     assert len(server.requests) == requests
     assert not (tmp_path / "file.zip").exists()
+    assert all(path.stat().st_size for path in tmp_path.iterdir())
 
 
 def test_redirects_to_https_are_followed_and_loops_end(server, secure_server, source, tmp_path):
@@ -235,7 +250,7 @@ def test_one_file_that_fails_does_not_stop_the_others(server, source, tmp_path, 
     server.answers["/b.zip"] = [status(404)]
     with pytest.raises(ValueError, match="1 of 3 files"):
         fetch([source(name) for name in names], tmp_path, settings=HASTY)
-    assert left(tmp_path) == [".b.zip.part", "a.zip", "c.zip"]
+    assert left(tmp_path) == ["a.zip", "c.zip"]
     assert "error: b.zip" in capsys.readouterr().err
 
 

@@ -14,6 +14,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
+
+from jseg.download import Settings
+
+DATA = np.random.default_rng(0).bytes(100_000)
+HASTY = Settings(timeout=0.3, attempts=4, pause=0.01, longest_pause=2.0, connections=3)
 CERTIFICATE = Path(__file__).parent / "loopback.pem"
 
 
