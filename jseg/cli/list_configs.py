@@ -52,13 +52,15 @@ def experiment(path: Path) -> Experiment:
         ValueError, OSError: the config is not readable.
     """
     cfg, fields = Config.load(str(path)), header_fields(path)
-    data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset
-    if not trained:  # evaluated only: its weights come from the config that it inherits from
-        data = f"{dataset_name(Config.load(base_config(path)).dataset['train'])} -> {data}"
+    data = dataset_name(cfg.dataset["val"])
+    trained = "train" in cfg.dataset and cfg.model["type"] != "DenseCLIP"
+    base = None if trained else base_config(path)
+    if base:
+        data = f"{dataset_name(Config.load(base).dataset['train'])} -> {data}"
     return Experiment(
         path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,
-        str(cfg.model.get("setting", "inductive")),
+        str(cfg.model.get("setting", "inductive")) if trained or base else "without training",
         str(cfg.max_iters) if trained else "",
         *(fields.get(field, "") for field in FIELDS),
     )

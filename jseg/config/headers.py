@@ -30,21 +30,13 @@ def paper_numbers(fields: Mapping[str, str]) -> dict[str, float]:
     return {name: float(value) for name, value in found}
 
 
-def base_config(path: Path) -> Path:
-    """The one config that a config inherits from.
-
-    Raises:
-        ValueError: it inherits from none or from several.
-    """
+def base_config(path: Path) -> Path | None:
+    """The one config that a config inherits from; None if it inherits from several or from none."""
     for node in _tree(path).body:
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id == "_base_"
-            and isinstance(node.value, ast.Constant)
-        ):
-            return path.parent / str(node.value.value)
-    raise ValueError(f"{path}: it does not inherit from one config")
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
+            base = ast.literal_eval(node.value)
+            return path.parent / base if isinstance(base, str) else None
+    return None
 
 
 def _tree(path: Path) -> ast.Module:

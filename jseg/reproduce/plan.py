@@ -114,7 +114,9 @@ def plan(
     if checkpoint is not None:
         return [Step("val", row.config, work_dir(row.config, "_evaluated"), seed, own, checkpoint)]
     if not trained:
-        first = training(base_config(row.config))
+        base = base_config(row.config)
+        assert base is not None, f"{row.config}: nothing trains its weights"
+        first = training(base)
         last = Step("val", row.config, work_dir(row.config), seed, own, first.final_checkpoint())
         return [first, last]
     given = any(text.startswith("init_from=") for text in overrides)
