@@ -64,15 +64,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="POINTS",
         help="difference from the paper that may be chance (default: %(default)s)",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override config keys of every run; the result then is not comparable",
-    )
+    run_net.add_overrides(parser, "override config keys of every run; the result then is not comparable")
     add_device_options(parser)
     arguments = parser.parse_args(argv)
     if arguments.row is not None and arguments.table is None:

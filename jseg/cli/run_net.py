@@ -27,15 +27,7 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         parser.add_argument("--task", choices=("train", "val", "test"), default="train")
     else:
         parser.set_defaults(task=task)
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override config keys, e.g. --set optimizer.lr=1e-4 model.backbone.num_regions=64",
-    )
+    add_overrides(parser, "override config keys, e.g. --set optimizer.lr=1e-4 model.backbone.num_regions=64")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -78,6 +70,13 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
     if args.published_values and args.task != "test":
         parser.error("--published-values is for --task test")
     return args
+
+
+def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    """Adds `--set`, with `text` as its help."""
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -60,9 +60,12 @@ def accept(source: Source, status: int, headers: HTTPMessage, offset: int) -> Ac
     if status == 206:
         first, total = _range(headers)
         if first != offset:
-            raise StartOver(
-                f"the server sent the file from byte {first} on, asked for byte {offset}; starting over"
+            part = (
+                "a part of the file without saying which"
+                if first is None
+                else f"the file from byte {first:,}"
             )
+            raise StartOver(f"the server sent {part}, asked for it from byte {offset:,}; starting over")
         if total is None and length is not None:
             total = offset + length
     elif status == 200:
@@ -124,7 +127,7 @@ def judge_status(source: Source, url: str, error: HTTPError, offset: int) -> Exc
     if 300 <= error.code < 400:
         what = "leads in a circle" if "infinite loop" in reason else f"cannot be followed ({status})"
         return Refused(f"{source.name}: the redirect of {url} {what}; {by_hand(source)}")
-    return Refused(f"{source.name}: {url} answers {status}: it is not given to you; {by_hand(source)}")
+    return Refused(f"{source.name}: {url} answers {status}: access is denied; {by_hand(source)}")
 
 
 def judge_connection(source: Source, error: OSError | HTTPException, timeout: float) -> Exception:
@@ -148,7 +151,10 @@ def judge_connection(source: Source, error: OSError | HTTPException, timeout: fl
 
 def by_hand(source: Source) -> str:
     """What to do where an address does not work."""
-    return f"{source.by_hand}; --mirror takes an address or a folder with a file of this name"
+    return (
+        f"{source.by_hand}; a file {source.name} in the folder of --root is taken, and --mirror takes the "
+        "address or folder of such files"
+    )
 
 
 def validator(headers: HTTPMessage) -> str:

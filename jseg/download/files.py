@@ -182,7 +182,7 @@ def _complete(transfer: Transfer, source: Source, url: str, part: Path, progress
             return
         transfer.discard()
         if last:
-            raise Refused(f"{source.name}: two downloads from {url} differ: {wrong}; {by_hand(source)}")
+            raise Refused(f"{source.name}: downloaded twice from {url}, and {wrong}; {by_hand(source)}")
         say(f"{source.name}: {wrong}; downloading it once more", sys.stderr)
 
 

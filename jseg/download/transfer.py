@@ -74,7 +74,10 @@ class _OnlyToHttps(HTTPRedirectHandler):
         self, req: Request, fp: object, code: int, msg: str, headers: object, newurl: str
     ) -> Request | None:
         if urlsplit(newurl).scheme != "https":
-            raise Refused(f"{req.full_url} redirects to {newurl}, which is not https; it was not followed")
+            raise Refused(
+                f"{req.full_url} redirects to {newurl}, which is not https and was not followed; --mirror "
+                "takes another address"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
@@ -239,7 +242,7 @@ class Transfer:
             since += len(piece)
             if (seconds := time.monotonic() - mark) >= timeout:
                 if since < _SLOWEST * seconds:
-                    raise TryAgain(f"less than {_SLOWEST} bytes per second came for {seconds:.0f} s")
+                    raise TryAgain(f"less than {_SLOWEST} bytes per second came for {seconds:.3g} s")
                 mark, since = time.monotonic(), 0
 
     def _size(self) -> int:

@@ -115,7 +115,7 @@ def test_what_passes_is_attempted_again(trick, server, source, tmp_path):
 REFUSED = {
     "404": (lambda: [status(404)], ("404", "address is gone", "look for a copy", "--mirror"), 1),
     "410": (lambda: [status(410)], ("410", "address is gone"), 1),
-    "403": (lambda: [status(403)], ("403", "not given to you", "look for a copy"), 1),
+    "403": (lambda: [status(403)], ("403", "access is denied", "look for a copy"), 1),
     "451": (lambda: [status(451)], ("451",), 1),
     "503 for ever": (lambda: [status(503)], ("503", "4 attempts in a row", "look for a copy"), 4),
     "breaks off for ever": (
@@ -142,7 +142,7 @@ REFUSED = {
     "endless": (lambda: [chunked(DATA * 2)], ("more than the published", "100,000"), 1),
     "another checksum": (
         lambda: [whole(DATA[::-1])],
-        ("SHA-256", hashlib.sha256(DATA[::-1]).hexdigest(), SHA256, "two downloads"),
+        ("SHA-256", hashlib.sha256(DATA[::-1]).hexdigest(), SHA256, "downloaded twice"),
         2,
     ),
     "a redirect to http": (
