@@ -138,7 +138,8 @@ def departures(row: Row, steps: Sequence[Step], arguments: argparse.Namespace) -
         if step.task == "val":
             found += deviations(dict(step.load()), step.config)
             continue
-        found += _of_checkpoint(step.final_checkpoint(), step.config)
+        if step.enough is None:  # the checkpoint on the way is compared as the start of the step after it
+            found += _of_checkpoint(step.final_checkpoint(), step.config)
         start = step.load().init_from
         if start and origin(step.config, start).is_file():
             found += _of_checkpoint(Path(start), origin(step.config, start))

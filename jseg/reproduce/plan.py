@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Step:
         task: 'train' or 'val'.
         overrides: for `Config.load`.
         checkpoint: what 'val' evaluates.
+        enough: a checkpoint on the way of a training, with which the steps after it can begin.
     """
 
     task: str
@@ -30,6 +31,7 @@ class Step:
     seed: int
     overrides: tuple[str, ...]
     checkpoint: Path | None = None
+    enough: Path | None = None
 
     def load(self) -> Config:
         """The config of the run.
@@ -61,8 +63,8 @@ class Step:
         return None
 
     def is_complete(self) -> bool:
-        """Whether the run has come to its end."""
-        return self.scores() is not None
+        """Whether the run has come to its end, or far enough."""
+        return (self.enough is not None and self.enough.is_file()) or self.scores() is not None
 
     def hours(self) -> float | None:
         """Measured hours of training, by the log; None if nothing was logged."""
@@ -88,7 +90,7 @@ def plan(
     """The steps of a row; the last one has its result.
 
     A transductive run starts from the inductive run at half its length, and an evaluation on other data needs
-    a run on its own: these come first, unless their checkpoint is there.
+    a run on its own: these come first.
 
     Args:
         seed: of all runs; by default that of the config, whose work folders have no seed in their names.
@@ -124,7 +126,7 @@ def plan(
         first = training(origin(row.config, config.init_from))
         start = _checkpoint(first.work_dir, first.load().max_iters // 2)
         last = training(row.config, f"init_from={start}")
-        return [last] if start.is_file() else [first, last]
+        return [replace(first, enough=start), last]
     return [training(row.config)]
 
 
