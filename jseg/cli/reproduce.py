@@ -197,11 +197,17 @@ def reproduce(row: Row, arguments: argparse.Namespace) -> int:
         if status:
             return status
     if _RANK in (None, "0"):
-        results = [Result(steps[-1].seed, steps[-1].scores() or {}, _hours(steps)) for steps in plans]
+        results = [
+            Result(_label(steps[-1], arguments), steps[-1].scores() or {}, _hours(steps)) for steps in plans
+        ]
         steps = [step for steps in plans for step in steps]
         print(f"\n{row.table}, {row.name} ({row.config.stem})")
         print(compare(row, results, departures(row, steps, arguments), arguments.tolerance))
     return 0
+
+
+def _label(step: Step, arguments: argparse.Namespace) -> str:
+    return f"jseg, seed {step.seed}" if arguments.checkpoint is None else f"jseg, {arguments.checkpoint.name}"
 
 
 def _hours(steps: Sequence[Step]) -> float | None:

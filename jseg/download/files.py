@@ -13,11 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from jseg.download.answers import Refused, by_hand, check_size
-from jseg.download.progress import Progress, megabytes
+from jseg.download.progress import Progress, megabytes, tell
 from jseg.download.sources import Source
 from jseg.download.transfer import Settings, Stopped, Transfer
 from jseg.files import expanded
-from jseg.runtime.command import say
 
 _PIECE = 1 << 20  # bytes
 _LAST_WORDS = 2.0  # seconds that transfers have after Ctrl-C
@@ -101,7 +100,7 @@ def fetch(
                     )
                 problems.append(str(problem))
                 if len(sources) > 1:  # the others go on
-                    say(f"error: {problem}", sys.stderr)
+                    tell(f"error: {problem}", sys.stderr)
 
     _run(work, min(settings.connections, len(sources)), stop)
     if problems:
@@ -140,7 +139,7 @@ def _fetch_one(
     path, part = folder / source.name, _part(folder, source)
     if path.exists():
         _check_there(source, path, progress)
-        say(f"{source.name}: was there already{_checked(source)}")
+        tell(f"{source.name}: was there already{_checked(source)}")
         return
     begun = time.monotonic()
     with part.open("ab"):  # made, if it is not there
@@ -165,7 +164,7 @@ def _fetch_one(
         part.replace(path)
         transfer.forget()
     seconds = time.monotonic() - begun
-    say(f"{source.name}: {megabytes(path.stat().st_size)} in {seconds:.0f} s{_checked(source)}")
+    tell(f"{source.name}: {megabytes(path.stat().st_size)} in {seconds:.0f} s{_checked(source)}")
 
 
 def _complete(transfer: Transfer, source: Source, url: str, part: Path, progress: Progress) -> None:
@@ -183,7 +182,7 @@ def _complete(transfer: Transfer, source: Source, url: str, part: Path, progress
         transfer.discard()
         if last:
             raise Refused(f"{source.name}: downloaded twice from {url}, and {wrong}; {by_hand(source)}")
-        say(f"{source.name}: {wrong}; downloading it once more", sys.stderr)
+        tell(f"{source.name}: {wrong}; downloading it once more", sys.stderr)
 
 
 def wrong_checksum(source: Source, path: Path, progress: Progress) -> str:
@@ -223,7 +222,7 @@ def _check_copy(source: Source, folder: Path) -> Path:
         raise FileNotFoundError(f"--mirror {folder}: there is no {source.name} in it; {source.by_hand}")
     with Progress(source.name, source.size) as progress:
         _check_there(source, path, progress)
-    say(f"{path}: found{_checked(source)}")
+    tell(f"{path}: found{_checked(source)}")
     return path
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from types import TracebackType
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -64,6 +65,12 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """`say`, above the bars of a terminal."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        say(text, stream)
 
 
 def megabytes(count: float) -> str:

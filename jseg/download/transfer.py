@@ -27,9 +27,8 @@ from jseg.download.answers import (
     largest,
     validator,
 )
-from jseg.download.progress import Progress, megabytes
+from jseg.download.progress import Progress, megabytes, tell
 from jseg.download.sources import Source
-from jseg.runtime.command import say
 
 _PIECE = 1 << 20  # bytes read at most at a time
 _PROGRESS = 1 << 20  # bytes after which an attempt counts as one that got on
@@ -115,7 +114,7 @@ class Transfer:
             Refused: it cannot be had; says why and what to do. Stopped. OSError: the disk.
         """
         there = f", {megabytes(self._size())} are there" if self._size() else ""
-        say(f"{self._source.name}: from {self._url}{there}", sys.stderr)
+        tell(f"{self._source.name}: from {self._url}{there}", sys.stderr)
         failures = 0
         while True:
             before = self._size()
@@ -158,7 +157,7 @@ class Transfer:
             )
         doubled = min(settings.pause * 2 ** (failures - 1), settings.longest_pause)
         pause = doubled if reason.wait is None else reason.wait
-        say(f"{name}: {reason}; attempt {failures + 1} of {settings.attempts} in {pause:g} s", sys.stderr)
+        tell(f"{name}: {reason}; attempt {failures + 1} of {settings.attempts} in {pause:g} s", sys.stderr)
         if self._stop.wait(pause):
             raise Stopped
 

@@ -29,9 +29,12 @@ _INCIDENTAL = (
 
 
 class Result(NamedTuple):
-    """What one seed gave: metric -> percent, and measured hours of training (None: nothing was trained)."""
+    """What one seed or checkpoint gave.
 
-    seed: int
+    label: for the table. scores: metric -> percent. hours: of training, measured, or None.
+    """
+
+    label: str
     scores: Mapping[str, float]
     hours: float | None = None
 
@@ -46,8 +49,7 @@ def compare(row: Row, results: Sequence[Result], departures: Sequence[str], tole
     metrics = list(row.paper) or list(_USUAL)
     lines = [["", *metrics], ["paper", *(_number(row.paper.get(metric)) for metric in metrics)]]
     lines += [
-        [f"jseg, seed {result.seed}", *(_number(result.scores.get(metric), 2) for metric in metrics)]
-        for result in results
+        [result.label, *(_number(result.scores.get(metric), 2) for metric in metrics)] for result in results
     ]
     means = {metric: _mean(results, metric) for metric in metrics}
     if len(results) > 1:

@@ -55,7 +55,10 @@ def test_a_row_from_data_then_again_then_from_its_checkpoint(command):
     row = ("table2", "--row", "voc2012", "--any-count", "--checkpoint", trained)
     status, out, _, started = command(*row)
     assert status == 0 and started == [("val", "voc2012_transductive_evaluated")]
-    assert table[3].split()[3:] == re.search(r"^jseg, seed 0 (.*)$", out, re.MULTILINE).group(1).split()
+    assert (
+        table[3].split()[3:]
+        == re.search(r"^jseg, iter_2\.safetensors (.*)$", out, re.MULTILINE).group(1).split()
+    )
     assert command(*row)[3] == []
 
 

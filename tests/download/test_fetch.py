@@ -23,7 +23,7 @@ from trick_server import (
     whole,
 )
 
-from jseg.download import Checksum, Mirror, Settings, Source, fetch
+from jseg.download import Checksum, Mirror, Settings, Source, fetch, progress
 
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -362,6 +362,16 @@ def test_proxies_of_the_environment_are_used(server, source, tmp_path, monkeypat
     server.answers["/file.zip"] = [whole(DATA)]
     fetch([source()], tmp_path / "direct", settings=HASTY)
     assert server.requests[-1][0] == "/file.zip"
+
+
+def test_progress_without_a_terminal_is_a_line_from_time_to_time(
+    server, source, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(progress, "_LINE_EVERY", 0.0)
+    server.answers["/file.zip"] = [dripping(DATA, 0.02, 5), whole(DATA)]
+    fetch([source()], tmp_path, settings=HASTY)
+    line = r"file\.zip: 0\.000 MB of 0\.100 MB \(0 %\), \d+\.\d\d MB/s, \d+:\d\d(:\d\d)? left"
+    assert re.search(line, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])

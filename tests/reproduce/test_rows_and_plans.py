@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jseg.checkpoints.run_metadata import saved_config
 from jseg.config import Config
 from jseg.config.headers import header_fields
 from jseg.files import shipped_folder
@@ -121,7 +122,7 @@ def test_results_and_hours_are_those_of_the_last_iteration():
 
 
 def results(*values):
-    return [Result(seed, {"pAcc": 95.0, "hIoU": value}, 2.0) for seed, value in enumerate(values)]
+    return [Result(f"seed {seed}", {"pAcc": 95.0, "hIoU": value}, 2.0) for seed, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
@@ -160,4 +161,10 @@ def test_departures_are_named_by_their_keys():
     assert deviations(own, config) == ["voc2012_inductive.py was run with other values of optimizer.lr"]
     own["model"]["clip"] = "weights/ViT-L-14.safetensors"
     assert "model.clip, optimizer.lr" in deviations(own, config)[0]
-    assert deviations(dict(Config.load(config)), config) == []
+
+
+@pytest.mark.parametrize("config", sorted({config for found in TABLES.values() for config in found.values()}))
+def test_a_run_as_shipped_does_not_depart(config):
+    """What a checkpoint carries is the text of the resolved config."""
+    path = shipped_folder("configs") / f"{config}.py"
+    assert deviations(saved_config({"config": Config.load(path).text()}), path) == []
