@@ -1,13 +1,13 @@
-"""Download a benchmark or OpenAI's CLIP weights from the official addresses, check and prepare them.
+"""Download a benchmark or OpenAI's CLIP weights from the official addresses, and prepare them.
 
     jseg download clip ViT-B-16
     jseg download voc2012 --root data
     jseg download list
 
-Files are resumed after a break, compared with the published sizes and checksums, and get their names only
-when they are complete. Then a benchmark is prepared as by `jseg prepare`, and a CLIP converted as by `jseg
-convert-clip`. `list` shows the addresses, checksums and who states them. Proxies are taken from the
-variables http_proxy, https_proxy and no_proxy.
+Interrupted downloads are resumed. Sizes and checksums are compared with the published ones, and only complete
+files get their names. A benchmark is then prepared as by `jseg prepare`, and a CLIP is converted as by `jseg
+convert-clip`. `list` shows addresses, checksums and their public sources. Proxies are read from the variables
+http_proxy, https_proxy and no_proxy.
 """
 
 import argparse
@@ -42,35 +42,35 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     common = argparse.ArgumentParser(add_help=False)
     add_download_options(common)
-    clip = commands.add_parser("clip", parents=[common], help="weights of a CLIP of OpenAI, converted")
+    clip = commands.add_parser("clip", parents=[common], help="download and convert weights of OpenAI's CLIP")
     clip.add_argument("name", metavar="NAME", help=", ".join(CLIP_NAMES))
     clip.add_argument("--root", type=expanded, default=Path(_WEIGHTS), metavar="DIR", help="default: weights")
     for name in BENCHMARKS:
         dataset = commands.add_parser(
-            name.replace("_", "-"), parents=[common], help=f"{BENCHMARKS[name].TITLE}, prepared"
+            name.replace("_", "-"), parents=[common], help=f"download and prepare {BENCHMARKS[name].TITLE}"
         )
         dataset.set_defaults(what=name)
         dataset.add_argument(
             "--root",
             metavar="DIR",
-            help="folder of all data sets or of this one (default: $JSEG_DATA_ROOT, else data)",
+            help="folder of all datasets or of this one (default: $JSEG_DATA_ROOT, else data)",
         )
         dataset.add_argument(
             "--jobs",
             type=int,
             default=len(os.sched_getaffinity(0)),
             metavar="N",
-            help="processes that convert and check (default: %(default)s, the CPU cores)",
+            help="number of processes that convert and check (default: %(default)s, the CPU cores)",
         )
         if name == "context":
             dataset.add_argument(
                 "--annotations",
                 choices=ANNOTATIONS,
                 default="json",
-                help="json: with the lists of the paper; mat: the release of 459 classes, whose lists have "
-                "two images more for training and one more for validation (default: json)",
+                help="json: lists of the paper; mat: release of 459 classes, whose lists have two more "
+                "images for training and one more for validation (default: json)",
             )
-    commands.add_parser("list", help="show addresses, sizes, checksums and their sources")
+    commands.add_parser("list", help="show addresses, sizes, checksums and their public sources")
     arguments = parser.parse_args(argv)
     for option in ("jobs", "connections"):
         if getattr(arguments, option, 1) < 1:
@@ -79,26 +79,26 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def add_download_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command that downloads takes."""
+    """Adds the options of every command that downloads."""
     parser.add_argument(
         "--mirror",
         metavar="URL|DIR",
-        help="take the files from here, under their official names, instead of the official addresses; those "
-        "of a folder are not copied",
+        help="address or folder to use instead of the official addresses; it must hold the files under their "
+        "official names",
     )
     parser.add_argument(
         "--connections",
         type=int,
         default=Settings.connections,
         metavar="N",
-        help="files that are downloaded at a time (default: %(default)s)",
+        help="number of files to download at a time (default: %(default)s)",
     )
 
 
 def download_dataset(
     name: str, work: Work, mirror: str | None, settings: Settings, annotations: str = "json"
 ) -> int:
-    """Downloads, prepares and checks a benchmark, unless it is complete; the exit status.
+    """Downloads, prepares and checks a benchmark, unless it is complete. Returns the exit status.
 
     Raises:
         ValueError, OSError: see `jseg.download.fetch` and `jseg.datasets.prepare`.
@@ -108,14 +108,14 @@ def download_dataset(
         return 0
     sources = dataset_sources(name, annotations)
     if name == "voc2012" or (name == "context" and annotations == "mat"):
-        require_scipy()  # before gigabytes are downloaded
+        require_scipy()  # before downloading gigabytes
     size = sum(source.size for source in sources)
     from_there = None if mirror is None else Mirror(mirror)
     paths = fetch(sources, work.root, from_there, unpacked=size, settings=settings)
     work.root.mkdir(parents=True, exist_ok=True)
     work = Work(work.root, paths[0].parent, work.jobs, work.any_count)
     try:
-        for step in (prepare, check):  # the second one reads every file
+        for step in (prepare, check):  # `check` reads every file
             report = step(name, work)
             prepare_dataset.show(report, prepare_dataset.SHOWN)
             if report.problems:
@@ -124,18 +124,18 @@ def download_dataset(
         prepare_dataset.print_problems(list(error.problems), prepare_dataset.SHOWN)
         return 1
     if from_there is None or from_there.folder is None:
-        say(f"not needed any more: {', '.join(str(path) for path in paths)}")
+        say(f"no longer needed: {', '.join(str(path) for path in paths)}")
     return 0
 
 
 def summary(name: str, work: Work) -> str:
-    """Folder and counts of a benchmark."""
+    """Returns the folder and the counts of a benchmark."""
     report = survey(name, work)
     return f"{report.home}: " + ", ".join(f"{count} {title}" for title, count in report.counts.items())
 
 
 def download_clip(name: str, folder: Path, mirror: str | None, settings: Settings) -> None:
-    """Downloads a CLIP and converts it, unless `folder` has it.
+    """Downloads and converts a CLIP, unless the converted file exists.
 
     Raises:
         ValueError, OSError: see `jseg.download.fetch` and `jseg.cli.convert_clip`.
@@ -145,10 +145,12 @@ def download_clip(name: str, folder: Path, mirror: str | None, settings: Setting
     assert source.checksum is not None
     if out.exists():
         if read_tensors(out).metadata.get("source_sha256") != source.checksum.digits:
-            raise FileExistsError(f"{out} is there, and not converted from OpenAI's {source.name}; rename it")
+            raise FileExistsError(
+                f"{out} exists, but is not converted from OpenAI's {source.name}; rename it"
+            )
         say(f"nothing to download: {out} was converted from OpenAI's {source.name}")
         return
-    # Half of it again: the converted file has no code.
+    # The converted file is about as large.
     paths = fetch(
         [source], folder, None if mirror is None else Mirror(mirror), unpacked=source.size, settings=settings
     )
@@ -157,7 +159,7 @@ def download_clip(name: str, folder: Path, mirror: str | None, settings: Setting
 
 
 def describe(sources: list[Source]) -> str:
-    """Files with addresses, sizes, checksums, and who states them."""
+    """Returns the addresses, sizes, checksums and public sources of files."""
     lines = []
     for source in sources:
         size = f"{'' if source.exact else 'about '}{source.size:,} bytes"
@@ -178,7 +180,7 @@ def list_sources() -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Downloads what was asked for; the exit status."""
+    """Runs the command and returns the exit status."""
     if arguments.what == "list":
         list_sources()
         return 0
@@ -193,8 +195,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 if all is there and right, 1 if a data set is not, 2 after another error, 130 after Ctrl-C."""
+    """Returns 0 on success, 1 if a dataset is not complete, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
     return exit_status(
-        lambda: run(arguments), "interrupted; what has come stays, and the same command resumes from here"
+        lambda: run(arguments), "interrupted; received data is kept, and the same command continues from here"
     )

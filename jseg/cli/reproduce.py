@@ -1,14 +1,14 @@
-"""Train and evaluate a row of the paper's tables, and compare with the paper.
+"""Reproduce a row of the paper's tables: train, evaluate, and compare with the paper.
 
-    jseg reproduce                               # the tables and their rows
+    jseg reproduce                               # list all rows
     jseg reproduce table1 --row voc2012
     jseg reproduce table2 --row voc2012 --seeds 0 1 2
     jseg reproduce table1 --row coco-stuff --checkpoint RELEASED.pth
 
-Data and weights are looked for first; what is missing is named, and downloaded with --download. A
-transductive row needs the inductive run at half its length, Table 4 the inductive run on COCO-Stuff: these
-are trained first. Stopped at any point, the same command resumes. With several processes: `mpirun -n 8 jseg
-reproduce ...`.
+Data and weights are checked first. If they are missing, the command to download them is printed, or they are
+downloaded with --download. Transductive rows need the inductive run at half its length, and Table 4 needs the
+inductive run on COCO-Stuff; these are trained first. After an interruption, the same command continues. For
+several processes, use `mpirun -n 8 jseg reproduce ...`.
 """
 
 import argparse
@@ -41,18 +41,28 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", nargs="?", choices=TABLES, help="without it, all rows are listed")
-    parser.add_argument("--row", help="without it, the rows of the table are listed")
+    parser.add_argument("table", nargs="?", choices=TABLES, help="default: list all rows")
+    parser.add_argument("--row", help="default: list the rows of the table")
     parser.add_argument(
         "--from",
         dest="source",
         choices=("data", "checkpoint"),
-        help="train, or evaluate a trained file (default: data, and checkpoint if --checkpoint is given)",
+        help="train from data, or evaluate a checkpoint (default: data, or checkpoint with --checkpoint)",
     )
-    parser.add_argument("--checkpoint", type=expanded, metavar="FILE", help="a release, or one of jseg")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: that of the config, 0")
-    parser.add_argument("--root", metavar="DIR", help="of the data (default: $JSEG_DATA_ROOT, else data)")
-    parser.add_argument("--any-count", action="store_true", help="accept a part of the data")
+    parser.add_argument(
+        "--checkpoint", type=expanded, metavar="FILE", help="released checkpoint, or one of jseg"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="seeds of the runs (default: the seed of the config, 0)",
+    )
+    parser.add_argument(
+        "--root", metavar="DIR", help="folder of the datasets (default: $JSEG_DATA_ROOT, else data)"
+    )
+    parser.add_argument("--any-count", action="store_true", help="accept incomplete datasets")
     parser.add_argument(
         "--download", action="store_true", help="download the data and weights that are missing"
     )
@@ -62,9 +72,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=float,
         default=TOLERANCE,
         metavar="POINTS",
-        help="difference from the paper that may be chance (default: %(default)s)",
+        help="accepted difference from the paper (default: %(default)s)",
     )
-    run_net.add_overrides(parser, "override config keys of every run; the result then is not comparable")
+    run_net.add_overrides(parser, "override config keys of all runs; the result is then not comparable")
     add_device_options(parser)
     arguments = parser.parse_args(argv)
     if arguments.row is not None and arguments.table is None:
@@ -72,9 +82,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     if arguments.checkpoint is not None and arguments.source == "data":
         parser.error("--checkpoint is for --from checkpoint")
     if arguments.checkpoint is None and arguments.source == "checkpoint":
-        parser.error("--from checkpoint needs --checkpoint FILE: a release of CLIP-RC, or a file of jseg")
+        parser.error("--from checkpoint needs --checkpoint FILE, a released checkpoint or one of jseg")
     if arguments.checkpoint is not None and len(arguments.seeds or ()) > 1:
-        parser.error("--seeds are for training; a checkpoint has its own")
+        parser.error("--seeds is only for training")
     return arguments
 
 
@@ -85,10 +95,10 @@ def show_rows(found: Sequence[Row]) -> None:
 
 
 def require_data(steps: Sequence[Step], arguments: argparse.Namespace) -> None:
-    """Looks for the data sets of all steps, and downloads what is missing if that was asked for.
+    """Checks the datasets of all steps, and downloads missing ones with --download.
 
     Raises:
-        ValueError: data is missing; names the command that brings it.
+        ValueError: if a dataset is missing or incomplete.
     """
     configs = [step.load() for step in steps]
     wanted = {_BENCHMARK[part["type"]] for config in configs for part in config.dataset.values() if part}
@@ -99,21 +109,19 @@ def require_data(steps: Sequence[Step], arguments: argparse.Namespace) -> None:
         if problems and arguments.download:
             settings = Settings(connections=arguments.connections)
             if download_dataset(name, work, arguments.mirror, settings):
-                raise ValueError(f"{BENCHMARKS[name].TITLE} is not complete, see above")
+                raise ValueError(f"{BENCHMARKS[name].TITLE} is not complete (see above)")
         elif problems:
             command = f"jseg download {name.replace('_', '-')} --root {root}"
             there = BENCHMARKS[name].find_home(root).is_dir()
             lack = f"is not complete in {root} ({problems[0]})" if there else f"is not in {root}"
-            raise ValueError(
-                f"{BENCHMARKS[name].TITLE} {lack}; `{command}` brings it, and so does --download"
-            )
+            raise ValueError(f"{BENCHMARKS[name].TITLE} {lack}; run `{command}`, or add --download")
 
 
 def require_weights(steps: Sequence[Step], arguments: argparse.Namespace) -> None:
-    """Looks for the CLIP of all steps, and downloads it if that was asked for.
+    """Checks the CLIP weights of all steps, and downloads missing ones with --download.
 
     Raises:
-        FileNotFoundError: it is missing; names the command that brings it.
+        FileNotFoundError: if they are missing.
     """
     for clip in dict.fromkeys(str(step.load().model["clip"]) for step in steps):
         try:
@@ -124,21 +132,20 @@ def require_weights(steps: Sequence[Step], arguments: argparse.Namespace) -> Non
                 raise
             if not arguments.download:
                 raise FileNotFoundError(
-                    f"{error}; `jseg download clip {name} --root {Path(clip).parent}` brings it, and so does "
-                    "--download"
+                    f"{error}, run `jseg download clip {name} --root {Path(clip).parent}`, or add --download"
                 ) from None
             settings = Settings(connections=arguments.connections)
             download_clip(name, Path(clip).parent, arguments.mirror, settings)
 
 
 def departures(row: Row, steps: Sequence[Step], arguments: argparse.Namespace) -> list[str]:
-    """In what the runs differ from the recipe of the row, as far as their files tell."""
-    found = ["a part of the data was used (--any-count)"] if arguments.any_count else []
+    """Returns the differences between the runs and the recipe of the row, as recorded in their files."""
+    found = ["the datasets may be incomplete (--any-count)"] if arguments.any_count else []
     for step in steps:
         if step.task == "val":
             found += deviations(dict(step.load()), step.config)
             continue
-        if step.enough is None:  # the checkpoint on the way is compared as the start of the step after it
+        if step.enough is None:  # otherwise compared below, as the start of the next step
             found += _of_checkpoint(step.final_checkpoint(), step.config)
         start = step.load().init_from
         if start and origin(step.config, start).is_file():
@@ -149,12 +156,12 @@ def departures(row: Row, steps: Sequence[Step], arguments: argparse.Namespace) -
 
 
 def _of_checkpoint(path: Path, config: Path) -> list[str]:
-    """As `deviations`, for the config that a checkpoint carries."""
+    """Like `deviations`, for the config stored in a checkpoint."""
     return deviations(saved_config(read_tensors(path).metadata), config)
 
 
 def agreed(make: Callable[[], Value], arguments: argparse.Namespace) -> Value:
-    """What `make` gives; under mpirun, what it gives the main process, whose disk holds the runs."""
+    """Returns the result of `make`, under mpirun that of the main process, whose disk holds the runs."""
     if _RANK is None:
         return make()
     select_device(arguments.device, arguments.precision)
@@ -162,19 +169,19 @@ def agreed(make: Callable[[], Value], arguments: argparse.Namespace) -> Value:
 
     try:
         value = make() if is_main() else None
-    except (ValueError, OSError) as error:  # the others wait for the main process
+    except (ValueError, OSError) as error:  # the other processes wait for the main process
         raise SystemExit(run_net.end_run(f"error: {error}", USER_ERROR)) from None
     return broadcast_object(value, what="the plan of the runs")
 
 
 def reproduce(row: Row, arguments: argparse.Namespace) -> int:
-    """Runs what is missing, and prints the comparison; the exit status."""
+    """Runs the incomplete steps, prints the comparison, and returns the exit status."""
     overrides = list(arguments.overrides)
     if arguments.root is not None:
         overrides.append(f"data_root={arguments.root}")
 
     def prepared() -> list[list[Step]]:
-        """The steps of each seed; data and weights are there."""
+        """Returns the steps of each seed, after checking data and weights."""
         plans = [plan(row, seed, overrides, arguments.checkpoint) for seed in arguments.seeds or (None,)]
         steps = [step for steps in plans for step in steps]
         require_data(steps, arguments)
@@ -221,7 +228,7 @@ def _duration(step: Step) -> str:
     done = step.hours()
     length = f"{step.load().max_iters:,} iterations"
     if done is None:
-        return f"{length}; hours on this machine: not known, the log says what is left"
+        return f"{length}; hours on this machine are unknown; the log shows the remaining time"
     return f"{length}; {done:.2f} h measured so far"
 
 
@@ -231,7 +238,7 @@ def _tell(text: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 with a comparison, 2 after an error of the user, else that of the run that ended early."""
+    """Returns 0 after a comparison, 2 after a user error, else the status of the run that ended early."""
     arguments = parse_arguments(argv)
     if arguments.table is None or arguments.row is None:
         tables = TABLES if arguments.table is None else [arguments.table]

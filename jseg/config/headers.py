@@ -1,4 +1,4 @@
-"""What a config says beside its values: which row of the paper it reproduces, and what it inherits from."""
+"""Reads the header of a config file: the row of the paper that it reproduces, and its base."""
 
 import ast
 import re
@@ -9,29 +9,29 @@ FIELDS = ("Reproduces", "Paper", "Measured")
 
 
 def header_fields(path: Path) -> dict[str, str]:
-    """The lines `Field: text` of a config's docstring, for the fields in `FIELDS`.
+    """Returns the lines `Field: text` of a config's docstring for the fields in `FIELDS`.
 
     Raises:
-        ValueError: a field occurs twice.
+        ValueError: if a field occurs twice.
     """
     found: dict[str, str] = {}
     for line in (ast.get_docstring(_tree(path)) or "").splitlines():
         field, separator, text = line.partition(":")
         if separator and field in FIELDS:
             if field in found:
-                raise ValueError(f"{path}: its header says '{field}:' twice; keep one line")
+                raise ValueError(f"{path}: its header contains '{field}:' twice; keep one line")
             found[field] = text.strip()
     return found
 
 
 def paper_numbers(fields: Mapping[str, str]) -> dict[str, float]:
-    """Metric -> percent, by the line `Paper:`; empty where the paper has no result."""
+    """Returns metric -> percent from the line `Paper:`. Empty if the paper has no result."""
     found = re.findall(r"([A-Za-z]\w*(?:\(\w+\))?) (\d+(?:\.\d+)?)", fields.get("Paper", ""))
     return {name: float(value) for name, value in found}
 
 
 def base_config(path: Path) -> Path | None:
-    """The one config that a config inherits from; None if it inherits from several or from none."""
+    """Returns the config that a config inherits from, or None if there are several or none."""
     for node in _tree(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
             base = ast.literal_eval(node.value)

@@ -1,7 +1,7 @@
-"""Downloading what jseg needs: the archives of the benchmarks and OpenAI's CLIP weights.
+"""Downloads the archives of the benchmarks and OpenAI's CLIP weights.
 
-Nothing here runs unless it is asked for: by `jseg download`, or by `--download` of another command.
-`sources.py` holds the addresses and who states them, `transfer.py` brings one file, `files.py` several.
+This only runs on request: by `jseg download`, or by `--download` of another command. `sources.py` holds the
+addresses and their public sources, `transfer.py` downloads one file, and `files.py` downloads several.
 """
 
 from jseg.download.files import Mirror, fetch

@@ -1,4 +1,4 @@
-"""What an HTTP server answered: whether to take it, to try again, or to give up, and why."""
+"""Decides what to do with an answer of an HTTP server: accept it, try again, or refuse it with a reason."""
 
 import email.utils
 import re
@@ -18,11 +18,11 @@ _GONE = (404, 410)
 
 
 class Refused(ValueError):
-    """A transfer that another attempt would not help; the sentence says what to do."""
+    """A transfer for which another attempt would not help. The message says what to do."""
 
 
 class TryAgain(Exception):
-    """A transfer that broke off and may go on. `wait`: seconds that the server asks for, or None."""
+    """A transfer that failed and may succeed later. `wait`: seconds requested by the server, or None."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -30,57 +30,55 @@ class TryAgain(Exception):
 
 
 class StartOver(TryAgain):
-    """As `TryAgain`, but what there is of the file is of no use."""
+    """Like `TryAgain`, but the part of the file that was received cannot be used."""
 
 
 class Accepted(NamedTuple):
-    """A body that is taken: it begins at byte `offset` of a file of `total` bytes, None if not known."""
+    """An accepted body. It begins at byte `offset` of a file of `total` bytes (None if unknown)."""
 
     offset: int
     total: int | None
 
 
 def accept(source: Source, status: int, headers: HTTPMessage, offset: int) -> Accepted:
-    """Judges the head of a successful answer.
+    """Checks the status and headers of a successful answer.
 
     Args:
-        offset: first byte that was asked for.
+        offset: first byte that was requested.
 
     Raises:
-        Refused: it is another file. StartOver: it is another part of the file.
+        Refused: if it is another file. StartOver: if it is another part of the file.
     """
     if headers.get_content_type() in ("text/html", "application/xhtml+xml"):
         raise Refused(_web_page(source))
     if headers.get("Content-Encoding", "identity") != "identity":
         raise Refused(
-            f"{source.name}: the server sends it compressed as {headers['Content-Encoding']}, although it "
-            "was asked not to; use another server with --mirror"
+            f"{source.name}: the server compresses it with {headers['Content-Encoding']}, which was "
+            "not requested; use another server with --mirror"
         )
     length = _number(headers.get("Content-Length"))
     if status == 206:
         first, total = _range(headers)
         if first != offset:
-            part = (
-                "a part of the file without saying which"
-                if first is None
-                else f"the file from byte {first:,}"
-            )
-            raise StartOver(f"the server sent {part}, asked for it from byte {offset:,}; starting over")
+            part = "an unspecified part of the file" if first is None else f"the file from byte {first:,}"
+            raise StartOver(f"the server sent {part} instead of byte {offset:,}; starting over")
         if total is None and length is not None:
             total = offset + length
     elif status == 200:
         offset, total = 0, length
     else:
-        raise Refused(f"{source.name}: {source.url} answers {status}, which is no file; {source.by_hand}")
+        raise Refused(
+            f"{source.name}: {source.url} answers with status {status} and no file; {source.by_hand}"
+        )
     check_size(source, total)
     return Accepted(offset, total)
 
 
 def check_size(source: Source, size: int | None) -> None:
-    """Compares an announced or a real size with the published one.
+    """Compares a size with the published size.
 
     Raises:
-        Refused: it is another.
+        Refused: if it differs.
     """
     if size is None:
         return
@@ -88,90 +86,90 @@ def check_size(source: Source, size: int | None) -> None:
     if abs(size - source.size) > allowed:
         about = "" if source.exact else "about "
         raise Refused(
-            f"{source.name}: {size:,} bytes instead of the published {about}{source.size:,}: this is another "
-            f"file; {source.by_hand}"
+            f"{source.name}: {size:,} bytes instead of the published {about}{source.size:,}, so this is "
+            f"another file; {source.by_hand}"
         )
 
 
 def largest(source: Source) -> int:
-    """The bytes that a file may have at most."""
+    """Returns the largest accepted size in bytes."""
     return source.size if source.exact else int(source.size * (1 + _TOLERANCE))
 
 
 def check_beginning(source: Source, piece: bytes) -> None:
-    """None of the published files begins like a web page.
+    """Checks that the file does not begin like a web page. None of the published files does.
 
     Raises:
-        Refused: this one does.
+        Refused: if it does.
     """
     if piece.lstrip()[:1] == b"<":
         raise Refused(_web_page(source))
 
 
 def judge_status(source: Source, url: str, error: HTTPError, offset: int) -> Exception:
-    """The exception for an answer that is no success.
+    """Returns the exception for an unsuccessful answer.
 
     Args:
-        offset: first byte that was asked for.
+        offset: first byte that was requested.
     """
     reason = str(error.reason)
     status = f"{error.code} {reason.splitlines()[0] if reason else ''}".strip()
     if error.code == 416:
         match = _CONTENT_RANGE.fullmatch(error.headers.get("Content-Range", ""))
         end = "" if not match or match.group(3) == "*" else f" of a file of {int(match.group(3)):,} bytes"
-        return StartOver(f"the server has no byte {offset:,}{end}; starting over")
+        return StartOver(f"the server cannot continue at byte {offset:,}{end}; starting over")
     if error.code in _AGAIN:
-        return TryAgain(f"the server answers {status}", _retry_after(error.headers.get("Retry-After")))
+        return TryAgain(f"the server answered {status}", _retry_after(error.headers.get("Retry-After")))
     if error.code in _GONE:
-        return Refused(f"{source.name}: {url} answers {status}: the address is gone; {by_hand(source)}")
+        return Refused(f"{source.name}: {url} no longer exists ({status}); {by_hand(source)}")
     if 300 <= error.code < 400:
-        what = "leads in a circle" if "infinite loop" in reason else f"cannot be followed ({status})"
-        return Refused(f"{source.name}: the redirect of {url} {what}; {by_hand(source)}")
-    return Refused(f"{source.name}: {url} answers {status}: access is denied; {by_hand(source)}")
+        what = "redirects in a loop" if "infinite loop" in reason else f"has an invalid redirect ({status})"
+        return Refused(f"{source.name}: {url} {what}; {by_hand(source)}")
+    return Refused(f"{source.name}: access to {url} is denied ({status}); {by_hand(source)}")
 
 
 def judge_connection(source: Source, error: OSError | HTTPException, timeout: float) -> Exception:
-    """The exception for a connection that failed."""
+    """Returns the exception for a failed connection."""
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return Refused(
-            f"{source.name}: the certificate of the server is not trusted ({reason.verify_message}); if a "
-            "proxy of your own network signs it, name its certificate in the variable SSL_CERT_FILE"
+            f"{source.name}: the certificate of the server is not trusted ({reason.verify_message}); if your "
+            "network uses its own proxy certificate, set SSL_CERT_FILE to that certificate"
         )
     if isinstance(reason, TimeoutError):
-        return TryAgain(f"nothing came for {timeout:g} s")
+        return TryAgain(f"no data for {timeout:g} s")
     if isinstance(reason, socket.gaierror):
         return TryAgain(
-            "the name of the server is not known (no network, or a proxy that http_proxy and https_proxy "
-            "do not name)"
+            "the server's name cannot be resolved (no network, or a proxy that is not set in http_proxy and "
+            "https_proxy)"
         )
     text = str(reason) or type(reason).__name__
     return TryAgain(f"the connection failed ({text.splitlines()[0]})")
 
 
 def by_hand(source: Source) -> str:
-    """What to do where an address does not work."""
+    """Returns what to do if an address does not work."""
     return (
-        f"{source.by_hand}; a file {source.name} in the folder of --root is taken, and --mirror takes the "
-        "address or folder of such files"
+        f"{source.by_hand}; put {source.name} into the folder of --root, or pass its address or folder with "
+        "--mirror"
     )
 
 
 def validator(headers: HTTPMessage) -> str:
-    """What names this version of a file in `If-Range`: a strong ETag, else the time of its change, or ''."""
+    """Returns the value for `If-Range`: a strong ETag, else the time of the last change, else ''."""
     tag = headers.get("ETag", "")
     return tag if tag.startswith('"') else headers.get("Last-Modified", "")
 
 
 def _web_page(source: Source) -> str:
     return (
-        f"{source.name}: the server sent a web page instead of the file, as login pages and filters of "
-        f"networks do; open {source.url} in a browser to see it; {by_hand(source)}"
+        f"{source.name}: the server sent a web page instead of the file, for example a login page; open "
+        f"{source.url} in a browser to see it; {by_hand(source)}"
     )
 
 
 def _range(headers: HTTPMessage) -> tuple[int | None, int | None]:
-    """First byte and size of the whole file by `Content-Range`."""
+    """Returns the first byte and the size of the whole file from `Content-Range`."""
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None:
         return None, None
@@ -179,7 +177,7 @@ def _range(headers: HTTPMessage) -> tuple[int | None, int | None]:
 
 
 def _retry_after(text: str | None) -> float | None:
-    """Seconds, from a number or a date."""
+    """Returns seconds from a number or a date."""
     if text is None:
         return None
     if text.strip().isdecimal():

@@ -1,4 +1,4 @@
-"""Several published files at a time into a folder: checked, and named only when they are complete."""
+"""Downloads several files at a time into a folder and checks them. Only complete files get their names."""
 
 import fcntl
 import hashlib
@@ -19,17 +19,17 @@ from jseg.download.transfer import Settings, Stopped, Transfer
 from jseg.files import expanded
 
 _PIECE = 1 << 20  # bytes
-_LAST_WORDS = 2.0  # seconds that transfers have after Ctrl-C
+_GRACE = 2.0  # seconds that transfers have to end after Ctrl-C
 
 
 class Mirror:
-    """Where files come from in place of their official addresses.
+    """A source of files that replaces their official addresses.
 
     Args:
-        place: an http(s) address or a folder, in which the files have their official names.
+        place: an http(s) address or a folder that holds the files under their official names.
 
     Raises:
-        ValueError: an address of another kind. FileNotFoundError: no such folder.
+        ValueError: if it is another kind of address. FileNotFoundError: if there is no such folder.
     """
 
     def __init__(self, place: str) -> None:
@@ -39,7 +39,7 @@ class Mirror:
         if scheme in ("http", "https"):
             return
         if "://" in place:
-            raise ValueError(f"--mirror {place}: give an http or https address, or a folder")
+            raise ValueError(f"--mirror {place}: must be an http or https address, or a folder")
         self.folder = expanded(place)
         if not self.folder.is_dir():
             raise FileNotFoundError(f"--mirror {place}: this folder does not exist; correct the path")
@@ -52,20 +52,21 @@ def fetch(
     unpacked: int = 0,
     settings: Settings | None = None,
 ) -> list[Path]:
-    """Brings files to a folder, or finds them in that of the mirror, and checks them.
+    """Downloads files into a folder, or finds them in the folder of a mirror, and checks them.
 
-    A file that is there with the published size and checksum is kept. What is there of a broken transfer is
-    completed; a file gets its name when it is complete and right.
+    Existing files with the published size and checksum are kept, and interrupted downloads are resumed. A
+    file only gets its name when it is complete and its checksum is correct.
 
     Args:
-        unpacked: bytes that are needed in `folder` afterwards.
+        unpacked: bytes that will be needed in `folder` afterwards.
 
     Returns:
-        The path of each file; in the mirror's folder nothing is copied.
+        The path of each file. Files in the folder of a mirror are not copied.
 
     Raises:
-        ValueError: some files cannot be had; a sentence for each. The others are complete.
-        OSError: the folder cannot be written, or there is not enough space. KeyboardInterrupt.
+        ValueError: if some files could not be downloaded. The others are complete.
+        OSError: if the folder cannot be written, or there is not enough space.
+        KeyboardInterrupt: after Ctrl-C.
     """
     settings = settings or Settings()
     if mirror is not None and mirror.folder is not None:
@@ -95,17 +96,17 @@ def fetch(
                 if isinstance(problem, OSError):
                     reason = problem.strerror or str(problem)
                     problem = OSError(
-                        f"{source.name} cannot be written to {folder} ({reason}); free space, or name "
-                        "another folder with --root; the same command resumes"
+                        f"{source.name} cannot be written to {folder} ({reason}); free space or choose "
+                        "another folder with --root, and run the same command again"
                     )
                 problems.append(str(problem))
-                if len(sources) > 1:  # the others go on
+                if len(sources) > 1:  # the others continue
                     tell(f"error: {problem}", sys.stderr)
 
     _run(work, min(settings.connections, len(sources)), stop)
     if problems:
         raise ValueError(
-            f"{len(problems)} of {len(sources)} files could not be had, see above; what is complete stays"
+            f"{len(problems)} of {len(sources)} files could not be downloaded (see above)"
             if len(sources) > 1
             else problems[0]
         )
@@ -116,8 +117,8 @@ def _run(work: Callable[[], None], count: int, stop: threading.Event) -> None:
     """Runs `work` in threads until all have ended.
 
     Raises:
-        KeyboardInterrupt: after the threads were told to stop. One that waits for a server is left alone:
-            what it has received is in its file.
+        KeyboardInterrupt: after telling the threads to stop. A thread that is waiting for a server is not
+            waited for; what it has received is already in its file.
     """
     threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
     for thread in threads:
@@ -127,7 +128,7 @@ def _run(work: Callable[[], None], count: int, stop: threading.Event) -> None:
             time.sleep(0.05)
     except KeyboardInterrupt:
         stop.set()
-        end = time.monotonic() + _LAST_WORDS
+        end = time.monotonic() + _GRACE
         for thread in threads:
             thread.join(max(end - time.monotonic(), 0))
         raise
@@ -139,19 +140,19 @@ def _fetch_one(
     path, part = folder / source.name, _part(folder, source)
     if path.exists():
         _check_there(source, path, progress)
-        tell(f"{source.name}: was there already{_checked(source)}")
+        tell(f"{source.name}: exists{_checked(source)}")
         return
     begun = time.monotonic()
-    with part.open("ab"):  # made, if it is not there
+    with part.open("ab"):  # creates it if necessary
         pass
     with part.open("r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(
-                f"{part}: another process is downloading this file; wait until it has ended"
+                f"{part}: another process is downloading this file; wait until it has finished"
             ) from None
-        if path.exists():  # the process that had it locked has just completed it
+        if path.exists():  # the process that held the lock has just completed it
             return
         transfer = Transfer(source, url, file, part, settings, progress, stop)
         try:
@@ -168,25 +169,29 @@ def _fetch_one(
 
 
 def _complete(transfer: Transfer, source: Source, url: str, part: Path, progress: Progress) -> None:
-    """Downloads until the checksum is right, twice at most: a file may have changed between two parts of it.
+    """Downloads a file, and a second time if the checksum is wrong: it may have changed during the download.
 
     Raises:
-        Refused: the checksum is wrong again, or see `Transfer.run`.
+        Refused: if the checksum is wrong again; also see `Transfer.run`.
     """
     for last in (False, True):
         transfer.run()
-        check_size(source, part.stat().st_size)
+        try:
+            check_size(source, part.stat().st_size)
+        except Refused:
+            transfer.discard()
+            raise
         wrong = wrong_checksum(source, part, progress)
         if not wrong:
             return
         transfer.discard()
         if last:
-            raise Refused(f"{source.name}: downloaded twice from {url}, and {wrong}; {by_hand(source)}")
-        tell(f"{source.name}: {wrong}; downloading it once more", sys.stderr)
+            raise Refused(f"{source.name}: downloaded twice from {url}, but {wrong}; {by_hand(source)}")
+        tell(f"{source.name}: {wrong}; downloading it again", sys.stderr)
 
 
 def wrong_checksum(source: Source, path: Path, progress: Progress) -> str:
-    """In which checksum a file differs from the published one; '' if in none, or if none is published."""
+    """Returns how the checksum of a file differs from the published one, or '' if it does not."""
     if source.checksum is None:
         return ""
     digest = hashlib.new(source.checksum.algorithm, usedforsecurity=False)
@@ -197,29 +202,29 @@ def wrong_checksum(source: Source, path: Path, progress: Progress) -> str:
             progress.add(len(piece))
     if digest.hexdigest() == source.checksum.digits:
         return ""
-    return f"its {_title(source)} is {digest.hexdigest()}, published is {source.checksum.digits}"
+    return f"its {_title(source)} is {digest.hexdigest()} instead of {source.checksum.digits}"
 
 
 def _check_there(source: Source, path: Path, progress: Progress) -> None:
-    """Whether a file that somebody has put there is the published one.
+    """Checks an existing file, which is never changed.
 
     Raises:
-        Refused: it is not; it stays as it is.
+        Refused: if it is not the published file.
     """
     try:
         check_size(source, path.stat().st_size)
     except Refused as problem:
-        raise Refused(f"{path} is there, and not as published: {problem}") from None
+        raise Refused(f"{path} exists, but is not the published file: {problem}") from None
     wrong = wrong_checksum(source, path, progress)
     if wrong:
-        raise Refused(f"{path} is there, but {wrong}; remove it or rename it to download the published file")
+        raise Refused(f"{path} exists, but {wrong}; remove or rename it to download the published file")
 
 
 def _check_copy(source: Source, folder: Path) -> Path:
-    """The file in the folder of a mirror, which is left as it is."""
+    """Checks a file in the folder of a mirror and returns its path."""
     path = folder / source.name
     if not path.is_file():
-        raise FileNotFoundError(f"--mirror {folder}: there is no {source.name} in it; {source.by_hand}")
+        raise FileNotFoundError(f"--mirror {folder}: {source.name} is missing; {source.by_hand}")
     with Progress(source.name, source.size) as progress:
         _check_there(source, path, progress)
     tell(f"{path}: found{_checked(source)}")
@@ -227,10 +232,10 @@ def _check_copy(source: Source, folder: Path) -> Path:
 
 
 def _check_space(sources: Sequence[Source], folder: Path, unpacked: int) -> None:
-    """There must be space for what is missing and what is made of it.
+    """Checks that there is enough space for the missing files and for unpacking them.
 
     Raises:
-        OSError: there is not; names both amounts.
+        OSError: if there is not.
     """
     missing = 0
     for source in sources:
@@ -244,25 +249,21 @@ def _check_space(sources: Sequence[Source], folder: Path, unpacked: int) -> None
     if free < missing + unpacked:
         raise OSError(
             f"{folder}: about {megabytes(missing + unpacked)} are needed ({megabytes(missing)} to download, "
-            f"{megabytes(unpacked)} for what is made of it), {megabytes(free)} are free; free space, or name "
+            f"{megabytes(unpacked)} to unpack), but {megabytes(free)} are free; free space, or choose "
             "a folder on another disk with --root"
         )
 
 
 def _part(folder: Path, source: Source) -> Path:
-    """Where a file is until it is complete."""
+    """Returns the path of a file that is not complete yet."""
     return folder / f".{source.name}.part"
 
 
 def _title(source: Source) -> str:
-    """'SHA-256' of 'sha256'."""
+    """Returns the usual spelling of the algorithm, such as 'SHA-256'."""
     name = source.checksum.algorithm if source.checksum else ""
     return {"sha256": "SHA-256", "sha1": "SHA-1", "md5": "MD5"}.get(name, name)
 
 
 def _checked(source: Source) -> str:
-    return (
-        f", {_title(source)} as published"
-        if source.checksum
-        else ", size plausible; no checksum is published"
-    )
+    return f", {_title(source)} correct" if source.checksum else ", size correct (no checksum is published)"

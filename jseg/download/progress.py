@@ -1,4 +1,4 @@
-"""The progress of a transfer: a bar on a terminal, a line from time to time elsewhere."""
+"""The progress of a transfer: a bar on a terminal, otherwise a line every minute."""
 
 import sys
 import time
@@ -9,16 +9,16 @@ from tqdm import tqdm
 
 from jseg.runtime.command import say
 
-_LINE_EVERY = 60.0  # seconds, where there is no terminal
+_LINE_EVERY = 60.0  # seconds, if there is no terminal
 
 
 class Progress:
-    """Counts bytes; shows share, rate and the time that is left.
+    """Counts bytes and shows the percentage, the rate and the remaining time.
 
     Args:
-        label: what is shown in front.
-        total: bytes, or None.
-        position: line of the terminal, from 0, for several at a time.
+        label: name shown at the beginning.
+        total: bytes, or None if unknown.
+        position: line on the terminal, from 0, if there are several bars.
     """
 
     def __init__(self, label: str, total: int | None = None, position: int = 0) -> None:
@@ -31,7 +31,7 @@ class Progress:
         )
 
     def begin(self, done: int, total: int | None) -> None:
-        """A transfer begins, or begins again, at `done` bytes of `total`."""
+        """Starts, or restarts, at `done` of `total` bytes."""
         self._done = self._first = done
         self._start = time.monotonic()
         self._total = total
@@ -39,7 +39,7 @@ class Progress:
         self._bar.update(done)
 
     def add(self, count: int) -> None:
-        """`count` bytes more."""
+        """Adds `count` bytes."""
         self._done += count
         self._bar.update(count)
         if not self._terminal and time.monotonic() - self._last >= _LINE_EVERY:
@@ -47,7 +47,7 @@ class Progress:
             say(self.line(), sys.stderr)
 
     def line(self) -> str:
-        """Share, rate and remaining time in one line."""
+        """Returns percentage, rate and remaining time as one line."""
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = (self._done - self._first) / seconds
         line = f"{self._label}: {megabytes(self._done)}"
@@ -68,13 +68,13 @@ class Progress:
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
-    """`say`, above the bars of a terminal."""
+    """Prints a line like `say`, above the bars."""
     with tqdm.external_write_mode(file=sys.stderr):
         say(text, stream)
 
 
 def megabytes(count: float) -> str:
-    """'351 MB', '19.3 GB' of bytes."""
+    """Formats bytes, for example as '351 MB' or '19.3 GB'."""
     if count >= 10e9:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.{0 if count >= 10e6 else 3}f} MB"

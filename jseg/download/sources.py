@@ -1,8 +1,8 @@
-"""Where the benchmarks and OpenAI's CLIP weights are published: addresses, sizes and checksums.
+"""Addresses, sizes and checksums of the benchmarks and of OpenAI's CLIP weights.
 
 Each entry cites the public source of its address, size and checksum (`cited`). No checksum is published for
-`stuffthingmaps_trainval2017.zip`: its address is https, and its size, the CRC-32 of each member and the
-number of masks are checked. Addresses that are plain http all have a checksum.
+`stuffthingmaps_trainval2017.zip`. Its address is https, and its size, the CRC-32 of each member and the
+number of masks are checked instead. All files with plain http addresses have a checksum.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from jseg.names import did_you_mean
 
 
 class Checksum(NamedTuple):
-    """A published checksum: the name of its algorithm in `hashlib`, and its hexadecimal digits."""
+    """A published checksum: the algorithm, as `hashlib` names it, and the hexadecimal digits."""
 
     algorithm: str
     digits: str
@@ -26,13 +26,13 @@ class Source:
     """A published file.
 
     Attributes:
-        name: file name, under which it is saved.
+        name: file name.
         url: official address.
-        size: bytes, about or exactly.
-        exact: whether `size` is published to the byte; otherwise it may be off by a tenth.
-        checksum: published for the file, or None.
+        size: bytes, exact or approximate.
+        exact: whether `size` is exact. Otherwise 10 % deviation is accepted.
+        checksum: published checksum, or None.
         cited: public sources of address, size and checksum.
-        by_hand: what to do if the address is gone.
+        by_hand: what to do if the address does not work.
     """
 
     name: str
@@ -96,11 +96,11 @@ _CONTEXT_MATS = Source(
     30_700_000,
     False,
     Checksum("md5", "df034edb2c12aa7d33b42b20bb1796e3"),
-    "address: issue 9 of repository cvlab-kaist/CAT-Seg, after the first one, "
-    "cs.stanford.edu/~roozbeh/pascal-context/, had gone; MD5 of the file at the first address: "
+    "address: issue 9 of repository cvlab-kaist/CAT-Seg, which replaces the first address, "
+    "cs.stanford.edu/~roozbeh/pascal-context/; MD5 of the file at the first address: "
     "tf_image_segmentation/recipes/pascal_voc/data_pascal_voc.py (repository "
     "tataganesh95/tf-image-segmentation); size: 30.7 MB, the page of PASCAL Context",
-    f"{_COPY}; a copy with another MD5 can still be prepared: `jseg prepare context` checks its contents",
+    f"{_COPY}; `jseg prepare context` also accepts a copy with another MD5, and checks its contents",
 )
 
 
@@ -126,18 +126,18 @@ _COCO_MAPS = Source(
     675_000_000,  # 659 MB or MiB
     False,
     None,
-    "address and size (659 MB): README.md (repository nightrome/cocostuff), with https as its issue 29 says; "
+    "address and size (659 MB): README.md (repository nightrome/cocostuff), with https by its issue 29; "
     "no checksum is published",
     "its page is https://github.com/nightrome/cocostuff; look for a copy, which `jseg prepare coco_stuff` "
     "checks",
 )
 
 ANNOTATIONS: Mapping[str, Source] = {"json": _CONTEXT_JSON, "mat": _CONTEXT_MATS}
-"""The two annotations of PASCAL Context, of which one is enough; see `jseg.datasets.prepare.context`."""
+"""The two annotations of PASCAL Context. One of them is enough; see `jseg.datasets.prepare.context`."""
 
 
 def dataset_sources(name: str, annotations: str = "json") -> tuple[Source, ...]:
-    """The archives of a benchmark, a key of `jseg.datasets.prepare.BENCHMARKS`.
+    """Returns the archives of a benchmark (a key of `jseg.datasets.prepare.BENCHMARKS`).
 
     Args:
         annotations: of PASCAL Context, a key of `ANNOTATIONS`.
@@ -153,21 +153,21 @@ _CLIP_BYTES = {"ViT-B-32": 354e6, "ViT-B-16": 351e6, "ViT-L-14": 933e6, "ViT-L-1
 _RESNETS = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")
 
 CLIP_NAMES = tuple(_CLIP_BYTES)
-"""The CLIPs of OpenAI whose image tower is a vision transformer."""
+"""OpenAI's CLIPs whose image encoder is a vision transformer."""
 
 
 def clip_source(name: str) -> Source:
-    """The weights of one of OpenAI's CLIPs; `ViT-B/16` and `ViT-L/14@336px` are understood too.
+    """Returns the weights of one of OpenAI's CLIPs. `ViT-B/16` and `ViT-L/14@336px` are also accepted.
 
     Raises:
-        ValueError: OpenAI publishes no such CLIP, or its image tower is a ResNet.
+        ValueError: if OpenAI publishes no such CLIP, or its image encoder is a ResNet.
     """
     wanted = name.removesuffix(".pt").replace("/", "-").replace("@", "-").lower()
     known = {own.lower(): own for own in CLIP_NAMES}
     if wanted in (resnet.lower() for resnet in _RESNETS):
         raise ValueError(
-            f"{name}: the image tower of this CLIP is a ResNet, and jseg implements vision transformers "
-            f"only; choose one of {', '.join(CLIP_NAMES)}"
+            f"{name}: the image encoder of this CLIP is a ResNet, but jseg implements only vision "
+            f"transformers; choose one of {', '.join(CLIP_NAMES)}"
         )
     if wanted not in known:
         raise ValueError(f"OpenAI publishes no CLIP {name!r}{did_you_mean(wanted, CLIP_NAMES)}")
@@ -180,6 +180,6 @@ def clip_source(name: str) -> Source:
         False,
         Checksum("sha256", sha256),
         "address, which holds the SHA-256: clip/clip.py (repository openai/CLIP); size: weights/README.md",
-        "look into clip/clip.py of the repository openai/CLIP for its present address, or for a copy by its "
+        "look for the current address in clip/clip.py of the repository openai/CLIP, or for a copy by its "
         "SHA-256",
     )

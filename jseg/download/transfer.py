@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, attempted again after what passes."""
+"""Downloads one file over HTTP: resumes interrupted transfers and retries temporary failures."""
 
 import http.client
 import json
@@ -31,20 +31,20 @@ from jseg.download.progress import Progress, megabytes, tell
 from jseg.download.sources import Source
 
 _PIECE = 1 << 20  # bytes read at most at a time
-_PROGRESS = 1 << 20  # bytes after which an attempt counts as one that got on
-_SLOWEST = 256  # bytes per second, below which a connection counts as stalled
+_PROGRESS = 1 << 20  # bytes after which an attempt counts as successful
+_SLOWEST = 256  # bytes per second; slower connections count as stalled
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How patient a transfer is.
+    """Timeouts and retries.
 
     Attributes:
-        timeout: seconds without data, after which a connection is given up.
-        attempts: in a row without getting on, after which the file is given up.
-        pause: seconds before the second attempt; doubled with each further one.
-        longest_pause: seconds that are waited at most, also where a server asks for more.
-        connections: files that are transferred at a time.
+        timeout: seconds without data after which a connection is closed.
+        attempts: unsuccessful attempts in a row after which a file is given up.
+        pause: seconds before the second attempt, doubled for each further attempt.
+        longest_pause: maximum of seconds between attempts. A server that asks for more ends the transfer.
+        connections: number of files that are downloaded at a time.
     """
 
     timeout: float = 30.0
@@ -55,11 +55,11 @@ class Settings:
 
 
 class Stopped(Exception):
-    """The user has interrupted the transfers."""
+    """The user interrupted the transfers."""
 
 
 class _State(NamedTuple):
-    """What is known of a file that is partly there: from which address, which version, and its size."""
+    """What is known about a partly downloaded file: its address, version and size."""
 
     url: str = ""
     version: str = ""
@@ -67,28 +67,28 @@ class _State(NamedTuple):
 
 
 class _OnlyToHttps(HTTPRedirectHandler):
-    """Follows redirects to https addresses alone."""
+    """Follows redirects only to https addresses."""
 
     def redirect_request(
         self, req: Request, fp: object, code: int, msg: str, headers: object, newurl: str
     ) -> Request | None:
         if urlsplit(newurl).scheme != "https":
             raise Refused(
-                f"{req.full_url} redirects to {newurl}, which is not https and was not followed; --mirror "
-                "takes another address"
+                f"{req.full_url} redirects to {newurl}, which is not https, so it was not followed; pass "
+                "another address with --mirror"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
 class Transfer:
-    """The transfer of one file to `part`, a path that is not its final one.
+    """The transfer of one file to a temporary path.
 
     Args:
-        source: what is published about the file.
-        url: http(s) address: the official one, or that of a mirror.
-        file: open for reading and writing, with what there is of the file; at most one process has it.
-        part: its path.
-        stop: set to end the transfer soon.
+        source: published facts about the file.
+        url: http(s) address, official or of a mirror.
+        file: the temporary file, open for reading and writing and locked by this process.
+        part: path of the temporary file.
+        stop: ends the transfer when set.
     """
 
     def __init__(
@@ -104,16 +104,16 @@ class Transfer:
         self._source, self._url, self._file, self._settings = source, url, file, settings
         self._progress, self._stop = progress, stop
         self._notes = part.with_name(f"{part.name}.json")
-        # Proxies are those of the environment, http_proxy and no_proxy among others.
+        # Uses the proxies of the environment (http_proxy, no_proxy and others).
         self._opener: OpenerDirector = build_opener(_OnlyToHttps())
 
     def run(self) -> None:
         """Completes the file.
 
         Raises:
-            Refused: it cannot be had; says why and what to do. Stopped. OSError: the disk.
+            Refused: if it cannot be downloaded. Stopped: if the user interrupted it. OSError: on disk errors.
         """
-        there = f", {megabytes(self._size())} are there" if self._size() else ""
+        there = f", resuming at {megabytes(self._size())}" if self._size() else ""
         tell(f"{self._source.name}: from {self._url}{there}", sys.stderr)
         failures = 0
         while True:
@@ -128,32 +128,33 @@ class Transfer:
                 self._wait(reason, failures)
 
     def discard(self) -> None:
-        """Forgets what there is of the file."""
+        """Discards what was received."""
         self._file.seek(0)
         self._file.truncate()
         self.forget()
 
     def forget(self) -> None:
-        """Removes the notes about a file that is not there any more, or complete."""
+        """Removes the notes about the file."""
         self._notes.unlink(missing_ok=True)
 
     def _wait(self, reason: TryAgain, failures: int) -> None:
         """Waits before the next attempt.
 
         Raises:
-            Refused: there were enough attempts, or the server asks for too much patience. Stopped.
+            Refused: if there were too many attempts, or the server asks for too long a pause.
+            Stopped: if the user interrupted it.
         """
         name, settings = self._source.name, self._settings
         if failures >= settings.attempts:
             there = self._size()
-            resumed = f"the same command resumes at {megabytes(there)}; " if there else ""
+            resumed = f"the same command will resume at {megabytes(there)}; " if there else ""
             raise Refused(
-                f"{name}: {reason}, after {failures} attempts in a row at {self._url}; {resumed}"
+                f"{name}: {reason}; {failures} attempts in a row at {self._url} have failed; {resumed}"
                 f"{by_hand(self._source)}"
             )
         if reason.wait is not None and reason.wait > settings.longest_pause:
             raise Refused(
-                f"{name}: {reason}, and asks to come back in {reason.wait:.0f} s; run the same command then"
+                f"{name}: {reason} and asks to wait for {reason.wait:.0f} s; run the same command again then"
             )
         doubled = min(settings.pause * 2 ** (failures - 1), settings.longest_pause)
         pause = doubled if reason.wait is None else reason.wait
@@ -162,18 +163,18 @@ class Transfer:
             raise Stopped
 
     def _attempt(self) -> None:
-        """One request, for what is missing; returns once the file is complete."""
+        """Requests the missing part, and returns when the file is complete."""
         state = self._state()
         offset = self._size()
         if offset and state.url != self._url and self._source.checksum is None:
-            self.discard()  # parts of two servers, and no way to tell whether they belong together
+            self.discard()  # from another server, and no checksum would show that they differ
             offset = 0
         whole = self._source.size if self._source.exact else state.total
         if offset and whole is not None:
             if offset == whole:
                 return
             if offset > whole:
-                raise StartOver(f"{offset:,} bytes are there, of {whole:,}; starting over")
+                raise StartOver(f"there are {offset:,} bytes instead of {whole:,}; starting over")
         request = Request(
             self._url, headers={"User-Agent": f"jseg/{__version__}", "Accept-Encoding": "identity"}
         )
@@ -198,7 +199,7 @@ class Transfer:
             self._receive(response, accepted.offset, accepted.total)
 
     def _receive(self, response: http.client.HTTPResponse, done: int, total: int | None) -> None:
-        """Appends the body; `done` bytes are there."""
+        """Appends the body to the `done` bytes that were received before."""
         self._file.seek(done)
         try:
             for piece in self._pieces(response):
@@ -217,14 +218,14 @@ class Transfer:
             self._file.flush()
         whole = total if total is not None else self._source.size if self._source.exact else done
         if done < whole:
-            raise TryAgain(f"the connection broke off at {done:,} of {whole:,} bytes")
+            raise TryAgain(f"the connection broke at {done:,} of {whole:,} bytes")
         self._keep(self._state()._replace(total=done))
 
     def _pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
-        """What comes, until nothing more does.
+        """Yields the body as it arrives.
 
         Raises:
-            TryAgain: it stalls or breaks off. Stopped.
+            TryAgain: if the connection stalls or breaks. Stopped: if the user interrupted it.
         """
         timeout = self._settings.timeout
         mark, since = time.monotonic(), 0
@@ -241,7 +242,7 @@ class Transfer:
             since += len(piece)
             if (seconds := time.monotonic() - mark) >= timeout:
                 if since < _SLOWEST * seconds:
-                    raise TryAgain(f"less than {_SLOWEST} bytes per second came for {seconds:.3g} s")
+                    raise TryAgain(f"less than {_SLOWEST} bytes per second for {seconds:.3g} s")
                 mark, since = time.monotonic(), 0
 
     def _size(self) -> int:

@@ -1,6 +1,6 @@
-"""The rows of the paper's tables: which config makes each, in which steps, and how the result compares.
+"""The rows of the paper's tables: their configs, the steps to reproduce them, and the comparison.
 
-Free of Jittor; `jseg.cli.reproduce` runs the steps.
+Does not need Jittor. `jseg.cli.reproduce` runs the steps.
 """
 
 from jseg.reproduce.comparison import Result, compare, deviations

@@ -1,4 +1,4 @@
-"""Our numbers beside the paper's, and what they say about each other."""
+"""Compares results with those of the paper."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,10 @@ from jseg.names import shortened
 from jseg.reproduce.rows import Row
 
 TOLERANCE = 1.0
-"""Percent points. The paper gives one number a row, without seeds or spread: it cannot be told from the paper
-which difference is chance."""
+"""Percentage points. This is a convention: the paper gives one number per row, without seeds."""
 
 _USUAL = ("pAcc", "hIoU", "mIoU(S)", "mIoU(U)")
-# Config keys that do not change what is trained or measured. A path says nothing; the CLIP is named apart.
+# Config keys that do not affect the result.
 _INCIDENTAL = (
     "work_dir",
     "keep_checkpoints",
@@ -29,9 +28,9 @@ _INCIDENTAL = (
 
 
 class Result(NamedTuple):
-    """What one seed or checkpoint gave.
+    """The result of one seed or checkpoint.
 
-    label: for the table. scores: metric -> percent. hours: of training, measured, or None.
+    `scores` maps metrics to percent. `hours` are the measured hours of training, or None.
     """
 
     label: str
@@ -40,11 +39,11 @@ class Result(NamedTuple):
 
 
 def compare(row: Row, results: Sequence[Result], departures: Sequence[str], tolerance: float) -> str:
-    """A table of the paper's numbers and ours, and a verdict.
+    """Returns a table with the results of the paper and ours, and a verdict.
 
     Args:
-        departures: in what the runs differ from the recipe of the row.
-        tolerance: percent points of `row.metric` that may be chance.
+        departures: differences between the runs and the recipe of the row.
+        tolerance: accepted difference of `row.metric` in percentage points.
     """
     metrics = list(row.paper) or list(_USUAL)
     lines = [["", *metrics], ["paper", *(_number(row.paper.get(metric)) for metric in metrics)]]
@@ -68,7 +67,7 @@ def compare(row: Row, results: Sequence[Result], departures: Sequence[str], tole
 
 def _verdict(row: Row, results: Sequence[Result], departures: Sequence[str], tolerance: float) -> str:
     if not row.paper:
-        return "the paper gives no result for this row (out of memory)"
+        return "the paper has no result for this row (out of memory)"
     if departures:
         return "not comparable with the paper\n" + "\n".join(f"  {text}" for text in departures)
     metric = row.metric
@@ -77,19 +76,19 @@ def _verdict(row: Row, results: Sequence[Result], departures: Sequence[str], tol
         return f"not comparable with the paper: {metric} is not defined for these results"
     allowed = max(tolerance, 2 * (spread or 0.0))
     difference = mean - row.paper[metric]
-    seeds = "one seed, whose spread is not known" if len(results) == 1 else f"{len(results)} seeds"
+    seeds = "one seed, so the deviation is unknown" if len(results) == 1 else f"{len(results)} seeds"
     if abs(difference) <= allowed:
         return f"reproduced: {metric} {mean:.2f} is within {allowed:.2f} points of the paper's ({seeds})"
     side = "above" if difference > 0 else "below"
-    title = "reproduced, and better" if difference > 0 else "not reproduced"
+    title = "better than the paper" if difference > 0 else "not reproduced"
     return f"{title}: {metric} {mean:.2f} is {abs(difference):.2f} points {side} the paper's ({seeds})"
 
 
 def deviations(saved: Mapping[str, Any], config: Path) -> list[str]:
-    """In which keys a run differs from the config as it is shipped, one sentence or none.
+    """Returns a sentence with the keys in which a run differs from the shipped config, or an empty list.
 
     Args:
-        saved: the resolved config of the run.
+        saved: resolved config of the run.
     """
     shipped = _flat(dict(Config.load(config)))
     own = _flat(saved)
@@ -100,11 +99,11 @@ def deviations(saved: Mapping[str, Any], config: Path) -> list[str]:
                 del values[key]
     missing = object()
     changed = sorted(key for key in {*shipped, *own} if shipped.get(key, missing) != own.get(key, missing))
-    return [f"{config.name} was run with other values of {shortened(changed)}"] if changed else []
+    return [f"{config.name} was run with different values of {shortened(changed)}"] if changed else []
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
+    """Joins nested keys with dots."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -115,7 +114,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _values(results: Sequence[Result], metric: str) -> list[float]:
-    """The scores that exist: a metric of no class is null in the files."""
+    """Returns the scores that exist. Undefined metrics are null in the files."""
     found = (result.scores.get(metric) for result in results)
     return [float(value) for value in found if isinstance(value, (int, float)) and value == value]
 

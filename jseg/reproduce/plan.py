@@ -1,4 +1,4 @@
-"""The steps from data and weights to the result of a row: what is trained, in which order, and evaluated."""
+"""The steps from data and weights to the result of a row: the runs to train and to evaluate, in order."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ _FOLDER = Path("work_dirs")
 
 @dataclass(frozen=True)
 class Step:
-    """One run: a training, which ends with an evaluation, or an evaluation.
+    """One run: a training with a final evaluation, or only an evaluation.
 
     Attributes:
         task: 'train' or 'val'.
-        overrides: for `Config.load`.
-        checkpoint: what 'val' evaluates.
-        enough: a checkpoint on the way of a training, with which the steps after it can begin.
+        overrides: overrides for `Config.load`.
+        checkpoint: file that 'val' evaluates.
+        enough: intermediate checkpoint of a training that is sufficient for the next step, or None.
     """
 
     task: str
@@ -34,7 +34,7 @@ class Step:
     enough: Path | None = None
 
     def load(self) -> Config:
-        """The config of the run.
+        """Loads the config of the run.
 
         Raises:
             ValueError, FileNotFoundError: see `Config.load`.
@@ -42,11 +42,11 @@ class Step:
         return Config.load(self.config, self.overrides)
 
     def final_checkpoint(self) -> Path:
-        """What a training leaves at its end, or what is evaluated."""
+        """Returns the last checkpoint of a training, or the evaluated one."""
         return self.checkpoint or _checkpoint(self.work_dir, self.load().max_iters)
 
     def scores(self) -> dict[str, Any] | None:
-        """The result, metric -> percent; None if the run has not come to its end."""
+        """Returns the result, metric -> percent, or None if the run is not complete."""
         if self.task == "train":
             last = self.load().max_iters
             if not _checkpoint(self.work_dir, last).is_file():
@@ -63,11 +63,11 @@ class Step:
         return None
 
     def is_complete(self) -> bool:
-        """Whether the run has come to its end, or far enough."""
+        """Whether the run is complete, or complete enough for the next step."""
         return (self.enough is not None and self.enough.is_file()) or self.scores() is not None
 
     def hours(self) -> float | None:
-        """Measured hours of training, by the log; None if nothing was logged."""
+        """Returns the measured hours of training from the log, or None if there are none."""
         total, before = 0.0, 0
         for record in _records(self.work_dir / "log.jsonl"):
             total += record["seconds"] * (record["iter"] - before)
@@ -75,7 +75,7 @@ class Step:
         return total / 3600 if before else None
 
     def arguments(self) -> list[str]:
-        """For `jseg train` or `jseg val`; a training that was begun is resumed."""
+        """Returns the arguments for `jseg train` or `jseg val`. Interrupted trainings are resumed."""
         options = ["--config", str(self.config), "--work-dir", str(self.work_dir), "--seed", str(self.seed)]
         if self.checkpoint is not None:
             options += ["--checkpoint", str(self.checkpoint)]
@@ -87,20 +87,20 @@ class Step:
 def plan(
     row: Row, seed: int | None = None, overrides: Sequence[str] = (), checkpoint: Path | None = None
 ) -> list[Step]:
-    """The steps of a row; the last one has its result.
+    """Returns the steps of a row. The last step produces its result.
 
-    A transductive run starts from the inductive run at half its length, and an evaluation on other data needs
-    a run on its own: these come first.
+    A transductive run starts from the inductive run at half its length, and an evaluation on another dataset
+    needs a trained model. These runs come first.
 
     Args:
-        seed: of all runs; by default that of the config, whose work folders have no seed in their names.
-        checkpoint: evaluate this file, and train nothing.
+        seed: seed of all runs, by default that of the config. Other seeds have their own work folders.
+        checkpoint: evaluates this file instead of training.
 
     Raises:
         ValueError, FileNotFoundError: see `Config.load`.
     """
     trained = "train" in Config.load(row.config).dataset
-    # An option of training data does not concern a config without any.
+    # Options for the training data do not apply to a config without training data.
     own = tuple(text for text in overrides if trained or not text.startswith("dataset.train"))
     config = Config.load(row.config, own)
     usual = Config.load(row.config).seed
@@ -131,7 +131,7 @@ def plan(
 
 
 def origin(config: Path, init_from: str) -> Path:
-    """The config of the run that a transductive config starts from: it is named like its work folder."""
+    """Returns the config of the run that a transductive run starts from. Its work folder has its name."""
     work_dir = Path(init_from).absolute().parts[-3]
     return config.with_name(f"{work_dir.partition('_seed')[0]}.py")
 
@@ -141,7 +141,7 @@ def _checkpoint(work_dir: Path, iteration: int) -> Path:
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines; a line that was cut off is skipped."""
+    """Yields the objects of a file of JSON lines, without incomplete lines."""
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Tables 1 to 8 of the paper: the name of each row that has a config, and its config below configs/."""
+"""The rows of Tables 1 to 8 of the paper that have a config, and their configs in configs/."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ _DATA = {"voc2012": "voc2012", "context": "context", "coco-stuff": "coco_stuff"}
 
 
 def _both_methods(setting: str) -> dict[str, str]:
-    """The rows of CLIP-RC and of ZegCLIP in the tables of one setting."""
+    """Returns the rows of CLIP-RC and ZegCLIP for one setting."""
     own = {name: f"clip_rc/{data}_{setting}" for name, data in _DATA.items()}
     zegclip = {f"zegclip-{name}": f"zegclip/zegclip_{data}_{setting}" for name, data in _DATA.items()}
     return own | zegclip
@@ -60,13 +60,13 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "l1-3": f"{_ABLATIONS}/table8_3_layers",
     },
 }
-"""Table -> row -> config. Table 8: recovery loss and number of layers."""
+"""Table -> row -> config. Rows of Table 8 are named by the recovery loss and the number of layers."""
 
 
 class Row(NamedTuple):
     """A row of a table.
 
-    paper: metric -> percent; empty where the paper has no result (out of memory).
+    `paper` maps metrics to percent. It is empty if the paper has no result (out of memory).
     """
 
     table: str
@@ -76,15 +76,15 @@ class Row(NamedTuple):
 
     @property
     def metric(self) -> str:
-        """The metric that decides: hIoU, and mIoU where all classes are seen."""
+        """The decisive metric: hIoU, or mIoU if all classes are seen."""
         return "hIoU" if "hIoU" in self.paper else "mIoU"
 
 
 def rows(table: str) -> list[Row]:
-    """All rows of a table.
+    """Returns all rows of a table.
 
     Raises:
-        ValueError: there is no such table.
+        ValueError: if there is no such table.
     """
     if table not in TABLES:
         raise ValueError(f"there is no {table!r}{did_you_mean(table, TABLES)}")
@@ -92,10 +92,10 @@ def rows(table: str) -> list[Row]:
 
 
 def find_row(table: str, name: str) -> Row:
-    """One row.
+    """Returns one row.
 
     Raises:
-        ValueError: there is no such table or row. FileNotFoundError: there are no configs.
+        ValueError: if there is no such table or row. FileNotFoundError: if there are no configs.
     """
     if table not in TABLES:
         raise ValueError(f"there is no {table!r}{did_you_mean(table, TABLES)}")

@@ -74,8 +74,8 @@ def test_from_nothing_to_a_data_set(name, archives, server, published, tmp_path,
     command = (name.replace("_", "-"), "--root", tmp_path / "data", "--jobs", 1)
     code, out, err = run(capsys, *command)
     assert code == 0, err
-    assert out.count("SHA-256 as published") == len(archives()) and out.count(": complete; ") == 2
-    assert "not needed any more" in out
+    assert out.count("SHA-256 correct") == len(archives()) and out.count(": complete; ") == 2
+    assert "no longer needed" in out
     assert survey(name, Work(tmp_path / "data", tmp_path / "data")).problems == []
     server.requests.clear()
     for path in (tmp_path / "data").iterdir():  # the archives: what was made of them is enough
@@ -91,7 +91,7 @@ def test_a_folder_as_mirror_and_a_broken_line(server, published, tmp_path, capsy
     code, out, err = run(
         capsys, "voc2012", "--root", data, "--jobs", 1, "--mirror", folder, "--connections", 1
     )
-    assert code == 0 and "not needed" not in out, err
+    assert code == 0 and "no longer needed" not in out, err
     assert not list(data.glob("*.tar")) and not server.requests
 
     archive = (folder / "benchmark.tgz").read_bytes()
@@ -102,10 +102,10 @@ def test_a_folder_as_mirror_and_a_broken_line(server, published, tmp_path, capsy
         whole(archive_of_voc),
     ]
     code, out, err = run(capsys, "voc2012", "--root", tmp_path / "other", "--jobs", 1)
-    assert code == 2 and "address is gone" in err and "1 of 2 files" in err.splitlines()[-1]
+    assert code == 2 and "no longer exists" in err and "1 of 2 files" in err.splitlines()[-1]
     server.answers["/benchmark.tgz"] = [whole(archive)]
     code, out, _ = run(capsys, "voc2012", "--root", tmp_path / "other", "--jobs", 1)
-    assert code == 0 and "VOCtrainval_11-May-2012.tar: was there already" in out
+    assert code == 0 and "VOCtrainval_11-May-2012.tar: exists" in out
 
 
 def test_other_counts_than_the_published_ones(server, published, tmp_path, capsys, monkeypatch):

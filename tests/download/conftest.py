@@ -1,4 +1,4 @@
-"""Servers on the loopback, sources that point to them, and patience of fractions of a second."""
+"""Servers on the loopback interface, and sources that point to them."""
 
 import hashlib
 import sys
@@ -29,7 +29,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def secure_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """With https, by a certificate that this test trusts."""
+    """An https server with a certificate that this test trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     with serving(secure=True) as running:
         yield running
@@ -37,7 +37,7 @@ def secure_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def source(server: Server) -> Callable[..., Source]:
-    """source(name, data, ...) -> a published file of the server, with its true size and SHA-256."""
+    """source(name, data, ...) -> a file of the server with its size and SHA-256."""
 
     def make(
         name: str = "file.zip", data: bytes = DATA, exact: bool = True, checksum: bool = True, size: int = 0

@@ -1,4 +1,4 @@
-"""What is published: every address can be trusted, and says who states it."""
+"""The published files: every address is safe and cites its source."""
 
 import hashlib
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ SOURCES = [
 def test_a_source_is_cited_and_safe(source):
     address = urlsplit(source.url)
     assert address.path.endswith(f"/{source.name}") and source.by_hand
-    # Without a checksum nobody on the way may change the file.
+    # Without a checksum, only https protects the file.
     assert address.scheme == "https" or (address.scheme == "http" and source.checksum)
     assert source.cited.count("repository") >= 1 and "size" in source.cited
     if source.checksum:
@@ -32,7 +32,7 @@ def test_a_source_is_cited_and_safe(source):
 
 
 def test_the_archives_are_those_that_are_prepared():
-    """A name that `jseg prepare` does not look for would be downloaded in vain."""
+    """`jseg prepare` must find all of them."""
     names = {name: {source.name for source in dataset_sources(name)} for name in BENCHMARKS}
     assert names == {
         "voc2012": {"VOCtrainval_11-May-2012.tar", "benchmark.tgz"},

@@ -1,7 +1,7 @@
-"""An HTTP server on the loopback that plays tricks, as a list of answers for each path.
+"""A faulty HTTP server on the loopback interface, with a list of answers for each path.
 
-An answer is a function of the request's handler. The n-th request of a path gets its n-th answer, and the
-last one is repeated. `requests` holds what came: the path and the headers.
+An answer is a function of the request's handler. The n-th request of a path gets the n-th answer, and the
+last answer is repeated. `requests` holds the path and the headers of all requests.
 """
 
 import re
@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
-        """Silence."""
+        """Prints nothing."""
 
     def head(self, status: int, **headers: object) -> None:
         self.send_response(status)
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def cut(self) -> None:
-        """Breaks the connection off."""
+        """Breaks the connection."""
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_RDWR)
 
@@ -66,12 +66,12 @@ class Server(ThreadingHTTPServer):
         self.address = f"http{'s' if secure else ''}://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that leave are no news."""
+        """Ignores clients that disconnect."""
 
 
 @contextmanager
 def serving(secure: bool = False) -> Iterator[Server]:
-    """A server that runs meanwhile."""
+    """Runs a server."""
     with Server(secure) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -83,7 +83,7 @@ def serving(secure: bool = False) -> Iterator[Server]:
 
 
 def whole(data: bytes, tag: str | None = '"v1"', ranges: bool = True, **headers: object) -> Answer:
-    """The file as a decent server gives it, from where it is asked for."""
+    """The file as a correct server sends it."""
 
     def answer(handler: Handler) -> None:
         extra = dict(headers) if tag is None else {"ETag": tag, **headers}
@@ -105,7 +105,7 @@ def whole(data: bytes, tag: str | None = '"v1"', ranges: bool = True, **headers:
 
 
 def broken_off(data: bytes, after: int, tag: str | None = '"v1"') -> Answer:
-    """Begins as `whole`, and breaks off after so many bytes of the body."""
+    """Like `whole`, but breaks the connection after some bytes of the body."""
 
     def answer(handler: Handler) -> None:
         first = int(re.sub(r"\D", "", handler.headers.get("Range", "0")))
@@ -122,7 +122,7 @@ def broken_off(data: bytes, after: int, tag: str | None = '"v1"') -> Answer:
 
 
 def stalling(data: bytes, after: int, seconds: float) -> Answer:
-    """Sends so many bytes, then nothing for a while."""
+    """Sends some bytes, and then nothing for a while."""
 
     def answer(handler: Handler) -> None:
         handler.head(200, Content_Length=len(data), ETag='"v1"')
@@ -135,7 +135,7 @@ def stalling(data: bytes, after: int, seconds: float) -> Answer:
 
 
 def dripping(data: bytes, every: float, count: int) -> Answer:
-    """Sends one byte from time to time."""
+    """Sends single bytes with pauses."""
 
     def answer(handler: Handler) -> None:
         handler.head(200, Content_Length=len(data), ETag='"v1"')
@@ -159,7 +159,7 @@ def status(code: int, body: bytes = b"", **headers: object) -> Answer:
 
 
 def claiming(data: bytes, code: int = 200, **headers: object) -> Answer:
-    """A body with headers that may be lies."""
+    """A body with arbitrary headers."""
 
     def answer(handler: Handler) -> None:
         handler.head(code, **headers)
@@ -170,7 +170,7 @@ def claiming(data: bytes, code: int = 200, **headers: object) -> Answer:
 
 
 def chunked(data: bytes, end: bool = True) -> Answer:
-    """The file without its size; broken off if not `end`."""
+    """The file without its size, incomplete unless `end`."""
 
     def answer(handler: Handler) -> None:
         handler.head(200, Transfer_Encoding="chunked")

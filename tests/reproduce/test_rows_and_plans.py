@@ -128,9 +128,9 @@ def results(*values):
 @pytest.mark.parametrize(
     "values, verdict",
     [
-        ((87.5,), r"reproduced: hIoU 87\.50 is within 1\.00 .*one seed, whose spread is not known"),
+        ((87.5,), r"reproduced: hIoU 87\.50 is within 1\.00 .*one seed, so the deviation is unknown"),
         ((87.3,), r"not reproduced: hIoU 87\.30 is 1\.10 points below"),
-        ((90.0,), r"reproduced, and better: hIoU 90\.00 is 1\.60 points above"),
+        ((90.0,), r"better than the paper: hIoU 90\.00 is 1\.60 points above"),
         ((86.0, 88.0), r"reproduced: hIoU 87\.00 is within 2\.83 .*2 seeds"),
         ((86.9, 87.0, 87.1), r"not reproduced: hIoU 87\.00 is 1\.40 points below the paper's \(3 seeds\)"),
         ((None,), r"hIoU is not defined"),
@@ -158,7 +158,7 @@ def test_departures_are_named_by_their_keys():
     config = find_row("table1", "voc2012").config
     own = dict(Config.load(config, ("optimizer.lr=1e-3", "seed=3", "num_workers=0", "data_root=/x")))
     own["model"] = {**own["model"], "clip": "elsewhere/ViT-B-16.safetensors"}
-    assert deviations(own, config) == ["voc2012_inductive.py was run with other values of optimizer.lr"]
+    assert deviations(own, config) == ["voc2012_inductive.py was run with different values of optimizer.lr"]
     own["model"]["clip"] = "weights/ViT-L-14.safetensors"
     assert "model.clip, optimizer.lr" in deviations(own, config)[0]
 
