@@ -103,8 +103,10 @@ def download_dataset(
     Raises:
         ValueError, OSError: see `jseg.download.fetch` and `jseg.datasets.prepare`.
     """
-    if not survey(name, work).problems:
-        say("nothing to download: " + summary(name, work))
+    report = survey(name, work)
+    if not report.problems:
+        counts = ", ".join(f"{count} {title}" for title, count in report.counts.items())
+        say(f"nothing to download: {report.home}: {counts}")
         return 0
     sources = dataset_sources(name, annotations)
     if name == "voc2012" or (name == "context" and annotations == "mat"):
@@ -126,12 +128,6 @@ def download_dataset(
     if from_there is None or from_there.folder is None:
         say(f"no longer needed: {', '.join(str(path) for path in paths)}")
     return 0
-
-
-def summary(name: str, work: Work) -> str:
-    """Returns the folder and the counts of a benchmark."""
-    report = survey(name, work)
-    return f"{report.home}: " + ", ".join(f"{count} {title}" for title, count in report.counts.items())
 
 
 def download_clip(name: str, folder: Path, mirror: str | None, settings: Settings) -> None:
@@ -171,6 +167,7 @@ def describe(sources: list[Source]) -> str:
 
 
 def list_sources() -> None:
+    """Prints all files that can be downloaded."""
     for name in BENCHMARKS:
         print(f"{BENCHMARKS[name].TITLE}: jseg download {name.replace('_', '-')}\n")
         sources = [*dataset_sources(name), *([ANNOTATIONS["mat"]] if name == "context" else [])]

@@ -89,6 +89,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def show_rows(found: Sequence[Row]) -> None:
+    """Prints the rows with their configs and the numbers of the paper."""
     for row in found:
         numbers = ", ".join(f"{name} {value:.1f}" for name, value in row.paper.items()) or "out of memory"
         print(f"{row.table} --row {row.name:20}  {row.config.stem:36}  paper: {numbers}")
@@ -138,7 +139,7 @@ def require_weights(steps: Sequence[Step], arguments: argparse.Namespace) -> Non
             download_clip(name, Path(clip).parent, arguments.mirror, settings)
 
 
-def departures(row: Row, steps: Sequence[Step], arguments: argparse.Namespace) -> list[str]:
+def departures(steps: Sequence[Step], arguments: argparse.Namespace) -> list[str]:
     """Returns the differences between the runs and the recipe of the row, as recorded in their files."""
     found = ["the datasets may be incomplete (--any-count)"] if arguments.any_count else []
     for step in steps:
@@ -209,7 +210,7 @@ def reproduce(row: Row, arguments: argparse.Namespace) -> int:
         ]
         steps = [step for steps in plans for step in steps]
         print(f"\n{row.table}, {row.name} ({row.config.stem})")
-        print(compare(row, results, departures(row, steps, arguments), arguments.tolerance))
+        print(compare(row, results, departures(steps, arguments), arguments.tolerance))
     return 0
 
 
