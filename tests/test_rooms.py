@@ -35,6 +35,8 @@ ROOMS = {
         "config",
         "runtime",
     },
+    "reproduce": {"config"},
+    "download": {"datasets", "checkpoints", "runtime"},
     "zeroshapes": {"models", "optim", "datasets", "runtime"},
     "runner": {
         "models",
@@ -59,6 +61,8 @@ ROOMS = {
         "runner",
         "inference",
         "zeroshapes",
+        "reproduce",
+        "download",
         "models",
         "distributed",
         "datasets",

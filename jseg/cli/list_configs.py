@@ -5,17 +5,16 @@ its header give the experiment of the paper, the paper's numbers, and the number
 """
 
 import argparse
-import ast
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jseg.config import Config
+from jseg.config.headers import FIELDS, base_config, header_fields
 from jseg.files import shipped_folder
 from jseg.names import natural
 from jseg.runtime.command import exit_status
 
-FIELDS = ("Reproduces", "Paper", "Measured")
 _NAMES = {
     "VOCDataset": "VOC",
     "PascalContextDataset": "Context",
@@ -35,22 +34,6 @@ class Experiment(NamedTuple):
     reproduces: str
     paper: str
     measured: str
-
-
-def header_fields(path: Path) -> dict[str, str]:
-    """Returns the lines `Field: text` of a config's docstring for the fields in `FIELDS`.
-
-    Raises:
-        ValueError: if a field occurs twice.
-    """
-    found: dict[str, str] = {}
-    for line in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines():
-        field, separator, text = line.partition(":")
-        if separator and field in FIELDS:
-            if field in found:
-                raise ValueError(f"{path}: its header contains '{field}:' twice; keep one line")
-            found[field] = text.strip()
-    return found
 
 
 def dataset_name(part: dict[str, object]) -> str:
@@ -73,9 +56,9 @@ def experiment(path: Path) -> Experiment:
     cfg, fields = Config.load(str(path)), header_fields(path)
     data = dataset_name(cfg.dataset["val"])
     trained = "train" in cfg.dataset and cfg.model["type"] != "DenseCLIP"
-    base = None if trained else _run_that_trains(path)
+    base = None if trained else base_config(path)
     if base:
-        data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
+        data = f"{dataset_name(Config.load(base).dataset['train'])} -> {data}"
     return Experiment(
         path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,
@@ -83,18 +66,6 @@ def experiment(path: Path) -> Experiment:
         str(cfg.max_iters) if trained else "",
         *(fields.get(field, "") for field in FIELDS),
     )
-
-
-def _run_that_trains(path: Path) -> Path | None:
-    """Returns the config that trains the weights that this one evaluates: the only one that it inherits from.
-
-    None if nothing is trained.
-    """
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
-            base = ast.literal_eval(node.value)
-            return path.parent / base if isinstance(base, str) else None
-    return None
 
 
 def find(names: Sequence[str]) -> list[Path]:

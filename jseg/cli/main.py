@@ -33,6 +33,8 @@ COMMANDS = {
     "check-dataset": Command("check_dataset", "check all images and masks of a config's dataset"),
     "evaluate-masks": Command("evaluate_masks", "score predicted masks saved to files"),
     "prepare": Command("prepare_dataset", "prepare a benchmark from its official archives, or check one"),
+    "download": Command("download", "download a benchmark or OpenAI's CLIP weights"),
+    "reproduce": Command("reproduce", "reproduce a row of the paper's tables"),
     "configs": Command("list_configs", "show the table of experiments"),
     "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),

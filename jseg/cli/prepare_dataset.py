@@ -14,9 +14,9 @@ from pathlib import Path
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
 from jseg.files import expanded
-from jseg.runtime.command import INTERRUPTED, exit_status, say
+from jseg.runtime.command import exit_status
 
-_SHOWN = 50  # problems printed after preparing; --check prints all
+SHOWN = 50  # problems printed after preparing; --check prints all
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -74,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         report = (check if arguments.check else prepare)(arguments.dataset, work)
     except Problems as error:
-        print_problems(list(error.problems), _SHOWN)
+        print_problems(list(error.problems), SHOWN)
         return 1
-    show(report, None if arguments.check else _SHOWN)
+    show(report, None if arguments.check else SHOWN)
     return 1 if report.problems else 0
 
 
@@ -102,12 +102,6 @@ def print_problems(problems: list[str], limit: int | None) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 if the dataset is complete, 1 if it is not, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
-
-    def interruptible() -> int:
-        try:
-            return run(arguments)
-        except KeyboardInterrupt:
-            say("interrupted; finished work is kept, and the same command continues from here", sys.stderr)
-            return INTERRUPTED
-
-    return exit_status(interruptible)
+    return exit_status(
+        lambda: run(arguments), "interrupted; finished work is kept, and the same command continues from here"
+    )

@@ -28,15 +28,7 @@ def make_parser(task: str | None = None) -> argparse.ArgumentParser:
         parser.add_argument("--task", choices=("train", "val", "test"), default="train")
     else:
         parser.set_defaults(task=task)
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override config keys, e.g. --set optimizer.lr=1e-4 model.backbone.num_regions=64",
-    )
+    add_overrides(parser, "override config keys, e.g. --set optimizer.lr=1e-4 model.backbone.num_regions=64")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -97,6 +89,13 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
     return args
 
 
+def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    """Adds `--set`, with `text` as its help."""
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text
+    )
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Loads the config and applies the options. Shipped configs are found from any folder."""
     config = Config.load(shipped(args.config), args.overrides)
@@ -128,9 +127,9 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
         )
         from jseg.runner import Interrupted, Runner
     except (ValueError, OSError) as error:
-        return _end(f"error: {error}", 2)
+        return end_run(f"error: {error}", 2)
     except KeyboardInterrupt:  # while Jittor is loading
-        return _end("interrupted", INTERRUPTED)
+        return end_run("interrupted", INTERRUPTED)
     watch(config.watchdog_seconds)
     try:
         check_device()
@@ -146,24 +145,24 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
                 runner.test(args.checkpoint, args.published_values, args.outlines)
         barrier("the end of the run")  # watched, unlike the barrier inside MPI_Finalize
     except (ValueError, OSError, FloatingPointError) as error:
-        return _end(f"error: {error}", 2)
+        return end_run(f"error: {error}", 2)
     except Interrupted as stop:
-        return _end(str(stop), stop.exit_code, agreed=True)
+        return end_run(str(stop), stop.exit_code, agreed=True)
     except KeyboardInterrupt:
         resume = (
             "; --resume continues from the newest checkpoint, if one was saved"
             if args.task == "train"
             else ""
         )
-        return _end("interrupted" + resume, INTERRUPTED)
+        return end_run("interrupted" + resume, INTERRUPTED)
     except Exception:
         if "OMPI_COMM_WORLD_RANK" not in os.environ:
             raise
-        return _end(traceback.format_exc().rstrip(), 1)
+        return end_run(traceback.format_exc().rstrip(), 1)
     return 0
 
 
-def _end(message: str, code: int, agreed: bool = False) -> int:
+def end_run(message: str, code: int, agreed: bool = False) -> int:
     """Prints why the run ends (with the rank, under mpirun) and ends the other processes too.
 
     `agreed`: every rank ends for the same reason, so only rank 0 prints it.
