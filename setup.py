@@ -83,10 +83,12 @@ setup(
     extras_require={
         # `make test`; the tests write the .mat files that they
         # prepare, and build a wheel without the network. Sybil runs the blocks of the pages in docs/.
-        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil"],
+        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil", "pycocotools>=2.0.8", "pyyaml"],
         # `make lint` and `make format`; exact, because each release formats and judges a little differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
         # tools/prepare_dataset.py: the annotations of SBD and of PASCAL Context are MATLAB files.
         "datasets": ["scipy"],
+        # jseg annotations: polygons are drawn by COCO's own code, and data.yaml of YOLO is read.
+        "annotations": ["pycocotools>=2.0.8", "pyyaml"],
     },
 )

@@ -64,6 +64,7 @@ ROOMS = {
         "distributed",
         "datasets",
         "evaluation",
+        "visualization",
         "checkpoints",
         "config",
         "runtime",

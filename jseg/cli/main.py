@@ -28,6 +28,9 @@ COMMANDS = {
     "classify": Command("classify", "ask a CLIP how likely words are for an image"),
     "convert-clip": Command("convert_clip", "convert a CLIP to jseg's own file"),
     "convert-checkpoint": Command("convert_checkpoint", "convert a CLIP-RC checkpoint between its formats"),
+    "annotations": Command(
+        "annotations", "make a folder of masks from annotations (COCO, Labelme, CVAT, ...)"
+    ),
     "check-dataset": Command("check_dataset", "read all images and masks of a config's data"),
     "evaluate-masks": Command("evaluate_masks", "score predictions that were saved as masks"),
     "prepare": Command("prepare_dataset", "make a benchmark out of its official archives, or check one"),

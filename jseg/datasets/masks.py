@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -18,7 +19,7 @@ from jseg.datasets.orientation import upright
 from jseg.labels import IGNORE_INDEX
 
 _IN_SPLIT = "replace the file or remove its id from the split"
-_VOID_COLOUR = (224, 224, 192)  # the colour VOC gives to index 255
+VOID_COLOUR = (224, 224, 192)  # the colour VOC gives to index 255
 # What Pillow raises for damaged files, depending on the format and on where the damage is.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -41,7 +42,7 @@ def read_image(path: str | Path, mask_size: tuple[int, int] | None = None) -> np
 
 
 def open_picture(
-    path: str | Path, mask_size: tuple[int, int] | None = None, mend: str = _IN_SPLIT
+    path: str | Path | BinaryIO, mask_size: tuple[int, int] | None = None, mend: str = _IN_SPLIT
 ) -> Image.Image:
     """`read_image` as a Pillow picture of mode RGB; `mend` ends
     the message about a file that cannot be read."""
@@ -75,7 +76,7 @@ def save_mask(path: str | Path, label: np.ndarray, palette: np.ndarray | Sequenc
     if label.ndim != 2 or (label.size and (label.min() < 0 or label.max() > 255)):
         raise ValueError(f"{path}: a mask must be (H, W) with values 0..255, not shape {label.shape}")
     colours = voc_palette(256)
-    colours[IGNORE_INDEX] = _VOID_COLOUR
+    colours[IGNORE_INDEX] = VOID_COLOUR
     palette = np.asarray(palette, np.uint8).reshape(-1, 3)
     colours[: len(palette)] = palette
     picture = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
@@ -124,7 +125,7 @@ def check_size(
         )
 
 
-def _open(path: str | Path, kind: str, mend: str, keep_depth: bool = False) -> Image.Image:
+def _open(path: str | Path | BinaryIO, kind: str, mend: str, keep_depth: bool = False) -> Image.Image:
     try:
         with Image.open(path) as picture:
             refuse_animation(picture)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from miniature import compressed_rle
 
-from jseg.datasets.prepare.rle import decode_rle
+from jseg.datasets.annotations.rle import decode_rle
 
 
 def test_by_hand():
