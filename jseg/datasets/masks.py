@@ -151,7 +151,8 @@ def _refuse_colours(picture: ImageFile.ImageFile) -> None:
     if picture.mode not in ("P", "L"):
         raise Unsuitable(
             f"is stored in mode {picture.mode}, but class numbers are needed, one byte a pixel; convert it "
-            "to a palette (P) or 8-bit grey (L) PNG whose values are the class numbers"
+            "to a palette (P) or 8-bit grey (L) PNG whose values are the class numbers (for colours "
+            "with a label map: jseg annotations voc)"
         )
     # Pillow stretches grey of fewer bits to 0..255, so that class 1 would arrive as 17 or 85.
     tile = picture.tile[0] if picture.tile else None

@@ -34,12 +34,6 @@ def recognised(path: Path) -> str | None:
     return next((name for name, kind in FORMATS.items() if kind.recognise(path)), None)
 
 
-def command_for(path: Path) -> str | None:
-    """The command that converts what lies in a folder, None if it is of no known format."""
-    name = recognised(path)
-    return None if name is None else f"jseg annotations {name} {path} NEW_FOLDER"
-
-
 def read(name: str, path: Path, options: Options) -> Source:
     """Reads annotations.
 

@@ -27,7 +27,6 @@ from jseg.datasets.annotations.core import (
 from jseg.datasets.annotations.peek import holds_keys, json_files, some
 from jseg.datasets.annotations.polygons import Size
 from jseg.datasets.annotations.regions import (
-    OutlinedRegion,
     Region,
     Unfit,
     pasted,
@@ -52,15 +51,18 @@ class MaskRegion(Region):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CircleRegion(Region):
-    """A circle in its box (left, top, right, bottom), outline included, as Pillow draws it."""
+class OutlinedRegion(Region):
+    """A polygon, or a circle given by two corners of its box, outline included, as Pillow draws it."""
 
-    box: tuple[float, float, float, float]
+    corners: np.ndarray
+    circle: bool = False
 
     def mask(self, size: Size) -> np.ndarray:
         """See `Region.mask`."""
         canvas = Image.new("L", (size[1], size[0]))
-        ImageDraw.Draw(canvas).ellipse(self.box, outline=1, fill=1)
+        draw = ImageDraw.Draw(canvas)
+        corners = [(x, y) for x, y in self.corners.tolist()]
+        (draw.ellipse if self.circle else draw.polygon)(corners, outline=1, fill=1)
         return np.asarray(canvas, bool)
 
 
@@ -122,10 +124,11 @@ def _region(shape: Mapping[str, Any]) -> Region:
     if kind == "circle":
         (x, y), (edge_x, edge_y) = corners
         radius = math.hypot(edge_x - x, edge_y - y)
-        return CircleRegion(word=word, box=(x - radius, y - radius, x + radius, y + radius))
+        box = np.array([(x - radius, y - radius), (x + radius, y + radius)])
+        return OutlinedRegion(word=word, corners=box, circle=True)
     if kind == "rectangle":
         (x0, y0), (x1, y1) = corners
         corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
     elif kind not in ("polygon", "oriented_rectangle"):
         raise Unfit(f"({word}) a {kind} has no area")
-    return OutlinedRegion(word=word, outer=points(corners))
+    return OutlinedRegion(word=word, corners=points(corners))

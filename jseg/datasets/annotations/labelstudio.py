@@ -145,10 +145,11 @@ def _read_task(file: Path, task: Mapping[str, Any], finder: ImageFinder, source:
             regions.append(_region(result, size))
     if len(sizes) > 1:
         raise Unfit(f"{name}: its regions are of images of different sizes")
+    image = _find(name, file, finder)
     return RegionImage(
         source=file,
-        name=name,
-        image=_find(name, file, finder),
+        name=str(Path(name).with_name(image.name)),
+        image=image,
         part=part_of(file.stem),
         regions=tuple(regions),
         declared=sizes.pop() if sizes else None,

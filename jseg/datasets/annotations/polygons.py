@@ -1,14 +1,12 @@
-"""Polygons as masks. Pixel (x, y) covers x..x+1 and y..y+1.
+"""Polygons as masks by COCO's rule, that of pycocotools. Pixel (x, y) covers x..x+1 and y..y+1.
 
-Two rules decide about pixels on the border. COCO's (pycocotools) takes those whose centre is inside, up to a
-fifth of a pixel, so that neighbours with a common edge neither overlap nor leave a gap. Pillow's takes all
-that the outline touches; Labelme draws so.
+A pixel belongs to a polygon if its centre is inside, up to a fifth of a pixel, so that neighbours with a
+common edge neither overlap nor leave a gap.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 Size = tuple[int, int]  # (H, W)
 
@@ -38,10 +36,3 @@ def fill_polygons(parts: Sequence[np.ndarray], size: Size) -> np.ndarray:
     height, width = size
     flat = [np.asarray(points, np.float64).reshape(-1).tolist() for points in parts]
     return mask.decode(mask.merge(mask.frPyObjects(flat, height, width))).astype(bool)
-
-
-def fill_outlined(points: np.ndarray, size: Size) -> np.ndarray:
-    """A polygon by Pillow's rule, outline included, bool (H, W). Points as in `fill_polygons`."""
-    canvas = Image.new("L", (size[1], size[0]))
-    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], outline=1, fill=1)
-    return np.asarray(canvas, bool)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jseg.datasets.annotations.polygons import Size, fill_outlined, fill_polygons
+from jseg.datasets.annotations.polygons import Size, fill_polygons
 from jseg.datasets.annotations.rle import decode_rle
 
 _FARTHEST = 100_000  # pixels; what lies farther out is no place in an image, and would take long to draw
@@ -46,21 +46,6 @@ class PolygonRegion(Region):
     def mask(self, size: Size) -> np.ndarray:
         """See `Region.mask`."""
         return fill_polygons(self.parts, size)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class OutlinedRegion(Region):
-    """A polygon with its outline and without its holes, whose outlines are cut out too, by Pillow's rule."""
-
-    outer: np.ndarray
-    holes: tuple[np.ndarray, ...] = ()
-
-    def mask(self, size: Size) -> np.ndarray:
-        """See `Region.mask`."""
-        filled = fill_outlined(self.outer, size)
-        for hole in self.holes:
-            filled &= ~fill_outlined(hole, size)
-        return filled
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

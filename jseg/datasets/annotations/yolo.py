@@ -13,6 +13,7 @@ import numpy as np
 
 from jseg.datasets.annotations.core import (
     PARTS,
+    ImageFinder,
     Options,
     RegionImage,
     Source,
@@ -44,10 +45,7 @@ def recognise(path: Path) -> bool:
     """Whether a folder holds label files of YOLO, or a file is one."""
     if path.is_file():
         return path.suffix.lower() == ".txt" and _looks_like_labels(path)
-    files = [file for file in files_below(path, ".txt") if _LABELS in file.relative_to(path).parts[:-1]]
-    if path.name == _LABELS:
-        files = list(files_below(path, ".txt"))
-    return any(map(_looks_like_labels, some(files)))
+    return any(map(_looks_like_labels, some(list(files_below(path, ".txt")))))
 
 
 def read(path: Path, options: Options) -> Source:
@@ -63,17 +61,14 @@ def read(path: Path, options: Options) -> Source:
     names = _names(root, settings)
     source.add_words(list(names.values()))
     parts = _parts(root, settings)
-    for image in images_below(options.images or root):
-        file = _label_file(image, root)
-        if file.is_file():
-            with source.listing(file, "the file"):
-                part = parts.get(image.resolve(), part_of_path(image, options.images or root))
-                source.images.append(_read_file(file, image, root, part, names, source))
-    used = {image.source for image in source.images}
+    finder = ImageFinder([options.images or root])
     for file in files_below(root, ".txt"):
-        if _LABELS in file.relative_to(root).parts[:-1] and file not in used:
-            with source.listing(file, "the file"):
-                raise Unfit("there is no image of its name in the folder images beside labels")
+        if not _looks_like_labels(file):
+            continue
+        with source.listing(file, "the file"):
+            image = finder.find_stem(file.stem, _image_place(file, root))
+            part = parts.get(image.resolve(), part_of_path(file, root))
+            source.images.append(_read_file(file, image, root, part, names, source))
     return source
 
 
@@ -145,14 +140,14 @@ def _place(root: Path, base: str, entry: str) -> Path | None:
     return next((place for place in choices if place.exists()), None)
 
 
-def _label_file(image: Path, root: Path) -> Path:
-    """`labels/a/x.txt` for `images/a/x.jpg`: the last folder of that name counts."""
-    parts = list(image.relative_to(root).parts) if image.is_relative_to(root) else [image.name]
+def _image_place(file: Path, root: Path) -> Path:
+    """`images/a/x` for `labels/a/x.txt`: the last folder of that name counts."""
+    parts = list(file.relative_to(root).parts)
     for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == _IMAGES:
-            parts[place] = _LABELS
-            return root.joinpath(*parts).with_suffix(".txt")
-    return (root / _LABELS / parts[-1]).with_suffix(".txt")
+        if parts[place] == _LABELS:
+            parts[place] = _IMAGES
+            break
+    return root.joinpath(*parts).with_suffix("")
 
 
 def _read_file(
