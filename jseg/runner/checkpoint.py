@@ -129,7 +129,7 @@ def check_initial_weights(
         raise ValueError(
             f"init_from: {path} was trained with other classes (only there: {_shortened(only_file)}; "
             f"only here: {_shortened(only_here)}; or another order); "
-            "give a checkpoint of the same dataset"
+            "give a checkpoint of the same dataset, or set fine_tune=True to begin with it all the same"
         )
     unseen = json.loads(metadata.get("unseen", "null"))
     if unseen is not None and sorted(unseen) != sorted(int(index) for index in dataset.unseen):
@@ -141,9 +141,32 @@ def check_initial_weights(
             f"init_from: {path} was trained with other unseen classes (there: {listed[0]}; here: "
             f"{listed[1]}): what is unseen here had masks there; give a checkpoint of the same split"
         )
+    check_same_model(path, metadata, own)
+
+
+def check_same_model(path: PathLike, metadata: Mapping[str, str], own: Architecture) -> None:
+    """What is asked of `init_from` with `fine_tune`: any classes and any setting, but the same architecture.
+
+    No parameter depends on the classes: their words reach the model through CLIP's text encoder.
+
+    Raises:
+        ValueError: the checkpoint is of another model.
+    """
     note = how_to_match(own, metadata)
     if note:
         raise ValueError(f"init_from: {path} is of another model than this config's; {note}")
+
+
+def fine_tuning_note(metadata: Mapping[str, str], names: Sequence[str]) -> str:
+    """Which words a checkpoint was trained with, and which of the run's are new to it."""
+    trained = json.loads(metadata.get("class_names", "null"))
+    if trained is None:
+        return f"fine-tuning: the checkpoint does not say its classes; {len(names)} classes here"
+    new = [name for name in names if name not in trained]
+    return (
+        f"fine-tuning: trained with {len(trained)} classes; of the {len(names)} here "
+        f"{len(new)} are new ({_shortened(new)})"
+    )
 
 
 def half_way_note(metadata: Mapping[str, str]) -> str:

@@ -66,8 +66,8 @@ def decode_brush(packed: Sequence[int]) -> np.ndarray:
         Unfit: the bits end too early, or values have more than eight of them.
     """
     try:
-        bits = np.unpackbits(np.array(packed, np.uint8))
-    except (TypeError, ValueError, OverflowError):
+        bits = np.unpackbits(np.frombuffer(bytes(packed), np.uint8))
+    except (TypeError, ValueError):
         raise Unfit("its brush strokes are no list of bytes") from None
     position = 0
 
