@@ -77,7 +77,7 @@ def _category_names(file: Path, content: Mapping[str, Any], source: Source) -> d
     for category in content["categories"]:
         with source.listing(file, f"category {_field(category, 'id')}"):
             names[category["id"]] = word_of(category["name"])
-    return dict(sorted(names.items(), key=lambda item: item[0]))
+    return dict(sorted(names.items(), key=lambda item: (str(type(item[0])), item[0])))
 
 
 def _regions(

@@ -146,6 +146,9 @@ def class_words(source: Source, settings: Settings) -> tuple[str, ...]:
     names = settings.classes or tuple(word for word in source.words if word not in left_out)
     if settings.rest is not None and settings.rest not in names:
         names = (*names, settings.rest)
+    if not names:
+        first = f"; {source.problems[0]}" if source.problems else ""
+        raise ValueError(f"no region of the annotations has the name of a class{first}")
     if len(names) >= MOST_CLASSES:
         raise ValueError(
             f"there are {len(names)} classes, and a mask holds {MOST_CLASSES - 1}; choose with --classes FILE"

@@ -74,7 +74,7 @@ def labelme():
         write_image(HERE / "labelme", name)
         content = dict(version="5.5.0", flags={}, shapes=shapes, imagePath=f"{name}.png", imageData=None)
         content |= dict(imageHeight=SIZE[0], imageWidth=SIZE[1])
-        (HERE / "labelme" / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        (HERE / "labelme" / f"{name}.json").write_text(json.dumps(content) + "\n")
     return truth
 
 
@@ -187,10 +187,10 @@ def supervisely():
         truth[f"supervisely.{name}"] = canvas
         (folder / "first" / "ann").mkdir(parents=True, exist_ok=True)
         write_image(folder / "first" / "img", name)
-        text = json.dumps(annotation.to_json(), indent=1)
+        text = json.dumps(annotation.to_json())
         (folder / "first" / "ann" / f"{name}.png.json").write_text(text + "\n")
     meta = sly.ProjectMeta(obj_classes=list(classes.values()))
-    (folder / "meta.json").write_text(json.dumps(meta.to_json(), indent=1) + "\n")
+    (folder / "meta.json").write_text(json.dumps(meta.to_json()) + "\n")
     return truth
 
 

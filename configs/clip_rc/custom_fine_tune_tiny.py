@@ -1,8 +1,8 @@
 """Fine-tuning of the trained ZeroShapes model on own words and a few images: tries every step on a CPU.
 
-    jseg train --config configs/clip_rc/fine_tune_tiny.py --set data_root=FOLDER
+    jseg train --config configs/clip_rc/custom_fine_tune_tiny.py --set data_root=FOLDER
 
-For photos use fine_tune.py in the same way. docs/fine_tuning.md
+For photos use custom_fine_tune.py in the same way. docs/fine_tuning.md
 """
 
 _base_ = "custom_tiny.py"
