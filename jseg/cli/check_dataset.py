@@ -17,15 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import jseg.datasets as datasets
+from jseg.checkpoints.formats.reader import read_tensors
 from jseg.cli import shipped
 from jseg.config import Config, import_plugins
-from jseg.datasets import DATASETS, Dataset
+from jseg.datasets import DATASETS, Dataset, class_words_key
 from jseg.datasets.annotations.formats import FORMATS, recognised
 from jseg.datasets.leftovers import shared_files
-from jseg.files import expanded
+from jseg.files import expanded, find_file
 from jseg.runtime.command import exit_status
 
-_CONTEXT = 77  # tokens, the two marks at the ends included
+_TEMPLATE_BYTES = 60  # more than any template adds to a word
 
 
 class Content(NamedTuple):
@@ -88,19 +89,29 @@ def remarks(dataset: Dataset, name: str, content: Content) -> list[str]:
     return [f"{what}: {', '.join(absent)}"] if absent else []
 
 
-def long_words(dataset: Dataset, part: str) -> list[str]:
-    """A sentence for each class word that does not fit into the context of OpenAI's CLIP.
+def long_words(dataset: Dataset, where: str, model: Mapping[str, Any]) -> list[str]:
+    """A sentence for each class word that, within the longest template, does not fit into the CLIP's context.
 
-    A byte is one token at most, so that the tokenizer, which loads Jittor, is needed for long words alone.
+    A byte is one token at most, so the tokenizer, which loads Jittor, is needed for long words alone.
+
+    Args:
+        where: the config key that gives the words, for the sentence.
+        model: the config's `model`; its `clip` tells the context (77 if there is no such file yet).
     """
-    problems = []
-    for word in (word for word in dataset.class_names if len(word.encode()) > _CONTEXT - 2):
-        from jseg.models.clip import tokenize
+    context = _context_length(model.get("clip"))
+    words = [word for word in dataset.class_names if len(word.encode()) > context - 2 - _TEMPLATE_BYTES]
+    if not words:
+        return []
+    from jseg.models.clip import get_templates, tokenize
 
+    templates = get_templates(model.get("templates", "single"))
+    longest = max(templates, key=lambda template: len(tokenize(template, truncate=True)[0].nonzero()[0]))
+    problems = []
+    for word in words:
         try:
-            tokenize(word, _CONTEXT)
+            tokenize(longest.replace("{}", word), context)
         except ValueError as error:
-            problems.append(f"config key dataset.{part}.classes: class {error}")
+            problems.append(f"{where}: class '{word[:60]}': {error}")
     return problems
 
 
@@ -132,6 +143,14 @@ def annotations_hint(part: Mapping[str, Any], offered: Mapping[str, Any]) -> str
     )
 
 
+def _context_length(clip: Any) -> int:
+    """Tokens of a text that the CLIP in a file reads, the two marks at its ends included."""
+    try:
+        return read_tensors(find_file(clip)).entry("positional_embedding").shape[0]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 77  # that of every CLIP of OpenAI; training names what is wrong with the file
+
+
 def run(config: Config, jobs: int) -> int:
     """Checks the parts with masks; the exit status."""
     import_plugins(config.imports)
@@ -150,7 +169,7 @@ def run(config: Config, jobs: int) -> int:
         parts.append((name, content))
         notes.extend([*dataset.notes(), *remarks(dataset, name, content)])
         files.append(dataset.files())
-        problems.extend([*content.problems, *long_words(dataset, name)])
+        problems.extend([*content.problems, *long_words(dataset, class_words_key(name, part), config.model)])
         hint = annotations_hint(part, offered) if content.problems else ""
         notes.extend([hint] if hint else [])
     if dataset is None:

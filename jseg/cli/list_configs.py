@@ -69,24 +69,28 @@ def experiment(path: Path) -> Experiment:
         ValueError, OSError: the config is not readable.
     """
     cfg, fields = Config.load(str(path)), header_fields(path)
-    data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset
-    if not trained:  # evaluated only: its weights come from the config that it inherits from
-        base = path.parent / next(
-            str(node.value.value)
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id == "_base_"
-            and isinstance(node.value, ast.Constant)
-        )
+    data = dataset_name(cfg.dataset["val"])
+    trained = "train" in cfg.dataset and cfg.model["type"] != "DenseCLIP"
+    base = None if trained else _run_that_trains(path)
+    if base:
         data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
     return Experiment(
         path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,
-        str(cfg.model.get("setting", "inductive")),
+        str(cfg.model.get("setting", "inductive")) if trained or base else "without training",
         str(cfg.max_iters) if trained else "",
         *(fields.get(field, "") for field in FIELDS),
     )
+
+
+def _run_that_trains(path: Path) -> Path | None:
+    """The config that trains the weights which this one only evaluates: the single one that it inherits from.
+    None where nothing is trained."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
+            base = ast.literal_eval(node.value)
+            return path.parent / base if isinstance(base, str) else None
+    return None
 
 
 def _natural(path: Path) -> list[object]:

@@ -8,6 +8,7 @@ import importlib
 import sys
 from typing import NamedTuple
 
+from jseg import __version__
 from jseg.names import did_you_mean
 from jseg.runtime.command import exit_status, quiet_interrupt, refuse
 
@@ -49,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help"):
         return exit_status(lambda: print(overview()))
+    if arguments[0] == "--version":
+        return exit_status(lambda: print(f"jseg {__version__}"))
     name, *rest = arguments
     if name not in COMMANDS:
         return refuse(f"jseg has no command {name!r}{did_you_mean(name, COMMANDS)}")
@@ -71,6 +74,6 @@ def overview() -> str:
             "commands:",
             *lines,
             "",
-            "`jseg COMMAND --help` shows the options of a command.",
+            "`jseg COMMAND --help` shows the options of a command, `jseg --version` the version of jseg.",
         ]
     )

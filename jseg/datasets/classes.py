@@ -7,7 +7,7 @@ classes in the annotations as published. Indices are training indices, that is a
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,6 +118,13 @@ def _read(name: str) -> dict[str, Any]:
         "palette": [whole["palette"][index] for index in kept],
         "unseen": [kept.index(index) for index in whole["unseen"]],
     }
+
+
+def class_words_key(part: str, settings: Mapping[str, Any]) -> str:
+    """Where the class words of `dataset.<part>` come from, to begin an error with: the config key, and the
+    file or list that it names."""
+    classes = settings.get("classes")
+    return f"config key dataset.{part}.classes" + (f" ({classes})" if isinstance(classes, str) else "")
 
 
 def _checked(

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jseg.config import Config, import_plugins, validate
-from jseg.datasets import DATASETS, TRANSFORMS, Dataset, configured_root
+from jseg.datasets import DATASETS, TRANSFORMS, Dataset, class_words_key, configured_root
 from jseg.distributed import broadcast_object, check_same, is_main, world_size
 from jseg.files import PathLike, expanded, file_sha256, find_file
 from jseg.inference.loading import model_config
 from jseg.inference.recipe import check_inference
 from jseg.models.backbones import BACKBONES
+from jseg.models.clip import ClassWordError
 from jseg.models.heads import HEADS
 from jseg.models.losses import LOSSES
 from jseg.models.segmentors import MODELS, Segmentor
@@ -125,7 +126,11 @@ class Experiment:
                 self._clip_sha256 = file_sha256(model_cfg["clip"])
             seed_everything(self.cfg.seed, BEFORE_TRAINING)
             offered = {"class_names": tuple(dataset.class_names), "unseen": tuple(dataset.unseen)}
-            self._model = MODELS.build(model_cfg, where="model", offered=offered)
+            try:
+                self._model = MODELS.build(model_cfg, where="model", offered=offered)
+            except ClassWordError as error:
+                key = class_words_key(part, self.cfg.dataset[part])
+                raise ValueError(f"{key}: {error}") from error
             # Initial values are random and lazy: draw them now, before another seed is set.
             jt.sync_all()
         return self._model

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from jseg.runtime.cuda.prepare import FAILED
+from jseg.runtime.damage import compile_problem, core_libraries, drop_unreadable_settings, remove_damaged
 from jseg.runtime.device import Device, wanted_device, wanted_precision
 from jseg.runtime.environment import (
     EnvironmentProblem,
@@ -53,7 +54,8 @@ def _import_jittor():
         with contextlib.suppress(OSError):
             mark_of(jittor_cache(), key).unlink(missing_ok=True)
         reason = str(error) if isinstance(error, Exception) else "it has rebuilt a part of itself"
-        raise EnvironmentProblem(f"Jittor does not start: {reason}; start the program again") from error
+        problem = compile_problem(reason, jittor_cache()) or f"{reason}; start the program again"
+        raise EnvironmentProblem(f"Jittor does not start: {problem}") from error
     finally:
         _restore_signals()
     _end_compiler_processes()
@@ -85,6 +87,7 @@ def _importable() -> tuple[Device, Path | None, str]:
     place = shared_jittor()
     key = configuration_key(device, str(place or sys.prefix), find_compiler().note)
     try:
+        _mend_cache(key)
         problem = try_import(jittor_cache(), key, place, device)
     except OSError as error:
         raise unwritable_cache(error) from error
@@ -98,6 +101,16 @@ def _importable() -> tuple[Device, Path | None, str]:
     _warn(f"{reason}; computing on the CPU")
     os.environ[FAILED] = reason
     return _importable()
+
+
+def _mend_cache(key: str) -> None:
+    """Removes what would keep Jittor from starting, so that the child process builds it again."""
+    settings = drop_unreadable_settings(Path.home())
+    damaged = remove_damaged(core_libraries(jittor_cache()))
+    if damaged:
+        mark_of(jittor_cache(), key).unlink(missing_ok=True)
+    for path in [*damaged, *([settings] if settings else [])]:
+        _warn(f"{path} was damaged; it has been removed")
 
 
 def _warn(text: str) -> None:

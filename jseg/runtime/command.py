@@ -12,6 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from jseg.runtime.damage import compile_problem
+from jseg.runtime.environment import jittor_cache
+
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT
 _READER_LEFT = 141  # 128 + SIGPIPE, as the shell reports a program that this signal ended
@@ -21,7 +24,8 @@ def exit_status(run: Callable[[], int | None]) -> int:
     """Runs a tool; what it returns, None meaning 0, is its exit status.
 
     A ValueError or OSError is one of the user: `error: <message>` on stderr and status 2. Where the reader of
-    the output has left (`| head`), the tool ends in silence, with status 141. Ctrl-C gives status 130.
+    the output has left (`| head`), the tool ends in silence, with status 141. Ctrl-C gives status 130. An
+    operator that cannot be compiled or loaded is explained the same way as an error of the user.
     """
     make_encodable()
     try:
@@ -33,6 +37,11 @@ def exit_status(run: Callable[[], int | None]) -> int:
         return _READER_LEFT
     except (ValueError, OSError) as error:
         return refuse(str(error))
+    except RuntimeError as error:
+        problem = compile_problem(str(error), jittor_cache())
+        if problem is None:
+            raise
+        return refuse(problem)
     except KeyboardInterrupt:
         say("interrupted", sys.stderr)
         return INTERRUPTED

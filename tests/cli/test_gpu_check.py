@@ -16,6 +16,7 @@ import pytest
 from jseg.cli import gpu_check
 from jseg.gpu_check import checks, golden, processes, rounds, speed, speed_check, training
 from jseg.gpu_check import job as jobs
+from jseg.runtime.command import INTERRUPTED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -179,8 +180,8 @@ def test_a_run_cut_short_leaves_a_report(monkeypatch, tmp_path):
 
     monkeypatch.setitem(checks.CHECKS, "build", lambda job: jobs.Outcome([], {"kind": "cpu"}))
     monkeypatch.setitem(checks.CHECKS, "operators", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        gpu_check.main(["--dry-run", "--only", "build", "operators", "--out", str(tmp_path / "report.json")])
+    arguments = ["--dry-run", "--only", "build", "operators", "--out", str(tmp_path / "report.json")]
+    assert gpu_check.main(arguments) == INTERRUPTED
     assert list(json.loads((tmp_path / "report.json").read_text())) == ["build"]
 
 

@@ -5,7 +5,7 @@ docs/custom_dataset.md goes through it. Pictures to be segmented by `--task test
 """
 
 dataset = dict(
-    train=dict(type="FolderDataset", split="train"),
-    val=dict(type="FolderDataset", split="val", test_mode=True),
-    test=dict(type="FolderDataset", image_dir="test", mask_dir=None, test_mode=True),
+    train=dict(type="FolderDataset", classes="classes.txt", split="train"),
+    val=dict(type="FolderDataset", classes="classes.txt", split="val", test_mode=True),
+    test=dict(type="FolderDataset", classes="classes.txt", image_dir="test", mask_dir=None, test_mode=True),
 )
