@@ -195,6 +195,12 @@ class ImageFinder:
         return self._index.get(stem, [])
 
 
+def root_and_finder(path: Path, options: Options) -> tuple[Path, ImageFinder]:
+    """The folder of the annotations, and a finder for images in `options.images`, else in that folder."""
+    root = path if path.is_dir() else path.parent
+    return root, ImageFinder([options.images or root])
+
+
 def images_below(folder: Path) -> list[Path]:
     """All images in a folder and below it, sorted; hidden ones do not count."""
     return sorted(

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.datasets.annotations.core import ImageFinder, Options, RegionImage, Source, part_of, word_of
+from jseg.datasets.annotations.core import (
+    ImageFinder,
+    Options,
+    RegionImage,
+    Source,
+    part_of,
+    root_and_finder,
+    word_of,
+)
 from jseg.datasets.annotations.peek import files_below
 from jseg.datasets.annotations.polygons import Size, require_pycocotools
 from jseg.datasets.annotations.regions import (
@@ -55,8 +63,7 @@ def read(path: Path, options: Options) -> Source:
     """
     require_pycocotools()
     source = Source(overlap="later")
-    root = path if path.is_dir() else path.parent
-    finder = ImageFinder([options.images] if options.images else [root])
+    _, finder = root_and_finder(path, options)
     for file in files_below(path, ".xml"):
         if not path.is_dir() or _is_cvat(file):
             _read_file(file, finder, source)

@@ -22,6 +22,7 @@ from jseg.datasets.annotations.core import (
     Source,
     part_of_path,
     read_json,
+    root_and_finder,
     word_of,
 )
 from jseg.datasets.annotations.peek import holds_keys, json_files, some
@@ -78,8 +79,7 @@ def read(path: Path, options: Options) -> Source:
         FileNotFoundError, ValueError: there is no such file, or none of this format.
     """
     source = Source(overlap="later")
-    root = path if path.is_dir() else path.parent
-    finder = ImageFinder([options.images] if options.images else [root])
+    root, finder = root_and_finder(path, options)
     for file in json_files(path):
         if not path.is_dir() or holds_keys(file, _KEYS):
             with source.listing(file, "the file"):

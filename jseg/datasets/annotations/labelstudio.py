@@ -19,6 +19,7 @@ from jseg.datasets.annotations.core import (
     Source,
     part_of,
     read_json,
+    root_and_finder,
     word_of,
 )
 from jseg.datasets.annotations.peek import holds_keys, json_files
@@ -112,8 +113,7 @@ def read(path: Path, options: Options) -> Source:
     """
     require_pycocotools()
     source = Source(overlap="later")
-    root = path if path.is_dir() else path.parent
-    finder = ImageFinder([options.images] if options.images else [root])
+    _, finder = root_and_finder(path, options)
     for file in json_files(path):
         if path.is_dir() and not holds_keys(file, _KEYS, begins="["):
             continue

@@ -97,7 +97,7 @@ def _read_file(file: Path, root: Path, options: Options, source: Source) -> Regi
     return RegionImage(
         source=file,
         name=str(folder.relative_to(root) / name),
-        image=ImageFinder([options.images] if options.images else [folder / "img", folder]).find(name),
+        image=ImageFinder([options.images or folder / "img", folder]).find(name),
         part=part_of_path(file, root),
         regions=tuple(regions),
         declared=(int(content["size"]["height"]), int(content["size"]["width"])),
