@@ -23,7 +23,9 @@ from jseg.datasets.annotations.peek import holds_keys, json_files
 from jseg.datasets.annotations.polygons import require_pycocotools
 from jseg.datasets.annotations.regions import PolygonRegion, Region, RunRegion, Unfit, points
 
-_KEYS = ("images", "annotations", "categories")
+_LISTS = ("images", "annotations", "categories")
+# Where the lists are long, the name of the second is far from both ends.
+_KEYS = ("images", "categories", "annotations|category_id")
 
 
 def recognise(path: Path) -> bool:
@@ -50,9 +52,9 @@ def read(path: Path, options: Options) -> Source:
 
 def _read_file(file: Path, root: Path, finder: ImageFinder, source: Source) -> None:
     content = read_json(file)
-    if not isinstance(content, Mapping) or not all(isinstance(content.get(key), list) for key in _KEYS):
+    if not isinstance(content, Mapping) or not all(isinstance(content.get(key), list) for key in _LISTS):
         raise ValueError(
-            f"{file}: a COCO file has the lists {', '.join(_KEYS)}; this one has not all of them"
+            f"{file}: a COCO file has the lists {', '.join(_LISTS)}; this one has not all of them"
         )
     names = _category_names(file, content, source)
     source.add_words(list(names.values()))
@@ -93,6 +95,8 @@ def _regions(
 
 
 def _region(annotation: Mapping[str, Any], names: Mapping[Any, str]) -> Region:
+    if "segments_info" in annotation:
+        raise Unfit("it is of the panoptic form; take the files of instances and stuff instead")
     category = annotation["category_id"]
     if category not in names:
         raise Unfit(f"there is no category {category}")

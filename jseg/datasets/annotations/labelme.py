@@ -34,7 +34,7 @@ from jseg.datasets.annotations.regions import (
     points,
 )
 
-_KEYS = ("shapes", "imagePath")
+_KEYS = ("shapes", "imagePath|imageHeight")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -37,7 +37,9 @@ from jseg.datasets.annotations.regions import (
 _KEYS = ("annotations", "data", "result")
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the name of an upload
 _CHANNELS = 4  # brush strokes are RGBA; the last channel is the mask
-_KINDS = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
+_LABELS = "labels"  # how the types of results with class words end: brushlabels, polygonlabels, labels, ...
+_PLACES = ("brush", "polygon", "rectangle", "ellipse")
+_OF_THE_IMAGE = ("choices", "textarea", "rating", "relation", "taxonomy", "number")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -134,8 +136,10 @@ def _read_task(file: Path, task: Mapping[str, Any], finder: ImageFinder, source:
     done = [entry for entry in task["annotations"] if not entry.get("was_cancelled")]
     results = done[0]["result"] if done else []
     regions, sizes = [], set()
+    named = {result.get("id") for result in results if _kind(result).endswith(_LABELS)}
     for number, result in enumerate(results, 1):
-        if result.get("type") in ("choices", "textarea", "rating", "relation"):  # about the whole image
+        # About the whole image, or the place of a region whose words another entry holds.
+        if _kind(result) in _OF_THE_IMAGE or (_kind(result) in _PLACES and result.get("id") in named):
             continue
         with source.listing(file, f"region {number} of {name}"):
             size = int(result["original_height"]), int(result["original_width"])
@@ -154,6 +158,10 @@ def _read_task(file: Path, task: Mapping[str, Any], finder: ImageFinder, source:
         regions=tuple(regions),
         declared=sizes.pop() if sizes else None,
     )
+
+
+def _kind(result: Mapping[str, Any]) -> str:
+    return str(result.get("type"))
 
 
 def _image_name(task: Mapping[str, Any]) -> str:
@@ -179,23 +187,23 @@ def _find(name: str, file: Path, finder: ImageFinder) -> Path:
 
 
 def _region(result: Mapping[str, Any], size: Size) -> Region:
-    kind, value = result["type"], result["value"]
-    if kind not in _KINDS:
-        raise Unfit(f"a region of type {kind} has no area or no class")
+    kind, value = _kind(result), result["value"]
     words = value.get(kind) or []
+    if not kind.endswith(_LABELS) or not any(key in value for key in ("rle", "points", "radiusX", "height")):
+        raise Unfit(f"a region of type {kind} has no area or no class")
     if len(words) != 1:
         raise Unfit(f"it has {len(words)} class names, and a pixel takes one")
     word = word_of(words[0])
-    if kind == "brushlabels":
+    if "rle" in value:
         if value.get("format", "rle") != "rle":
             raise Unfit(f"its brush strokes have the format {value['format']}")
         return BrushRegion(word=word, packed=value["rle"])
     scale = np.array([size[1], size[0]]) / 100
-    if kind == "polygonlabels":
+    if "points" in value:
         return PolygonRegion(word=word, parts=(points(np.asarray(value["points"], float) * scale),))
     place = np.array([value["x"], value["y"]], float) * scale
     degrees = float(value.get("rotation", 0))
-    if kind == "ellipselabels":
+    if "radiusX" in value:
         radii = np.array([value["radiusX"], value["radiusY"]], float) * scale
         return EllipseRegion(
             word=word,

@@ -23,7 +23,11 @@ def json_files(path: Path) -> list[Path]:
 
 
 def holds_keys(path: Path, keys: Sequence[str], begins: str = "{") -> bool:
-    """Whether a JSON file begins with that bracket and names all the keys near its beginning or its end."""
+    """Whether a JSON file begins with that bracket and names the keys near its beginning or its end.
+
+    Args:
+        keys: each a name, or names with `|` between them, of which one is enough.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -31,7 +35,8 @@ def holds_keys(path: Path, keys: Sequence[str], begins: str = "{") -> bool:
             text = (head + file.read(_HEAD)).decode("utf-8-sig", "replace")
     except OSError:
         return False
-    return text.lstrip().startswith(begins) and all(f'"{key}"' in text for key in keys)
+    named = all(any(f'"{name}"' in text for name in key.split("|")) for key in keys)
+    return named and text.lstrip().startswith(begins)
 
 
 def some(files: Sequence[Path]) -> Sequence[Path]:

@@ -119,6 +119,18 @@ def test_what_does_not_fit_is_listed_and_the_rest_converted(image, write, conver
     assert listed.count("\n") == len(texts) and "ghost.png" in listed
 
 
+def test_a_long_file_is_recognised_and_a_panoptic_one_explained(image, write, source):
+    """Only its beginning and its end are looked at."""
+    regions = [region(10, [flat(0, 0, 4, 4)]) for _ in range(1500)]
+    entries = content(regions, [(f"{'long' * 9}{number}.png", number) for number in range(1500)])
+    file = write("x.json", entries)
+    assert file.stat().st_size > 300_000 and recognised(source) == "coco"
+    image("a.png")
+    panoptic = dict(image_id=1, file_name="a.png", segments_info=[dict(id=1, category_id=10)])
+    found = read("coco", write("x.json", content([panoptic])), Options())
+    assert len(found.images) == 1 and "panoptic" in found.problems[0].text
+
+
 def test_other_files_are_not_taken_for_coco(write, source):
     write("x.json", {"images": [], "annotations": []})
     assert recognised(source) is None

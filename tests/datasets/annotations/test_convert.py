@@ -1,5 +1,7 @@
 """What is the same for all formats: words, images that stand on their side, lists, links, and refusals."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -151,6 +153,16 @@ def test_nothing_is_overwritten_and_nothing_half_made(labelme, source, tmp_path)
     with pytest.raises(ValueError, match="out.*already"):
         convert(read("labelme", source, Options()), out, Settings())
     assert (out / "mine.txt").read_text() == "x"
+
+
+def test_missing_packages_are_named(source, write, monkeypatch):
+    write("labels/a.txt", "0 0 0 1 0 1 1\n")
+    write("data.yaml", "names: [cat]\n")
+    for package, names in (("yaml", ["yolo"]), ("pycocotools.mask", ["coco", "cvat", "labelstudio", "yolo"])):
+        monkeypatch.setitem(sys.modules, package, None)
+        for name in names:
+            with pytest.raises(ValueError, match=r"pip install -e '\.\[annotations\]'"):
+                read(name, source, Options())
 
 
 def test_wrong_input_is_explained(source, tmp_path, write):

@@ -99,6 +99,7 @@ def studio(results, image="/data/local-files/?d=set/a.png", **more):
 def test_label_studio_polygons_rectangles_and_ellipses(image, write, converted):
     percent = np.array([100 / SIZE[1], 100 / SIZE[0]])
     polygon = (np.array(box(0, 0, 3, 2)) * percent).tolist()
+    place = dict(x=0, y=700 / 8, width=200 / 12, height=100 / 8, rotation=0)
     turned = dict(x=600 / 12, y=100 / 8, width=400 / 12, height=200 / 8, rotation=90, rectanglelabels=["dog"])
     circle = dict(
         x=1000 / 12, y=400 / 8, radiusX=100 / 12, radiusY=200 / 8, rotation=0, ellipselabels=["cat"]
@@ -110,12 +111,15 @@ def test_label_studio_polygons_rectangles_and_ellipses(image, write, converted):
         dict(type="polygonlabels", value=dict(points=polygon, polygonlabels=["cat", "dog"])),
         dict(type="keypointlabels", value=dict(x=1, y=1, keypointlabels=["cat"])),
         dict(type="choices", value=dict(choices=["fine"])),
+        # Place and words of one region in two entries, as with a tool and a list of labels side by side.
+        dict(id="r", type="rectangle", value=place),
+        dict(id="r", type="labels", value=dict(place, labels=["dog"])),
     ]
     image("set/a.png")
     write("export.json", studio(results))
     result, masks = converted("labelstudio")
     # The rectangle turns about its corner (6, 1), clockwise: it then reaches 2 to the left and 4 down.
-    expected = label((0, 0, 0, 3, 2), (1, 4, 1, 6, 5), (0, 9, 2, 11, 6))
+    expected = label((0, 0, 0, 3, 2), (1, 4, 1, 6, 5), (0, 9, 2, 11, 6), (1, 0, 7, 2, 8))
     np.testing.assert_array_equal(masks["a"], expected)
     assert [("2 class names" in problem.text, "keypoint" in problem.text) for problem in result.problems] == [
         (True, False),
