@@ -1,10 +1,12 @@
 """Annotations of any format -> the folder that `FolderDataset` reads: images, masks, words and lists."""
 
 import io
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -157,19 +159,31 @@ def class_words(source: Source, settings: Settings) -> tuple[str, ...]:
 
 
 def unique_ids(names: Sequence[str]) -> list[str]:
-    """An id for each image: the stem of its name, with its folders in front where two have the same stem."""
+    """An id for each image: the stem of its name, with its folders in front where two have the same stem.
+
+    Signs that a list of ids cannot hold become `_`.
+    """
     paths = [PurePath(name.replace("\\", "/")) for name in names]
     stems = Counter(path.stem for path in paths)
     ids = []
     for path in paths:
         folders = [part for part in path.parts[:-1] if part not in ("/", "..", ".")]
-        ids.append(path.stem if stems[path.stem] == 1 else "_".join([*folders, path.stem]))
-    counts, seen = Counter(ids), Counter[str]()
+        ids.append(_listable(path.stem if stems[path.stem] == 1 else "_".join([*folders, path.stem])))
+    counts = Counter(ids)
+    taken = {name for name in ids if counts[name] == 1}
     for place, name in enumerate(ids):
         if counts[name] > 1:
-            seen[name] += 1
-            ids[place] = f"{name}_{seen[name]}"
+            ids[place] = next(new for number in count(1) if (new := f"{name}_{number}") not in taken)
+            taken.add(ids[place])
     return ids
+
+
+def _listable(name: str) -> str:
+    """As `FolderDataset` finds it in a folder and in a list, where it may be given with a suffix."""
+    name = re.sub(r"[,;|\t\r\n]", "_", name).strip()
+    name = f"_{name[1:]}" if name.startswith(".") else name
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}_{suffix}" if f"{dot}{suffix}".lower() in IMAGE_SUFFIXES else name
 
 
 def _tasks(source: Source, settings: Settings, names: Sequence[str], folder: Path) -> list[_Task]:

@@ -139,7 +139,16 @@ def test_parts_are_told_by_whole_words():
 def test_ids():
     assert unique_ids(["x/a.jpg", "b.png"]) == ["a", "b"]
     assert unique_ids(["x/a.jpg", "y/a.jpg", "../z/c.jpg"]) == ["x_a", "y_a", "c"]
-    assert unique_ids(["a.jpg", "a.png"]) == ["a_1", "a_2"]
+    assert unique_ids(["a.jpg", "a.png", "a_1.png"]) == ["a_2", "a_3", "a_1"]
+
+
+def test_ids_that_a_list_can_hold(labelme, converted):
+    """A list of ids may hold names of files, and its only line no commas; hidden files are not read."""
+    for name in ("train/x.png", "val/one,two"):
+        labelme(name)
+    result, masks = converted("labelme")
+    assert list(masks) == ["one_two", "x_png"] and result.parts["val"].ids == ["one_two"]
+    assert unique_ids([".x.jpg", " y .jpg"]) == ["_x", "y"]
 
 
 def test_nothing_is_overwritten_and_nothing_half_made(labelme, source, tmp_path):
