@@ -30,7 +30,7 @@ BACKGROUND = ("background", "_background_")
 VOID = ("__ignore__", "ignore", "void", "unlabeled", "unlabelled")
 """Words for pixels that are no class."""
 LEFT_OUT = "left_out.txt"
-_FEW = 32  # images that one process converts before others have started
+_FEW = 200  # images that one process converts before others have started
 
 
 @dataclass(frozen=True)
