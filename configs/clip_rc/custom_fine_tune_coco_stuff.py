@@ -1,8 +1,9 @@
 """Fine-tuning of a model trained on COCO-Stuff, on own words and a few images. docs/fine_tuning.md
 
-    jseg train --config configs/clip_rc/custom_fine_tune_coco_stuff.py --set data_root=FOLDER init_from=CHECKPOINT
+    jseg train --config configs/clip_rc/custom_fine_tune_coco_stuff.py \\
+        --set data_root=FOLDER init_from=CHECKPOINT
 
-Measured: not yet; the small model of custom_fine_tune_tiny.py is.
+Measured: not yet. The small model of custom_fine_tune_tiny.py is measured.
 """
 
 _base_ = "custom_fine_tune.py"

@@ -10,7 +10,7 @@ _base_ = "custom_tiny.py"
 init_from = "weights/zeroshapes_clip_rc.safetensors"
 fine_tune = True
 max_iters = 200
-optimizer = dict(lr=2e-5)
+optimizer = dict(lr=5e-6)
 scheduler = dict(warmup_iters=20)
 eval_interval = 100
 checkpoint_interval = 100

@@ -138,7 +138,7 @@ def report(dataset: FolderDataset, conversion: Conversion, out: Path) -> None:
         print(problem, file=sys.stderr)
     if len(conversion.problems) > _SHOWN:
         print(f"and {len(conversion.problems) - _SHOWN} more in {out / LEFT_OUT}", file=sys.stderr)
-    counts = " + ".join(f"{content.pictures} {name}" for name, content in parts)
+    counts = " + ".join(f"{content.images} {name}" for name, content in parts)
     print(f"\n{out}: {len(conversion.shown)} images ({counts}), {len(conversion.names)} classes")
     print(f"look at {out / CONTACT_SHEET}, and at the words in {out / 'classes.txt'}, which CLIP reads")
     if conversion.problems:

@@ -1,7 +1,7 @@
-"""Damaged and unfinished files in Jittor's cache: found, removed, and explained in a sentence.
+"""Finds and removes damaged and unfinished files in Jittor's cache, and explains them in a sentence.
 
-A power failure or a full disk can leave a compiled library empty or cut short. Jittor then ends with words of
-the dynamic linker, with a bus error, or not at all, and so does every later start.
+A power failure or a full disk can leave a compiled library empty or truncated. Then every start of Jittor
+ends with an error of the dynamic linker or a bus error, or hangs.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jseg.runtime.versions import JITTOR_VERSION
 
-_FULL = 4 << 20  # bytes; the compiler needs more than that for one operator
+_FULL = 4 << 20  # bytes; the compiler needs more than this for one operator
 _CORE = [f"{'*/' * depth}jit*_core.*.so" for depth in (6, 7)]  # .../CPU/flags/name/, custom_ops/ below it
 _FAILED = re.compile(
     r"Run cmd failed|Cannot open library|Compile fused operator|file too short|dlopen failed"
@@ -22,10 +22,10 @@ _FAILED = re.compile(
 
 
 def is_damaged(library: Path) -> bool:
-    """True if an ELF file of 64 bits is empty, cut short or no ELF file.
+    """Whether a 64-bit ELF file is empty, truncated or not an ELF file.
 
-    The table of sections is the last thing that a linker writes (System V ABI, Figure 4-3: e_shoff,
-    e_shentsize, e_shnum), so a file that ends before it is not whole.
+    A linker writes the table of sections last (System V ABI, Figure 4-3: e_shoff,
+    e_shentsize, e_shnum), so a file that ends before its end is incomplete.
     """
     with library.open("rb") as file:
         head = file.read(64)
@@ -38,16 +38,16 @@ def is_damaged(library: Path) -> bool:
 
 
 def remove_damaged(libraries: Iterable[Path]) -> list[Path]:
-    """Removes those of `libraries` that are damaged, so that Jittor builds them again; returns them.
+    """Removes and returns the damaged ones among `libraries`, so that Jittor builds them again.
 
     Raises:
-        OSError: one cannot be removed.
+        OSError: if one cannot be removed.
     """
     damaged = []
     for library in libraries:
         try:
             found = is_damaged(library)
-        except FileNotFoundError:  # another process was quicker
+        except FileNotFoundError:  # another process has already removed it
             continue
         if found:
             library.unlink(missing_ok=True)
@@ -56,18 +56,18 @@ def remove_damaged(libraries: Iterable[Path]) -> list[Path]:
 
 
 def core_libraries(cache: Path) -> list[Path]:
-    """The few libraries in Jittor's cache that an import loads."""
+    """Returns the few libraries in Jittor's cache that an import loads."""
     return [path for pattern in _CORE for path in (cache / f"jt{JITTOR_VERSION}").glob(pattern)]
 
 
 def all_libraries(cache: Path) -> list[Path]:
-    """Every library that Jittor has compiled into its cache; some thousand after a training."""
+    """Returns all libraries that Jittor has compiled into its cache, which may be thousands."""
     return sorted((cache / f"jt{JITTOR_VERSION}").rglob("*.so"))
 
 
 def drop_unreadable_settings(home: Path) -> Path | None:
-    """Removes Jittor's own settings below the home folder if they are not JSON, for Jittor does not start
-    with them; returns the file."""
+    """Removes and returns Jittor's settings file in the home folder if it is not JSON, since Jittor does not
+    start with it."""
     path = home / ".cache" / "jittor" / "config.json"
     try:
         if isinstance(json.loads(path.read_bytes()), dict):
@@ -81,16 +81,16 @@ def drop_unreadable_settings(home: Path) -> Path | None:
 
 
 def compile_problem(text: str, cache: Path) -> str | None:
-    """A sentence for an error of Jittor that means that an operator was not compiled or not loaded.
+    """Returns a sentence for a Jittor error which means that an operator could not be compiled or loaded.
 
-    Damaged libraries are removed on the way.
+    Damaged libraries are also removed.
 
     Args:
-        text: the message of Jittor's RuntimeError.
-        cache: Jittor's cache.
+        text: message of Jittor's RuntimeError.
+        cache: Jittor's cache folder.
 
     Returns:
-        None if it means something else.
+        None if the error means something else.
     """
     if not _FAILED.search(text):
         return None
@@ -98,13 +98,13 @@ def compile_problem(text: str, cache: Path) -> str | None:
     if damaged:
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
         return (
-            f"Jittor's cache held a damaged library, {damaged[0]}{more}; it has been removed; start "
-            "the program again"
+            f"Jittor's cache contained a damaged library, {damaged[0]}{more}, which has been removed; "
+            "start the program again"
         )
     for folder in (Path(tempfile.gettempdir()), cache):
         if shutil.disk_usage(folder).free < _FULL:
             return f"an operator could not be compiled: the disk of {folder} is full; free some space"
     return (
-        "an operator could not be compiled: the compiler's message stands above; `jseg doctor` looks for the "
+        "an operator could not be compiled: see the compiler's message above; `jseg doctor` looks for the "
         "cause"
     )

@@ -1,5 +1,5 @@
-"""Own data as docs/custom_dataset.md goes through it: check, train,
-evaluate, score from disk, segment new pictures."""
+"""The steps of docs/custom_dataset.md: check, train,
+evaluate, score from disk, segment new images."""
 
 import json
 import re
@@ -95,7 +95,7 @@ def test_every_bad_file_is_listed(own_data, capsys):
     assert re.search(r"masks.*'6'", capsys.readouterr().err)
 
 
-def test_the_config_for_real_pictures_runs_reduced(own_data, tmp_path, reduced):
+def test_the_config_for_real_images_runs_reduced(own_data, tmp_path, reduced):
     from jseg.runner import Runner
 
     path = str(CONFIGS / "custom_inductive.py")

@@ -1,7 +1,7 @@
 """COCO JSON: instances and stuff, as polygons, or run lengths of both kinds (cocodataset.org/#format-data).
 
 Polygons of one annotation are united, as in pycocotools. Crowds are regions of their class, below all others.
-Files of one data set, such as instances_train2017.json and stuff_train2017.json, are read together.
+Files of one dataset, such as instances_train2017.json and stuff_train2017.json, are read together.
 """
 
 from collections import defaultdict

@@ -18,7 +18,7 @@ from jseg.datasets.annotations.drawing import MOST_CLASSES, UNNAMED, Drawn
 from jseg.datasets.annotations.regions import Unfit, shown
 from jseg.datasets.classes import load_class_list, voc_palette
 from jseg.datasets.files import IMAGE_SUFFIXES
-from jseg.datasets.masks import open_picture, save_mask
+from jseg.datasets.masks import open_image, save_mask
 from jseg.datasets.orientation import turned_upright, upright_size
 from jseg.datasets.prepare.parallel import run_tasks
 from jseg.files import making_folder
@@ -212,10 +212,10 @@ def _convert_image(task: _Task) -> _Written:
     """
     image = task.image
     content: Path | io.BytesIO = io.BytesIO(image.content or b"") if image.image is None else image.image
-    pixels = open_picture(content, mend="replace it, and run this again")  # reads it to the end
-    with Image.open(content) as picture:
-        drawn, turned = _drawn_upright(task, picture)
-        suffix = f".{picture.format}".lower() if image.image is None else image.image.suffix.lower()
+    pixels = open_image(content, fix="replace it, and run this again")  # reads it to the end
+    with Image.open(content) as opened:
+        drawn, turned = _drawn_upright(task, opened)
+        suffix = f".{opened.format}".lower() if image.image is None else image.image.suffix.lower()
     label = np.where(drawn.label == UNNAMED, task.rest, drawn.label).astype(np.uint8)
     written = _Written(np.bincount(label.reshape(-1), minlength=256), drawn.contested, turned, drawn.problems)
     if written.classes():
@@ -229,13 +229,13 @@ def _convert_image(task: _Task) -> _Written:
     return written
 
 
-def _drawn_upright(task: _Task, picture: Image.Image) -> tuple[Drawn, bool]:
+def _drawn_upright(task: _Task, opened: Image.Image) -> tuple[Drawn, bool]:
     """The label of the upright image, and whether the annotation was for the image as it is stored.
 
     Raises:
         Unfit: the annotation is for an image of another size.
     """
-    upright, stored = upright_size(picture), (picture.height, picture.width)
+    upright, stored = upright_size(opened), (opened.height, opened.width)
     declared = task.image.size() or upright
     if declared not in (upright, stored):
         raise Unfit(
@@ -244,7 +244,7 @@ def _drawn_upright(task: _Task, picture: Image.Image) -> tuple[Drawn, bool]:
     drawn = task.image.draw(task.codes, declared, task.overlap)
     if declared == upright:
         return drawn, False
-    return drawn._replace(label=turned_upright(drawn.label, picture)), True
+    return drawn._replace(label=turned_upright(drawn.label, opened)), True
 
 
 def _copy(content: Path | io.BytesIO, target: Path, link: bool) -> None:

@@ -108,7 +108,7 @@ class Source:
         self.add_words(sorted(used))
 
     def merge(self) -> None:
-        """Joins the regions of entries that are about the same image, as in several files of one data set."""
+        """Joins the regions of entries that are about the same image, as in several files of one dataset."""
         joined: dict[object, AnnotatedImage] = {}
         for image in self.images:
             key = id(image) if image.image is None else image.image.resolve()

@@ -1,4 +1,4 @@
-"""Projects of Supervisely: `meta.json`, and data sets with `img/` and `ann/NAME.json` (docs.supervisely.com).
+"""Projects of Supervisely: `meta.json`, and datasets with `img/` and `ann/NAME.json` (docs.supervisely.com).
 
 Polygons are drawn as by OpenCV's `fillPoly`, which Supervisely uses; bitmaps are taken as they are.
 """
@@ -68,7 +68,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, options: Options) -> Source:
-    """Reads all data sets of a project.
+    """Reads all datasets of a project.
 
     Raises:
         FileNotFoundError, ValueError: a file is none of this format.

@@ -151,8 +151,8 @@ def _parts(folder: Path) -> dict[str, str]:
 
 def _mode(mask: Path) -> str:
     try:
-        with Image.open(mask) as picture:
-            return picture.mode
+        with Image.open(mask) as opened:
+            return opened.mode
     except OSError:
         return "unreadable"
 

@@ -83,7 +83,7 @@ def _looks_like_labels(file: Path) -> bool:
 
 
 def _settings(root: Path) -> Mapping[str, Any]:
-    """The content of the one YAML file of the data set, empty without one."""
+    """The content of the one YAML file of the dataset, empty without one."""
     files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
     file = next((file for file in files if file.stem == "data"), files[0] if files else None)
     if file is None:

@@ -33,11 +33,11 @@ def image(source):
     def write(name, size=SIZE, orientation=None):
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(np.full((*size, 3), 90, np.uint8))
+        image = Image.fromarray(np.full((*size, 3), 90, np.uint8))
         exif = Image.Exif()
         if orientation:
             exif[274] = orientation
-        picture.save(path, exif=exif)
+        image.save(path, exif=exif)
         return path
 
     return write

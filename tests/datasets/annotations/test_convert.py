@@ -36,7 +36,7 @@ def labelme(image, write):
     "orientation, size", [(6, SIZE), (6, SIZE[::-1]), (8, SIZE), (3, SIZE), (5, SIZE[::-1])]
 )
 def test_images_with_an_orientation_tag(labelme, converted, tmp_path, orientation, size):
-    """Annotations of the upright image and of the pixels as stored: the data set gives both upright. Pillow
+    """Annotations of the upright image and of the pixels as stored: the dataset gives both upright. Pillow
     turns the expected label."""
     labelme(regions=[("cat", (1, 2, 4, 6))], size=size, orientation=orientation)
     result, _ = converted("labelme")
