@@ -35,6 +35,8 @@ class BuildWithShipped(build_py):
 
 
 EXTRAS = {
+    # jseg annotations: polygons are drawn by COCO's own code, and data.yaml of YOLO is read.
+    "annotations": ["pycocotools>=2.0.8", "pyyaml"],
     # `jseg completion`: writes the scripts for bash, zsh, fish and tcsh from the parsers of the commands.
     "completion": ["shtab>=1.7"],
     # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
@@ -98,6 +100,7 @@ setup(
             "sybil",
             *EXTRAS["completion"],
             *EXTRAS["outlines"],
+            *EXTRAS["annotations"],
         ],
         # `make lint` and `make format`. Exact, because each release formats and checks slightly differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],

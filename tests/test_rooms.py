@@ -67,6 +67,7 @@ ROOMS = {
         "distributed",
         "datasets",
         "evaluation",
+        "visualization",
         "checkpoints",
         "config",
         "runtime",

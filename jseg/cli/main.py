@@ -30,6 +30,9 @@ COMMANDS = {
     "classify": Command("classify", "classify an image with a CLIP and your own words"),
     "convert-clip": Command("convert_clip", "convert a CLIP to jseg's own format"),
     "convert-checkpoint": Command("convert_checkpoint", "convert a checkpoint between formats"),
+    "annotations": Command(
+        "annotations", "make a folder of masks from annotations (COCO, Labelme, CVAT, ...)"
+    ),
     "check-dataset": Command("check_dataset", "check all images and masks of a config's dataset"),
     "evaluate-masks": Command("evaluate_masks", "score predicted masks saved to files"),
     "prepare": Command("prepare_dataset", "prepare a benchmark from its official archives, or check one"),
