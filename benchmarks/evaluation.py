@@ -115,7 +115,7 @@ def measure(sizes: Sizes, image: tuple[int, int], count: int, smooth: bool) -> d
             parts = [logits]
 
             def by_kernel(parts=parts, plan=plan, bias=bias):
-                return grid_class_map([grid_copy(parts, plan, False)], (image[1], image[0]), bias).mask
+                return grid_class_map([grid_copy(parts, plan, False, 16)], (image[1], image[0]), bias).mask
 
             def by_full_maps(logits=logits, plan=plan, bias=bias):
                 with jt.no_grad():

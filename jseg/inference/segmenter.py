@@ -19,6 +19,7 @@ from jseg.inference.grid import grid_class_map, grid_copy
 from jseg.inference.images import MAX_PIXELS, ImageLike, expand, read_rgb
 from jseg.inference.loading import Loaded, load_clip_alone, load_segmentor
 from jseg.inference.result import Result
+from jseg.inference.softmax_map import softmax_map, softmax_scores
 from jseg.inference.text import TextEncoder
 from jseg.inference.windows import (
     ClassMap,
@@ -98,19 +99,25 @@ class View:
             raise ValueError(f"there are {len(every.names)} words, but at most {_MAX_WORDS} are supported")
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}: it must be between 0 and 1")
+        if seen_bias is not None and not np.isfinite(seen_bias):
+            raise ValueError(f"seen_bias is {seen_bias}: it must be a number")
         segmenter, count = self._segmenter, len(asked.names)
         text = jt.array(segmenter.text_features(every))
         bias = segmenter._bias(every.names, seen_bias)
         size = (self.image.shape[0], self.image.shape[1])
+        late = segmenter.model.late_softmax is not None
         several = len(every.phrases) > len(every.names)
+        scores = None
         if segmenter.model.resizes_logits and not several and not keep_scores:
-            found, passes = self._grid_class_map(text, bias, size), None
+            found = self._grid_class_map(text, bias, size)
         else:
             passes = [
                 Pass(merge_windows(self._scores(copy, text, every, bias), copy.plan), copy.mirrored)
                 for copy in self._copies
             ]
-            found = class_map(passes, size)
+            found = softmax_map(passes, size, every.owners) if late else class_map(passes, size)
+            if keep_scores:
+                scores = _all_scores(passes, size, every.owners if late else None)[:count]
         nothing = 255 if count <= 255 else 65535
         mask = found.mask.astype(np.uint8 if nothing == 255 else np.uint16)
         mask[found.mask >= count] = nothing
@@ -126,25 +133,28 @@ class View:
             areas=np.bincount(mask.reshape(-1), minlength=nothing + 1)[:count],
             unseen=tuple(i for i, name in enumerate(asked.names) if name not in segmenter.seen),
             regions=self._regions(text, every, count),
-            scores=mean_scores(passes, size)[:count] if keep_scores and passes else None,
+            scores=scores,
             seconds={**self._seconds, "decode": time.perf_counter() - start},
         )
 
     def _grid_class_map(self, text: jt.Var, bias: np.ndarray, size: tuple[int, int]) -> ClassMap:
         """The class map of words of one phrase each, without scores of the full size."""
-        decode = self._segmenter.model.decode
-        copies = [
-            grid_copy([decode(features, text) for features in copy.batches], copy.plan, copy.mirrored)
-            for copy in self._copies
-        ]
+        model, copies = self._segmenter.model, []
+        for copy in self._copies:
+            logits = [model.decode(features, text) for features in copy.batches]
+            copies.append(grid_copy(logits, copy.plan, copy.mirrored, model.patch_size))
         return grid_class_map(copies, size, jt.array(bias))
 
     def _scores(self, copy: _Encoded, text: jt.Var, words: Words, bias: np.ndarray) -> Iterator[np.ndarray]:
         """Yields scores float32 (C, *crop) of each window: the maximum over the phrases of a word, minus the
-        bias."""
+        bias. For models with `late_softmax`, yields the logits (P, *crop) of all phrases.
+        """
         model, starts = self._segmenter.model, np.searchsorted(words.owners, range(len(words.names)))
         for features in copy.batches:
-            phrases = model.probabilities(features, text, copy.plan.crop).numpy()
+            phrases = model.window_scores(features, text, copy.plan.crop).numpy()
+            if model.late_softmax is not None:
+                yield from phrases
+                continue
             several = phrases.shape[1] > len(words.names)
             scores = np.maximum.reduceat(phrases, starts, axis=1) if several else phrases
             yield from scores - bias[:, None, None]
@@ -158,6 +168,11 @@ class View:
             return None
         starts = np.searchsorted(words.owners, range(len(words.names)))
         return np.maximum.reduceat(scores.numpy()[0], starts, axis=0)[:count]
+
+
+def _all_scores(passes: Sequence[Pass], size: tuple[int, int], owners: Sequence[int] | None) -> np.ndarray:
+    """float32 (C, H, W); `owners` of the phrases where the softmax comes last."""
+    return mean_scores(passes, size) if owners is None else softmax_scores(passes, size, owners)
 
 
 class Segmenter:

@@ -16,6 +16,7 @@ from jseg.evaluation import ConfusionMatrix, summarise
 from jseg.files import PathLike
 from jseg.inference.grid import grid_class_map, grid_copy
 from jseg.inference.recipe import TestRecipe
+from jseg.inference.softmax_map import softmax_map
 from jseg.inference.windows import Pass, PredictFn, WindowPlan, class_map, cut_windows, predict_windows
 from jseg.models.segmentors import Segmentor
 from jseg.models.segmentors.base import GridScores
@@ -44,7 +45,8 @@ def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping
         scores = [_grid_scores(model, batch) for batch in _batches(copy, plan)]
         if scores[0] is None:
             return _mask_of_full_scores(model, sample, recipe)
-        copies.append(grid_copy([part.logits for part in scores if part], plan, mirrored))
+        logits = [part.logits for part in scores if part]
+        copies.append(grid_copy(logits, plan, mirrored, model.patch_size))
         bias = scores[0].bias
     assert bias is not None
     return grid_class_map(copies, size, bias).mask.astype(np.uint8)
@@ -57,7 +59,9 @@ def _mask_of_full_scores(model: Segmentor, sample: Mapping[str, Any], recipe: Te
         Pass(predict_windows(predictor, copy, plan), mirrored)
         for copy, plan, mirrored in recipe.copies(sample["image"])
     ]
-    return class_map(passes, sample["original_size"]).mask.astype(np.uint8)
+    size, softmax = sample["original_size"], model.late_softmax
+    found = class_map(passes, size) if softmax is None else softmax_map(passes, size, *softmax)
+    return found.mask.astype(np.uint8)
 
 
 def _batches(image: np.ndarray, plan: WindowPlan) -> Iterator[np.ndarray]:
@@ -105,6 +109,7 @@ def save_predictions(
     folder: PathLike,
     log: RunLog,
     published_values: bool = False,
+    outlines: Sequence[str] = (),
 ) -> None:
     """Writes one palette PNG for each image of `dataset`. Labels are not needed; see `ImageOutputs`.
 
@@ -114,7 +119,7 @@ def save_predictions(
         OSError: if the folder cannot be written. ValueError: if images were skipped, after writing the
             others.
     """
-    outputs = ImageOutputs(dataset, masks=folder, published_values=published_values)
+    outputs = ImageOutputs(dataset, masks=folder, published_values=published_values, outlines=outlines)
     left_out: dict[str, str] = {}
     for index, sample in _samples(dataset, log, "segmented", left_out):
         try:

@@ -23,7 +23,8 @@ def scores(copies: list[GridCopy], size: tuple[int, int], bias: np.ndarray) -> n
         mean, count = np.zeros((maps.shape[0], len(bias), height, width)), np.zeros((height, width))
         for index, (top, left) in enumerate(copy.positions):
             window = np.s_[..., top : top + copy.crop[0], left : left + copy.crop[1]]
-            mean[window] += 1 / (1 + np.exp(-resized(maps[:, index], copy.crop))) - bias[:, None, None]
+            logits = resized(maps[:, index], copy.covered or copy.crop)[..., : copy.crop[0], : copy.crop[1]]
+            mean[window] += 1 / (1 + np.exp(-logits)) - bias[:, None, None]
             count[window] += 1
         mean = mean[..., : copy.size[0], : copy.size[1]] / count[: copy.size[0], : copy.size[1]]
         mean = resized(mean, size)
@@ -46,13 +47,17 @@ def assert_best(copies: list[GridCopy], size: tuple[int, int], bias: np.ndarray)
 
 
 def test_overlapping_windows_copies_and_batches(either_path: str) -> None:
-    """Several tiles; a window that reaches beyond the copy; a mirrored and larger copy; two images."""
+    """Several tiles; a window that reaches beyond the copy; a mirrored and larger copy; windows with parts of
+    patches; two images."""
     rng = np.random.default_rng(0)
     bias = np.array([0.1, 0, 0.1, 0, 0], np.float32)
     slid = [(0, 0), (0, 20), (12, 0), (12, 20)]
     copies = [
         copy_of(rng, 2, 5, (4, 4), (40, 52), (32, 32), slid),
         copy_of(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True),
+        copy_of(rng, 2, 5, (4, 4), (40, 50), (30, 31), [(0, 0), (0, 19), (10, 0), (10, 19)])._replace(
+            covered=(32, 32)
+        ),
     ]
     assert_best(copies, (37, 71), bias)
 
@@ -98,5 +103,7 @@ def test_wrong_inputs_are_named() -> None:
     copy = GridCopy(jt.zeros((1, 1, 3, 2, 2)), (8, 8), (4, 8), [(0, 0)])
     with pytest.raises(ValueError, match=r"leave gaps in \(8, 8\)"):
         class_map([copy], (4, 4))
+    with pytest.raises(ValueError, match=r"cover \(4, 7\) pixels of a window of \(4, 8\)"):
+        class_map([copy._replace(covered=(4, 7))], (4, 4))
     with pytest.raises(ValueError, match=r"\[2\]"):
         class_map([copy], (4, 4), jt.zeros((2,)))

@@ -76,6 +76,8 @@ def _check(copies: Sequence[GridCopy], size: tuple[int, int], bias: jt.Var) -> N
             f"one pixel; got {[list(shape) for shape in shapes]}, {list(bias.shape)} and {tuple(size)}"
         )
     for copy in copies:
+        if copy.covered and (copy.covered[0] < copy.crop[0] or copy.covered[1] < copy.crop[1]):
+            raise ValueError(f"class_map: patches cover {copy.covered} pixels of a window of {copy.crop}")
         covered = np.zeros(copy.size, bool)
         for top, left in copy.positions:
             covered[top : top + copy.crop[0], left : left + copy.crop[1]] = True
@@ -98,6 +100,6 @@ def _tables(copies: Sequence[GridCopy]) -> _Tables:
         _, count, classes, height, width = copy.logits.shape
         rows.append((*copy.size, int(copy.mirrored), count))
         for top, left in copy.positions:
-            windows.append((offset, height, width, top, left, *copy.crop))
+            windows.append((offset, height, width, top, left, *copy.crop, *(copy.covered or copy.crop)))
             offset += classes * height * width
     return _Tables(np.array(rows, np.int32), np.array(windows, np.int32))

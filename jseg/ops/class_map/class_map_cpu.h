@@ -211,16 +211,16 @@ inline void tile(const std::vector<Copy>& copies, const float* maps, long classe
     }
 }
 
-// copies: rows (height, width, mirrored, windows); windows: rows (offset, rows, columns, top, left, height, width), in
-// the order of the copies.
+// copies: rows (height, width, mirrored, windows); windows: rows (offset, rows, columns, top, left, height, width, pixels
+// that the patches cover down and across), in the order of the copies.
 inline std::vector<Copy> read_copies(const int32_t* copies, long count, const int32_t* windows, long height,
                                      long width) {
     std::vector<Copy> result;
     for (long i = 0; i < count; i++, copies += 4) {
         Copy copy{copies[0], copies[1], copies[2] != 0, Taps(copies[0], height), Taps(copies[1], width), {}};
-        for (long j = 0; j < copies[3]; j++, windows += 7)
+        for (long j = 0; j < copies[3]; j++, windows += 9)
             copy.windows.push_back({windows[0], windows[1], windows[2], windows[3], windows[4], windows[5], windows[6],
-                                    Taps(windows[1], windows[5]), Taps(windows[2], windows[6])});
+                                    Taps(windows[1], windows[7]), Taps(windows[2], windows[8])});
         result.push_back(std::move(copy));
     }
     return result;

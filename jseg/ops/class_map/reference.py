@@ -40,7 +40,7 @@ def _scores(copy: GridCopy, bias: jt.Var, as_logits: bool) -> jt.Var:
     (height, width), count = copy.crop, np.zeros(_padded(copy), np.float32)
     total = None
     for index, (top, left) in enumerate(copy.positions):
-        part = resize_bilinear(copy.logits[:, index], copy.crop)
+        part = resize_bilinear(copy.logits[:, index], copy.covered or copy.crop)[:, :, :height, :width]
         part = (part if as_logits else part.sigmoid()) - bias.reshape(1, classes, 1, 1)
         edges = (left, count.shape[1] - left - width, top, count.shape[0] - top - height)
         part = nn.ConstantPad2d(edges, 0.0)(part) if any(edges) else part

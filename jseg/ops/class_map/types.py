@@ -15,6 +15,8 @@ class GridCopy(NamedTuple):
         crop: (height, width) of a window in pixels.
         positions: (top, left) of each window.
         mirrored: whether the copy is the left-right mirror image.
+        covered: (height, width) in pixels that the patches of a window cover. What lies beyond the crop is
+            cut off. None where that is the crop.
     """
 
     logits: jt.Var
@@ -22,6 +24,7 @@ class GridCopy(NamedTuple):
     crop: tuple[int, int]
     positions: Sequence[tuple[int, int]]
     mirrored: bool = False
+    covered: tuple[int, int] | None = None
 
 
 class ClassMap(NamedTuple):
