@@ -12,6 +12,9 @@ SHIPPED = ("configs", "weights", "samples")
 """Folders that lie beside the package in a clone, and inside it in a wheel; see `jseg.files.find_file`."""
 
 
+WEB = ["flask>=3.1,<4", "waitress>=3.0.2,<4"]
+
+
 def version() -> str:
     """The one version number, read as text: importing jseg here would need an importable jseg."""
     text = (ROOT / "jseg" / "__init__.py").read_text(encoding="utf-8")
@@ -51,6 +54,7 @@ setup(
         # CUDA: headers and a front end of nvcc, joined to the user's toolkit.
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
+        "jseg.web": ["static/*"],
     },
     # Below 3.10 the dependencies have stopped publishing wheels; above 3.14 nothing has been run.
     python_requires=">=3.10,<3.15",
@@ -81,9 +85,13 @@ setup(
     ],
     entry_points={"console_scripts": ["jseg = jseg.cli.main:main"]},
     extras_require={
+        # `jseg web`: routes, requests and limits, and a server of threads in plain Python; 8 packages, 7 MB.
+        "web": WEB,
         # `make test`; the tests write the .mat files that they
         # prepare, and build a wheel without the network. Sybil runs the blocks of the pages in docs/.
-        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil"],
+        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil", *WEB],
+        # Drives Debian's chromium in the tests of the page, which are skipped without it.
+        "browser-test": ["playwright"],
         # `make lint` and `make format`; exact, because each release formats and judges a little differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
         # tools/prepare_dataset.py: the annotations of SBD and of PASCAL Context are MATLAB files.

@@ -32,6 +32,7 @@ _ORDER = (
     "ops",
     "optim",
     "models",
+    "web",
     "runner",
     "cli",
     "docs",

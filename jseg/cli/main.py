@@ -25,6 +25,7 @@ COMMANDS = {
     "val": Command("run_net", "evaluate a model", "val"),
     "test": Command("run_net", "write the masks that a model predicts", "test"),
     "segment": Command("segment", "segment images with words of your own"),
+    "web": Command("web_demo", "segment photos in the browser"),
     "classify": Command("classify", "ask a CLIP how likely words are for an image"),
     "convert-clip": Command("convert_clip", "convert a CLIP to jseg's own file"),
     "convert-checkpoint": Command("convert_checkpoint", "convert a CLIP-RC checkpoint between its formats"),

@@ -1,0 +1,171 @@
+"""Segment photos in the browser, with words of your own, on your own machine.
+
+    jseg web                                        # the small model that comes with jseg, for its drawings
+    jseg web --checkpoint RUN/checkpoints/latest    # a trained model beside CLIP alone
+    jseg web --clip ViT-B-16.pt                     # without training, by CLIP alone
+    jseg web --checkpoint A --compare B             # two models side by side
+
+Prints a link to open in a browser and serves until Ctrl-C. Nothing leaves the machine: the server listens on
+the loopback address. With --host, others can reach it by a link with a token, over a connection that is not
+encrypted.
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jseg.cli import shipped
+from jseg.cli.segment import SAMPLE_CHECKPOINT, SAMPLE_THRESHOLD
+from jseg.files import find_file
+from jseg.runtime.command import exit_status, say
+from jseg.runtime.device import add_device_options
+from jseg.runtime.selection import name_device, select_device
+
+if TYPE_CHECKING:
+    from jseg.inference.segmenter import Segmenter
+    from jseg.web.app import Start
+    from jseg.web.engine import Offer
+
+NOTE = (
+    "This is the small model that comes with jseg. It was trained on drawings of coloured shapes and knows "
+    "nothing about photographs. For those, start jseg web with --checkpoint or --clip."
+)
+SAMPLE_WORDS = (
+    "red circle",
+    "yellow ring",
+    "blue triangle",
+    "red cross",
+    "yellow cross",
+    "green cross",
+    "purple cross",
+)
+_ALONE = "CLIP alone, without training"
+_STUCK = 70  # EX_SOFTWARE: a computation did not end
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--checkpoint", metavar="FILE", help=f"of a run, or released (default: {SAMPLE_CHECKPOINT})"
+    )
+    model.add_argument(
+        "--clip",
+        metavar="FILE",
+        help="CLIP weights: those of the checkpoint, or, without one, to segment without training",
+    )
+    model.add_argument("--config", metavar="FILE", help="config of a released checkpoint")
+    model.add_argument("--compare", metavar="FILE", help="a second checkpoint to compare with")
+    model.add_argument("--compare-clip", metavar="FILE", help="its CLIP weights, or those alone")
+    model.add_argument("--compare-config", metavar="FILE", help="its config, if it is a released one")
+    server = parser.add_argument_group("server")
+    server.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    server.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    server.add_argument(
+        "--trusted-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a further name under which browsers reach this machine",
+    )
+    add_device_options(parser)
+    args = parser.parse_args(argv)
+    if args.config and not args.checkpoint:
+        parser.error("--config belongs to a --checkpoint")
+    if args.compare_config and not args.compare:
+        parser.error("--compare-config belongs to --compare")
+    if not 0 <= args.port <= 65535:
+        parser.error(f"--port {args.port}: it must be from 0 to 65535")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 after Ctrl-C, 2 after an error of the user, 130 after Ctrl-C before the page was there."""
+    args = parse_args(argv)
+    return exit_status(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until it is interrupted.
+
+    Raises:
+        ValueError, OSError: Flask is missing, a model cannot be loaded, or the address cannot be used.
+    """
+    missing = [name for name in ("flask", "waitress") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"the page needs {' and '.join(missing)}; install it: pip install 'jseg[web]'")
+    from jseg.web.server import Server, bind
+
+    address = bind(args.host, args.port, args.trusted_host)
+    with address.listener:
+        select_device(args.device, args.precision)
+        name_device()  # loads Jittor, which sets signal handlers: in the main thread alone
+        server = Server(address, offers(args), start(args))
+        server.load()
+        if args.compare or args.compare_clip:
+            server.load("b")
+        if address.access.token:
+            say(
+                f"warning: whoever can reach {args.host} and has this link can use the page; the connection "
+                "is not encrypted",
+                sys.stderr,
+            )
+        say(f"open {address.link} in a browser; Ctrl-C ends the server")
+        ended = server.serve_until_interrupted()
+    say("stopped")
+    if not ended:
+        sys.stdout.flush()
+        os._exit(_STUCK)  # Jittor cannot be unloaded while it computes
+    return 0
+
+
+def offers(args: argparse.Namespace) -> list["Offer"]:
+    """The model of the command line, and the one to compare with: where none is named, its CLIP alone."""
+    from jseg.web.engine import Offer
+
+    clips: list[str] = []
+
+    def first() -> "Segmenter":
+        segmenter = load(args.checkpoint, args.clip, args.config)
+        clips.append(segmenter.text_encoder.clip)
+        return segmenter
+
+    offered = [Offer("a", title(args.checkpoint, args.clip), first)]
+    if args.compare or args.compare_clip:
+        named = title(args.compare, args.compare_clip)
+        offered.append(Offer("b", named, lambda: load(args.compare, args.compare_clip, args.compare_config)))
+    elif args.checkpoint or not args.clip:
+        offered.append(Offer("b", _ALONE, lambda: load(None, clips[0], None)))
+    return offered
+
+
+def load(checkpoint: str | None, clip: str | None, config: str | None) -> "Segmenter":
+    """A model by the options of the command line."""
+    from jseg.inference.segmenter import Segmenter
+
+    if clip and not checkpoint:
+        return Segmenter.from_clip(shipped(clip))
+    found = shipped(checkpoint) if checkpoint else find_file(SAMPLE_CHECKPOINT)
+    return Segmenter.from_checkpoint(found, clip and shipped(clip), config and shipped(config))
+
+
+def title(checkpoint: str | None, clip: str | None) -> str:
+    """What the page calls a model; of paths the name of the file alone."""
+    if checkpoint:
+        return Path(checkpoint).name
+    return f"{Path(clip).name}, without training" if clip else "CLIP-RC, small, for drawings"
+
+
+def start(args: argparse.Namespace) -> "Start":
+    """How the page begins: with a drawing where the model is the one for drawings."""
+    from jseg.web.app import Start
+
+    if args.checkpoint or args.clip:
+        return Start()
+    return Start(SAMPLE_WORDS, SAMPLE_THRESHOLD, NOTE, sample=True)

@@ -1,0 +1,90 @@
+"""Who may use the server: names of this machine, pages of this server, and, beyond loopback, a token."""
+
+import contextlib
+import hmac
+import re
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask import Request, Response
+
+from jseg.web.refusal import Refusal
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_HOST = re.compile(r"(\[[0-9a-f:.%]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
+
+HEADERS = {
+    # No script, style, image or connection from elsewhere, nothing inline, and no other page may embed this.
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+@dataclass(frozen=True)
+class Access:
+    """hosts: names in lower case that a request may address, without ports. token: what API requests must
+    know; None on loopback."""
+
+    hosts: tuple[str, ...] = LOOPBACK
+    token: str | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach an address.
+
+    Raises:
+        OSError: it cannot be resolved.
+    """
+    found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+    return all(str(address).startswith("127.") or address == "::1" for address in found)
+
+
+def names_of(host: str) -> tuple[str, ...]:
+    """Names under which a server bound to `host` is reached: loopback, `host`, and those of the machine."""
+    machine = socket.gethostname()
+    names = [*LOOPBACK, host, machine, socket.getfqdn()]
+    with contextlib.suppress(OSError):  # a machine without an entry for its own name
+        names.extend(socket.gethostbyname_ex(machine)[2])
+    return tuple(
+        dict.fromkeys((f"[{name}]" if ":" in name and name[0] != "[" else name).lower() for name in names)
+    )
+
+
+def check(request: Request, access: Access) -> None:
+    """Refuses requests under foreign names, those of other pages, and API requests without the token.
+
+    A page can make its own name point to this machine (DNS rebinding), but its requests carry that name as
+    `Host`. Flask's TRUSTED_HOSTS does the same and knows no IPv6 addresses. A browser also names the page
+    that sends: `Origin` and `Sec-Fetch-Site`. Programs leave both out.
+
+    Raises:
+        Refusal: 400, 403 or 401.
+    """
+    host = _HOST.fullmatch(request.headers.get("Host", ""))
+    if host is None or host[1].lower() not in access.hosts:
+        raise Refusal(400, "this server does not go by that name; see --trusted-host")
+    if not request.path.startswith("/api/"):
+        return
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+    foreign = origin is not None and urlsplit(origin).netloc != host[0]
+    if foreign or site not in (None, "same-origin", "none"):
+        raise Refusal(403, "requests of other pages are not answered")
+    if access.token is not None:
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if kind != "Bearer" or not hmac.compare_digest(given.strip().encode(), access.token.encode()):
+            raise Refusal(401, "open the page by the link that `jseg web` printed; it holds the token")
+
+
+def protect(response: Response) -> Response:
+    """Adds `HEADERS`; nothing of the API is kept in caches."""
+    for name, value in HEADERS.items():
+        response.headers[name] = value
+    response.headers["Cache-Control"] = "no-cache" if response.direct_passthrough else "no-store"
+    return response

@@ -1,0 +1,121 @@
+"""The server: a socket, waitress, and an orderly end."""
+
+import logging
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import waitress
+from waitress import wasyncore
+
+from jseg.web.access import Access, is_loopback, names_of
+from jseg.web.app import Start, create_app
+from jseg.web.engine import Engine, Offer
+from jseg.web.limits import Limits
+from jseg.web.worker import Worker
+
+_THREADS = 16  # for requests: more than can wait for the worker, so that files of the page are always sent
+_CONNECTIONS = 64
+_IDLE = 30  # seconds after which a connection without a request is closed
+_HEADER_BYTES = 16 << 10
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens, who may use it, and the link to the page."""
+
+    listener: socket.socket
+    access: Access
+    link: str
+
+
+def bind(host: str, port: int, trusted_hosts: Sequence[str] = ()) -> Address:
+    """A listening socket; port 0 is a free one. Beyond loopback a token is made and becomes part of the link.
+
+    Args:
+        trusted_hosts: further names under which the server may be addressed.
+
+    Raises:
+        OSError: the address cannot be used; says what to do.
+    """
+    try:
+        alone = is_loopback(host)
+        family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(where[:2], family=family, backlog=_CONNECTIONS)
+    except OSError as problem:
+        raise OSError(
+            f"cannot listen on {host} port {port} ({problem.strerror}); choose another --port (0 takes a "
+            "free one) or --host"
+        ) from None
+    token = None if alone else secrets.token_urlsafe(18)
+    access = Access((*names_of(host), *(name.lower() for name in trusted_hosts)), token)
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    link = f"http://{shown}:{listener.getsockname()[1]}/" + (f"#token={token}" if token else "")
+    return Address(listener, access, link)
+
+
+class Server:
+    """Models behind a socket.
+
+    Args:
+        address: of `bind`. offers: the models. start: how the page begins. limits: bounds for clients.
+
+    Attributes:
+        app: the Flask application. worker, engine: behind it.
+    """
+
+    def __init__(
+        self, address: Address, offers: Sequence[Offer], start: Start, limits: Limits | None = None
+    ) -> None:
+        limits = limits or Limits()
+        self.engine = Engine(offers, limits)
+        self.worker = Worker(limits.waiting, limits.seconds)
+        self.app = create_app(self.engine, self.worker, start, address.access, limits)
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        self._sockets: dict[int, Any] = {}
+        self._server = waitress.create_server(
+            self.app,
+            map=self._sockets,
+            sockets=[address.listener],
+            threads=_THREADS,
+            connection_limit=_CONNECTIONS,
+            channel_timeout=_IDLE,
+            max_request_header_size=_HEADER_BYTES,
+            max_request_body_size=limits.image_bytes,
+            ident="jseg",
+        )
+
+    def load(self, key: str | None = None) -> None:
+        """Loads a model now and makes it ready; errors as `Engine.load`."""
+        self.worker.run(lambda _: self.engine.warm(key))
+
+    def serve(self) -> None:
+        """Answers requests in this thread until another one calls `stop`."""
+        self._server.run()
+        self._server.task_dispatcher.shutdown()
+
+    def stop(self) -> None:
+        """Ends `serve` and the computation at its next step; what is asked meanwhile is refused."""
+        self.worker.close(patience=0)
+        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._sockets, ignore_all=True))
+
+    def serve_until_interrupted(self) -> bool:
+        """`serve` until Ctrl-C or SIGTERM; whether the computation ended in time.
+
+        A second Ctrl-C is a KeyboardInterrupt as ever. For the main thread.
+        """
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def stop(*_: Any) -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            threading.Thread(target=self.stop).start()  # not here: the main thread may hold a lock of theirs
+
+        for number in before:
+            signal.signal(number, stop)
+        self.serve()
+        return self.worker.close()

@@ -1,0 +1,55 @@
+// Ways of giving a photo: choosing, dropping, pasting, or a sample.
+
+import { picture } from "./api.js";
+
+// `take({ blob, name } or { sample, name })` gets the photo, `refuse(sentence)` what is wrong with it.
+export function acceptPhotos(stage, input, limits, take, refuse) {
+  const offer = (file) => {
+    if (!file) return refuse("That holds no image file. Save the image and drop the file here.");
+    if (file.type && !file.type.startsWith("image/")) return refuse(`${file.name} is not a JPEG, PNG or WebP image.`);
+    if (file.size > limits.image_bytes)
+      return refuse(`${file.name} is larger than ${Math.round(limits.image_bytes / 2 ** 20)} MB.`);
+    return take({ blob: file, name: file.name });
+  };
+  const highlight = (on) => {
+    for (const box of stage.querySelectorAll(".drop, .panes")) box.classList.toggle("over", on);
+  };
+  input.addEventListener("change", () => {
+    if (input.files.length) offer(input.files[0]);
+    input.value = ""; // the same file can be chosen again
+  });
+  for (const event of ["dragover", "dragenter"])
+    document.addEventListener(event, (drag) => {
+      drag.preventDefault();
+      highlight(true);
+    });
+  document.addEventListener("dragleave", (drag) => drag.relatedTarget ?? highlight(false));
+  document.addEventListener("drop", (drop) => {
+    drop.preventDefault();
+    highlight(false);
+    offer(drop.dataTransfer.files[0]);
+  });
+  document.addEventListener("paste", (paste) => {
+    const file = [...paste.clipboardData.files].find((item) => item.type.startsWith("image/"));
+    if (file) {
+      paste.preventDefault();
+      offer(file);
+    }
+  });
+}
+
+export async function showSamples(row, samples, take) {
+  for (const { name, data } of samples) {
+    const button = document.createElement("button");
+    const canvas = document.createElement("canvas");
+    const bitmap = await picture(data, "image/png");
+    [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+    canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    button.type = "button";
+    button.dataset.sample = name;
+    button.setAttribute("aria-label", `Sample ${name.replace("_", " ")}`);
+    button.append(canvas);
+    button.addEventListener("click", () => take({ sample: name, name }));
+    row.append(button);
+  }
+}
