@@ -1,4 +1,4 @@
-"""A page to segment photos in the browser: `python tools/web_demo.py`."""
+"""Segment photos in the browser: `python tools/web_demo.py`."""
 
 import sys
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""Segment photos in the browser, with words of your own, on your own machine.
+"""Segment photos in the browser with your own words.
 
-    jseg web                                        # the small model that comes with jseg, for its drawings
-    jseg web --checkpoint RUN/checkpoints/latest    # a trained model beside CLIP alone
-    jseg web --clip ViT-B-16.pt                     # without training, by CLIP alone
-    jseg web --checkpoint A --compare B             # two models side by side
+    jseg web                                      # the small model of jseg, for drawings
+    jseg web --checkpoint RUN/checkpoints/latest  # a trained model, to compare with CLIP alone
+    jseg web --clip ViT-B-16.pt                   # training-free, with CLIP alone
+    jseg web --checkpoint A --compare B           # two models side by side
 
-Prints a link to open in a browser and serves until Ctrl-C. Nothing leaves the machine: the server listens on
-the loopback address. With --host, others can reach it by a link with a token, over a connection that is not
+Prints a link to open in a browser, and serves the page until Ctrl-C. By default the page is only available
+on this machine. With --host it is available to others, by a link with a token. The connection is not
 encrypted.
 """
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from jseg.web.engine import Offer
 
 NOTE = (
-    "This is the small model that comes with jseg. It was trained on drawings of coloured shapes and knows "
-    "nothing about photographs. For those, start jseg web with --checkpoint or --clip."
+    "This is the small model that comes with jseg. It was trained on drawings of coloured shapes and cannot "
+    "segment photographs. For photographs, start jseg web with --checkpoint or --clip."
 )
 SAMPLE_WORDS = (
     "red circle",
@@ -42,37 +42,43 @@ SAMPLE_WORDS = (
     "green cross",
     "purple cross",
 )
-_ALONE = "CLIP alone, without training"
+_ALONE = "CLIP alone, training-free"
 _STUCK = 70  # EX_SOFTWARE: a computation did not end
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--checkpoint", metavar="FILE", help=f"of a run, or released (default: {SAMPLE_CHECKPOINT})"
+        "--checkpoint", metavar="FILE", help=f"of a run, or a released one (default: {SAMPLE_CHECKPOINT})"
     )
     model.add_argument(
         "--clip",
         metavar="FILE",
-        help="CLIP weights: those of the checkpoint, or, without one, to segment without training",
+        help="CLIP weights of the checkpoint, or, without one, for training-free segmentation",
     )
     model.add_argument("--config", metavar="FILE", help="config of a released checkpoint")
     model.add_argument("--compare", metavar="FILE", help="a second checkpoint to compare with")
-    model.add_argument("--compare-clip", metavar="FILE", help="its CLIP weights, or those alone")
-    model.add_argument("--compare-config", metavar="FILE", help="its config, if it is a released one")
+    model.add_argument(
+        "--compare-clip",
+        metavar="FILE",
+        help="CLIP weights of --compare, or, without it, for training-free segmentation",
+    )
+    model.add_argument(
+        "--compare-config", metavar="FILE", help="config of --compare if it is a released checkpoint"
+    )
     server = parser.add_argument_group("server")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    server.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    server.add_argument("--port", type=int, default=8000, help="0 selects a free port (default: %(default)s)")
     server.add_argument(
         "--trusted-host",
         metavar="NAME",
         action="append",
         default=[],
-        help="a further name under which browsers reach this machine",
+        help="another host name of this machine in links",
     )
     add_device_options(parser)
     args = parser.parse_args(argv)
@@ -86,16 +92,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 after Ctrl-C, 2 after an error of the user, 130 after Ctrl-C before the page was there."""
+    """Returns 0 after Ctrl-C, 2 after a user error, 130 after Ctrl-C before the link is printed."""
     args = parse_args(argv)
     return exit_status(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves until it is interrupted.
+    """Serves the page until Ctrl-C.
 
     Raises:
-        ValueError, OSError: Flask is missing, a model cannot be loaded, or the address cannot be used.
+        ValueError, OSError: if Flask is missing, a model cannot be loaded, or the address cannot be used.
     """
     missing = [name for name in ("flask", "waitress") if importlib.util.find_spec(name) is None]
     if missing:
@@ -105,15 +111,15 @@ def run(args: argparse.Namespace) -> int:
     address = bind(args.host, args.port, args.trusted_host)
     with address.listener:
         select_device(args.device, args.precision)
-        name_device()  # loads Jittor, which sets signal handlers: in the main thread alone
+        name_device()  # loads Jittor, which must be in the main thread because of signal handlers
         server = Server(address, offers(args), start(args))
         server.load()
         if args.compare or args.compare_clip:
             server.load("b")
         if address.access.token:
             say(
-                f"warning: whoever can reach {args.host} and has this link can use the page; the connection "
-                "is not encrypted",
+                f"warning: anyone with this link who can reach {args.host} can use the page. The "
+                "connection is not encrypted",
                 sys.stderr,
             )
         say(f"open {address.link} in a browser; Ctrl-C ends the server")
@@ -126,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def offers(args: argparse.Namespace) -> list["Offer"]:
-    """The model of the command line, and the one to compare with: where none is named, its CLIP alone."""
+    """Returns the model of the command line, and the one to compare with, by default its CLIP alone."""
     from jseg.web.engine import Offer
 
     clips: list[str] = []
@@ -146,7 +152,7 @@ def offers(args: argparse.Namespace) -> list["Offer"]:
 
 
 def load(checkpoint: str | None, clip: str | None, config: str | None) -> "Segmenter":
-    """A model by the options of the command line."""
+    """Loads a model from files of the command line."""
     from jseg.inference.segmenter import Segmenter
 
     if clip and not checkpoint:
@@ -156,14 +162,14 @@ def load(checkpoint: str | None, clip: str | None, config: str | None) -> "Segme
 
 
 def title(checkpoint: str | None, clip: str | None) -> str:
-    """What the page calls a model; of paths the name of the file alone."""
+    """Returns the title of a model on the page, with file names but no folders."""
     if checkpoint:
         return Path(checkpoint).name
-    return f"{Path(clip).name}, without training" if clip else "CLIP-RC, small, for drawings"
+    return f"{Path(clip).name}, training-free" if clip else "CLIP-RC, small, for drawings"
 
 
 def start(args: argparse.Namespace) -> "Start":
-    """How the page begins: with a drawing where the model is the one for drawings."""
+    """Returns the initial state of the page, with a drawing if the model is the small one."""
     from jseg.web.app import Start
 
     if args.checkpoint or args.clip:

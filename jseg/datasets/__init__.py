@@ -1,4 +1,4 @@
-"""Data sets, class lists, transforms and the batch loader. Needs numpy and Pillow, never Jittor."""
+"""Datasets, class lists, transforms and the batch loader. Needs NumPy and Pillow, but not Jittor."""
 
 from jseg.datasets.base import DATASETS, Dataset, SegmentationDataset
 from jseg.datasets.classes import ClassList, available_class_lists, class_words_key, load_class_list

@@ -1,6 +1,6 @@
-"""A web page on one's own machine: photo and words in the browser, masks from a `Segmenter` behind it.
+"""A local web page for segmentation: photo and words in the browser, masks from a `Segmenter`.
 
     page -> app (HTTP, limits) -> worker (queue, one thread) -> engine (models, photos)
 
-This module imports nothing; Flask and waitress come with the extra `web`.
+This module has no imports. Flask and waitress are installed by the extra `web`.
 """

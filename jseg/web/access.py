@@ -1,4 +1,4 @@
-"""Who may use the server: names of this machine, pages of this server, and, beyond loopback, a token."""
+"""Access control: allowed host names, no requests from other pages, and a token beyond loopback."""
 
 import contextlib
 import hmac
@@ -29,25 +29,27 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Access:
-    """hosts: names in lower case that a request may address, without ports. token: what API requests must
-    know; None on loopback."""
+    """Attributes:
+    hosts: allowed host names of requests, in lower case, without ports.
+    token: required for API requests; None on loopback.
+    """
 
     hosts: tuple[str, ...] = LOOPBACK
     token: str | None = None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach an address.
+    """Returns whether an address is only reachable from this machine.
 
     Raises:
-        OSError: it cannot be resolved.
+        OSError: if it cannot be resolved.
     """
     found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
     return all(str(address).startswith("127.") or address == "::1" for address in found)
 
 
 def names_of(host: str) -> tuple[str, ...]:
-    """Names under which a server bound to `host` is reached: loopback, `host`, and those of the machine."""
+    """Returns the names of a server bound to `host`: loopback, `host`, and those of the machine."""
     machine = socket.gethostname()
     names = [*LOOPBACK, host, machine, socket.getfqdn()]
     with contextlib.suppress(OSError):  # a machine without an entry for its own name
@@ -58,32 +60,32 @@ def names_of(host: str) -> tuple[str, ...]:
 
 
 def check(request: Request, access: Access) -> None:
-    """Refuses requests under foreign names, those of other pages, and API requests without the token.
+    """Refuses requests with unknown host names, from other pages, or without the token.
 
-    A page can make its own name point to this machine (DNS rebinding), but its requests carry that name as
-    `Host`. Flask's TRUSTED_HOSTS does the same and knows no IPv6 addresses. A browser also names the page
-    that sends: `Origin` and `Sec-Fetch-Site`. Programs leave both out.
+    A page can make its own name resolve to this machine (DNS rebinding), but `Host` then contains that name.
+    Flask's TRUSTED_HOSTS does not support IPv6 addresses. Browsers also send the origin of the page in
+    `Origin` and `Sec-Fetch-Site`; other programs omit both.
 
     Raises:
         Refusal: 400, 403 or 401.
     """
     host = _HOST.fullmatch(request.headers.get("Host", ""))
     if host is None or host[1].lower() not in access.hosts:
-        raise Refusal(400, "this server does not go by that name; see --trusted-host")
+        raise Refusal(400, "unknown host name; add it with --trusted-host")
     if not request.path.startswith("/api/"):
         return
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
     foreign = origin is not None and urlsplit(origin).netloc != host[0]
     if foreign or site not in (None, "same-origin", "none"):
-        raise Refusal(403, "requests of other pages are not answered")
+        raise Refusal(403, "requests from other pages are refused")
     if access.token is not None:
         kind, _, given = request.headers.get("Authorization", "").partition(" ")
         if kind != "Bearer" or not hmac.compare_digest(given.strip().encode(), access.token.encode()):
-            raise Refusal(401, "open the page by the link that `jseg web` printed; it holds the token")
+            raise Refusal(401, "open the page with the link printed by `jseg web`, which contains the token")
 
 
 def protect(response: Response) -> Response:
-    """Adds `HEADERS`; nothing of the API is kept in caches."""
+    """Adds `HEADERS`, and forbids caching of API responses."""
     for name, value in HEADERS.items():
         response.headers[name] = value
     response.headers["Cache-Control"] = "no-cache" if response.direct_passthrough else "no-store"

@@ -1,4 +1,4 @@
-"""The HTTP side: the page, its files, and a JSON API; docs/web.md describes it."""
+"""The HTTP interface: the page, its files, and the JSON API described in docs/web.md."""
 
 import re
 from dataclasses import dataclass
@@ -24,11 +24,13 @@ _CLIENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class Start:
-    """How the page begins.
+    """The initial state of the page.
 
     Attributes:
-        words: that are filled in. threshold: likewise. note: a sentence about the model, "" for none.
-        sample: whether the first sample is shown at once.
+        words: initial words.
+        threshold: initial threshold.
+        note: a sentence about the model, "" for none.
+        sample: whether to show the first sample.
     """
 
     words: tuple[str, ...] = ()
@@ -38,7 +40,7 @@ class Start:
 
 
 def create_app(engine: Engine, worker: Worker, start: Start, access: Access, limits: Limits) -> Flask:
-    """The application; `worker` runs whatever `engine` does."""
+    """Creates the application. All methods of `engine` are called through `worker`."""
     app = Flask("jseg.web", static_folder=str(_STATIC), static_url_path="/static")
     app.config.update(MAX_CONTENT_LENGTH=limits.image_bytes, SEND_FILE_MAX_AGE_DEFAULT=0)
     app.url_map.merge_slashes = False  # no redirects
@@ -109,7 +111,7 @@ def _info(engine: Engine, start: Start, limits: Limits) -> dict[str, Any]:
 
 
 def _client() -> str | None:
-    """The name that a page gives itself, so that its newer requests end its older ones."""
+    """Returns the name that the client chose, so that newer requests replace its older ones."""
     name = request.headers.get("X-Jseg-Client")
     if name is not None and not _CLIENT.fullmatch(name):
         raise Refusal(400, "X-Jseg-Client must be 1 to 64 letters, digits, - or _")
@@ -119,7 +121,7 @@ def _client() -> str | None:
 def _image() -> bytes:
     if not request.mimetype.startswith("image/") and request.mimetype != "application/octet-stream":
         raise Refusal(
-            415, "send the bytes of the image as they are, with Content-Type image/jpeg, png or webp"
+            415, "send the content of the file as the body, with Content-Type image/jpeg, png or webp"
         )
     body = request.get_data(cache=False)
     if not body:
@@ -138,7 +140,7 @@ def _json(limits: Limits) -> Any:
 
 
 def _add_errors(app: Flask) -> None:
-    """Every error is JSON with one sentence."""
+    """Makes every error a JSON response with one sentence."""
 
     @app.errorhandler(Refusal)
     def refused(refusal: Refusal) -> Response:

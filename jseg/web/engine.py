@@ -1,4 +1,4 @@
-"""Models and photos, and what is asked of them. Everything here runs in the thread of the worker."""
+"""Models, photos, and the computation of answers. Everything here runs in the worker's thread."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ import numpy as np
 from jseg.inference.words import Words
 from jseg.runtime.memory import ONE_INPUT, memory_advice
 from jseg.web.limits import Limits
-from jseg.web.photos import Photo, PhotoStore, decode, picture_file, shrunk
+from jseg.web.photos import Photo, PhotoStore, decode, encode, shrunk
 from jseg.web.question import Download, Question
 from jseg.web.refusal import Refusal
 from jseg.web.worker import Ticket
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from jseg.inference.result import Result
     from jseg.inference.segmenter import Segmenter, View
 
-_PHRASES = 8  # that are embedded between two looks at the ticket
+_PHRASES = 8  # embedded between two checks of the ticket
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A model that the page offers.
+    """A model that can be selected on the page.
 
     Attributes:
-        key: its name in questions. title: for people. load: called once, when it is first needed.
+        key: its name in questions.
+        title: its name on the page.
+        load: loads the model. Called once, at the first use.
     """
 
     key: str
@@ -39,11 +41,11 @@ class Offer:
 
 
 class Engine:
-    """Answers questions; see `jseg.web.question`.
+    """Computes answers to questions (`jseg.web.question`).
 
     Attributes:
         offers: the models by key; the first one is the default.
-        facts: what is known of the models that are loaded, as JSON values. May be read by any thread.
+        facts: properties of the loaded models as JSON values. Any thread may read them.
     """
 
     def __init__(self, offers: Sequence[Offer], limits: Limits) -> None:
@@ -53,10 +55,11 @@ class Engine:
         self._loaded: dict[str, Segmenter] = {}
 
     def load(self, key: str | None = None) -> tuple[str, "Segmenter"]:
-        """Key and model of an offer, of the first one by default.
+        """Returns key and model of an offer, by default the first one, and loads it if needed.
 
         Raises:
-            Refusal: 400, there is no such offer. FileNotFoundError, ValueError: it cannot be loaded.
+            Refusal: 400, if there is no such offer.
+            FileNotFoundError, ValueError: if the model cannot be loaded.
         """
         key = next(iter(self.offers)) if key is None else key
         if key not in self.offers:
@@ -75,22 +78,25 @@ class Engine:
         return key, self._loaded[key]
 
     def warm(self, key: str | None = None) -> None:
-        """Loads a model and lets it compute once, so that its operators are compiled before anybody waits.
+        """Loads a model and runs it once, so that Jittor compiles its operators before the first request.
 
-        Jittor holds Python's lock meanwhile, so that the whole server would stand still. Errors as `load`.
+        While Jittor compiles or computes it holds Python's global lock, and the server cannot respond.
+
+        Raises:
+            See `load`.
         """
         _, segmenter = self.load(key)
         segmenter.segment(np.zeros((64, 64, 3), np.uint8), "a, b|c")
 
     def add_photo(self, body: bytes, client: str | None) -> dict[str, Any]:
-        """Decodes and keeps an uploaded image: its name, sizes, and the picture that the page shows.
+        """Decodes and stores an uploaded image; returns its name, sizes and preview.
 
         Raises:
-            Refusal: the image is refused; see `jseg.web.photos.decode`.
+            Refusal: see `jseg.web.photos.decode`.
         """
         pixels = decode(body, self._limits)
         preview = shrunk(pixels, self._limits.preview)
-        media_type, picture = picture_file(preview)
+        media_type, data = encode(preview)
         name = self._photos.add(Photo(pixels, preview, client))
         return {
             "image": name,
@@ -100,16 +106,16 @@ class Engine:
                 "width": preview.shape[1],
                 "height": preview.shape[0],
                 "type": media_type,
-                "data": _base64(picture),
+                "data": _base64(data),
             },
         }
 
     def answer(self, question: Question, ticket: Ticket) -> dict[str, Any]:
-        """The masks at the size of the preview, as JSON values; docs/web.md describes them.
+        """Returns the masks at the size of the preview as JSON values, which docs/web.md describes.
 
         Raises:
-            Refusal: unknown image or model, or the ticket was cancelled. ValueError: words or options that
-                do not work.
+            Refusal: if image or model are unknown, or the ticket is cancelled.
+            ValueError: if words or options are invalid.
         """
         photo, key, view, encoded = self._prepare(question, ticket)
         with memory_advice(ONE_INPUT):
@@ -129,7 +135,11 @@ class Engine:
         }
 
     def file(self, download: Download, ticket: Ticket) -> tuple[str, bytes]:
-        """Media type and bytes of a file as `jseg segment` writes it; errors as `answer`."""
+        """Returns media type and bytes of a file as written by `jseg segment`.
+
+        Raises:
+            See `answer`.
+        """
         photo, _, view, _ = self._prepare(download.question, ticket)
         if download.form == "overlay":
             view = view.scaled_to(shrunk(photo.pixels, self._limits.overlay))
@@ -146,7 +156,7 @@ class Engine:
         return "image/png", file.getvalue()
 
     def _prepare(self, question: Question, ticket: Ticket) -> tuple[Photo, str, "View", bool]:
-        """Photo, key of the model, encoded photo, and whether it was encoded now; the words are embedded."""
+        """Returns photo, model key, encoded photo, and whether it was encoded now. Embeds the words."""
         photo = self._photos.get(question.image)
         key, segmenter = self.load(question.model)
         fixed = not segmenter.model.num_regions or question.num_regions == segmenter.model.num_regions
@@ -163,7 +173,7 @@ class Engine:
         return photo, key, photo.views[key, regions], encoded
 
     def _embed(self, segmenter: "Segmenter", question: Question, ticket: Ticket) -> None:
-        """A few phrases at a time, since new ones take the text encoder long with many templates."""
+        """Embeds a few phrases at a time, since new phrases with many templates take long."""
         phrases = Words.parse(question.words).with_background(question.background).phrases
         for start in range(0, len(phrases), _PHRASES):
             ticket.check()
@@ -176,7 +186,7 @@ def _ask(view: "View", question: Question) -> "Result":
 
 
 def _regions(scores: np.ndarray | None) -> dict[str, Any] | None:
-    """Best word and its probability for each cell, row by row."""
+    """Returns the best word of each cell and its probability, row by row."""
     if scores is None:
         return None
     return {

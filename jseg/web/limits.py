@@ -1,21 +1,27 @@
-"""How much a client may ask for. Everything larger is refused before work or memory is spent on it."""
+"""Limits of requests. Larger requests are refused before they take time or memory."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the server.
+    """Limits of the server.
 
     Attributes:
-        image_bytes: of an uploaded file. query_bytes: of a JSON body.
-        pixels: H x W of an uploaded image, read from its head before it is decoded.
-        scans: parts of a progressive JPEG; each costs a pass over all pixels, however few bytes it has.
-        words: names of one question. phrases: these and their synonyms. letters: of one phrase.
-        waiting: computations in the queue. seconds: for one of them.
-        photos, photo_bytes: uploaded images that are kept; the one that was not used for longest goes first.
-        views: encodings kept for each photo, by model and number of regions.
-        preview: pixels of the longer side of what the page shows. overlay: of an overlay to download.
+        image_bytes: size of an uploaded file.
+        query_bytes: size of a JSON body.
+        pixels: H x W of an uploaded image, read from the file header before decoding.
+        scans: scans of a progressive JPEG. Each takes a pass over all pixels, even if it has few bytes.
+        words: words of a question.
+        phrases: words and synonyms of a question.
+        letters: length of a phrase.
+        waiting: computations in the queue.
+        seconds: duration of a computation.
+        photos, photo_bytes: number and size of the photos in memory. The least recently used one is dropped
+            first.
+        views: encodings per photo, one for each model and number of regions.
+        preview: longer side in pixels of the image that the page shows.
+        overlay: longer side in pixels of a downloaded overlay.
     """
 
     image_bytes: int = 32 << 20

@@ -1,4 +1,4 @@
-"""Uploaded bytes to pixels, with every limit checked before memory is spent, and the photos that are kept."""
+"""Decoding of uploaded images within limits, and the photos in memory."""
 
 import io
 import secrets
@@ -16,21 +16,22 @@ from jseg.web.limits import Limits
 from jseg.web.refusal import Refusal
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-_SCAN = b"\xff\xda"  # start of a scan; in the data of a JPEG a byte FF is followed by 00
-_SMALL = 65536  # pixels; previews of so few are PNG, which keeps the flat colours of drawings
+_SCAN = b"\xff\xda"  # start of a scan. Within the data of a JPEG, every byte FF is followed by 00.
+_SMALL = 65536  # pixels. Smaller previews are PNG, which preserves the flat colours of drawings.
 
 
 def decode(body: bytes, limits: Limits) -> np.ndarray:
-    """RGB uint8 (H, W, 3), upright, of the bytes of a JPEG, PNG or WebP file.
+    """Decodes a JPEG, PNG or WebP file into RGB uint8 (H, W, 3), rotated as given by its orientation tag.
 
-    The content decides about the format, whatever the client says.
+    The format is detected from the content, not from the content type of the request.
 
     Raises:
-        Refusal: 415 another format, 413 too many pixels, 400 damaged, animated or of unknown range.
+        Refusal: 415 for another format, 413 for too many pixels, 400 for a damaged file, an animation, or
+            values of an unknown range.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow about sizes that are refused below, and odd metadata
+            warnings.simplefilter("ignore")  # about large sizes, checked below, and odd metadata
             with Image.open(io.BytesIO(body), formats=FORMATS) as picture:
                 _check(picture, body, limits)
                 picture.load()
@@ -56,11 +57,11 @@ def _check(picture: ImageFile.ImageFile, body: bytes, limits: Limits) -> None:
 
 
 def _too_large(limits: Limits) -> str:
-    return f"images of at most {limits.pixels // 1_000_000} million pixels are taken; make it smaller"
+    return f"at most {limits.pixels // 1_000_000} million pixels are allowed; make it smaller"
 
 
 def shrunk(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """`pixels`, or a copy whose longer side is `longest`."""
+    """Returns an image whose longer side is at most `longest` pixels."""
     height, width = pixels.shape[:2]
     if max(height, width) <= longest:
         return pixels
@@ -69,8 +70,8 @@ def shrunk(pixels: np.ndarray, longest: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
-def picture_file(pixels: np.ndarray) -> tuple[str, bytes]:
-    """Media type and bytes of a picture for the page."""
+def encode(pixels: np.ndarray) -> tuple[str, bytes]:
+    """Encodes an image for the page; returns media type and bytes."""
     file = io.BytesIO()
     if pixels.shape[0] * pixels.shape[1] <= _SMALL:
         Image.fromarray(pixels).save(file, "PNG")
@@ -81,7 +82,7 @@ def picture_file(pixels: np.ndarray) -> tuple[str, bytes]:
 
 @dataclass
 class Photo:
-    """An image of a client: `pixels` as uploaded, `preview` as shown, and its latest encodings."""
+    """An uploaded image: `pixels` as uploaded, `preview` as shown by the page, and the latest encodings."""
 
     pixels: np.ndarray
     preview: np.ndarray
@@ -90,14 +91,14 @@ class Photo:
 
     @property
     def size(self) -> int:
-        """Bytes of the pixels."""
+        """Size of the pixels in bytes."""
         return self.pixels.nbytes + (0 if self.preview is self.pixels else self.preview.nbytes)
 
 
 class PhotoStore:
-    """Photos under names that cannot be guessed. Within its limits: old ones are dropped.
+    """Photos with random names. Beyond the limits, the least recently used ones are dropped.
 
-    Only the thread that computes may use it: dropping a photo frees memory of Jittor.
+    For the worker's thread only, since dropping a photo frees Jittor variables.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -108,7 +109,7 @@ class PhotoStore:
         return len(self._photos)
 
     def add(self, photo: Photo) -> str:
-        """Keeps a photo in place of the one that its client had before; its name."""
+        """Adds a photo, which replaces the previous one of its client; returns its name."""
         if photo.client is not None:
             for name in [name for name, old in self._photos.items() if old.client == photo.client]:
                 del self._photos[name]
@@ -122,12 +123,12 @@ class PhotoStore:
         return name
 
     def get(self, name: str) -> Photo:
-        """The photo of that name, which becomes the one used last.
+        """Returns a photo by its name.
 
         Raises:
-            Refusal: 404, it is not here (any more).
+            Refusal: 404, if there is no such photo, or no longer.
         """
         if name not in self._photos:
-            raise Refusal(404, "this image is not kept any more; send it again")
+            raise Refusal(404, "there is no such image, or no longer; send it again")
         self._photos.move_to_end(name)
         return self._photos[name]

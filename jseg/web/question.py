@@ -1,4 +1,4 @@
-"""The JSON body of a question, checked: types, numbers and limits before any computation."""
+"""Parsing of the JSON bodies of requests: types, ranges and limits are checked before any computation."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _TOKEN = 64  # letters of ids and names
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of an image. `model` None is the first one; the others are as in `View.segment`."""
+    """A request for masks. `model` None is the first model. Other fields are the arguments of `View.segment`."""
 
     image: str
     words: WordsLike
@@ -27,7 +27,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Download:
-    """A file of the answer: `form` of `jseg.inference.result.FORMS`, and how an overlay is drawn."""
+    """A request for a file: `form` of `jseg.inference.result.FORMS`, and how an overlay is drawn."""
 
     question: Question
     form: str
@@ -36,15 +36,16 @@ class Download:
 
 
 def parse_question(body: Any, limits: Limits, more: tuple[str, ...] = ()) -> Question:
-    """A question from a JSON value.
+    """Parses a question.
 
     Args:
-        body: an object with the keys of `Question`; `image` and `words` are required. Words are a string, a
-            list or an object, as `Words.parse` takes them; background is a string with commas, or a list.
-        more: other keys that may be there.
+        body: a JSON object with the keys of `Question`; `image` and `words` are required. `words` is a
+            string, a list or an object as for `Words.parse`. `background` is a string with commas, or a list.
+        limits: limits of words and letters.
+        more: other allowed keys.
 
     Raises:
-        ValueError: names the key and what is wrong.
+        ValueError: if a value is wrong. The message names the key.
     """
     if not isinstance(body, dict):
         raise ValueError("the body must be a JSON object with the keys 'image' and 'words'")
@@ -68,10 +69,10 @@ def parse_question(body: Any, limits: Limits, more: tuple[str, ...] = ()) -> Que
 
 
 def parse_download(body: Any, limits: Limits) -> Download:
-    """A question with `form` ('mask', 'overlay', 'json'), and `opacity` and `outlines` of an overlay.
+    """Parses a question with `form` ('mask', 'overlay' or 'json'), and `opacity` and `outlines` of an overlay.
 
     Raises:
-        ValueError: as `parse_question`.
+        ValueError: see `parse_question`.
     """
     question = parse_question(body, limits, ("form", "opacity", "outlines"))
     form, outlines = body.get("form"), body.get("outlines", True)
@@ -87,7 +88,7 @@ def _checked_words(words: Any, background: tuple[str, ...], limits: Limits) -> W
     longest = limits.phrases * (limits.letters + 2)
     if isinstance(words, str):
         if len(words) > longest:
-            raise ValueError(f"'words' has {len(words)} letters; at most {longest} can be asked for")
+            raise ValueError(f"'words' has {len(words)} letters; at most {longest} are allowed")
         count = words.count(",") + 1
     else:
         groups = list(words.values()) if isinstance(words, dict) else [words]
@@ -95,20 +96,18 @@ def _checked_words(words: Any, background: tuple[str, ...], limits: Limits) -> W
             raise ValueError("'words' must be a string, a list of strings, or an object of lists of strings")
         count = len(words)
     if count + len(background) > limits.words:
-        raise ValueError(
-            f"there are {count + len(background)} words; at most {limits.words} can be asked for"
-        )
+        raise ValueError(f"there are {count + len(background)} words; at most {limits.words} are allowed")
     phrases = _phrase_count(words) + len(background)
     if phrases > limits.phrases:
-        raise ValueError(f"there are {phrases} words and synonyms; at most {limits.phrases} can be asked for")
+        raise ValueError(f"there are {phrases} words and synonyms; at most {limits.phrases} are allowed")
     parsed = Words.parse(words)
     for phrase in (*parsed.names, *parsed.phrases, *background):
         if len(phrase) > limits.letters:
             raise ValueError(
-                f"the word '{phrase[:20]}...' has {len(phrase)} letters; at most {limits.letters} are read"
+                f"the word '{phrase[:20]}...' has {len(phrase)} letters; at most {limits.letters} are allowed"
             )
         if not phrase.isprintable():
-            raise ValueError(f"the word {phrase!r} holds characters that cannot be printed; remove them")
+            raise ValueError(f"the word {phrase!r} contains characters that cannot be printed; remove them")
     parsed.with_background(background)
     return parsed
 

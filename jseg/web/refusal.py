@@ -1,11 +1,13 @@
-"""What a client is told when something does not work."""
+"""The error that becomes an HTTP response."""
 
 
 class Refusal(Exception):
-    """An answer with an HTTP status of 400 or more and one sentence.
+    """A refused request.
 
     Args:
-        retry_after: seconds after which the same request may work.
+        status: HTTP status of 400 or more.
+        sentence: one sentence for the user.
+        retry_after: seconds after which the same request may succeed.
     """
 
     def __init__(self, status: int, sentence: str, retry_after: int | None = None) -> None:

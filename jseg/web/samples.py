@@ -1,4 +1,4 @@
-"""The sample images that come with jseg, by name."""
+"""The sample images of jseg by name."""
 
 import base64
 from functools import cache
@@ -14,7 +14,7 @@ def _files() -> dict[str, Path]:
 
 
 def samples() -> list[dict[str, str]]:
-    """Name, and PNG bytes as base64, of each."""
+    """Returns name and base64 PNG data of each sample."""
     return [
         {"name": name, "data": base64.b64encode(path.read_bytes()).decode("ascii")}
         for name, path in _files().items()
@@ -22,10 +22,10 @@ def samples() -> list[dict[str, str]]:
 
 
 def sample_body(name: str) -> bytes:
-    """The bytes of a sample; `name` is looked up and never becomes a path.
+    """Returns the file content of a sample. `name` is looked up and never used as a path.
 
     Raises:
-        Refusal: 404, there is none of this name.
+        Refusal: 404, if there is no such sample.
     """
     if name not in _files():
         raise Refusal(404, f"there is no such sample; there are {', '.join(_files())}")

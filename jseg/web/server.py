@@ -1,4 +1,4 @@
-"""The server: a socket, waitress, and an orderly end."""
+"""The server: socket, waitress, and shutdown."""
 
 import logging
 import secrets
@@ -18,15 +18,15 @@ from jseg.web.engine import Engine, Offer
 from jseg.web.limits import Limits
 from jseg.web.worker import Worker
 
-_THREADS = 16  # for requests: more than can wait for the worker, so that files of the page are always sent
+_THREADS = 16  # more than can wait for the worker, so that some are free for static files
 _CONNECTIONS = 64
-_IDLE = 30  # seconds after which a connection without a request is closed
+_IDLE = 30  # seconds until a connection without a request is closed
 _HEADER_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens, who may use it, and the link to the page."""
+    """The listening socket, its access control, and the link to the page."""
 
     listener: socket.socket
     access: Access
@@ -34,13 +34,15 @@ class Address:
 
 
 def bind(host: str, port: int, trusted_hosts: Sequence[str] = ()) -> Address:
-    """A listening socket; port 0 is a free one. Beyond loopback a token is made and becomes part of the link.
+    """Opens a listening socket. Beyond loopback, the link contains a new token.
 
     Args:
-        trusted_hosts: further names under which the server may be addressed.
+        host: address or name.
+        port: 0 selects a free port.
+        trusted_hosts: further allowed host names of requests.
 
     Raises:
-        OSError: the address cannot be used; says what to do.
+        OSError: if the address cannot be used. The message says what to do.
     """
     try:
         alone = is_loopback(host)
@@ -59,13 +61,17 @@ def bind(host: str, port: int, trusted_hosts: Sequence[str] = ()) -> Address:
 
 
 class Server:
-    """Models behind a socket.
+    """The web server.
 
     Args:
-        address: of `bind`. offers: the models. start: how the page begins. limits: bounds for clients.
+        address: the result of `bind`.
+        offers: the models.
+        start: initial state of the page.
+        limits: limits of requests.
 
     Attributes:
-        app: the Flask application. worker, engine: behind it.
+        app: the Flask application.
+        engine, worker: compute its answers.
     """
 
     def __init__(
@@ -90,30 +96,34 @@ class Server:
         )
 
     def load(self, key: str | None = None) -> None:
-        """Loads a model now and makes it ready; errors as `Engine.load`."""
+        """Loads and warms up a model.
+
+        Raises:
+            See `Engine.load`.
+        """
         self.worker.run(lambda _: self.engine.warm(key))
 
     def serve(self) -> None:
-        """Answers requests in this thread until another one calls `stop`."""
+        """Serves requests in this thread until another thread calls `stop`."""
         self._server.run()
         self._server.task_dispatcher.shutdown()
 
     def stop(self) -> None:
-        """Ends `serve` and the computation at its next step; what is asked meanwhile is refused."""
+        """Stops `serve`, and the running computation at its next step."""
         self.worker.close(patience=0)
         self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._sockets, ignore_all=True))
 
     def serve_until_interrupted(self) -> bool:
-        """`serve` until Ctrl-C or SIGTERM; whether the computation ended in time.
+        """Serves until Ctrl-C or SIGTERM, in the main thread. Returns whether the computation ended in time.
 
-        A second Ctrl-C is a KeyboardInterrupt as ever. For the main thread.
+        A second Ctrl-C raises KeyboardInterrupt.
         """
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def stop(*_: Any) -> None:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            threading.Thread(target=self.stop).start()  # not here: the main thread may hold a lock of theirs
+            threading.Thread(target=self.stop).start()  # the main thread may hold its locks
 
         for number in before:
             signal.signal(number, stop)

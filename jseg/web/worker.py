@@ -1,7 +1,7 @@
-"""One thread that computes, and the short queue in front of it.
+"""A thread for computations with a short queue.
 
-Jittor is not made for several threads: models are loaded, used and freed in this one alone. What jobs return
-must therefore be free of it: numbers, text and bytes.
+Jittor is not thread-safe. Models are loaded, used and freed in this thread only, so jobs must return values
+without Jittor variables: numbers, text and bytes.
 """
 
 import math
@@ -19,15 +19,16 @@ from jseg.web.refusal import Refusal
 
 T = TypeVar("T")
 UPLOAD = "upload"
-"""The lane of new photos, which end whatever else their client has asked for."""
+"""The lane of uploads, which replace all other jobs of their client."""
 
 
 class Ticket:
-    """A job's place in the queue.
+    """The state of a job.
 
     Args:
-        client: name of the client, None for one without. lane: a newer job of the same client and lane takes
-            the place of an older one. seconds: for which the job may run.
+        client: name of the client, or None.
+        lane: a job replaces older jobs of the same client and lane.
+        seconds: time limit.
     """
 
     def __init__(self, client: str | None, lane: str, seconds: float) -> None:
@@ -37,33 +38,35 @@ class Ticket:
         self._refusal: Refusal | None = None
 
     def start(self) -> None:
-        """The clock runs."""
+        """Starts the time limit."""
         self._started = time.monotonic()
 
     def cancel(self, refusal: Refusal) -> None:
-        """The job ends at its next `check`, and its client is told at once."""
+        """Ends the job at its next `check`. Its client gets the refusal immediately."""
         self._refusal = refusal
         if not self.outcome.done():
             self.outcome.set_exception(refusal)
 
     def check(self) -> None:
-        """Called by a job now and then.
+        """Called by jobs between their steps.
 
         Raises:
-            Refusal: it was cancelled, or takes too long.
+            Refusal: if the job is cancelled or exceeds the time limit.
         """
         if self._refusal is not None:
             raise Refusal(self._refusal.status, self._refusal.sentence)
         if time.monotonic() - self._started > self._seconds:
-            raise Refusal(503, f"this took longer than {self._seconds:g} s; ask for less at a time", 60)
+            raise Refusal(
+                503, f"this took longer than {self._seconds:g} s; use fewer words or a smaller image", 60
+            )
 
 
 class Worker:
-    """Runs jobs one at a time in a thread of its own.
+    """Runs jobs one at a time in its own thread.
 
     Args:
-        waiting: jobs in the queue; more are refused.
-        seconds: for which a job may run.
+        waiting: maximum number of jobs in the queue.
+        seconds: time limit of a job.
     """
 
     def __init__(self, waiting: int, seconds: float) -> None:
@@ -77,11 +80,12 @@ class Worker:
         self._thread.start()
 
     def run(self, job: Callable[[Ticket], T], client: str | None = None, lane: str = "") -> T:
-        """Waits for its turn, runs `job` in the thread of the worker, and returns what it returns.
+        """Runs a job in the worker's thread, waits for it, and returns its value.
 
         Raises:
-            Refusal: the queue is full (503), a newer request of the client took its place (409), the server
-                ends (503), or the job refuses. ValueError, OSError: of the job.
+            Refusal: if the queue is full (503), a newer request of the client replaces the job (409), the
+                server stops (503), or the job raises it.
+            ValueError, OSError: if the job raises them.
         """
         ticket = Ticket(client, lane, self._seconds)
         with self._changed:
@@ -96,7 +100,7 @@ class Worker:
         return ticket.outcome.result()
 
     def close(self, patience: float = 10.0) -> bool:
-        """Refuses what waits, ends what runs at its next check; whether the thread has ended in time."""
+        """Refuses waiting jobs and cancels the running one. Returns whether the thread ended in time."""
         with self._changed:
             self._closed = True
             for ticket, _ in self._queue:
@@ -109,14 +113,14 @@ class Worker:
         return not self._thread.is_alive()
 
     def _supersede(self, new: Ticket) -> None:
-        """Cancels what the client does not need any more. The lock is held."""
+        """Cancels older jobs that `new` replaces. The lock is held."""
         if new.client is None:
             return
 
         def replaced(old: Ticket) -> bool:
             return old.client == new.client and (new.lane == UPLOAD or old.lane == new.lane)
 
-        refusal = Refusal(409, "a newer request of this page has taken the place of this one")
+        refusal = Refusal(409, "replaced by a newer request")
         for ticket, _ in [entry for entry in self._queue if replaced(entry[0])]:
             ticket.cancel(refusal)
         self._queue = deque(entry for entry in self._queue if not replaced(entry[0]))
@@ -134,14 +138,14 @@ class Worker:
                 ticket, job = self._queue.popleft()
                 self._current = ticket
             self._work(ticket, job)
-            del ticket, job  # with what was uploaded
+            del ticket, job  # and the uploaded file
 
     def _work(self, ticket: Ticket, job: Callable[[Ticket], Any]) -> None:
         started = time.monotonic()
         ticket.start()
         value, error = _outcome(job, ticket)
         self._mean += 0.2 * (time.monotonic() - started - self._mean)
-        with self._changed:  # a cancellation and this must not both settle the outcome
+        with self._changed:  # otherwise a cancellation could set the outcome at the same time
             if ticket.outcome.done():
                 return
             if error is not None:
@@ -151,8 +155,11 @@ class Worker:
 
 
 def _outcome(job: Callable[[Ticket], Any], ticket: Ticket) -> tuple[Any, Exception | None]:
-    """What a job returned, or an error that is made anew: a traceback holds the variables of the job, and
-    with them memory of Jittor that another thread would free."""
+    """Returns the value or the error of a job.
+
+    The error is a new one, since the traceback of the original refers to the job's Jittor variables, which
+    another thread would then free.
+    """
     try:
         return job(ticket), None
     except Refusal as refusal:
@@ -165,8 +172,8 @@ def _outcome(job: Callable[[Ticket], Any], ticket: Ticket) -> tuple[Any, Excepti
         )
     except Exception:
         say(traceback.format_exc())
-        return None, Refusal(500, "an error inside jseg; the terminal of `jseg web` shows it")
+        return None, Refusal(500, "internal error; see the terminal of `jseg web`")
 
 
 def _closing() -> Refusal:
-    return Refusal(503, "the server is being stopped", 10)
+    return Refusal(503, "the server is stopping", 10)

@@ -42,11 +42,11 @@ def test_a_port_in_use_is_named(capsys):
 @pytest.mark.parametrize(
     "arguments, titles, sample",
     [
-        ([], ["CLIP-RC, small, for drawings", "CLIP alone, without training"], True),
-        (["--checkpoint", "a/run.safetensors"], ["run.safetensors", "CLIP alone, without training"], False),
-        (["--clip", "a/ViT-B-16.pt"], ["ViT-B-16.pt, without training"], False),
+        ([], ["CLIP-RC, small, for drawings", "CLIP alone, training-free"], True),
+        (["--checkpoint", "a/run.safetensors"], ["run.safetensors", "CLIP alone, training-free"], False),
+        (["--clip", "a/ViT-B-16.pt"], ["ViT-B-16.pt, training-free"], False),
         (["--checkpoint", "a", "--compare", "c/b.pth", "--compare-config", "d"], ["a", "b.pth"], False),
-        (["--checkpoint", "a", "--compare-clip", "c/b.pt"], ["a", "b.pt, without training"], False),
+        (["--checkpoint", "a", "--compare-clip", "c/b.pt"], ["a", "b.pt, training-free"], False),
     ],
 )
 def test_models_and_start(arguments, titles, sample):

@@ -1,5 +1,5 @@
 """Own data as docs/custom_dataset.md goes through it: check, train,
-evaluate, score from disk, segment new pictures."""
+evaluate, score from disk, segment new images."""
 
 import json
 import re
@@ -94,7 +94,7 @@ def test_every_bad_file_is_listed(own_data, capsys):
     assert re.search(r"masks.*'6'", capsys.readouterr().err)
 
 
-def test_the_config_for_real_pictures_runs_reduced(own_data, tmp_path, reduced):
+def test_the_config_for_real_images_runs_reduced(own_data, tmp_path, reduced):
     from jseg.runner import Runner
 
     path = str(CONFIGS / "custom_inductive.py")
@@ -116,7 +116,7 @@ def test_the_config_for_real_pictures_runs_reduced(own_data, tmp_path, reduced):
 def test_a_class_word_too_long_for_clip_is_found_by_the_check(
     name, words, tokens, context, own_data, tmp_path, capsys
 ):
-    """The context is that of the CLIP that the config names, and the template counts; training says the same."""
+    """The context is that of the config's CLIP, and the template counts; training says the same."""
     word = ("a very long description of a thing " * words).strip()
     path = own_data / "classes.txt"
     path.write_text(path.read_text().replace(CLASS_NAMES[0], word))

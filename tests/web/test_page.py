@@ -224,7 +224,7 @@ def test_regions_and_two_models_side_by_side(open_page):
     wait(page, "#legend table:nth-child(2)")
     assert page.locator("figcaption").all_inner_texts() == [
         "CLIP-RC, small, for drawings",
-        "CLIP alone, without training",
+        "CLIP alone, training-free",
     ]
     page.locator(".pane canvas").first.hover()
     assert all(text for text in page.locator(".probe").all_inner_texts())

@@ -7,7 +7,7 @@ import pytest
 from hostile import UPLOADS, encoded, scan_bomb, turned
 
 from jseg.web.limits import Limits
-from jseg.web.photos import Photo, PhotoStore, decode, picture_file, shrunk
+from jseg.web.photos import Photo, PhotoStore, decode, encode, shrunk
 from jseg.web.refusal import Refusal
 
 
@@ -45,8 +45,8 @@ def test_previews():
     assert shrunk(pixels, 600).shape == (200, 600, 3)
     assert shrunk(pixels, 3000) is pixels
     assert shrunk(np.zeros((60000, 1, 3), np.uint8), 1024).shape == (1024, 1, 3)
-    assert picture_file(pixels)[0] == "image/jpeg"
-    kind, body = picture_file(pixels[:64, :64] + 7)
+    assert encode(pixels)[0] == "image/jpeg"
+    kind, body = encode(pixels[:64, :64] + 7)
     assert kind == "image/png" and (decode(body, Limits()) == 7).all()
 
 

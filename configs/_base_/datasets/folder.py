@@ -1,7 +1,6 @@
-"""Data of one's own in data_root: images/, masks/, classes.txt
-and, if some classes have no masks, unseen.txt.
+"""Your own data in data_root: images/, masks/, classes.txt and, if some classes have no masks, unseen.txt.
 
-docs/custom_dataset.md goes through it. Pictures to be segmented by `--task test` lie in data_root/test.
+docs/custom_dataset.md describes the steps. `--task test` segments the images in data_root/test.
 """
 
 dataset = dict(

@@ -12,7 +12,7 @@ from jseg.runtime.backend import jt, nn
 
 
 class ClassWordError(ValueError):
-    """A class word that the text encoder cannot read."""
+    """A class word that the text encoder cannot process."""
 
 
 def text_embeddings(
