@@ -14,7 +14,7 @@ _TOKEN = 64  # letters of ids and names
 
 @dataclass(frozen=True)
 class Question:
-    """A request for masks. `model` None is the first model. Other fields are the arguments of `View.segment`."""
+    """A request for masks. `model` None is the first one. Other fields are arguments of `View.segment`."""
 
     image: str
     words: WordsLike
@@ -69,7 +69,7 @@ def parse_question(body: Any, limits: Limits, more: tuple[str, ...] = ()) -> Que
 
 
 def parse_download(body: Any, limits: Limits) -> Download:
-    """Parses a question with `form` ('mask', 'overlay' or 'json'), and `opacity` and `outlines` of an overlay.
+    """Parses a question with `form`, and `opacity` and `outlines` of an overlay.
 
     Raises:
         ValueError: see `parse_question`.

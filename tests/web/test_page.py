@@ -138,7 +138,7 @@ def test_words_follow_and_the_photo_is_encoded_once(open_page):
 def test_no_words_is_no_error(open_page):
     page = open_page("#words=red+ring")
     page.get_by_role("button", name="Remove red ring").click()
-    wait(page, "#status:has-text('at least one word')")
+    wait(page, "#status:has-text('Add at least one word')")
     assert page.locator("#error").is_hidden() and page.locator("#legend table").count() == 0
 
 
@@ -184,12 +184,15 @@ def test_sliders(open_page):
     assert np.abs(before - photo).max() > 5 and not asked  # drawn without the server
     answer = answered(page, lambda: slide(page, "threshold", 1))
     assert answer["nothing"]["share"] == 1 and legend(page) == {}
-    answer = answered(page, lambda: (slide(page, "threshold", 0), slide(page, "bias", 0.4)))
-    assert answer["nothing"]["share"] == 0 and "red cross" not in legend(page)
-    answer = answered(page, lambda: page.locator("#background").fill("red triangle"))
-    assert answer["nothing"]["share"] > 0 and "red triangle" not in legend(page)
+    answer = answered(page, lambda: slide(page, "threshold", 0))
+    unseen = [word["name"] for word in answer["classes"]].index("red circle")
+    assert answer["nothing"]["share"] == 0 and answer["classes"][unseen]["share"] < 0.5
+    answer = answered(page, lambda: slide(page, "bias", 0.4))
+    assert answer["nothing"]["share"] == 0 and answer["classes"][unseen]["share"] > 0.7
+    answer = answered(page, lambda: page.locator("#background").fill("blue ring"))
+    assert answer["nothing"]["share"] > 0.1 and "blue ring" not in legend(page)
     answered(page, lambda: page.locator("#reset").click())
-    assert page.locator("output[for=bias]").inner_text().startswith("0.00 (") and len(legend(page)) == 3
+    assert page.locator("output[for=bias]").inner_text() == "0.00 (default)" and len(legend(page)) == 3
 
 
 def test_the_legend_lights_up_a_word(open_page):
@@ -322,7 +325,7 @@ def test_files_are_those_of_jseg_segment(open_page):
         assert content[:4] == (b'{\n "' if form == "json" else b"\x89PNG")
 
 
-def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
+def test_a_phone_needs_no_sideways_scrolling_and_keeps_photo_and_errors_in_view(open_page):
     page = open_page(viewport=PHONE)
     add(page, "a very long word " + "withoutaspaceinit" * 3)
     for least in (340, 150):
@@ -332,6 +335,17 @@ def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
         page.locator("#compare").check()
         wait(page, "#legend table:nth-child(2)")
     assert page.locator("#add").bounding_box()["height"] >= 40
+    add(page, "x" * 101)
+    wait(page, "#error:not([hidden])")
+    page.locator("#link").focus()
+    frame(page)
+    assert page.evaluate("scrollY") > PHONE["height"]
+    photo, message, focused = (
+        page.locator(name).first.bounding_box() for name in ("#panes", "#error", "#link")
+    )
+    assert photo["y"] == 0 <= message["y"] < photo["height"] < focused["y"] < PHONE["height"]
+    page.locator("#dismiss").click()
+    assert page.locator("#error").is_hidden()
 
 
 def test_every_control_has_a_name_and_a_place_in_the_order_of_the_tab_key(open_page):
@@ -342,10 +356,12 @@ def test_every_control_has_a_name_and_a_place_in_the_order_of_the_tab_key(open_p
     assert nameless == []
     page.locator("#word").focus()
     seen = set()
-    for _ in range(28):
+    while True:
         page.keyboard.press("Tab")
         name, outline = page.evaluate("""[document.activeElement.id || document.activeElement.dataset.word,
           getComputedStyle(document.activeElement).outlineStyle]""")
+        if name is None:  # behind the last control
+            break
         seen.add(name)
         assert outline != "none", name
     assert {

@@ -1,7 +1,7 @@
-// Requests to the server that sent this page. docs/web.md describes them.
+// Requests to the server of this page, described in docs/web.md.
 
 const CLIENT = crypto.getRandomValues(new Uint32Array(4)).reduce((name, n) => name + n.toString(36), "c");
-const TRIES = 6; // while the server is busy
+const TRIES = 6; // if the server is busy
 
 export class ApiError extends Error {
   constructor(message, status) {
@@ -10,7 +10,7 @@ export class ApiError extends Error {
   }
 }
 
-// The token stands in the fragment of the link, which no browser sends; it is kept for this tab.
+// The token is in the fragment of the link, which browsers do not send. It is kept for this tab.
 function token() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   if (fragment.has("token")) {
@@ -49,10 +49,10 @@ async function send(path, options = {}) {
     try {
       sentence = JSON.parse(text).error;
     } catch {
-      // waitress refuses bodies that are too large in plain text
+      // waitress refuses too large bodies with plain text
       if (response.status === 413) sentence = "the file is too large";
     }
-    if (response.status !== 503 || attempt === TRIES || retry > 5) throw new ApiError(sentence, response.status);
+    if (response.status !== 503 || attempt === TRIES || retry > 5) throw new ApiError(sentence.charAt(0).toUpperCase() + sentence.slice(1), response.status);
     await pause(retry || 1, options.signal);
   }
 }

@@ -1,9 +1,9 @@
-// Masks over a photo, in the colours and lines of `jseg segment`: colours over brightness, white lines with a dark rim.
+// Draws masks over a photo as `jseg segment` does: colours over grey values, white lines with a dark rim.
 
 const RIM = 0.45;
-const DIMMED = 0.12; // share of the opacity of words that are not pointed at
+const DIMMED = 0.12; // factor of the opacity of words that are not highlighted
 
-// label (w x h) -> where labels meet, at `scale` times the size: 2 on a line, 1 on its rim, 0 elsewhere.
+// Returns the outlines of labels (w x h) at `scale` times the size: 2 on a line, 1 on its rim, 0 elsewhere.
 export function outlines(label, w, h, scale) {
   const W = w * scale;
   const H = h * scale;
@@ -36,7 +36,7 @@ export function outlines(label, w, h, scale) {
   return lines;
 }
 
-// Changes the pixels of `data` (RGBA at `scale` times w x h).
+// Draws into `data`, RGBA at `scale` times w x h.
 export function colourIn(data, mask, w, h, scale, classes, options) {
   const { opacity, lit } = options;
   const lines = options.outlines && opacity > 0 ? outlines(mask, w, h, scale) : null;
@@ -56,8 +56,8 @@ export function colourIn(data, mask, w, h, scale, classes, options) {
     }
 }
 
-// The grid of regions, each with its best word where there is room, and else with the colour of it. `scale`: pixels
-// of the canvas in one of the page.
+// Draws the grid of regions, each with its best word if there is space, otherwise with a dot in the colour of the word.
+// `scale` is the size of a pixel of the page in pixels of the canvas.
 export function drawRegions(context, regions, classes, scale) {
   const { width, height } = context.canvas;
   const cell = [width / regions.columns, height / regions.rows];
@@ -91,7 +91,7 @@ export function drawRegions(context, regions, classes, scale) {
   });
 }
 
-// A name in lines that fit into a width, broken at spaces.
+// Breaks a name at spaces into lines that fit into a width.
 function fit(context, name, width) {
   const lines = [];
   for (const word of name.split(" ")) {

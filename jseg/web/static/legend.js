@@ -1,9 +1,9 @@
-// The words with their colours and areas. Pointing at one lights it up in the photo; a click keeps it lit.
+// The words with their colours and areas. Pointing at a word highlights it in the photo, and a click keeps it highlighted.
 
 import { percent } from "./pane.js";
 
 export class Legend {
-  // `light(index or null)` is called with the word to light up.
+  // `light(index or null)` is called with the word to highlight.
   constructor(box, light) {
     this.box = box;
     this.light = light;
@@ -18,7 +18,7 @@ export class Legend {
     if (!answers.length) {
       const hint = document.createElement("p");
       hint.className = "hint";
-      hint.textContent = "Nothing yet: choose a photo and name some words.";
+      hint.textContent = "Nothing yet. Choose a photo and add words.";
       this.box.append(hint);
     }
     if (focused) this.box.querySelector(`button[data-word="${CSS.escape(focused)}"]`)?.focus();
@@ -65,7 +65,7 @@ export class Legend {
       const tag = document.createElement("span");
       tag.className = "tag";
       tag.textContent = "unseen";
-      tag.title = "had no masks in training";
+      tag.title = "no masks in training";
       button.append(tag);
     }
     for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => this.light(word.index));

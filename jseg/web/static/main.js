@@ -1,4 +1,4 @@
-// The page: photo and words to questions, answers to panes and legend.
+// The page: sends photo and words to the server, and shows its answers.
 
 import * as api from "./api.js";
 import { Legend } from "./legend.js";
@@ -8,17 +8,25 @@ import { Pane } from "./pane.js";
 import { acceptPhotos, showSamples } from "./photo.js";
 import { Words } from "./words.js";
 
-const SETTLE = 90; // milliseconds that a slider rests before the server is asked
+const SETTLE = 90; // milliseconds without a change before the server is asked
+const LINK_PAUSE = 300; // milliseconds without a change before the address is updated
 const by = (id) => document.getElementById(id);
 
 let photo = null; // { blob or sample, name, image, width, height, bitmap }
 let panes = []; // [{ key, pane, asking }]
 let lit = null;
 let uploading = null;
+let resending = null;
 let timer = 0;
 let initial = {};
 
-const options = new Options(() => later(SETTLE), draw);
+const options = new Options(
+  () => later(SETTLE),
+  () => {
+    remember();
+    draw();
+  },
+);
 const words = new Words(by("chips"), by("word"), by("add"), () => later(0));
 const legend = new Legend(by("legend"), (index) => {
   lit = index;
@@ -31,7 +39,7 @@ function say(sentence) {
 
 function fail(problem) {
   if (problem.name === "AbortError" || problem.status === 409) return;
-  by("error").textContent = problem.message;
+  by("error-text").textContent = problem.message;
   by("error").hidden = false;
   say("");
 }
@@ -41,7 +49,7 @@ function later(milliseconds) {
   timer = setTimeout(ask, milliseconds);
 }
 
-// A new photo takes the place of whatever is being computed.
+// Shows a new photo, and cancels what is being computed for the previous one.
 async function take(next) {
   by("error").hidden = true;
   uploading?.abort();
@@ -64,10 +72,31 @@ async function take(next) {
 async function uploaded(next, signal) {
   const { image, preview } = await api.upload(next, signal);
   const bitmap = await api.picture(preview.data, preview.type);
+  signal.throwIfAborted();
   return { ...next, image, width: preview.width, height: preview.height, bitmap };
 }
 
-// As many panes as models are shown.
+// Calls `request` with the name of the photo, and again with a new name if the server no longer has the photo.
+async function withPhoto(request) {
+  const { image } = photo;
+  try {
+    return await request(image);
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    if (photo.image === image) await (resending ??= resend()); // once for both panes
+    return request(photo.image);
+  }
+}
+
+async function resend() {
+  try {
+    photo = await uploaded(photo, uploading.signal);
+  } finally {
+    resending = null;
+  }
+}
+
+// Makes one pane for each shown model.
 function arrange() {
   const keys = options.shown;
   if (keys.join() !== panes.map((entry) => entry.key).join()) {
@@ -88,13 +117,16 @@ async function ask() {
   remember();
   if (!photo) return;
   if (!words.words.length) {
-    for (const entry of panes) entry.pane.answer = null;
-    say("Name at least one word.");
+    for (const entry of panes) {
+      entry.asking?.abort();
+      entry.pane.answer = null;
+    }
+    say("Add at least one word.");
     return refresh();
   }
   by("error").hidden = true;
   draw();
-  say("Looking …");
+  say("Segmenting …");
   const asked = panes;
   await Promise.all(asked.map(askOne));
   if (asked === panes) refresh();
@@ -109,28 +141,22 @@ async function askOne(entry) {
     const { seconds, encoded } = entry.pane.answer;
     say(`${encoded ? `Encoded in ${time(seconds.encode)}, words` : "Words"} in ${time(seconds.decode)}.`);
   } catch (problem) {
-    fail(problem); // what was found before stays
+    fail(problem); // the previous answer stays
   } finally {
     if (entry.asking === asking) entry.pane.element.classList.remove("busy");
   }
 }
 
 async function answerOf(key, signal) {
-  const question = () => ({ image: photo.image, words: words.text, model: key, ...options.question });
-  let answer;
-  try {
-    answer = await api.segment(question(), signal);
-  } catch (problem) {
-    if (problem.status !== 404) throw problem;
-    photo = await uploaded(photo, signal); // the server has dropped it
-    answer = await api.segment(question(), signal);
-  }
+  const answer = await withPhoto((image) => api.segment({ image, ...questionTo(key) }, signal));
   answer.mask = await api.inflate(answer.mask);
   answer.confidence = await api.inflate(answer.confidence);
   for (const word of answer.classes) word.tagged = word.unseen && answer.facts.knows_seen;
   signal.throwIfAborted();
   return answer;
 }
+
+const questionTo = (key) => ({ words: words.text, model: key, ...options.question });
 
 const time = (seconds) => (seconds < 1 ? `${Math.round(1000 * seconds)} ms` : `${seconds.toFixed(1)} s`);
 
@@ -148,7 +174,6 @@ let drawing = 0;
 function draw() {
   cancelAnimationFrame(drawing);
   drawing = requestAnimationFrame(() => {
-    remember();
     if (photo) for (const { pane } of panes) pane.draw({ ...options.drawing, lit });
   });
 }
@@ -161,16 +186,19 @@ function state() {
   return { words: words.text, sample: photo?.sample ?? "", ...options.texts };
 }
 
+// After a pause, since browsers limit how often a page may change its address.
+let remembering = 0;
 function remember() {
-  writeLink(state(), initial);
+  clearTimeout(remembering);
+  remembering = setTimeout(() => writeLink(state(), initial), LINK_PAUSE);
 }
 
 async function save(form) {
   const endings = { mask: ".png", overlay: ".overlay.png", json: ".json" };
   const { opacity, outlines } = options.drawing;
-  const question = { image: photo.image, words: words.text, model: panes[0].key, ...options.question };
+  const question = { ...questionTo(panes[0].key), form, opacity, outlines };
   try {
-    const blob = await api.download({ ...question, form, opacity, outlines });
+    const blob = await withPhoto((image) => api.download({ image, ...question }));
     const anchor = document.createElement("a");
     anchor.href = URL.createObjectURL(blob);
     anchor.download = photo.name.replace(/\.[^.]*$/, "") + endings[form];
@@ -182,10 +210,10 @@ async function save(form) {
 }
 
 async function copyLink() {
-  remember();
+  writeLink(state(), initial);
   try {
     await navigator.clipboard.writeText(location.href);
-    say("The link is copied.");
+    say("Link copied.");
   } catch {
     say("Copy the link from the address bar.");
   }
@@ -206,6 +234,7 @@ async function start() {
   acceptPhotos(by("stage"), by("file"), info.limits, take, (sentence) => fail({ message: sentence }));
   for (const form of ["mask", "overlay", "json"]) by(`save-${form}`).addEventListener("click", () => save(form));
   by("link").addEventListener("click", copyLink);
+  by("dismiss").addEventListener("click", () => (by("error").hidden = true));
   addEventListener("resize", draw);
   await showSamples(by("samples"), info.samples, take);
   by("sample-row").hidden = !info.samples.length;

@@ -1,12 +1,12 @@
-// Models, sliders and boxes: their values as texts for the link, and as numbers for questions.
+// Models, sliders and check boxes: their values as texts for the link, and as numbers for questions.
 
 const REGIONS = [1, 4, 16, 64, 256];
 const by = (id) => document.getElementById(id);
 
 export class Options {
-  // `ask()`: the server has to answer again. `draw()`: only the drawing changes.
+  // `ask()` is called if the server must answer again, `draw()` if only the drawing changes.
   constructor(ask, draw) {
-    this.bias = null; // null: as the model does by itself
+    this.bias = null; // null: the default of the model
     this.models = [];
     this.initial = {};
     for (const id of ["opacity", "outlines", "grid"]) by(id).addEventListener("input", () => this.changed(draw));
@@ -32,7 +32,7 @@ export class Options {
     this.changed(() => {});
   }
 
-  // What the server knows of the model that is shown: its bias, and which numbers of regions it can have.
+  // Shows the properties of the selected model: its bias, and its possible numbers of regions.
   facts(facts, grid) {
     if (!facts) return;
     const select = by("regions");
@@ -62,7 +62,7 @@ export class Options {
   outputs() {
     for (const output of document.querySelectorAll("output")) {
       const slider = by(output.htmlFor[0]);
-      const own = slider.id === "bias" && this.bias === null ? " (the model's own)" : "";
+      const own = slider.id === "bias" && this.bias === null ? " (default)" : "";
       output.textContent = Number(slider.value).toFixed(2) + own;
     }
   }
@@ -75,7 +75,7 @@ export class Options {
     return state;
   }
 
-  // Values of a link; what is unknown or impossible is left as it is.
+  // Sets the values of a link. Unknown and impossible ones are ignored.
   set(state) {
     for (const id of ["model", "opacity", "threshold", "background", "regions"]) {
       if (!(id in state)) continue;
@@ -91,7 +91,7 @@ export class Options {
     this.outputs();
   }
 
-  // Keys of the models that are shown: the chosen one, and, to compare, the next.
+  // Keys of the shown models: the selected one, and the next one to compare with.
   get shown() {
     const keys = this.models.map((model) => model.key);
     const at = Math.max(0, keys.indexOf(by("model").value));

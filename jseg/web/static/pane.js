@@ -1,13 +1,13 @@
-// One photo with the answer of one model: the overlay, and what is under the pointer.
+// A photo with the answer of one model: the overlay, and the word under the pointer.
 
 import { colourIn, drawRegions } from "./draw.js";
 
-const LONGEST = 960; // pixels of the canvas that small images are enlarged to
-const PIXEL_ART = 128; // sides up to which an image is enlarged without smoothing
+const LONGEST = 960; // pixels of the canvas. Smaller images are enlarged up to this size.
+const PIXEL_ART = 128; // largest side of images that are enlarged without smoothing
 const STEP = 32; // key presses across the photo
 
 export class Pane {
-  // `pointed(place)`: the pointer or the keyboard is at [x, y] from 0 to 1, or has left (null).
+  // `pointed(place)` is called with the position [x, y] of the pointer, from 0 to 1, or null outside of the photo.
   constructor(pointed) {
     this.element = document.createElement("figure");
     this.element.className = "pane";
@@ -63,7 +63,7 @@ export class Pane {
     this.point(this.place);
   }
 
-  // Pixels of the canvas in one pixel of the page.
+  // Size of a pixel of the page in pixels of the canvas.
   get magnification() {
     return this.canvas.width / (this.canvas.clientWidth || this.canvas.width);
   }
@@ -72,7 +72,7 @@ export class Pane {
     const found = this.answer?.classes.filter((word) => word.pixels) ?? [];
     const shares = found.map((word) => `${word.name} ${percent(word.share)}`).join(", ");
     const what = this.answer ? `Overlay: ${shares || "nothing was found"}.` : "The photo.";
-    this.canvas.setAttribute("aria-label", `${what} Arrow keys read out single places.`);
+    this.canvas.setAttribute("aria-label", `${what} Arrow keys read out single points.`);
   }
 
   placeOf(event) {
@@ -82,7 +82,7 @@ export class Pane {
     );
   }
 
-  // Reads out a place of the photo, and marks it.
+  // Shows word and score of a place in the photo, and marks it.
   point(place) {
     this.place = place;
     const context = this.canvas.getContext("2d");

@@ -1,11 +1,11 @@
-// Ways of giving a photo: choosing, dropping, pasting, or a sample.
+// Photos from the file dialog, by drag and drop, from the clipboard, and samples.
 
 import { picture } from "./api.js";
 
-// `take({ blob, name } or { sample, name })` gets the photo, `refuse(sentence)` what is wrong with it.
+// Calls `take({ blob, name })` with a photo, or `refuse(sentence)` with the reason why it cannot be used.
 export function acceptPhotos(stage, input, limits, take, refuse) {
   const offer = (file) => {
-    if (!file) return refuse("That holds no image file. Save the image and drop the file here.");
+    if (!file) return refuse("No file was dropped. Save the image as a file first.");
     if (file.type && !file.type.startsWith("image/")) return refuse(`${file.name} is not a JPEG, PNG or WebP image.`);
     if (file.size > limits.image_bytes)
       return refuse(`${file.name} is larger than ${Math.round(limits.image_bytes / 2 ** 20)} MB.`);
@@ -16,7 +16,7 @@ export function acceptPhotos(stage, input, limits, take, refuse) {
   };
   input.addEventListener("change", () => {
     if (input.files.length) offer(input.files[0]);
-    input.value = ""; // the same file can be chosen again
+    input.value = ""; // so that the same file can be chosen again
   });
   for (const event of ["dragover", "dragenter"])
     document.addEventListener(event, (drag) => {

@@ -1,4 +1,4 @@
-// The words as chips: an input that splits at commas, and a list of what was entered.
+// The list of words, and the input for new ones, which splits at commas.
 
 const tidy = (text) =>
   text
@@ -22,7 +22,7 @@ export class Words {
     });
   }
 
-  // For the server: one string, commas between words, | between synonyms.
+  // The words as one string for the server, with commas between words and | between synonyms.
   get text() {
     return this.words.join(",");
   }
@@ -57,7 +57,7 @@ export class Words {
     }
   }
 
-  // Takes a word back into the input.
+  // Moves a word back into the input.
   edit(index) {
     const [word] = this.words.splice(index, 1);
     this.take(this.input.value.split(","));
