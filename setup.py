@@ -12,9 +12,6 @@ SHIPPED = ("configs", "weights", "samples")
 """Folders next to the package in a clone, and inside it in a wheel; see `jseg.files.find_file`."""
 
 
-WEB = ["flask>=3.1,<4", "waitress>=3.0.2,<4"]
-
-
 def version() -> str:
     """Returns the version number, read as text since jseg may not be importable yet."""
     text = (ROOT / "jseg" / "__init__.py").read_text(encoding="utf-8")
@@ -36,6 +33,17 @@ class BuildWithShipped(build_py):
                 ignore=shutil.ignore_patterns("__pycache__", "README.md"),
             )
 
+
+EXTRAS = {
+    # jseg annotations: polygons are drawn by COCO's own code, and data.yaml of YOLO is read.
+    "annotations": ["pycocotools>=2.0.8", "pyyaml"],
+    # `jseg completion`: writes the scripts for bash, zsh, fish and tcsh from the parsers of the commands.
+    "completion": ["shtab>=1.7"],
+    # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
+    "outlines": ["contourpy>=1.2", "shapely>=2"],
+    # `jseg web`: requests, limits, and a threaded server in pure Python; 8 packages, 7 MB.
+    "web": ["flask>=3.1,<4", "waitress>=3.0.2,<4"],
+}
 
 setup(
     name="jseg",
@@ -85,15 +93,24 @@ setup(
     ],
     entry_points={"console_scripts": ["jseg = jseg.cli.main:main"]},
     extras_require={
-        # `jseg web`: requests, limits, and a threaded server in pure Python; 8 packages, 7 MB.
-        "web": WEB,
         # `make test`. The tests write .mat files, and build a wheel without network access. Sybil runs the
         # code blocks of the pages in docs/.
-        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil", *WEB],
+        "test": [
+            "pytest",
+            "pytest-timeout",
+            "scipy",
+            "setuptools>=70.1",
+            "sybil",
+            *EXTRAS["completion"],
+            *EXTRAS["outlines"],
+            *EXTRAS["annotations"],
+            *EXTRAS["web"],
+        ],
         # Drives Debian's Chromium in the tests of the web page, which are skipped without it.
         "browser-test": ["playwright"],
         # `make lint` and `make format`. Exact, because each release formats and checks slightly differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
+        **EXTRAS,
         # tools/prepare_dataset.py reads annotations of SBD and PASCAL Context, which are MATLAB files.
         "datasets": ["scipy"],
     },
