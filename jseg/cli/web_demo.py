@@ -46,8 +46,8 @@ _ALONE = "CLIP alone, training-free"
 _STUCK = 70  # EX_SOFTWARE: a computation did not end
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -81,6 +81,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="another host name of this machine in links",
     )
     add_device_options(parser)
+    return parser
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = make_parser()
     args = parser.parse_args(argv)
     if args.config and not args.checkpoint:
         parser.error("--config belongs to a --checkpoint")
