@@ -3,8 +3,8 @@
     jseg web --port 8000
     python benchmarks/web_load.py http://127.0.0.1:8000 --clients 16 --seconds 60 --pid PID
 
-Each client sends a photo, asks three questions about it, each with a word that nobody has asked before, and
-begins again. A 503 is waited out as its Retry-After says. Any other refusal is an error: exit status 1.
+Each client repeatedly sends a photo and asks three questions about it, each with a new word. After a 503, it
+waits for the time in Retry-After. Any other error gives exit status 1.
 """
 
 import argparse
@@ -25,7 +25,7 @@ QUESTIONS = 3
 
 
 class Client(threading.Thread):
-    """Asks until `end` (time.monotonic); counts statuses, keeps seconds of answers."""
+    """Sends requests until `end` (time.monotonic); counts statuses, and keeps the seconds of answers."""
 
     def __init__(self, host: str, number: int, side: int, end: float) -> None:
         super().__init__(name=f"client{number}")
@@ -52,7 +52,7 @@ class Client(threading.Thread):
             self.problems.append(repr(problem))
 
     def _send(self, path: str, body: bytes, kind: str) -> dict:
-        """The answer; {} when the time is over."""
+        """Returns the answer, or {} after an error or at the end of the time."""
         headers = {"Content-Type": kind, "X-Jseg-Client": self.name}
         while time.monotonic() < self._end:
             start = time.monotonic()
@@ -73,7 +73,7 @@ class Client(threading.Thread):
 
 
 def resident(pid: int) -> float:
-    """MiB of memory of a process."""
+    """Returns the memory of a process in MiB."""
     line = next(
         line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")
     )
@@ -81,7 +81,7 @@ def resident(pid: int) -> float:
 
 
 def main() -> int:
-    """Prints the figures; 0, or 1 after an error."""
+    """Prints the figures. Returns 0, or 1 after an error."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--side", type=int, default=512, help="pixels of the photos (default: %(default)s)")
-    parser.add_argument("--pid", type=int, help="of the server, to watch its memory")
+    parser.add_argument("--pid", type=int, help="process of the server, to measure its memory")
     args = parser.parse_args()
     host, end = urlsplit(args.link).netloc, time.monotonic() + args.seconds
     clients = [Client(host, number, args.side, end) for number in range(args.clients)]

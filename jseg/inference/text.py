@@ -21,8 +21,8 @@ class TextEncoder:
         templates: prompt templates, a name or a list with `{}`.
 
     Attributes:
-        on_disk: use the cache on disk. A server that computes for others turns it off, since words that
-            anybody may send would fill the disk.
+        on_disk: whether to use the cache on disk. Servers turn it off, since the words of their users would
+            fill the disk.
     """
 
     def __init__(self, clip: PathLike, templates: str | Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""`jseg web`: what it refuses before a model is loaded, its models, and that Ctrl-C ends it."""
+"""`jseg web`: invalid command lines, its models, and Ctrl-C."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_models_and_start(arguments, titles, sample):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_server(tmp_path):
-    """In an empty folder, with the link that it prints."""
+    """Started in an empty folder, opened by the printed link."""
     pytest.importorskip("flask", reason="the extra 'web' is not installed")
     command = [sys.executable, "-m", "jseg", "web", "--port", "0", "--device", "cpu"]
     environment = {

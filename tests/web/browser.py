@@ -1,4 +1,4 @@
-"""Debian's chromium, driven by Playwright: `apt-get install chromium`, `pip install playwright`."""
+"""Chromium and Playwright for the tests: `apt-get install chromium`, `pip install playwright`."""
 
 import importlib.util
 import shutil
@@ -12,16 +12,16 @@ MISSING = ", ".join(
     for name, there in (("chromium", CHROMIUM), ("playwright", importlib.util.find_spec("playwright")))
     if not there
 )
-"""What the browser tests lack, "" for nothing."""
+"""Missing requirements of the browser tests, "" if there are none."""
 
 
 @contextmanager
 def launch() -> Iterator[Any]:
-    """A headless browser."""
+    """Starts a headless browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Without the sandbox: it refuses to run for root, as in containers.
+        # The sandbox does not work as root, which is usual in containers.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             yield browser

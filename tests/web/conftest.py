@@ -1,4 +1,4 @@
-"""A server with the small model, on a free port of loopback, for all tests of this folder."""
+"""A server with the small model on a free port, for all tests of this folder."""
 
 import sys
 import threading
@@ -23,7 +23,7 @@ def address():
 
 @pytest.fixture(scope="session")
 def server(address):
-    """Serves in a thread of this process; its worker owns the models, both of them loaded."""
+    """A server in a thread of this process, with both models loaded."""
     from jseg.cli.web_demo import offers, parse_args, start
     from jseg.web.server import Server
 

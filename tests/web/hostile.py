@@ -1,4 +1,4 @@
-"""Uploads that nobody sends by mistake, and some that people do: name -> bytes and the status they get."""
+"""Hostile and unusual uploads, and the HTTP status of each."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ _RNG = np.random.default_rng(0)
 
 
 def encoded(kind: str, size: tuple[int, int] = (48, 32), mode: str = "RGB", **options) -> bytes:
-    """A noisy image of (width, height) in a format."""
+    """An image file of noise."""
     channels = Image.new(mode, (1, 1)).getbands()
     pixels = _RNG.integers(0, 256, (size[1], size[0], len(channels)), np.uint8)
     file = io.BytesIO()
@@ -26,35 +26,35 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, extra: bytes = b"", rows: int = 1) -> bytes:
-    """A PNG of the size it claims to have, whose pixels are missing after `rows` rows."""
+    """A PNG file that claims a size, but has only `rows` rows of pixels."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     data = zlib.compress(bytes(rows * (1 + 3 * width)))
     return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def webp(width: int, height: int) -> bytes:
-    """A lossless WebP that claims a size."""
+    """A lossless WebP file that claims a size, without pixels."""
     bits = (width - 1) | (height - 1) << 14
     data = b"\x2f" + struct.pack("<I", bits) + bytes(8)
     return b"RIFF" + struct.pack("<I", 12 + len(data)) + b"WEBPVP8L" + struct.pack("<I", len(data)) + data
 
 
 def scan_bomb(scans: int) -> bytes:
-    """A progressive JPEG with its last scan over and over: a few bytes each, and a pass over all pixels."""
+    """A progressive JPEG that repeats its last scan: a few bytes, but a pass over all pixels each time."""
     body = encoded("JPEG", progressive=True)
     last = body.rindex(b"\xff\xda")
     return body[:last] + body[last:-2] * scans + b"\xff\xd9"
 
 
 def exif_bomb() -> bytes:
-    """EXIF whose entries claim billions of values, in a directory that follows itself."""
+    """EXIF entries that claim billions of values, in a directory that links to itself."""
     entries = b"".join(struct.pack("<HHII", tag, 5, 0xFFFFFFFF, 8) for tag in range(256, 456))
     block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 200) + entries + struct.pack("<I", 8)
     return encoded("JPEG", exif=block)
 
 
 def animation(kind: str) -> bytes:
-    """Two frames."""
+    """An animation of two frames."""
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     file = io.BytesIO()
     frames[0].save(file, kind, save_all=True, append_images=frames[1:])
@@ -62,7 +62,7 @@ def animation(kind: str) -> bytes:
 
 
 def turned() -> bytes:
-    """48 x 32 pixels with the tag that they lie on their side."""
+    """48 x 32 pixels with an orientation tag for a rotation by 90 degrees."""
     exif = Image.Exif()
     exif[274] = 6
     return encoded("JPEG", exif=exif)
@@ -111,7 +111,7 @@ UPLOADS: dict[str, tuple[Callable[[], bytes], int]] = {
     "polyglot: script in a text of a PNG": (lambda: png(8, 8, chunk(b"tEXt", b"a\0" + SCRIPT), 8), 201),
     "CMYK": (lambda: encoded("JPEG", mode="CMYK"), 201),
     "transparent": (lambda: encoded("PNG", mode="RGBA"), 201),
-    "on its side": (turned, 201),
+    "orientation tag": (turned, 201),
 }
 
 

@@ -1,4 +1,4 @@
-"""Who is answered: hosts, other pages, the token, and what every response carries."""
+"""Access control: host names, other pages, the token, and the headers of responses."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def worker():
 
 @pytest.fixture
 def client(worker):
-    """client(access) -> Flask's client for a server without models."""
+    """client(access, limits) -> Flask's client of a server without models."""
 
     def make(access=_ALONE, limits=_SMALL):
         return create_app(Engine([], limits), worker, Start(), access, limits).test_client()
@@ -74,7 +74,7 @@ def test_names_of_this_machine(client, host):
     ],
 )
 def test_other_names_are_refused(client, host):
-    """A page can make its own name point here (DNS rebinding); its requests carry that name."""
+    """A page can make its own name resolve to this machine (DNS rebinding), but `Host` then contains it."""
     for path in ("/", "/api/info", "/static/main.js"):
         headers = {"Host": host, "X-Forwarded-Host": "localhost"}
         assert client().get(path, headers=headers).status_code == 400
@@ -172,7 +172,7 @@ def test_strange_requests(client, method, path, headers, body, status):
 
 
 def test_json_that_is_nested_too_deeply(client):
-    """More levels than Python reads, in a body that is small enough."""
+    """More levels than Python can parse, in a body within the limit."""
     deep = client(limits=Limits())
     response = deep.post("/api/segment", data=b"[" * 60000, content_type="application/json")
     assert response.status_code == 400

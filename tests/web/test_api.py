@@ -1,4 +1,4 @@
-"""The API with the small model: what it answers, and that this is what `Segmenter` finds."""
+"""The API with the small model. Its answers are compared with `Segmenter`."""
 
 import base64
 import io
@@ -44,7 +44,7 @@ def array(answer, name):
 
 
 def found(server, *arguments, **options) -> Result:
-    """What the model itself finds, asked in its own thread."""
+    """The result of `Segmenter`, computed in the worker's thread."""
     segmenter = server.worker.run(lambda _: server.engine.load("a"))[1]
     return server.worker.run(lambda _: segmenter.segment(*arguments, **options))
 
@@ -122,7 +122,7 @@ def test_downloads_are_what_jseg_segment_writes(server, client, image, tmp_path)
 
 
 def test_uploads_as_they_come(client):
-    """Every hostile or odd file gets its status, and the server answers afterwards."""
+    """Every file gets its status, and the server answers afterwards."""
     for name, (make, status) in UPLOADS.items():
         response = client.post("/api/images", data=make(), content_type="image/jpeg")
         assert response.status_code == status, name

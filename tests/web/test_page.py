@@ -1,4 +1,4 @@
-"""The page in a real browser."""
+"""The page in Chromium."""
 
 import io
 import re
@@ -27,9 +27,9 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, server, address):
-    """open_page(fragment, **options of the page) -> a page whose sample is answered.
+    """open_page(fragment, **options) -> a page that shows the masks of its sample.
 
-    At the end there must have been no error of a script or of the policy, and no request to anywhere else.
+    Afterwards checks that there was no error of a script or of the policy, and no request to another server.
     """
     pages, wrong = [], []
 
@@ -50,7 +50,7 @@ def open_page(browser, server, address):
 
 
 def answered(page, act):
-    """What the server answers to `act`, as soon as the page shows it."""
+    """Calls `act`, waits until the page shows the answer of the server, and returns the answer."""
     with page.expect_response("**/api/segment") as response:
         act()
     wait(page, ".busy", state="detached")
@@ -59,7 +59,7 @@ def answered(page, act):
 
 
 def wait(page, selector, **options):
-    """Waits for an element. To wait for an expression would take `eval`, which the page's policy forbids."""
+    """Waits for an element. Waiting for an expression requires `eval`, which the page's policy forbids."""
     page.wait_for_selector(selector, **options)
 
 
@@ -74,7 +74,7 @@ def add(page, text):
 
 
 def legend(page):
-    """word -> area, as the page shows them."""
+    """Returns the shown words with their areas."""
     rows = page.locator("#legend tbody tr:not(.none)")
     return {
         row.locator("button").inner_text().split("\n")[0]: row.locator("td").first.inner_text()
@@ -83,7 +83,7 @@ def legend(page):
 
 
 def pixel(page, x, y, pane=0):
-    """Colour of the canvas at a place from 0 to 1."""
+    """Returns the colour of the canvas at a place from 0 to 1."""
     script = """([x, y, pane]) => {
       const canvas = document.querySelectorAll(".pane canvas")[pane];
       return [...canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data];
@@ -92,7 +92,7 @@ def pixel(page, x, y, pane=0):
 
 
 def give(page, event, name, kind, content):
-    """Drops or pastes a file; `content` is a list of bytes, or the number of bytes that are 0."""
+    """Drops or pastes a file. `content` is a list of bytes, or a number of zero bytes."""
     script = """([event, name, type, content]) => {
       const data = new DataTransfer();
       data.items.add(new File([new Uint8Array(content)], name, { type }));
@@ -413,7 +413,7 @@ def test_contrast_is_at_least_that_of_wcag_aa(open_page):
 
 
 def test_a_photo_with_more_pixels_than_the_preview(open_page):
-    """The mask has the size of the preview, and colours of the canvas are those of the photo."""
+    """The mask has the size of the preview, and the canvas has the colours of the photo."""
     rows = b"".join(b"\0" + bytes([10, 200, 30]) * 1400 for _ in range(700))
     head = struct.pack(">IIBBBBB", 1400, 700, 8, 2, 0, 0, 0)
     parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))

@@ -1,4 +1,4 @@
-"""What a JSON body may hold."""
+"""Parsing of JSON bodies."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The queue and its one thread."""
+"""The queue and its thread."""
 
 import gc
 import threading
@@ -27,7 +27,7 @@ def pool():
 
 
 class Blocked:
-    """A job that runs until `go` is set and looks at its ticket."""
+    """A job that checks its ticket until `go` is set."""
 
     def __init__(self):
         self.running, self.go = threading.Event(), threading.Event()
@@ -115,7 +115,7 @@ def test_what_takes_too_long_ends(pool):
     ids=["ValueError", "OSError", "OutOfMemory", "Refusal", "RuntimeError"],
 )
 def test_errors_come_without_the_memory_of_the_job(worker, error, kind, code, capsys):
-    """A traceback would keep the variables of the job, which another thread would then free."""
+    """A traceback would refer to the variables of the job, which another thread would then free."""
     held = []
 
     class Large:
