@@ -48,10 +48,18 @@ def is_loopback(host: str) -> bool:
     return all(str(address).startswith("127.") or address == "::1" for address in found)
 
 
+def network_address() -> str | None:
+    """Returns the IPv4 address of this machine in its network, None without a network. Sends nothing."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # chooses the interface; an address reserved for documentation
+        return str(probe.getsockname()[0])
+    return None
+
+
 def names_of(host: str) -> tuple[str, ...]:
     """Returns the names of a server bound to `host`: loopback, `host`, and those of the machine."""
-    machine = socket.gethostname()
-    names = [*LOOPBACK, host, machine, socket.getfqdn()]
+    machine, address = socket.gethostname(), network_address()
+    names = [*LOOPBACK, host, machine, socket.getfqdn(), *([address] if address else [])]
     with contextlib.suppress(OSError):  # a machine without an entry for its own name
         names.extend(socket.gethostbyname_ex(machine)[2])
     return tuple(

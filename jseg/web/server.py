@@ -12,7 +12,7 @@ from typing import Any
 import waitress
 from waitress import wasyncore
 
-from jseg.web.access import Access, is_loopback, names_of
+from jseg.web.access import Access, is_loopback, names_of, network_address
 from jseg.web.app import Start, create_app
 from jseg.web.engine import Engine, Offer
 from jseg.web.limits import Limits
@@ -55,7 +55,10 @@ def bind(host: str, port: int, trusted_hosts: Sequence[str] = ()) -> Address:
         ) from None
     token = None if alone else secrets.token_urlsafe(18)
     access = Access((*names_of(host), *(name.lower() for name in trusted_hosts)), token)
-    shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    if host in ("0.0.0.0", "::"):
+        shown = network_address() or socket.gethostname()
+    else:
+        shown = f"[{host}]" if ":" in host else host
     link = f"http://{shown}:{listener.getsockname()[1]}/" + (f"#token={token}" if token else "")
     return Address(listener, access, link)
 

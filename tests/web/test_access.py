@@ -1,5 +1,7 @@
 """Access control: host names, other pages, the token, and the headers of responses."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
 pytest.importorskip("flask", reason="the extra 'web' is not installed")
@@ -8,6 +10,7 @@ from jseg.web.access import HEADERS, LOOPBACK, Access, is_loopback, names_of
 from jseg.web.app import Start, create_app
 from jseg.web.engine import Engine
 from jseg.web.limits import Limits
+from jseg.web.server import bind
 from jseg.web.worker import Worker
 
 _ALONE, _SMALL = Access(), Limits(image_bytes=5000, query_bytes=500)
@@ -121,6 +124,17 @@ def test_which_addresses_need_one():
     assert is_loopback("127.0.0.1") and is_loopback("localhost") and is_loopback("::1")
     assert not is_loopback("0.0.0.0") and not is_loopback("192.0.2.1")
     assert names_of("fe80::1")[:4] == (*LOOPBACK, "[fe80::1]") and "192.0.2.1" in names_of("192.0.2.1")
+
+
+def test_beyond_loopback_the_link_contains_a_token():
+    for host, trusted in (("0.0.0.0", ["Lab.example"]), ("127.0.0.1", [])):
+        bound = bind(host, 0, trusted)
+        with bound.listener:
+            link, access = urlsplit(bound.link), bound.access
+        assert link.hostname in access.hosts and set(LOOPBACK) <= set(access.hosts)
+        assert ("lab.example" in access.hosts) is bool(trusted)
+        assert link.fragment == (f"token={access.token}" if trusted else "")
+        assert len(access.token or "") == (24 if trusted else 0)
 
 
 @pytest.mark.parametrize(
