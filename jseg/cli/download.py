@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
         if name == "context":
             dataset.add_argument(
                 "--annotations",
-                choices=ANNOTATIONS,
+                choices=tuple(ANNOTATIONS),
                 default="json",
                 help="json: lists of the paper; mat: release of 459 classes, whose lists have two more "
                 "images for training and one more for validation (default: json)",

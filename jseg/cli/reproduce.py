@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", nargs="?", choices=list(TABLES), help="default: list all rows")
+    parser.add_argument("table", nargs="?", choices=tuple(TABLES), help="default: list all rows")
     parser.add_argument("--row", help="default: list the rows of the table")
     parser.add_argument(
         "--from",
