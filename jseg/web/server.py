@@ -86,6 +86,7 @@ class Server:
         self.app = create_app(self.engine, self.worker, start, address.access, limits)
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._sockets: dict[int, Any] = {}
+        self._left: dict[int, Any] = {}
         self._server = waitress.create_server(
             self.app,
             map=self._sockets,
@@ -110,11 +111,17 @@ class Server:
         """Serves requests in this thread until another thread calls `stop`."""
         self._server.run()
         self._server.task_dispatcher.shutdown()
+        wasyncore.close_all(self._left, ignore_all=True)
 
     def stop(self) -> None:
         """Stops `serve`, and the running computation at its next step."""
         self.worker.close(patience=0)
-        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._sockets, ignore_all=True))
+        self._server.trigger.pull_trigger(self._leave)
+
+    def _leave(self) -> None:
+        """Ends waitress's loop, which runs while it has sockets. They stay open for the last responses."""
+        self._left.update(self._sockets)
+        self._sockets.clear()
 
     def serve_until_interrupted(self) -> bool:
         """Serves until Ctrl-C or SIGTERM, in the main thread. Returns whether the computation ended in time.
