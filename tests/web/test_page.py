@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -379,37 +380,13 @@ def test_every_control_has_a_name_and_a_place_in_the_order_of_the_tab_key(open_p
     } <= seen
 
 
-_CONTRAST = """() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = (rgb) => {
-    const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    const [r, g, b] = rgb.slice(0, 3).map((v) => linear(v / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (item) => {
-    for (; item; item = item.parentElement) {
-      const colour = parse(getComputedStyle(item).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0) return colour;
-    }
-  };
-  const low = [];
-  for (const item of document.querySelectorAll("body *")) {
-    const says = [...item.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!says || !item.offsetParent) continue;
-    if (item.closest("[disabled], .off, noscript")) continue;
-    const [a, b] = [light(parse(getComputedStyle(item).color)), light(ground(item))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) low.push([item.textContent, (a + 0.05) / (b + 0.05)]);
-  }
-  return low;
-}"""
-
-
 def test_contrast_is_at_least_that_of_wcag_aa(open_page):
     page = open_page()
+    low = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
     give(page, "drop", "notes.txt", "text/plain", 10)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        assert page.evaluate(_CONTRAST) == [], scheme
+        assert page.evaluate(low) == [], scheme
 
 
 def test_a_photo_with_more_pixels_than_the_preview(open_page):
