@@ -129,6 +129,11 @@ class Segmentor(nn.Module, Generic[Features]):
             ValueError: parameters are missing, unknown or of another shape; names them.
         """
 
+    def evaluates_released_weights(self) -> None:
+        """Called after the weights of a release were loaded for evaluation, not for training. Models that
+        treat a released model differently from their own override it."""
+        return None
+
     @abstractmethod
     def architecture(self) -> Architecture:
         """The sizes and options that decide names, shapes and meaning of the parameters."""

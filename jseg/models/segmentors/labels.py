@@ -7,6 +7,7 @@ import numpy as np
 from jseg.runtime.backend import jt
 
 SETTINGS = ("inductive", "transductive", "full")
+PSEUDO_LABELS = ("probabilities", "logits")
 IGNORED = -1
 """Internal value of pixels without a class; datasets use their own `ignore_index`."""
 
@@ -58,16 +59,21 @@ def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index
     return table
 
 
-def pseudo_label(logits: jt.Var, label: jt.Var, unseen: jt.Var) -> jt.Var:
-    """Replaces label C (an unseen class, not known which) by the unseen class of the highest logit.
+def pseudo_label(logits: jt.Var, label: jt.Var, unseen: jt.Var, source: str = "probabilities") -> jt.Var:
+    """Replaces label C (an unseen class, not known which) by the unseen class that is predicted.
 
     Args:
         logits: (B, C, H, W); no gradient flows.
         label: (B, H, W) int32 in `label_table`'s numbers.
-        unseen: (U,) int32 class indices, U ≥ 1.
+        unseen: (U,) int32 class indices, U ≥ 1, ascending.
+        source: 'probabilities': the class of the highest sigmoid in float32, as in the releases; large logits
+            saturate, and of equal ones the first class wins. 'logits': the class of the highest logit.
 
     Returns:
         (B, H, W) int32.
     """
-    best, _ = jt.argmax(logits.detach()[:, unseen], 1)
+    scores = logits.detach()[:, unseen]
+    if source == "probabilities":
+        scores = scores.float32().sigmoid()
+    best, _ = jt.argmax(scores, 1)
     return jt.ternary(label == logits.shape[1], unseen[best].int32(), label)

@@ -2,9 +2,9 @@
 
     pip install opencv-python-headless==4.8.1.78 && python tests/datasets/opencv/make.py
 
-`<n>.image` resized to the shape of `<n>.resized` by cv2.resize(..., INTER_LINEAR); `rgb` converted to `hsv` and
-`hsv` back to `back` by cv2.cvtColor. Rows of 64 pixels are whole vectors on every CPU, and the CPU had fused
-multiply-add (AVX2).
+`<n>.image` resized to the shape of `<n>.resized` by cv2.resize(..., INTER_LINEAR); `rgb` converted to `hsv`
+and `hsv` back to `back` by cv2.cvtColor. Rows of 64 pixels are whole vectors on every CPU, and the CPU that
+made the file had fused multiply-add (AVX2).
 """
 
 from pathlib import Path
