@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Tolerances are those of a processor, also where there is a GPU;
+# Tolerances are those of a CPU, also where there is a GPU;
 # `JSEG_DEVICE=cuda pytest tests/ops` is for that.
 os.environ.setdefault("JSEG_DEVICE", "cpu")
 

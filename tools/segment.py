@@ -5,6 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jseg.runtime.command import quiet_interrupt
+
+quiet_interrupt()
+
 from jseg.cli.segment import main
 
 if __name__ == "__main__":

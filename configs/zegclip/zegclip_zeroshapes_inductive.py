@@ -11,10 +11,10 @@ _base_ = ["../_base_/datasets/zeroshapes.py", "../_base_/models/zegclip.py", "..
 model = dict(
     clip="weights/zeroshapes_clip.npz",
     seen_bias=0.05,
-    # Start and dropout as in CLIP-RC on ZeroShapes.
+    # Initial values and dropout as for CLIP-RC on ZeroShapes.
     backbone=dict(init="designed"),
     decode_head=dict(
-        num_heads=1,  # 64 channels a head, as on ViT-B/16 (8 heads of 512)
+        num_heads=1,  # 64 channels per head, as with ViT-B/16 (8 heads of 512)
         init="designed",
         feed_forward_dropout=0.0,
     ),

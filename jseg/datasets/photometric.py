@@ -1,4 +1,4 @@
-"""Photometric distortion of the released recipe: brightness, contrast, saturation and hue, at random."""
+"""Photometric distortion of the released recipe: random brightness, contrast, saturation and hue."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,16 +12,16 @@ _PIXELS_AT_ONCE = 1 << 15
 
 @TRANSFORMS.register()
 class PhotometricDistortion(Transform):
-    """Distort the colours of a uint8 RGB picture (mmsegmentation's PhotoMetricDistortion).
+    """Distorts the colours of a uint8 RGB image (mmsegmentation's PhotoMetricDistortion).
 
-    In order: brightness; contrast (here or at the end, a coin decides); saturation; hue. Each happens with
-    probability 1/2 and clips to uint8. Saturation and hue convert to HSV and back, each on its own, with the
-    results of OpenCV's 8-bit conversions.
+    In order: brightness; contrast (here or at the end, at random); saturation; hue. Each is applied with
+    probability 1/2 and clips to uint8. Saturation and hue each convert to HSV and back, with the results of
+    OpenCV's 8-bit conversions.
 
     Args:
-        brightness_delta: added value is uniform in +-delta.
+        brightness_delta: the added value is uniform in +-delta.
         contrast_range, saturation_range: range of the uniform factor.
-        hue_delta: whole number uniform in [-delta, delta), on OpenCV's 0..179 hue circle.
+        hue_delta: an integer uniform in [-delta, delta) is added, on OpenCV's 0..179 hue circle.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ def _turned(image: np.ndarray, turn: int) -> np.ndarray:
 def _in_hsv(
     image: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 ) -> np.ndarray:
-    """The image with hue and saturation replaced by what `change` makes of them."""
+    """Replaces hue and saturation of the image by the results of `change`."""
     result = np.empty(image.shape, np.uint8)
-    rows = max(_PIXELS_AT_ONCE // image.shape[1], 1)  # a few at a time: intermediate arrays stay in the cache
+    rows = max(_PIXELS_AT_ONCE // image.shape[1], 1)  # a few rows at a time stay in cache
     for top in range(0, len(image), rows):
         hue, saturation, value = rgb_to_hsv(image[top : top + rows])
         hsv_to_rgb(*change(hue, saturation), value, out=result[top : top + rows])
@@ -85,7 +85,7 @@ def _in_hsv(
 
 
 def rgb_to_hsv(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hue 0..179 (2 degrees a step), saturation and value, uint8 (H, W) each, from RGB uint8.
+    """Converts RGB uint8 to hue 0..179 (2 degrees per step), saturation and value, uint8 (H, W) each.
 
     Source: OpenCV's 8-bit RGB2HSV (modules/imgproc/src/color_hsv.simd.hpp). Its fixed-point arithmetic with
     12 fractional bits is done here in float32, which holds every intermediate value exactly.
@@ -117,13 +117,13 @@ def _fixed_point_ratio(numerator: int, divisor: np.ndarray) -> np.ndarray:
 def hsv_to_rgb(
     hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """The inverse of `rgb_to_hsv` on uint8 arrays (H, W), uint8 (H, W, 3), written to `out` if it is given.
+    """Inverse of `rgb_to_hsv`: uint8 arrays (H, W) -> uint8 (H, W, 3), written to `out` if it is given.
 
     The largest channel is v, the smallest v (1 - s), and the one between v (1 - s w), where w is the distance
-    of the hue from that of the largest channel in units of 60 degrees; all are cut, not rounded.
+    of the hue from that of the largest channel in units of 60 degrees. All are truncated, not rounded.
 
-    Source: OpenCV's 8-bit HSV2RGB as its vector code with fused multiply-add computes it. (It rounds the last
-    pixels of a row that is no multiple of its vectors.)
+    Source: OpenCV's 8-bit HSV2RGB as its vector code with fused multiply-add computes it. (OpenCV
+    rounds the last pixels of a row whose width is not a multiple of its vectors.)
     """
     image = np.empty((*hue.shape, 3), np.uint8) if out is None else out
     unit = value * _UNIT
@@ -138,18 +138,18 @@ def hsv_to_rgb(
 
 
 def _select(mask: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """`first` where all bits of the mask are set, `second` where none is; much faster than np.where."""
+    """Returns `first` where all mask bits are set and `second` where none is. Faster than np.where."""
     return second ^ ((first ^ second) & mask)
 
 
 def _cut(share: np.ndarray) -> np.ndarray:
-    """Values in 0..1 as uint8."""
+    """Converts values in 0..1, which are overwritten, to uint8."""
     share *= np.float32(255)
     return share.astype(np.uint8)
 
 
 def _translated(values: np.ndarray, table: bytes) -> np.ndarray:
-    """A table of 256 bytes looked up for each uint8 value, several times faster than by indexing an array."""
+    """Looks up uint8 values in a table of 256 bytes, several times faster than by array indexing."""
     return np.frombuffer(values.tobytes().translate(table), np.uint8).reshape(values.shape)
 
 
@@ -168,7 +168,8 @@ def _hue_tables() -> tuple[bytes, np.ndarray]:
 
 
 def _affine(values: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    """uint8 values * factor + offset, clipped and cut (not rounded) to uint8, as the original does."""
+    """Returns uint8 values * factor + offset, clipped and truncated (not rounded) to uint8, as in the
+    original."""
     if factor == 1.0 and offset == 0.0:
         return values
     results = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(offset)

@@ -1,7 +1,7 @@
-"""Changing the size of images and masks as the released recipe does, with the results of OpenCV through mmcv.
+"""Resizes images and masks as the released recipe does, with the results of OpenCV through mmcv.
 
-Bilinear means half-pixel centres and no smoothing when shrinking, except that halving both sides takes the
-mean of four pixels. Nearest means floor(position * scale).
+Bilinear means half-pixel centres without antialiasing, except that halving both sides takes the mean of four
+pixels. Nearest means floor(position * scale).
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ _VALUES_AT_ONCE = 1 << 16
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`image` uint8 (H, W, 3) bilinearly resized to `size` (h, w): every value is that of `cv2.resize`.
+    """Resizes `image` uint8 (H, W, 3) bilinearly to `size` (h, w). Every value equals that of `cv2.resize`.
 
     Source: OpenCV's fixed-point bilinear resize of 8-bit images (modules/imgproc/src/resize.cpp). Weights
-    have 11 bits. Columns are interpolated first, and the last 4 bits of the results dropped; rows are
-    interpolated from them, and each of the two products is cut, not rounded.
+    have 11 bits. Columns are interpolated first, and the last 4 bits of the results are dropped. Then
+    rows are interpolated, and each of the two products is truncated, not rounded.
     """
     height, width, channels = image.shape
     if size == (height, width):
@@ -27,7 +27,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     lines = _resized_columns(image if len(needed) == height else image[needed], size[1])
     above, below = positions[: size[0]], positions[size[0] :]
     resized = np.empty((size[0], lines.shape[1]), np.uint8)
-    step = max(_VALUES_AT_ONCE // lines.shape[1], 1)  # a few rows at a time stay in the cache of the CPU
+    step = max(_VALUES_AT_ONCE // lines.shape[1], 1)  # a few rows at a time stay in the CPU's cache
     for top in range(0, size[0], step):
         part = slice(top, top + step)
         values = _weighted(lines, above[part], row_weights[0, part])
@@ -56,7 +56,7 @@ def _resized_columns(image: np.ndarray, width: int) -> np.ndarray:
     step = max(_VALUES_AT_ONCE // max(lines.shape[1], flat.shape[1]), 1)
     for top in range(0, height, step):
         part = slice(top, top + step)
-        # A value and that of the next pixel in one number: looking places up is what takes the time.
+        # A value and that of the next pixel share an element, because the lookup takes most of the time.
         pairs = flat[part].astype(np.int32)
         pairs[:, :-channels] += pairs[:, channels:] << 16
         pairs = pairs.take(places, 1)
@@ -69,8 +69,8 @@ def _resized_columns(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def _taps(available: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `length` samples: the neighbour before it, which may be -1, and its distance from there in
-    the precision of OpenCV, float32."""
+    """Returns for each of `length` samples the neighbour before it, which may be -1, and the distance from
+    it in OpenCV's precision, float32."""
     scale = 1.0 / (length / available)
     position = ((np.arange(length) + 0.5) * scale - 0.5).astype(np.float32)
     first = np.floor(position)
@@ -78,27 +78,27 @@ def _taps(available: int, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fixed_point(distance: np.ndarray) -> np.ndarray:
-    """(2, n) int32: weights of both neighbours."""
+    """Returns the weights of both neighbours, (2, n) int32."""
     return np.rint(np.stack([1 - distance, distance]) * np.float32(_WEIGHT_ONE)).astype(np.int32)
 
 
 def _rows(available: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows above and below each sample, and their weights. A row beyond the border is that at the border."""
+    """Returns the rows above and below each sample, clamped to the image, and their weights."""
     first, distance = _taps(available, length)
     above, below = (np.clip(first + step, 0, available - 1) for step in (0, 1))
     return above, below, _fixed_point(distance)
 
 
 def _columns(available: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The column left of each sample, and its weight and that of the next one. A sample beyond the border is
-    the column at the border alone."""
+    """Returns the column to the left of each sample, its weight and that of the next column. Samples beyond
+    the border take the column at the border only."""
     first, distance = _taps(available, length)
     distance[(first < 0) | (first >= available - 1)] = 0
     return np.clip(first, 0, available - 1), _fixed_point(distance)
 
 
 def _halved(image: np.ndarray) -> np.ndarray:
-    """Each pixel is the mean of four, rounded half up, as in OpenCV's bilinear resize by a factor of 2."""
+    """Averages blocks of four pixels, rounding half up, as OpenCV's bilinear resize by a factor of 2 does."""
     total = image[0::2, 0::2].astype(np.uint16)
     for top, left in ((0, 1), (1, 0), (1, 1)):
         total += image[top::2, left::2]
@@ -108,7 +108,7 @@ def _halved(image: np.ndarray) -> np.ndarray:
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`label` (H, W) resized to `size` (h, w): output pixel i takes input pixel floor(i * H / h)."""
+    """Resizes `label` (H, W) to `size` (h, w): output pixel i is input pixel floor(i * H / h)."""
     height, width = label.shape
     rows = np.arange(size[0]) * height // size[0]
     columns = np.arange(size[1]) * width // size[1]

@@ -1,4 +1,4 @@
-"""Runs `jseg.doctor.selftest` in a process of its own, with a time limit, and shows progress meanwhile."""
+"""Runs `jseg.doctor.selftest` in a process of its own, with a time limit and a progress display."""
 
 import contextlib
 import hashlib
@@ -23,24 +23,24 @@ _COMMAND = (sys.executable, "-m", "jseg.doctor.selftest")
 
 @dataclass(frozen=True)
 class Outcome:
-    """`result` as the self-test printed it, or None with the problem in one sentence and how to mend it."""
+    """`result` as printed by the self-test, or None with the problem in one sentence and its fix."""
 
     result: dict[str, Any] | None
     problem: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 def place_key(jittor_utils_file: str) -> str:
-    """The part of Jittor's cache path that tells installations apart (jittor_utils.find_cache_path)."""
+    """Part of Jittor's cache path that distinguishes installations (jittor_utils.find_cache_path)."""
     return hashlib.md5(jittor_utils_file.encode()).hexdigest()[:4]
 
 
 def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMAND) -> Outcome:
-    """Runs the self-test; compiling, on the first run, takes minutes.
+    """Runs the self-test. The first run compiles Jittor, which takes minutes.
 
     Args:
-        timeout: in seconds; afterwards the process and its compilers are ended.
-        cache: Jittor's cache folder, watched for progress, which goes to stderr.
+        timeout: time limit in seconds, after which the process and its compilers are ended.
+        cache: Jittor's cache folder, which is watched for progress. Progress is printed to stderr.
         root: folder that `jseg` is imported from.
         command: another program to run instead (for tests).
     """
@@ -48,7 +48,7 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
     environment = {**os.environ, "PYTHONPATH": search_path}
     file, log = tempfile.mkstemp(prefix="jseg-selftest-", suffix=".log")
     with os.fdopen(file, "wb") as output:
-        # A session of its own, so that the compilers it started can be ended with it.
+        # Its own session, so that the compilers that it started can be ended with it.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -68,7 +68,7 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
         return Outcome(
             None,
             f"not finished after {timeout:.0f} s; output in {log}",
-            f"python tools/doctor.py --timeout {2 * timeout:.0f}   (go on where it stopped)",
+            f"python tools/doctor.py --timeout {2 * timeout:.0f}   (continues where it stopped)",
         )
     for line in reversed(text.splitlines()):
         if MARK in line:
@@ -83,7 +83,8 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
 
 
 def _wait(process: subprocess.Popen, timeout: float, cache: Path) -> bool:
-    """Waits for the end, False at the time limit. Shows progress each second, in a log each half minute."""
+    """Waits for the end; returns False at the time limit. Shows progress every second, in a log every 30
+    seconds."""
     start = time.monotonic()
     since = time.time()
     terminal = sys.stderr.isatty()
@@ -107,16 +108,17 @@ def _show(text: str, terminal: bool) -> None:
 
 
 def _progress(cache: Path, since: float) -> str:
-    """What was compiled since then. With log_silent, Jittor itself says nothing for minutes."""
+    """Describes what has been compiled since `since`. With log_silent, Jittor prints nothing for minutes."""
     done = 0
     for path in cache.glob("jt*/*/*/*/*/*/*/obj_files/*.o"):
-        with contextlib.suppress(OSError):  # replaced at this moment
+        with contextlib.suppress(OSError):  # the file is being replaced
             done += path.stat().st_mtime >= since
     return f"{done} of about {_CORE_FILES} files of Jittor compiled" if done else "starting Jittor"
 
 
 def _last_error(text: str) -> str:
-    """The line that says most: the last one that names an exception or error, else the last one."""
+    """Returns the most informative line: the last one that names an exception or error, or else the last
+    one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line or "error:" in line or "Problem" in line]
     return (named or lines or ["no output"])[-1][:160]

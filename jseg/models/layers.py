@@ -9,9 +9,9 @@ from jseg.runtime.backend import jt, nn
 
 
 def trunc_normal(shape: Sequence[int], std: float) -> jt.Var:
-    """Normal values of standard deviation `std`, drawn again where they leave ±2 std.
+    """Normal values of standard deviation `std`, redrawn if they are outside ±2 std.
 
-    Drawn with NumPy's global generator, so that `numpy.random.seed` fixes the initial weights.
+    NumPy's global generator is used, so that `numpy.random.seed` determines the initial weights.
     """
     values = np.random.standard_normal(tuple(shape))
     outside = np.abs(values) > 2
@@ -49,7 +49,7 @@ class PatchConvolution(nn.Module):
 
     Args:
         width: D. patch_size: p.
-        std: of the initial weight (D, 3, p, p), truncated normal.
+        std: standard deviation of the initial weight (D, 3, p, p), truncated normal.
     """
 
     def __init__(self, width: int, patch_size: int, std: float) -> None:
@@ -59,7 +59,7 @@ class PatchConvolution(nn.Module):
         """(B, 3, H, W) -> (B, H/p · W/p, D), patches row by row.
 
         Raises:
-            ValueError: H or W not divisible by p.
+            ValueError: if H or W is not divisible by p.
         """
         batch, channels, height, width = image.shape
         patch = self.weight.shape[-1]

@@ -1,4 +1,4 @@
-"""Says for whom Jittor waits: while one process holds its lock, every other of the same user stands still."""
+"""Reports which process Jittor is waiting for: while one holds its lock, all others of the same user wait."""
 
 import os
 import threading
@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_SECONDS = 5.0  # a wait that nobody notices
-_LOCKS = Path("/proc/locks")  # Linux alone has it; elsewhere nothing is said
+_SECONDS = 5.0  # shorter waits are not reported
+_LOCKS = Path("/proc/locks")  # exists only on Linux; elsewhere nothing is reported
 
 
 def lock_holder(pid: int) -> int | None:
-    """The process that holds the file lock for which `pid` waits; None if it waits for none."""
+    """Returns the process that holds the file lock for which `pid` waits, or None."""
     try:
         lines = _LOCKS.read_text().splitlines()
     except OSError:
@@ -28,7 +28,7 @@ def lock_holder(pid: int) -> int | None:
 
 
 def waiting_sentence(pid: int) -> str:
-    """Whom `pid` waits for, '' if nobody."""
+    """Describes the process that `pid` waits for; '' if there is none."""
     holder = lock_holder(pid)
     if holder is None:
         return ""
@@ -42,7 +42,8 @@ def waiting_sentence(pid: int) -> str:
 
 @contextmanager
 def wait_announced(say: Callable[[str], None], seconds: float = _SECONDS) -> Iterator[None]:
-    """Within, `say` gets a sentence when this process waits for a file lock; looked up every few seconds."""
+    """Within this context, calls `say` with a sentence if this process waits for a file lock for several
+    seconds."""
     over = threading.Event()
 
     def watch() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import jseg
 from jseg.cli import REPOSITORY, run_net
 from jseg.cli.main import COMMANDS, main
 
@@ -103,3 +104,8 @@ def test_a_settled_task_cannot_be_changed(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit, match="2"):
         run_net.parse_args(["--config", "x.py", "--task", "train"], "val")
     assert "--task" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jseg {jseg.__version__}\n"

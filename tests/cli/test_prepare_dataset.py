@@ -44,14 +44,14 @@ def refused(result, status, *parts):
 
 
 def counted(text, **pictures):
-    """Every split stands beside its number of pictures, between two separators."""
+    """Every split stands beside its number of images, between two separators."""
     parts = [re.findall(r"\w+", part) for part in re.split("[,;\n]", text)]
     return all(any({name, str(number)} <= set(part) for part in parts) for name, number in pictures.items())
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """Miniature VOC with 60 more pictures in SBD, large enough that
+    """Miniature VOC with 60 more images in SBD, large enough that
     the conversion can be caught in the middle."""
     root = tmp_path_factory.mktemp("many")
     miniature.unpack(miniature.voc2012(), root)

@@ -180,6 +180,7 @@ def test_validation_judges_constructor_arguments(write, registries, override, pa
         ("_base_ = 3\n", ["_base_", "3"]),
         ("_base_ = 'run.py'\n", ["run.py -> run.py"]),
         ("max_itres = 3\n", ["max_itres", "max_iters", "run.py"]),
+        ("max_bad_pictures = 3\n", ["max_bad_pictures", "max_bad_images", "run.py"]),
         ("max_iters = 3\n", ["model", "run.py", "_base_"]),
         (
             "import numpy as np\nmodel = dict(a=np.zeros(3))\n"

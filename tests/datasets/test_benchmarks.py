@@ -89,7 +89,7 @@ def test_voc_training_set_of_the_release(root):
 
 
 def test_voc_trainaug_falls_back_to_the_exact_mask(root):
-    """SBD lacks some training pictures of VOC; where it has one, its mask is taken."""
+    """SBD lacks some training images of VOC; where it has one, its mask is taken."""
     dataset = VOCDataset(str(root), "trainaug", mask_dir=("SegmentationClassAug", "SegmentationClass"))
     mask = {True: miniature.sbd_mask, False: miniature.voc_mask}
     names = sorted(miniature.VOC_TRAIN + miniature.SBD_ONLY)
@@ -127,7 +127,7 @@ def test_coco_stuff(root, split):
     assert len(dataset.class_names) == 171 and len(dataset.unseen) == 15
 
 
-def test_pictures_are_the_published_ones(root):
+def test_images_are_the_published_ones(root):
     image, _, name = COCOStuffDataset(str(root), "val2017").raw(0)
     drawn = miniature.scene(name, miniature.COCO_VALUES)[0]
     assert image.shape == drawn.shape and np.abs(image.astype(int) - drawn).mean() < 12  # JPEG

@@ -165,7 +165,7 @@ class Trial:
 
 
 def write_config(options: argparse.Namespace) -> None:
-    """A schedule of seconds on 24 pictures, with a checkpoint every other iteration."""
+    """A schedule of seconds on 24 images, with a checkpoint every other iteration."""
     if not (options.out / "data").exists():
         write_zeroshapes(options.out / "data", counts=dict(train=24, val=2, test=1), seed=0, size=64)
     options.config = options.out / "faults.py"

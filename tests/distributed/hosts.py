@@ -6,7 +6,7 @@ runs a command on the first of two hosts, in the folder `--out`, with HOSTFILE r
 names them all.
 
 A host has a name, an address and a network card `eth0`; /tmp, home folder, /dev/shm and work disk are its
-own. Python, jseg and the folder of the hosts are those of the machine, at the same paths; processors and
+own. Python, jseg and the folder of the hosts are those of the machine, at the same paths; CPUs and
 /proc are shared. `mpirun` enters a host by a script in place of ssh, which like sshd starts from a clean
 environment.
 

@@ -4,9 +4,9 @@
 
 The hosts are those of hosts.py, which needs root. Tried are: 2 hosts of one and of two ranks and 4 hosts of
 one, with a work folder that all share; an evaluation; a run that is stopped and goes on with other numbers of
-hosts, twice; a work folder that each host has for itself; a list of pictures that differs on one host. Losses
+hosts, twice; a work folder that each host has for itself; a list of images that differs on one host. Losses
 must be those of one process within a relative 1e-3, for sums are taken in another order. An evaluation's
-scores must be the same picture by picture, and no process may be left on any host. Ends with
+scores must be the same image by image, and no process may be left on any host. Ends with
 
     5 trials on up to 4 hosts: 0 problems
 
@@ -58,7 +58,7 @@ class Cluster:
         hostfile = str(self.hosts.hostfile(count, slots))
         options = ["-n", str(count * slots), "--bind-to", "none", "-x", "PATH", "-x", "PYTHONPATH"]
         options += ["--mca", "btl_tcp_if_include", "eth0", "--mca", "oob_tcp_if_include", "eth0"]
-        options += ["-x", "OMP_NUM_THREADS"]  # more ranks here than processors
+        options += ["-x", "OMP_NUM_THREADS"]  # more ranks here than CPUs
         return ["mpirun", "--prefix", sys.prefix, "--hostfile", hostfile, *options, *program]
 
     def run(self, name: str, command: Sequence[str], status: int = 0, stop_after: int = 0) -> str:
@@ -147,7 +147,7 @@ def layouts(cluster: Cluster, alone: Path) -> None:
 
 
 def evaluation(cluster: Cluster, alone: Path) -> None:
-    """The scores of every picture, by ranks on two hosts and by one process, of the same checkpoint."""
+    """The scores of every image, by ranks on two hosts and by one process, of the same checkpoint."""
     checkpoint = str(alone / "checkpoints" / f"iter_{ITERATIONS}.safetensors")
     arguments = ("--task", "val", "--per-image", "--checkpoint", checkpoint)
     folders = [cluster.hosts.shared / name for name in ("val_1", "val_4")]
@@ -182,7 +182,7 @@ def own_folders(cluster: Cluster, alone: Path) -> None:
 
 
 def other_data(cluster: Cluster) -> None:
-    """A host whose list of training pictures is a picture short, found before the first step."""
+    """A host whose list of training images is an image short, found before the first step."""
     hosts = cluster.hosts.hosts[:2]
     for host in hosts:
         data = host.folder / "disk" / "data"
@@ -194,7 +194,7 @@ def other_data(cluster: Cluster) -> None:
     work_dir = cluster.hosts.shared / "other_data"
     data_root = f"data_root={cluster.hosts.disk / 'data'}"
     output = cluster.run("other data", cluster.command(2, 1, work_dir, "--set", data_root), status=2)
-    message = re.search(r"error: .*training pictures.*", output)
+    message = re.search(r"error: .*training images.*", output)
     print(f"    {message and message[0]}")
     cluster.check(bool(message) and hosts[1].name in message[0], f"other data: {hosts[1].name} is not named")
     cluster.check(logged(work_dir) == 0, "other data: a step was made")

@@ -253,7 +253,7 @@ def test_parts_of_a_batch_average_to_the_whole(setting):
     """With the dropout of the whole, also where pseudo labels come from predictions with dropout."""
     model = _segmentor(setting=setting, dropout=0.3)
     image, label = _batch()
-    label[0, 8:] = 255  # the pictures differ in their counts
+    label[0, 8:] = 255  # the images differ in their counts
 
     def begin(position):
         np.random.seed(1)

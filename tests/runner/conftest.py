@@ -87,7 +87,7 @@ class PixelModel(Segmentor[jt.Var]):
 
 @DATASETS.register("TestStripes")
 class Stripes(Dataset):
-    """Pictures of three vertical stripes, the colour of each being its class."""
+    """Images of three vertical stripes, the colour of each being its class."""
 
     class_names = ("red", "green", "blue")
     unseen = (2,)
@@ -108,13 +108,13 @@ class Stripes(Dataset):
         return f"stripes_{index}"
 
     def raw(self, index: int):
-        """Picture, label, name."""
+        """Image, label, name."""
         order = np.random.default_rng([self.seed, index]).permutation(3)
         label = order[np.arange(SIZE) * 3 // SIZE][None].repeat(SIZE, 0).astype(np.uint8)
         return COLOURS[label], label, self.name(index)
 
     def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
-        """The picture with values around 0."""
+        """The image with values around 0."""
         image, label, name = self.raw(index)
         if index in self.unreadable:
             raise ValueError(f"{name}: truncated")

@@ -304,31 +304,31 @@ def test_an_evaluation_that_was_cut_off_is_repeated(trained, make_config, monkey
     assert read_log(cfg.work_dir, "eval.jsonl") == read_log(trained.work_dir, "eval.jsonl")
 
 
-def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
-    cfg = make_config({"dataset.train.unreadable": [2]}, max_bad_pictures=1, max_iters=4)
+def test_unreadable_images_are_left_out_up_to_the_limit(make_config):
+    cfg = make_config({"dataset.train.unreadable": [2]}, max_bad_images=1, max_iters=4)
     runner = Runner(cfg)
     runner.train()
     _, metadata = load_arrays(runner.store.newest())
-    assert json.loads(metadata["bad_pictures"]) == {"stripes_2": "stripes_2: truncated"}
+    assert json.loads(metadata["bad_images"]) == {"stripes_2": "stripes_2: truncated"}
     log = Path(cfg.work_dir, "log.txt").read_text().splitlines()
     assert sum("stripes_2" in line for line in log) == 1
-    with pytest.raises(ValueError, match=r"max_bad_pictures\b.*\b2\b"):
-        Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=1)).train()
+    with pytest.raises(ValueError, match=r"max_bad_images\b.*\b2\b"):
+        Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_images=1)).train()
 
 
-def test_mended_pictures_do_not_count_after_a_resume(make_config):
-    """One of two was mended between the runs and another one
+def test_fixed_images_do_not_count_after_a_resume(make_config):
+    """One of two was fixed between the runs and another one
     breaks: still two, and not the three ever seen."""
-    Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=2, max_iters=4)).train()
-    cfg = make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=2, max_iters=8)
+    Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_images=2, max_iters=4)).train()
+    cfg = make_config({"dataset.train.unreadable": [4, 5]}, max_bad_images=2, max_iters=8)
     runner = Runner(cfg)
     runner.train(resume="auto")
     _, metadata = load_arrays(runner.store.newest())
-    assert set(json.loads(metadata["bad_pictures"])) == {"stripes_4", "stripes_5"}
+    assert set(json.loads(metadata["bad_images"])) == {"stripes_4", "stripes_5"}
     log = Path(cfg.work_dir, "log.txt").read_text().splitlines()
     assert sum("stripes_2" in line for line in log) == 2  # left out in the first run only
     with pytest.raises(ValueError, match=r"^(?=.*\b2\b)(?=.*\b1\b).*\bstripes_4, stripes_5\b"):
-        Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=1, max_iters=12)).train(
+        Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_images=1, max_iters=12)).train(
             resume="auto"
         )
 

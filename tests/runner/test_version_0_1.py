@@ -65,9 +65,9 @@ def test_val_and_test_predict_what_they_did(make_runner, name, tmp_path):
     scores = model.predict(jt.array(image[None])).numpy()[0, :, ::16, ::16].reshape(-1)
     assert np.abs(scores - EXPECTED[name]["scores"]).max() < 2e-5
     runner.val(path)
-    pictures = {file.stem for file in runner.test(path).glob("*.png")}
+    names = {file.stem for file in runner.test(path).glob("*.png")}
     data = runner.experiment.dataset("test")
-    assert pictures >= {data.name(index) for index in range(len(data))}
+    assert names >= {data.name(index) for index in range(len(data))}
 
 
 @pytest.mark.parametrize("name", MODELS)

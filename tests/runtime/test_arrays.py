@@ -22,7 +22,7 @@ _KEPT = {
 
 
 def unaligned(array: np.ndarray) -> np.ndarray:
-    """The same values, one byte off the places where the processor likes them."""
+    """The same values, one byte off the places where the CPU likes them."""
     memory = np.zeros(array.nbytes + 1, np.uint8)
     copy = memory[1:].view(array.dtype).reshape(array.shape)
     copy[...] = array

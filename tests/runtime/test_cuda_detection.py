@@ -299,7 +299,7 @@ def test_nvcc_path_set_to_nothing_switches_cuda_off(machine):
     machine.driver()
     machine.toolkit("13.0")
     os.environ["nvcc_path"] = ""
-    assert cuda_lines()[0].mend == "unset nvcc_path"
+    assert cuda_lines()[0].fix == "unset nvcc_path"
     assert "nvcc_path" in prepare_jittor().line
 
 

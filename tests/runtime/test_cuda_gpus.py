@@ -50,7 +50,7 @@ def test_nccl_of_another_cuda_does_not_count(machine):
     wheel.rename(machine.site / "nvidia_nccl_cu12-2.20.5.dist-info")
     assert "nccl" not in detect().libraries
     nccl = next(line for line in cuda_lines() if line.name == "NCCL")
-    assert not nccl.usable and nccl.mend.startswith("pip install nvidia-nccl-cu13")
+    assert not nccl.usable and nccl.fix.startswith("pip install nvidia-nccl-cu13")
 
 
 @pytest.mark.parametrize("visible, expected", [(None, "0,2"), ("3,1,5", "3,5")])
@@ -66,7 +66,7 @@ def test_a_gpu_that_refuses_work_is_left_out_with_a_warning(machine, visible, ex
     assert "GPU 1 (Test GPU)" in device.warning and "cuMemAlloc_v2" in device.warning
     assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
     (line,) = (line for line in cuda_lines() if line.name == "GPU" and not line.usable)
-    assert "GPU 1" in line.text and line.mend == "free its memory"
+    assert "GPU 1" in line.text and line.fix == "free its memory"
 
 
 def test_a_rank_whose_gpu_refuses_work_ends_with_a_reason(machine):

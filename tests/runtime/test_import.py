@@ -68,7 +68,7 @@ def test_doctor_starts_without_any_package(tmp_path):
         timeout=120,
     )
     assert run.returncode == 1 and run.stderr == ""
-    assert "missing  Jittor" in run.stdout and "mend: " in run.stdout
+    assert "missing  Jittor" in run.stdout and "fix: " in run.stdout
 
 
 def test_signals_are_ours_after_jittor_is_loaded():

@@ -17,8 +17,8 @@ def write_lines(path, records, tail=""):
 
 
 def count(path, colour, left=0, right=1200):
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"))[:, left:right]
+    with Image.open(path) as figure:
+        pixels = np.asarray(figure.convert("RGB"))[:, left:right]
     return int((pixels == np.array(colour)).all(axis=-1).sum())
 
 
@@ -86,8 +86,8 @@ def test_curves_of_a_run(tmp_path):
     )
     path = tmp_path / "curves.png"
     save_curves(path, log, evaluations, "a run")
-    with Image.open(path) as picture:
-        assert picture.size == (1200, 520)
+    with Image.open(path) as figure:
+        assert figure.size == (1200, 520)
     for _, colour in METRICS:
         assert count(path, colour, left=620) > 100
     save_curves(path, log, tmp_path / "missing.jsonl", "a run")

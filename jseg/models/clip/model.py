@@ -1,6 +1,6 @@
 """CLIP (Radford et al., 2021) with a Vision Transformer, in Jittor.
 
-Both towers carry OpenAI's parameter names, so that their weights load without renaming.
+Both towers use OpenAI's parameter names, so that weights are loaded without renaming.
 """
 
 import math
@@ -38,7 +38,7 @@ class VisionTransformer(nn.Module):
         batch, count, width = patches.shape
         if count + 1 != self.positional_embedding.shape[0]:
             raise ValueError(
-                f"image of {image.shape[2]}x{image.shape[3]} pixels gives {count} patches, this CLIP has "
+                f"image of {image.shape[2]}x{image.shape[3]} pixels has {count} patches, but this CLIP has "
                 f"{self.positional_embedding.shape[0] - 1} positions; resize the image to its resolution"
             )
         first = self.class_embedding.reshape(1, 1, width).broadcast((batch, 1, width))
@@ -81,17 +81,17 @@ class CLIP(nn.Module):
         return self.visual(image)
 
     def encode_text(self, tokens: np.ndarray) -> jt.Var:
-        """Text features at the end mark.
+        """Returns the text features at the end token.
 
         Args:
-            tokens: (B, context_length) integers from `tokenize`; the end mark is the largest id.
+            tokens: (B, context_length) integers from `tokenize`. The end token has the largest id.
 
         Returns:
             (B, embed_dim), not normalised.
         """
         tokens = np.asarray(tokens)
         end = tokens.argmax(axis=1)
-        # A token sees only earlier ones, so what follows the last end mark cannot matter: leave it out.
+        # Tokens attend only to earlier ones, so tokens after the last end token can be omitted.
         length = int(end.max()) + 1
         x = (
             self.token_embedding(jt.array(tokens[:, :length].astype(np.int32)))
@@ -109,29 +109,29 @@ class CLIP(nn.Module):
 
 
 def l2_normalize(x: jt.Var) -> jt.Var:
-    """Divide by the L2 norm over the last axis."""
+    """Divides by the L2 norm over the last axis."""
     return x / jt.sqrt((x * x).sum(-1, keepdims=True))
 
 
 def read_clip_config(path: PathLike) -> CLIPConfig:
-    """Sizes, heads and activation of the CLIP in a file, without building it.
+    """Returns sizes, heads and activation of the CLIP in a file, without building it.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged or holds something else.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged or not a CLIP.
     """
     return _read(path)[1]
 
 
 def load_clip(path: PathLike) -> CLIP:
-    """Build the CLIP whose weights lie in `path`, with sizes read off its tensors.
+    """Builds the CLIP in `path`, with sizes derived from its tensors.
 
-    OpenAI's archives, Hugging Face `CLIPModel` and open_clip files
-    and jseg's own are read; values become float32.
+    The file may be an archive of OpenAI, a Hugging Face `CLIPModel`, an open_clip file or jseg's own. Values
+    become float32.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged or holds something else.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged or not a CLIP.
     """
     state, config = _read(path)
     model = CLIP(config)

@@ -29,15 +29,15 @@ from jseg.runtime.backend import jt
 
 @dataclass(frozen=True)
 class RecoveryOptions:
-    """The recovery decoder and its loss (Table 8). It works in training alone.
+    """The recovery decoder and its loss (Table 8). It is used only in training.
 
     num_layers: pairs of decoder layers. 0 keeps the linear maps in and out: decoded queries have d channels
         and their originals 2d, so one map must remain.
     loss: 'l1', 'l2' or 'kd'.
-    weight: of its two loss terms; 0 computes neither.
+    weight: weight of its two loss terms; 0 disables them.
 
     Raises:
-        ValueError: an option out of range.
+        ValueError: if an option is out of range.
     """
 
     num_layers: int = 1
@@ -68,7 +68,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class CLIPRCDecoded(Decoded):
-    """`Decoded` with what the recovery decoder made, None unless it ran."""
+    """`Decoded` with the output of the recovery decoder, or None if it did not run."""
 
     recovery: Recovery | None = None
 
@@ -82,17 +82,17 @@ class CLIPRCHead(Head):
         ram_inputs: which of 'region', 'global' are fused with the image features (Table 7).
         num_layers: pairs of layers of the segmentation decoder.
         num_heads: attention heads of both decoders, a divisor of d.
-        recovery: of the recovery decoder, None for no recovery decoder.
-        dropout: rate in all decoder layers in training.
-        feed_forward_dropout: rate between the ReLU and the second matrix of their feed-forward parts, None
-            for that of `dropout`, as in the releases.
-        init: 'released', the initial values that the releases train from: PyTorch's defaults, layers of one
-            stream identical, the recovery decoder normal 0.02 without bias. 'designed', what the unused
-            `init_weights` of the release asks for: normal 0.02, truncated at twice that, without bias, and
-            pixel streams that start without feed-forward part.
+        recovery: options of the recovery decoder, None for no recovery decoder.
+        dropout: dropout rate of all decoder layers in training.
+        feed_forward_dropout: rate between the ReLU and the second matrix of the feed-forward parts. None: the
+            rate `dropout`, as in the releases.
+        init: initial values. 'released': those that the releases train from, which are PyTorch's defaults
+            with identical layers in each stream, and normal 0.02 with zero bias in the recovery decoder.
+            'designed': those of the release's unused `init_weights`, which are normal 0.02 truncated at two
+            standard deviations, zero bias, and pixel streams without a feed-forward part.
 
     Raises:
-        ValueError: for options that do not fit together.
+        ValueError: if options are invalid or do not match each other.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class CLIPRCHead(Head):
             normal_weights(self.recovery_decoder)
 
     def _start_as_designed(self) -> None:
-        """`Linear` starts as it should; pixel streams start without feed-forward part."""
+        """`Linear` already starts as designed. Pixel streams start without a feed-forward part."""
         pixel_layers = list(self.decoder_v.layers)
         if self.recovery is not None:
             pixel_layers += list(self.recovery_decoder.decouple_v)

@@ -15,9 +15,9 @@ from jseg.runtime.backend import jt, nn
 class Scores(nn.Module):
     """The attention scores of a layer before the softmax, averaged over the heads.
 
-    mean_h (q_h · k_h) / sqrt(c) = (W_q q + b_q) · (W_k x + b_k) / (sqrt(c) · heads), with c channels a head:
-    one matrix product. Values, feed-forward part and norms of such a layer reach no output, and are not
-    built.
+    mean_h (q_h · k_h) / sqrt(c) = (W_q q + b_q) · (W_k x + b_k) / (sqrt(c) · heads), with c channels per
+    head: one matrix product. Values, feed-forward part and norms of such a layer do not affect any output,
+    and are omitted.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -34,7 +34,7 @@ class Scores(nn.Module):
 
 
 class ScoreLayer(nn.Module):
-    """The last layer of the decoder, under the names of the release."""
+    """The last layer of the decoder, with the parameter names of the release."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -66,12 +66,13 @@ class ZegCLIPHead(Head):
         width: joint width d.
         num_layers: layers of the decoder, the last of which gives the maps.
         num_heads: attention heads, a divisor of d.
-        dropout, feed_forward_dropout: rates in the decoder in training, as in `CLIPRCHead`.
-        init: 'released', PyTorch's defaults and identical layers, which the release trains from; 'designed',
-            what its unused `init_weights` asks for: truncated normal 0.02 without bias.
+        dropout, feed_forward_dropout: dropout rates of the decoder in training, as in `CLIPRCHead`.
+        init: initial values. 'released': those that the release trains from, which are PyTorch's defaults
+            with identical layers. 'designed': those of its unused `init_weights`, which are truncated normal
+            0.02 with zero bias.
 
     Raises:
-        ValueError: naming the option that is wrong.
+        ValueError: if an option is invalid. The message names it.
     """
 
     def __init__(
