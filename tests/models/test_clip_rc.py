@@ -214,7 +214,7 @@ def test_image_of_ignored_pixels_only():
     terms = model.loss(image, jt.full_like(label, 255))
     gradient = jt.grad(terms["total"], model.decode_head.q_proj.weight).numpy()
     values = _values(terms)
-    assert np.isfinite(gradient).all() and values["loss_dice"] == 0 and values["acc_seg"] == 0
+    assert np.isfinite(gradient).all() and values["loss_dice"] == 0 and values["acc_seg"] == 100
 
 
 def test_inductive_training_does_not_see_unseen_text():
@@ -401,6 +401,7 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
         (dict(clip="nowhere.pt"), "nowhere.pt"),
         (dict(image_size=50), r"image_size.*\b50\b"),
         (dict(setting="zero"), "setting.*'zero'"),
+        (dict(pseudo_labels="sigmoid"), "pseudo_labels.*'sigmoid'.*probabilities, logits"),
         (dict(unseen=[7]), "unseen"),
         (dict(templates="poem"), "poem"),
         (dict(setting="transductive", unseen=[]), "(?=.*transductive).*unseen"),

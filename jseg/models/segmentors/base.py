@@ -130,9 +130,8 @@ class Segmentor(nn.Module, Generic[Features]):
         """
 
     def evaluates_released_weights(self) -> None:
-        """Called after the weights of a release were loaded for evaluation, not for training. Models that
-        treat a released model differently from their own override it."""
-        return None
+        """Called after a released model was loaded for evaluation, not for training; by default nothing
+        changes."""
 
     @abstractmethod
     def architecture(self) -> Architecture:
