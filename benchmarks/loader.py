@@ -37,7 +37,7 @@ def smooth(rng: np.random.Generator, points: int) -> np.ndarray:
 
 
 def write_images(root: Path, count: int) -> None:
-    """Writes a data set in VOC layout, whose images have enough detail for JPEG files as large as VOC's."""
+    """Writes a dataset in VOC layout, whose images have enough detail for JPEG files as large as VOC's."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for number in range(count):

@@ -295,7 +295,7 @@ def _encoded(picture: Image.Image, form: str, **options: object) -> bytes:
 
 
 def prepared(root: Path) -> Path:
-    """All three benchmarks below `root`, ready for the data sets:
+    """All three benchmarks below `root`, ready for the datasets:
     a folder for JSEG_DATA_ROOT or `data_root`."""
     for archives in (voc2012(), context_json(), coco_stuff()):
         unpack(archives, root)

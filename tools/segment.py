@@ -1,4 +1,4 @@
-"""Segment images with words of your own: `python tools/segment.py photo.jpg --classes "cat, dog"`."""
+"""Segment images with your own words: `python tools/segment.py photo.jpg --classes "cat, dog"`."""
 
 import sys
 from pathlib import Path

@@ -38,7 +38,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Draws the data set unless it already exists.
+    """Draws the dataset unless it already exists.
 
     Raises:
         ValueError: if the folder has other contents. OSError: if the folder cannot be written.
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     counts = {split: getattr(arguments, split) for split in ("train", "val", "test")}
     settings = dict(counts=counts, seed=arguments.seed, size=arguments.size)
     if holds_zeroshapes(arguments.out, **settings):
-        print(f"{arguments.out} already holds this data set")
+        print(f"{arguments.out} already contains this dataset")
         return
     if arguments.out.exists() and not arguments.force:
         raise ValueError(

@@ -27,7 +27,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--data-root",
         metavar="FOLDER",
-        help="folder of all data sets or of this one; everything is "
+        help="folder of all datasets or of this one; everything is "
         "written inside it (default: the environment variable JSEG_DATA_ROOT, else data)",
     )
     parser.add_argument(
@@ -40,7 +40,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--check", action="store_true", help="change nothing; read all files and list the bad ones"
     )
-    parser.add_argument("--any-count", action="store_true", help="accept an incomplete data set")
+    parser.add_argument("--any-count", action="store_true", help="accept an incomplete dataset")
     parser.add_argument(
         "--jobs",
         type=int,
@@ -55,7 +55,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepares or checks the data set, and returns the exit status."""
+    """Prepares or checks the dataset, and returns the exit status."""
     root = Path(configured_root(arguments.data_root))
     archives = arguments.archives or root
     if not archives.is_dir():
@@ -93,7 +93,7 @@ def print_problems(problems: list[str], limit: int | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0 if the data set is complete, 1 if it is not, 2 after another error, 130 after Ctrl-C."""
+    """Returns 0 if the dataset is complete, 1 if it is not, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
 
     def interruptible() -> int:

@@ -1,4 +1,4 @@
-"""The config key `imports`: the user's own modules that register heads, losses, data sets and models."""
+"""The config key `imports`: the user's own modules that register heads, losses, datasets and models."""
 
 import importlib
 import importlib.util

@@ -33,7 +33,7 @@ def main() -> None:
         try:
             dataset, skip_unreadable = pickle.load(requests)
         except Exception as problem:
-            _send(replies, _failure(problem, "the data set cannot be loaded in a worker process: "))
+            _send(replies, _failure(problem, "the dataset cannot be loaded in a worker process: "))
             return
         while True:
             try:

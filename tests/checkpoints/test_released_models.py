@@ -1,4 +1,4 @@
-"""Released CLIP-RC files in model and runner: the recorded outputs, and what a wrong config is told."""
+"""Released CLIP-RC files in model and runner: recorded outputs, and errors for wrong configs."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def weights():
 
 @pytest.fixture(scope="module")
 def files(weights, tmp_path_factory):
-    """The same weights in every form in which they may come."""
+    """The same weights in every supported format."""
     folder = tmp_path_factory.mktemp("files")
     root = {
         "meta": {"iter": 40000, "CLASSES": ["c0"]},

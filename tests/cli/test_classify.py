@@ -1,4 +1,4 @@
-"""CLIP's preprocessing by hand, and the command line that answers with probabilities."""
+"""CLIP's preprocessing by hand, and the command line that prints probabilities."""
 
 import subprocess
 import sys

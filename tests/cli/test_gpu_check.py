@@ -1,4 +1,4 @@
-"""tools/gpu_check.py on a machine without a GPU: what it says, that it can fail, and that it ends."""
+"""tools/gpu_check.py on a machine without a GPU: its output, that it can fail, and that it ends."""
 
 import json
 import os
@@ -39,14 +39,14 @@ ROW = {
 
 @pytest.fixture
 def job(tmp_path):
-    """What a check is given on a GPU."""
+    """Arguments of a check on a GPU."""
     data = Future()
     data.set_result(str(tmp_path / "data"))
     return jobs.Job(False, processes.Processes(), time.monotonic() + 60, tmp_path, data)
 
 
 def answer(monkeypatch, answers):
-    """Programs print what `answers` holds by program or stage, for each precision or for all."""
+    """Programs print the entries of `answers` by program or stage, for each precision or for all."""
 
     def results(self, program, *arguments, precision="float32", **_):
         found = answers[arguments[0] if arguments else program]
@@ -214,7 +214,7 @@ def test_nothing_outlives_a_process(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_nothing_outlives_gpu_check(tmp_path):
-    """A batch system ends it in the midst of a stage."""
+    """A batch system ends it during a stage."""
     written = tmp_path / "child"
     program = (
         "import sys\nfrom jseg.cli import gpu_check\nfrom jseg.gpu_check import checks\n"

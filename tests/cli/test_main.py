@@ -1,4 +1,4 @@
-"""The console command `jseg`: its list of commands, and that these are the doors in tools/."""
+"""The console command `jseg`: its list of commands, which are also the scripts in tools/."""
 
 import io
 import json
@@ -34,7 +34,7 @@ print(json.dumps(shown))
 
 
 def program(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """What a program of Python printed, started in the clone."""
+    """Output of a Python program started in the clone."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
 

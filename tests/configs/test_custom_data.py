@@ -1,4 +1,4 @@
-"""Own data as docs/custom_dataset.md goes through it: check, train,
+"""The steps of docs/custom_dataset.md: check, train,
 evaluate, score from disk, segment new images."""
 
 import json

@@ -1,4 +1,4 @@
-"""A tiny data set in VOC layout, written to a temporary folder."""
+"""A tiny dataset in VOC layout, written to a temporary folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The three benchmarks as their data sets read them, after the preparation of miniature archives."""
+"""The three benchmarks as their datasets read them, after the preparation of miniature archives."""
 
 import miniature
 import numpy as np
@@ -163,7 +163,8 @@ def test_a_new_data_set_has_its_usual_place_from_every_root(given, made, tmp_pat
     ],
 )
 def test_the_folder_of_another_data_set_is_refused(given, name, tmp_path):
-    """VOC2012 has JPEGImages too: it was taken for Context's own folder, and VOC 2010 unpacked into it."""
+    """VOC2012 also has JPEGImages, so it used to be mistaken for Context's folder, and VOC 2010 was unpacked
+    into it."""
     (tmp_path / given / "JPEGImages").mkdir(parents=True)
     (tmp_path / given / "images").mkdir()
     with pytest.raises(ValueError, match=f"{given}.*--data-root"):

@@ -1,4 +1,4 @@
-"""Own data: the three ways to split it, and every mistake a user can make with it."""
+"""Datasets of your own: the three ways to split them, and errors in them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Order, repeatability across threads, workers and ranks, and what happens when something breaks."""
+"""Order, reproducibility across threads, workers and ranks, and errors."""
 
 import itertools
 import os
@@ -217,7 +217,7 @@ def test_a_data_set_without_readable_images_stops(voc_root):
 
 
 class Undecodable(VOCDataset):
-    """Its reader raises an error that a message alone cannot make."""
+    """Its reader raises an error that cannot be created from a message alone."""
 
     def raw(self, index):
         raise UnicodeDecodeError("utf-8", b"abc", 0, 1, f"wrong byte in the notes of {self.name(index)}")
@@ -226,7 +226,7 @@ class Undecodable(VOCDataset):
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("skip", [False, True])
 def test_an_error_that_needs_more_than_a_message_arrives_with_it(voc_root, workers, skip):
-    """UnicodeDecodeError takes five arguments: raising `type(error)(text)` gave a TypeError in its place."""
+    """UnicodeDecodeError takes five arguments, so raising `type(error)(text)` raised a TypeError instead."""
     dataset = Undecodable(str(voc_root), "train", pipeline=dict(crop_size=24, scale=(80, 30)))
     loader = DataLoader(dataset, 2, seed=0, shuffle=False, num_workers=workers, skip_unreadable=skip)
     with pytest.raises(ValueError, match="codec can't decode byte.*notes of") as caught:

@@ -1,4 +1,4 @@
-"""From archives to data sets: every format, resumption, and one
+"""From archives to datasets: every format, resumption, and one
 clear message for each thing that can be wrong."""
 
 import errno
@@ -20,7 +20,7 @@ VOC, CONTEXT, COCO = "VOCdevkit/VOC2012", "VOCdevkit/VOC2010", "coco_stuff164k"
 
 
 def content(root, ending=".png"):
-    """Relative path -> bytes of all masks and lists below a folder."""
+    """Relative path -> bytes of all masks and lists in a folder."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -29,7 +29,7 @@ def content(root, ending=".png"):
 
 
 def context_masks(names):
-    """What the conversion must give, by a loop over the class list."""
+    """Expected result of the conversion, by a loop over the class list."""
     masks = {
         name: miniature.classes_of(miniature.scene(name, miniature.CONTEXT_VALUES)[1], "context60")
         for name in names
@@ -130,7 +130,8 @@ def test_coco_values(tmp_path):
 
 
 def test_files_of_other_projects_beside_the_annotations(tmp_path):
-    """Each `_instanceTrainIds.png` was taken for an annotation and reported as one without an image."""
+    """Each `_instanceTrainIds.png` used to be treated as an annotation and reported as one without an
+    image."""
     miniature.unpack(miniature.coco_stuff(), tmp_path)
     folder = tmp_path / COCO / "annotations/val2017"
     foreign = [f"{name}_instanceTrainIds.png" for name in miniature.COCO["val2017"]]
@@ -180,7 +181,7 @@ def test_every_published_value_of_coco(tmp_path):
 
 
 def test_community_masks_need_no_sbd(tmp_path):
-    """A SegmentationClassAug of another origin is taken as it is; only the lists are made."""
+    """An existing SegmentationClassAug of other origin is kept, and only the lists are created."""
     miniature.unpack(miniature.voc2012(), tmp_path)
     prepare("voc2012", work(tmp_path))
     lists = tmp_path / VOC / "ImageSets/Segmentation"

@@ -1,4 +1,4 @@
-"""The check of a prepared data set lists everything that is wrong, and nothing else."""
+"""The check of a prepared dataset lists everything that is wrong, and nothing else."""
 
 import re
 
@@ -13,7 +13,7 @@ from jseg.datasets.prepare import check, prepare
 
 
 def test_check_lists_every_bad_file(tmp_path):
-    """One planted fault of each kind, in different files: all are found, and nothing else."""
+    """One fault of each kind, in different files. All are found, and nothing else."""
     miniature.unpack(miniature.voc2012(), tmp_path)
     home = prepare("voc2012", work(tmp_path)).home
     train, val, aug = miniature.VOC_TRAIN, miniature.VOC_VAL, sorted(miniature.SBD_ONLY)

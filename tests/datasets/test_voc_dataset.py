@@ -117,7 +117,7 @@ def test_saved_mask_keeps_values_and_colours(tmp_path):
 
 
 def refused(kind, *parts):
-    """pytest.raises whose one-line message holds all parts."""
+    """pytest.raises whose one-line message contains all parts."""
     return pytest.raises(kind, match=r"\A(?=[^\n]*\Z)" + "".join(f"(?=.*{part})" for part in parts))
 
 

@@ -74,7 +74,7 @@ def fill_disk(trial: Trial, process: subprocess.Popen) -> None:
 
 
 def lock_folder(trial: Trial, process: subprocess.Popen) -> None:
-    """A file in place of the folder: root, as which containers run, may write to any folder."""
+    """Replaces the folder by a file, since root, the user in containers, may write to any folder."""
     folder = trial.work_dir / "checkpoints"
     folder.rename(folder.with_name("kept"))
     folder.write_text("")
@@ -93,7 +93,7 @@ def kill_loader(trial: Trial, process: subprocess.Popen) -> None:
 
 @dataclass
 class Fault:
-    """What is done to a training, and how that must end."""
+    """A fault injected into a training, and its expected end."""
 
     name: str
     status: int  # of mpirun
@@ -141,7 +141,7 @@ FAULTS = (
 
 
 def prepare(options: argparse.Namespace, fault: Fault) -> Trial:
-    """A trial with a config, and if needed data, of its own."""
+    """A trial with its own config, and if necessary, its own data."""
     name = re.sub(r"\W+", "_", fault.name)
     data = options.out / "data"
     if fault.bad_image:
@@ -162,7 +162,7 @@ def read(trial: Trial) -> str:
 
 
 def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems: list[str]) -> None:
-    """One training with one fault, and what goes on after it; appends what is not as documented."""
+    """Runs a training with one fault, and resumes it. Appends deviations from the documentation."""
 
     def check(right: bool, what: str) -> None:
         if not right:
@@ -204,7 +204,7 @@ def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs all faults; 0 if each ended as documented and nothing was lost."""
+    """Runs all faults, and returns 0 if each ended as documented and nothing was lost."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,5 @@
-"""Trainings and evaluations on several hosts, by the commands of docs/distributed.md, against one process.
+"""Compares training and evaluation on several hosts, with the commands of docs/distributed.md, with one
+process.
 
     python tests/distributed/several_hosts.py --out /tmp/several_hosts
 
@@ -40,7 +41,7 @@ PROGRAM = ("python", str(ROOT / "tools" / "run_net.py"))
 
 
 class Cluster:
-    """Runs the program of training on some of the hosts, and looks at what it leaves.
+    """Runs the training program on some of the hosts, and checks its output.
 
     Attributes:
         problems: what was not as it must be.
@@ -51,7 +52,7 @@ class Cluster:
         self.config = hosts.shared / "config.py"
 
     def command(self, count: int, slots: int, work_dir: Path, *arguments: str) -> list[str]:
-        """As docs/distributed.md has it; without `mpirun` for a single process."""
+        """The command of docs/distributed.md; without `mpirun` for a single process."""
         program = [*PROGRAM, "--config", str(self.config), "--work-dir", str(work_dir), *arguments]
         if count * slots == 1:
             return program
@@ -62,7 +63,8 @@ class Cluster:
         return ["mpirun", "--prefix", sys.prefix, "--hostfile", hostfile, *options, *program]
 
     def run(self, name: str, command: Sequence[str], status: int = 0, stop_after: int = 0) -> str:
-        """What the command printed; with `stop_after`, SIGUSR1 after so many iterations have been logged."""
+        """Returns the output of the command. `stop_after`: send SIGUSR1 after this number of logged
+        iterations."""
         log = self.hosts.folder / f"{name}.log"
         start = time.monotonic()
         with log.open("w") as output:
@@ -93,7 +95,7 @@ class Cluster:
         return log.read_text()
 
     def check(self, right: bool, what: str) -> None:
-        """Keeps `what` as a problem unless it is `right`."""
+        """Records `what` as a problem unless `right`."""
         if not right:
             self.problems.append(what)
 
@@ -114,7 +116,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def logged(work_dir: Path) -> int:
-    """The last iteration in the log; one that is just being written does not count."""
+    """The last iteration in the log, without one that is being written."""
     try:
         return max((row["iter"] for row in read(work_dir / "log.jsonl")), default=0)
     except ValueError:
@@ -158,7 +160,7 @@ def evaluation(cluster: Cluster, alone: Path) -> None:
 
 
 def other_numbers(cluster: Cluster, alone: Path) -> None:
-    """A training that is stopped, and goes on with other numbers of hosts."""
+    """A training that is stopped, and resumed with other numbers of hosts."""
     work_dir = cluster.hosts.shared / "stopped"
     for number, (count, slots, stop_after) in enumerate(((2, 1, 3), (4, 1, 10), (2, 2, 0))):
         command = cluster.command(count, slots, work_dir, "--resume", "auto")
@@ -168,7 +170,7 @@ def other_numbers(cluster: Cluster, alone: Path) -> None:
 
 
 def own_folders(cluster: Cluster, alone: Path) -> None:
-    """A work folder that each host has for itself: rank 0 keeps log and checkpoints, each its own masks."""
+    """Local work folders: rank 0 has log and checkpoints, and each host its own masks."""
     work_dir = cluster.hosts.disk / "run"
     name = "work folder of each host"
     cluster.run(name, cluster.command(2, 1, work_dir))
@@ -182,7 +184,7 @@ def own_folders(cluster: Cluster, alone: Path) -> None:
 
 
 def other_data(cluster: Cluster) -> None:
-    """A host whose list of training images is an image short, found before the first step."""
+    """A host whose list of training images lacks an image, which is detected before the first step."""
     hosts = cluster.hosts.hosts[:2]
     for host in hosts:
         data = host.folder / "disk" / "data"
@@ -201,7 +203,7 @@ def other_data(cluster: Cluster) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs all trials; 0 if each ended as it must."""
+    """Runs all trials, and returns 0 if each ended as expected."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Two ranks, or two accumulation steps, give what one rank gives that takes the whole batch at once."""
+"""Two ranks, or two accumulation steps, give the same results as one rank with the whole batch."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""When a rank counts as hanging, and that its watcher kills it: without MPI, since the watcher knows none."""
+"""When a rank counts as hanging, and that its watcher kills it. The watcher does not use MPI, and neither do
+these tests."""
 
 import re
 import signal

@@ -37,7 +37,7 @@ _FIX = re.compile(r" {9}\w+: (.+)")  # the line below a problem; one that goes o
 
 @pytest.fixture
 def installed(machine, monkeypatch):
-    """Versions of the packages on a machine where all is well; tests may change them."""
+    """Versions of the packages on a working machine, which tests may change."""
     versions = dict(_INSTALLED)
     monkeypatch.setattr(doctor.versions, "installed_version", versions.get)
     monkeypatch.setattr(doctor, "_core_is_compiled", lambda: True)
@@ -161,7 +161,7 @@ def test_wrong_numbers_in_the_self_test_are_a_problem(installed, monkeypatch):
 
 
 def test_a_self_test_without_the_gpu_that_was_found_is_told(installed, machine):
-    """CUDA stood there as fine, the self-test passed on the CPU, and the reason was nowhere."""
+    """CUDA used to be reported as OK although the self-test ran on the CPU, without a reason."""
     machine.driver()
     machine.toolkit("12.4")
     status, lines, text = _report()
@@ -223,7 +223,7 @@ def _run(code, tmp_path, timeout=60.0):
 
 
 def test_self_test_is_judged_by_its_output_not_by_its_status(tmp_path):
-    """Jittor leaves with status 0 after "please rerun", and may crash at exit after all went well."""
+    """Jittor exits with status 0 after "please rerun", and may crash at exit after success."""
     passed = _run("print('noise SELFTEST {\"wrong\": []}'); raise SystemExit(1)", tmp_path)
     assert passed.result == {"wrong": []}
     silent = _run("print('please rerun')", tmp_path)

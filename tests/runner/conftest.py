@@ -1,4 +1,5 @@
-"""A segmentor of 24 numbers and a dataset of coloured stripes, registered under names that only tests use."""
+"""A segmentor with 24 parameters and a dataset of coloured stripes, registered under names used only in
+tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class PixelModel(Segmentor[jt.Var]):
         return self.scores(image)
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
-        """Names as in a real model: a backbone and a head."""
+        """Names as in a real model, of a backbone and a head."""
         return {"backbone.weight": self.weight, "decode_head.bias": self.bias}
 
 

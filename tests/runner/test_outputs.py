@@ -1,4 +1,4 @@
-"""Masks and scores of single images that an evaluation leaves, and scoring the masks later from disk."""
+"""Masks and scores of individual images written by an evaluation, and scoring of saved masks."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def read_lines(path):
 
 
 def counted(capsys):
-    """The numbers in the last line that was printed: of images."""
+    """The numbers in the last line printed, which counts images."""
     return re.findall(r"\d+", capsys.readouterr().out.splitlines()[-1])
 
 
@@ -174,7 +174,7 @@ def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeyp
 
 
 def test_test_time_augmentation_by_options():
-    """Flip alone must not change a model that looks at single pixels; scales do."""
+    """Flipping must not change the result of a model that uses single pixels, but scales do."""
     image = np.random.default_rng(2).normal(size=(3, 8, 12)).astype(np.float32)
     sample = {"image": image, "original_size": (8, 12)}
     plain, flipped, scaled = (
@@ -205,7 +205,8 @@ def test_impossible_inference_is_refused_at_once(make_config, options, message):
 
 
 def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
-    """Predictions of another data set stayed among the new ones, and evaluate_masks scored them too."""
+    """Predictions of another dataset used to remain among the new ones, and were scored by
+    evaluate_masks."""
     dataset = case[0]
     folder = tmp_path / "masks"
     folder.mkdir()
@@ -249,7 +250,7 @@ def test_a_run_that_reads_no_image_keeps_earlier_masks(case, tmp_path):
 
 
 class Named:
-    """A data set whose images have other names."""
+    """A dataset whose images have other names."""
 
     def __init__(self, dataset, prefix):
         self._dataset, self._prefix = dataset, prefix
@@ -288,7 +289,8 @@ def photographs(tmp_path):
 
 
 def test_thin_images_are_segmented_and_bad_ones_named_at_the_end(photographs, tmp_path, capsys):
-    """A row of 3000 pixels ended the run as "out of memory", unnamed, and nothing after it was segmented."""
+    """A row of 3000 pixels used to end the run with "out of memory", without its name, and later images were
+    skipped."""
     dataset = FolderDataset(
         str(photographs), image_dir="test", mask_dir=None, test_mode=True, pipeline=dict(short_side=64)
     )
@@ -321,7 +323,7 @@ def test_an_image_too_large_for_the_memory_is_named(photographs, tmp_path):
 
 
 def test_masks_hold_the_published_values_on_demand(tmp_path):
-    """VOC counts from 1, COCO-Stuff leaves numbers out, and a class list of words counts from 0."""
+    """VOC counts from 1, COCO-Stuff has gaps, and a class list of words counts from 0."""
     for classes, zero, wanted in (
         ("voc2012", True, list(range(1, 21))),
         ("coco_stuff164k", False, list(raw_values("coco_stuff164k"))),

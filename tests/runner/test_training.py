@@ -1,4 +1,4 @@
-"""Whole runs of the tiny model: learning, resume, evaluation, and everything a user can get wrong."""
+"""Complete runs of the tiny model: learning, resume, evaluation, and user errors."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def read_log(work_dir, name="log.jsonl"):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One complete run, shared by the tests that only look at it."""
+    """One complete run, shared by tests that only read it."""
     return str(tmp_path_factory.mktemp("finished"))
 
 
@@ -94,7 +94,8 @@ def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_co
 
 
 def test_a_lost_console_does_not_end_a_training(make_config, monkeypatch):
-    """`run_net.py ... | head`, or a `tee` that dies: it ended at the next line, without a checkpoint."""
+    """With `run_net.py ... | head`, or a `tee` that dies, the run used to end at the next line, without a
+    checkpoint."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
@@ -107,7 +108,7 @@ def test_a_lost_console_does_not_end_a_training(make_config, monkeypatch):
 
 
 def test_an_error_that_a_signal_has_caused_is_a_stop(make_config, monkeypatch):
-    """Ctrl-C reaches the compilers of Jittor too, whose end it takes for an error of its own."""
+    """Ctrl-C also reaches Jittor's compilers, and Jittor reports their end as an error."""
 
     def broken_off(self, *_):
         os.kill(os.getpid(), signal.SIGINT)
@@ -144,7 +145,7 @@ def test_val_and_test_take_the_newest_checkpoint(trained, make_config):
 
 
 def test_applying_a_model_needs_no_training_and_validation_data(trained, make_config):
-    """Weights, class words and a folder of images are enough; the validation set was looked for first."""
+    """Weights, class words and a folder of images are enough. The validation set used to be required."""
     absent = dict(type="TestStripes", length=-1)
     for parts in ({"dataset.train": absent, "dataset.val": absent}, {"dataset": {}}):
         cfg = make_config({**parts, "dataset.test": dict(type="TestStripes", length=2)})

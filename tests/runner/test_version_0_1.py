@@ -116,7 +116,7 @@ def test_a_model_without_region_bridge():
 
 
 def test_its_trained_part_alone_can_be_handed_on(make_runner, tmp_path, capsys):
-    """The Segmenter reads it, --resume refuses it, and it can be made whole."""
+    """The Segmenter loads it, --resume refuses it, and it can be completed."""
     out = str(tmp_path / "trained.safetensors")
     assert convert_checkpoint.main([str(FOLDER / "inductive.safetensors"), out, "--to", "trained"]) == 0
     assert Path(out).stat().st_size < 0.4 * (FOLDER / "inductive.safetensors").stat().st_size

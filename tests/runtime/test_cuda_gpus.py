@@ -55,7 +55,7 @@ def test_nccl_of_another_cuda_does_not_count(machine):
 
 @pytest.mark.parametrize("visible, expected", [(None, "0,2"), ("3,1,5", "3,5")])
 def test_a_gpu_that_refuses_work_is_left_out_with_a_warning(machine, visible, expected):
-    """It switched CUDA off for all of them."""
+    """It used to disable CUDA for all of them."""
     machine.driver(gpus=3, refused=(1,))
     machine.toolkit("13.0")
     if visible:
@@ -70,7 +70,8 @@ def test_a_gpu_that_refuses_work_is_left_out_with_a_warning(machine, visible, ex
 
 
 def test_a_rank_whose_gpu_refuses_work_ends_with_a_reason(machine):
-    """On the CPU it would compute other numbers than the rest, who with NCCL would wait for it for ever."""
+    """On the CPU, its results would differ from those of the others, which with NCCL would wait for it
+    forever."""
     machine.driver("the GPU refuses work: GPU 1 (Test GPU): full", gpus=2, refused=(1,))
     machine.toolkit("13.0")
     assert prepare_jittor().kind == "cpu"
@@ -80,7 +81,7 @@ def test_a_rank_whose_gpu_refuses_work_ends_with_a_reason(machine):
 
 
 def _handed_on(root, *arguments):
-    """What the nvcc of the toolkit in `root` is handed when Jittor calls the one in our folder."""
+    """Arguments of the nvcc of the toolkit in `root` when Jittor calls the one in our folder."""
     subprocess.run([os.environ["nvcc_path"], *arguments, "-ccbin=g++"], check=True)
     return (root / "arguments").read_text().splitlines()[-1].split()
 
@@ -95,8 +96,8 @@ def _handed_on(root, *arguments):
     ],
 )
 def test_kernels_are_compiled_for_the_gpu_that_is_there(machine, release, codes, capability, expected):
-    """Jittor asks for sm_90 at most and for no PTX: on a newer GPU
-    its kernels did not run, and nobody said so."""
+    """Jittor requests at most sm_90 and no PTX, so on a newer GPU
+    its kernels did not run, without an error."""
     machine.driver(capability=capability)
     root = machine.toolkit(release, codes=codes)
     assert prepare_jittor().kind == "cuda"

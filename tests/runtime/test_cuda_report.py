@@ -1,4 +1,4 @@
-"""What the doctor says about CUDA."""
+"""The CUDA part of the doctor's report."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def test_doctor_notes_a_cuda_home_that_is_ignored(machine):
 
 
 def test_doctor_sees_what_only_a_compilation_shows(machine):
-    """nvcc refused g++, and the report said that all was well."""
+    """nvcc refused g++, but the report used to say that everything works."""
     machine.driver()
     machine.toolkit("11.8", most_gcc=11)
     assert cuda_lines()[0].usable  # believed, where no compiler is there to try
@@ -78,7 +78,7 @@ def test_a_program_that_nvcc_path_names_must_be_there(machine):
 
 
 def test_a_folder_of_path_that_may_not_be_read(machine, monkeypatch):
-    """As under `su`: such a folder is passed over. Before Python 3.14, Path.is_file raises there."""
+    """As under `su`, such a folder is skipped. Before Python 3.14, Path.is_file raises there."""
     machine.toolkit("13.0")
     is_file = Path.is_file
 

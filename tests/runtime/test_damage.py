@@ -10,7 +10,7 @@ from jseg.runtime.versions import JITTOR_VERSION
 
 @pytest.fixture
 def cache(tmp_path):
-    """A cache with a core library and two operators, all whole."""
+    """A cache with a core library and two operators, all intact."""
     import _ctypes  # a shared library that every Python has
 
     folder = tmp_path / f"jt{JITTOR_VERSION}/g++/py/host/cpu/947f/default"

@@ -1,4 +1,4 @@
-"""Which versions go together: what may compute wrong values is refused, and how to fix it is said."""
+"""Supported versions: combinations that may compute wrong values are refused, with a fix."""
 
 import importlib.util
 import platform

@@ -1,4 +1,4 @@
-"""Curves: reading of logs that a killed run left behind, ticks, smoothing, what is drawn."""
+"""Curves: reading the logs of killed runs, ticks, smoothing, drawing."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_partly_written_last_line_is_skipped(tmp_path, tail):
 
 
 def test_resumed_run_repeats_iterations_after_a_torn_line(tmp_path):
-    """Killed in the middle of a line, resumed from iteration 1: the torn line is lost, later lines count."""
+    """Killed in the middle of a line and resumed from iteration 1: the incomplete line is ignored."""
     before = [{"iter": 1, "total": 3.0}, {"iter": 2, "total": 9.0}]
     log = write_lines(tmp_path / "log.jsonl", before, '{"iter": 3, "t')
     with log.open("a") as stream:

@@ -1,4 +1,4 @@
-"""Overlay, legend and panels: colours at known pixels, sizes, the mark of unseen classes, refused input."""
+"""Overlay, legend and panels: colours at known pixels, sizes, marking of unseen classes, invalid input."""
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_legend_lists_only_classes_that_occur():
 
 @pytest.mark.parametrize("number", [1, 4, 8])
 def test_page_width_and_background_margin(number):
-    """Nothing reaches the outermost pixels, whatever the number of samples and the length of the names."""
+    """The outermost pixels stay empty for any number of samples and length of names."""
     names = ("clothes-other", "a class name " * 20, "wall-concrete")
     samples = [make_sample(name="file name " * 20) for _ in range(number)]
     page = draw_panels(samples, names, PALETTE, [1], title="a long title " * 30)

@@ -1,4 +1,4 @@
-"""Region-classification image: sizes, the best class, the mark of unseen classes, refused input."""
+"""Region-classification figure: sizes, the best class, marking of unseen classes, invalid input."""
 
 import numpy as np
 import pytest
