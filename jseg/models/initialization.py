@@ -1,8 +1,8 @@
-"""Initial values of what training changes: those that the releases train from, or those that they intended.
+"""Initial values of what training changes: those that the releases train from, or nearly those they intended.
 
 The training script of CLIP-RC calls `init_weights` of the encoders and not of the head, and so does that of
-ZegCLIP. A released head therefore begins with PyTorch's defaults, "released" here. "designed" is what its
-unused `init_weights` asks for.
+ZegCLIP. A released head therefore begins with PyTorch's defaults, "released" here. "designed" is close to
+what its unused `init_weights` asks for.
 """
 
 from collections.abc import Sequence

@@ -88,8 +88,8 @@ class CLIPRCHead(Head):
             rate `dropout`, as in the releases.
         init: initial values. 'released': those that the releases train from, which are PyTorch's defaults
             with identical layers in each stream, and normal 0.02 with zero bias in the recovery decoder.
-            'designed': those of the release's unused `init_weights`, which are normal 0.02 truncated at two
-            standard deviations, zero bias, and pixel streams without a feed-forward part.
+            'designed': close to the release's unused `init_weights`: normal 0.02 truncated at two standard
+            deviations, zero bias, and pixel streams that start without a feed-forward part.
 
     Raises:
         ValueError: if options are invalid or do not match each other.
