@@ -52,9 +52,11 @@ ROOMS = {
         "runtime",
     },
     "doctor": {"ops", "runtime"},
-    "parity": {"models", "checkpoints", "ops", "runtime"},
+    "parity": {"models", "optim", "checkpoints", "ops", "runtime"},
     "gpu_check": {"parity", "runner", "models", "optim", "ops", "checkpoints", "config", "runtime"},
+    "web": {"inference", "datasets", "runtime"},
     "cli": {
+        "web",
         "gpu_check",
         "parity",
         "doctor",
