@@ -39,6 +39,8 @@ EXTRAS = {
     "annotations": ["pycocotools>=2.0.8", "pyyaml"],
     # `jseg completion`: writes the scripts for bash, zsh, fish and tcsh from the parsers of the commands.
     "completion": ["shtab>=1.7"],
+    # `jseg report`, a template of Jinja2. matplotlib draws its charts, and the curves of a training.
+    "report": ["jinja2>=3", "matplotlib>=3.7"],
     # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
     "outlines": ["contourpy>=1.2", "shapely>=2"],
 }
@@ -59,6 +61,7 @@ setup(
         "jseg.runtime.overlay": ["jittor/**/*.h", "jittor/**/*.cc"],
         # Headers and a front end of nvcc, which complement the user's CUDA toolkit.
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
+        "jseg.report": ["*.html"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
     },
     # Below 3.10, the dependencies no longer publish wheels. Above 3.14, nothing has been tested.
@@ -99,6 +102,7 @@ setup(
             "setuptools>=70.1",
             "sybil",
             *EXTRAS["completion"],
+            *EXTRAS["report"],
             *EXTRAS["outlines"],
             *EXTRAS["annotations"],
         ],

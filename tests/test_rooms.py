@@ -36,6 +36,7 @@ ROOMS = {
         "runtime",
     },
     "reproduce": {"config"},
+    "report": {"config", "evaluation", "visualization"},
     "download": {"datasets", "checkpoints", "runtime"},
     "zeroshapes": {"models", "optim", "datasets", "runtime"},
     "runner": {
@@ -62,6 +63,7 @@ ROOMS = {
         "inference",
         "zeroshapes",
         "reproduce",
+        "report",
         "download",
         "models",
         "distributed",

@@ -38,6 +38,7 @@ COMMANDS = {
     "prepare": Command("prepare_dataset", "prepare a benchmark from its official archives, or check one"),
     "download": Command("download", "download a benchmark or OpenAI's CLIP weights"),
     "reproduce": Command("reproduce", "reproduce a row of the paper's tables"),
+    "report": Command("report", "write a report on finished runs as one HTML file"),
     "configs": Command("list_configs", "show the table of experiments"),
     "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),

@@ -31,6 +31,7 @@ from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.files import replacing
 from jseg.models.segmentors import Segmentor
 from jseg.optim import Optimizer
+from jseg.runner.environment import save_environment
 from jseg.runner.evaluate import evaluate, save_predictions
 from jseg.runner.experiment import Experiment, Schedule
 from jseg.runner.figures import draw_figures
@@ -38,9 +39,10 @@ from jseg.runner.folder_lock import occupied
 from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
 from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, clock, gpu_memory_mb, peak_memory_mb
-from jseg.runner.outputs import MASKS, PER_IMAGE, ImageOutputs
+from jseg.runner.outputs import CONFUSION, MASKS, METRICS, PER_IMAGE, ImageOutputs
 from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runtime.backend import device, jt
+from jseg.visualization import MATPLOTLIB_MISSING, can_draw
 
 
 class Runner:
@@ -97,6 +99,7 @@ class Runner:
         if is_main():
             self.work_dir.mkdir(parents=True, exist_ok=True)
             cfg.dump(self.work_dir / "config.py")
+            save_environment(self.work_dir)
         loader = DataLoader(
             dataset,
             batch_size,
@@ -154,6 +157,8 @@ class Runner:
             records=self.work_dir / PER_IMAGE if per_image else None,
         )
         summary = self._evaluate(model, outputs=outputs)
+        if is_main():
+            save_environment(self.work_dir)
         self._write_metrics(summary, {"checkpoint": str(path)})
         self._draw(model)
         return summary
@@ -337,9 +342,15 @@ class Runner:
     def _write_metrics(self, summary: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
         if not is_main():
             return
-        text = json.dumps({**extra, **json_ready(dict(summary))}, indent=1) + "\n"
-        with replacing(self.work_dir / "metrics.json") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        scores = dict(summary)
+        matrix = scores.pop("confusion")
+        names = [row["name"] for row in scores["per_class"]]
+        for name, text in (
+            (METRICS, json.dumps({**extra, **json_ready(scores)}, indent=1)),
+            (CONFUSION, json.dumps({"classes": names, "matrix": matrix})),
+        ):
+            with replacing(self.work_dir / name) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
 
     def _draw(self, model: Segmentor) -> None:
         if is_main():
@@ -349,6 +360,8 @@ class Runner:
                 model, self.experiment.dataset("val"), self.cfg.inference, self.work_dir, count
             ):
                 self.log.info(f"drew {path}")
+            if not can_draw():
+                self.log.info(MATPLOTLIB_MISSING)
         barrier()
 
 
