@@ -43,6 +43,8 @@ EXTRAS = {
     "report": ["jinja2>=3", "matplotlib>=3.7"],
     # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
     "outlines": ["contourpy>=1.2", "shapely>=2"],
+    # `jseg web`: requests, limits, and a threaded server in pure Python; 8 packages, 7 MB.
+    "web": ["flask>=3.1,<4", "waitress>=3.0.2,<4"],
 }
 
 setup(
@@ -63,6 +65,7 @@ setup(
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
         "jseg.report": ["*.html"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
+        "jseg.web": ["static/*"],
     },
     # Below 3.10, the dependencies no longer publish wheels. Above 3.14, nothing has been tested.
     python_requires=">=3.10,<3.15",
@@ -105,7 +108,10 @@ setup(
             *EXTRAS["report"],
             *EXTRAS["outlines"],
             *EXTRAS["annotations"],
+            *EXTRAS["web"],
         ],
+        # Drives Debian's Chromium in the tests of the web page, which are skipped without it.
+        "browser-test": ["playwright"],
         # `make lint` and `make format`. Exact, because each release formats and checks slightly differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
         **EXTRAS,
