@@ -53,7 +53,7 @@ ROOMS = {
         "runtime",
     },
     "doctor": {"ops", "runtime"},
-    "parity": {"models", "checkpoints", "ops", "runtime"},
+    "parity": {"models", "optim", "checkpoints", "ops", "runtime"},
     "gpu_check": {"parity", "runner", "models", "optim", "ops", "checkpoints", "config", "runtime"},
     "web": {"inference", "datasets", "runtime"},
     "cli": {

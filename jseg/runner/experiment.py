@@ -191,7 +191,9 @@ class Experiment:
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
         model = self.model()
-        load_weights(model, path, self._clip_sha256)
+        _, metadata = load_weights(model, path, self._clip_sha256)
+        if not metadata:
+            model.evaluates_released_weights()
         return model, path
 
     def _newest_undamaged(self) -> Path | None:
