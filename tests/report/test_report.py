@@ -52,7 +52,7 @@ def make_run(folder, seed=0, shift=0.0, classes=NAMES, **changes):
 class Outline(HTMLParser):
     """Checks that elements are closed in order, and collects addresses."""
 
-    void = {"meta", "img", "br", "use", "path", "image"}
+    void = ("meta", "img", "br", "use", "path", "image")
 
     def __init__(self):
         super().__init__()
