@@ -39,6 +39,8 @@ EXTRAS = {
     "annotations": ["pycocotools>=2.0.8", "pyyaml"],
     # `jseg completion`: writes the scripts for bash, zsh, fish and tcsh from the parsers of the commands.
     "completion": ["shtab>=1.7"],
+    # `sinks = [dict(type="TensorBoard")]`: event files, without TensorFlow or PyTorch.
+    "tensorboard": ["tensorboardX>=2.6"],
     # `jseg report`, a template of Jinja2. matplotlib draws its charts, and the curves of a training.
     "report": ["jinja2>=3", "matplotlib>=3.7"],
     # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
@@ -106,6 +108,7 @@ setup(
             "sybil",
             *EXTRAS["completion"],
             *EXTRAS["report"],
+            *EXTRAS["tensorboard"],
             *EXTRAS["outlines"],
             *EXTRAS["annotations"],
             *EXTRAS["web"],

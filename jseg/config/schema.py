@@ -52,6 +52,7 @@ TOP_LEVEL: dict[str, Key] = {
     # A rank that hangs for this long ends the job. None: never.
     "watchdog_seconds": Key((int, float, _NONE), 45, minimum=1),
     "visualize": Key((dict,), {"num_images": 8}),
+    "sinks": Key((list, tuple), ()),  # services that also receive losses, scores and figures
 }
 
 RENAMED: dict[str, str] = {"max_bad_pictures": "max_bad_images"}

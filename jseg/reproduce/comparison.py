@@ -25,6 +25,7 @@ _INCIDENTAL = (
     "init_from",
     "log_interval",
     "watchdog_seconds",
+    "sinks",
 )
 
 

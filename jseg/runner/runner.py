@@ -40,6 +40,7 @@ from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
 from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, clock, gpu_memory_mb, peak_memory_mb
 from jseg.runner.outputs import CONFUSION, MASKS, METRICS, PER_IMAGE, ImageOutputs
+from jseg.runner.sinks import Sinks
 from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runtime.backend import device, jt
 from jseg.visualization import MATPLOTLIB_MISSING, can_draw
@@ -117,22 +118,27 @@ class Runner:
             f"{len(dataset)} images, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, "
             f"on {device.line}"
         )
-        batches = loader.batches(start)
+        sinks = Sinks(cfg.sinks if is_main() else (), self.work_dir, start, cfg, self.log.info)
+        self.log.forward(sinks)
+        with contextlib.closing(sinks):
+            with contextlib.closing(loader.batches(start)) as batches:
+                try:
+                    with StopSignals() as stop:
+                        window = LossWindow(start, losses)
+                        self._loop(start, batches, model, optimizer, scheduler, window, stop)
+                except NonFiniteLoss as error:
+                    raise self._not_finite(error, loader) from None
+            sinks.figures(cfg.max_iters, self._draw(model))
+
+    def _not_finite(self, error: NonFiniteLoss, loader: DataLoader) -> FloatingPointError:
+        """Saves the batch of a loss that is not finite, and returns the error that names the file."""
         try:
-            with StopSignals() as stop:
-                self._loop(start, batches, model, optimizer, scheduler, LossWindow(start, losses), stop)
-        except NonFiniteLoss as error:
-            try:
-                kept = (
-                    f"is in {save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))}"
-                )
-            except OSError as problem:  # must not hide the error of the loss
-                kept = f"could not be saved: {problem}"
-            barrier("the files of every process about a loss that is not finite")
-            raise FloatingPointError(f"{error}; its batch {kept}") from None
-        finally:
-            batches.close()
-        self._draw(model)
+            path = save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))
+            kept = f"is in {path}"
+        except OSError as problem:  # must not hide the error of the loss
+            kept = f"could not be saved: {problem}"
+        barrier("the files of every process about a loss that is not finite")
+        return FloatingPointError(f"{error}; its batch {kept}")
 
     def val(
         self, checkpoint: str | None = None, save_masks: bool = False, per_image: bool = False
@@ -352,7 +358,9 @@ class Runner:
             with replacing(self.work_dir / name) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
 
-    def _draw(self, model: Segmentor) -> None:
+    def _draw(self, model: Segmentor) -> list[Path]:
+        """Draws the figures on the main rank, and returns their files."""
+        drawn: list[Path] = []
         if is_main():
             model.eval()
             count = self.cfg.visualize["num_images"]
@@ -360,9 +368,11 @@ class Runner:
                 model, self.experiment.dataset("val"), self.cfg.inference, self.work_dir, count
             ):
                 self.log.info(f"drew {path}")
+                drawn.append(path)
             if not can_draw():
                 self.log.info(MATPLOTLIB_MISSING)
         barrier()
+        return drawn
 
 
 def _rates(schedule: Schedule, iteration: int) -> Callable[[float], float]:
