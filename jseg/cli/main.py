@@ -41,6 +41,7 @@ COMMANDS = {
     "reproduce": Command("reproduce", "reproduce a row of the paper's tables"),
     "report": Command("report", "write a report on finished runs as one HTML file"),
     "configs": Command("list_configs", "show the table of experiments"),
+    "config-keys": Command("config_keys", "print the reference of all config keys"),
     "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),
     "doctor": Command("doctor", "report what jseg found on this machine, and run a self-test"),
