@@ -206,7 +206,7 @@ def save_curves(
     evaluations = read_records(eval_path) if eval_path is not None and Path(eval_path).is_file() else []
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # Compiled operators flush subnormal numbers to zero, which NumPy notices when matplotlib asks for limits.
+        # Compiled operators flush subnormal numbers to zero. NumPy warns of it when matplotlib asks for it.
         warnings.filterwarnings("ignore", "The value of the smallest subnormal")
         curves_figure(log, evaluations, title).savefig(buffer, format="png")
     with Image.open(buffer) as image:
