@@ -36,6 +36,7 @@ ROOMS = {
         "runtime",
     },
     "reproduce": {"config"},
+    "report": {"config", "datasets", "evaluation", "visualization"},
     "download": {"datasets", "checkpoints", "runtime"},
     "zeroshapes": {"models", "optim", "datasets", "runtime"},
     "runner": {
@@ -64,6 +65,7 @@ ROOMS = {
         "inference",
         "zeroshapes",
         "reproduce",
+        "report",
         "download",
         "models",
         "distributed",
