@@ -28,8 +28,8 @@ class Linear(nn.Module):
         self.weight = trunc_normal((out_features, in_features), std=0.02)
         self.bias = jt.zeros((out_features,)) if bias else None
 
-    def execute(self, x: jt.Var, residual: jt.Var | None = None) -> jt.Var:
-        return linear(x, self.weight, self.bias, residual)
+    def execute(self, x: jt.Var) -> jt.Var:
+        return linear(x, self.weight, self.bias)
 
 
 class LayerNorm(nn.Module):

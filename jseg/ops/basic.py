@@ -6,52 +6,34 @@ import numpy as np
 
 from jseg.interpolation import interpolation_matrix
 from jseg.ops.checks import require_tensors
-from jseg.ops.dispatch import include_headers, use_fused
+from jseg.ops.dispatch import use_fused
 from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
 
 
 class _OneDNNProduct(jt.Function):
-    """Computes x · weightᵀ of two matrices, and its gradients, with oneDNN; adds a bias, a residual, or both.
+    """Computes x · weightᵀ of two matrices, and its gradients, with oneDNN.
 
-    Jittor's own product reaches oneDNN only where its compiler recognises the pattern in the graph, and its
-    sums with bias and residual are serial passes.
+    Jittor's own product reaches oneDNN only where its compiler recognises the pattern in the graph.
     """
 
-    def execute(self, x: jt.Var, weight: jt.Var, *added: jt.Var) -> jt.Var:
+    def execute(self, x: jt.Var, weight: jt.Var) -> jt.Var:
         self.saved = (x, weight)
-        self.vectors = [term.ndim == 1 for term in added]  # a bias, else a residual
-        if not added:
-            return jt.mkl_ops.mkl_matmul(x, weight, False, True)
-        pointers = {vector: f"in{i + 2}_p" for i, vector in enumerate(self.vectors)}
-        terms = f"{pointers.get(True, 'nullptr')}, {pointers.get(False, 'nullptr')}"
-        return jt.code(
-            [x.shape[0], weight.shape[0]],
-            x.dtype,
-            [x, weight, *added],
-            cpu_header=include_headers("product_cpu.h"),
-            cpu_src=f"jseg_product::run(in0_shape0, in1_shape0, in0_shape1, in0_p, in1_p, {terms}, out0_p);",
-        )
+        return jt.mkl_ops.mkl_matmul(x, weight, False, True)
 
-    def grad(self, grad_output: jt.Var) -> tuple[jt.Var, ...]:
+    def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var]:
         x, weight = self.saved
         matmul = jt.mkl_ops.mkl_matmul
-        of_added = [grad_output.sum(0) if vector else grad_output for vector in self.vectors]
-        return (
-            matmul(grad_output, weight, False, False),
-            matmul(grad_output, x, True, False),
-            *of_added,
-        )
+        return matmul(grad_output, weight, False, False), matmul(grad_output, x, True, False)
 
 
-def linear(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, residual: jt.Var | None = None) -> jt.Var:
-    """Computes residual + x · weightᵀ + bias over the last axis.
+def linear(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None) -> jt.Var:
+    """Computes x · weightᵀ + bias over the last axis.
 
     Args:
         x: (..., in). Leading axes are folded, since Jittor passes only 2-D products to oneDNN.
         weight: (out, in).
         bias: (out,) or None.
-        residual: (..., out) or None.
 
     Returns:
         (..., out) in the type of the weight. x may have a lower precision, which saves converting it.
@@ -72,40 +54,22 @@ def linear(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, residual: jt.V
                 f"linear with weight (out, in) expects bias (out,); got {list(weight.shape)} and "
                 f"{list(bias.shape)}"
             )
-    if residual is not None:
-        require_tensors("linear", residual)
-        if tuple(residual.shape) != (*x.shape[:-1], weight.shape[0]):
-            raise ValueError(
-                f"linear of x {list(x.shape)} and weight {list(weight.shape)} got a residual "
-                f"{list(residual.shape)}; it must have the shape of the result"
-            )
-    dtype, added = weight.dtype, [term for term in (bias, residual) if term is not None]
+    dtype = weight.dtype
     # Jittor does not fuse operators across a change of shape. The conversions therefore come before the axes
     # are folded and after they are unfolded, where they fuse with the elementwise operators around the
     # product.
     x, weight = lower(x, weight)
-    if added and _by_onednn(x, weight, *added):
-        return _product(x, weight, *added)
     y = _product(x, weight).cast(dtype)
-    y = y if bias is None else y + bias
-    return y if residual is None else residual + y
+    return y if bias is None else y + bias
 
 
-def _by_onednn(*operands: jt.Var) -> bool:
-    return not jt.flags.use_cuda and jt.mkl_ops is not None and use_fused(*operands)
-
-
-def _product(x: jt.Var, weight: jt.Var, *added: jt.Var) -> jt.Var:
-    """Multiplies (..., in) by the transpose of (out, in), giving (..., out) in the type of the operands.
-
-    `added`, a bias (out,), a residual (..., out) or both, are only for products by oneDNN.
-    """
+def _product(x: jt.Var, weight: jt.Var) -> jt.Var:
+    """Multiplies (..., in) by the transpose of (out, in), giving (..., out) in the type of the operands."""
     leading = x.shape[:-1]
     if len(leading) != 1:
         x = x.reshape(-1, x.shape[-1])
-    if _by_onednn(x, weight):
-        added = tuple(term if term.ndim == 1 else term.reshape(-1, term.shape[-1]) for term in added)
-        y = _OneDNNProduct()(x, weight, *added)
+    if not jt.flags.use_cuda and jt.mkl_ops is not None and use_fused(x, weight):
+        y = _OneDNNProduct()(x, weight)
     else:
         y = nn.matmul_transpose(x, weight)
     return y.reshape(*leading, weight.shape[0]) if len(leading) != 1 else y

@@ -38,25 +38,7 @@ def test_linear_other_ranks_and_no_bias() -> None:
         assert relative_error(output, x.astype(np.float64) @ weight.T) < limit(2e-6)
 
 
-def test_linear_adds_a_residual(either_path: str) -> None:
-    x, weight, bias, residual, weights = (
-        normal(*s) for s in ((3, 5, 17), (9, 17), (9,), (3, 5, 9), (3, 5, 9))
-    )
-    wide = x.astype(np.float64) @ weight.T + residual
-    for added in ((), (bias,)):
-        variables = tuple(jt.array(a) for a in (x, weight, residual, *added))
-        output = linear(variables[0], variables[1], *variables[3:], residual=variables[2])
-        assert relative_error(output.numpy(), wide + sum(added)) < limit(2e-6)
-        dx, dweight, dresidual, *dbias = gradients(output, weights, variables)
-        assert relative_error(dx, weights.astype(np.float64) @ weight) < limit(2e-6)
-        assert relative_error(dweight, weights.reshape(-1, 9).T @ x.reshape(-1, 17)) < limit(2e-6)
-        assert np.array_equal(dresidual, weights)
-        assert all(relative_error(d, weights.reshape(-1, 9).sum(0)) < limit(2e-6) for d in dbias)
-
-
 def test_linear_widths_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"residual \[2, 3\]"):
-        linear(jt.zeros((2, 3)), jt.zeros((4, 3)), residual=jt.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"\[2, 3, 5\].*\[4, 6\]"):
         linear(jt.zeros((2, 3, 5)), jt.zeros((4, 6)))
 

@@ -39,10 +39,10 @@ class MultiheadAttention(nn.Module):
         self.out_proj = Linear(width, width)
         self.heads = heads
 
-    def execute(self, x: jt.Var, attend: Attend, residual: jt.Var | None = None) -> jt.Var:
-        """x (B, L, D) -> (B, L, D), plus the residual of that shape."""
+    def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
+        """x (B, L, D) -> (B, L, D)."""
         (packed,) = lower(linear(x, self.in_proj_weight, self.in_proj_bias))
-        return self.out_proj(attend(packed, self.heads), residual)
+        return self.out_proj(attend(packed, self.heads))
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -63,12 +63,12 @@ class ResidualAttentionBlock(nn.Module):
 
     def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
         """x (B, L, D) -> (B, L, D)."""
-        return self.feed_forward(self.attn(self.ln_1(x), attend, residual=x))
+        return self.feed_forward(x + self.attn(self.ln_1(x), attend))
 
     def feed_forward(self, x: jt.Var) -> jt.Var:
         """x + mlp(ln_2(x))."""
         hidden = linear(self.ln_2(x), self.mlp.c_fc.weight)
-        return self.mlp.c_proj(self._activation(hidden, self.mlp.c_fc.bias), residual=x)
+        return x + self.mlp.c_proj(self._activation(hidden, self.mlp.c_fc.bias))
 
 
 class Transformer(nn.Module):
