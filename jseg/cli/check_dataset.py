@@ -1,5 +1,6 @@
-"""Read every image and mask of a config's data:
-`python tools/check_dataset.py --config configs/... [--set ...]`.
+"""Read every image and mask of a config's data.
+
+    jseg check-dataset --config configs/clip_rc/custom_inductive.py --set data_root=mydata
 
 Lists all bad files at once, where training would stop at the first one. Also prints how often each class
 occurs, and which files are not used. The exit status is 1 if a file is bad, and 2 if the data cannot be

@@ -1,6 +1,6 @@
 """Classify an image with a CLIP and words of your own.
 
-    python tools/classify.py photo.jpg "a cat" "a dog" --clip weights/ViT-B-16.safetensors
+    jseg classify photo.jpg "a cat" "a dog" --clip weights/ViT-B-16.safetensors
 
 Prints the probability of each word, highest first. The probabilities sum to 1 over the given words. The image
 is preprocessed as by OpenAI's CLIP: bicubic resize of the short side, centre crop, CLIP's mean and std.

@@ -1,10 +1,10 @@
 """Convert a CLIP-RC or ZegCLIP checkpoint between the PyTorch release, the JSeg release and jseg, without
 PyTorch.
 
-    python tools/convert_checkpoint.py clip_rc_voc.pth clip_rc_voc.safetensors
-    python tools/convert_checkpoint.py model.pkl model.pth --to pytorch
-    python tools/convert_checkpoint.py iter_N.safetensors model.pth --clip weights/CLIP_FILE
-    python tools/convert_checkpoint.py iter_N.safetensors model.safetensors --to trained
+    jseg convert-checkpoint clip_rc_voc.pth clip_rc_voc.safetensors
+    jseg convert-checkpoint model.pkl model.pth --to pytorch
+    jseg convert-checkpoint iter_N.safetensors model.pth --clip weights/CLIP_FILE
+    jseg convert-checkpoint iter_N.safetensors model.safetensors --to trained
 
 Targets of --to:
   jseg         jseg's own format (safetensors with only the tensors that the model uses), or if OUT ends

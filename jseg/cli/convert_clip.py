@@ -1,6 +1,6 @@
 """Convert a CLIP (OpenAI archive, Hugging Face CLIPModel, open_clip) to jseg's own format, without PyTorch.
 
-    python tools/convert_clip.py ViT-B-16.pt weights/ViT-B-16.safetensors
+    jseg convert-clip ViT-B-16.pt weights/ViT-B-16.safetensors
 
 Writes safetensors, or a compressed NumPy archive if OUT ends in .npz, with OpenAI's parameter names. Half
 precision is kept. The new file is read back and compared before it replaces OUT. A file that has the name of

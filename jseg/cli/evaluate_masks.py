@@ -1,10 +1,11 @@
-"""Score predicted masks that were saved to files: `python tools/evaluate_masks.py PRED GT --dataset voc2012`.
+"""Score predicted masks that were saved to files.
+
+    jseg evaluate-masks PRED GT --dataset voc2012
+    jseg evaluate-masks PRED GT --classes classes.txt --unseen unseen.txt    # your own dataset
 
 PRED is a folder of palette or greyscale PNG masks whose pixels are class indices from 0, as written by
-`tools/run_net.py --task val --save-predictions`. GT is the folder of the published masks of the dataset (for
-COCO-Stuff, those named _labelTrainIds). Prints the same table and values as the run. For your own dataset:
-
-    python tools/evaluate_masks.py PRED GT --classes classes.txt --unseen unseen.txt
+`jseg val --save-predictions`. GT is the folder of the published masks of the dataset (for
+COCO-Stuff, those named _labelTrainIds). Prints the same table and values as the run.
 """
 
 import argparse

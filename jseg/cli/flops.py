@@ -1,4 +1,7 @@
-"""Multiply-adds of CLIP-RC by part and by number of regions: `python tools/flops.py`, `jseg flops`.
+"""Count the multiply-adds of CLIP-RC by part and by number of regions.
+
+    jseg flops                                  # VOC
+    jseg flops --classes 171 --prompts 100      # COCO-Stuff
 
 The paper's GFLOPs column (Table 6) counts a multiplication with its addition as one, in matrix products and
 in both products of attention, for one image through encoder and decoder at test time, with the dense region

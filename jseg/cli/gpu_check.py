@@ -1,6 +1,6 @@
 """Check the results and the speed of jseg on an NVIDIA GPU.
 
-    python tools/gpu_check.py [--out gpu_check.json]
+    jseg gpu-check [--out gpu_check.json]
 
 One command for a fresh machine: finds CUDA, builds Jittor and all kernels, compares operators in float32,
 TF32 and bfloat16 with float64, runs the tests of the operators in these formats, compares golden vectors,

@@ -1,4 +1,7 @@
-"""Print a table of the experiments, read from the configs: `python tools/list_configs.py`.
+"""Print a table of the experiments, read from the configs.
+
+    jseg configs                # all
+    jseg configs table6 coco    # those whose path contains one of the words
 
 Data, setting and length come from the resolved config. The lines `Reproduces:`, `Paper:` and `Measured:` of
 its header give the experiment of the paper, the paper's numbers, and the numbers measured with jseg.

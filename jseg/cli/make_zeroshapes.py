@@ -1,4 +1,6 @@
-"""Draw the ZeroShapes benchmark: python tools/make_zeroshapes.py --out data/zeroshapes
+"""Draw the ZeroShapes benchmark.
+
+    jseg zeroshapes --out data/zeroshapes
 
 Writes images, masks and split files in the PASCAL VOC folder layout. The same seed gives the same files.
 """

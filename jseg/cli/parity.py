@@ -1,6 +1,8 @@
 """Compare jseg with recorded outputs of other implementations.
 
-`python tools/parity.py CASE_DIR [--out OUT.npz]`. A case folder contains `case.json`, whose `kind` (clip_rc,
+    jseg parity tests/golden/tiny
+
+A case folder contains `case.json`, whose `kind` (clip_rc,
 zegclip, clip, dense_clip, tokenizer or training) determines the other files; see `jseg/parity/__init__.py`.
 
 Every recorded quantity is computed again. The table gives the largest difference relative to the largest
@@ -22,7 +24,9 @@ from jseg.runtime.selection import name_device, select_device
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("case_dir", type=expanded, help="folder with case.json")
     parser.add_argument("--out", type=expanded, help="write the computed arrays to this .npz file")
     add_device_options(parser)

@@ -1,6 +1,6 @@
 """Prepare a benchmark from its official archives, or check one.
 
-    python tools/prepare_dataset.py voc2012 --data-root data
+    jseg prepare voc2012 --data-root data
 
 Put the archives or their contents into the data root (docs/datasets.md lists them). Existing files are kept,
 so an interrupted run continues when it is started again. --check reads every file and lists the bad ones.

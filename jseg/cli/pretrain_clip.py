@@ -1,6 +1,6 @@
 """Pretrain the tiny CLIP that ZeroShapes starts from.
 
-    python tools/pretrain_clip.py weights/zeroshapes_clip.npz
+    jseg pretrain-clip weights/zeroshapes_clip.npz
 
 Images and captions are drawn during training; nothing is read from disk. The file is written after every
 test, so an interrupted run leaves its latest state. The defaults are those of `PretrainSettings`

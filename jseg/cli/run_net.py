@@ -1,4 +1,14 @@
-"""Train, evaluate or apply a model: `python tools/run_net.py --config configs/... --task train|val|test`."""
+"""Train, evaluate or apply a model.
+
+    jseg train --config configs/clip_rc/zeroshapes_demo.py
+    jseg train --config CONFIG --set optimizer.lr=5e-5 batch_size=8 --work-dir work_dirs/mine
+    jseg train --config CONFIG --resume auto               # continues an interrupted run
+    jseg val --config CONFIG --per-image                   # newest checkpoint of the run -> metrics.json
+    jseg test --config CONFIG --checkpoint released.pth    # writes predicted masks
+    mpirun -n 2 python tools/run_net.py --config CONFIG --task train
+
+All files of a run are in its work folder, by default work_dirs/NAME of the config. docs/training.md
+"""
 
 import argparse
 import os

@@ -345,7 +345,12 @@ def _self_test(timeout: float, on_cuda: bool) -> Finding:
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(description="Report what jseg found on this machine, and test it.")
+    parser = argparse.ArgumentParser(
+        description="Report what jseg found on this machine, and test it.\n\n"
+        "    jseg doctor\n"
+        "    jseg doctor --no-self-test    # at once, without Jittor",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--no-self-test", action="store_true", help="do not start Jittor")
     parser.add_argument(
         "--timeout",

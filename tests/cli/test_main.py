@@ -28,7 +28,9 @@ for name in COMMANDS:
         except SystemExit as stop:
             status = stop.code
     loaded = any(module in sys.modules for module in ("jittor", "jittor_utils", "jseg.runtime.backend"))
-    shown[name] = [status or 0, text.getvalue().split("\\n")[0], loaded]
+    lines = text.getvalue().split("\\n")
+    example = any(line.startswith(f"    jseg {name}") for line in lines)
+    shown[name] = [status or 0, lines[0], loaded, example]
 print(json.dumps(shown))
 """
 
@@ -73,8 +75,9 @@ def test_every_command_shows_its_help_without_jittor() -> None:
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert list(shown) == list(COMMANDS)
-    for name, (status, line, loaded) in shown.items():
+    for name, (status, line, loaded, example) in shown.items():
         assert status == 0 and not loaded and line.startswith(f"usage: jseg {name} "), name
+        assert example, f"the help of {name} has no example"
 
 
 def test_commands_and_doors_belong_together() -> None:
