@@ -270,8 +270,12 @@ def clip_to_hugging_face(state: Arrays) -> dict[str, np.ndarray]:
     return result
 
 
-def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
+def clip_state(tensors: TensorMap, finite: bool = True) -> tuple[dict[str, np.ndarray], NameReport]:
     """A complete CLIP from an opened file: `clip_from_any` and its check, with the file named in every error.
+
+    Args:
+        finite: read all values and check that they are finite. Without, files of plain bytes are mapped and nothing
+            is read: whoever uses values checks them with `check_finite`.
 
     Raises:
         ValueError: a ResNet CLIP, a CLIP-RC, something else, names missing or left over, or values that are
@@ -286,7 +290,8 @@ def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
     except ValueError as error:
         raise file_error(tensors.path, str(error)) from error
     report.check(tensors.path)
-    check_finite(tensors.path, state)
+    if finite:
+        check_finite(tensors.path, state)
     _check_shapes(tensors.path, state)
     return state, report
 

@@ -1,6 +1,8 @@
 """Parameter-holding layers shared by CLIP and the CLIP-RC heads, on top of `jseg.ops`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 
@@ -8,11 +10,53 @@ from jseg.ops import layer_norm, linear
 from jseg.runtime.backend import jt, nn
 
 
+_filled: list[str] = []  # what files fill, of the blocks that this is within
+_parts: list[str] = []  # of the model, likewise
+
+
+@contextmanager
+def filled_by_file(part: Literal["model", "clip"] = "model") -> Iterator[None]:
+    """Within, new parameters are not drawn, because a file fills them next: they hold zeros until then.
+
+    Args:
+        part: 'model' for all parameters, 'clip' for those made within `clip_parameters`.
+    """
+    _filled.append(part)
+    try:
+        yield
+    finally:
+        _filled.pop()
+
+
+@contextmanager
+def clip_parameters() -> Iterator[None]:
+    """Within, new parameters are those of a CLIP."""
+    _parts.append("clip")
+    try:
+        yield
+    finally:
+        _parts.pop()
+
+
+def _is_drawn() -> bool:
+    return "model" not in _filled and not ("clip" in _filled and "clip" in _parts)
+
+
+def uniform(shape: Sequence[int], bound: float) -> jt.Var:
+    """Uniform values between -bound and bound; drawn as in `trunc_normal`."""
+    if not _is_drawn():
+        return jt.zeros(tuple(shape))
+    return jt.array(np.random.uniform(-bound, bound, tuple(shape)).astype(np.float32))
+
+
 def trunc_normal(shape: Sequence[int], std: float) -> jt.Var:
     """Normal values of standard deviation `std`, drawn again where they leave ±2 std.
 
-    Drawn with NumPy's global generator, so that `numpy.random.seed` fixes the initial weights.
+    Drawn with NumPy's global generator, so that `numpy.random.seed` fixes the initial weights; not drawn within
+    `filled_by_file`.
     """
+    if not _is_drawn():
+        return jt.zeros(tuple(shape))
     values = np.random.standard_normal(tuple(shape))
     outside = np.abs(values) > 2
     while outside.any():

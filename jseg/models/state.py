@@ -1,6 +1,6 @@
 """Strict loading of arrays into the parameters of a module."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -8,18 +8,21 @@ from jseg.names import difference, shortened
 from jseg.runtime.backend import jt, nn
 
 
-def load_arrays_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
+def load_arrays_into(
+    module: nn.Module, arrays: Mapping[str, np.ndarray], source: str, without: Collection[str] = ()
+) -> None:
     """Give every parameter of `module` the array of its name, as float32.
 
     Args:
         module: receives the values; parameter names as in `module.named_parameters()`.
         arrays: name -> array, exactly one for each parameter.
         source: what to call the arrays in an error message, e.g. the file they come from.
+        without: names of parameters that stay as they are.
 
     Raises:
         ValueError: names missing or left over, or another shape; lists both sides.
     """
-    parameters = dict(module.named_parameters())
+    parameters = {name: var for name, var in module.named_parameters() if name not in without}
     missing, unexpected = difference(parameters, arrays)
     if missing or unexpected:
         raise ValueError(

@@ -9,11 +9,12 @@ import numpy as np
 from jseg.checkpoints import Architecture
 from jseg.models.backbones import ImageFeatures
 from jseg.models.backbones.dense import DenseEncoder
-from jseg.models.clip.model import load_clip
+from jseg.models.clip.model import StoredCLIP
 from jseg.models.clip.templates import get_templates
+from jseg.models.layers import filled_by_file
 from jseg.models.segmentors.base import MODELS, Segmentor
 from jseg.models.segmentors.text_cache import class_embeddings
-from jseg.models.state import arrays_of, load_arrays_into
+from jseg.models.state import load_arrays_into
 from jseg.ops import linear, resize_bilinear
 from jseg.runtime.backend import jt, nn
 
@@ -57,10 +58,11 @@ class DenseCLIP(Segmentor[ImageFeatures]):
         super().__init__()
         if logit_scale <= 0:
             raise ValueError(f"logit_scale is {logit_scale}: it must be positive")
-        words, source = get_templates(templates), load_clip(clip)
-        self.encoder = DenseEncoder(source.config, dense, positions)
-        load_arrays_into(self.encoder, arrays_of(source.visual), clip)
-        self._text = jt.array(class_embeddings(clip, source, class_names, words)).stop_grad()
+        words, source = get_templates(templates), StoredCLIP(clip)
+        with filled_by_file():
+            self.encoder = DenseEncoder(source.config, dense, positions)
+        load_arrays_into(self.encoder, source.visual(), clip)
+        self._text = jt.array(class_embeddings(source, class_names, words)).stop_grad()
         self._logit_scale = logit_scale
         for parameter in self.encoder.parameters():
             parameter.stop_grad()
