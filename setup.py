@@ -47,7 +47,7 @@ setup(
         "jseg.datasets": ["data/*.json"],
         "jseg.models.clip": ["data/*"],
         # Files that take the place of Jittor's in the copy that it is imported from.
-        "jseg.runtime.overlay": ["jittor/**/*.h", "jittor/**/*.cc"],
+        "jseg.runtime.overlay": ["jittor/**/*.h", "jittor/**/*.cc", "jittor/*.py"],
         # CUDA: headers and a front end of nvcc, joined to the user's toolkit.
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],

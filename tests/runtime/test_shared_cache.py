@@ -179,6 +179,19 @@ def test_a_source_without_marks_is_compiled_at_once(packages: Path, tmp_path: Pa
         assert words[0] == first and words[-3:] == ["-o", "a", "b.so"]
 
 
+def test_an_operator_starts_from_the_precompiled_header(packages: Path, tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text('#!/bin/sh\necho "$@"\n')
+    compiler.chmod(0o755)
+    source, header = tmp_path / "jit" / "an_op.cc", tmp_path / "gen" / "operators.h"
+    for path in (source, header, header.with_name("operators.h.gch")):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    command = [jittor_copy(tmp_path) / "python", "/x/asm_tuner.py", f"--cc_path={compiler}", source, "-O"]
+    words = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert words == ["-include", str(header), str(source), "-O"]
+
+
 def test_the_script_follows_the_version_of_jseg(packages: Path, tmp_path: Path) -> None:
     script = jittor_copy(tmp_path) / "python"
     wanted = script.read_text()

@@ -24,14 +24,121 @@ EDITS = (
 Var.__array__ = _array_of_var
 """,
     ),
+    # Fewer and larger translation units, the longest first; see jseg_build.py.
+    ("jittor/compiler.py", "from . import pyjt_compiler\n", "from . import jseg_build, pyjt_compiler\n"),
+    (
+        "jittor/compiler.py",
+        "    jit_utils.run_cmds(cmds, cache_path, jittor_path,",
+        "    cmds.sort(key=jseg_build.size, reverse=True)\n"
+        "    jit_utils.run_cmds(cmds, cache_path, jittor_path,",
+    ),
+    (
+        "jittor/compiler.py",
+        "    obj_files += ex_obj_files\n",
+        "    jseg_build.finish()\n    obj_files += ex_obj_files\n",
+    ),
+    (
+        "jittor/compiler.py",
+        "    jit_utils_core_files = files\n",
+        "    jit_utils_core_files = files\n"
+        "    if cc_type == 'g++':\n"
+        "        files = jseg_build.together(files, jittor_path, os.path.join(cache_path, 'gen'))\n",
+    ),
+    (
+        "jittor/compiler.py",
+        "compile(cc_path, cc_flags+opt_flags, files, 'jittor_core'+extension_suffix)",
+        "if cc_type == 'g++':\n"
+        "    files = jseg_build.together(files, jittor_path, os.path.join(cache_path, 'gen'))\n"
+        "compile(cc_path, cc_flags+opt_flags, files, 'jittor_core'+extension_suffix)",
+    ),
+    # While the core is compiled instead of before.
+    (
+        "jittor/compiler.py",
+        """        run_cmd(fix_cl_flags(f"\\"{cc_path}\\" {dflags} -include \\"{vdp}\\" \\"{data_s_path}\\" -c -o \\"{data_o_path}\\""))
+        os.remove(data_s_path)
+        with open(data_gz_md5_path, 'w') as f:
+            f.write(md5)
+""",
+        """        def data_done():
+            os.remove(data_s_path)
+            with open(data_gz_md5_path, 'w') as f:
+                f.write(md5)
+        jseg_build.start(fix_cl_flags(f"\\"{cc_path}\\" {dflags} -include \\"{vdp}\\" \\"{data_s_path}\\" -c -o \\"{data_o_path}\\""), data_done)
+""",
+    ),
+    # The second of two equal calls, which only notes what the first one was made from.
+    (
+        "jittor/compiler.py",
+        "        # recompile, generate cache key\n"
+        "        compile(cc_path, cc_flags+f\" {opt_flags} \", files, jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True)\n",
+        "        os.environ['jseg_note'] = '1'\n"
+        "        compile(cc_path, cc_flags+f\" {opt_flags} \", files, jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True)\n"
+        "        del os.environ['jseg_note']\n",
+    ),
+    (
+        "jittor/src/utils/cache_compile.cc",
+        """not found.";
+        LOGvvv << "Run cmd:" << cmd;
+        check_win_file(output_name);
+        system_with_check(""",
+        """not found.";
+        LOGvvv << "Run cmd:" << cmd;
+        check_win_file(output_name);
+        if (!(file_exist(output_name) && getenv("jseg_note"))) system_with_check(""",
+    ),
+    (
+        "jittor/compiler.py",
+        "flags.nvcc_path = nvcc_path\n",
+        "flags.nvcc_path = nvcc_path\n"
+        "if cc_type == 'g++':\n"
+        "    jseg_build.operator_header(cc_path, flags.cc_flags, os.path.join(cache_path, 'gen'))\n",
+    ),
+    # How far a build is, for the process that waits for it (jseg/runtime/waiting.py).
+    (
+        "jittor_utils/__init__.py",
+        "    def update(self, i):\n",
+        "    def update(self, i):\n"
+        "        if 'JSEG_PROGRESS' in os.environ:\n"
+        "            with open(os.environ['JSEG_PROGRESS'], 'w') as file:\n"
+        "                file.write(f'{i + 1} {self.n} {time.time() - self.time}')\n",
+    ),
+    (
+        "jittor/src/parallel_compiler.cc",
+        """            std::cerr << "Compiling Operators(" << i << '/' << n << ")"
+                << " used: " << std::setprecision(3) << std::setw(4) << diff/1e9 << "s eta: "
+                << std::setprecision(3) << std::setw(4) << eta << "s \\r";""",
+        """            std::cerr << "compiling operators, once on this machine: " << i << " of " << n
+                << ", about " << int(eta + 0.5) << " s left \\r";""",
+    ),
 )
 """File, text in it, text that takes its place."""
+
+UNUSED = (
+    "jittor/extern/mkl/ops/cpu_cnn_inference_f32.cpp",
+    "jittor/extern/mkl/ops/mkl_test_op.cc",
+    "jittor/extern/mkl/ops/mkl_test_op.h",
+    *(
+        f"jittor/src/test/test_{name}.cc"
+        for name in (
+            "expr",
+            "fast_shared_ptr",
+            "jit_key",
+            "kernel_ir",
+            "nano_vector",
+            "op_compiler",
+            "op_relay",
+            "setitem_op",
+            "sfrl_allocator",
+        )
+    ),
+)
+"""Sources that hold Jittor's own tests alone."""
 
 
 def content() -> bytes:
     """All that is changed, for names that tell what a copy holds."""
     files = [path.relative_to(_FILES).as_posix().encode() + b"\0" + path.read_bytes() for path in _files()]
-    return b"\0".join([repr(EDITS).encode(), *files])
+    return b"\0".join([repr((EDITS, UNUSED)).encode(), *files])
 
 
 def lay_over(packages: Path) -> None:
@@ -47,6 +154,8 @@ def lay_over(packages: Path) -> None:
     for name, before, after in EDITS:
         file = packages / name
         file.write_text(file.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+    for name in UNUSED:
+        (packages / name).unlink(missing_ok=True)
 
 
 def _files() -> list[Path]:
