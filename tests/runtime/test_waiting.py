@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jseg.runtime.lock_wait import lock_holder, wait_announced, waiting_sentence
+from jseg.runtime.waiting import lock_holder, wait_announced, waiting_sentence
 
 HOLD = (
     "import fcntl, sys\nfile = open(sys.argv[1], 'w')\nfcntl.{call}(file, fcntl.LOCK_EX)\n"

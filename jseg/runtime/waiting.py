@@ -1,12 +1,17 @@
-"""Says for whom Jittor waits: while one process holds its lock, every other of the same user stands still."""
+"""Says what Jittor waits for: its own build, or another process. While one process holds its lock, every other of the
+same user stands still."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _SECONDS = 5.0  # a wait that nobody notices
+PROGRESS = "JSEG_PROGRESS"
+"""The file in which Jittor notes how far its build is; `jseg.runtime.overlay` makes it do so."""
+
 _LOCKS = Path("/proc/locks")  # Linux alone has it; elsewhere nothing is said
 
 
@@ -38,6 +43,42 @@ def waiting_sentence(pid: int) -> str:
         command = ""
     named = f" ({command.strip()[:100]})" if command else ""
     return f"waiting for process {holder}{named}, which holds the lock of Jittor's cache"
+
+
+def building_sentence(progress: Path) -> str:
+    """How far Jittor's build is.
+
+    Args:
+        progress: file with parts that are done, parts in all and seconds used; it may not be there yet.
+    """
+    sentence = "Jittor compiles its core, once on this machine"
+    try:
+        words = progress.read_text().split()
+        done, parts, seconds = int(words[0]), int(words[1]), float(words[2])
+    except (OSError, ValueError, IndexError):
+        return f"{sentence}; this takes minutes"
+    left = seconds / done * (parts - done)
+    return f"{sentence}: {done} of {parts} parts, about {left:.0f} s left"
+
+
+class StatusLine:
+    """A line on stderr that changes: in place on a terminal, else as a new line."""
+
+    def __init__(self) -> None:
+        self._terminal, self._said = sys.stderr.isatty(), ""
+
+    def show(self, text: str) -> None:
+        """Shows `text`, unless it is there already."""
+        if text != self._said:
+            sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
+            sys.stderr.flush()
+            self._said = text
+
+    def clear(self) -> None:
+        """Takes the line off a terminal."""
+        if self._terminal and self._said:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 @contextmanager
