@@ -35,6 +35,7 @@ COMMANDS = {
     "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),
     "doctor": Command("doctor", "report what jseg found on this machine, with a self-test"),
+    "warmup": Command("warmup", "compile what a job will need, before it starts"),
     "parity": Command("parity", "compare jseg with recorded outputs of other implementations"),
     "gpu-check": Command("gpu_check", "check that an NVIDIA GPU computes what it should, and how fast"),
 }
