@@ -12,28 +12,28 @@ WORK   := work_dirs/zeroshapes_demo
 .PHONY: help setup demo test test-fast lint format clean
 
 help:
-	@echo "make setup   create $(VENV) and install jseg with all it needs"
+	@echo "make setup   create $(VENV) and install jseg with its dependencies"
 	@echo "make demo    setup, then train CLIP-RC on ZeroShapes, evaluate and draw"
 	@echo "make test    setup, then run the tests"
 	@echo "make test-fast   setup, then run the tests without those marked slow"
-	@echo "make lint    check formatting, style and types      make format   bring files into form"
-	@echo "make clean   remove $(VENV) and caches of Python; data/ and work_dirs/ stay"
+	@echo "make lint    check formatting, style and types      make format   format files"
+	@echo "make clean   remove $(VENV) and Python caches; data/ and work_dirs/ are kept"
 
 setup: $(STAMP)
 
-# pip is the last thing that venv installs: without it an earlier attempt broke off.
+# venv installs pip last. If it is missing, an earlier attempt was interrupted.
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' || { \
-		echo "error: $(PYTHON) is missing or not Python 3.10 to 3.14; name one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; \
+		echo "error: $(PYTHON) is missing or not Python 3.10 to 3.14; set one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; \
 		exit 1; }
 	@$(PYTHON) -c 'import sys, sysconfig; sys.exit(bool(sysconfig.get_config_var("Py_GIL_DISABLED")))' || { \
-		echo "error: $(PYTHON) is a free-threaded build, with which Jittor does not work; name another Python" >&2; \
+		echo "error: $(PYTHON) is a free-threaded build, which Jittor does not support; use another Python" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Jittor's metadata ask for numpy<2; jseg names what else it needs, and works with NumPy 2. Where jseg has already
-# brought Jittor, the second command does nothing.
-# The doctor compiles Jittor on the first run, showing progress, and stops here if something is missing.
+# Jittor's metadata require numpy<2, but with jseg it works with NumPy 2; its other dependencies are in setup.py. If pip
+# has already installed Jittor with jseg, the second command does nothing.
+# On the first run, the doctor compiles Jittor and shows the progress. make stops here if something is missing.
 $(STAMP): setup.py | $(VENV)/bin/pip
 	$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[test]'
 	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps jittor==1.3.11.0
@@ -44,8 +44,8 @@ demo: setup
 	$(PY) tools/make_zeroshapes.py --out data/zeroshapes
 	$(PY) tools/run_net.py --config $(CONFIG) --task train --work-dir $(WORK)
 	@echo
-	@echo "pictures: $(WORK)/pictures"
-	@echo "numbers:  $(WORK)/metrics.json (evaluation), $(WORK)/log.jsonl (training)"
+	@echo "figures: $(WORK)/pictures"
+	@echo "metrics: $(WORK)/metrics.json (evaluation), $(WORK)/log.jsonl (training)"
 
 test: setup
 	$(PY) -m pytest
@@ -53,7 +53,7 @@ test: setup
 test-fast: setup
 	$(PY) -m pytest -m "not slow"
 
-# Without the doctor: style is checked before Jittor compiles.
+# Without the doctor, so that style is checked before Jittor is compiled.
 $(LINT): setup.py | $(VENV)/bin/pip
 	$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[lint]'
 	@touch $@

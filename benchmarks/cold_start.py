@@ -82,7 +82,9 @@ def measure(clone: Path, folder: Path, iterations: int) -> dict[str, Any]:
     wrapper.parent.mkdir(parents=True)
     wrapper.write_text(_WRAPPER.format(python=sys.executable, compiler=compiler, log=str(log)))
     wrapper.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if name not in ("JITTOR_HOME", "cc_path")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("JITTOR_HOME", "cc_path")
+    }
     environment.update(
         HOME=str(folder), PATH=f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}", PYTHONPATH=str(clone)
     )
@@ -92,12 +94,20 @@ def measure(clone: Path, folder: Path, iterations: int) -> dict[str, Any]:
     train += [f"max_iters={iterations}", f"eval_interval={iterations}", f"checkpoint_interval={iterations}"]
     steps = {
         "doctor": [f"{tools}/doctor.py", "--timeout", "7200"],
-        "drawing": [f"{tools}/make_zeroshapes.py", "--out", str(data), "--train", "40", "--val", "8", "--test", "4"],
+        "drawing": [
+            f"{tools}/make_zeroshapes.py",
+            "--out",
+            str(data),
+            "--train",
+            "40",
+            "--val",
+            "8",
+            "--test",
+            "4",
+        ],
         "training and evaluation": train,
     }
-    seconds = {
-        name: run([sys.executable, *command], folder, environment) for name, command in steps.items()
-    }
+    seconds = {name: run([sys.executable, *command], folder, environment) for name, command in steps.items()}
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     return {"kinds": summary(calls), "steps": seconds, "calls": calls}
 

@@ -37,7 +37,7 @@ def smooth(rng: np.random.Generator, points: int) -> np.ndarray:
 
 
 def write_images(root: Path, count: int) -> None:
-    """Writes a data set in VOC layout, whose images have enough detail for JPEG files as large as VOC's."""
+    """Writes a dataset in VOC layout, whose images have enough detail for JPEG files as large as VOC's."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for number in range(count):
@@ -116,7 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=24)
+    parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=96, help="number of images timed step by step")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch-size", type=int, default=8, help="images per batch of the second table")
@@ -130,7 +130,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        write_images(Path(folder) / "voc", args.pictures)
+        write_images(Path(folder) / "voc", args.images)
         dataset = VOCDataset(str(Path(folder) / "voc"), "train")
         for number in range(4):  # the first calls load code
             dataset.sample(number)

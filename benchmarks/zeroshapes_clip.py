@@ -26,10 +26,10 @@ def main() -> int:
     )
     parser.add_argument("clip", help="weight file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--pictures", type=int, default=1000, help="number of images of each seed")
+    parser.add_argument("--images", type=int, default=1000, help="number of images of each seed")
     arguments = parser.parse_args()
-    if arguments.pictures < 1:
-        parser.error("--pictures must be at least 1")
+    if arguments.images < 1:
+        parser.error("--images must be at least 1")
     return exit_status(lambda: report(arguments))
 
 
@@ -41,7 +41,7 @@ def report(arguments: argparse.Namespace) -> int:
     """
     clip = load_clip(arguments.clip)
     results = [
-        zero_shot_accuracy(clip, seed, count=arguments.pictures, split="test") for seed in arguments.seeds
+        zero_shot_accuracy(clip, seed, count=arguments.images, split="test") for seed in arguments.seeds
     ]
     print(
         "| zero-shot accuracy, % | " + " | ".join(results[0]) + " |\n" + "|---" * (len(results[0]) + 1) + "|"

@@ -115,10 +115,10 @@ def main() -> int:
     )
     parser.add_argument("clip", help="weight file")
     parser.add_argument("--checkpoints", nargs="+", default=[], help="checkpoints of ZeroShapes runs")
-    parser.add_argument("--pictures", type=int, default=2000, help="number of images for fitting the probes")
+    parser.add_argument("--images", type=int, default=2000, help="number of images for fitting the probes")
     arguments = parser.parse_args()
-    if arguments.pictures < 1:
-        parser.error("--pictures must be at least 1")
+    if arguments.images < 1:
+        parser.error("--images must be at least 1")
     return exit_status(lambda: report(arguments))
 
 
@@ -128,7 +128,7 @@ def report(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: see `encoder_of`.
     """
-    train, test = draw("train", arguments.pictures), draw("val", 300)
+    train, test = draw("train", arguments.images), draw("val", 300)
     print("| encoder | regions | features | class | shape |\n|---|---|---|---|---|")
     for checkpoint in [None, *arguments.checkpoints]:
         backbone = encoder_of(arguments.clip, checkpoint)

@@ -1,7 +1,7 @@
 """jseg: zero-shot semantic segmentation with CLIP-RC (CVPR 2024), in Jittor.
 
-Importing this package is cheap: Jittor is only loaded by the modules that compute with it
-(`jseg.ops`, `jseg.models`, `jseg.inference.segmenter`, `jseg.runner`), and by the first use of `Segmenter`.
+Importing this package is cheap. Jittor is loaded only by the modules that compute with it (`jseg.ops`,
+`jseg.models`, `jseg.inference.segmenter`, `jseg.runner`), and on the first use of `Segmenter`.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ __all__ = ["Segmenter", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    """`Segmenter`, imported when it is first asked for."""
+    """Imports `Segmenter` on first use."""
     if name == "Segmenter":
         from jseg.inference.segmenter import Segmenter
 

@@ -1,4 +1,4 @@
-"""Files that a reader sees whole or not at all, and what identifies a file."""
+"""Paths given by users, atomic writing of files and folders, and file hashes."""
 
 import hashlib
 import os
@@ -14,31 +14,32 @@ from pathlib import Path
 PathLike = str | os.PathLike[str]
 
 TEMPORARY_SUFFIX = ".tmp"
-"""How the hidden names end under which files are written."""
+"""Suffix of the hidden files and folders that are written first and then renamed."""
 
 _BLOCK = 1 << 22  # bytes
 _DAY = 86400.0  # seconds
 
 
 def expanded(path: PathLike) -> Path:
-    """The path with `~` and `~user` replaced by the home folder: the rule for all paths of a user.
+    """Expands `~` and `~user` in a path. jseg applies this to every path that a user gives.
 
-    A shell leaves `--set data_root=~/x` as it is, and nobody else reads config files.
+    A shell does not expand `--set data_root=~/x`, and paths in config files never pass through a shell.
     """
-    with suppress(RuntimeError):  # the home of a user who does not exist
+    with suppress(RuntimeError):  # the user does not exist
         return Path(path).expanduser()
     return Path(path)
 
 
 SHIPPED = (Path(__file__).absolute().parents[1], Path(__file__).absolute().parent)
-"""Where `configs/`, `weights/` and `samples/` lie: in a clone, and in an installed package."""
+"""Folders that may contain `configs/`, `weights/` and `samples/`: a clone, or the installed package."""
 
 
 def find_file(path: PathLike) -> str:
-    """An existing path for `path`: as given, `~` expanded, from the current folder; else one that is shipped.
+    """Finds an existing path: `path` itself, with `~` expanded, or else the file of that name shipped with
+    jseg.
 
     Raises:
-        FileNotFoundError: it is in none of these places.
+        FileNotFoundError: if neither exists.
     """
     own = expanded(path)
     if own.exists():
@@ -53,29 +54,30 @@ def find_file(path: PathLike) -> str:
 
 
 def shipped_folder(name: str) -> Path:
-    """The folder of that name which comes with jseg.
+    """Finds a folder that is shipped with jseg.
 
     Raises:
-        FileNotFoundError: it is neither in a clone nor in the package.
+        FileNotFoundError: if neither the clone nor the package has it.
     """
     for folder in SHIPPED:
         if (folder / name).is_dir():
             return folder / name
-    raise FileNotFoundError(f"{name}/ is not beside the package and not inside it; install jseg again")
+    raise FileNotFoundError(f"jseg's folder {name}/ was not found next to or in the package; reinstall jseg")
 
 
 @contextmanager
 def replacing(path: PathLike, durable: bool = True, temporary_name: str | None = None) -> Iterator[Path]:
-    """A hidden name beside `path` to write to, which becomes `path` when the block ends without an error.
+    """Yields a hidden path next to `path` to write to, and renames it to `path` if the block succeeds.
 
     Args:
-        path: the file; an older one of that name stays until the new one is complete, and after any error.
-        durable: also flush file and folder to the disk, so that a power failure loses neither version.
-        temporary_name: of the hidden file; by default one that no other process uses. A fixed name is
-            overwritten by the next run instead of staying behind a killed one.
+        path: file to write. An existing one stays until the new one is complete, and after any error.
+        durable: also flush the file and its folder to disk, so that a power failure cannot lose both
+            versions.
+        temporary_name: name of the hidden file. By default, it is unique to this call. A fixed name lets the
+            next run overwrite the file that a killed run left behind.
 
     Raises:
-        OSError: the folder is missing, not writable or full; the message names `path`.
+        OSError: if the folder is missing, not writable or full. The message names `path`.
     """
     path = Path(path)
     hidden = temporary_name or f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
@@ -95,19 +97,19 @@ def replacing(path: PathLike, durable: bool = True, temporary_name: str | None =
             ) from error
         raise
     if durable:
-        with suppress(OSError):  # some file systems cannot sync a folder: the data itself is safe even so
+        with suppress(OSError):  # some file systems cannot sync a folder; the data itself is safe
             _sync(path.parent)
 
 
 @contextmanager
 def making_folder(path: PathLike) -> Iterator[Path]:
-    """A hidden folder beside `path` to fill, which becomes `path` when the block ends without an error.
+    """Yields a hidden folder next to `path` to fill, and renames it to `path` if the block succeeds.
 
-    A folder `path` that another process has made meanwhile stays as it is. What runs that were killed more
-    than a day ago left behind is removed.
+    If another process has created `path` in the meantime, that folder stays. Folders left behind by runs that
+    were killed more than a day ago are removed.
 
     Raises:
-        OSError: the place is not writable or full.
+        OSError: if the location is not writable or full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,10 +139,10 @@ def _sync(path: Path) -> None:
 
 
 def file_sha256(path: PathLike) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits; computed once in a process while the file does not change.
+    """SHA-256 of a file as 64 hexadecimal digits. The result is cached until the file changes.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: if the file cannot be read.
     """
     path = Path(path).resolve()
     status = path.stat()

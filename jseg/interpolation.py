@@ -1,18 +1,22 @@
-"""Linear interpolation between samples with half-pixel centres (`align_corners=False`), borders clamped."""
+"""Linear and cubic interpolation with half-pixel centres (`align_corners=False`) and clamped borders."""
 
 import numpy as np
 
 
 def bilinear_taps(available: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `length` samples: the two neighbours among
-    `available`, intp, and the weight of the second, float64."""
+    """Finds the two neighbours and the weight of each of `length` samples.
+
+    Returns:
+        Index of the first and of the second neighbour among `available` samples (intp), and the weight of the
+        second (float64), each of shape (length,).
+    """
     position = np.clip((np.arange(length) + 0.5) * (available / length) - 0.5, 0, available - 1)
     first = np.floor(position).astype(np.intp)
     return first, np.minimum(first + 1, available - 1), position - first
 
 
 def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """start + (end - start) * weight, computed in the memory and the type of `end`."""
+    """Returns start + (end - start) * weight, computed in place in `end` and in its dtype."""
     end -= start
     end *= weight.astype(end.dtype, copy=False)
     end += start
@@ -20,7 +24,8 @@ def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def interpolation_matrix(available: int, length: int) -> np.ndarray:
-    """(length, available) float64: row i holds the weights of the samples that make up sample i."""
+    """Returns a (length, available) float64 matrix. Row i holds the weights of the inputs of output sample
+    i."""
     first, second, weight = bilinear_taps(available, length)
     matrix = np.zeros((length, available))
     np.add.at(matrix, (np.arange(length), first), 1 - weight)
@@ -29,8 +34,8 @@ def interpolation_matrix(available: int, length: int) -> np.ndarray:
 
 
 def cubic_matrix(available: int, length: int) -> np.ndarray:
-    """(length, available) float64: weights of cubic convolution with a = -0.75, half-pixel centres and no
-    smoothing, borders clamped, as PyTorch's `interpolate(mode="bicubic")` has them."""
+    """Returns the (length, available) float64 weights of cubic convolution with a = -0.75, as in PyTorch's
+    `interpolate(mode="bicubic")`: half-pixel centres, no antialiasing, clamped borders."""
     position = (np.arange(length) + 0.5) * (available / length) - 0.5
     first = np.floor(position)
     matrix = np.zeros((length, available))

@@ -1,4 +1,4 @@
-"""What every label map has in common."""
+"""Constants shared by all label maps."""
 
 IGNORE_INDEX = 255
-"""The label of pixels that count neither in training nor in evaluation; masks hold it as it is."""
+"""Label of pixels that are ignored in training and in evaluation. Mask files contain this value."""

@@ -1,7 +1,7 @@
-"""Names in configs -> classes and factory functions: `dict(type='AdamW', lr=1e-3)` -> `AdamW(lr=1e-3)`.
+"""Registries of classes that configs refer to by name: `dict(type='AdamW', lr=1e-3)` -> `AdamW(lr=1e-3)`.
 
-Each registry lives beside the contract of its entries: `MODELS` in `jseg.models.segmentors.base`,
-`BACKBONES`, `HEADS` and `LOSSES` in the `base` of their rooms, `DATASETS` and `TRANSFORMS` in
+Each registry is defined next to the contract of its entries: `MODELS` in `jseg.models.segmentors.base`,
+`BACKBONES`, `HEADS` and `LOSSES` in the `base` modules of their packages, `DATASETS` and `TRANSFORMS` in
 `jseg.datasets`, `OPTIMIZERS` and `SCHEDULERS` in `jseg.optim.base`.
 """
 
@@ -26,9 +26,9 @@ class Registry(Generic[T]):
 
     Args:
         kind: what the entries are, for messages, e.g. "dataset".
-        contract: the class that entries must be derived from. Functions are accepted if their annotation says
-            that they return such a class. None accepts anything.
-        supplied: arguments that the builder of these parts adds, so that a config need not set them.
+        contract: class that every entry must be derived from. A function is accepted if its return annotation
+            is such a class. None accepts anything.
+        supplied: arguments that the code that builds these parts adds, so that a config need not set them.
     """
 
     def __init__(self, kind: str, contract: type[T] | None = None, supplied: Iterable[str] = ()) -> None:
@@ -42,21 +42,21 @@ class Registry(Generic[T]):
         return name in self._entries
 
     def names(self) -> list[str]:
-        """All registered names, sorted."""
+        """Returns all registered names, sorted."""
         return sorted(self._entries)
 
     def register(
         self, name: str | None = None, moved: Mapping[str, str] = MappingProxyType({})
     ) -> Callable[[Entry], Entry]:
-        """Decorator that enters a class or function, under its own name unless `name` is given.
+        """Returns a decorator that registers a class or function, under its own name unless `name` is given.
 
         Args:
-            name: what configs write after `type`.
+            name: the value of `type` in configs.
             moved: arguments of an earlier version -> where they are set now, relative to the entry's dict.
 
         Raises:
-            ValueError: the name is taken by something else, or the entry does not fulfil the contract of this
-                registry.
+            ValueError: if the name is taken by something else, or the entry does not fulfil the contract of
+                this registry.
         """
 
         def enter(entry: Entry) -> Entry:
@@ -74,10 +74,10 @@ class Registry(Generic[T]):
         return enter
 
     def get(self, name: Any, where: str = "") -> Callable[..., T]:
-        """The entry called `name`; `where` is the config key shown in the error.
+        """Returns the entry called `name`. `where` is the config key shown in an error.
 
         Raises:
-            ValueError: no such entry; names the nearest one.
+            ValueError: if there is no such entry. The message suggests the nearest name.
         """
         if not isinstance(name, str) or name not in self._entries:
             raise ValueError(
@@ -87,20 +87,20 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def parameters(self, name: str, where: str = "") -> Mapping[str, inspect.Parameter]:
-        """Constructor arguments of an entry that a config may name (without self, *args and **kwargs)."""
+        """Returns the constructor arguments that a config may set (without self, *args and **kwargs)."""
         return _parameters(self.get(name, where))
 
     def check(self, cfg: Any, where: str = "") -> None:
-        """Checks `cfg` against the constructor it names, without calling it.
+        """Checks `cfg` against the constructor that it names, without calling it.
 
         Args:
-            cfg: a dict with `type` and constructor arguments. An argument that is annotated with a dataclass
-                is a dict of its fields, which are checked too.
+            cfg: a dict with `type` and constructor arguments. An argument annotated with a dataclass is a
+                dict of its fields, which are checked too.
             where: path of `cfg` inside the config, for the message, e.g. "dataset.train".
 
         Raises:
-            ValueError: no dict, no `type`, unknown type, unknown or missing argument, or a value of another
-                type than the constructor's annotation says.
+            ValueError: if `cfg` is not a dict or has no `type`, the type is unknown, an argument is unknown
+                or missing, or a value does not have the annotated type.
         """
         self._check(cfg, where or self.kind, self.supplied)
 
@@ -126,13 +126,14 @@ class Registry(Generic[T]):
         """Calls the entry named by `cfg['type']` with the rest of `cfg`.
 
         Args:
-            cfg: a dict with `type` and constructor arguments; not changed.
+            cfg: a dict with `type` and constructor arguments. It is not modified.
             where: path of `cfg` inside the config, for messages.
-            offered: arguments used only if the constructor has them and `cfg` does not set them.
-            extra: arguments that win over `cfg`.
+            offered: arguments that are passed only if the constructor accepts them and `cfg` does not set
+                them.
+            extra: arguments that override `cfg`.
 
         Raises:
-            ValueError: see `check`; what is built lacks an attribute of the contract.
+            ValueError: as in `check`, or if the object built lacks an attribute of the contract.
         """
         where = where or self.kind
         self._check(cfg, where, [*extra, *(offered or {})])
@@ -161,7 +162,8 @@ class Registry(Generic[T]):
 
 
 def matches(value: Any, accepted: tuple[type, ...]) -> bool:
-    """Whether a config value is of one of the types; an int is a float, a bool is not an int."""
+    """Whether a config value has one of the types. An int counts as a float, but a bool does not count as an
+    int."""
     if isinstance(value, bool):
         return bool in accepted
     if isinstance(value, int) and float in accepted:
@@ -170,18 +172,18 @@ def matches(value: Any, accepted: tuple[type, ...]) -> bool:
 
 
 def _broken_contract(entry: Callable[..., Any], contract: type) -> str:
-    """What keeps an entry from fulfilling a contract, or ''."""
+    """Returns the reason why an entry does not fulfil a contract, or ''."""
     base = f"{contract.__module__}.{contract.__qualname__}"
     made = entry if isinstance(entry, type) else _hints(entry).get("return")
     if not (isinstance(made, type) and issubclass(made, contract)):
-        return f"derive its class from {base}, or annotate the function with the class that it returns"
+        return f"derive its class from {base}, or annotate the function with the class it returns"
     missing = [
         method
         for method in dir(contract)
         if getattr(getattr(made, method, None), "__isabstractmethod__", False)
     ]
     if missing:
-        return f"{base} asks for {', '.join(missing)}"
+        return f"{base} requires {', '.join(missing)}"
     for method, wanted in vars(contract).items():
         if inspect.isfunction(wanted) and method != "__init__":
             own = getattr(made, method)
@@ -193,8 +195,8 @@ def _broken_contract(entry: Callable[..., Any], contract: type) -> str:
 
 
 def _takes(own: Callable[..., Any], wanted: Callable[..., Any]) -> bool:
-    """Whether a method can be called as the one that it stands for: the same names in the same order, and
-    defaults for what it adds."""
+    """Whether a method accepts every call that the base method accepts: the same names in the same order, and
+    defaults for additional arguments."""
     have = list(inspect.signature(own).parameters.values())
     need = list(inspect.signature(wanted).parameters.values())
     if any(item.kind is item.VAR_POSITIONAL for item in have):
@@ -207,7 +209,7 @@ def _takes(own: Callable[..., Any], wanted: Callable[..., Any]) -> bool:
 
 
 def _attributes(contract: type | None) -> list[str]:
-    """Attributes that a contract declares without a value."""
+    """Attributes that a contract declares but does not define."""
     if contract is None:
         return []
     return [name for name in inspect.get_annotations(contract) if name not in vars(contract)]
@@ -219,7 +221,7 @@ def _parameters(entry: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _hints(entry: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations of a constructor or function; none if only a type checker can resolve them."""
+    """Annotations of a constructor or function, or none if only a type checker can resolve them."""
     try:
         return typing.get_type_hints(entry.__init__ if isinstance(entry, type) else entry)  # type: ignore[misc]
     except (NameError, TypeError):
@@ -229,7 +231,7 @@ def _hints(entry: Callable[..., Any]) -> dict[str, Any]:
 def _check_arguments(
     entry: Callable[..., Any], name: str, arguments: Mapping[str, Any], where: str, supplied: Iterable[str]
 ) -> None:
-    """Names, presence and types of the arguments of one call; dicts for dataclasses are checked in turn."""
+    """Checks names, presence and types of the arguments of one call, and of nested dataclass arguments."""
     parameters, hints = _parameters(entry), _hints(entry)
     kinds = [value.kind for value in inspect.signature(entry).parameters.values()]
     for key, value in arguments.items():
@@ -257,7 +259,7 @@ def _check_arguments(
 
 
 def _with_dataclasses(entry: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments` with the dicts of dataclass arguments as instances."""
+    """Returns `arguments` with the dicts of dataclass arguments turned into instances."""
     hints = _hints(entry)
     built = dict(arguments)
     for key, value in arguments.items():
@@ -273,7 +275,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _dataclass_of(hint: Any) -> type | None:
-    """The dataclass among the alternatives of an annotation."""
+    """Returns the dataclass in an annotation, or None."""
     found = (
         part for part in _alternatives(hint) if isinstance(part, type) and dataclasses.is_dataclass(part)
     )
@@ -281,7 +283,8 @@ def _dataclass_of(hint: Any) -> type | None:
 
 
 def _simple_types(hint: Any) -> tuple[type, ...]:
-    """The types of an annotation made of int, float, bool, str, None and dataclasses; empty for any other."""
+    """Types in an annotation that consists of int, float, bool, str, None and dataclasses; otherwise
+    empty."""
     parts = _alternatives(hint)
     simple = (int, float, bool, str, type(None))
     if all(part in simple or _dataclass_of(part) is not None for part in parts):

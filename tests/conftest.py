@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Tolerances are those of a processor, also where there is a GPU;
+# Tolerances are those of a CPU, also where there is a GPU;
 # `JSEG_DEVICE=cuda pytest tests/ops` is for that.
 os.environ.setdefault("JSEG_DEVICE", "cpu")
 
@@ -84,7 +84,7 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def zeroshapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small ZeroShapes data set for whole programs. Do not change it."""
+    """A small ZeroShapes dataset for whole programs. Do not change it."""
     from jseg.zeroshapes import write_zeroshapes
 
     root = tmp_path_factory.mktemp("data") / "zeroshapes"

@@ -1,4 +1,4 @@
-"""A machine of our own making: every place that `environment` looks into lies in a temporary folder."""
+"""A fake machine: all places that `environment` examines are in a temporary folder."""
 
 import os
 import sys

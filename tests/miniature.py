@@ -1,9 +1,9 @@
 """The three benchmarks in miniature, in the formats their authors publish: what an archive holds, as data.
 
 `voc2012()`, `context_json()`, `context_mat()` and `coco_stuff()` return {archive name: {member: bytes}}: real
-JPEG pictures, palette and grey PNG masks, MATLAB files with the nesting of the originals, JSON with
+JPEG images, palette and grey PNG masks, MATLAB files with the nesting of the originals, JSON with
 compressed RLE. `unpack` writes such members as the extracted folders, `pack` as the archives themselves,
-`prepared` makes all three ready to train on. `scene` gives the picture and the labels behind every file
+`prepared` makes all three ready to train on. `scene` gives the image and the labels behind every file
 again, so that a test can compare what the tools make of it. The archives are made once and shared: copy
 before you change them.
 """
@@ -34,7 +34,7 @@ SBD_TRAIN = (*SBD_ONLY[:6], *VOC_TRAIN[:2], VOC_VAL[0])
 SBD_VAL = (*SBD_ONLY[6:], VOC_VAL[1], VOC_TRAIN[2])
 SBD = tuple(sorted(SBD_TRAIN + SBD_VAL))
 
-# The lists of the .mat release have one picture more each than the JSON, as the originals have two and one.
+# The lists of the .mat release have one image more each than the JSON, as the originals have two and one.
 CONTEXT_TRAIN = tuple(f"2008_{number:06d}" for number in range(2, 8))
 CONTEXT_VAL = tuple(f"2009_{number:06d}" for number in range(1, 6))
 COCO = {
@@ -48,7 +48,7 @@ COCO_VALUES = (*raw_values("coco_stuff164k"), 11, 255)  # 11 is one of the value
 
 
 def scene(name: str, values: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Picture uint8 (H, W, 3) and labels (H, W) of a name, H and W between 48 and 71: a grid of 3 x 4 areas,
+    """Image uint8 (H, W, 3) and labels (H, W) of a name, H and W between 48 and 71: a grid of 3 x 4 areas,
     each with one of `values` and a colour of its own; equal names give equal scenes."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     height, width = rng.integers(48, 72, 2)
@@ -61,14 +61,14 @@ def scene(name: str, values: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def voc_mask(name: str) -> np.ndarray:
-    """`SegmentationClass` of a picture: its labels, with a border of 255 (void)."""
+    """`SegmentationClass` of an image: its labels, with a border of 255 (void)."""
     label = scene(name, VOC_VALUES)[1].astype(np.uint8)
     label[0], label[:, -1] = 255, 255
     return label
 
 
 def sbd_mask(name: str) -> np.ndarray:
-    """The same picture as SBD labels it: no void, and its own opinion about the lowest rows."""
+    """The same image as SBD labels it: no void, and its own opinion about the lowest rows."""
     label = scene(name, VOC_VALUES)[1].astype(np.uint8)
     label[-3:] = 0
     return label
@@ -103,7 +103,7 @@ def voc2012() -> Archives:
 
 @cache
 def context_json() -> Archives:
-    """PASCAL Context as one JSON of the detail API; the last picture of each list is left out of it."""
+    """PASCAL Context as one JSON of the detail API; the last image of each list is left out of it."""
     images: list[dict] = []
     annotations: list[dict] = []
     for phase, names in (("train", CONTEXT_TRAIN[:-1]), ("val", CONTEXT_VAL[:-1])):
@@ -295,7 +295,7 @@ def _encoded(picture: Image.Image, form: str, **options: object) -> bytes:
 
 
 def prepared(root: Path) -> Path:
-    """All three benchmarks below `root`, ready for the data sets:
+    """All three benchmarks below `root`, ready for the datasets:
     a folder for JSEG_DATA_ROOT or `data_root`."""
     for archives in (voc2012(), context_json(), coco_stuff()):
         unpack(archives, root)

@@ -1,5 +1,4 @@
-"""Who may import whom: rooms as in the table, arrows downwards
-only, no circles. Read from the syntax trees."""
+"""Allowed imports between packages, without cycles, checked in the syntax trees."""
 
 import ast
 import subprocess
@@ -12,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "jseg"
 
-# From the ground upwards; each room may import the rooms it names, the foundation and itself. Imports inside
-# functions count as well. The foundation are the modules beside the packages.
+# From the bottom up. Each package may import the listed packages, the foundation and itself. Imports inside
+# functions count too. The foundation consists of the top-level modules.
 FOUNDATION = {"files", "interpolation", "labels", "names", "registry"}
 ROOMS = {
     "runtime": set(),
@@ -102,7 +101,7 @@ def imports(module: str) -> frozenset[str]:
 
 
 def room(module: str) -> str:
-    """The room that a module is in; the foundation is one room."""
+    """Returns the package of a module, or "foundation"."""
     parts = module.split(".")
     name = parts[1] if len(parts) > 1 else "__init__"
     return "foundation" if name in FOUNDATION else name
@@ -122,7 +121,7 @@ def test_arrows_of_the_table_point_down() -> None:
 
 @pytest.mark.parametrize("name", ["foundation", *ROOMS])
 def test_a_room_imports_what_it_may(name: str) -> None:
-    allowed = {name, "foundation", "__init__", *ROOMS.get(name, ())}  # jseg itself holds the version
+    allowed = {name, "foundation", "__init__", *ROOMS.get(name, ())}  # jseg itself contains the version
     wrong = [
         f"{module} -> {target}"
         for module in modules()
@@ -149,7 +148,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 
 def test_the_package_itself_imports_nothing() -> None:
-    """It is imported with each of its rooms; `Segmenter` comes with its first use."""
+    """It is imported with each of its packages; `Segmenter` is imported on first use."""
     code = (
         "import sys, jseg; jseg.__version__; assert 'Segmenter' in dir(jseg); "
         "print([name for name in sys.modules if name.startswith(('jseg.', 'jittor', 'numpy'))])"

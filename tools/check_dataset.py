@@ -1,4 +1,4 @@
-"""Read every picture and mask of a config's data: `python tools/check_dataset.py --config configs/...`."""
+"""Check every image and mask of a config's data: `python tools/check_dataset.py --config configs/...`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ask a CLIP how likely words are: `python tools/classify.py picture.jpg "a cat" "a dog"`."""
+"""Classify an image with a CLIP and your own words: `python tools/classify.py photo.jpg "a cat" "a dog"`."""
 
 import sys
 from pathlib import Path

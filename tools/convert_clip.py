@@ -1,4 +1,4 @@
-"""Convert a CLIP to jseg's own file: `python tools/convert_clip.py ViT-B-16.pt ViT-B-16.safetensors`."""
+"""Convert a CLIP to jseg's own format: `python tools/convert_clip.py ViT-B-16.pt ViT-B-16.safetensors`."""
 
 import sys
 from pathlib import Path

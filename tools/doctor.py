@@ -1,4 +1,4 @@
-"""Report what jseg needs and found on this machine, with a self-test: `python tools/doctor.py`.
+"""Report what jseg found on this machine, and run a self-test: `python tools/doctor.py`.
 
 Runs before anything is installed.
 """

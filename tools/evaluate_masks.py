@@ -1,4 +1,4 @@
-"""Score predictions saved as masks: `python tools/evaluate_masks.py PRED GT --dataset voc2012`."""
+"""Score predicted masks saved to files: `python tools/evaluate_masks.py PRED GT --dataset voc2012`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Prove that jseg computes on this GPU what it computes elsewhere: `python tools/gpu_check.py`."""
+"""Check results and speed on an NVIDIA GPU: `python tools/gpu_check.py`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The table of experiments, read from the configs themselves: `python tools/list_configs.py`."""
+"""Print a table of the experiments, read from the configs: `python tools/list_configs.py`."""
 
 import sys
 from pathlib import Path

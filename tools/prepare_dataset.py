@@ -1,4 +1,4 @@
-"""Make a benchmark out of its official archives: `python tools/prepare_dataset.py voc2012`."""
+"""Prepare a benchmark from its official archives: `python tools/prepare_dataset.py voc2012`."""
 
 import sys
 from pathlib import Path

@@ -1,9 +1,13 @@
-"""Segment images with words of your own: `python tools/segment.py photo.jpg --classes "cat, dog"`."""
+"""Segment images with your own words: `python tools/segment.py photo.jpg --classes "cat, dog"`."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jseg.runtime.command import quiet_interrupt
+
+quiet_interrupt()
 
 from jseg.cli.segment import main
 

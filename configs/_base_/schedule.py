@@ -1,7 +1,8 @@
-"""Optimizer and schedule of the CLIP-RC releases (VOC, inductive: 40,000 iterations of 16 pictures).
+"""Optimizer and schedule of the CLIP-RC releases (VOC, inductive: 40,000 iterations of 16 images).
 
-The releases also set the decay of 'norm' and 'ln' to zero, but their longest-matching-key rule lets
-'backbone' and 'decode_head' win, so every trained tensor runs at 10 x 2e-5 = 2e-4 with weight decay 0.01.
+The releases also set the decay of 'norm' and 'ln' to zero, but by their longest-matching-key rule,
+'backbone' and 'decode_head' take precedence, so every trained tensor uses 10 x 2e-5 = 2e-4 and weight
+decay 0.01.
 """
 
 max_iters = 40000
@@ -21,7 +22,5 @@ scheduler = dict(type="WarmupPoly", power=0.9, min_lr=1e-6, warmup_iters=1500, w
 log_interval = 50
 eval_interval = 4000  # a tenth of the run, as in the releases
 checkpoint_interval = 4000
-keep_checkpoints = 3  # the newest; the best one of all evaluations stays too
-max_bad_pictures = (
-    0  # training pictures that may be unreadable: left out with a warning; one more stops the run
-)
+keep_checkpoints = 3  # the newest ones; the best one is kept too
+max_bad_images = 0  # unreadable training images that are skipped with a warning; one more stops the run

@@ -1,6 +1,6 @@
 """CLIP-RC on COCO-Stuff 164K, fully supervised: the masks of all 171 classes.
 
-Seen and unseen are those of the benchmark and only name the parts of the scores.
+The seen and unseen classes of the benchmark are used only to group the scores.
 
     python tools/run_net.py --config configs/clip_rc/coco_stuff_full.py --task train
 
@@ -11,7 +11,7 @@ Measured: not yet
 
 _base_ = "coco_stuff_inductive.py"
 
-# Loss weights of the release. No class is lowered at test time: the releases count all of them as seen.
+# Loss weights of the release. There is no seen bias at test time, since all classes are seen.
 model = dict(
     setting="full",
     seen_bias=0.0,

@@ -1,5 +1,4 @@
-r"""The inductive COCO-Stuff model tested on the 60 classes of
-PASCAL Context, whose names are all it is given.
+r"""The inductive COCO-Stuff model tested on the 60 classes of PASCAL Context, given only by their names.
 
     python tools/run_net.py --config configs/clip_rc/coco_stuff_to_context60.py --task val \
         --checkpoint work_dirs/coco_stuff_inductive/checkpoints/latest
@@ -11,6 +10,6 @@ Measured: not yet
 
 _base_ = "coco_stuff_inductive.py"
 
-# Nothing is trained here. All classes count as seen, as in the paper.
+# Nothing is trained here. All classes are treated as seen, as in the paper.
 _val = dict(type="PascalContextDataset", split="val", unseen=(), test_mode=True)
 dataset = dict(_delete_=True, val=_val, test=_val)

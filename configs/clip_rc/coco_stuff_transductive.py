@@ -1,7 +1,6 @@
-"""CLIP-RC on COCO-Stuff 164K, transductive: the names of the 15
-unseen classes are known, their masks are not.
+"""CLIP-RC on COCO-Stuff 164K, transductive: with the names, but no masks, of 15 unseen classes.
 
-Starts from the inductive run at half its length, which must have been trained first:
+Starts from the inductive run at half of its iterations, which must be trained first:
 
     python tools/run_net.py --config configs/clip_rc/coco_stuff_transductive.py --task train
 

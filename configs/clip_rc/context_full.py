@@ -1,6 +1,6 @@
 """CLIP-RC on PASCAL Context, fully supervised: the masks of all 60 classes.
 
-Seen and unseen are those of the benchmark and only name the parts of the scores.
+The seen and unseen classes of the benchmark are used only to group the scores.
 
     python tools/run_net.py --config configs/clip_rc/context_full.py --task train
 
@@ -11,6 +11,6 @@ Measured: not yet
 
 _base_ = "context_inductive.py"
 
-# Loss weights of the VOC release. No class is lowered at test time: the releases count all of them as seen.
+# Loss weights of the VOC release. There is no seen bias at test time, since all classes are seen.
 model = dict(setting="full", seen_bias=0.0, decode_head=dict(recovery=dict(weight=0.0)))
 keep_checkpoints = 3

@@ -9,7 +9,7 @@ Measured: not yet
 
 _base_ = ["../_base_/datasets/context60.py", "../_base_/models/clip_rc_vit_b16.py", "../_base_/schedule.py"]
 
-# Neither the paper nor the releases give these for Context: prompts as
-# in other CLIP methods on it, the rest as on VOC.
+# Neither the paper nor the releases give values for Context. Prompts are as in other CLIP methods on it, and
+# the rest as on VOC.
 model = dict(templates="ensemble15", backbone=dict(num_prompts=35))
-keep_checkpoints = 10  # all of them: the transductive run starts from the one at half the length
+keep_checkpoints = 10  # all, since the transductive run starts from the one at half the length

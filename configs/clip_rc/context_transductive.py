@@ -1,6 +1,6 @@
-"""CLIP-RC on PASCAL Context, transductive: the names of the 10 unseen classes are known, their masks are not.
+"""CLIP-RC on PASCAL Context, transductive: the names of the 10 unseen classes are known, but not their masks.
 
-Starts from the inductive run at half its length, which must have been trained first:
+Starts from the inductive run at half of its iterations, which must be trained first:
 
     python tools/run_net.py --config configs/clip_rc/context_transductive.py --task train
 

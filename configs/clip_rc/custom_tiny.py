@@ -1,9 +1,10 @@
-"""Own data on the tiny CLIP of ZeroShapes: tries every step in
-minutes on a CPU, on pictures of coloured shapes only.
+"""Your own data with the tiny CLIP of ZeroShapes, to try all steps in minutes on a CPU.
+
+The tiny CLIP only supports images of coloured shapes.
 
     python tools/run_net.py --config configs/clip_rc/custom_tiny.py --task train --set data_root=FOLDER
 
-For real pictures use custom_inductive.py, which is used in the same way. docs/custom_dataset.md
+For real images, use custom_inductive.py in the same way. See docs/custom_dataset.md.
 """
 
 _base_ = "zeroshapes_inductive.py"

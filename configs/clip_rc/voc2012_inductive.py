@@ -9,4 +9,4 @@ Measured: not yet
 
 _base_ = ["../_base_/datasets/voc2012.py", "../_base_/models/clip_rc_vit_b16.py", "../_base_/schedule.py"]
 
-keep_checkpoints = 10  # all of them: the transductive run starts from the one at half the length
+keep_checkpoints = 10  # all, since the transductive run starts from the one at half the length

@@ -3,7 +3,7 @@ bridge, no region alignment, no recovery decoder.
 
     python tools/run_net.py --config configs/clip_rc/zeroshapes_baseline.py --task train
 
-Measured: README.md, section "Results on ZeroShapes"
+Measured: docs/zeroshapes.md
 """
 
 _base_ = "zeroshapes_inductive.py"

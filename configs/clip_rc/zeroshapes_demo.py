@@ -1,4 +1,4 @@
-"""The schedule of `make demo`: inductive CLIP-RC on ZeroShapes, cut short to a few minutes on two cores.
+"""The schedule of `make demo`: inductive CLIP-RC on ZeroShapes, shortened to a few minutes on two cores.
 
 python tools/run_net.py --config configs/clip_rc/zeroshapes_demo.py --task train
 """

@@ -2,27 +2,27 @@
 
     python tools/run_net.py --config configs/clip_rc/zeroshapes_inductive.py --task train
 
-Measured: README.md, section "Results on ZeroShapes"
+Measured: docs/zeroshapes.md
 """
 
 _base_ = ["../_base_/datasets/zeroshapes.py", "../_base_/models/clip_rc.py", "../_base_/schedule.py"]
 
 model = dict(
     clip="weights/zeroshapes_clip.npz",
-    seen_bias=0.05,  # a run this short ends with smaller probabilities than the releases' 40,000 iterations
-    # A region of 32 px holds a whole object of 20 to 34 px; one of 16 px would not.
+    seen_bias=0.05,  # probabilities are smaller after a short run than after the releases' 40,000 iterations
+    # A region of 32 px can contain an object of 20 to 34 px; one of 16 px could not.
     backbone=dict(num_regions=4),
     decode_head=dict(
-        num_heads=1,  # 64 channels a head, as on ViT-B/16 (8 heads of 512)
+        num_heads=1,  # 64 channels per head, as with ViT-B/16 (8 heads of 512)
         # As on VOC; with 50, as on COCO-Stuff, seed 0 ends at hIoU 63.9 instead of 66.8.
         recovery=dict(weight=2.0),
     ),
 )
 
 max_iters = 6000
-batch_size = 8  # with so few pictures to the hour, more and smaller steps go further
-# lr: times 10 by lr_mult. Weight decay: 15 seen classes are few, and
-# 0.01, as in the releases, costs 8 points of hIoU.
+batch_size = 8  # within a short training, more and smaller steps give better results
+# lr is multiplied by lr_mult = 10. A weight decay of 0.01, as in the releases, costs 8 points of hIoU
+# with only 15 seen classes.
 optimizer = dict(lr=1e-4, weight_decay=1.0)
 scheduler = dict(warmup_iters=100)
 eval_interval = 1500

@@ -1,10 +1,10 @@
-"""CLIP-RC on ZeroShapes, transductive: the names of the unseen classes are known, their masks are not.
+"""CLIP-RC on ZeroShapes, transductive: the names of the unseen classes are known, but not their masks.
 
-Starts from the inductive run at half its length, which must have been trained first:
+Starts from the inductive run at half of its iterations, which must be trained first:
 
     python tools/run_net.py --config configs/clip_rc/zeroshapes_transductive.py --task train
 
-Measured: README.md, section "Results on ZeroShapes"
+Measured: docs/zeroshapes.md
 """
 
 _base_ = "zeroshapes_inductive.py"

@@ -1,9 +1,9 @@
-"""Training-free segmentation of your own images: no masks are needed, and none are used.
+"""Training-free segmentation of your own images, without masks.
 
     jseg test --config configs/dense_clip/dense_custom.py --set data_root=FOLDER
 
-FOLDER holds images/ and classes.txt, one class word a line. Where it holds masks/ too, `jseg val` scores
-them.
+FOLDER contains images/ and classes.txt, with one class word per line. If it also contains masks/, `jseg val`
+computes scores.
 """
 
 _base_ = ["../_base_/models/dense_clip.py", "../_base_/schedule.py"]

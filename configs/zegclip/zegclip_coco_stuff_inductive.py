@@ -17,4 +17,4 @@ model = dict(templates="ensemble15", backbone=dict(num_prompts=100))
 max_iters = 80000
 eval_interval = 8000  # a tenth of the run
 checkpoint_interval = 8000
-keep_checkpoints = 10  # all of them: the transductive run starts from the one at half the length
+keep_checkpoints = 10  # all, since the transductive run starts from the one at half the length

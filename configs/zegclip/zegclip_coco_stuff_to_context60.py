@@ -10,6 +10,6 @@ Measured: not yet
 
 _base_ = "zegclip_coco_stuff_inductive.py"
 
-# Nothing is trained here. All classes count as seen, as in the paper.
+# Nothing is trained here. All classes are treated as seen, as in the paper.
 _val = dict(type="PascalContextDataset", split="val", unseen=(), test_mode=True)
 dataset = dict(_delete_=True, val=_val, test=_val)

@@ -12,4 +12,4 @@ Measured: not yet
 _base_ = ["../_base_/datasets/context60.py", "../_base_/models/zegclip_vit_b16.py", "../_base_/schedule.py"]
 
 model = dict(templates="ensemble15", backbone=dict(num_prompts=35))
-keep_checkpoints = 10  # all of them: the transductive run starts from the one at half the length
+keep_checkpoints = 10  # all, since the transductive run starts from the one at half the length

@@ -1,6 +1,6 @@
 """ZegCLIP on PASCAL VOC 2012, fully supervised: the masks of all 20 classes.
 
-Seen and unseen are those of the benchmark and only name the parts of the scores.
+The seen and unseen classes of the benchmark are used only to group the scores.
 
     jseg train --config configs/zegclip/zegclip_voc2012_full.py
 
@@ -11,6 +11,6 @@ Measured: not yet
 
 _base_ = "zegclip_voc2012_inductive.py"
 
-# No class is lowered at test time: the release counts all of them as seen.
+# There is no seen bias at test time, since all classes are seen.
 model = dict(setting="full", seen_bias=0.0)
 keep_checkpoints = 3

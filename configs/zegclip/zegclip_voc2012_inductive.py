@@ -12,4 +12,4 @@ _base_ = ["../_base_/datasets/voc2012.py", "../_base_/models/zegclip_vit_b16.py"
 max_iters = 20000
 eval_interval = 2000  # a tenth of the run
 checkpoint_interval = 2000
-keep_checkpoints = 10  # all of them: the transductive run starts from the one at half the length
+keep_checkpoints = 10  # all, since the transductive run starts from the one at half the length

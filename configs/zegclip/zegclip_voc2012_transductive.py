@@ -1,6 +1,6 @@
-"""ZegCLIP on PASCAL VOC 2012, transductive: the names of the 5 unseen classes are known, their masks are not.
+"""ZegCLIP on PASCAL VOC 2012, transductive: the names of the 5 unseen classes are known, but not their masks.
 
-Starts from the inductive run at half its length, which must have been trained first:
+Starts from the inductive run at half of its iterations, which must be trained first:
 
     jseg train --config configs/zegclip/zegclip_voc2012_transductive.py
 

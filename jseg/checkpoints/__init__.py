@@ -1,7 +1,8 @@
-"""Weight files: readers for foreign formats without PyTorch, name maps, and jseg's own safetensors files.
+"""Weight files: readers for other projects' formats without PyTorch, name maps, and jseg's own safetensors
+files.
 
-`formats` reads and writes the bytes (`read_tensors` opens a file of any format), `clip` and `clip_rc`
-translate tensor names between projects, `save_arrays` and `load_arrays` are jseg's own files. Nothing in a
+`formats` reads and writes the bytes (`read_tensors` opens a file of any format). `clip` and `clip_rc`
+translate tensor names between projects. `save_arrays` and `load_arrays` handle jseg's own files. Nothing in a
 file is ever executed.
 """
 

@@ -1,5 +1,5 @@
-"""What decides names and shapes of a model's parameters, as plain data: in metadata, in comparisons, in
-messages."""
+"""Model architectures as plain data: everything that determines names and shapes of the parameters. Used in
+metadata, comparisons and messages."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class Difference(NamedTuple):
-    """A config key that must change: its name, the value to set, and the value now."""
+    """A config key that must change: its name, the required value, and the current value."""
 
     key: str
     wanted: Any
@@ -18,25 +18,25 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Base of the frozen dataclasses that `Segmentor.architecture` returns.
+    """Base of the frozen dataclasses returned by `Segmentor.architecture`.
 
-    A field may name the config key that sets it: `field(metadata={"key": "model.backbone.num_prompts"})`,
-    else it is called `model.NAME`. A field with `"unknown": True` in its metadata is None where nothing says
-    it, and is not compared then.
+    A field may give the config key that sets it: `field(metadata={"key": "model.backbone.num_prompts"})`. By
+    default, the key is `model.NAME`. A field with `"unknown": True` in its metadata is None if its value is
+    unknown, and is then not compared.
     """
 
     type: ClassVar[str] = ""
-    """`model.type` of the models it describes."""
+    """`model.type` of the models described by this class."""
 
     def metadata(self) -> dict[str, Any]:
-        """The fields as JSON values, and `type`."""
+        """Returns the fields and `type` as JSON values."""
         return {"type": self.type, **json.loads(json.dumps(dataclasses.asdict(self)))}
 
     def differences(self, saved: Mapping[str, Any]) -> list[Difference]:
-        """Which config keys must change so that this model becomes the one of `saved`, the `metadata` of
-        another.
+        """Lists the config keys that must change to turn this model into that of `saved`, another's
+        `metadata`.
 
-        Fields that `saved` does not have, as an older file, are not compared.
+        Fields that `saved` lacks, for example in an older file, are not compared.
         """
         own = self.metadata()
         if saved.get("type", self.type) != self.type:
@@ -52,5 +52,5 @@ class Architecture:
 
 
 def listed(differences: list[Difference]) -> str:
-    """Differences as one line: what to set, and what is set here."""
+    """Formats differences on one line: the required and the current value of each key."""
     return ", ".join(f"{key}={wanted!r} (here {now!r})" for key, wanted, now in differences)

@@ -1,9 +1,8 @@
-"""CLIP in weight files: tensor names of other projects <-> jseg's CLIP. Plain functions from state dict to
-state dict, strict both ways.
+"""CLIP in weight files: translates tensor names between other projects and jseg, strictly in both directions.
 
-jseg's CLIP uses OpenAI's names; `clip_rc` is the counterpart for segmentation models. Every function
-also returns a report: what was ignored on purpose, what was left over, what is missing. `NameReport.check`
-turns the last two into an error.
+jseg's CLIP uses OpenAI's names. `clip_rc` does the same for segmentation models. The functions map state
+dicts to state dicts, and also return a report of the names that were ignored on purpose, that are left over,
+and that are missing. `NameReport.check` raises an error for the last two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,12 +51,12 @@ _TEXT = (
     "ln_final.bias",
 )
 _NOT_PARAMETERS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
-"""Numbers and the causal mask that OpenAI's archives and open_clip keep beside the parameters."""
+"""Numbers and the causal mask that OpenAI's archives and open_clip store with the parameters."""
 
 
 @dataclass(frozen=True)
 class NameReport:
-    """What became of the names of a file. `kind` says whose names they are."""
+    """Result of translating the names of a file. `kind` is the project that they belong to."""
 
     kind: str
     ignored: tuple[str, ...] = ()
@@ -65,21 +64,22 @@ class NameReport:
     missing: tuple[str, ...] = ()
 
     def check(self, source: str) -> None:
-        """Raises `ValueError` naming `source` and the names if any is left over or missing."""
+        """Raises `ValueError` with `source` and the names if any name is left over or missing."""
         if self.unused or self.missing:
             raise ValueError(
                 f"{source} is not a complete {self.kind} checkpoint: missing {_some(self.missing)}; "
-                f"not known {_some(self.unused)}; use a file of one whole model"
+                f"unknown {_some(self.unused)}; use a file of one complete model"
             )
 
 
 def _some(names: Sequence[str], limit: int = 5) -> str:
-    """Names of a file, which may hold what a terminal cannot print or be very long."""
+    """Formats names of a file, which may be very long or contain unprintable text."""
     return shortened([ascii(name)[1:-1][:100] for name in names], limit)
 
 
 def count_layers(names: Sequence[str], prefix: str) -> int:
-    """Number of layers below `prefix`: the highest index + 1, so that a gap shows up as missing names."""
+    """Returns the number of layers in `prefix`: the highest index + 1, so that gaps appear as missing
+    names."""
     indices = [name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)]
     return max((int(index) + 1 for index in indices if index.isdecimal() and len(index) < 4), default=0)
 
@@ -89,7 +89,7 @@ def block_names(prefix: str, count: int) -> list[str]:
 
 
 def clip_parameter_names(vision_layers: int, text_layers: int) -> list[str]:
-    """All parameters of a ViT CLIP under OpenAI's names."""
+    """Returns all parameters of a ViT CLIP with OpenAI's names."""
     return (
         [f"visual.{name}" for name in VISION]
         + block_names("visual.transformer.resblocks.", vision_layers)
@@ -99,13 +99,13 @@ def clip_parameter_names(vision_layers: int, text_layers: int) -> list[str]:
 
 
 def clip_kind(names: Sequence[str]) -> str:
-    """Whose names these are: `OPENAI`, `HUGGING_FACE`, `OPEN_CLIP` or `CLIP_RC`.
+    """Returns the project to which names belong: `OPENAI`, `HUGGING_FACE`, `OPEN_CLIP` or `CLIP_RC`.
 
-    open_clip and OpenAI agree for the common models; those are called
-    OpenAI's unless a sign of open_clip is found.
+    open_clip and OpenAI use the same names for the common models. These are classified as OpenAI's unless
+    there is a sign of open_clip.
 
     Raises:
-        ValueError: none of them.
+        ValueError: if it is none of them.
     """
     found = set(names)
     if any(name.startswith(("vision_model.", "text_model.")) for name in found):
@@ -117,25 +117,24 @@ def clip_kind(names: Sequence[str]) -> str:
     if any(name.startswith("visual.") for name in found):
         return OPENAI
     raise ValueError(
-        f"no CLIP: the tensor names ({_some(sorted(found), 3)}) are not those of OpenAI, Hugging Face "
+        f"not a CLIP: the tensor names ({_some(sorted(found), 3)}) are not those of OpenAI, Hugging Face "
         "CLIPModel, open_clip or CLIP-RC"
     )
 
 
 def clip_from_any(tensors: Arrays) -> tuple[dict[str, np.ndarray], NameReport]:
-    """A CLIP of OpenAI, Hugging Face (`CLIPModel`) or open_clip -> jseg's CLIP (OpenAI's names).
+    """Converts a CLIP of OpenAI, Hugging Face (`CLIPModel`) or open_clip to jseg's CLIP (OpenAI's names).
 
-    Types and values are kept; `logit_scale` becomes a 0-d array. The
-    report lists names; nothing is raised for them.
+    Types and values are kept; `logit_scale` becomes a 0-d array. Missing and unused names are only reported.
 
     Raises:
-        ValueError: the names belong to no CLIP.
+        ValueError: if the names do not belong to a CLIP.
     """
     kind = clip_kind(list(tensors))
     if kind == CLIP_RC:
         raise ValueError(
             "these are CLIP-RC weights (a segmentation model), not a CLIP with a text tower; "
-            "give the CLIP it was trained from"
+            "use the CLIP that it was trained from"
         )
     if kind == HUGGING_FACE:
         state, ignored, unused = _from_hugging_face(tensors)
@@ -160,7 +159,7 @@ def clip_from_any(tensors: Arrays) -> tuple[dict[str, np.ndarray], NameReport]:
 
 
 def _open_clip_name(name: str) -> str:
-    """open_clip: `module.` of parallel training and the `text.` tower of newer models removed."""
+    """Removes `module.` of parallel training and the `text.` prefix of newer open_clip models."""
     for prefix in ("module.", "text."):
         name = name.removeprefix(prefix)
     return name
@@ -182,7 +181,7 @@ _HF_PLAIN = {
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
     "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
     "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
-    # "layrnorm" is how the library spells it.
+    # The library spells it "layrnorm".
     "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",
     "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
     "vision_model.post_layernorm.weight": "visual.ln_post.weight",
@@ -197,7 +196,7 @@ _HF_TOWERS = {
 
 
 def _from_hugging_face(tensors: Arrays) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """State dict, ignored and unused names; q, k and v are stacked into OpenAI's `in_proj`."""
+    """Returns state dict, ignored and unused names. q, k and v are stacked into OpenAI's `in_proj`."""
     state: dict[str, np.ndarray] = {}
     ignored: list[str] = []
     unused: list[str] = []
@@ -216,14 +215,14 @@ def _from_hugging_face(tensors: Arrays) -> tuple[dict[str, np.ndarray], list[str
         if set(sources) == {"q", "k", "v"}:
             state[own] = np.concatenate([tensors[sources[part]] for part in "qkv"])
         else:
-            unused += list(sources.values())  # the missing in_proj names the gap
+            unused += list(sources.values())  # in_proj is then reported as missing
     return state, ignored, unused
 
 
 def _hugging_face_block(
     name: str, tensors: Arrays, state: dict[str, np.ndarray], parts: dict[str, dict[str, str]]
 ) -> bool:
-    """Handles a tensor of a transformer layer; False if the name is not one."""
+    """Handles a tensor of a transformer layer. Returns False if the name is not that of one."""
     for prefix, own_prefix in _HF_TOWERS.items():
         if not name.startswith(prefix):
             continue
@@ -241,10 +240,10 @@ def _hugging_face_block(
 
 
 def clip_to_hugging_face(state: Arrays) -> dict[str, np.ndarray]:
-    """jseg's CLIP -> the names of Hugging Face's `CLIPModel` (without its `position_ids` buffers).
+    """Converts jseg's CLIP to the names of Hugging Face's `CLIPModel` (without its `position_ids` buffers).
 
     Raises:
-        ValueError: a name that is not a parameter of CLIP.
+        ValueError: if a name is not a parameter of CLIP.
     """
     plain = {own: name for name, own in _HF_PLAIN.items()}
     transposed = {own: name for name, own in _HF_TRANSPOSED.items()}
@@ -271,19 +270,24 @@ def clip_to_hugging_face(state: Arrays) -> dict[str, np.ndarray]:
 
 
 def clip_state(tensors: TensorMap, finite: bool = True) -> tuple[dict[str, np.ndarray], NameReport]:
-    """A complete CLIP from an opened file: `clip_from_any` and its check, with the file named in every error.
+    """Returns a complete CLIP from an opened file: `clip_from_any` and its check, with the file in every
+    error.
+
+    Args:
+        finite: read all values and check that they are finite. Otherwise uncompressed files are mapped and nothing
+            is read; the caller then checks the values that it uses with `check_finite`.
 
     Args:
         finite: read all values and check that they are finite. Without, files of plain bytes are mapped and nothing
             is read: whoever uses values checks them with `check_finite`.
 
     Raises:
-        ValueError: a ResNet CLIP, a CLIP-RC, something else, names missing or left over, or values that are
-            not finite.
+        ValueError: if it is a ResNet CLIP, a CLIP-RC or something else, names are missing or left over, or
+            values are not finite.
     """
     if any(name.startswith(("visual.layer1.", "module.visual.layer1.")) for name in tensors):
         raise file_error(
-            tensors.path, "is a ResNet CLIP, which jseg does not implement; choose ViT-B/16, B/32 or L/14"
+            tensors.path, "is a ResNet CLIP, which jseg does not implement; use ViT-B/16, B/32 or L/14"
         )
     try:
         state, report = clip_from_any(tensors)
@@ -296,7 +300,7 @@ def clip_state(tensors: TensorMap, finite: bool = True) -> tuple[dict[str, np.nd
     return state, report
 
 
-# What tells the sizes of a CLIP, and its number of dimensions.
+# Tensors that determine the sizes of a CLIP, and their numbers of dimensions.
 _DIMENSIONS = {
     "visual.conv1.weight": 4,
     "visual.positional_embedding": 2,
@@ -310,7 +314,9 @@ _DIMENSIONS = {
 def _check_shapes(path: str, state: Arrays) -> None:
     for name, count in _DIMENSIONS.items():
         if state[name].ndim != count:
-            raise file_error(path, f"no ViT CLIP has this shape: {state[name].shape}; use another file", name)
+            raise file_error(
+                path, f"shape {state[name].shape} is not that of a ViT CLIP; use another file", name
+            )
     try:
         square_grid(state["visual.positional_embedding"])
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""CLIP-RC in weight files: the tensor names of the releases <-> jseg's.
+"""CLIP-RC in weight files: translates tensor names between the releases and jseg.
 
-Both use the names of the PyTorch release (`backbone.*`, `decode_head.*`), and so does the JSeg release
-(.pkl). The releases carry more than anything uses: that is ignored on the way in and filled on the way out.
+Both use the names of the PyTorch release (`backbone.*`, `decode_head.*`), as does the JSeg release (.pkl).
+The releases contain unused tensors, which are ignored on reading and filled in on writing.
 """
 
 from collections.abc import Iterable
@@ -24,12 +24,12 @@ from jseg.checkpoints.formats.tensor_map import TensorMap, check_finite, file_er
 from jseg.files import PathLike
 
 LOSS_BUFFERS = "decode_head.loss_decode."
-"""Buffers of the released loss; they hold no parameters."""
+"""Buffers of the released loss, which are not parameters."""
 
 
 def regions_are_untrained(tensors: Arrays) -> bool:
-    """Whether the stored region tokens are all class embedding + position of CLS, as the releases start (and
-    keep) them."""
+    """Whether all stored region tokens equal class embedding + position of CLS, their fixed or initial value
+    in the releases."""
     tokens = np.asarray(tensors[REGION_TOKENS], np.float64)
     start = (
         np.asarray(tensors["backbone.class_embedding"], np.float64)
@@ -37,7 +37,7 @@ def regions_are_untrained(tensors: Arrays) -> bool:
     )
     if tokens.ndim != 2 or tokens.shape[1:] != start.shape:
         return False
-    # Half precision keeps 11 bits.
+    # Half precision has 11 significant bits.
     tolerance = 2e-3 if tensors[REGION_TOKENS].dtype == np.float16 else 1e-5
     return bool(np.abs(tokens - start).max(initial=0) <= tolerance * max(1.0, np.abs(start).max()))
 
@@ -45,11 +45,13 @@ def regions_are_untrained(tensors: Arrays) -> bool:
 def clip_rc_from_release(
     tensors: Arrays, trained_regions: bool | None = None
 ) -> tuple[dict[str, np.ndarray], NameReport]:
-    """A released CLIP-RC (PyTorch or JSeg) or ZegCLIP -> jseg's. What `is_unused` names is ignored.
+    """Converts a released CLIP-RC (PyTorch or JSeg) or ZegCLIP to jseg's. Tensors for which `is_unused` is
+    true are ignored.
 
     Args:
-        tensors: names and values of the release, `module.` in front allowed.
-        trained_regions: whether region tokens are parameters; by default if they differ from their start.
+        tensors: names and values of the release, with or without the prefix `module.`.
+        trained_regions: whether region tokens are parameters. By default, if they differ from their initial
+            value.
     """
     tensors = {name.removeprefix("module."): tensors[name] for name in tensors}
     names = list(tensors)
@@ -67,10 +69,10 @@ def clip_rc_from_release(
 
 
 def is_unused(name: str, names: Iterable[str]) -> bool:
-    """Whether a released tensor reaches no output; `names` are all tensors of the file.
+    """Whether a released tensor has no effect on any output. `names` are all tensors of the file.
 
-    `self_attn.*` and `norm1.*` of decoder layers, in ZegCLIP also all but queries and keys of the last one,
-    untrained region tokens, a text encoder, and buffers of the loss.
+    These are `self_attn.*` and `norm1.*` of decoder layers, in ZegCLIP also all but queries and keys of the
+    last layer, untrained region tokens, a text encoder, and buffers of the loss.
     """
     if name == REGION_TOKENS or name.startswith(("text_encoder.", LOSS_BUFFERS)):
         return True
@@ -84,15 +86,15 @@ def is_unused(name: str, names: Iterable[str]) -> bool:
 def clip_rc_to_release(
     state: Arrays, num_regions: int = 16, trained_classes: int | None = None
 ) -> dict[str, np.ndarray]:
-    """jseg's CLIP-RC or ZegCLIP -> all names of the release, so that its code loads it strictly.
+    """Converts jseg's CLIP-RC or ZegCLIP to all names of the release, so that its code loads it strictly.
 
-    What nothing uses is filled: zeros for `self_attn`, 1 and 0 for `norm1`. CLIP-RC: region tokens get their
-    untrained value, `num_regions` of them, unless `state` holds trained ones. ZegCLIP: the last layer's
-    unused parts, and the weights of the loss's classes, of which the release stores `trained_classes` + 1.
+    Unused tensors are filled in: zeros for `self_attn`, 1 and 0 for `norm1`. CLIP-RC: region tokens get their
+    untrained value, `num_regions` of them, unless `state` contains trained ones. ZegCLIP: the unused parts of
+    the last layer, and the class weights of the loss, of which the release stores `trained_classes` + 1.
 
     Raises:
-        ValueError: `state` is not a complete model, or the number of trained classes of a ZegCLIP is not
-            known.
+        ValueError: if `state` is not a complete model, or the number of trained classes of a ZegCLIP is
+            unknown.
     """
     result, report = clip_rc_from_release(state, REGION_TOKENS in state)
     report.check("the state dict")
@@ -100,8 +102,8 @@ def clip_rc_to_release(
     if is_zegclip(result):
         if trained_classes is None:
             raise ValueError(
-                "the release of ZegCLIP stores a number for each trained class, and this file does not say "
-                "how many there were; convert the checkpoint of the run, or write --to jseg"
+                "the release of ZegCLIP stores a number for each trained class, but this file lacks "
+                "their number; convert the run's checkpoint, or use --to jseg"
             )
         last = f"{ZEGCLIP_LAYERS}{count_layers(list(result), ZEGCLIP_LAYERS) - 1}."
         for name, shape in decoder_layer_shapes(width).items():
@@ -121,7 +123,7 @@ def clip_rc_to_release(
 
 
 def _unused_shapes(width: int) -> dict[str, tuple[int, ...]]:
-    """What the release stores beside each decoder layer."""
+    """Shapes of the unused tensors that the release stores with each decoder layer."""
     return {
         "norm1.weight": (width,),
         "norm1.bias": (width,),
@@ -137,15 +139,16 @@ def _filled(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def load_model_state(path: PathLike) -> tuple[dict[str, np.ndarray], CLIPRCArchitecture]:
-    """A whole CLIP-RC from a file of any format: the PyTorch or JSeg release, or a converted one.
+    """Loads a complete CLIP-RC from a file of any format: the PyTorch or JSeg release, or a converted one.
 
     Returns:
-        The parameters of jseg's CLIP-RC (half precision is kept, arrays may be read-only) and what they tell
-        of its architecture.
+        The parameters of jseg's CLIP-RC (half precision is kept, and arrays may be read-only), and the
+        architecture derived from them.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, of another model, not complete, or not finite; names file and tensors.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, of another model, incomplete or not finite. The message names file and
+            tensors.
     """
     tensors = read_tensors(path)
     check_is_clip_rc(tensors)
@@ -158,16 +161,16 @@ def load_model_state(path: PathLike) -> tuple[dict[str, np.ndarray], CLIPRCArchi
 def architecture_of(
     state: Arrays, source: PathLike, num_regions: int | None, train_regions: bool | None = None
 ) -> CLIPRCArchitecture:
-    """The architecture that the parameters of a whole CLIP-RC or ZegCLIP tell.
+    """Derives the architecture from the parameters of a complete CLIP-RC or ZegCLIP.
 
     Args:
         state: name -> values.
         source: the file, for the message.
-        num_regions: M, which untrained region tokens do not tell.
-        train_regions: whether region tokens are parameters; by default if `state` holds them.
+        num_regions: M, which cannot be derived from untrained region tokens.
+        train_regions: whether region tokens are parameters. By default, if `state` contains them.
 
     Raises:
-        ValueError: shapes that no CLIP-RC has.
+        ValueError: if the shapes are not those of a CLIP-RC.
     """
     shapes = {name: array.shape for name, array in state.items()}
     kind = ZegCLIPArchitecture if is_zegclip(state) else CLIPRCArchitecture
@@ -176,13 +179,14 @@ def architecture_of(
 
 
 def stored_regions(tensors: TensorMap) -> int | None:
-    """Number of region tokens in the file, trained or not; None if it holds none."""
+    """Returns the number of region tokens in the file, trained or not, or None if there are none."""
     name = next((name for name in tensors if name.endswith(REGION_TOKENS)), None)
     return None if name is None else tensors.entry(name).shape[0]
 
 
 def check_is_clip_rc(tensors: TensorMap) -> None:
-    """Raises `ValueError` if the file is no CLIP-RC at all (says what it is), or has odd embeddings."""
+    """Raises `ValueError` if the file is not a CLIP-RC (the message says what it is), or its embeddings are
+    invalid."""
     names = [name.removeprefix("module.") for name in tensors]
     parts = ("backbone.", "decode_head.")
     if not all(any(name.startswith(part) for name in names) for part in parts):
@@ -200,5 +204,5 @@ def check_is_clip_rc(tensors: TensorMap) -> None:
             shape = tensors.entry(stored).shape
             if len(shape) != count or 0 in shape:
                 raise file_error(
-                    tensors.path, f"no CLIP-RC has this shape: {shape}; use another file", stored
+                    tensors.path, f"shape {shape} is not that of a CLIP-RC; use another file", stored
                 )

@@ -1,5 +1,5 @@
-"""The one description of a CLIP-RC or ZegCLIP: made from its config or from the shapes in a file, asked for
-names."""
+"""The architecture of a CLIP-RC or ZegCLIP, derived from its config or from the shapes in a file. It
+determines the parameter names."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,20 +13,20 @@ from jseg.files import PathLike
 Shapes = Mapping[str, Sequence[int]]
 
 FUSED_FEATURES = ("region", "global")
-"""What the region alignment module may fuse with the pixels (paper, Table 7), in the order of the columns of
-`lateral_proj`."""
+"""Features that the region alignment module can fuse with the pixels (Table 7 of the paper), in the order of
+the columns of `lateral_proj`."""
 
 REGION_TOKENS = "backbone.region_level_bridge"
-"""Region tokens: parameters only when they are trained (paper, Table 6)."""
+"""Region tokens. They are parameters only if they are trained (Table 6 of the paper)."""
 
 STREAMS = (
     ("decoder_q.layers", "decoder_v.layers"),
     ("recovery_decoder.decouple_q", "recovery_decoder.decouple_v"),
 )
-"""Pairs of streams of decoder layers in the head: of the decoder, and of the recovery decoder."""
+"""Pairs of streams of decoder layers in the head: those of the decoder, and of the recovery decoder."""
 
 ZEGCLIP_LAYERS = "decode_head.decoder_1.layers."
-"""How the names of ZegCLIP's decoder layers begin."""
+"""Prefix of the names of ZegCLIP's decoder layers."""
 
 _PROMPTS = (
     "prompt_embeddings",
@@ -64,7 +64,7 @@ _ENCODER_DIMENSIONS = {
     "backbone.prompt_embeddings": 3,
 }
 _DIMENSIONS = {**_ENCODER_DIMENSIONS, "decode_head.lateral_proj.weight": 2}
-"""The tensors that tell the sizes, and their numbers of dimensions."""
+"""Tensors that determine the sizes, with their numbers of dimensions."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +74,24 @@ class EncoderSizes:
     layers: int  # L
     width: int  # D
     patch_size: int  # pixels
-    joint_width: int  # d, of images and texts
+    joint_width: int  # d, the embedding width of images and texts
 
 
 def _option(part: str, name: str, default: Any, unknown: bool = False) -> Any:
-    """A field that the config sets as `model.PART.NAME`."""
+    """A field set by `model.PART.NAME` in the config."""
     return field(default=default, metadata={"key": f"model.{part}.{name}", "unknown": unknown})
 
 
 @dataclass(frozen=True)
 class CLIPRCArchitecture(Architecture):
-    """Sizes and options of a CLIP-RC; the defaults are those of its parts.
+    """Sizes and options of a CLIP-RC. The defaults are those of its parts.
 
     Attributes:
-        encoder: None where only the config is known. heads: attention heads of the encoder, stored in no
-            file.
-        image_size: (H, W) pixels that fix the grid of the position table.
-        num_regions: M; 0 without a region bridge, None where a file stores no region tokens.
-        fused_inputs: number of features fused with the pixels; ram_inputs: which ones.
+        encoder: None if only the config is known. heads: attention heads of the encoder, which are not stored
+            in files.
+        image_size: (H, W) in pixels, which determines the grid of the position table.
+        num_regions: M. 0 without a region bridge, None if a file stores no region tokens.
+        fused_inputs: number of features fused with the pixels. ram_inputs: which ones.
         recovery_layers: None without a recovery decoder.
     """
 
@@ -116,11 +116,12 @@ class CLIPRCArchitecture(Architecture):
     def from_config(
         cls, model: Mapping[str, Any], encoder: EncoderSizes | None = None
     ) -> "CLIPRCArchitecture":
-        """From `model` of a config; what it does not set has the default of its part.
+        """Creates the architecture from `model` of a config. Missing options have the defaults of their
+        parts.
 
         Args:
-            model: the dict, not checked here.
-            encoder: sizes of the CLIP that it names, if they are known.
+            model: the dict, which is not checked here.
+            encoder: sizes of its CLIP, if known.
         """
         backbone, head = model.get("backbone", {}), model.get("decode_head", {})
         recovery = head.get("recovery", {})
@@ -150,16 +151,16 @@ class CLIPRCArchitecture(Architecture):
         num_regions: int | None = None,
         train_regions: bool = False,
     ) -> "CLIPRCArchitecture":
-        """From the shapes of a CLIP-RC under the names of the releases.
+        """Derives the architecture from the shapes of a CLIP-RC with the names of the releases.
 
         Args:
             shapes: name -> shape of every parameter.
             source: the file, for the message.
-            num_regions: M, where untrained tokens were left out of `shapes`.
+            num_regions: M, if `shapes` does not include untrained tokens.
             train_regions: whether region tokens are parameters.
 
         Raises:
-            ValueError: a tensor that tells a size is missing or has another number of dimensions.
+            ValueError: if a tensor that determines a size is missing or has a wrong number of dimensions.
         """
         encoder = _encoder_from(shapes, source, _DIMENSIONS)
         fused = shapes["decode_head.lateral_proj.weight"][1] // encoder.joint_width - 1
@@ -178,7 +179,7 @@ class CLIPRCArchitecture(Architecture):
         )
 
     def differences(self, saved: Mapping[str, Any]) -> list[Difference]:
-        """See `Architecture.differences`; values are what a config would say."""
+        """See `Architecture.differences`. The values are those of a config."""
         found = []
         for key, wanted, now in super().differences(saved):
             if key == "model.clip":
@@ -189,7 +190,7 @@ class CLIPRCArchitecture(Architecture):
                     {"num_layers": value} if value is not None else None for value in (wanted, now)
                 )
             elif key.endswith("ram_inputs") and isinstance(wanted, int):
-                # The same key again, by name, where both sides know the names.
+                # Report the same key by the names of the features, if both sides have them.
                 if saved.get("ram_inputs") is not None and self.ram_inputs is not None:
                     continue
                 choices = {0: (), 1: "('global',) or ('region',)", 2: FUSED_FEATURES}
@@ -198,9 +199,9 @@ class CLIPRCArchitecture(Architecture):
         return found
 
     def parameter_names(self) -> list[str]:
-        """All parameters, in the order of the releases."""
+        """Returns all parameter names, in the order of the releases."""
         if self.encoder is None:
-            raise ValueError("the encoder's sizes are not known; make the architecture from a file or a CLIP")
+            raise ValueError("the encoder's sizes are unknown; create the architecture from a file or a CLIP")
         return clip_rc_parameter_names(
             self.encoder.layers, self.decoder_layers, self.recovery_layers, self.train_regions
         )
@@ -222,7 +223,7 @@ class ZegCLIPArchitecture(CLIPRCArchitecture):
         num_regions: int | None = None,
         train_regions: bool = False,
     ) -> "ZegCLIPArchitecture":
-        """See `CLIPRCArchitecture.from_shapes`; there are no regions, whatever is said of them."""
+        """See `CLIPRCArchitecture.from_shapes`. Arguments about regions are ignored, since there are none."""
         encoder = _encoder_from(shapes, source, _ENCODER_DIMENSIONS)
         return cls(
             encoder=encoder,
@@ -239,14 +240,14 @@ class ZegCLIPArchitecture(CLIPRCArchitecture):
     def parameter_names(self) -> list[str]:
         """See `CLIPRCArchitecture.parameter_names`."""
         if self.encoder is None:
-            raise ValueError("the encoder's sizes are not known; make the architecture from a file or a CLIP")
+            raise ValueError("the encoder's sizes are unknown; create the architecture from a file or a CLIP")
         return zegclip_parameter_names(self.encoder.layers, self.decoder_layers)
 
 
 def zegclip_parameter_names(layers: int, decoder_layers: int) -> list[str]:
-    """All parameters of a ZegCLIP with so many layers in encoder and decoder.
+    """Returns all parameter names of a ZegCLIP with these numbers of layers in encoder and decoder.
 
-    Of the last decoder layer only the maps of queries and keys reach an output.
+    In the last decoder layer, only the projections of queries and keys affect an output.
     """
     names = [*_encoder_names(layers, False), "decode_head.q_proj.weight", "decode_head.q_proj.bias"]
     updates = range(decoder_layers - 1)
@@ -255,7 +256,7 @@ def zegclip_parameter_names(layers: int, decoder_layers: int) -> list[str]:
 
 
 def decoder_layer_shapes(width: int) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the parameters of a decoder layer of width d."""
+    """Returns name -> shape of the parameters of a decoder layer of width d."""
     wide = {
         "linear1.weight": (4 * width, width),
         "linear1.bias": (4 * width,),
@@ -268,12 +269,12 @@ def decoder_layer_shapes(width: int) -> dict[str, tuple[int, ...]]:
 
 
 def is_zegclip(names: Iterable[str]) -> bool:
-    """Whether these are the names of a ZegCLIP, `module.` in front allowed."""
+    """Whether these are the names of a ZegCLIP, with or without the prefix `module.`."""
     return any(name.removeprefix("module.").startswith(ZEGCLIP_LAYERS) for name in names)
 
 
 def named_parameters(names: Sequence[str], train_regions: bool) -> list[str]:
-    """All parameters of the model that has as many layers as `names` mention, so that gaps show up."""
+    """Returns all parameter names of a model with as many layers as occur in `names`, so that gaps appear."""
     if is_zegclip(names):
         layers = count_layers(names, "backbone.transformer.resblocks.")
         return zegclip_parameter_names(layers, count_layers(names, ZEGCLIP_LAYERS))
@@ -283,7 +284,7 @@ def named_parameters(names: Sequence[str], train_regions: bool) -> list[str]:
 def clip_rc_parameter_names(
     layers: int, decoder_layers: int, recovery_layers: int | None, train_regions: bool = False
 ) -> list[str]:
-    """All parameters of a CLIP-RC with so many layers; `recovery_layers` None means no recovery decoder."""
+    """Returns all parameter names of a CLIP-RC. `recovery_layers` None means no recovery decoder."""
     names = _encoder_names(layers, train_regions)
     names += [f"decode_head.{name}" for name in _HEAD]
     for streams, count in zip(STREAMS, (decoder_layers, recovery_layers or 0)):
@@ -305,22 +306,23 @@ def _encoder_names(layers: int, train_regions: bool) -> list[str]:
 
 
 def _encoder_from(shapes: Shapes, source: PathLike, dimensions: Mapping[str, int]) -> EncoderSizes:
-    """Sizes of the encoder, after a look at the tensors that tell sizes.
+    """Returns the sizes of the encoder, after checking the tensors that determine them.
 
     Raises:
-        ValueError: one is missing or has another number of dimensions.
+        ValueError: if one is missing or has a wrong number of dimensions.
     """
     for name, count in dimensions.items():
         if name not in shapes or len(shapes[name]) != count or 0 in shapes[name]:
             found = tuple(shapes[name]) if name in shapes else "missing"
-            raise file_error(source, f"no CLIP-RC has this shape: {found}; use another file", name)
+            raise file_error(source, f"shape {found} is not that of a CLIP-RC; use another file", name)
     width, _, patch, _ = shapes["backbone.conv1.weight"]
     layers = count_layers(list(shapes), "backbone.transformer.resblocks.")
     return EncoderSizes(layers, width, patch, shapes["backbone.proj"][1])
 
 
 def _layers(names: Sequence[str]) -> tuple[int, int, int | None]:
-    """Layers of the encoder, the decoder and the recovery decoder (None without one)."""
+    """Returns the numbers of layers of the encoder, the decoder and the recovery decoder (None without
+    one)."""
     recovery = any(name.startswith("decode_head.recovery_decoder.") for name in names)
     return (
         count_layers(names, "backbone.transformer.resblocks."),
@@ -330,9 +332,9 @@ def _layers(names: Sequence[str]) -> tuple[int, int, int | None]:
 
 
 def _encoder_text(encoder: Any) -> str:
-    if not isinstance(encoder, Mapping):  # the number of heads
-        return f"a CLIP of {encoder} heads"
+    if not isinstance(encoder, Mapping):  # number of heads
+        return f"a CLIP with {encoder} heads"
     return (
-        f"a CLIP of {encoder['layers']} layers, width {encoder['width']}, patch {encoder['patch_size']}, "
+        f"a CLIP with {encoder['layers']} layers, width {encoder['width']}, patch {encoder['patch_size']}, "
         f"joint width {encoder['joint_width']}"
     )

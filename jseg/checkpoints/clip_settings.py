@@ -1,5 +1,5 @@
-"""What the tensors of a CLIP do not tell: attention heads and activation, from the configuration beside the
-file."""
+"""Attention heads and activation of a CLIP, which are not stored in its tensors but in the configuration next
+to the file."""
 
 import json
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from jseg.checkpoints.formats.tensor_map import file_error
 from jseg.files import PathLike
 
 ACTIVATIONS = ("quick_gelu", "gelu")
-"""t · sigmoid(1.702 t), as OpenAI's models have it, and t · Φ(t), as most of open_clip and some of Hugging
+"""t · sigmoid(1.702 t), used by OpenAI's models, and t · Φ(t), used by most of open_clip and some of Hugging
 Face."""
 
 CHANNELS_PER_HEAD = 64
-"""Of all of OpenAI's models, and assumed where nothing says otherwise."""
+"""Value of all of OpenAI's models, and the default if nothing else is known."""
 
 _OTHER_HEADS = (1280, 1408, 1664)
 """Widths of vision towers whose published models have wider heads: ViT-H-14, ViT-g-14, ViT-bigG-14."""
@@ -26,14 +26,14 @@ HUGGING_FACE_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
 
 @dataclass(frozen=True)
 class CLIPSettings:
-    """Attention heads of both towers, and the activation of both."""
+    """Attention heads of the vision and the text tower, and their common activation."""
 
     vision_heads: int
     text_heads: int
     activation: str = "quick_gelu"
 
     def metadata(self) -> dict[str, str]:
-        """For jseg's own files, which have no configuration beside them."""
+        """Metadata for jseg's own files, which have no separate configuration."""
         return {
             "vision_heads": str(self.vision_heads),
             "text_heads": str(self.text_heads),
@@ -49,22 +49,22 @@ def clip_settings(
     activation: str | None = None,
     heads: tuple[int, int] | None = None,
 ) -> CLIPSettings:
-    """The settings of a CLIP file.
+    """Returns the settings of a CLIP file.
 
-    What the caller says comes first, then the metadata of jseg's own files, then `config.json` (Hugging Face)
-    or `open_clip_config.json` in the same folder. Without all of these, heads are 64 channels wide and the
-    activation is QuickGELU, as in OpenAI's models.
+    The sources, in order, are the caller's arguments, the metadata of jseg's own files, and `config.json`
+    (Hugging Face) or `open_clip_config.json` in the same folder. The default is that of OpenAI's models:
+    heads of 64 channels and QuickGELU.
 
     Args:
-        path: the file of weights.
-        kind: whose tensor names it has; see `jseg.checkpoints.clip`.
-        widths: of the vision and the text tower, from the tensors.
-        metadata: of the file.
-        activation, heads: (vision, text), for files that do not say.
+        path: the weight file.
+        kind: project whose tensor names it has; see `jseg.checkpoints.clip`.
+        widths: widths of the vision and the text tower, from the tensors.
+        metadata: metadata of the file.
+        activation, heads: (vision, text), for files without this information.
 
     Raises:
-        ValueError: the configuration contradicts the tensors, names an unknown activation, or nothing tells
-            the heads of a tower that is not made of heads of 64 channels.
+        ValueError: if the configuration contradicts the tensors or has an unknown activation, or the heads of
+            a tower that cannot be divided into heads of 64 channels are unknown.
     """
     said = _own(metadata) or _beside(path, kind, widths) or {}
     if activation is not None:
@@ -75,7 +75,7 @@ def clip_settings(
     if found not in ACTIVATIONS:
         raise file_error(
             path,
-            f"has the activation {found!r}, which jseg does not compute; known: {', '.join(ACTIVATIONS)}",
+            f"has the activation {found!r}, which jseg does not support; known: {', '.join(ACTIVATIONS)}",
         )
     counts = [_heads(path, tower, width, said) for tower, width in zip(("vision", "text"), widths)]
     return CLIPSettings(counts[0], counts[1], str(found))
@@ -86,15 +86,15 @@ def _heads(path: PathLike, tower: str, width: int, said: Mapping[str, Any]) -> i
     if count is None and (width % CHANNELS_PER_HEAD or (tower == "vision" and width in _OTHER_HEADS)):
         raise file_error(
             path,
-            f"has a {tower} tower of width {width}, which is not made of heads of {CHANNELS_PER_HEAD} "
-            f"channels, and nothing tells its heads; put its {HUGGING_FACE_CONFIG} or "
-            f"{OPEN_CLIP_CONFIG} beside it, or "
+            f"has a {tower} tower of width {width}, which is not a multiple of {CHANNELS_PER_HEAD} "
+            f"channels per head, and its number of heads is unknown; put its {HUGGING_FACE_CONFIG} or "
+            f"{OPEN_CLIP_CONFIG} in the same folder, or "
             "convert it with tools/convert_clip.py --heads VISION,TEXT",
         )
     if count is None:
         return width // CHANNELS_PER_HEAD
     if not isinstance(count, int) or count < 1 or width % count:
-        raise file_error(path, f"cannot have {count} attention heads: they must divide the width {width}")
+        raise file_error(path, f"cannot have {count} attention heads, which do not divide the width {width}")
     return count
 
 
@@ -117,13 +117,13 @@ def _beside(path: PathLike, kind: str, widths: tuple[int, int]) -> dict[str, Any
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not the configuration of a CLIP ({type(error).__name__}: {error}); copy it again, or "
-            "move it away"
+            "remove it"
         ) from error
     for tower, width in zip(("vision", "text"), widths):
         if said.pop(f"{tower}_width") != width:
             raise ValueError(
-                f"{file} describes a CLIP whose {tower} tower has another width than that in {path}, "
-                f"{width}; put the configuration of this model there"
+                f"{file} describes a CLIP whose {tower} tower has a different width than that in {path}, "
+                f"{width}; replace it by the configuration of this model"
             )
     return said
 
@@ -134,7 +134,7 @@ def _hugging_face(content: Mapping[str, Any]) -> dict[str, Any]:
     if len(activations) > 1:
         raise ValueError(f"its towers have different activations: {', '.join(sorted(activations))}")
     return {
-        # The defaults of `CLIPVisionConfig` and `CLIPTextConfig`, which files may leave out.
+        # Defaults of `CLIPVisionConfig` and `CLIPTextConfig`, which files may omit.
         "vision_width": vision.get("hidden_size", 768),
         "text_width": text.get("hidden_size", 512),
         "vision_heads": vision.get("num_attention_heads", 12),

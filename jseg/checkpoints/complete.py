@@ -1,5 +1,5 @@
-"""A whole CLIP-RC or ZegCLIP from any checkpoint: released, converted, or of a jseg run (trained part) plus
-its CLIP."""
+"""Assembles a complete CLIP-RC or ZegCLIP from any checkpoint: released, converted, or a run's trained part
+with its CLIP."""
 
 import json
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ from jseg.checkpoints.positions import resize_positions
 from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX, is_run_checkpoint, saved_architecture
 from jseg.files import PathLike, file_sha256
 
-_DEFAULT_REGIONS = 16  # of the releases, where a file does not say
-_DEFAULT_CROP = 512  # pixels, likewise
+_DEFAULT_REGIONS = 16  # value of the releases, used if a file does not contain it
+_DEFAULT_CROP = 512  # pixels, used in the same way
 _MAX_REGIONS = 1 << 16
 _MAX_CLASSES = 1 << 16
 _MAX_CROP = 1 << 14
@@ -32,9 +32,9 @@ _MAX_CROP = 1 << 14
 
 @dataclass
 class CompleteModel:
-    """All parameters of a model and what its file says beside them.
+    """All parameters of a model, and the other information in its file.
 
-    trained_classes: number of classes that had labels in training, None where nothing says it.
+    trained_classes: number of classes with labels in training, None if unknown.
     """
 
     state: dict[str, np.ndarray]
@@ -46,20 +46,20 @@ class CompleteModel:
 
 
 def complete_model(tensors: TensorMap, clip: PathLike | None = None) -> CompleteModel:
-    """The whole model of an opened checkpoint.
+    """Assembles the complete model of an opened checkpoint.
 
     Args:
-        clip: the CLIP weights that a jseg run was trained on; checkpoints of a run leave them out.
+        clip: the CLIP weights on which a jseg run was trained. Checkpoints of a run do not contain them.
 
     Raises:
-        ValueError: not a CLIP-RC, incomplete, or `clip` is missing, unneeded or another one.
+        ValueError: if it is not a CLIP-RC or incomplete, or `clip` is missing, not needed or a different one.
     """
     metadata = tensors.metadata
     if is_run_checkpoint(tensors):
         check_checksum(tensors.path)
         return _complete_run(tensors, clip)
     if clip is not None:
-        raise ValueError(f"--clip: {tensors.path} holds a whole model already; leave --clip out")
+        raise ValueError(f"--clip: {tensors.path} already contains the complete model; leave --clip out")
     check_is_clip_rc(tensors)
     state, report = clip_rc_from_release(tensors)
     report.check(tensors.path)
@@ -82,13 +82,13 @@ def _complete_run(tensors: TensorMap, clip: PathLike | None) -> CompleteModel:
     metadata = tensors.metadata
     if clip is None:
         raise ValueError(
-            f"{tensors.path} holds the trained part of a run only; name the CLIP it was trained on "
+            f"{tensors.path} contains only the trained part of a run; pass the CLIP it was trained on "
             f"({metadata.get('clip') or 'model.clip of its config'}) with --clip"
         )
     if metadata.get("clip_sha256") and file_sha256(clip) != metadata["clip_sha256"]:
         raise ValueError(
             f"--clip: {clip} is not the CLIP that {tensors.path} was trained on "
-            f"({metadata.get('clip')}, SHA-256 {metadata['clip_sha256'][:12]}...); name that file"
+            f"({metadata.get('clip')}, SHA-256 {metadata['clip_sha256'][:12]}...); pass that file"
         )
     source, _ = clip_state(read_tensors(clip))
     try:
@@ -128,7 +128,8 @@ def _frozen_part(
 
 
 def _trained_classes(tensors: TensorMap) -> int | None:
-    """From the buffer of the released loss, from what a conversion kept, or from the classes of a run."""
+    """Returns the number from the buffer of the released loss, the record of a conversion, or a run's
+    classes."""
     metadata = tensors.metadata
     buffer = next((name for name in tensors if name.endswith(f"{LOSS_BUFFERS}criterion.empty_weight")), None)
     if buffer is not None and len(tensors.entry(buffer).shape) == 1:
@@ -142,15 +143,15 @@ def _trained_classes(tensors: TensorMap) -> int | None:
 
 
 def _bounded(tensors: TensorMap, key: str, value: Any, limit: int) -> int:
-    """A number of the metadata; anybody may have written it, so it must not ask for memory without bound."""
+    """Returns a number in untrusted metadata. The limit prevents it from requesting unbounded memory."""
     text = str(value)
     if not text.isascii() or not text.isdecimal() or len(text) > 15 or int(text) > limit:
-        raise file_error(tensors.path, f"its metadata says {key} = {text[:40]!r}, no number up to {limit}")
+        raise file_error(tensors.path, f"its metadata has {key} = {text[:40]!r}, not a number up to {limit}")
     return int(text)
 
 
 def _class_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """Class words: JSON in jseg's files, a list in the meta data of mmsegmentation."""
+    """Returns class words: JSON in jseg's files, a list in the metadata of mmsegmentation."""
     if "class_names" in metadata:
         stored = json.loads(metadata["class_names"])
         return tuple(str(name) for name in stored) if isinstance(stored, list) else ()

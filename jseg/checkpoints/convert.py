@@ -1,4 +1,4 @@
-"""What both converters share: checksums, sizes in words, and writing files that are read back."""
+"""Shared parts of both converters: checksums, descriptions of files, and verified writing."""
 
 import hashlib
 import os
@@ -20,29 +20,30 @@ OPENAI_SHA256: Mapping[str, str] = {
     "vit-l-14.pt": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
     "vit-l-14-336px.pt": "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
 }
-"""Lower-case name -> SHA-256 of OpenAI's CLIP files: part of the addresses under which they are published."""
+"""Lower-case name -> SHA-256 of OpenAI's CLIP files, which is part of their published addresses."""
 
 Digest = tuple[tuple[int, ...], str, str]
 
 
 def published_sha256(path: PathLike) -> str | None:
-    """The SHA-256 that OpenAI publishes for a file of this name, None for other names."""
+    """Returns the SHA-256 published by OpenAI for a file of this name, or None for other names."""
     return OPENAI_SHA256.get(Path(path).name.lower())
 
 
 def checksum_warning(path: PathLike, found: str, published: str) -> str:
-    """The block that says loudly that a file is not the one its name promises."""
+    """Returns a prominent warning that a file is not the one published under its name."""
     line = "!" * 78
     return (
-        f"{line}\nWARNING: {os.fspath(path)} is NOT the file that OpenAI publishes under this name.\n"
+        f"{line}\nWARNING: {os.fspath(path)} is NOT the file published by OpenAI under this name.\n"
         f"  its SHA-256   {found}\n  published     {published}\n"
-        "It is damaged, was altered, or only shares the name. Fetch it again, or rename it if it is\n"
-        f"another CLIP on purpose.\n{line}"
+        "It is damaged, was altered, or only has the same name. Download it again, or rename it if it is\n"
+        f"meant to be another CLIP.\n{line}"
     )
 
 
 def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, Digest]:
-    """Name -> (shape, type, SHA-256 of the values): compares with arrays that are no longer in memory."""
+    """Returns name -> (shape, type, SHA-256 of the values), for comparisons with arrays no longer in
+    memory."""
     result = {}
     for name in arrays:
         array = np.asarray(arrays[name])
@@ -52,14 +53,14 @@ def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, Digest]:
 
 
 def check_output(source: PathLike, out: PathLike, force: bool) -> None:
-    """Refuses to write over the source, or over any file without `force`.
+    """Refuses to overwrite the source, or without `force`, any file.
 
     Raises:
         FileExistsError, FileNotFoundError, IsADirectoryError.
     """
     source, out = Path(source), Path(out)
     if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder; name the file to write in it")
+        raise IsADirectoryError(f"{out} is a folder; give the name of a file in it")
     if out.exists():
         if source.exists() and source.samefile(out):
             raise FileExistsError(f"{out} is the file to read; write to another name")
@@ -67,39 +68,40 @@ def check_output(source: PathLike, out: PathLike, force: bool) -> None:
             raise FileExistsError(f"{out} exists; add --force to overwrite it, or choose another name")
     folder = out.absolute().parent
     if not folder.is_dir():
-        raise FileNotFoundError(f"folder {folder} does not exist; create it or choose another place")
+        raise FileNotFoundError(f"folder {folder} does not exist; create it or choose another one")
 
 
 def write_verified(
     out: PathLike, arrays: dict[str, np.ndarray], save: Callable[[str, Mapping[str, np.ndarray]], None]
 ) -> None:
-    """Writes `arrays` beside `out`, reads them back, compares every value, and only then renames.
+    """Writes `arrays` to a file next to `out`, reads them back, compares every value, and only then renames.
 
     Args:
-        arrays: emptied once written, so that source and copy need not be in memory together.
-        save: writes arrays to the path it is given.
+        arrays: emptied after writing, so that source and copy need not be in memory together.
+        save: function that writes arrays to the given path.
 
     Raises:
-        ValueError: what was read back differs; an older `out` is untouched.
-        OSError: the file cannot be written.
+        ValueError: if the values read back differ. An existing `out` is unchanged.
+        OSError: if the file cannot be written.
     """
     expected = digests(arrays)
     with replacing(out) as temporary:
         try:
             save(os.fspath(temporary), arrays)
         except OSError as error:
-            raise error.__cause__ or error from None  # the reason alone: `save` names the hidden file
+            # Only the cause, since the error of `save` names the hidden file.
+            raise error.__cause__ or error from None
         arrays.clear()
         written = digests(read_tensors(temporary))
         wrong = [key for key in sorted({*expected, *written}) if expected.get(key) != written.get(key)]
         if wrong:
             raise file_error(
-                out, "was read back with other values; the disk may be failing, try another", wrong[0]
+                out, "was read back with different values; the disk may be failing, try another one", wrong[0]
             )
 
 
 def file_lines(tensors: TensorMap, kind: str, sha256: str) -> list[str]:
-    """What a file is, in lines for the terminal."""
+    """Describes a file in lines for the terminal."""
     types = Counter(tensors.entry(name).dtype.name for name in tensors)
     size = Path(tensors.path).stat().st_size
     return [
@@ -114,7 +116,7 @@ def file_lines(tensors: TensorMap, kind: str, sha256: str) -> list[str]:
 
 
 def clip_size_line(state: Mapping[str, np.ndarray]) -> str:
-    """The sizes of a CLIP from `clip_state`, in words."""
+    """Describes the sizes of a CLIP from `clip_state`."""
     width, _, patch, _ = state["visual.conv1.weight"].shape
     vocabulary, text_width = state["token_embedding.weight"].shape
     grid, _ = square_grid(state["visual.positional_embedding"])

@@ -1,8 +1,8 @@
-"""jseg's own weight files: safetensors, written so that a reader never sees half a file.
+"""jseg's own weight files: safetensors, written atomically.
 
-Whatever fails, a full disk included, leaves an older file of that name as it was. The metadata holds the
-SHA-256 of the file, counted with zeros in the place of the digits themselves; `load_arrays` refuses a file in
-which any bit has changed.
+If writing fails, for example because the disk is full, an existing file of that name is unchanged. The
+metadata contains the SHA-256 of the file, computed with zeros in place of its own digits. `load_arrays`
+refuses a file in which any bit has changed.
 """
 
 import hashlib
@@ -25,11 +25,12 @@ _NO_DIGEST = "0" * 64
 
 
 def _little_endian(path: PathLike, name: str, array: np.ndarray) -> tuple[np.ndarray, str]:
-    """`array` with its safetensors type code; `ValueError` for what the format cannot hold."""
+    """Returns `array` with its safetensors type code. Raises `ValueError` if the format does not support
+    it."""
     array = np.asarray(array)
     code = _WRITTEN_AS.get(array.dtype.newbyteorder("="))
     if not isinstance(name, str) or name == METADATA_KEY:
-        raise file_error(path, f"{name!r} cannot name a tensor; use another name")
+        raise file_error(path, f"{name!r} is not a valid tensor name; use another name")
     if code is None:
         accepted = ", ".join(dtype.name for dtype in _WRITTEN_AS)
         raise file_error(path, f"type {array.dtype} cannot be saved; convert it to one of {accepted}", name)
@@ -37,14 +38,14 @@ def _little_endian(path: PathLike, name: str, array: np.ndarray) -> tuple[np.nda
 
 
 def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes `arrays` and `metadata` (text to text) to `path` in the safetensors format, all or nothing.
+    """Writes `arrays` and `metadata` (str to str) to `path` in the safetensors format, atomically.
 
-    Accepts float16/32/64, int8/16/32/64, uint8 and bool of any shape and memory order. Widest types come
-    first so that every tensor is aligned to its item size; equal input gives an equal file.
+    Accepts float16/32/64, int8/16/32/64, uint8 and bool of any shape and memory order. The widest types come
+    first, so that every tensor is aligned to its item size. Equal input gives an identical file.
 
     Raises:
-        ValueError: a type the format does not hold, or metadata that is not text.
-        OSError: the file cannot be written; an older file of that name is untouched.
+        ValueError: if a type is not supported by the format, or metadata is not text.
+        OSError: if the file cannot be written. An existing file of that name is unchanged.
     """
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
@@ -70,11 +71,12 @@ def save_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
 
 
 def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Reads a file written by `save_arrays` (or any safetensors file): arrays of one's own, and the metadata.
+    """Reads a file written by `save_arrays`, or any safetensors file. Returns copies of the arrays, and the
+    metadata.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged; the message names file and entry.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged. The message names file and entry.
     """
     tensors = read_safetensors(path)
     check_checksum(path)
@@ -83,11 +85,12 @@ def load_arrays(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def check_checksum(path: PathLike) -> None:
-    """Compares a safetensors file with the checksum inside; a file without one, of another program, passes.
+    """Compares a safetensors file with the checksum that it contains. Files of other programs have none and
+    pass.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged.
     """
     stored = read_safetensors(path).metadata.get(CHECKSUM_KEY)
     if stored is None:
@@ -96,11 +99,12 @@ def check_checksum(path: PathLike) -> None:
     start = 8 + int.from_bytes(content[:8].tobytes(), "little")
     text = content[8:start].tobytes().replace(_checksum_entry(stored), _checksum_entry(_NO_DIGEST), 1)
     if _digest(text, [content[start:].data]) != stored:
-        raise file_error(path, "its content does not have the SHA-256 written inside; the file is damaged")
+        raise file_error(path, "its contents do not match the SHA-256 stored inside; the file is damaged")
 
 
 def _checksum_entry(digest: str) -> bytes:
-    """As it stands in the header; it cannot occur inside a text there, where quotes are escaped."""
+    """The checksum as stored in the header. It cannot occur inside a string there, where quotes are
+    escaped."""
     return f'"{CHECKSUM_KEY}":"{digest}"'.encode()
 
 

@@ -1,4 +1,5 @@
-"""The files `latest` and `best` of a run, whose first line names a checkpoint beside them."""
+"""The pointer files `latest` and `best` of a run, whose first line is the name of a checkpoint in their
+folder."""
 
 from pathlib import Path
 
@@ -9,10 +10,10 @@ BEST = "best"
 
 
 def behind_pointer(path: PathLike) -> Path:
-    """The file itself, where `path` is the pointer `latest` or `best`.
+    """Returns the checkpoint that `path` points to if it is `latest` or `best`, else `path` itself.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: if there is no such file.
     """
     path = Path(path)
     if path.name in (POINTER, BEST) and path.is_file():

@@ -1,4 +1,4 @@
-"""CLIP's table of position embeddings on another grid of patches."""
+"""Resizes CLIP's table of position embeddings to another grid of patches."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from jseg.interpolation import cubic_matrix, interpolation_matrix
 
 
 def square_grid(table: np.ndarray) -> tuple[int, int]:
-    """The grid (h, w) of a square table of (1 + h·w, D) rows, CLS first.
+    """Returns the grid (h, w) of a square table of (1 + h·w, D) rows, CLS first.
 
     Raises:
-        ValueError: the table is not square.
+        ValueError: if the table is not square.
     """
     side = round(max(table.shape[0] - 1, 0) ** 0.5) if table.ndim == 2 else 0
     if side < 1 or side * side + 1 != table.shape[0]:
@@ -23,24 +23,25 @@ MODES = {"bilinear": interpolation_matrix, "bicubic": cubic_matrix}
 def resize_positions(
     table: np.ndarray, new: tuple[int, int], old: tuple[int, int] | None = None, mode: str = "bilinear"
 ) -> np.ndarray:
-    """Resizes the patch rows (half-pixel centres, no smoothing, `align_corners=False`); the CLS row stays.
+    """Resizes the patch rows (half-pixel centres, no antialiasing, `align_corners=False`). The CLS row is
+    kept.
 
     Args:
         table: (1 + old_h·old_w, D), CLS first, patches row-major.
-        new: (h, w) wanted, in patches.
+        new: (h, w) of the new grid, in patches.
         old: grid of the table, by default square.
         mode: 'bilinear' or 'bicubic' (a = -0.75).
 
     Returns:
-        (1 + h·w, D) of the table's type; the table itself if the grid is already right.
+        (1 + h·w, D) with the table's dtype, or the table itself if the grid is already right.
 
     Raises:
-        ValueError: the table does not have the grid.
+        ValueError: if the table does not match the grid.
     """
     old = square_grid(table) if old is None else (int(old[0]), int(old[1]))
     if table.ndim != 2 or table.shape[0] != 1 + old[0] * old[1] or min(*old, *new) < 1:
         raise ValueError(
-            f"a position table of shape {table.shape} does not fit a grid of {old[0]}x{old[1]} patches "
+            f"a position table of shape {table.shape} does not match a grid of {old[0]}x{old[1]} patches "
             f"(wanted: {new[0]}x{new[1]})"
         )
     if old == tuple(new):

@@ -1,4 +1,4 @@
-"""Configs and checkpoints of jseg 0.1, whose models were described by one flat dict."""
+"""Converts configs and checkpoints of jseg 0.1, which described models by one flat dict."""
 
 import copy
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ MOVED: Mapping[str, str] = {
     "dice_weight": "loss.dice_weight",
     "dropout": "backbone.dropout (and decode_head.dropout)",
 }
-"""Keys of `model` in 0.1 -> where they are now, as messages say it."""
+"""Keys of `model` in 0.1 -> their current keys, as shown in messages."""
 
 
 def model_from_0_1(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """`model` of a 0.1 config or checkpoint in today's form; one that has this form already is returned as
-    it is.
+    """Returns `model` of a 0.1 config or checkpoint in the current form. The current form is returned
+    unchanged.
 
-    Only keys that were set are set, so that a part's defaults hold as they did.
+    Only keys that were set are set, so that the defaults of the parts are the same as before.
     """
     if flat.get("type") != "CLIPRC" or not set(flat) & set(MOVED):
         return copy.deepcopy(dict(flat))

@@ -1,41 +1,44 @@
-"""Read every picture and mask of a config's data:
+"""Read every image and mask of a config's data:
 `python tools/check_dataset.py --config configs/... [--set ...]`.
 
-Lists every bad file at once, where training would stop at the first, and prints how often each class occurs
-and which files are not used.
-Exit status 1 if a file is bad, 2 if the data cannot be found.
+Lists all bad files at once, where training would stop at the first one. Also prints how often each class
+occurs, and which files are not used. The exit status is 1 if a file is bad, and 2 if the data cannot be
+found.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import jseg.datasets as datasets
+from jseg.checkpoints.formats.reader import read_tensors
 from jseg.cli import shipped
 from jseg.config import Config, import_plugins
-from jseg.datasets import DATASETS, Dataset
+from jseg.datasets import DATASETS, Dataset, class_words_key
 from jseg.datasets.leftovers import shared_files
+from jseg.files import find_file
 from jseg.runtime.command import exit_status
 
-_CONTEXT = 77  # tokens, the two marks at the ends included
+_TEMPLATE_BYTES = 60  # more than any template adds to a word
 
 
 class Content(NamedTuple):
-    """What a part of the data holds."""
+    """Contents of a part of the data."""
 
-    pictures: int
+    images: int
     pixels: np.ndarray  # int64 (256,): pixels of each label, 255 ignored
-    occurs: np.ndarray  # int64 (256,): pictures in which a label occurs
+    occurs: np.ndarray  # int64 (256,): images in which a label occurs
     problems: list[str]
 
 
 def read_part(dataset: Dataset, jobs: int) -> Content:
-    """Reads all pictures and masks; Pillow decodes outside Python's lock, so threads are enough."""
+    """Reads all images and masks. Pillow releases Python's lock while decoding, so threads are enough."""
 
     def counts(index: int) -> tuple[np.ndarray | None, str]:
         try:
@@ -55,8 +58,8 @@ def read_part(dataset: Dataset, jobs: int) -> Content:
 
 
 def table(dataset: Dataset, parts: list[tuple[str, Content]]) -> str:
-    """For each class and part: the pictures it is in and its share of the labelled pixels."""
-    heads = ["class"] + [f"{name}: pictures, share" for name, _ in parts]
+    """Formats the number of images and the share of labelled pixels of each class in each part."""
+    heads = ["class"] + [f"{name}: images, share" for name, _ in parts]
     rows = [heads]
     for index, word in enumerate(dataset.class_names):
         cells = [word + (" *" if index in dataset.unseen else "")]
@@ -73,36 +76,54 @@ def table(dataset: Dataset, parts: list[tuple[str, Content]]) -> str:
 
 
 def remarks(dataset: Dataset, name: str, content: Content) -> list[str]:
-    """Classes that training or evaluation would miss."""
+    """Lists classes without pixels, which training or evaluation would miss."""
     seen = [index for index in range(len(dataset.class_names)) if index not in dataset.unseen]
     wanted = seen if name == "train" else range(len(dataset.class_names))
     absent = [dataset.class_names[index] for index in wanted if not content.occurs[index]]
     what = (
-        "seen classes that no training mask shows"
+        "seen classes that occur in no training mask"
         if name == "train"
-        else "classes without a pixel in the val masks"
+        else "classes that occur in no val mask"
     )
     return [f"{what}: {', '.join(absent)}"] if absent else []
 
 
-def long_words(dataset: Dataset, part: str) -> list[str]:
-    """A sentence for each class word that does not fit into the context of OpenAI's CLIP.
+def long_words(dataset: Dataset, where: str, model: Mapping[str, Any]) -> list[str]:
+    """Returns a sentence for each class word that, in the longest template, exceeds the CLIP's context.
 
-    A byte is one token at most, so that the tokenizer, which loads Jittor, is needed for long words alone.
+    Loading the tokenizer loads Jittor. A byte is at most one token, so it is needed only for long words.
+
+    Args:
+        where: config key of the words, for the sentence.
+        model: the config's `model`. Its `clip` determines the context (77 if the file does not exist yet).
     """
-    problems = []
-    for word in (word for word in dataset.class_names if len(word.encode()) > _CONTEXT - 2):
-        from jseg.models.clip import tokenize
+    context = _context_length(model.get("clip"))
+    words = [word for word in dataset.class_names if len(word.encode()) > context - 2 - _TEMPLATE_BYTES]
+    if not words:
+        return []
+    from jseg.models.clip import get_templates, tokenize
 
+    templates = get_templates(model.get("templates", "single"))
+    longest = max(templates, key=lambda template: len(tokenize(template, truncate=True)[0].nonzero()[0]))
+    problems = []
+    for word in words:
         try:
-            tokenize(word, _CONTEXT)
+            tokenize(longest.replace("{}", word), context)
         except ValueError as error:
-            problems.append(f"config key dataset.{part}.classes: class {error}")
+            problems.append(f"{where}: class '{word[:60]}': {error}")
     return problems
 
 
+def _context_length(clip: Any) -> int:
+    """Returns the context length of the CLIP in a file in tokens, including the start and end tokens."""
+    try:
+        return read_tensors(find_file(clip)).entry("positional_embedding").shape[0]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 77  # the length of all CLIPs of OpenAI; training reports problems of the file
+
+
 def run(config: Config, jobs: int) -> int:
-    """Checks the parts with masks; the exit status."""
+    """Checks the parts that have masks, and returns the exit status."""
     import_plugins(config.imports)
     parts: list[tuple[str, Content]] = []
     notes: list[str] = []
@@ -119,13 +140,13 @@ def run(config: Config, jobs: int) -> int:
         parts.append((name, content))
         notes.extend([*dataset.notes(), *remarks(dataset, name, content)])
         files.append(dataset.files())
-        problems.extend([*content.problems, *long_words(dataset, name)])
+        problems.extend([*content.problems, *long_words(dataset, class_words_key(name, part), config.model)])
     if dataset is None:
-        raise ValueError("config key dataset: there is neither a train nor a val part to check; add one")
+        raise ValueError("config key dataset: it has neither a train nor a val part to check; add one")
     print(table(dataset, parts))
     if dataset.unseen:
         print("* unseen in training")
-    print("\n" + ", ".join(f"{name} {content.pictures} pictures" for name, content in parts))
+    print("\n" + ", ".join(f"{name} {content.images} images" for name, content in parts))
     for note in dict.fromkeys([*notes, *(shared_files(*files) if len(files) > 1 else ())]):
         print(f"note: {note}")
     for problem in dict.fromkeys(problems):

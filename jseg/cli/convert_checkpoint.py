@@ -6,16 +6,16 @@ PyTorch.
     python tools/convert_checkpoint.py iter_N.safetensors model.pth --clip weights/CLIP_FILE
     python tools/convert_checkpoint.py iter_N.safetensors model.safetensors --to trained
 
-What --to writes:
-  jseg         jseg's own file (safetensors, only what the model uses); if OUT ends in .pkl, the pickle that
-               JSeg loads
-  pytorch      what the PyTorch release loads strictly: state_dict and meta in a torch.save archive
+Targets of --to:
+  jseg         jseg's own format (safetensors with only the tensors that the model uses), or if OUT ends
+               in .pkl, the pickle that JSeg loads
+  pytorch      a torch.save archive with state_dict and meta that the PyTorch release loads strictly
   safetensors  the same names and tensors as safetensors
-  trained      a checkpoint of a run without the state of its optimizer, a third of the size: to hand on and
-               segment with, but not to resume
-By default OUT decides: .pth and .pt mean pytorch, everything else jseg. Checkpoints of a jseg run hold the
-trained part only: name the CLIP it was trained on with --clip. What was written is read back and compared
-before it gets its name.
+  trained      a run's checkpoint without the optimizer state, a third of the size, for sharing and for
+               segmentation, but not for resuming
+The default depends on OUT: pytorch for .pth and .pt, otherwise jseg. Checkpoints of a jseg run contain only
+the trained parameters, so pass the CLIP that was used for training with --clip. The new file is read back and
+compared before it replaces OUT.
 """
 
 import argparse
@@ -47,15 +47,16 @@ from jseg.runtime.command import exit_status
 
 TARGETS = ("jseg", "pytorch", "safetensors", "trained")
 
-_ABOUT_THE_RUN = ("data", "random", "losses", "bad_pictures")
-"""Metadata that only a resumed run reads."""
+_ABOUT_THE_RUN = ("data", "random", "losses", "bad_images", "bad_pictures")
+"""Metadata that is only needed to resume a run."""
 
 
 def target_of(out: str, to: str | None) -> str:
-    """'jseg', 'jittor' (the pickle of JSeg), 'pytorch' or 'safetensors' from --to and the name of OUT.
+    """Returns 'jseg', 'jittor' (the pickle of JSeg), 'pytorch' or 'safetensors', from --to and the suffix of
+    OUT.
 
     Raises:
-        ValueError: the suffix belongs to another format than --to.
+        ValueError: if the suffix belongs to a different format than --to.
     """
     suffix = Path(out).suffix.lower()
     if to is None:
@@ -65,20 +66,20 @@ def target_of(out: str, to: str | None) -> str:
     belongs = {".pth": "pytorch", ".pt": "pytorch", ".pkl": "jittor"}.get(suffix, to)
     if belongs != to or (to == "pytorch" and suffix == ".safetensors"):
         raise ValueError(
-            f"{out}: a name ending in {suffix} does not suit --to {to}; choose another name or target"
+            f"{out}: the suffix {suffix} does not match --to {to}; choose another name or target"
         )
     return to
 
 
 def size_line(source: str, model: CompleteModel) -> str:
-    """The sizes in words, from the tensors."""
+    """Describes the model sizes, which are read from the tensors."""
     sizes = architecture_of(model.state, source, model.num_regions)
-    assert sizes.encoder is not None  # the shapes tell it
+    assert sizes.encoder is not None  # known from the shapes
     positions = model.state["backbone.positional_embedding"].shape[0] - 1
     recovery = "none" if sizes.recovery_layers is None else str(sizes.recovery_layers)
     return (
         f"encoder of {sizes.encoder.layers} layers, width {sizes.encoder.width}, "
-        f"patch {sizes.encoder.patch_size}, {positions} positions; {sizes.num_prompts} prompts a layer, "
+        f"patch {sizes.encoder.patch_size}, {positions} positions; {sizes.num_prompts} prompts per layer, "
         f"{sizes.num_regions or 'no'} region tokens{' (trained)' if sizes.train_regions else ''}; "
         f"joint width {sizes.encoder.joint_width}; decoder layers {sizes.decoder_layers}, "
         f"recovery layers {recovery}"
@@ -86,7 +87,7 @@ def size_line(source: str, model: CompleteModel) -> str:
 
 
 def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) -> None:
-    """Writes and verifies the model in the target's names and format."""
+    """Writes and verifies the model with the target's names and format."""
     meta: dict[str, object] = dict(text)
     if model.class_names:
         meta["CLASSES"] = model.class_names
@@ -114,10 +115,10 @@ def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) 
 
 
 def convert(source: str, out: str, to: str | None, clip: str | None, force: bool) -> None:
-    """Reads `source`, says what it is, writes and verifies `out`.
+    """Reads and describes `source`, and writes and verifies `out`.
 
     Raises:
-        ValueError, OSError: see `complete_model`; `out` exists or does not suit `to`.
+        ValueError, OSError: as in `complete_model`, or if `out` exists or does not match `to`.
     """
     target = target_of(out, to)
     check_output(source, out, force)
@@ -135,7 +136,7 @@ def convert(source: str, out: str, to: str | None, clip: str | None, force: bool
     parameters = sum(int(np.prod(array.shape)) for array in model.state.values())
     print(
         f"  parameters  {parameters:,} in {len(model.state)} tensors of the model; "
-        f"{len(model.ignored)} tensors that nothing uses are left out"
+        f"{len(model.ignored)} unused tensors are left out"
     )
     if model.class_names:
         print(f"  classes     {', '.join(model.class_names)}")
@@ -152,10 +153,10 @@ def convert(source: str, out: str, to: str | None, clip: str | None, force: bool
 
 
 def keep_trained(tensors: TensorMap, out: str) -> None:
-    """Writes the trained parameters of a run's checkpoint, and what is needed to use them.
+    """Writes the trained parameters of a run's checkpoint, with the metadata needed to use them.
 
     Raises:
-        ValueError: not a checkpoint of a run, or damaged.
+        ValueError: if the file is not a checkpoint of a run, or is damaged.
     """
     if not is_run_checkpoint(tensors):
         raise ValueError(f"--to trained: {tensors.path} is not a checkpoint of a jseg run; use --to jseg")
@@ -173,13 +174,13 @@ def keep_trained(tensors: TensorMap, out: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+    """Returns 0 on success, 2 after a user error."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", metavar="IN", help="checkpoint of any known format")
     parser.add_argument("out", metavar="OUT", help="file to write")
-    parser.add_argument("--to", choices=TARGETS, help="names and format to write; default: as OUT ends")
+    parser.add_argument("--to", choices=TARGETS, help="names and format to write (default: by suffix of OUT)")
     parser.add_argument(
         "--clip", type=expanded, metavar="PATH", help="CLIP weights, for a checkpoint of a jseg run"
     )

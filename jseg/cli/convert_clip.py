@@ -1,14 +1,14 @@
-"""Convert a CLIP (OpenAI's archives, Hugging Face CLIPModel, open_clip) to jseg's own file, without PyTorch.
+"""Convert a CLIP (OpenAI archive, Hugging Face CLIPModel, open_clip) to jseg's own format, without PyTorch.
 
     python tools/convert_clip.py ViT-B-16.pt weights/ViT-B-16.safetensors
 
-Writes safetensors, or a compressed NumPy archive if OUT ends in .npz, under OpenAI's parameter names. Half
-precision stays half precision. What was written is read back and compared before it gets its name. A file
-that is named like one of OpenAI's but has another SHA-256 is converted with --force only.
+Writes safetensors, or a compressed NumPy archive if OUT ends in .npz, with OpenAI's parameter names. Half
+precision is kept. The new file is read back and compared before it replaces OUT. A file that has the name of
+one of OpenAI's but a different SHA-256 is converted only with --force.
 
-Attention heads and activation are not in the tensors. They are read from config.json (Hugging Face) or
-open_clip_config.json beside IN, or given by --heads and --activation; without either they are those of
-OpenAI's models, heads of 64 channels and QuickGELU. The safetensors file keeps them.
+The tensors do not contain the numbers of attention heads or the activation. They are read from config.json
+(Hugging Face) or open_clip_config.json in the folder of IN, or given by --heads and --activation. Otherwise
+OpenAI's are used: heads of 64 channels and QuickGELU. The safetensors file stores them.
 """
 
 import argparse
@@ -33,27 +33,28 @@ _SUFFIXES = (".safetensors", ".npz")
 
 
 def check_checksum(source: str, found: str, force: bool) -> str:
-    """Compares with OpenAI's published sum, if the name has one; a line for the terminal.
+    """Compares the SHA-256 with OpenAI's, if the name is one of OpenAI's, and returns a line for the
+    terminal.
 
     Raises:
-        ValueError: another sum, without `force`. The warning goes to stderr in any case.
+        ValueError: if the SHA-256 differs, unless `force`. In both cases, a warning goes to stderr.
     """
     published = published_sha256(source)
     if published is None:
-        return "  checksum    the name is not one of OpenAI's: no published sum to compare with"
+        return "  checksum    not a file name of OpenAI's, so there is no published value"
     if found == published:
         return "  checksum    as published by OpenAI"
     print(checksum_warning(source, found, published), file=sys.stderr)
     if not force:
         raise ValueError(
             f"{source}: SHA-256 differs from the published one; fetch the file again, rename it, or add "
-            "--force to convert it as it is"
+            "--force to convert it anyway"
         )
     return "  checksum    NOT as published by OpenAI (converted because of --force)"
 
 
 def parse_heads(text: str) -> tuple[int, int]:
-    """'16,12' -> (16, 12): of the vision and the text tower."""
+    """'16,12' -> (16, 12): heads of the vision and the text tower."""
     parts = text.split(",")
     if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not VISION,TEXT, such as 16,12")
@@ -67,13 +68,13 @@ def convert(
     activation: str | None = None,
     heads: tuple[int, int] | None = None,
 ) -> None:
-    """Reads `source`, says what it is, writes and verifies `out`.
+    """Reads and describes `source`, and writes and verifies `out`.
 
     Raises:
-        ValueError, OSError: see the readers; `out` exists; the checksum is not the published one.
+        ValueError, OSError: as in the readers, or if `out` exists or the SHA-256 is not the published one.
     """
     if not out.lower().endswith(_SUFFIXES):
-        raise ValueError(f"{out}: end its name in {' or '.join(_SUFFIXES)}, the formats that are written")
+        raise ValueError(f"{out}: the name must end in {' or '.join(_SUFFIXES)}")
     check_output(source, out, force)
     tensors = read_tensors(source)
     state, report = clip_state(tensors)
@@ -83,7 +84,7 @@ def convert(
     usual = clip_settings("", OPENAI, widths, {}) if not any(w % CHANNELS_PER_HEAD for w in widths) else None
     if out.lower().endswith(".npz") and settings != usual:
         raise ValueError(
-            f"{out}: an .npz file cannot say that this CLIP has {settings.vision_heads} and "
+            f"{out}: an .npz file cannot store that this CLIP has {settings.vision_heads} and "
             f"{settings.text_heads} heads and the activation {settings.activation}; write .safetensors"
         )
     sha256 = file_sha256(source)
@@ -97,7 +98,8 @@ def convert(
     if report.ignored:
         print(f"  left out    {', '.join(report.ignored)} (no parameters)")
     print(check_checksum(source, sha256, force), flush=True)
-    del tensors  # closes the mapped file once `state` is empty: source and copy are never in memory together
+    # Closes the mapped file once `state` is empty: source and copy are never in memory together.
+    del tensors
     metadata = {
         "kind": "CLIP",
         "names": "OpenAI",
@@ -117,7 +119,7 @@ def convert(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+    """Returns 0 on success, 2 after a user error."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -128,9 +130,12 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="overwrite OUT, and convert even if the SHA-256 is not the published one",
     )
-    parser.add_argument("--activation", choices=ACTIVATIONS, help="where no configuration beside IN says it")
+    parser.add_argument("--activation", choices=ACTIVATIONS, help="if there is no configuration file")
     parser.add_argument(
-        "--heads", type=parse_heads, metavar="VISION,TEXT", help="attention heads of both towers, likewise"
+        "--heads",
+        type=parse_heads,
+        metavar="VISION,TEXT",
+        help="attention heads of both towers, if there is none",
     )
     args = parser.parse_args(argv)
     return exit_status(lambda: convert(args.source, args.out, args.force, args.activation, args.heads))

@@ -1,6 +1,6 @@
-"""Report what jseg needs and found on this machine, with a self-test: `python tools/doctor.py`.
+"""Report what jseg needs and what it found on this machine, and run a self-test: `python tools/doctor.py`.
 
-Runs before anything is installed. Exit status 0 if all required things are fine, else 1.
+Works before anything is installed. The exit status is 0 if everything required is present and works, else 1.
 """
 
 from jseg.doctor.report import main

@@ -1,9 +1,8 @@
-"""Score predictions saved as masks: `python tools/evaluate_masks.py PRED GT --dataset voc2012`.
+"""Score predicted masks that were saved to files: `python tools/evaluate_masks.py PRED GT --dataset voc2012`.
 
-PRED holds palette or grey PNG masks, pixel = class index from 0, as
-`tools/run_net.py --task val --save-predictions` writes them; GT the masks of the dataset as published (for
-COCO-Stuff those with _labelTrainIds). Prints the table of the run itself; the numbers are the same. For a
-dataset of your own:
+PRED is a folder of palette or greyscale PNG masks whose pixels are class indices from 0, as written by
+`tools/run_net.py --task val --save-predictions`. GT is the folder of the published masks of the dataset (for
+COCO-Stuff, those named _labelTrainIds). Prints the same table and values as the run. For your own dataset:
 
     python tools/evaluate_masks.py PRED GT --classes classes.txt --unseen unseen.txt
 """
@@ -25,69 +24,72 @@ from jseg.datasets.words import read_words
 from jseg.evaluation import format_table, json_ready, summarise
 from jseg.evaluation.per_image import image_record, write_records
 from jseg.files import expanded
-from jseg.inference.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, picture_confusion
+from jseg.inference.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, image_confusion
 from jseg.runtime.command import exit_status, prove_writable
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("predictions", metavar="PRED", help="folder of predicted masks")
-    parser.add_argument("truth", metavar="GT", help="folder of true masks")
-    parser.add_argument("--dataset", choices=sorted(MASK_FORMS), help="class list and form of the true masks")
+    parser.add_argument("truth", metavar="GT", help="folder of ground-truth masks")
+    parser.add_argument(
+        "--dataset", choices=sorted(MASK_FORMS), help="class list and format of the ground-truth masks"
+    )
     parser.add_argument(
         "--classes",
         type=expanded,
         metavar="FILE",
-        help="instead of --dataset: text file, one class word a line",
+        help="instead of --dataset: text file with one class word per line",
     )
     parser.add_argument(
         "--unseen",
         type=expanded,
         metavar="FILE",
-        help="with --classes: text file, the unseen ones, one a line",
+        help="with --classes: text file with one unseen class per line",
     )
     parser.add_argument(
         "--reduce-zero-label",
         action="store_true",
-        help="with --classes: value 0 of the true masks is no class, k is class k-1",
+        help="with --classes: in ground-truth masks, 0 is ignored and k is class k-1",
     )
     parser.add_argument(
         "--mask-ending",
         metavar="TEXT",
         default="",
-        help="with --classes: what follows the id in the names of true masks, before .png",
+        help="with --classes: suffix of ground-truth mask names after the id, before .png",
     )
     parser.add_argument(
         "--all-seen",
         action="store_true",
-        help="with --dataset: no class is unseen, as where a model of other data is tested",
+        help="with --dataset: no class is unseen, e.g. for a model trained on other data",
     )
     parser.add_argument(
-        "--split", type=expanded, metavar="FILE", help="text file of ids: score these, all of them"
+        "--split",
+        type=expanded,
+        metavar="FILE",
+        help="text file of the ids to score, all of which must exist",
     )
     parser.add_argument("--out", type=expanded, metavar="FILE", help="write the metrics as JSON")
     parser.add_argument(
-        "--per-image", type=expanded, metavar="FILE", help="write the scores of every picture as JSON lines"
+        "--per-image", type=expanded, metavar="FILE", help="write the scores of every image as JSON lines"
     )
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.classes):
         parser.error("give either --dataset or --classes")
     if args.dataset and (args.unseen or args.reduce_zero_label or args.mask_ending):
-        parser.error(
-            "--unseen, --reduce-zero-label and --mask-ending belong to --classes; --dataset knows them"
-        )
+        parser.error("--unseen, --reduce-zero-label and --mask-ending require --classes; --dataset sets them")
     if args.out and args.per_image and os.path.realpath(args.out) == os.path.realpath(args.per_image):
         parser.error("--out and --per-image name the same file; choose two")
     if args.classes and args.all_seen:
-        parser.error("--all-seen belongs to --dataset; with --classes leave out --unseen")
+        parser.error("--all-seen requires --dataset; with --classes, leave out --unseen")
     return args
 
 
 def class_setup(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, ...], MaskForm]:
-    """Class names, indices of the unseen ones, and how the true masks are stored."""
+    """Returns class names, indices of the unseen classes, and the format of the ground-truth masks."""
     if args.dataset:
         class_list = load_class_list(args.dataset)
         return class_list.names, () if args.all_seen else class_list.unseen, MASK_FORMS[args.dataset]
@@ -97,11 +99,11 @@ def class_setup(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, .
 
 
 def confusions(pairs: list[Pair], num_classes: int, form: MaskForm) -> Iterator[tuple[Pair, np.ndarray]]:
-    """The confusion matrix of every picture, with a count on a terminal."""
+    """Yields the confusion matrix of every image, and shows progress on a terminal."""
     for done, pair in enumerate(pairs, 1):
-        yield pair, picture_confusion(pair, num_classes, form.reduce_zero_label)
+        yield pair, image_confusion(pair, num_classes, form.reduce_zero_label)
         if sys.stderr.isatty():
-            print(f"\r{done}/{len(pairs)} pictures", end="\n" if done == len(pairs) else "", file=sys.stderr)
+            print(f"\r{done}/{len(pairs)} images", end="\n" if done == len(pairs) else "", file=sys.stderr)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -119,16 +121,16 @@ def run(args: argparse.Namespace) -> None:
             records.append(image_record(pair.name, matrix, names, unseen))
     summary = summarise(total, names, unseen)
     print(format_table(summary))
-    print(f"\n{len(pairs)} pictures" + ("" if split else "; --split FILE makes sure that none is missing"))
+    print(f"\n{len(pairs)} images" + ("" if split else "; --split FILE checks that none is missing"))
     if args.per_image:
         write_records(args.per_image, records)
     if args.out:
         with Path(args.out).open("w", encoding="utf-8") as file:
-            json.dump({"pictures": len(pairs), **json_ready(summary)}, file, indent=1)
+            json.dump({"images": len(pairs), **json_ready(summary)}, file, indent=1)
             file.write("\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+    """Returns 0 on success, 2 after a user error."""
     args = parse_args(argv)
     return exit_status(lambda: run(args))

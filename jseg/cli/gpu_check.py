@@ -1,19 +1,20 @@
-"""Proves on a machine with an NVIDIA GPU that jseg computes there what it computes elsewhere, and how fast.
+"""Check the results and the speed of jseg on an NVIDIA GPU.
 
     python tools/gpu_check.py [--out gpu_check.json]
 
 One command for a fresh machine: finds CUDA, builds Jittor and all kernels, compares operators in float32,
 TF32 and bfloat16 with float64, runs the tests of the operators in these formats, compares golden vectors,
-trains ZeroShapes for 200 steps beside the recorded curve of a processor, trains on two processes that share
-the GPU, and prints pictures a second, also of the same layers in PyTorch if this Python, or the one that
-JSEG_TORCH_PYTHON names, has it. All else it needs is in the repository. Nearly all of the time is nvcc.
+trains ZeroShapes for 200 steps and compares with the recorded curve of a CPU, trains with two processes that
+share the GPU, and prints images per second, also of the same layers in PyTorch if this Python, or the one
+named by JSEG_TORCH_PYTHON, has it. The repository contains everything else that is needed. Nearly all of the
+time is spent in nvcc.
 
-The whole ends within 480 seconds (--limit), whatever happens: a stage that runs out of time is ended with
-everything that it started. Stages that fail do not stop the others; what is done is printed, and written, at
-once. The last lines say what failed and what was not compared. Exit status 0 if all passed, 1 if not, 2
-without a usable GPU.
+The check ends within 480 seconds (--limit) in any case: a stage that runs out of time is ended together with
+everything it started. Failed stages do not stop the others. Results are printed and written as soon as a
+stage is done. The last lines list failures and omitted comparisons. The exit status is 0 if all stages
+passed, 1 if not, 2 without a usable GPU.
 
---dry-run goes through the same stages on the processor, with small sizes: it tests this script, not a GPU.
+--dry-run runs the same stages on the CPU with small sizes, to test this script.
 """
 
 import argparse
@@ -36,27 +37,25 @@ LIMIT_SECONDS = 480
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 if all passed, 1 if something failed, 2 without a usable GPU or for a bad option."""
+    """Returns 0 if all stages passed, 1 if one failed, 2 without a usable GPU or for a bad option."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="small sizes on the processor, to test this script"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="small sizes on the CPU, to test this script")
     parser.add_argument(
         "--only",
         nargs="+",
         choices=CHECKS,
         default=list(CHECKS),
         metavar="STAGE",
-        help=f"run these stages alone: {', '.join(CHECKS)}",
+        help=f"run only these stages: {', '.join(CHECKS)}",
     )
     parser.add_argument(
         "--limit",
         type=float,
         default=LIMIT_SECONDS,
         metavar="SECONDS",
-        help=f"time for all stages (default {LIMIT_SECONDS}); fewer than 16 cores may need more",
+        help=f"time limit for all stages (default {LIMIT_SECONDS}); fewer than 16 cores may need more",
     )
     parser.add_argument(
         "--out", type=expanded, metavar="PATH", help="also write all results to this JSON file"
@@ -68,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """SIGTERM ends this program as Ctrl-C does: processes that it started are ended first."""
+    """Makes SIGTERM end this program as Ctrl-C does, so that processes that it started are ended first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -80,15 +79,16 @@ def _ended_in_order() -> Iterator[None]:
 
 
 def start(arguments: argparse.Namespace) -> int:
-    """Looks for a GPU and runs the checks; the exit status.
+    """Looks for a GPU, runs the checks and returns the exit status.
 
     Raises:
-        ValueError: no usable GPU. OSError: this is no clone, or the report cannot be written.
+        ValueError: if there is no usable GPU. OSError: if this is not a clone, or the report cannot be
+            written.
     """
     began = time.monotonic()
     if not (ROOT / "tests" / "golden").is_dir():
         raise FileNotFoundError(
-            f"{ROOT}: its tests are missing, which are a part of the check; use the jseg of a clone of the "
+            f"{ROOT}: the tests, which are part of the check, are missing; use the jseg of a clone of the "
             "repository"
         )
     if arguments.out:
@@ -100,7 +100,7 @@ def start(arguments: argparse.Namespace) -> int:
             select_device("cuda")
         except ValueError as error:
             raise ValueError(
-                f"this machine has no usable GPU ({error}); --dry-run tests the script on the processor"
+                f"this machine has no usable GPU ({error}); --dry-run tests the script on the CPU"
             ) from error
     left = arguments.limit - (time.monotonic() - began)
     return check(arguments.only, arguments.dry_run, arguments.out, left)

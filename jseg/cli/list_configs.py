@@ -1,8 +1,7 @@
-"""The table of experiments, read from the configs themselves: `python tools/list_configs.py`.
+"""Print a table of the experiments, read from the configs: `python tools/list_configs.py`.
 
-Data, setting and length come from the resolved config; the lines `Reproduces:`, `Paper:` and `Measured:` of
-its header say what it stands for. The paper's numbers are the paper's; what has been measured here is told
-apart.
+Data, setting and length come from the resolved config. The lines `Reproduces:`, `Paper:` and `Measured:` of
+its header give the experiment of the paper, the paper's numbers, and the numbers measured with jseg.
 """
 
 import argparse
@@ -26,7 +25,7 @@ _NAMES = {
 
 
 class Experiment(NamedTuple):
-    """One config and what its header says about it; '' for what it does not say."""
+    """A config and the fields of its header; '' for missing ones."""
 
     path: str
     data: str
@@ -38,17 +37,17 @@ class Experiment(NamedTuple):
 
 
 def header_fields(path: Path) -> dict[str, str]:
-    """The lines `Field: text` of a config's docstring, for the fields in `FIELDS`.
+    """Returns the lines `Field: text` of a config's docstring for the fields in `FIELDS`.
 
     Raises:
-        ValueError: a field occurs twice.
+        ValueError: if a field occurs twice.
     """
     found: dict[str, str] = {}
     for line in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines():
         field, separator, text = line.partition(":")
         if separator and field in FIELDS:
             if field in found:
-                raise ValueError(f"{path}: its header says '{field}:' twice; keep one line")
+                raise ValueError(f"{path}: its header contains '{field}:' twice; keep one line")
             found[field] = text.strip()
     return found
 
@@ -63,58 +62,64 @@ def dataset_name(part: dict[str, object]) -> str:
 
 
 def experiment(path: Path) -> Experiment:
-    """What the table shows of one config.
+    """Returns a config's row of the table.
 
     Raises:
-        ValueError, OSError: the config is not readable.
+        ValueError, OSError: if the config cannot be read.
     """
     cfg, fields = Config.load(str(path)), header_fields(path)
-    data, trained = dataset_name(cfg.dataset["val"]), "train" in cfg.dataset
-    if not trained:  # evaluated only: its weights come from the config that it inherits from
-        base = path.parent / next(
-            str(node.value.value)
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id == "_base_"
-            and isinstance(node.value, ast.Constant)
-        )
+    data = dataset_name(cfg.dataset["val"])
+    trained = "train" in cfg.dataset and cfg.model["type"] != "DenseCLIP"
+    base = None if trained else _run_that_trains(path)
+    if base:
         data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
     return Experiment(
         path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,
-        str(cfg.model.get("setting", "inductive")),
+        str(cfg.model.get("setting", "inductive")) if trained or base else "without training",
         str(cfg.max_iters) if trained else "",
         *(fields.get(field, "") for field in FIELDS),
     )
 
 
+def _run_that_trains(path: Path) -> Path | None:
+    """Returns the config that trains the weights that this one evaluates: the only one that it inherits from.
+
+    None if nothing is trained.
+    """
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
+            base = ast.literal_eval(node.value)
+            return path.parent / base if isinstance(base, str) else None
+    return None
+
+
 def _natural(path: Path) -> list[object]:
-    """Sorting key: numbers by their value."""
+    """Sort key that orders numbers by value."""
     return [int(word) if word.isdigit() else word for word in re.split(r"(\d+)", path.as_posix())]
 
 
 def find(names: Sequence[str]) -> list[Path]:
-    """The configs below configs/ without the bases; only those whose
-    path contains one of `names`, if any is given.
+    """Returns the configs in configs/, without `_base_`, whose paths contain one of `names` (all if it is
+    empty).
 
     Raises:
-        ValueError: none fits. FileNotFoundError: there is no configs/, as beside an installed wheel.
+        ValueError: if there is no such config. FileNotFoundError: if there is no configs/, as for a wheel.
     """
     folder = shipped_folder("configs")
     paths = sorted((path for path in folder.rglob("*.py") if "_base_" not in path.parts), key=_natural)
     if not paths:
-        raise FileNotFoundError(f"{folder}: no configs are there; use the jseg of a clone of the repository")
+        raise FileNotFoundError(f"{folder}: no configs found; use the jseg of a clone of the repository")
     chosen = [path for path in paths if not names or any(name in path.as_posix() for name in names)]
     if not chosen:
         raise ValueError(
-            f"no config has {' or '.join(names)} in its path; leave it out to see all {len(paths)}"
+            f"no config has {' or '.join(names)} in its path; leave it out to list all {len(paths)}"
         )
     return chosen
 
 
 def table(experiments: Sequence[Experiment]) -> str:
-    """Markdown."""
+    """Formats the experiments as a Markdown table."""
     heads = ("config", "data", "setting", "iterations", "reproduces", "the paper's numbers", "measured here")
     rows = [heads, ["---"] * len(heads), *([cell or "–" for cell in row] for row in experiments)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
@@ -124,7 +129,7 @@ def table(experiments: Sequence[Experiment]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+    """Returns 0 on success, 2 after a user error."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,19 +1,20 @@
-"""The console command `jseg NAME ...`, which `python -m jseg` starts too.
+"""The console command `jseg NAME ...`, also started by `python -m jseg`.
 
-Only the module of the chosen command is imported: the list of commands shows at once, and `jseg doctor` runs
-before anything is installed.
+Only the module of the chosen command is imported, so that the list of commands appears at once and `jseg
+doctor` runs before anything is installed.
 """
 
 import importlib
 import sys
 from typing import NamedTuple
 
+from jseg import __version__
 from jseg.names import did_you_mean
 from jseg.runtime.command import exit_status, quiet_interrupt, refuse
 
 
 class Command(NamedTuple):
-    """A command: its module below `jseg.cli`, a line for the list, and the task that its name settles."""
+    """A command: its module in `jseg.cli`, a line for the list, and the task implied by its name."""
 
     module: str
     summary: str
@@ -23,41 +24,44 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("run_net", "train a model", "train"),
     "val": Command("run_net", "evaluate a model", "val"),
-    "test": Command("run_net", "write the masks that a model predicts", "test"),
-    "segment": Command("segment", "segment images with words of your own"),
-    "classify": Command("classify", "ask a CLIP how likely words are for an image"),
-    "convert-clip": Command("convert_clip", "convert a CLIP to jseg's own file"),
-    "convert-checkpoint": Command("convert_checkpoint", "convert a CLIP-RC checkpoint between its formats"),
-    "check-dataset": Command("check_dataset", "read all images and masks of a config's data"),
-    "evaluate-masks": Command("evaluate_masks", "score predictions that were saved as masks"),
-    "prepare": Command("prepare_dataset", "make a benchmark out of its official archives, or check one"),
+    "test": Command("run_net", "write predicted masks", "test"),
+    "segment": Command("segment", "segment images with your own words"),
+    "classify": Command("classify", "classify an image with a CLIP and your own words"),
+    "convert-clip": Command("convert_clip", "convert a CLIP to jseg's own format"),
+    "convert-checkpoint": Command("convert_checkpoint", "convert a checkpoint between formats"),
+    "check-dataset": Command("check_dataset", "check all images and masks of a config's dataset"),
+    "evaluate-masks": Command("evaluate_masks", "score predicted masks saved to files"),
+    "prepare": Command("prepare_dataset", "prepare a benchmark from its official archives, or check one"),
     "configs": Command("list_configs", "show the table of experiments"),
     "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),
-    "doctor": Command("doctor", "report what jseg found on this machine, with a self-test"),
-    "warmup": Command("warmup", "compile what a job will need, before it starts"),
+    "doctor": Command("doctor", "report what jseg found on this machine, and run a self-test"),
+    "warmup": Command("warmup", "compile everything that a job needs, before it starts"),
     "parity": Command("parity", "compare jseg with recorded outputs of other implementations"),
-    "gpu-check": Command("gpu_check", "check that an NVIDIA GPU computes what it should, and how fast"),
+    "gpu-check": Command("gpu_check", "check results and speed on an NVIDIA GPU"),
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command that the first argument names; its exit status, or 2 if there is no such command."""
+    """Runs the command named by the first argument. Returns its exit status, or 2 if there is no such
+    command."""
     quiet_interrupt()
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help"):
         return exit_status(lambda: print(overview()))
+    if arguments[0] == "--version":
+        return exit_status(lambda: print(f"jseg {__version__}"))
     name, *rest = arguments
     if name not in COMMANDS:
         return refuse(f"jseg has no command {name!r}{did_you_mean(name, COMMANDS)}")
     command = COMMANDS[name]
-    sys.argv[0] = f"jseg {name}"  # the name of the program in the help and in refusals of argparse
+    sys.argv[0] = f"jseg {name}"  # program name in help and error messages of argparse
     run = importlib.import_module(f"jseg.cli.{command.module}").main
     return run(rest) if command.task is None else run(rest, command.task)
 
 
 def overview() -> str:
-    """The commands, a line each."""
+    """Lists the commands, one per line."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
@@ -69,6 +73,6 @@ def overview() -> str:
             "commands:",
             *lines,
             "",
-            "`jseg COMMAND --help` shows the options of a command.",
+            "`jseg COMMAND --help` shows the options of a command, `jseg --version` the version of jseg.",
         ]
     )

@@ -1,6 +1,6 @@
 """Draw the ZeroShapes benchmark: python tools/make_zeroshapes.py --out data/zeroshapes
 
-Writes pictures, masks and split files in the PASCAL VOC folder layout. The same seed gives the same files.
+Writes images, masks and split files in the PASCAL VOC folder layout. The same seed gives the same files.
 """
 
 import argparse
@@ -21,15 +21,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=expanded, default=Path("data/zeroshapes"), help="folder to write (default: %(default)s)"
     )
-    parser.add_argument("--train", type=int, default=3000, help="training pictures (default: %(default)s)")
-    parser.add_argument("--val", type=int, default=300, help="validation pictures (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=100, help="test pictures (default: %(default)s)")
+    parser.add_argument("--train", type=int, default=3000, help="training images (default: %(default)s)")
+    parser.add_argument("--val", type=int, default=300, help="validation images (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=100, help="test images (default: %(default)s)")
     parser.add_argument(
-        "--size", type=int, default=64, help="side of a picture in pixels (default: %(default)s)"
+        "--size", type=int, default=64, help="side length of the images in pixels (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument(
-        "--force", action="store_true", help="replace the folder if it exists with other settings"
+        "--force", action="store_true", help="replace the folder if it was written with other settings"
     )
     arguments = parser.parse_args(argv)
     if min(arguments.train, arguments.val, arguments.test) < 1 or arguments.size < 48:
@@ -38,25 +38,25 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Draws, unless it is there already.
+    """Draws the dataset unless it already exists.
 
     Raises:
-        ValueError: something else is there. OSError: the folder cannot be written.
+        ValueError: if the folder has other contents. OSError: if the folder cannot be written.
     """
     counts = {split: getattr(arguments, split) for split in ("train", "val", "test")}
     settings = dict(counts=counts, seed=arguments.seed, size=arguments.size)
     if holds_zeroshapes(arguments.out, **settings):
-        print(f"{arguments.out} already holds this data set")
+        print(f"{arguments.out} already contains this dataset")
         return
     if arguments.out.exists() and not arguments.force:
         raise ValueError(
-            f"{arguments.out} exists with other settings or other content; pass --force to replace it, or "
+            f"{arguments.out} exists with other settings or contents; pass --force to replace it, or "
             "choose another --out"
         )
     try:
         if arguments.out.exists():
             shutil.rmtree(arguments.out)
-        with tqdm(total=sum(counts.values()), unit="picture", desc="ZeroShapes", disable=None) as bar:
+        with tqdm(total=sum(counts.values()), unit="image", desc="ZeroShapes", disable=None) as bar:
             write_zeroshapes(arguments.out, progress=bar.update, **settings)
     except OSError as error:
         raise OSError(f"cannot write {arguments.out}: {error}") from error
@@ -64,6 +64,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+    """Returns 0 on success, 2 after a user error."""
     arguments = parse_arguments(argv)
     return exit_status(lambda: run(arguments))

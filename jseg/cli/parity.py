@@ -1,17 +1,11 @@
 """Compare jseg with recorded outputs of other implementations.
 
-`python tools/parity.py CASE_DIR [--out OUT.npz]`. A case folder holds
-`case.json`, whose `kind` says what else lies there:
-
-- `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label) and
-  `outputs.npz`;
-- `clip`: `openai.pt` (CLIP as OpenAI publishes it) or `openai.pt.gz`, and `io.npz` (image, tokens,
-  the recorded features);
-- `tokenizer`: `cases.json` (texts and token ids).
+`python tools/parity.py CASE_DIR [--out OUT.npz]`. A case folder contains `case.json`, whose `kind` (clip_rc,
+zegclip, clip, dense_clip or tokenizer) determines the other files; see `jseg/parity/__init__.py`.
 
 Every recorded quantity is computed again. The table gives the largest difference relative to the largest
-recorded value of the tensor (share of differing elements for integers). Exit status 1 beyond tolerance, 2
-with one sentence on stderr for a bad case folder.
+recorded value of the tensor (for integers, the share of differing elements). The exit status is 1 if a
+difference exceeds its tolerance, and 2, with one sentence on stderr, for a bad case folder.
 """
 
 import argparse
@@ -27,7 +21,7 @@ from jseg.runtime.selection import name_device, select_device
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 if all is within tolerance, 1 if not, 2 after an error of the user."""
+    """Returns 0 if all differences are within tolerance, 1 if not, 2 after a user error."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("case_dir", type=expanded, help="folder with case.json")
     parser.add_argument("--out", type=expanded, help="write the computed arrays to this .npz file")
@@ -37,10 +31,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Computes and compares; the exit status.
+    """Computes and compares a case, and returns the exit status.
 
     Raises:
-        ValueError: the case cannot be computed. OSError: the file of the computed arrays cannot be written.
+        ValueError: if the case cannot be computed. OSError: if the computed arrays cannot be written.
     """
     select_device(options.device, options.precision)
     if options.out:
@@ -52,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
         table = format_rows(rows)
     except (OSError, ValueError) as problem:
         raise ValueError(f"{options.case_dir}: {problem}") from problem
-    # Jittor's refusals of sizes that do not fit.
+    # Jittor's errors for sizes that do not match.
     except (RuntimeError, AssertionError, KeyError, IndexError) as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise ValueError(
-            f"{options.case_dir}: cannot be computed ({reason}); its files must belong together"
+            f"{options.case_dir}: cannot be computed ({reason}); its files do not belong together"
         ) from problem
     if options.out:
-        with options.out.open("wb") as file:  # given a name, np.savez would add an ending to it
+        with options.out.open("wb") as file:  # np.savez would append a suffix to a file name
             np.savez(file, **computed)
     name_device()
     print(table)

@@ -1,10 +1,9 @@
-"""Make a benchmark out of its official archives, or check one.
+"""Prepare a benchmark from its official archives, or check one.
 
     python tools/prepare_dataset.py voc2012 --data-root data
 
-Put the archives, or what is in them, into the data root (docs/datasets.md lists them). Files that are there
-already are kept: an interrupted run goes on when it is started again. --check reads every file and lists the
-bad ones.
+Put the archives or their contents into the data root (docs/datasets.md lists them). Existing files are kept,
+so an interrupted run continues when it is started again. --check reads every file and lists the bad ones.
 """
 
 import argparse
@@ -28,26 +27,26 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--data-root",
         metavar="FOLDER",
-        help="folder of all data sets or of this one; everything is "
-        "written below it (default: the environment variable JSEG_DATA_ROOT, else data)",
+        help="folder of all datasets or of this one; everything is "
+        "written inside it (default: the environment variable JSEG_DATA_ROOT, else data)",
     )
     parser.add_argument(
         "--archives",
         type=expanded,
         metavar="FOLDER",
-        help="where else archives, or what was in them, may "
-        "lie; nothing is written there (default: the data root)",
+        help="another folder of archives or their contents; "
+        "nothing is written there (default: the data root)",
     )
     parser.add_argument(
-        "--check", action="store_true", help="change nothing; read all files and list what is wrong"
+        "--check", action="store_true", help="change nothing; read all files and list the bad ones"
     )
-    parser.add_argument("--any-count", action="store_true", help="accept a part of the data set")
+    parser.add_argument("--any-count", action="store_true", help="accept an incomplete dataset")
     parser.add_argument(
         "--jobs",
         type=int,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
-        help="processes (default: %(default)s, the processors of this machine)",
+        help="number of processes (default: %(default)s, the number of CPUs)",
     )
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
@@ -56,7 +55,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepares or checks; the exit status."""
+    """Prepares or checks the dataset, and returns the exit status."""
     root = Path(configured_root(arguments.data_root))
     archives = arguments.archives or root
     if not archives.is_dir():
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def show(report: Report, limit: int | None) -> None:
-    """Prints the problems to stderr, at most `limit`, and what there is to stdout."""
+    """Prints at most `limit` problems to stderr, and the contents to stdout."""
     print_problems(report.problems, limit)
     for note in report.notes:
         print(f"note: {note}")
@@ -88,21 +87,20 @@ def print_problems(problems: list[str], limit: int | None) -> None:
         print(f"error: {problem}", file=sys.stderr)
     if limit is not None and len(problems) > limit:
         print(
-            f"error: and {len(problems) - limit} more of this kind; mend these and run this again",
+            f"error: and {len(problems) - limit} more of this kind; fix these and run this again",
             file=sys.stderr,
         )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 if the data set is complete, 1 if something in it is
-    wrong, 2 after another error, 130 after Ctrl-C."""
+    """Returns 0 if the dataset is complete, 1 if it is not, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
 
     def interruptible() -> int:
         try:
             return run(arguments)
         except KeyboardInterrupt:
-            say("interrupted; what is done stays, and the same command resumes from here", sys.stderr)
+            say("interrupted; finished work is kept, and the same command continues from here", sys.stderr)
             return INTERRUPTED
 
     return exit_status(interruptible)

@@ -2,8 +2,8 @@
 
     python tools/pretrain_clip.py weights/zeroshapes_clip.npz
 
-Pictures and captions are drawn on the way; nothing is read from disk. Written after every test, so
-that a run that is cut short leaves its last state. What is not given is the default of `PretrainSettings`
+Images and captions are drawn during training; nothing is read from disk. The file is written after every
+test, so an interrupted run leaves its latest state. The defaults are those of `PretrainSettings`
 (jseg/zeroshapes/pretrain.py): 3000 iterations, batch size 96, 20000 scenes, seed 0.
 """
 
@@ -20,16 +20,17 @@ from jseg.runtime.memory import memory_advice
 from jseg.runtime.selection import name_device, select_device
 
 LARGEST_SEED = 2**31 - 1
-"""Jittor keeps the seed in a C int."""
+"""Jittor stores the seed in a C int."""
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """`out`, and device, precision, iterations, batch_size, num_scenes and seed as far as they were given.
+    """Parses `out`, and those of device, precision, iterations, batch_size, num_scenes and seed that are
+    given.
 
     Raises:
-        SystemExit: with status 2 after a message, for a number out of its range.
+        SystemExit: with status 2 after a message, if a number is out of range.
     """
-    # Only what is given reaches PretrainSettings.
+    # Only options that are given reach PretrainSettings.
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -37,11 +38,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("out", type=expanded, help="file to write (.npz, half precision, compressed)")
     parser.add_argument("--iterations", type=int, help="training steps")
-    parser.add_argument("--batch-size", type=int, help="pictures per step")
+    parser.add_argument("--batch-size", type=int, help="images per step")
     parser.add_argument(
         "--scenes", type=int, dest="num_scenes", metavar="SCENES", help="scenes drawn before training"
     )
-    parser.add_argument("--seed", type=int, help="of weights, scenes and batches")
+    parser.add_argument("--seed", type=int, help="seed of weights, scenes and batches")
     add_device_options(parser)
     arguments = parser.parse_args(argv)
     counts = {"--iterations": "iterations", "--batch-size": "batch_size", "--scenes": "num_scenes"}
@@ -54,10 +55,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(out: Path, given: dict[str, int]) -> None:
-    """Pretrains with the settings that were given, the others at their defaults, and writes `out`.
+    """Pretrains with the given settings, and defaults for the others, and writes `out`.
 
     Raises:
-        ValueError, OSError: `out` cannot be written.
+        ValueError, OSError: if `out` cannot be written.
     """
     from jseg.models.clip import CLIPConfig
     from jseg.zeroshapes.pretrain import PretrainSettings, pretrain
@@ -84,7 +85,7 @@ def train(out: Path, given: dict[str, int]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+    """Returns 0 on success, 2 after a user error."""
     given = vars(parse_arguments(argv))
     out = given.pop("out")
 

@@ -14,11 +14,11 @@ from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice
 from jseg.runtime.selection import name_device, select_device
 
-_AFTER_RANK_0 = 2.0  # seconds: what is wrong for every process is said by one
+_AFTER_RANK_0 = 2.0  # seconds; errors common to all processes are reported by one
 
 
 def parse_args(argv: list[str] | None = None, task: str | None = None) -> argparse.Namespace:
-    """The command line; a `task` is settled, and --task then is no option."""
+    """Parses the command line. If `task` is given, there is no option --task."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -41,29 +41,29 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         nargs="?",
         const="auto",
         metavar="PATH",
-        help="go on with a checkpoint; without PATH (or with auto) the newest of the work folder",
+        help="resume from a checkpoint; without PATH (or with auto), the newest in the work folder",
     )
     parser.add_argument(
         "--checkpoint",
         metavar="PATH",
-        help="weights for val and test; default: the newest of the work folder",
+        help="weights for val and test; default: the newest in the work folder",
     )
     parser.add_argument(
         "--save-predictions",
         action="store_true",
-        help="val: also write masks to WORK_DIR/val_predictions, in place of those of an earlier "
+        help="val: also write masks to WORK_DIR/val_predictions, replacing those of an earlier "
         "run, for tools/evaluate_masks.py",
     )
     parser.add_argument(
         "--per-image",
         action="store_true",
-        help="val: also write the scores of every picture to WORK_DIR/per_image.jsonl",
+        help="val: also write the scores of every image to WORK_DIR/per_image.jsonl",
     )
     parser.add_argument(
         "--published-values",
         action="store_true",
-        help="test: masks hold the values of the data set as published (VOC: 1 to 20; COCO-Stuff: its ids), "
-        "not class indices from 0",
+        help="test: write masks with the dataset's published values (VOC: 1 to 20; COCO-Stuff: its ids) "
+        "instead of class indices from 0",
     )
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
@@ -81,7 +81,7 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with everything the command line says; shipped configs are found from any folder."""
+    """Loads the config and applies the options. Shipped configs are found from any folder."""
     config = Config.load(shipped(args.config), args.overrides)
     if args.work_dir is not None:
         config["work_dir"] = args.work_dir
@@ -93,18 +93,18 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def main(argv: list[str] | None = None, task: str | None = None) -> int:
-    """Runs `task`, or what --task says.
+    """Runs `task`, or the task given by --task.
 
-    Returns 0 on success, 2 after an error of the user, 128 + its number after a signal of `StopSignals`.
+    Returns 0 on success, 2 after a user error, 128 + the signal number after a signal in `StopSignals`.
 
-    Under mpirun a process that fails ends all of them, since the others would wait for it.
+    Under mpirun, a process that fails ends all of them, since the others would wait for it.
     """
     args = parse_args(argv, task)
     make_encodable()
     try:
         config = load_config(args)
         select_device(args.device, args.precision)
-        from jseg.distributed import (  # loads Jittor: only once the config was readable
+        from jseg.distributed import (  # loads Jittor, so only after reading the config
             barrier,
             check_device,
             watch,
@@ -112,12 +112,12 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
         from jseg.runner import Interrupted, Runner
     except (ValueError, OSError) as error:
         return _end(f"error: {error}", 2)
-    except KeyboardInterrupt:  # while Jittor was loaded
+    except KeyboardInterrupt:  # while Jittor is loading
         return _end("interrupted", INTERRUPTED)
     watch(config.watchdog_seconds)
     try:
         check_device()
-        if args.task != "train":  # whose log names it
+        if args.task != "train":  # training logs it
             name_device()
         with interrupt_first(), memory_advice(TRAINING if args.task == "train" else INFERENCE):
             runner = Runner(config)
@@ -127,14 +127,16 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
                 runner.val(args.checkpoint, args.save_predictions, args.per_image)
             else:
                 runner.test(args.checkpoint, args.published_values)
-        barrier("the end of the run")  # watched, unlike the one inside MPI_Finalize
+        barrier("the end of the run")  # watched, unlike the barrier inside MPI_Finalize
     except (ValueError, OSError, FloatingPointError) as error:
         return _end(f"error: {error}", 2)
     except Interrupted as stop:
         return _end(str(stop), stop.exit_code, agreed=True)
     except KeyboardInterrupt:
         resume = (
-            "; --resume goes on from the newest checkpoint, if one was saved" if args.task == "train" else ""
+            "; --resume continues from the newest checkpoint, if one was saved"
+            if args.task == "train"
+            else ""
         )
         return _end("interrupted" + resume, INTERRUPTED)
     except Exception:
@@ -145,9 +147,9 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
 
 
 def _end(message: str, code: int, agreed: bool = False) -> int:
-    """Says why the run ends, with the rank under mpirun, and there ends the other processes too.
+    """Prints why the run ends (with the rank, under mpirun) and ends the other processes too.
 
-    `agreed`: every rank ends for the same reason, and rank 0 alone says it.
+    `agreed`: every rank ends for the same reason, so only rank 0 prints it.
     """
     rank = os.environ.get("OMPI_COMM_WORLD_RANK")
     if rank is None:

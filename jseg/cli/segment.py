@@ -1,14 +1,15 @@
-"""Segment images with words of your own.
+"""Segment images with your own words.
 
     jseg segment photo.jpg --classes "cat, dog, grass" --checkpoint RUN/checkpoints/latest
     jseg segment photos/ --classes-file words.txt --checkpoint released.pth --config CONFIG --clip CLIP
-    jseg segment photo.jpg --classes "cat, dog" --clip ViT-B-16.pt     # without training, by CLIP alone
-    jseg segment --sample                                 # sample drawings, with the model that comes with
-    jseg
+    jseg segment photo.jpg --classes "cat, dog" --clip ViT-B-16.pt  # training-free, with CLIP alone
+    jseg segment --sample                                           # sample drawings, with the model that
+    comes with jseg
 
-Writes NAME.png (a palette image: pixel = number of the word, from 0; 255 where no word fits),
-NAME.overlay.png and NAME.json for each image, and prints how much of it each word covers. In --classes,
-commas separate words and | separates synonyms: "cat, dog|puppy". In a file there is one word a line.
+Writes NAME.png (a palette image whose pixels are word indices from 0, or 255 where no word fits),
+NAME.overlay.png and NAME.json for each image, and prints the share of the image that each word covers. In
+--classes, commas separate words and | separates synonyms: "cat, dog|puppy". A file contains one word per
+line.
 """
 
 import argparse
@@ -37,28 +38,34 @@ DEFAULT_OUTPUT = "segmented"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="images, folders, or patterns in quotes")
     words = parser.add_mutually_exclusive_group()
     words.add_argument("--classes", metavar="WORDS", help='e.g. "cat, dog|puppy, grass"')
-    words.add_argument("--classes-file", metavar="FILE", help="text file with one word a line")
+    words.add_argument("--classes-file", metavar="FILE", help="text file with one word per line")
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--checkpoint", metavar="FILE", help=f"of a run, or released (default: {SAMPLE_CHECKPOINT})"
+        "--checkpoint",
+        metavar="FILE",
+        help=f"checkpoint of a run, or a released one (default: {SAMPLE_CHECKPOINT})",
     )
     model.add_argument(
         "--clip",
         metavar="FILE",
-        help="CLIP weights: those of the checkpoint, or, without one, to segment without training",
+        help="CLIP weights of the checkpoint, or without a checkpoint, for training-free segmentation",
     )
     model.add_argument("--config", metavar="FILE", help="config of a released checkpoint")
     model.add_argument("--num-regions", type=int, metavar="M", help="region tokens, a square number")
-    model.add_argument("--seen-bias", type=float, metavar="B", help="by how much trained words are lowered")
+    model.add_argument(
+        "--seen-bias", type=float, metavar="B", help="subtracted from the scores of trained words"
+    )
     model.add_argument("--background", metavar="WORDS", help='words for "nothing", separated by commas')
-    model.add_argument("--threshold", type=float, metavar="T", help="lower scores, from 0 to 1, are nothing")
+    model.add_argument(
+        "--threshold", type=float, metavar="T", help="pixels below this score (0 to 1) are nothing"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--output", metavar="DIR", default=DEFAULT_OUTPUT, help="(default: %(default)s)")
     output.add_argument(
@@ -66,41 +73,43 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs="*",
         choices=("mask", "overlay", "json"),
         default=["mask", "overlay", "json"],
-        help="what to write (default: everything; without a value nothing)",
+        help="files to write (default: all; without a value, none)",
     )
     output.add_argument("--force", action="store_true", help="overwrite files of an earlier call")
-    output.add_argument("--json", action="store_true", help="print one JSON object a line in place of text")
-    output.add_argument("--quiet", action="store_true", help="print errors alone")
-    parser.add_argument("--sample", action="store_true", help="the sample images, their words and the model")
+    output.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
+    output.add_argument("--quiet", action="store_true", help="print only errors")
+    parser.add_argument(
+        "--sample", action="store_true", help="use the sample images, their words and their model"
+    )
     add_device_options(parser)
     args = parser.parse_args(argv)
     if not args.images and not args.sample:
         parser.error("name an image or a folder, or try --sample")
     if args.images and args.sample:
-        parser.error("--sample has images of its own; leave IMAGE out")
+        parser.error("--sample has its own images; leave IMAGE out")
     if args.config and not args.checkpoint:
-        parser.error("--config belongs to a --checkpoint")
+        parser.error("--config requires --checkpoint")
     if not (args.classes or args.classes_file or args.sample):
-        parser.error('name the words: --classes "cat, dog, grass"')
+        parser.error('give the words: --classes "cat, dog, grass"')
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 1 if an image could not be segmented, 2 after an error of the user, 130 after Ctrl-C."""
+    """Returns 0 on success, 1 if an image could not be segmented, 2 after a user error, 130 after Ctrl-C."""
     args = parse_args(argv)
     return exit_status(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segments every image; the exit status.
+    """Segments every image, and returns the exit status.
 
     Raises:
-        ValueError, OSError: words, model or output cannot be used.
+        ValueError, OSError: if the words, the model or the output cannot be used.
     """
     from jseg.inference.words import Words
 
     words = read_words(args)
-    Words.parse(words)  # before a model is loaded
+    Words.parse(words)  # checked before a model is loaded
     images = list(find_images(args))
     stems = name_outputs(images)
     if args.save:
@@ -128,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_words(args: argparse.Namespace) -> str | list[str]:
-    """The words of the command line or of the file; those of ZeroShapes for the sample."""
+    """Returns the words of the command line or of the file, or those of ZeroShapes for the sample."""
     if args.classes_file:
         from jseg.datasets.words import read_words as words_of_file
 
@@ -141,10 +150,10 @@ def read_words(args: argparse.Namespace) -> str | list[str]:
 
 
 def find_images(args: argparse.Namespace) -> Iterator[Path]:
-    """The image files, in order.
+    """Yields the image files, in order.
 
     Raises:
-        FileNotFoundError, ValueError: nothing is there; names it.
+        FileNotFoundError, ValueError: if an argument matches no image. The message names it.
     """
     from jseg.inference.images import expand
 
@@ -154,10 +163,10 @@ def find_images(args: argparse.Namespace) -> Iterator[Path]:
 
 
 def name_outputs(images: Sequence[Path]) -> list[str]:
-    """A stem for the files of each image; images of equal names get those of their folders in front.
+    """Returns a file stem for each image. Images of equal names are prefixed with their folders.
 
     Raises:
-        ValueError: two images cannot be told apart.
+        ValueError: if two images would have the same stem.
     """
     stems = [image.stem for image in images]
     for depth in (0, 1, 2):
@@ -171,12 +180,14 @@ def name_outputs(images: Sequence[Path]) -> list[str]:
         ]
     if len(set(stems)) < len(stems):
         twice = next(image for image, stem in zip(images, stems) if stems.count(stem) > 1)
-        raise ValueError(f"{twice}: another image would be written to files of the same names; call it apart")
+        raise ValueError(
+            f"{twice}: two images would be written to the same file names; segment them separately"
+        )
     return stems
 
 
 def refuse_overwriting(folder: str, stems: Sequence[str], forms: Sequence[str]) -> None:
-    """Raises `FileExistsError` before anything is computed."""
+    """Raises `FileExistsError` before anything is computed if an output file exists."""
     from jseg.inference.result import output_files, refuse_existing
 
     for stem in stems:
@@ -184,7 +195,7 @@ def refuse_overwriting(folder: str, stems: Sequence[str], forms: Sequence[str]) 
 
 
 def load(args: argparse.Namespace) -> "Segmenter":
-    """The model of the command line."""
+    """Loads the model chosen by the options."""
     from jseg.inference.segmenter import Segmenter
 
     if args.clip and not args.checkpoint:
@@ -198,7 +209,7 @@ def load(args: argparse.Namespace) -> "Segmenter":
 def segment(
     segmenter: "Segmenter", image: Path, words: str | list[str], args: argparse.Namespace
 ) -> "Result":
-    """One image with the options of the command line."""
+    """Segments one image with the options of the command line."""
     background = [word.strip() for word in args.background.split(",")] if args.background else None
     view = segmenter.encode(image, args.num_regions)
     threshold = SAMPLE_THRESHOLD if args.sample and args.threshold is None else args.threshold
@@ -206,7 +217,7 @@ def segment(
 
 
 def progress(pairs: list[tuple[Path, str]], args: argparse.Namespace) -> Iterator[tuple[Path, str]]:
-    """The pairs, with a bar on stderr where that is a terminal and there is something to wait for."""
+    """Yields the pairs, with a progress bar on stderr if that is a terminal and there are several."""
     from tqdm import tqdm
 
     shown = sys.stderr.isatty() and len(pairs) > 1 and not (args.quiet or args.json)
@@ -215,7 +226,7 @@ def progress(pairs: list[tuple[Path, str]], args: argparse.Namespace) -> Iterato
 
 
 def report(result: "Result", files: Sequence[Path], args: argparse.Namespace) -> None:
-    """Prints what was found in an image."""
+    """Prints the areas found in an image."""
     if args.json:
         print(json.dumps({**result.to_dict(), "files": [str(path) for path in files]}), flush=True)
     elif not args.quiet:

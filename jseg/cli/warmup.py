@@ -141,7 +141,9 @@ def _write_data(folder: Path) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     for number in range(_IMAGES):
-        Image.fromarray(rng.integers(0, 256, (*mask.shape, 3), np.uint8)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(rng.integers(0, 256, (*mask.shape, 3), np.uint8)).save(
+            folder / "images" / f"{number}.png"
+        )
         Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
 
 

@@ -1,5 +1,5 @@
-"""Python config files with `_base_` inheritance, `key=value`
-overrides, and validation before anything runs."""
+"""Python config files with `_base_` inheritance, `key=value` overrides, and validation before a run
+starts."""
 
 from jseg.config.config import Config
 from jseg.config.plugins import import_plugins

@@ -1,10 +1,10 @@
-"""Config files: Python executed in a fresh namespace, inheritance through `_base_`, overrides, and a dump.
+"""Python config files with inheritance through `_base_`, overrides, and a dump of the resolved config.
 
-A file defines top-level variables (`model = dict(...)`, `max_iters = 2000`, see `jseg.config.schema`).
-`_base_` names one file or a list of files, relative to the file that says so; later bases and finally the
-file itself are merged over the earlier ones, dict by dict. A dict with `_delete_=True` replaces the inherited
-one instead. Variables that begin with an underscore, imported modules, functions and classes are local to the
-file.
+Each file is executed in a fresh namespace. It defines top-level variables (`model = dict(...)`,
+`max_iters = 2000`; see `jseg.config.schema`). `_base_` names one file or a list of files, relative to the
+file that contains it. Dicts are merged key by key: later bases override earlier ones, and the file itself
+overrides all of its bases. A dict with `_delete_=True` replaces the inherited one instead. Variables that
+begin with an underscore, imported modules, functions and classes are local to the file.
 """
 
 import copy
@@ -26,9 +26,10 @@ _LITERALS = (str, int, float, bool, type(None))
 
 
 class Config(dict[str, Any]):
-    """The resolved config: a dict whose top-level keys are attributes too; nested values are plain dicts.
+    """The resolved config: a dict whose top-level keys are also attributes. Nested values are plain dicts.
 
-    `cfg.max_itres` raises `AttributeError` and `cfg['max_itres']` `KeyError`, both with the nearest key.
+    `cfg.max_itres` raises `AttributeError`, and `cfg['max_itres']` raises `KeyError`. Both suggest the
+    nearest key.
     """
 
     filename: str | None = None
@@ -48,21 +49,23 @@ class Config(dict[str, Any]):
         overrides: Sequence[str] = (),
         registries: Mapping[str, Registry[Any]] | None = None,
     ) -> "Config":
-        """Reads a config file with everything it inherits, applies `overrides` and fills in defaults.
+        """Reads a config file and everything it inherits, applies `overrides` and fills in defaults.
 
         Args:
             path: the config file.
-            overrides: texts like "model.backbone.num_regions=4"; values are Python literals, else strings.
+            overrides: strings like "model.backbone.num_regions=4". Values are Python literals, or else
+                strings.
             registries: if given, `jseg.config.validate` runs too.
 
         Raises:
-            FileNotFoundError: the file or a base is missing.
-            ValueError: the file does not run (file and line are named), a cycle of bases, an unknown key.
+            FileNotFoundError: if the file or a base is missing.
+            ValueError: if the file fails to run (the message gives file and line), its bases form a cycle, or
+                a key is unknown.
         """
         path = _absolute(path)
         values = _resolve(path, ())
         for name, key in TOP_LEVEL.items():
-            if isinstance(key.default, dict):  # so that an override finds it
+            if isinstance(key.default, dict):  # so that overrides can set its keys
                 values.setdefault(name, copy.deepcopy(key.default))
         apply_overrides(values, overrides)
         config = cls.from_dict(values, str(path), overrides)
@@ -79,11 +82,11 @@ class Config(dict[str, Any]):
         """Checks the top-level keys of a plain dict and fills in defaults.
 
         Args:
-            filename, overrides: where the values came from, for messages; `overrides` have been applied
-                already.
+            filename, overrides: where the values came from, for error messages. The overrides have already
+                been applied.
 
         Raises:
-            ValueError: unknown or missing keys, values that a config file could not spell.
+            ValueError: if keys are unknown or missing, or a value cannot be written in a config file.
         """
         origin = f" in {filename}" if filename else ""
         try:
@@ -114,7 +117,7 @@ class Config(dict[str, Any]):
         return config
 
     def text(self) -> str:
-        """The resolved config as the text of a config file that needs no other file."""
+        """The resolved config as the text of a standalone config file."""
         blocks = [
             f"{name} = {pprint.pformat(value, width=110, sort_dicts=False)}\n" for name, value in self.items()
         ]
@@ -124,15 +127,14 @@ class Config(dict[str, Any]):
         """Writes `text()` to `path`.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: if the file cannot be written.
         """
-        text = "# Resolved config, written by jseg; it can be run again as it is.\n" + self.text()
+        text = "# Resolved config, written by jseg; can be run again unchanged.\n" + self.text()
         Path(path).write_text(text, encoding="utf-8")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Deep merge of two dicts into a new one; `_delete_=True` in a
-    dict of `over` drops what it would inherit."""
+    """Merges two dicts recursively into a new one. `_delete_=True` in a dict of `over` drops its base."""
     merged = copy.deepcopy(dict(base))
     for key, value in over.items():
         if isinstance(value, Mapping):
@@ -147,7 +149,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(path: PathLike) -> Path:
-    """`path` from the root, without `..`. Links are kept: bases lie beside the name that was given."""
+    """The absolute path, without `..`. Symbolic links are kept, since bases are relative to the given
+    name."""
     return Path(os.path.normpath(Path(path).absolute()))
 
 
@@ -172,7 +175,7 @@ def _resolve(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _inherit(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`merge` of two files. Plug-ins add up: the parts of a base need those of the base."""
+    """`merge` for two config files. `imports` are joined, since the parts of a base need its plug-ins."""
     merged, lists = merge(base, over), [values.get("imports", []) for values in (base, over)]
     if all(isinstance(names, (list, tuple)) for names in lists) and any(lists):
         merged["imports"] = list(dict.fromkeys(name for names in lists for name in names))
@@ -207,17 +210,18 @@ def _execute(path: Path) -> dict[str, Any]:
 
 
 def _check_literal(value: Any, where: str) -> None:
-    """Refuses what the dumped config could not spell, so that every saved config can be run again."""
+    """Refuses values that the dumped config could not contain, so that every saved config can be run
+    again."""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ValueError(f"config key {where}: dict keys must be text, got {key!r}")
+                raise ValueError(f"config key {where}: dict keys must be strings, got {key!r}")
             _check_literal(item, f"{where}.{key}")
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             _check_literal(item, f"{where}.{index}")
     elif type(value) not in _LITERALS or (isinstance(value, float) and value - value != 0.0):
         raise ValueError(
-            f"config key {where}: {value!r} is not a finite number, text, bool, None, list, tuple or dict"
-            "; spell it with those"
+            f"config key {where}: {value!r} is not a finite number, string, bool, None, list, tuple or dict"
+            "; use one of those"
         )

@@ -12,13 +12,13 @@ _WORDS = {"true": True, "false": False, "none": None, "null": None}
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
     """Writes each "dotted.key=value" into the nested dict `values`, in place.
 
-    Every part but the last must exist (numbers index lists). A last part that does not exist yet is accepted
-    only where something later judges it: at the top level, in a plain part, or in a dict with `type`, whose
-    constructor knows.
+    Every part of the path but the last must exist (numbers index lists). The last part may be new only where
+    it is checked later: at the top level, in a plain part, or in a dict with `type`, whose constructor is
+    known.
 
     Raises:
-        ValueError: no "=", a path that does not exist (with the nearest key), or a broken list, dict or
-            string.
+        ValueError: if there is no "=", a path does not exist (the message suggests the nearest key), or a
+            list, dict or string is malformed.
     """
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -30,10 +30,11 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
 
 
 def parse_value(text: str, override: str = "") -> Any:
-    """A Python literal; true, false, none in any case; anything else is a string.
+    """Parses a Python literal. `true`, `false` and `none` are accepted in any case; anything else is a
+    string.
 
     Raises:
-        ValueError: text that begins like a list, tuple, dict or quoted string but is none.
+        ValueError: if the text begins like a list, tuple, dict or quoted string but is not a valid one.
     """
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
@@ -65,9 +66,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
             if part not in target and not last:
                 raise ValueError(f"--set {key}: {path} does not exist{did_you_mean(part, target)}")
         else:
-            raise ValueError(
-                f"--set {key}: {'.'.join(parts[:depth])} is {target!r}, which has no keys of its own"
-            )
+            raise ValueError(f"--set {key}: {'.'.join(parts[:depth])} is {target!r}, which has no keys")
         if last:
             target[index] = value
         else:

@@ -1,4 +1,4 @@
-"""The config key `imports`: modules of the user's own, which register heads, losses, data sets and models."""
+"""The config key `imports`: the user's own modules that register heads, losses, datasets and models."""
 
 import importlib
 import importlib.util
@@ -11,11 +11,12 @@ from pathlib import Path
 def import_plugins(modules: Sequence[str]) -> None:
     """Imports modules by their dotted names, in order.
 
-    They are found where Python finds any module, and in the current folder, which is appended to the path of
-    this process where it is needed.
+    Modules are looked up on Python's path and in the current folder, which is appended to `sys.path` if
+    needed.
 
     Raises:
-        ValueError: no module of such a name, or one that does not run; names it, and file and line.
+        ValueError: if there is no such module, or importing it fails. The message gives the name, file and
+            line.
     """
     for name in modules:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
@@ -35,7 +36,7 @@ def import_plugins(modules: Sequence[str]) -> None:
 
 
 def _found(name: str) -> bool:
-    """Whether the top package of a module is there; the rest shows when it is imported."""
+    """Whether the top-level package of a module exists. The rest of the name is checked by importing it."""
     return name.split(".")[0] in sys.modules or importlib.util.find_spec(name.split(".")[0]) is not None
 
 
@@ -50,12 +51,12 @@ def _import(name: str) -> None:
         ) from error
     except Exception as error:
         raise ValueError(
-            f"config key imports: {name!r} does not run: {_where(error)}{type(error).__name__}: {error}"
+            f"config key imports: {name!r} failed to import: {_where(error)}{type(error).__name__}: {error}"
         ) from error
 
 
 def _where(error: Exception) -> str:
-    """File and line of the module that failed, where the error came from a file."""
+    """File and line of the code that failed, if known."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: "
     frames = [

@@ -1,4 +1,4 @@
-"""The keys a config may have outside the `dict(type=...)` parts, their types and their defaults."""
+"""The config keys outside the `dict(type=...)` parts, with their types and defaults."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ _NONE = type(None)
 
 
 class Key(NamedTuple):
-    """One config key. `required` keys have no default; a number below `minimum` is refused."""
+    """One config key. `required` keys have no default, and numbers below `minimum` are refused."""
 
     types: tuple[type, ...]
     default: Any = None
@@ -19,7 +19,7 @@ class Key(NamedTuple):
 
 
 class KeyProblem(ValueError):
-    """What is wrong with the config key `key`."""
+    """A problem with the config key `key`."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"config key {key}: {problem}")
@@ -27,19 +27,19 @@ class KeyProblem(ValueError):
 
 
 TOP_LEVEL: dict[str, Key] = {
-    "imports": Key((list, tuple), ()),  # modules of plug-ins, imported before anything is built
+    "imports": Key((list, tuple), ()),  # plug-in modules, imported before anything is built
     "model": Key((dict,), required=True),
     "dataset": Key((dict,), required=True),
     "optimizer": Key((dict,), required=True),
     "scheduler": Key((dict,), required=True),
     "max_iters": Key((int,), required=True, minimum=1),
-    # Of one update, over all ranks and accumulation steps.
+    # Images per update, over all ranks and accumulation steps.
     "batch_size": Key((int,), required=True, minimum=1),
-    "accumulate": Key((int,), 1, minimum=1),  # parts in which a rank computes its share of the batch
+    "accumulate": Key((int,), 1, minimum=1),  # parts in which a rank processes its share of the batch
     "data_root": Key((str, _NONE)),  # None: the environment variable JSEG_DATA_ROOT, else data
     "num_workers": Key((int,), 0, minimum=0),
-    # Training pictures that may be unreadable, and are left out.
-    "max_bad_pictures": Key((int,), 0, minimum=0),
+    # Number of training images that may be unreadable; they are skipped.
+    "max_bad_images": Key((int,), 0, minimum=0),
     "seed": Key((int,), 0, minimum=0),
     "log_interval": Key((int,), 50, minimum=1),  # iterations, like all intervals
     "eval_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
@@ -48,10 +48,13 @@ TOP_LEVEL: dict[str, Key] = {
     "inference": Key((dict,), {"mode": "slide"}),
     "init_from": Key((str, _NONE)),
     "work_dir": Key((str, _NONE)),
-    # A rank that hangs so long ends the job; None: never.
+    # A rank that hangs for this long ends the job. None: never.
     "watchdog_seconds": Key((int, float, _NONE), 45, minimum=1),
     "visualize": Key((dict,), {"num_images": 8}),
 }
+
+RENAMED: dict[str, str] = {"max_bad_pictures": "max_bad_images"}
+"""Top-level keys of earlier versions -> their names now."""
 
 INFERENCE: dict[str, Key] = {
     "mode": Key((str,), "slide"),
@@ -74,6 +77,8 @@ def check_keys(values: Mapping[str, Any], keys: Mapping[str, Key], where: str = 
     """
     prefix = where + "." if where else ""
     for name, value in values.items():
+        if name in RENAMED and keys is TOP_LEVEL:
+            raise KeyProblem(name, f"is now {RENAMED[name]}; change the config or --set")
         if name not in keys:
             hint = "" if where else " (a helper variable of a config file begins with an underscore)"
             raise KeyProblem(prefix + name, f"unknown{did_you_mean(name, keys)}{hint}")

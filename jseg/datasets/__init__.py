@@ -1,7 +1,7 @@
-"""Data sets, class lists, transforms and the batch loader. Needs numpy and Pillow, never Jittor."""
+"""Datasets, class lists, transforms and the batch loader. Needs NumPy and Pillow, but not Jittor."""
 
 from jseg.datasets.base import DATASETS, Dataset, SegmentationDataset
-from jseg.datasets.classes import ClassList, available_class_lists, load_class_list
+from jseg.datasets.classes import ClassList, available_class_lists, class_words_key, load_class_list
 from jseg.datasets.coco_stuff import COCOStuffDataset
 from jseg.datasets.folder import FolderDataset
 from jseg.datasets.loader import DataLoader
@@ -24,6 +24,7 @@ __all__ = [
     "Transform",
     "VOCDataset",
     "available_class_lists",
+    "class_words_key",
     "configured_root",
     "load_class_list",
     "read_image",

@@ -1,7 +1,7 @@
-"""What every segmentation data set does once it knows its files: read, check, transform, repeatably.
+"""Base classes of datasets: reading, checking and reproducibly transforming images and masks.
 
-A subclass finds the files (`Record`s); this class reads picture and mask, turns mask values into training
-labels and runs the transforms with a random generator that depends on (seed, epoch, index) alone.
+A subclass finds the files (`Record`s). This class reads image and mask, converts mask values to training
+labels, and applies the transforms with a random generator that depends only on (seed, epoch, index).
 """
 
 from abc import abstractmethod
@@ -17,14 +17,14 @@ from jseg.datasets.pipeline import build_pipeline
 from jseg.labels import IGNORE_INDEX
 from jseg.registry import Registry
 
-# Last word of the seed of every generator, so that order (loader) and augmentation never share a stream.
+# Last word of every generator's seed, so that order (loader) and augmentation never share a random stream.
 AUGMENT_STREAM, ORDER_STREAM = 1, 2
 
 PipelineSettings = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 class Record(NamedTuple):
-    """One picture: its id, the picture file and the mask file, None without masks."""
+    """One image: its id, the image file, and the mask file or None."""
 
     name: str
     image: Path
@@ -32,7 +32,7 @@ class Record(NamedTuple):
 
 
 class Dataset:
-    """What training, evaluation and the loader need of a data set.
+    """The interface of a dataset for training, evaluation and the loader.
 
     Attributes:
         class_names: tuple of C names. palette: uint8 (C, 3). unseen: tuple of class indices.
@@ -48,40 +48,41 @@ class Dataset:
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """The id of image `index`, unique in the data set."""
+        """Returns the id of image `index`, unique in the dataset."""
 
     @abstractmethod
     def raw(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
-        """Image `index`: RGB uint8 (H, W, 3) at full size, label uint8 (H, W) with 255 ignored, and its id.
+        """Returns image `index` as RGB uint8 (H, W, 3) at full size, label uint8 (H, W), 255 ignored, and its
+        id.
 
-        Without masks every pixel is ignored.
+        Without masks, every pixel is ignored.
 
         Raises:
-            FileNotFoundError, ValueError: naming the file that is missing or wrong.
+            FileNotFoundError, ValueError: if a file is missing or invalid. The message names it.
         """
 
     @abstractmethod
     def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
-        """Image `index` as the model takes it; equal arguments give equal arrays, in any process.
+        """Returns image `index` as model input. Equal arguments give equal arrays, in any process.
 
         Returns:
             image: float32 (3, h, w), normalised RGB; label: uint8 (h, w), or (H, W) in test mode, 255
             ignored; name: id; original_size: (H, W).
 
         Raises:
-            FileNotFoundError, ValueError: naming the file that is missing or wrong.
+            FileNotFoundError, ValueError: if a file is missing or invalid. The message names it.
         """
 
     def files(self) -> list[Path]:
-        """The image file of every index; nothing for images that are not files."""
+        """Returns the image file of every index, or nothing if images are not files."""
         return []
 
     def published_values(self) -> np.ndarray:
-        """uint8 (C,): the value of each class in masks as the authors of the data publish them."""
+        """Returns the value of each class, uint8 (C,), in masks as published by the authors of the data."""
         return np.arange(len(self.class_names), dtype=np.uint8)
 
     def notes(self) -> list[str]:
-        """Sentences about what lies in the folders of the data set and is not used."""
+        """Returns sentences about files in the folders of the dataset that are not used."""
         return []
 
 
@@ -89,16 +90,16 @@ DATASETS = Registry("dataset", Dataset, supplied=("seed", "data_root"))
 
 
 class SegmentationDataset(Dataset):
-    """Pictures with label masks, given as records.
+    """Images with label masks, given as records.
 
     Args:
-        records: the pictures, in order.
+        records: the images, in order.
         classes: name of a class list, or class names.
-        unseen: indices or names of the unseen classes; None takes those of the class list.
+        unseen: indices or names of the unseen classes. None: those of the class list.
         reduce_zero_label: mask value 0 becomes ignore (255) and k becomes k-1.
         pipeline: settings of the released recipe, or a list of transforms; see `jseg.datasets.pipeline`.
-        test_mode: only the picture is transformed, the label stays at the original size.
-        seed: of the augmentation, at least 0.
+        test_mode: transform only the image, and keep the label at the original size.
+        seed: seed of the augmentation, at least 0.
 
     Attributes:
         class_names: tuple of C names. palette: uint8 (C, 3). unseen: tuple of class indices.
@@ -131,7 +132,7 @@ class SegmentationDataset(Dataset):
         return len(self.records)
 
     def name(self, index: int) -> str:
-        """The id of picture `index`."""
+        """Returns the id of image `index`."""
         return self.records[index].name
 
     def files(self) -> list[Path]:
@@ -166,7 +167,7 @@ class SegmentationDataset(Dataset):
         for transform in self.transforms:
             state = transform(state, rng)
         if state["image"].dtype != np.float32:
-            raise ValueError("pipeline: the picture was never normalised; add dict(type='Normalize')")
+            raise ValueError("pipeline: the image was never normalised; add dict(type='Normalize')")
         return {
             "image": np.ascontiguousarray(state["image"].transpose(2, 0, 1)),
             "label": state.get("label", label),

@@ -1,4 +1,4 @@
-"""Which pictures make the batch of an iteration, and joining samples into one."""
+"""Chooses the images of each iteration's batch, and joins samples into a batch."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -9,18 +9,18 @@ import numpy as np
 from jseg.datasets.base import ORDER_STREAM, Dataset
 
 USER_ERRORS = (FileNotFoundError, OSError, ValueError)
-"""What a user can cause; the more special kind first."""
-_TRIES = 16  # unreadable pictures in a row, after which the storage or the pipeline is to blame
+"""Errors that users can cause, the more specific types first."""
+_TRIES = 16  # after this many unreadable images in a row, the storage or the pipeline must be at fault
 
 
 def batch_indices(
     iteration: int, size: int, batch_size: int, seed: int, rank: int, world_size: int, shuffle: bool
 ) -> list[tuple[int, int]]:
-    """The (index, epoch) pairs that `rank` loads in `iteration`, a pure function of its arguments.
+    """Returns the (index, epoch) pairs that `rank` loads in `iteration`, a pure function of its arguments.
 
-    The epochs, each a permutation of all `size` pictures, are laid end to end. Every iteration takes the next
-    batch_size * world_size of them and every rank its slice, so one rank with batch 8 and two with batch 4
-    see the same pictures in the same order.
+    The epochs, each a permutation of all `size` images, are concatenated. Every iteration takes the next
+    batch_size * world_size images, and every rank its slice of them. So one rank with batch 8 and two ranks
+    with batch 4 use the same images in the same order.
     """
     first = (iteration * world_size + rank) * batch_size
     pairs = []
@@ -32,14 +32,15 @@ def batch_indices(
 
 
 def load_batch(dataset: Dataset, pairs: Sequence[tuple[int, int]], skip_unreadable: bool) -> dict[str, Any]:
-    """The batch of these (index, epoch) pairs: image, label and names as in `collate`, and `bad`.
+    """Loads the batch of the given (index, epoch) pairs: image, label and names as in `collate`, and `bad`.
 
-    `bad` maps the name of each picture that could not be read to the reason; the next readable one of the
-    data set stands in for it. It is the same one in every run, so that a resumed training repeats the
-    unbroken one. Without `skip_unreadable` the first such picture raises, and `bad` is empty.
+    `bad` maps the name of each unreadable image to the reason. The next readable image of the dataset
+    replaces it. The replacement is the same in every run, so that a resumed training repeats an uninterrupted
+    one. Without `skip_unreadable`, the first such image raises an error, and `bad` is empty.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: a picture cannot be read; with `skip_unreadable`, 16 in a row.
+        FileNotFoundError, ValueError, OSError: if an image, or with `skip_unreadable`, 16 in a row, cannot be
+            read.
     """
     bad: dict[str, str] = {}
     samples = [
@@ -50,16 +51,16 @@ def load_batch(dataset: Dataset, pairs: Sequence[tuple[int, int]], skip_unreadab
 
 
 def user_error(problem: BaseException) -> type[Exception] | None:
-    """The kind among `USER_ERRORS` that `problem` is, None if it is none of them.
+    """Returns the type in `USER_ERRORS` to which `problem` belongs, or None.
 
-    To be raised again with another message, or in another process: kinds derived from these, such as
-    UnicodeDecodeError, may need more than a message to be made.
+    It is used to raise the error again with another message or in another process. Derived types, such as
+    UnicodeDecodeError, may need more arguments than a message.
     """
     return next((kind for kind in USER_ERRORS if isinstance(problem, kind)), None)
 
 
 def still_unreadable(dataset: Dataset, names: Iterable[str]) -> dict[str, str]:
-    """Those of `names` that are in the data set and still cannot be read: name -> reason."""
+    """Returns name -> reason for those of `names` that are in the dataset and still cannot be read."""
     wanted = set(names)
     bad: dict[str, str] = {}
     for index in range(len(dataset)):
@@ -80,12 +81,14 @@ def _stand_in(dataset: Dataset, index: int, epoch: int, bad: dict[str, str]) -> 
         except USER_ERRORS as error:
             bad[dataset.name(candidate)] = str(error)
             latest = error
-    kind = user_error(latest) or OSError  # never None: it was caught as one of them
-    raise kind(f"{latest} ({tries} pictures in a row cannot be read: the fault is not in a single one)")
+    kind = user_error(latest) or OSError  # never None, since it was caught as one of them
+    raise kind(
+        f"{latest} ({tries} images in a row cannot be read, so the storage or the pipeline is at fault)"
+    )
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Stack samples: image float32 (B, 3, H, W), label uint8 (B, H, W), names.
+    """Stacks samples to image float32 (B, 3, H, W), label uint8 (B, H, W) and names.
 
     Raises:
         ValueError: if the samples differ in size.
@@ -94,7 +97,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for key in ("image", "label"):
             if sample[key].shape != samples[0][key].shape:
                 raise ValueError(
-                    f"a batch needs one size, but {key} '{samples[0]['name']}' is "
+                    f"all images of a batch must have the same size, but {key} '{samples[0]['name']}' is "
                     f"{samples[0][key].shape} and '{sample['name']}' is {sample[key].shape}; "
                     "end the pipeline with RandomCrop and Pad, or set batch_size to 1"
                 )

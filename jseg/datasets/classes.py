@@ -1,13 +1,13 @@
-"""Class lists: names, colours and the seen/unseen split, kept once as data and found by name.
+"""Class lists with names, colours and the seen/unseen split, stored as data files.
 
 A list is a JSON file in `jseg/datasets/data/` with the keys `title`, `names`, `palette` (one RGB triple per
-class) and `unseen` (indices into `names`); adding a data set means adding a file. A list may instead name
-another `list` and the classes it is `without`. `raw_values`, where present, are the values that stand for the
-classes in the annotations as published. Indices are training indices, that is after zero-label reduction.
+class) and `unseen` (indices into `names`), so adding a dataset means adding a file. Alternatively, a list
+names another `list` and the classes that it is `without`. `raw_values`, if present, are the values of the
+classes in the published annotations. Indices are training indices, i.e. after zero-label reduction.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ _DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True, eq=False)
 class ClassList:
-    """Names (C), palette uint8 (C, 3) RGB and the indices of the classes that are unseen in training."""
+    """Names (C), palette uint8 (C, 3) RGB, and the indices of the unseen classes."""
 
     names: tuple[str, ...]
     palette: np.ndarray
@@ -31,15 +31,16 @@ class ClassList:
 
 
 def available_class_lists() -> tuple[str, ...]:
-    """Names that `load_class_list` knows, sorted."""
+    """Returns the names that `load_class_list` accepts, sorted."""
     return tuple(sorted(path.stem for path in _DATA.glob("*.json")))
 
 
 def load_class_list(classes: str | Sequence[str]) -> ClassList:
-    """The class list of that name, or a list made of the given class names (VOC colours, nothing unseen).
+    """Returns the class list of that name, or one with the given class names (VOC colours, no unseen
+    classes).
 
     Raises:
-        ValueError: for an unknown list name, an empty list or a class named twice.
+        ValueError: if the list name is unknown, the list is empty, or a class occurs twice.
     """
     if not isinstance(classes, str):
         names = tuple(classes)
@@ -48,31 +49,32 @@ def load_class_list(classes: str | Sequence[str]) -> ClassList:
     if classes not in known:
         raise ValueError(
             f"classes: there is no class list '{classes}'{did_you_mean(classes, known)}; "
-            "a tuple of class names is accepted too"
+            "a tuple of class names is also accepted"
         )
     content = _read(classes)
     return _checked(classes, content["names"], content["palette"], content["unseen"])
 
 
 def raw_values(classes: str) -> tuple[int, ...]:
-    """The value of each class of a list in the annotations as their authors publish them (C)."""
+    """Returns the value of each class of a list (C) in the annotations as published by their authors."""
     return tuple(_read(classes)["raw_values"])
 
 
 def published_values(classes: str | Sequence[str]) -> tuple[int, ...] | None:
-    """`raw_values` of a list that has them and whose values fit into 8 bits; None for others and for words.
+    """Returns `raw_values` of a list if it has them and they fit into 8 bits, else None, also for class
+    words.
 
-    Those of PASCAL Context, numbers out of 459 classes, do not fit.
+    Those of PASCAL Context, numbers of 459 classes, do not fit.
     """
     values = raw_values(classes) if isinstance(classes, str) and "raw_values" in _read(classes) else ()
     return values if values and max(values) < IGNORE_INDEX else None
 
 
 def resolve_unseen(unseen: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
-    """Sorted class indices from indices or names.
+    """Converts indices or names to sorted class indices.
 
     Raises:
-        ValueError: for an index or name outside `names`.
+        ValueError: if an index or name is not in `names`.
     """
     indices = set()
     for entry in unseen:
@@ -93,7 +95,7 @@ def resolve_unseen(unseen: Sequence[int | str], names: Sequence[str]) -> tuple[i
 
 
 def voc_palette(count: int) -> np.ndarray:
-    """The first `count` colours of the PASCAL VOC colour map, uint8 (count, 3); entry 0 is black.
+    """Returns the first `count` colours of the PASCAL VOC colour map, uint8 (count, 3). Entry 0 is black.
 
     Source: VOC development kit, `VOClabelcolormap`: bit 3j+k of the index is bit 7-j of channel k.
     """
@@ -107,7 +109,7 @@ def voc_palette(count: int) -> np.ndarray:
 
 @cache
 def _read(name: str) -> dict[str, Any]:
-    """The file of a class list; one without some classes of another list is worked out."""
+    """Reads the file of a class list, and resolves `list` and `without`."""
     content = json.loads((_DATA / f"{name}.json").read_text(encoding="utf-8"))
     if "list" not in content:
         return content
@@ -120,6 +122,13 @@ def _read(name: str) -> dict[str, Any]:
     }
 
 
+def class_words_key(part: str, settings: Mapping[str, Any]) -> str:
+    """Returns the origin of the class words of `dataset.<part>` for an error: the config key, and the file or
+    list that it names."""
+    classes = settings.get("classes")
+    return f"config key dataset.{part}.classes" + (f" ({classes})" if isinstance(classes, str) else "")
+
+
 def _checked(
     origin: str, names: Sequence[str], palette: np.ndarray | Sequence[Sequence[int]], unseen: Sequence[int]
 ) -> ClassList:
@@ -127,12 +136,12 @@ def _checked(
     colours = np.asarray(palette, np.uint8)
     if not names or len(names) >= IGNORE_INDEX:
         raise ValueError(
-            f"{origin}: a class list holds 1 to {IGNORE_INDEX - 1} classes, not {len(names)} "
+            f"{origin}: a class list has 1 to {IGNORE_INDEX - 1} classes, not {len(names)} "
             f"({IGNORE_INDEX} marks ignored pixels)"
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{origin}: class '{twice[0]}' is listed twice; name every class once")
+        raise ValueError(f"{origin}: class '{twice[0]}' is listed twice; list every class once")
     if colours.shape != (len(names), 3):
         raise ValueError(
             f"{origin}: palette has shape {colours.shape}; give one RGB triple for each of "

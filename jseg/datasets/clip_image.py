@@ -1,7 +1,7 @@
-"""The preprocessing of OpenAI's CLIP for whole pictures: bicubic resize, centre crop, CLIP's mean and std.
+"""Preprocessing of OpenAI's CLIP for whole images: bicubic resize, centre crop, CLIP's mean and std.
 
-The numbers are those of `clip/clip.py: _transform` with torchvision on Pillow pictures: the short side
-becomes the resolution, the long side is rounded down, the crop starts at the rounded half of what is left.
+The results are those of `clip/clip.py: _transform` with torchvision on Pillow images: the short side becomes
+the resolution, the long side is rounded down, and the crop starts at half of the remainder, rounded.
 """
 
 import os
@@ -9,34 +9,34 @@ import os
 import numpy as np
 from PIL import Image
 
-from jseg.datasets.masks import open_picture
+from jseg.datasets.masks import open_image
 from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
 from jseg.files import PathLike
 
 MAX_ASPECT = 100
-"""Longer pictures are refused: resized by the short side they would need memory without bound."""
+"""Longer images are refused: resizing them by the short side would need unbounded memory."""
 
 
 def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
-    """A picture as CLIP wants it.
+    """Preprocesses an image for CLIP.
 
-    Palettes and transparency are turned into RGB first: resizing a palette would mix its indices.
+    Palettes and transparency are converted to RGB first, since resizing a palette would mix its indices.
 
     Args:
-        image: of any mode.
-        resolution: R, side in pixels.
+        image: image of any mode.
+        resolution: side length R in pixels.
 
     Returns:
         (3, R, R) float32, RGB, normalised.
 
     Raises:
-        ValueError: the picture is more than `MAX_ASPECT` times as long as wide.
+        ValueError: if the image is more than `MAX_ASPECT` times as long as wide.
     """
     image = image.convert("RGB")
     short, long = min(image.size), max(image.size)
     if long > MAX_ASPECT * short:
         raise ValueError(
-            f"the picture is {image.width}x{image.height} pixels, more than {MAX_ASPECT} times as long "
+            f"the image is {image.width}x{image.height} pixels, more than {MAX_ASPECT} times as long "
             "as wide; crop it"
         )
     width, height = (resolution if side == short else int(resolution * side / short) for side in image.size)
@@ -48,13 +48,14 @@ def clip_preprocess(image: Image.Image, resolution: int) -> np.ndarray:
 
 
 def read_clip_image(path: PathLike, resolution: int) -> np.ndarray:
-    """`clip_preprocess` of a picture file, upright as `read_image` has it.
+    """`clip_preprocess` of an image file, oriented as by `read_image`.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: not a picture, damaged, too large or too long.
+        FileNotFoundError: if the file is missing. ValueError: if it is not an image, damaged, too large or
+            too long.
     """
-    picture = open_picture(os.fspath(path), mend="check the path; PNG and JPEG files can be read")
+    photo = open_image(os.fspath(path), fix="check the path; PNG and JPEG files can be read")
     try:
-        return clip_preprocess(picture, resolution)
+        return clip_preprocess(photo, resolution)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error

@@ -17,16 +17,16 @@ MASK_ENDING = "_labelTrainIds"
 
 @DATASETS.register()
 class COCOStuffDataset(SegmentationDataset):
-    """A split of COCO-Stuff: all pictures of a folder, in the order of their names. There are no split files.
+    """A split of COCO-Stuff: all images of a folder, sorted by name. There are no split files.
 
     Args:
-        data_root: the folder that holds the two above (`coco_stuff164k`), or one above it.
+        data_root: the folder that contains the two above (`coco_stuff164k`), or its parent folder.
         split: 'train2017' or 'val2017'.
         unseen, pipeline, test_mode, seed: see `SegmentationDataset`.
 
     Raises:
-        FileNotFoundError: a folder or a mask is missing.
-        ValueError: there are no pictures, or an impossible option.
+        FileNotFoundError: if a folder or a mask is missing.
+        ValueError: if there are no images, or an option is invalid.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class COCOStuffDataset(SegmentationDataset):
         images = files_by_stem(root / "images" / split, "split", IMAGE_SUFFIXES, make)
         if not images:
             raise ValueError(
-                f"{root / 'images' / split}: there are no pictures; check data_root and split{make}"
+                f"{root / 'images' / split}: there are no images; check data_root and split{make}"
             )
         folder = root / "annotations" / split
         masks = without_ending(files_by_stem(folder, "split", (".png",), make), MASK_ENDING)
@@ -54,7 +54,7 @@ class COCOStuffDataset(SegmentationDataset):
             folder,
             (f"{MASK_ENDING}.png",),
             "mask",
-            f"although there is a picture of that name in {root / 'images' / split}; add the file{make}",
+            f"although there is an image of that name in {root / 'images' / split}; add the file{make}",
         )
         self._folders = root / "images" / split, folder
         super().__init__(
@@ -67,7 +67,7 @@ class COCOStuffDataset(SegmentationDataset):
         )
 
     def notes(self) -> list[str]:
-        """See `Dataset.notes`. The published masks may stay beside those of training labels."""
+        """See `Dataset.notes`. The published masks may be stored next to those of training labels."""
         images, masks = self._folders
         published = [masks / f"{record.name}.png" for record in self.records]
         return [

@@ -1,4 +1,4 @@
-"""Finding the files of a data set, with one clear message for each gap."""
+"""Finds the files of a dataset, with a clear message for each missing one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -10,60 +10,63 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def files_by_stem(folder: Path, option: str, suffixes: Sequence[str], make: str = "") -> dict[str, Path]:
-    """The files of a folder: name without suffix -> path.
+    """Returns the files of a folder: name without suffix -> path.
 
-    One directory listing instead of a look-up per file: there may be 100,000 of them on a network disk.
+    Lists the folder once instead of looking up each file, since there may be 100,000 of them on a network
+    disk.
 
     Args:
-        folder: where to look, not below it.
-        option: what a user sets to name this folder, for the message.
-        suffixes: in lower case, those that count; the first in the order of the alphabet wins.
-        make: how else a missing folder can be mended, for the message.
+        folder: folder to list, without its subfolders.
+        option: name of the option that sets this folder, for the message.
+        suffixes: accepted suffixes in lower case. If several match, the alphabetically first one is used.
+        make: another way to fix a missing folder, for the message.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: if the folder does not exist.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: this folder does not exist; check data_root and {option}{make}")
     found: dict[str, Path] = {}
-    # In reverse, so that .jpg wins over .png.
+    # In reverse, so that .jpg replaces .png.
     for path in sorted(folder.iterdir(), key=lambda path: path.name, reverse=True):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):  # ._x.jpg: macOS's notes
+        # ._x.jpg: metadata files of macOS.
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
             found[path.stem] = path
     return found
 
 
 def without_ending(files: Mapping[str, Path], ending: str) -> dict[str, Path]:
-    """The files whose stem ends with `ending`: id, which is the stem without it -> path."""
+    """Returns the files whose stem ends with `ending`: id (the stem without it) -> path."""
     return {stem.removesuffix(ending): path for stem, path in files.items() if stem.endswith(ending)}
 
 
 def read_split(folder: Path, split: str, make: str = "") -> list[str]:
-    """The ids in `<folder>/<split>.txt`, one a line.
+    """Returns the ids in `<folder>/<split>.txt`, one per line.
 
     Raises:
-        FileNotFoundError: no such file; names the splits there are. ValueError: it lists nothing, or is no
-            text.
+        FileNotFoundError: if the file is missing. The message lists the existing splits. ValueError: if it is
+            empty or not text.
     """
     path = folder / f"{split}.txt"
     if not path.is_file():
         present = sorted(file.stem for file in folder.glob("*.txt"))
-        have = f"the splits there are: {', '.join(present)}" if present else "there are no split files there"
+        have = f"existing splits: {', '.join(present)}" if present else "there are no split files"
         raise FileNotFoundError(
-            f"{path}: there is no split '{split}'; {have}; set split to one of them or "
-            f"write this file, one id a line{make}"
+            f"{path}: there is no split '{split}'; {have}; set split to an existing one or "
+            f"write this file, one id per line{make}"
         )
     return list(read_words(path))
 
 
 def read_ids(path: str | Path, ending: str = "") -> list[str]:
-    """The ids that a text file lists, one a line: as they are, or as names of image files.
+    """Returns the ids listed in a text file, one per line, either as ids or as names of image files.
 
     Args:
-        ending: what follows the id in the names of images, before the suffix.
+        ending: suffix of image names after the id, before the file suffix.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: it is no text, lists nothing, or an id twice.
+        FileNotFoundError: if the file is missing. ValueError: if it is not text, is empty, or lists an id
+            twice.
     """
     ids = []
     for word in read_words(path):
@@ -82,14 +85,14 @@ def require_files(
     folder: Path,
     endings: Sequence[str],
     kind: str,
-    mend: str = "although the split lists it; add the file or remove the id from the split",
+    fix: str = "although the split lists it; add the file or remove the id from the split",
 ) -> None:
-    """Checks that `files` has every one of `names`.
+    """Checks that `files` contains all `names`.
 
     Raises:
-        FileNotFoundError: names the first that is missing and says how many more are.
+        FileNotFoundError: if not. The message names the first missing file and the number of others.
     """
     missing = [name for name in names if name not in files]
     if missing:
         shown = shortened((f"'{name}'" for name in missing), limit=1)
-        raise FileNotFoundError(f"{folder}: no {kind} {shown} ({', '.join(endings)}), {mend}")
+        raise FileNotFoundError(f"{folder}: no {kind} {shown} ({', '.join(endings)}), {fix}")

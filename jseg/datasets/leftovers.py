@@ -1,4 +1,4 @@
-"""What lies in the folders of a data set and is not read: counted and named, never left out in silence."""
+"""Finds files in the folders of a dataset that are not used, so that they can be reported."""
 
 import os
 from collections.abc import Collection, Iterable
@@ -8,14 +8,14 @@ from jseg.names import shortened
 
 
 def left_out(folder: Path, kept: Iterable[Path], parts: Collection[str] = ()) -> list[str]:
-    """A sentence about the files and sub-folders of `folder` that no data set reads; none if there are none.
+    """Returns a sentence about the files and subfolders of `folder` that no dataset reads, if there are any.
 
-    Hidden files do not count.
+    Hidden files are not counted.
 
     Args:
-        folder: looked at itself, not what lies below it; it may be missing.
-        kept: files and folders that are read, or known to lie there.
-        parts: names of sub-folders that are data of their own.
+        folder: folder to check, without its subfolders. It may be missing.
+        kept: files and folders that are read, or expected there.
+        parts: names of subfolders that are data of their own.
     """
     known = {path.name for path in kept if path.parent == folder}
     names: list[str] = []
@@ -35,13 +35,13 @@ def left_out(folder: Path, kept: Iterable[Path], parts: Collection[str] = ()) ->
                 count += inside
     if not names:
         return []
-    return [f"{folder}: files that are not used: {count} ({shortened(sorted(names))})"]
+    return [f"{folder}: unused files: {count} ({shortened(sorted(names))})"]
 
 
 def shared_files(first: Collection[Path], second: Collection[Path]) -> list[str]:
-    """A sentence about the images that are in both of two parts; none if there are none."""
+    """Returns a sentence about images that are in both of two parts, if there are any."""
     both = sorted({*first} & {*second})
     if not both:
         return []
     names = shortened(path.name for path in both)
-    return [f"images both in train and in val, which makes the scores of val too good: {len(both)} ({names})"]
+    return [f"images in both train and val, which makes the val scores too high: {len(both)} ({names})"]

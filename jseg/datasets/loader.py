@@ -1,7 +1,7 @@
-"""Batches for training: repeatable, prefetched, and loud when something breaks.
+"""Reproducible, prefetched batches for training, with clear errors.
 
-The batch of iteration t depends on (seed, t, rank, world_size) alone, not on how many workers prepare it;
-resuming at iteration t gives what an uninterrupted run would have seen.
+The batch of iteration t depends only on (seed, t, rank, world_size), and not on the number of workers.
+Resuming at iteration t gives the batches that an uninterrupted run would have used.
 """
 
 import contextlib
@@ -24,19 +24,19 @@ _ERROR_KINDS = {kind.__name__: kind for kind in USER_ERRORS}
 
 
 class DataLoader:
-    """Endless batches of a data set.
+    """Endless batches of a dataset.
 
     Args:
-        dataset: gives `len()`, `sample(index, epoch)` and `name(index)`; must be picklable for workers.
-        batch_size: pictures per rank and iteration.
-        seed: of the order, at least 0.
-        rank, world_size: this process and how many there are.
-        num_workers: loading processes; with 0 one thread of this process prepares the next batches.
-        shuffle: a new permutation every epoch; otherwise the order of the data set.
-        skip_unreadable: put the next picture in the place of one that cannot be read; see `load_batch`.
+        dataset: provides `len()`, `sample(index, epoch)` and `name(index)`. Must be picklable for workers.
+        batch_size: images per rank and iteration.
+        seed: seed of the order, at least 0.
+        rank, world_size: rank of this process and number of processes.
+        num_workers: number of loading processes. With 0, a thread of this process prepares the next batches.
+        shuffle: use a new permutation in every epoch, instead of the order of the dataset.
+        skip_unreadable: replace an image that cannot be read by the next one; see `load_batch`.
 
     Raises:
-        ValueError: for an empty data set or an impossible number.
+        ValueError: if the dataset is empty or a number is invalid.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class DataLoader:
         skip_unreadable: bool = False,
     ) -> None:
         if len(dataset) == 0:
-            raise ValueError("dataset: it holds no pictures; check its split")
+            raise ValueError("dataset: it contains no images; check its split")
         if batch_size < 1:
-            raise ValueError(f"batch_size: {batch_size} is not possible; give 1 or more")
+            raise ValueError(f"batch_size: {batch_size} is invalid; use 1 or more")
         if num_workers < 0 or seed < 0:
             raise ValueError(f"num_workers ({num_workers}) and seed ({seed}) must be 0 or more")
         if not 0 <= rank < world_size:
@@ -68,23 +68,24 @@ class DataLoader:
         self.skip_unreadable = skip_unreadable
 
     def indices(self, iteration: int) -> list[tuple[int, int]]:
-        """The (index, epoch) pairs of the batch of `iteration`."""
+        """Returns the (index, epoch) pairs of the batch of `iteration`."""
         return batch_indices(
             iteration, len(self.dataset), self.batch_size, self.seed, self.rank, self.world_size, self.shuffle
         )
 
     def batch(self, iteration: int) -> dict[str, Any]:
-        """The batch of `iteration`, prepared here and now; keys as in `load_batch`."""
+        """Prepares and returns the batch of `iteration`, with the keys of `load_batch`."""
         return load_batch(self.dataset, self.indices(iteration), self.skip_unreadable)
 
     def batches(self, start_iteration: int = 0) -> Generator[dict[str, Any], None, None]:
-        """The batches of `start_iteration`, `start_iteration` + 1, ... without end.
+        """Yields the batches of `start_iteration`, `start_iteration` + 1, ... endlessly.
 
-        Thread or workers start with the first `next` and end when the iterator is closed or collected.
+        The thread or workers start with the first `next`, and end when the iterator is closed or
+        garbage-collected.
 
         Raises:
-            FileNotFoundError, ValueError: a file is missing or wrong; the message names it.
-            ChildProcessError: a worker died.
+            FileNotFoundError, ValueError: if a file is missing or invalid. The message names it.
+            ChildProcessError: if a worker died.
         """
         if self.num_workers == 0:
             return self._from_thread(start_iteration)
@@ -108,7 +109,7 @@ class DataLoader:
                     if stop.is_set():
                         return
                     offer(self.batch(iteration))
-            except Exception as problem:  # handed to the consumer, which raises it
+            except Exception as problem:  # passed to the consumer, which raises it
                 offer(problem)
 
         thread = threading.Thread(target=prepare, name="jseg-loader", daemon=True)
@@ -124,7 +125,7 @@ class DataLoader:
             thread.join()
 
     def _from_workers(self, start: int) -> Generator[dict[str, Any], None, None]:
-        # Iteration t belongs to worker (t - start) % n: reading the pipes in turn keeps the order without a
+        # Iteration t belongs to worker (t - start) % n. Reading the pipes in turn keeps the order without a
         # common queue, and a full pipe keeps a fast worker from running ahead.
         workers: list[_Worker] = []
         try:
@@ -144,17 +145,17 @@ class DataLoader:
 
 
 class _Worker:
-    """One process running `jseg.datasets.worker`, and the requests it has not answered yet."""
+    """A process running `jseg.datasets.worker`, and the requests that it has not answered yet."""
 
     def __init__(self, number: int, dataset: Dataset, skip_unreadable: bool) -> None:
         self._number = number
         self._dataset = dataset
         self._pending: list[Sequence[tuple[int, int]]] = []
         environment = dict(os.environ)
-        # The child must find what this process finds, installed or not; '' means the current folder.
+        # The child must find the same modules as this process, installed or not. '' means the current folder.
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
         environment.setdefault("OMP_NUM_THREADS", "1")
-        # Ctrl-C and `kill -- -GROUP` pass it by.
+        # Keep Ctrl-C and `kill -- -GROUP` from reaching the worker.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jseg.datasets.worker"],
             stdin=subprocess.PIPE,
@@ -162,7 +163,7 @@ class _Worker:
             env=environment,
             start_new_session=True,
         )
-        assert self._process.stdin is not None and self._process.stdout is not None  # as asked for above
+        assert self._process.stdin is not None and self._process.stdout is not None  # set above
         self._requests, self._replies = self._process.stdin, self._process.stdout
         self._send((dataset, skip_unreadable))
 
@@ -171,7 +172,7 @@ class _Worker:
         self._send(pairs)
 
     def receive(self) -> dict[str, Any]:
-        """The answer to the oldest request."""
+        """Returns the answer to the oldest request."""
         try:
             reply = pickle.load(self._replies)
         except (EOFError, pickle.UnpicklingError):
@@ -183,7 +184,7 @@ class _Worker:
         return reply[1]
 
     def close(self) -> None:
-        """End the process: closing the pipes is enough, unless it hangs in a read."""
+        """Ends the process. Closing the pipes is enough unless it hangs in a read."""
         for stream in (self._replies, self._requests):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
@@ -198,7 +199,7 @@ class _Worker:
             pickle.dump(message, self._requests, protocol=5)
             self._requests.flush()
         except BrokenPipeError:
-            pass  # the worker has ended; `receive` reads its last words or reports its death
+            pass  # the worker has ended; `receive` reads its last reply or reports its death
 
     def _death(self) -> ChildProcessError:
         code = self._process.wait()
@@ -206,7 +207,7 @@ class _Worker:
         wanted = self._pending[0] if self._pending else ()
         names = ", ".join(self._dataset.name(index) for index, _ in wanted)
         return ChildProcessError(
-            f"num_workers: data loading worker {self._number} {how} while it prepared "
-            f"{names}; often memory ran out: lower num_workers or batch_size "
+            f"num_workers: data loading worker {self._number} {how} while preparing "
+            f"{names}; a common cause is lack of memory: lower num_workers or batch_size "
             "(num_workers=0 loads in this process)"
         )

@@ -1,9 +1,9 @@
-"""Which way up a picture file is shown: the Orientation tag that cameras write (Exif 2.3, tag 274)."""
+"""Orients image files by the Orientation tag that cameras write (Exif 2.3, tag 274)."""
 
 from PIL import Image
 
 _TAG = 274
-# What undoes each value; 1 is upright already. Those from 5 on swap width and height.
+# The operation that undoes each value; 1 is upright. Values from 5 on swap width and height.
 _UNDO = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -16,24 +16,25 @@ _UNDO = {
 _FIRST_SWAPPED = 5
 
 
-def upright(picture: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
-    """The picture as viewers and labelling tools show it, or as stored where only that has `size`.
+def upright(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
+    """Returns the image as viewers and labelling tools show it, or unchanged if only the stored image has
+    `size`.
 
     Args:
-        picture: as opened, with the metadata of its file.
-        size: (H, W) of the mask that belongs to it, None without one.
+        image: image as opened, with the metadata of its file.
+        size: (H, W) of its mask, or None.
     """
-    value = _orientation(picture)
+    value = _orientation(image)
     if value not in _UNDO:
-        return picture
-    stored = (picture.height, picture.width)
+        return image
+    stored = (image.height, image.width)
     if size is not None and value >= _FIRST_SWAPPED and tuple(size) == stored != stored[::-1]:
-        return picture  # a mask of the pixels as they are stored
-    return picture.transpose(_UNDO[value])
+        return image  # the mask was drawn on the stored pixels
+    return image.transpose(_UNDO[value])
 
 
-def _orientation(picture: Image.Image) -> object:
+def _orientation(image: Image.Image) -> object:
     try:
-        return picture.getexif().get(_TAG)
-    except Exception:  # Pillow raises almost anything for damaged metadata; the picture itself is sound
+        return image.getexif().get(_TAG)
+    except Exception:  # Pillow raises many types for damaged metadata; the image itself is intact
         return None

@@ -1,8 +1,8 @@
-"""PASCAL Context: the pictures of VOC 2010 with whole scenes labelled.
+"""PASCAL Context: the images of VOC 2010 with all pixels labelled.
 
 <data_root>/JPEGImages/<id>.jpg
 <data_root>/SegmentationClassContext/<id>.png            0 is background, 1..59 the classes
-<data_root>/ImageSets/SegmentationContext/<split>.txt    one id a line
+<data_root>/ImageSets/SegmentationContext/<split>.txt    one id per line
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from jseg.datasets.voc import VOCDataset
 
 @DATASETS.register()
 class PascalContextDataset(VOCDataset):
-    """A split of PASCAL Context, from the masks of 60 classes that mmsegmentation users have.
+    """A split of PASCAL Context, with the masks of 60 classes used by mmsegmentation.
 
     Args:
-        data_root: the folder that holds the three above (`VOCdevkit/VOC2010`), or one above it.
-        split: 'train' or 'val', or another file of that folder.
-        background: True for the 60 classes with background, False for the 59 without: the same masks,
-            background is then ignored.
+        data_root: the folder that contains the three above (`VOCdevkit/VOC2010`), or a parent folder.
+        split: 'train' or 'val', or another file in the folder of lists.
+        background: True for the 60 classes with background, False for the 59 without. The masks are the same;
+            without background, it is ignored.
         unseen, pipeline, test_mode, seed: see `SegmentationDataset`.
 
     Raises:
-        FileNotFoundError, ValueError: see `VOCDataset`.
+        FileNotFoundError, ValueError: as in `VOCDataset`.
     """
 
     def __init__(

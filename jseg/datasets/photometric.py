@@ -1,4 +1,4 @@
-"""Photometric distortion of the released recipe: brightness, contrast, saturation and hue, at random."""
+"""Photometric distortion of the released recipe: random brightness, contrast, saturation and hue."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,16 +12,16 @@ _PIXELS_AT_ONCE = 1 << 13
 
 @TRANSFORMS.register()
 class PhotometricDistortion(Transform):
-    """Distort the colours of a uint8 RGB picture (mmsegmentation's PhotoMetricDistortion).
+    """Distorts the colours of a uint8 RGB image (mmsegmentation's PhotoMetricDistortion).
 
-    In order: brightness; contrast (here or at the end, a coin decides); saturation; hue. Each happens with
-    probability 1/2 and clips to uint8. Saturation and hue share one conversion to HSV and back, so the
-    picture is rounded once where the original rounds twice.
+    In order: brightness; contrast (here or at the end, at random); saturation; hue. Each is applied with
+    probability 1/2 and clips to uint8. Saturation and hue share one conversion to HSV and back, so the image
+    is rounded once where the original rounds twice.
 
     Args:
-        brightness_delta: added value is uniform in +-delta.
+        brightness_delta: the added value is uniform in +-delta.
         contrast_range, saturation_range: range of the uniform factor.
-        hue_delta: whole number uniform in [-delta, delta), on OpenCV's 0..179 hue circle.
+        hue_delta: an integer uniform in [-delta, delta) is added, on OpenCV's 0..179 hue circle.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class PhotometricDistortion(Transform):
 
 
 def _shift_colours(image: np.ndarray, turn: int, saturation: float) -> np.ndarray:
-    """Hue plus `turn` and saturation times the factor; a few rows
-    at a time: intermediate arrays stay in cache."""
+    """Adds `turn` to the hue and multiplies the saturation, a few rows at a time so that arrays stay in
+    cache."""
     result = np.empty(image.shape, np.uint8)
     rows = max(_PIXELS_AT_ONCE // image.shape[1], 1)
     for top in range(0, len(image), rows):
@@ -74,7 +74,8 @@ def _shift_colours(image: np.ndarray, turn: int, saturation: float) -> np.ndarra
 
 
 def rgb_to_hsv(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hue int16 0..179 (2 degrees a step), saturation uint8, value uint8, each (H, W), from RGB uint8.
+    """Converts RGB uint8 to hue int16 0..179 (2 degrees per step), saturation uint8 and value uint8, each (H,
+    W).
 
     Source: OpenCV's 8-bit RGB2HSV.
     """
@@ -115,12 +116,13 @@ def _hue_ramps() -> np.ndarray:
 
 
 def _affine(values: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    """uint8 values * factor + offset, clipped and cut (not rounded) to uint8, as the original does."""
+    """Returns uint8 values * factor + offset, clipped and truncated (not rounded) to uint8, as in the
+    original."""
     if factor == 1.0 and offset == 0.0:
         return values
     results = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(offset)
     table = np.clip(results, 0, 255).astype(np.uint8)
-    # Translating bytes is several times faster than arithmetic on arrays of float32, and indexing an array.
+    # Translating bytes is several times faster than arithmetic on float32 arrays, and than array indexing.
     return np.frombuffer(values.tobytes().translate(table.tobytes()), np.uint8).reshape(values.shape)
 
 

@@ -1,8 +1,8 @@
-"""The released train and test recipes as lists of transforms, and building such lists.
+"""The released train and test recipes as lists of transforms, and the construction of such lists.
 
-A data set's `pipeline` option is one of
-  - None: the released recipe as it is;
-  - a dict of settings: the arguments of `train_recipe`, or in test mode of `evaluation_recipe`;
+A dataset's `pipeline` option is one of
+  - None: the released recipe;
+  - a dict of settings: arguments of `train_recipe`, or in test mode, of `evaluation_recipe`;
   - a list of dicts: any registered transforms, in order.
 """
 
@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jseg.datasets.photometric  # noqa: F401, registers the transform that the recipe names
+import jseg.datasets.photometric  # noqa: F401, registers the transform of the recipe
 from jseg.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, TRANSFORMS, Size, Transform
 from jseg.names import did_you_mean
 
@@ -25,7 +25,7 @@ def train_recipe(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> list[dict[str, Any]]:
-    """Training transforms of the releases (VOC, COCO alike); `photometric=False` leaves the colours alone."""
+    """Training transforms of the releases (VOC and COCO). `photometric=False` disables colour distortion."""
     return [
         dict(type="Resize", scale=scale, ratio_range=ratio_range),
         dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=cat_max_ratio),
@@ -39,17 +39,17 @@ def train_recipe(
 def evaluation_recipe(
     short_side: int = 512, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> list[dict[str, Any]]:
-    """Test transforms of the releases: one scale, no flip."""
+    """Test transforms of the releases: a single scale, without flip."""
     return [dict(type="ResizeShortSide", short_side=short_side), dict(type="Normalize", mean=mean, std=std)]
 
 
 def build_pipeline(
     pipeline: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, test_mode: bool
 ) -> tuple[Transform, ...]:
-    """The transforms that `pipeline` describes; see the module's docstring.
+    """Builds the transforms described by `pipeline`; see the module docstring.
 
     Raises:
-        ValueError: for an unknown setting, transform or argument.
+        ValueError: if a setting, transform or argument is unknown.
     """
     recipe = evaluation_recipe if test_mode else train_recipe
     if pipeline is None or isinstance(pipeline, Mapping):

@@ -1,6 +1,6 @@
-"""Changing the size of pictures and masks the way the released recipe (OpenCV through mmcv) does.
+"""Resizes images and masks as the released recipe does (OpenCV through mmcv).
 
-Bilinear means half-pixel centres and no smoothing when shrinking; nearest means floor(position * scale).
+Bilinear means half-pixel centres without antialiasing; nearest means floor(position * scale).
 """
 
 import numpy as np
@@ -12,17 +12,17 @@ _VALUES_AT_ONCE = 1 << 15
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`image` uint8 (H, W, 3) bilinearly resized to `size` (h, w), rounded to uint8."""
+    """Resizes `image` uint8 (H, W, 3) bilinearly to `size` (h, w), rounded to uint8."""
     height, width = image.shape[:2]
     if size == (height, width):
         return image
     if size[0] >= height and size[1] >= width:
-        # When growing, Pillow's triangle filter is the bilinear formula, many times faster than the lines
-        # below. When shrinking it averages over more pixels, which the recipe does not.
+        # For enlarging, Pillow's triangle filter is the bilinear formula, and many times faster than the code
+        # below. For shrinking, it averages over more pixels, unlike the recipe.
         return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
     resized = np.empty((*size, 3), np.uint8)
     rows, columns = bilinear_taps(height, size[0]), bilinear_taps(width, size[1])
-    step = max(_VALUES_AT_ONCE // (3 * width), 1)  # a few rows at a time stay in the processor's cache
+    step = max(_VALUES_AT_ONCE // (3 * width), 1)  # a few rows at a time stay in the CPU's cache
     for top in range(0, size[0], step):
         part = slice(top, top + step)
         above, below = (image[tap[part]].astype(np.float32) for tap in rows[:2])
@@ -34,7 +34,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`label` (H, W) resized to `size` (h, w): output pixel i takes input pixel floor(i * H / h)."""
+    """Resizes `label` (H, W) to `size` (h, w): output pixel i is input pixel floor(i * H / h)."""
     height, width = label.shape
     rows = np.arange(size[0]) * height // size[0]
     columns = np.arange(size[1]) * width // size[1]

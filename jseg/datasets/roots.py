@@ -1,9 +1,9 @@
-"""Where data sets lie: one setting for all of them, and the folder of each below it.
+"""Locations of datasets: one setting for all of them, and the folder of each inside it.
 
-The setting is the config key `data_root` (in the file, or `--set data_root=...`); without it the environment
-variable JSEG_DATA_ROOT, and without that the folder `data`. It names the folder of one data set, or a folder
-that holds several under the names that mmsegmentation gives them (`_PLACES`): a config that trains on one and
-tests on another needs one setting too.
+The setting is the config key `data_root` (in the file, or `--set data_root=...`), or else the environment
+variable JSEG_DATA_ROOT, or else the folder `data`. It is the folder of one dataset, or a folder that contains
+several under the names used by mmsegmentation (`_PLACES`), so that a config that trains on one and tests on
+another needs only one setting.
 """
 
 import os
@@ -14,14 +14,14 @@ from jseg.files import expanded
 ENVIRONMENT = "JSEG_DATA_ROOT"
 DEFAULT_ROOT = "data"
 
-# Class list of a data set -> its folder below the common one, best first.
+# Class list of a dataset -> its possible folders inside the common one, best first.
 _PLACES: dict[str, tuple[str, ...]] = {
     "voc2012": ("VOCdevkit/VOC2012", "VOC2012"),
     "context60": ("VOCdevkit/VOC2010", "VOC2010"),
     "context59": ("VOCdevkit/VOC2010", "VOC2010"),
     "coco_stuff164k": ("coco_stuff164k",),
 }
-# Class list of a data set -> the command that makes it.
+# Class list of a dataset -> the command that prepares it.
 _COMMANDS: dict[str, str] = {
     "zeroshapes": "tools/make_zeroshapes.py",
     "voc2012": "tools/prepare_dataset.py voc2012",
@@ -32,41 +32,41 @@ _COMMANDS: dict[str, str] = {
 
 
 def configured_root(data_root: str | None) -> str:
-    """`data_root` of a config, or what stands in for None: the environment variable, else `data`; `~` is
-    expanded."""
+    """Returns `data_root` of a config, or for None, the environment variable or `data`, with `~` expanded."""
     root = os.environ.get(ENVIRONMENT) or DEFAULT_ROOT if data_root is None else data_root
     return str(expanded(root))
 
 
 def find_root(data_root: str, classes: object, folder: str) -> Path:
-    """The folder of a data set: `data_root` itself, or the place below it where this data set is expected.
+    """Returns the folder of a dataset: `data_root` itself, or this dataset's place inside it.
 
     Args:
         data_root: an existing folder.
-        classes: name of the class list; own class names have no known place.
-        folder: a folder of the data set; the place that has it is taken, or `data_root` if none has.
+        classes: name of the class list. Class names of your own have no known place.
+        folder: a folder of the dataset. The place that contains it is returned, or `data_root` if none does.
 
     Raises:
-        FileNotFoundError: `data_root` does not exist.
+        FileNotFoundError: if `data_root` does not exist.
     """
     root = expanded(data_root)
     if not root.is_dir():
         raise FileNotFoundError(
-            f"{root}: this data set folder does not exist; set data_root (--set data_root=..., or "
-            f"{ENVIRONMENT}) to the folder that holds {folder}{how_to_make(classes)}"
+            f"{root}: this dataset folder does not exist; set data_root (--set data_root=..., or "
+            f"{ENVIRONMENT}) to the folder that contains {folder}{how_to_make(classes)}"
         )
     return _existing(root, classes, folder) or root
 
 
 def new_root(data_root: str, classes: str, folder: str) -> Path:
-    """As `find_root`, for a data set that is to be made: if no place has `folder` yet, the best place for it.
+    """As `find_root`, for a dataset that is to be created. If no place has `folder` yet, returns the best
+    place.
 
-    A root that itself ends like such a place (`VOCdevkit`,
-    `VOCdevkit/VOC2012`, `VOC2012`) is gone on from there.
+    If the root already ends like such a place (`VOCdevkit`, `VOCdevkit/VOC2012`, `VOC2012`), the rest is
+    appended.
 
     Raises:
-        ValueError: `data_root` is by its name the folder of another data set, whose files would be mixed with
-            these.
+        ValueError: if the name of `data_root` is that of another dataset's folder, whose files would be mixed
+            with these.
     """
     root = Path(data_root)
     _refuse_folder_of_another(root, classes)
@@ -81,10 +81,9 @@ def new_root(data_root: str, classes: str, folder: str) -> Path:
 
 
 def how_to_make(classes: object) -> str:
-    """What an error about missing files may add: the command that
-    makes this data set, if it is a known one."""
+    """Text for an error about missing files: the command that prepares this dataset, if it is a known one."""
     command = _COMMANDS.get(_name(classes))
-    return f", or make the data set with `python {command}`" if command else ""
+    return f", or prepare the dataset with `python {command}`" if command else ""
 
 
 def _refuse_folder_of_another(root: Path, classes: str) -> None:
@@ -93,8 +92,8 @@ def _refuse_folder_of_another(root: Path, classes: str) -> None:
     name = root.absolute().name
     if name in others and name not in own:
         raise ValueError(
-            f"{root}: by its name this is the folder of {others[name]}, and {classes} has one of its own; "
-            f"name the folder above, {root.absolute().parent}, with --data-root"
+            f"{root}: its name is that of the folder of {others[name]}, but {classes} has its own folder; "
+            f"give its parent folder, {root.absolute().parent}, with --data-root"
         )
 
 
@@ -104,5 +103,5 @@ def _existing(root: Path, classes: object, folder: str) -> Path | None:
 
 
 def _name(classes: object) -> str:
-    """The name of a class list; own class names, a sequence, have none."""
+    """Returns the name of a class list, or none for a sequence of class names."""
     return classes if isinstance(classes, str) else ""

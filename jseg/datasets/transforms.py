@@ -1,8 +1,8 @@
 """The transforms of the released recipe: resize, crop, flip, normalise, pad.
 
-A transform takes and returns a sample dict and draws all its randomness from the generator it is given. Keys:
+A transform maps a sample dict to a sample dict, and draws all random numbers from the given generator. Keys:
 `image` (H, W, 3), uint8 RGB until `Normalize` makes it float32, and in training `label` uint8 (H, W), 255
-ignored. Arrays that come in are never changed. Names and arguments follow mmsegmentation.
+ignored. Input arrays are never modified. Names and arguments follow mmsegmentation.
 """
 
 from abc import abstractmethod
@@ -21,26 +21,26 @@ Size = int | Sequence[int]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-# OpenAI CLIP's own constants: for its zero-shot classifier and for the CLIP trained on ZeroShapes. No release
-# of CLIP-RC uses them.
+# Constants of OpenAI's CLIP, for zero-shot classification and for the CLIP trained on ZeroShapes. The
+# releases of CLIP-RC do not use them.
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.3231630)
 
 MAX_ASPECT = 16
-"""A row of 1 x 3000 pixels would become 512 x 1,536,000 by its short side: more than any memory holds.
-Images of the benchmarks are at most 6 times as long as wide."""
+"""Largest aspect ratio. Without a limit, 1 x 3000 pixels would become 512 x 1,536,000, more than fits in
+memory. Images of the benchmarks are at most 6 times as long as wide."""
 
 
 def as_size(value: Size, option: str) -> tuple[int, int]:
-    """(height, width) from one number or a pair.
+    """Returns (height, width) from one number or a pair.
 
     Raises:
-        ValueError: naming `option`, unless one or two positive whole numbers are given.
+        ValueError: unless `value` is one or two positive integers. The message names `option`.
     """
     pair = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
     if len(pair) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in pair):
         raise ValueError(
-            f"{option}: {value!r} is not a size; give one whole number of pixels or (height, width)"
+            f"{option}: {value!r} is not a size; use an integer number of pixels or (height, width)"
         )
     return int(pair[0]), int(pair[1])
 
@@ -50,7 +50,8 @@ class Transform:
 
     @abstractmethod
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample after this step; see the module for its keys. All randomness is drawn from `rng`."""
+        """Returns the transformed sample; see the module docstring for its keys. Randomness comes from
+        `rng`."""
 
 
 TRANSFORMS = Registry("transform", Transform)
@@ -61,9 +62,9 @@ class Resize(Transform):
     """Resize to fit a box, keeping the aspect ratio.
 
     Args:
-        scale: (a, b); with r drawn from `ratio_range`, the long side may be int(r * max(a, b)) and the short
-            side int(r * min(a, b)); the picture grows or shrinks until the first limit is met.
-        ratio_range: (low, high) of the uniform factor r; (1, 1) for none.
+        scale: (a, b). With r drawn from `ratio_range`, the image is resized to the largest size with a long
+            side of at most int(r * max(a, b)) and a short side of at most int(r * min(a, b)).
+        ratio_range: (low, high) of the uniform factor r. (1, 1) disables it.
     """
 
     def __init__(self, scale: Sequence[int] = (2048, 512), ratio_range: Sequence[float] = (1.0, 1.0)) -> None:
@@ -88,7 +89,7 @@ class Resize(Transform):
 class ResizeShortSide(Transform):
     """Resize so that the short side is exactly `short_side` pixels, keeping the aspect ratio.
 
-    The long side is at most `MAX_ASPECT` times as long: what a thinner image has of it is squeezed.
+    The long side is at most `MAX_ASPECT` times as long; longer images are squeezed to this ratio.
     """
 
     def __init__(self, short_side: int = 512) -> None:
@@ -102,19 +103,19 @@ class ResizeShortSide(Transform):
 
 @TRANSFORMS.register()
 class RandomCrop(Transform):
-    """Cut a window of `crop_size`, preferring windows with more than one class.
+    """Crops a window of `crop_size`, preferring windows with more than one class.
 
-    The window is drawn again, at most `attempts` times, until it holds at least two classes (255 not counted)
-    and the largest covers less than `cat_max_ratio` of the labelled pixels; the last draw is kept. Sides
-    shorter than the crop are kept whole (`Pad` fills them). Without a label the first draw is kept.
+    The window is drawn again, at most `attempts` times, until it contains at least two classes (255 not
+    counted) and the largest covers less than `cat_max_ratio` of the labelled pixels. The last draw is kept.
+    Sides shorter than the crop are not cropped (`Pad` fills them). Without a label, the first draw is kept.
     """
 
     def __init__(self, crop_size: Size = 512, cat_max_ratio: float = 0.75, attempts: int = 10) -> None:
         self.crop_size = as_size(crop_size, "RandomCrop.crop_size")
         if not 0 < cat_max_ratio <= 1:
             raise ValueError(
-                f"RandomCrop.cat_max_ratio: {cat_max_ratio} is not a share; give a number "
-                "above 0 and up to 1 (1 switches the rule off)"
+                f"RandomCrop.cat_max_ratio: {cat_max_ratio} is not a valid share; use a number "
+                "above 0 and up to 1 (1 disables the rule)"
             )
         self.cat_max_ratio = cat_max_ratio
         self.attempts = attempts
@@ -130,8 +131,8 @@ class RandomCrop(Transform):
         return {**sample, **{key: sample[key][window] for key in ("image", "label") if key in sample}}
 
     def is_balanced(self, label: np.ndarray) -> bool:
-        """Whether the window's label satisfies the class rule."""
-        # Pillow counts bytes ten times faster than numpy.bincount, which widens them to 64 bits first.
+        """Whether the window's label satisfies the rule on classes."""
+        # Pillow counts bytes ten times faster than numpy.bincount, which first converts them to 64 bits.
         counts = np.array(Image.fromarray(np.ascontiguousarray(label)).histogram())
         counts[IGNORE_INDEX] = 0
         return bool(np.count_nonzero(counts) > 1 and counts.max() < self.cat_max_ratio * counts.sum())
@@ -144,11 +145,11 @@ class RandomCrop(Transform):
 
 @TRANSFORMS.register()
 class RandomFlip(Transform):
-    """Mirror left and right with probability `prob`."""
+    """Mirrors the image horizontally with probability `prob`."""
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
-            raise ValueError(f"RandomFlip.prob: {prob} is not a probability; give a number from 0 to 1")
+            raise ValueError(f"RandomFlip.prob: {prob} is not a probability; use a number from 0 to 1")
         self.prob = prob
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -159,7 +160,8 @@ class RandomFlip(Transform):
 
 @TRANSFORMS.register()
 class Normalize(Transform):
-    """(image - mean) / std per RGB channel on the 0-255 scale, float32. The releases use ImageNet's."""
+    """Computes (image - mean) / std per RGB channel on the 0-255 scale, float32. The releases use ImageNet's
+    values."""
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
@@ -172,9 +174,10 @@ class Normalize(Transform):
         image = sample["image"]
         if image.dtype != np.uint8:
             raise ValueError(
-                f"Normalize: the picture is {image.dtype}, but it must be uint8; normalise only once"
+                f"Normalize: the image is {image.dtype}, but it must be uint8; apply Normalize only once"
             )
-        # Channel by channel in memory, as the model wants it: (H, W, 3) is a view, and no copy is made later.
+        # Channels are contiguous in memory, as the model needs them: (H, W, 3) is a view, so no copy is made
+        # later.
         planes = np.empty((3, *image.shape[:2]), np.float32)
         for channel, table in enumerate(self._table):
             np.take(table, image[..., channel], out=planes[channel], mode="clip")
@@ -183,7 +186,7 @@ class Normalize(Transform):
 
 @TRANSFORMS.register()
 class Pad(Transform):
-    """Fill up to `size` at the right and bottom: image with `value`, label with 255. Larger sides stay."""
+    """Pads to `size` at the right and bottom: image with `value`, label with 255. Longer sides are kept."""
 
     def __init__(self, size: Size = 512, value: float = 0) -> None:
         self.size = as_size(size, "Pad.size")

@@ -1,8 +1,8 @@
-"""Data sets in the PASCAL VOC folder layout.
+"""Datasets in the PASCAL VOC folder layout.
 
 <data_root>/JPEGImages/<id>.jpg (or .jpeg, .png)
-<data_root>/SegmentationClass/<id>.png        palette or 8-bit grey, pixel value = class number
-<data_root>/ImageSets/Segmentation/<split>.txt   one id a line
+<data_root>/SegmentationClass/<id>.png        palette or 8-bit greyscale, pixel value = class index
+<data_root>/ImageSets/Segmentation/<split>.txt   one id per line
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,26 @@ from jseg.files import expanded
 
 @DATASETS.register()
 class VOCDataset(SegmentationDataset):
-    """A split of a data set in VOC layout. All files are looked up here, so gaps show before training starts.
+    """A split of a dataset in VOC layout. All files are looked up here, so that missing ones are found before
+    training.
 
     Args:
-        data_root: the folder that holds the three below; the benchmarks are also found in their usual place
-            below it, see `jseg.datasets.roots`.
-        split: name of a file in `split_dir` without `.txt`, or several names, read one after the other.
-        image_dir: folder of the pictures.
-        mask_dir: folder of the masks, or several: each id takes the first that has its mask. The released VOC
-            training set is `split=('train', 'aug')` with `('SegmentationClass', 'SegmentationClassAug')`; the
-            one of the JSeg port is `split='trainaug'` with the same folders in the other order.
-            None for pictures without masks, which can be segmented (test mode) but not trained on or
-            evaluated.
+        data_root: folder that contains the three below. Benchmarks are also found in their usual place inside
+            it; see `jseg.datasets.roots`.
+        split: name of a file in `split_dir` without `.txt`, or several names, which are concatenated.
+        image_dir: folder of the images.
+        mask_dir: folder of the masks, or several, of which the first with a mask is used for each id. The
+            released VOC training set is `split=('train', 'aug')` with `('SegmentationClass',
+            'SegmentationClassAug')`. That of the JSeg port is `split='trainaug'` with the same folders in
+            reverse order. None: images without masks, which can be segmented (test mode), but not used for
+            training or evaluation.
         split_dir: folder of the split files.
-        classes, unseen, reduce_zero_label, pipeline, test_mode, seed: see `SegmentationDataset`. In VOC masks
-            0 is background, hence `reduce_zero_label` is on by default.
+        classes, unseen, reduce_zero_label, pipeline, test_mode, seed: see `SegmentationDataset`. In VOC
+            masks, 0 is background, so `reduce_zero_label` is on by default.
 
     Raises:
-        FileNotFoundError: a folder, a split file, a picture or a mask is missing.
-        ValueError: a split without ids, or an impossible option.
+        FileNotFoundError: if a folder, a split file, an image or a mask is missing.
+        ValueError: if a split has no ids, or an option is invalid.
     """
 
     def __init__(
@@ -60,14 +61,14 @@ class VOCDataset(SegmentationDataset):
         masks: dict[str, Path] = {}
         if mask_dir is None and not test_mode:
             raise ValueError(
-                "mask_dir is None, but training needs masks; name their folder, or set test_mode=True"
+                "mask_dir is None, but training needs masks; set it to their folder, or set test_mode=True"
             )
         for folder in reversed(mask_dirs):
             masks.update(files_by_stem(root / folder, "mask_dir", (".png",), make))
         names: list[str] = []
         for part in _as_tuple(split):
             names.extend(read_split(split_folder, part, make))
-        require_files(names, images, image_folder, IMAGE_SUFFIXES, "picture")
+        require_files(names, images, image_folder, IMAGE_SUFFIXES, "image")
         if mask_dir is not None:
             require_files(names, masks, root / " or ".join(map(str, mask_dirs)), (".png",), "mask")
         self._folders: dict[Path, tuple[str, ...]] = {image_folder: IMAGE_SUFFIXES}
@@ -76,7 +77,7 @@ class VOCDataset(SegmentationDataset):
         super().__init__(records, classes, unseen, reduce_zero_label, pipeline, test_mode, seed)
 
     def notes(self) -> list[str]:
-        """See `Dataset.notes`. Images of other splits are no leftovers."""
+        """See `Dataset.notes`. Images of other splits count as used."""
         return [
             note
             for folder, suffixes in self._folders.items()

@@ -1,9 +1,9 @@
 """A data loading process: `python -m jseg.datasets.worker`, started and fed by `jseg.datasets.loader`.
 
-Reads pickles from stdin: first (data set, skip_unreadable), then requests, each a list of (index, epoch);
-answers every request on stdout with ('batch', dict) or ('error', kind, message). Ends when stdin does, and at
-once when its parent dies, even if it hangs in a read. It never runs the parent's main script, so it never
-imports what that imports, such as Jittor.
+Reads pickles from stdin: first (dataset, skip_unreadable), then requests, each a list of (index, epoch).
+Answers every request on stdout with ('batch', dict) or ('error', kind, message). Ends when stdin is closed,
+or immediately when its parent dies, even if it hangs in a read. It never runs the parent's main script, so it
+does not import its dependencies, such as Jittor.
 """
 
 import contextlib
@@ -21,18 +21,19 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Serve requests until stdin ends."""
+    """Serves requests until stdin ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # these may reach every process of a job; the parent decides
+        # May be sent to every process of a job; the parent handles them.
+        signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
     requests = sys.stdin.buffer
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between the pickles
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # print must not write between the pickles
     try:
         try:
             dataset, skip_unreadable = pickle.load(requests)
         except Exception as problem:
-            _send(replies, _failure(problem, "the data set cannot be loaded in a worker process: "))
+            _send(replies, _failure(problem, "the dataset cannot be loaded in a worker process: "))
             return
         while True:
             try:
@@ -45,18 +46,17 @@ def main() -> None:
                 reply = _failure(problem)
             _send(replies, reply)
     except BrokenPipeError:
-        os._exit(0)  # the parent has left; there is nobody to flush to
+        os._exit(0)  # the parent has ended, so nothing can be flushed
 
 
 def _die_with_parent() -> None:
-    """Asks Linux for SIGKILL when the parent ends; elsewhere the end of stdin has to do."""
+    """Asks Linux for SIGKILL when the parent ends. On other systems, this process ends with stdin."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _failure(problem: Exception, prefix: str = "") -> tuple[str, str, str]:
-    # Errors a user can cause keep their kind on the way to the
-    # parent; the others arrive with their traceback.
+    # User errors keep their type on the way to the parent. Others are sent with their traceback.
     kind = user_error(problem)
     if kind is None:
         return "error", "RuntimeError", prefix + traceback.format_exc()

@@ -1,6 +1,6 @@
-"""Processes that work together over MPI; sensible answers in a single process.
+"""Communication between processes over MPI, with sensible results in a single process.
 
-Every function named after a collective must be called by all ranks, in the same order.
+Every function named after a collective must be called by all ranks in the same order.
 """
 
 from jseg.distributed.agreement import check_device, check_same

@@ -1,4 +1,4 @@
-"""Proof, instead of trust, that all processes begin with the same things."""
+"""Checks that all processes start from the same configuration, data and weights."""
 
 import hashlib
 import itertools
@@ -14,15 +14,16 @@ from jseg.runtime.backend import device
 
 
 def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing all ranks") -> None:
-    """Compares texts, arrays, or lists of texts between all processes, by SHA-256.
+    """Compares strings, arrays, or lists of strings between all processes by their SHA-256.
 
     Args:
-        things: name in the message -> str, numpy array, or sequence of str; the same names in every process.
-        advice: how to mend it, the end of the message.
+        things: name for the message -> str, numpy array, or sequence of str. Every process passes the same
+            names.
+        advice: how to fix a difference; the end of the message.
 
     Raises:
-        ValueError: on every process, naming the first things that differ, the ranks and their machines, and
-            the first line or text of these that is another one.
+        ValueError: on every process if something differs. The message names the first difference, the ranks
+            and hosts that have it, and the first line or string that differs.
     """
     if mpi.world_size() == 1:
         return
@@ -44,21 +45,23 @@ def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing al
 
 
 def check_device() -> None:
-    """All processes must compute on CPUs, or all on GPUs: numbers
-    would differ, and the fast would wait for the slow.
+    """Checks that all processes compute on CPUs, or all on GPUs.
+
+    In a mixed job, results would differ and fast processes would wait for slow ones.
 
     Raises:
-        ValueError: on every process, naming the ranks that differ; each says what it computes on itself.
+        ValueError: on every process if devices differ. The message names the ranks, and this process's
+            device.
     """
     check_same(
-        {"what computes": device.kind},
-        f"this one computes on: {device.line}; mend that machine, or give all processes the same --device",
+        {"device type": device.kind},
+        f"this process runs on: {device.line}; fix that machine, or give all processes the same --device",
         "comparing devices",
     )
 
 
 def _first_difference(thing: Any, what: str) -> str:
-    """Which line of a text, or text of a list, is the first that one of the other ranks has otherwise."""
+    """Describes the first line of a text, or string of a list, that differs on another rank."""
     if isinstance(thing, np.ndarray):
         return ""
     own = thing.splitlines() if isinstance(thing, str) else list(thing)

@@ -1,4 +1,4 @@
-"""Sums, means, maxima and objects over all processes. In a single process each returns its argument."""
+"""Sums, means, maxima and objects over all processes. In a single process, each returns its argument."""
 
 import pickle
 from typing import Any, TypeAlias
@@ -12,27 +12,28 @@ Reducible: TypeAlias = np.ndarray | jt.Var
 
 
 def barrier(what: str = "a barrier") -> None:
-    """Returns when every process has arrived here."""
+    """Returns once every process has called it."""
     if mpi.world_size() > 1:
         mpi.arrive(what)
 
 
 def all_reduce_sum(value: Reducible, what: str = "a sum") -> Reducible:
-    """The sum over all processes, in the type and shape of `value`; a Var comes back without gradient.
+    """Returns the sum over all processes, with the dtype and shape of `value`. A Var is returned without
+    gradient.
 
-    Integers are added as 64-bit integers, exactly; half precision is added in double precision.
+    Integers are added exactly, as 64-bit integers. Half precision is added in double precision.
     """
     return _reduce(value, "sum", what)
 
 
 def all_reduce_max(value: Reducible, what: str = "a maximum") -> Reducible:
-    """The elementwise maximum over all processes, in the type and shape of `value`."""
+    """Returns the elementwise maximum over all processes, with the dtype and shape of `value`."""
     return _reduce(value, "max", what)
 
 
 def all_reduce_mean(value: Reducible, what: str = "a mean") -> Reducible:
-    """The mean over all processes: of the type of `value` if that
-    is floating, else float64 (a Var: float32)."""
+    """Returns the mean over all processes: with the dtype of `value` if that is floating-point, else float64
+    (for a Var, float32)."""
     if isinstance(value, jt.Var):
         return jt.array(_as_float(all_reduce_mean(value.numpy(), what), np.float32)).stop_grad()
     value = _as_float(np.asarray(value), np.float64)
@@ -41,7 +42,8 @@ def all_reduce_mean(value: Reducible, what: str = "a mean") -> Reducible:
 
 
 def broadcast_object(value: Any, root: int = 0, what: str = "an object") -> Any:
-    """`value` of process `root`, which must be picklable; the other processes' is ignored."""
+    """Returns `value` of process `root`, which must be picklable. The values of other processes are
+    ignored."""
     if mpi.world_size() == 1:
         return value
     content = pickle.dumps(value) if mpi.rank() == root else b""
@@ -49,11 +51,12 @@ def broadcast_object(value: Any, root: int = 0, what: str = "an object") -> Any:
     buffer = np.zeros(size, np.uint8)
     buffer[: len(content)] = np.frombuffer(content, np.uint8)
     mpi.broadcast(buffer, root, what)
-    return pickle.loads(buffer.tobytes())  # from a process of the same job, not from a file
+    return pickle.loads(buffer.tobytes())  # safe: sent by a process of the same job
 
 
 def gather_objects(value: Any, what: str = "objects") -> list[Any]:
-    """The picklable values of all processes in the order of ranks, on every process. Meant for small ones."""
+    """Returns the picklable values of all processes in rank order, on every process. Meant for small
+    objects."""
     return [broadcast_object(value, root, what) for root in range(mpi.world_size())]
 
 

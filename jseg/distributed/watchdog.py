@@ -1,6 +1,8 @@
-"""Ends the job when one of its processes hangs: each process starts a watcher of its own (`watcher.py`) and
-gives it signs of life. The watcher of the process that hangs names it and kills it, and `mpirun` ends the
-rest."""
+"""Ends the job when one of its processes hangs.
+
+Each process starts its own watcher (`watcher.py`) and sends it heartbeats. If the process hangs, its watcher
+reports and kills it, and `mpirun` ends the others.
+"""
 
 import json
 import mmap
@@ -15,14 +17,16 @@ from jseg.distributed.mpi import rank, set_wait_observer
 from jseg.distributed.watcher import HEADER, SIZE, WAITING
 
 LONGEST = 1800.0
-"""Seconds that compiling at the start, or waiting for a lock or a disk, may take."""
+"""Largest number of seconds for compiling at the start, or waiting for a lock or a disk."""
 
 _state: dict[str, Any] = {"memory": None, "signs": 0, "watcher": None}
 
 
 def alive(doing: str) -> None:
-    """A sign of life; `doing` is what this process begins now, e.g.
-    "computing iteration 8". Costs next to nothing."""
+    """Sends a heartbeat. `doing` describes what this process does next, e.g. "computing iteration 8".
+
+    The cost is negligible.
+    """
     memory: mmap.mmap | None = _state["memory"]
     if memory is not None:
         _state["signs"] += 1
@@ -32,16 +36,17 @@ def alive(doing: str) -> None:
 
 
 def watch(patience: float | None) -> None:
-    """From now until it ends this process is watched, if mpirun started it and the system has /proc.
+    """Watches this process until it ends, if mpirun started it and the system has /proc.
 
-    Waiting for other processes in a collective counts as a sign of life: only the one that hangs is blamed.
+    Waiting for other processes in a collective sends heartbeats, so that only the process that hangs is
+    blamed.
 
     Args:
-        patience: seconds without a sign of life after which an idle process, or one that takes far longer
-            than before, counts as hanging; None for no watching.
+        patience: seconds without a heartbeat after which a process counts as hanging if it is idle or takes
+            far longer than before. None disables watching.
     """
-    # With one rank too: what it leaves behind when it is killed holds
-    # its output open, and mpirun would wait for that.
+    # A single rank is watched too: mpirun would wait for child processes that a killed rank leaves behind,
+    # since they keep its output open.
     if patience is None or "OMPI_COMM_WORLD_RANK" not in os.environ or not Path("/proc/self").is_dir():
         return
     shared = os.memfd_create("jseg-watchdog")
@@ -54,8 +59,8 @@ def watch(patience: float | None) -> None:
         "name": f"rank {rank()} on {socket.gethostname()}",
     }
     script = str(Path(__file__).resolve().with_name("watcher.py"))
-    # Isolated (-I): the watcher needs nothing of this environment. In a session of its own: signals to the
-    # group of the job pass it by. It ends when this process does.
+    # Isolated mode (-I): the watcher needs nothing from this environment. It runs in its own session, so that
+    # signals to the process group of the job do not reach it, and ends when this process does.
     _state["watcher"] = subprocess.Popen(
         [sys.executable, "-I", script, json.dumps(settings)],
         pass_fds=(shared,),

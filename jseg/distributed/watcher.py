@@ -1,10 +1,9 @@
-"""Watches one rank from a small process beside it: `python watcher.py SETTINGS`, started by `watchdog.py`.
+"""Watches one rank from a separate small process: `python watcher.py SETTINGS`, started by `watchdog.py`.
 
-Jittor computes and compiles with Python's interpreter lock held, so no thread of the rank itself could notice
-that it hangs. This process needs the standard library only. It reads the rank's signs of life from shared
-memory and its activity from /proc. A rank that hangs, or whose mpirun has ended, is named on stderr and
-killed with its child processes; `mpirun` then ends the others. What a killed rank leaves running is killed
-too.
+Jittor computes and compiles while holding Python's global interpreter lock, so no thread of the rank itself
+could notice that it hangs. This process needs only the standard library. It reads the rank's heartbeats from
+shared memory and its activity from /proc. A rank that hangs, or whose mpirun has ended, is reported on stderr
+and killed together with its child processes. `mpirun` then ends the other ranks.
 """
 
 import collections
@@ -21,25 +20,26 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-HEADER = struct.Struct("<QI")  # signs of life so far, bytes of the text that follows
+HEADER = struct.Struct("<QI")  # number of heartbeats so far, length of the text that follows in bytes
 SIZE = 512  # bytes of shared memory
 _LOOK_SECONDS = 1.0
-_BUSY_SHARE = 0.05  # of one core: less is idle
-_WARM_UP = 5  # signs of life after which the usual distance between two is known
-_USUAL = 10  # a busy rank may take so many times the longest of the recent distances of the same kind
+_BUSY_SHARE = 0.05  # share of one core below which a process counts as idle
+_WARM_UP = 5  # heartbeats after which the usual interval is known
+_USUAL = 10  # a busy rank may take this many times the longest recent interval of the same kind
 _RECENT = 50
 
 WAITING = "waiting for the other processes: "
-"""How the signs of life begin that a rank gives inside a collective."""
+"""Prefix of the heartbeats that a rank sends inside a collective."""
 
 
 class Judge:
-    """Decides from what is seen each second whether a rank hangs.
+    """Decides from one observation per second whether a rank hangs.
 
     Args:
-        patience: seconds without a sign of life, while idle or far beyond the usual time, that are a hang.
-        longest: seconds that compiling, waiting for the compiler's lock or the disk, or the start of a run
-            may last.
+        patience: seconds without a heartbeat after which the rank counts as hanging if it is idle, or far
+            beyond the usual interval.
+        longest: largest number of seconds for compiling, waiting for the compiler's lock or the disk, or the
+            start of a run.
     """
 
     def __init__(self, patience: float, longest: float, now: float) -> None:
@@ -51,17 +51,17 @@ class Judge:
         self._recent: dict[str, collections.deque[float]] = collections.defaultdict(
             lambda: collections.deque(maxlen=_RECENT)
         )
-        self._kind = ""  # of what it does, so that short steps (parts of a picture) say nothing of long ones
+        # Kind of the current step. Short steps (parts of an image) say nothing about long ones.
+        self._kind = ""
         self._waiting = False
 
     def look(self, now: float, signs: int, activity: float, excuse: str, doing: str = "") -> str | None:
-        """The reason why the rank counts as hanging, None while it does not.
+        """Returns the reason why the rank counts as hanging, or None.
 
         Args:
-            signs: signs of life so far. activity: seconds of processor time so far, used or waited for.
-            excuse: what legitimately takes long just now, "" for nothing.
-            doing: the text of the latest sign of life; texts that differ in numbers only are one kind of
-                step.
+            signs: number of heartbeats so far. activity: seconds of CPU time used or waited for so far.
+            excuse: current activity that may legitimately take long, or "".
+            doing: text of the latest heartbeat. Texts that differ only in numbers are one kind of step.
         """
         elapsed, used = now - self._seen_at, activity - self._activity
         self._seen_at, self._activity = now, activity
@@ -72,7 +72,7 @@ class Judge:
             if self._signs and not (waiting and self._waiting):
                 self._recent[self._kind].append(now - self._sign_at - self._excused)
             self._waiting = waiting
-            if not waiting:  # after waiting it goes on with what it did before
+            if not waiting:  # after waiting, the rank continues its previous step
                 self._kind = re.sub(r"\d+", "", doing)
             self._signs, self._sign_at, self._active_at, self._excused = signs, now, now, 0.0
             return None
@@ -81,21 +81,22 @@ class Judge:
             self._active_at = now
         silent = now - self._sign_at
         if silent > self._longest:
-            return f"no sign of life for {silent:.0f} s" + (f" ({excuse})" if excuse else "")
+            return f"no heartbeat for {silent:.0f} s" + (f" ({excuse})" if excuse else "")
         if not excuse and now - self._active_at > self._patience:
             idle = now - self._active_at
-            return f"no sign of life for {silent:.0f} s, and no processor time used for {idle:.0f} s"
+            return f"no heartbeat for {silent:.0f} s, and no CPU time used for {idle:.0f} s"
         recent = self._recent[self._kind]
         usual = max(recent, default=0.0)
         if signs >= _WARM_UP and recent and silent - self._excused > max(self._patience, _USUAL * usual):
-            return f"no sign of life for {silent:.0f} s, where {usual:.1f} s were the most before"
+            return f"no heartbeat for {silent:.0f} s, after intervals of at most {usual:.1f} s before"
         return None
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Looks once a second until the rank has ended, or has to."""
+    """Observes the rank once a second until it has ended or must be killed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # these may reach every process of a job; the rank decides
+        # May be sent to every process of a job; the rank handles them.
+        signal.signal(number, signal.SIG_IGN)
     pid = settings["pid"]
     memory = mmap.mmap(settings["memory"], SIZE)
     judge = Judge(settings["patience"], settings["longest"], monotonic())
@@ -117,16 +118,15 @@ def main(settings: dict[str, Any]) -> None:
             reason = "the mpirun that started it has ended"
         if reason:
             print(
-                f"error: {settings['name']}, process {pid}, is ended: {reason}; it was {doing}; "
-                "checkpoints are "
-                "complete, go on with --resume auto",
+                f"error: {settings['name']}, process {pid}, was killed: {reason}; last activity: {doing}; "
+                "checkpoints are complete, resume with --resume auto",
                 file=sys.stderr,
                 flush=True,
             )
             break
         sleep(_LOOK_SECONDS)
         parents = _parents()
-    # What a killed rank leaves behind, such as Jittor's compiling processes, would wait for it for ever.
+    # Child processes that a killed rank leaves behind, such as Jittor's compilers, would wait for it forever.
     for member in (pid, *family):
         _kill(os.kill, member)
     if leads_group:
@@ -134,7 +134,7 @@ def main(settings: dict[str, Any]) -> None:
 
 
 def _parents() -> dict[int, int]:
-    """Process -> parent, of all that can be seen and have not ended."""
+    """Maps each visible process that has not ended to its parent."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -154,21 +154,21 @@ def _descendants(pid: int, parents: dict[int, int]) -> set[int]:
 
 
 def _excuse(pid: int, family: set[int]) -> str:
-    """What the rank may be waiting for without being at fault."""
+    """Returns what the rank may be waiting for through no fault of its own, or ""."""
     for member in family:
         name = _read(f"/proc/{member}/comm").strip()
-        if name and not name.startswith("python"):  # loading processes are; compilers are not
+        if name and not name.startswith("python"):  # data workers are Python; compilers are not
             return f"running {name}"
     processes = {str(member) for member in (pid, *family)}
     for line in _read("/proc/locks").splitlines():
         fields = line.split()
         if len(fields) > 5 and fields[1] == "->" and fields[5] in processes:
-            return "waiting for a file lock, as the compiler's cache has"
+            return "waiting for a file lock, such as that of the compiler's cache"
     return "waiting for a disk" if (_stat(pid) or [""])[0] == "D" else ""
 
 
 def _activity(pid: int) -> float:
-    """Seconds that the threads of a process computed or were ready to."""
+    """Seconds of CPU time that the threads of a process used or waited for."""
     total = 0
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
@@ -180,7 +180,7 @@ def _activity(pid: int) -> float:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """State, parent, ... of a process: the fields behind its name; None if it has gone."""
+    """State, parent, ...: the fields after a process's name in /proc, or None if the process has ended."""
     text = _read(f"/proc/{pid}/stat")
     return text[text.rindex(")") + 2 :].split() if ")" in text else None
 
@@ -193,7 +193,7 @@ def _read(path: Path | str) -> str:
 
 
 def _kill(kill: Callable[[int, int], None], number: int) -> None:
-    with contextlib.suppress(OSError):  # it has ended already
+    with contextlib.suppress(OSError):  # it has already ended
         kill(number, signal.SIGKILL)
 
 

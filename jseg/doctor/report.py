@@ -1,7 +1,7 @@
-"""Says in one screen what jseg found on this machine and how to mend what is missing.
+"""Reports on one screen what jseg found on this machine and how to fix what is missing.
 
-Needs nothing but the standard library, so that it also runs before anything is installed. Jittor is
-only imported by the self-test, in a process of its own.
+This module needs only the standard library, so that it also runs before anything is installed. Jittor is
+imported only by the self-test, in a process of its own.
 """
 
 import contextlib
@@ -28,24 +28,24 @@ COLUMNS = 100
 ROOT = Path(jseg.__file__).resolve().parents[1]
 
 _GIB = 1 << 30
-_CACHE_BYTES = 2 * _GIB  # Jittor and the kernels of a few models, with room to spare
-_MEMORY_BYTES = 2 * _GIB  # two compilers at work, or a small model in training
+_CACHE_BYTES = 2 * _GIB  # Jittor and the kernels of a few models, with a margin
+_MEMORY_BYTES = 2 * _GIB  # two compilers, or training of a small model
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: `mark` is OK, MISSING (jseg cannot work) or NOTE; `mend` is a command. The text
-    is cut to the width of the screen, unless it is needed `whole`."""
+    """One line of the report. `mark` is OK, MISSING (jseg cannot work) or NOTE, and `fix` is a command. The
+    text is cut to the width of the screen unless `whole` is set."""
 
     mark: str
     name: str
     text: str
-    mend: str | None = None
+    fix: str | None = None
     whole: bool = False
 
 
 def diagnose() -> list[Finding]:
-    """Everything that is checked without starting Jittor, in the order of the report."""
+    """Runs all checks that do not start Jittor, in the order of the report."""
     checks: tuple[Callable[[], Finding], ...] = (
         _system,
         _python,
@@ -58,19 +58,19 @@ def diagnose() -> list[Finding]:
         _onednn,
         _open_mpi,
     )
-    return [*(check() for check in checks), *_cuda(), _cache(), _processor(), _memory()]
+    return [*(check() for check in checks), *_cuda(), _cache(), _cpu(), _memory()]
 
 
 def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str], None] = print) -> int:
     """Prints the report.
 
     Args:
-        self_test: also let Jittor compute something; compiles Jittor on the first run.
-        timeout: seconds the self-test may take.
-        write: takes one line of text.
+        self_test: also compute something with Jittor. The first run compiles Jittor.
+        timeout: time limit of the self-test in seconds.
+        write: function that prints one line of text.
 
     Returns:
-        0 if all required things are fine, else 1.
+        0 if everything required is present and works, else 1.
     """
     shown: set = set()
     findings = diagnose()
@@ -79,7 +79,7 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
     if not self_test:
         _write(Finding(NOTE, "self-test", "not run (--no-self-test)"), shown, write)
     elif any(finding.mark == MISSING for finding in findings):
-        _write(Finding(NOTE, "self-test", "not run: it needs what is missing above"), shown, write)
+        _write(Finding(NOTE, "self-test", "not run: fix the missing items above first"), shown, write)
     else:
         if not _core_is_compiled():
             write("         (first run: Jittor now compiles itself, 4-5 minutes on two cores)")
@@ -90,16 +90,16 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
         _write(findings[-1], shown, write)
     problems = sum(finding.mark == MISSING for finding in findings)
     write(
-        f"{problems} problem{'s' * (problems > 1)}: follow the mend lines, then run this again"
+        f"{problems} problem{'s' * (problems > 1)}: follow the lines marked fix, then run this again"
         if problems
-        else "all required things are fine"
+        else "everything required is present and works"
     )
     return 1 if problems else 0
 
 
 def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
-    """One line, cut to the screen or wrapped, and its mend below:
-    uncut, since it is to be copied, and once each."""
+    """Prints one line, cut or wrapped to the screen, and below it the fix: not cut, so that it can be copied,
+    and only once if several lines share it."""
     start = f"{finding.mark:<8} {finding.name:<11} "
     line = start + " ".join(finding.text.split())
     if finding.whole:
@@ -109,13 +109,13 @@ def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
             write(part)
     else:
         write(line if len(line) <= COLUMNS else line[: COLUMNS - 3] + "...")
-    if finding.mend and finding.mend not in shown:
-        shown.add(finding.mend)
-        write(f"         mend: {finding.mend}")
+    if finding.fix and finding.fix not in shown:
+        shown.add(finding.fix)
+        write(f"         fix: {finding.fix}")
 
 
 def _install_command() -> str:
-    """Installs jseg with all it needs: into this virtual environment, or into a new one."""
+    """Command that installs jseg with all dependencies into this virtual environment, or into a new one."""
     if sys.prefix == sys.base_prefix and (ROOT / "Makefile").is_file():
         return _make("setup")
     return _pip(f"-e {_short(ROOT)}" if (ROOT / "setup.py").is_file() else "--force-reinstall jseg")
@@ -136,12 +136,12 @@ def _pip_command(hint: str) -> str:
 
 
 def _wheel_command(hint: str) -> str:
-    """The same; before jseg is installed, the command that installs all at once."""
+    """`_pip_command`, or before jseg is installed, the command that installs everything."""
     return _pip_command(hint) if versions.installed_version("jittor") else _install_command()
 
 
 def _short(path: Path) -> str:
-    """The path for a command line: relative where it lies in the current folder."""
+    """The path for a command line: relative if it is inside the current folder."""
     try:
         return shlex.quote(str(path.relative_to(Path.cwd())))
     except (ValueError, OSError):
@@ -167,7 +167,7 @@ def _python() -> Finding:
     refusal = versions.python_refusal()
     if refusal:
         return Finding(
-            MISSING, "Python", f"{sys.executable}: {refusal.text}", _make(refusal.mend.split(" ", 1)[1])
+            MISSING, "Python", f"{sys.executable}: {refusal.text}", _make(refusal.fix.split(" ", 1)[1])
         )
     return Finding(OK, "Python", f"{platform.python_version()} at {sys.executable}")
 
@@ -179,15 +179,15 @@ def _jseg() -> Finding:
 def _jittor() -> Finding:
     version = versions.installed_version("jittor")
     if version is None:
-        # Beside jseg it is missing where pip cannot resolve its metadata.
+        # pip cannot resolve Jittor's metadata for every Python, so jseg may be installed without it.
         alone = versions.installed_version("jseg") is not None
-        mend = _pip_command(versions.INSTALL_JITTOR) if alone else _install_command()
-        return Finding(MISSING, "Jittor", "not installed in this Python", mend)
+        fix = _pip_command(versions.INSTALL_JITTOR) if alone else _install_command()
+        return Finding(MISSING, "Jittor", "not installed in this Python", fix)
     refusal = versions.jittor_refusal(version)
     if not refusal and place_of_jittor(environment.jittor_cache()) is None:
         refusal = versions.original_refusal(versions.installed_version("numpy"))
     if refusal:
-        return Finding(MISSING, "Jittor", refusal.text, _pip_command(refusal.mend), whole=True)
+        return Finding(MISSING, "Jittor", refusal.text, _pip_command(refusal.fix), whole=True)
     return Finding(OK, "Jittor", version)
 
 
@@ -197,7 +197,7 @@ def _numpy() -> Finding:
         return Finding(MISSING, "NumPy", "not installed in this Python", _install_command())
     refusal = versions.numpy_refusal(version)
     if refusal:
-        return Finding(MISSING, "NumPy", refusal.text, _pip_command(refusal.mend))
+        return Finding(MISSING, "NumPy", refusal.text, _pip_command(refusal.fix))
     return Finding(OK, "NumPy", version)
 
 
@@ -212,15 +212,15 @@ def _packages() -> Finding:
 
 
 def _reason(found: environment.Found) -> str:
-    """What is missing, without the hint behind it: that is in the mend line."""
+    """The problem without the hint that follows it, which is shown as the fix."""
     return found.note.split("; ")[0]
 
 
 def _compiler() -> Finding:
     found = environment.find_compiler()
     if found.path is None:
-        mend = "unset cc_path" if "cc_path" in os.environ else environment.COMPILER_HINT
-        return Finding(MISSING, "compiler", _reason(found), mend)
+        fix = "unset cc_path" if "cc_path" in os.environ else environment.COMPILER_HINT
+        return Finding(MISSING, "compiler", _reason(found), fix)
     return Finding(OK, "compiler", f"{found.path}: {found.note}")
 
 
@@ -236,16 +236,16 @@ def _onednn() -> Finding:
         return Finding(NOTE, "oneDNN", "switched off by use_mkl: matrix products are slow", "unset use_mkl")
     found = environment.find_onednn()
     if found.path is None:
-        mend = _wheel_command(environment.ONEDNN_HINT)
-        return Finding(MISSING, "oneDNN", _reason(found), mend)
+        fix = _wheel_command(environment.ONEDNN_HINT)
+        return Finding(MISSING, "oneDNN", _reason(found), fix)
     return Finding(OK, "oneDNN", f"{found.note} in {found.path}")
 
 
 def _open_mpi() -> Finding:
     found = environment.find_mpicc()
     if found.path is None:
-        mend = _wheel_command(environment.MPI_HINT)
-        return Finding(NOTE, "Open MPI", _reason(found), mend)
+        fix = _wheel_command(environment.MPI_HINT)
+        return Finding(NOTE, "Open MPI", _reason(found), fix)
     version = versions.installed_version("mpi4py")
     if version is None:
         text = "mpi4py is not installed (only needed for training with mpirun)"
@@ -259,7 +259,7 @@ def _cuda() -> list[Finding]:
     marks = [OK if line.usable else NOTE for line in lines]
     if not lines[0].usable and os.environ.get(VARIABLE) == "cuda":
         marks[0] = MISSING
-    return [Finding(mark, line.name, line.text, line.mend, whole=True) for mark, line in zip(marks, lines)]
+    return [Finding(mark, line.name, line.text, line.fix, whole=True) for mark, line in zip(marks, lines)]
 
 
 def _cache() -> Finding:
@@ -269,7 +269,7 @@ def _cache() -> Finding:
         return Finding(
             MISSING,
             "cache",
-            f"{folder}: {existing} cannot be written",
+            f"{folder}: {existing} is not writable",
             f'sudo chown -R "$(id -un)" {shlex.quote(str(existing))}',
         )
     free = shutil.disk_usage(existing).free
@@ -280,7 +280,7 @@ def _cache() -> Finding:
 
 
 def _folder_bytes(folder: Path) -> int:
-    """Size of the files below; one that vanishes meanwhile, because Jittor is at work, counts nothing."""
+    """Size of the files in a folder. Files that Jittor removes in the meantime count as 0."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -289,15 +289,15 @@ def _folder_bytes(folder: Path) -> int:
     return total
 
 
-def _processor() -> Finding:
+def _cpu() -> Finding:
     cores = machine.usable_cores()
-    return Finding(OK, "processor", f"{machine.processor_name()}, {cores} core{'s' * (cores > 1)} usable")
+    return Finding(OK, "CPU", f"{machine.cpu_name()}, {cores} core{'s' * (cores > 1)} usable")
 
 
 def _memory() -> Finding:
     sizes = machine.memory()
     if sizes is None:
-        return Finding(NOTE, "memory", "unknown: the kernel does not tell")
+        return Finding(NOTE, "memory", "unknown: the kernel does not report it")
     text = f"{sizes[0] / _GIB:.1f} GiB available of {sizes[1] / _GIB:.1f} GiB"
     if sizes[0] < _MEMORY_BYTES:
         return Finding(NOTE, "memory", text, f"close programs: {_MEMORY_BYTES // _GIB} GiB should be free")
@@ -305,7 +305,7 @@ def _memory() -> Finding:
 
 
 def _core_is_compiled() -> bool:
-    """True if Jittor's core lies compiled in the cache, for this Python and this place of installation."""
+    """Whether the cache contains Jittor's compiled core for this Python and this installation."""
     cache = environment.jittor_cache()
     copy, spec = place_of_jittor(cache), importlib.util.find_spec("jittor_utils")
     if spec is None or spec.origin is None:
@@ -315,10 +315,10 @@ def _core_is_compiled() -> bool:
 
 
 def _self_test(timeout: float, on_cuda: bool) -> Finding:
-    """Runs the self-test and turns its outcome into a finding; `on_cuda`: the GPU was found to be usable."""
+    """Runs the self-test and turns its outcome into a finding. `on_cuda`: a usable GPU was found."""
     outcome = selftest_process.run(timeout, environment.jittor_cache(), ROOT)
     if outcome.result is None:
-        return Finding(MISSING, "self-test", outcome.problem, outcome.mend, whole=True)
+        return Finding(MISSING, "self-test", outcome.problem, outcome.fix, whole=True)
     result = outcome.result
     if result["wrong"]:
         worst = ", ".join(f"{name} (error {result['errors'][name]:.1e})" for name in result["wrong"])
@@ -343,7 +343,7 @@ def _self_test(timeout: float, on_cuda: bool) -> Finding:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; see `tools/doctor.py`."""
+    """Entry point of `tools/doctor.py`."""
     import argparse
 
     parser = argparse.ArgumentParser(description="Report what jseg found on this machine, and test it.")
@@ -355,9 +355,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="SECONDS",
         help="limit for the self-test (default: %(default).0f)",
     )
-    parser.add_argument(
-        "--device", choices=DEVICES, help="what the self-test shall compute on (default: auto)"
-    )
+    parser.add_argument("--device", choices=DEVICES, help="device of the self-test (default: auto)")
     arguments = parser.parse_args(argv)
     if arguments.timeout <= 0:
         parser.error("--timeout must be above 0")

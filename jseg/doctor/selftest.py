@@ -1,7 +1,7 @@
-"""What `doctor` runs in a process of its own: does Jittor compute, forwards and backwards, on this machine?
+"""The part of `doctor` that runs in a process of its own: forward and backward computations with Jittor.
 
-`python -m jseg.doctor.selftest` prints `SELFTEST {json}` as its last line. Its success is told by that line
-and not by the exit status, because Jittor leaves with status 0 after some failures.
+`python -m jseg.doctor.selftest` prints `SELFTEST {json}` as its last line. Success is recognised by that line
+and not by the exit status, because Jittor exits with status 0 after some failures.
 """
 
 import json
@@ -13,7 +13,7 @@ _TOLERANCE = 1e-4  # float32 against float64, values of order one
 
 
 def main() -> None:
-    """Imports Jittor, runs each check, prints the seconds of both and the largest error of each check."""
+    """Imports Jittor, runs each check, and prints the time of both and the largest error of each check."""
     start = time.perf_counter()
     import numpy as np
 
@@ -93,7 +93,7 @@ def _vars(jt, *arrays) -> tuple:
 
 
 def _worst(np, *pairs: tuple) -> float:
-    """Largest difference in any (Jittor, NumPy) pair, relative to its largest value; NaN stays NaN."""
+    """Largest difference of any (Jittor, NumPy) pair, relative to its largest value. NaN is propagated."""
     return float(np.max([np.abs(got.numpy() - want).max() / np.abs(want).max() for got, want in pairs]))
 
 

@@ -1,4 +1,4 @@
-"""Runs `jseg.doctor.selftest` in a process of its own, with a time limit, and shows progress meanwhile."""
+"""Runs `jseg.doctor.selftest` in a process of its own, with a time limit and a progress display."""
 
 import hashlib
 import json
@@ -22,24 +22,24 @@ _COMMAND = (sys.executable, "-m", "jseg.doctor.selftest")
 
 @dataclass(frozen=True)
 class Outcome:
-    """`result` as the self-test printed it, or None with the problem in one sentence and how to mend it."""
+    """`result` as printed by the self-test, or None with the problem in one sentence and its fix."""
 
     result: dict[str, Any] | None
     problem: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 def place_key(jittor_utils_file: str) -> str:
-    """The part of Jittor's cache path that tells installations apart (jittor_utils.find_cache_path)."""
+    """Part of Jittor's cache path that distinguishes installations (jittor_utils.find_cache_path)."""
     return hashlib.md5(jittor_utils_file.encode()).hexdigest()[:4]
 
 
 def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMAND) -> Outcome:
-    """Runs the self-test; compiling, on the first run, takes minutes.
+    """Runs the self-test. The first run compiles Jittor, which takes minutes.
 
     Args:
-        timeout: in seconds; afterwards the process and its compilers are ended.
-        cache: Jittor's cache folder, for the advice. Progress goes to stderr.
+        timeout: time limit in seconds, after which the process and its compilers are ended.
+        cache: Jittor's cache folder, for the advice. Progress is printed to stderr.
         root: folder that `jseg` is imported from.
         command: another program to run instead (for tests).
     """
@@ -47,7 +47,7 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
     environment = {**os.environ, "PYTHONPATH": search_path}
     file, log = tempfile.mkstemp(prefix="jseg-selftest-", suffix=".log")
     with os.fdopen(file, "wb") as output:
-        # A session of its own, so that the compilers it started can be ended with it.
+        # Its own session, so that the compilers that it started can be ended with it.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -67,7 +67,7 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
         return Outcome(
             None,
             f"not finished after {timeout:.0f} s; output in {log}",
-            f"python tools/doctor.py --timeout {2 * timeout:.0f}   (go on where it stopped)",
+            f"python tools/doctor.py --timeout {2 * timeout:.0f}   (continues where it stopped)",
         )
     for line in reversed(text.splitlines()):
         if MARK in line:
@@ -82,7 +82,8 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
 
 
 def _wait(process: subprocess.Popen, timeout: float, log: Path) -> bool:
-    """Waits for the end, False at the time limit. Shows progress each second, in a log each half minute."""
+    """Waits for the end; returns False at the time limit. Shows progress every second, in a log every 30
+    seconds."""
     start = time.monotonic()
     line, step = StatusLine(), 1.0 if sys.stderr.isatty() else 30.0
     next_report = 2.0 * step
@@ -99,13 +100,14 @@ def _wait(process: subprocess.Popen, timeout: float, log: Path) -> bool:
 
 
 def _progress(log: Path) -> str:
-    """The newest line of the self-test: what it waits for. It may be one that changes in place."""
+    """Returns the last line that the self-test printed; a line may be rewritten in place."""
     lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "starting Jittor")
 
 
 def _last_error(text: str) -> str:
-    """The line that says most: the last one that names an exception or error, else the last one."""
+    """Returns the most informative line: the last one that names an exception or error, or else the last
+    one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line or "error:" in line or "Problem" in line]
     return (named or lines or ["no output"])[-1][:160]

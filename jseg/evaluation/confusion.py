@@ -1,4 +1,4 @@
-"""The confusion matrix, filled image by image, so that memory does not grow with the data set."""
+"""The confusion matrix, filled image by image, so that memory does not grow with the dataset."""
 
 from typing import Union
 

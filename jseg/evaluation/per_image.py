@@ -14,7 +14,7 @@ from jseg.files import PathLike
 def image_record(
     name: str, matrix: np.ndarray, class_names: Sequence[str], unseen: Sequence[int]
 ) -> dict[str, Any]:
-    """Computes the metrics of one image, defined as those of a data set.
+    """Computes the metrics of one image, defined as those of a dataset.
 
     Args:
         name: id of the image.

@@ -130,8 +130,8 @@ def profile_summary(table: Sequence[Sequence[str]]) -> dict[str, Any]:
             {"name": short_name(key), "count": times, "milliseconds": milliseconds}
             for key, times, milliseconds in rows[:10]
         ],
-        "on_processor": [short_name(key) for key, _, _ in strays],
-        "processor_share": sum(row[2] for row in strays) / total,
+        "on_cpu": [short_name(key) for key, _, _ in strays],
+        "cpu_share": sum(row[2] for row in strays) / total,
     }
 
 

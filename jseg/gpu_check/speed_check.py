@@ -63,10 +63,10 @@ def _in_turn(job: Job, program: str, python: str) -> tuple[dict[str, Any], list[
 def step_problems(row: Mapping[str, Any]) -> list[str]:
     """Lists what is wrong with the training step of a setting on a GPU."""
     step, problems = row["step"], []
-    if step["processor_share"] > MAX_CPU_SHARE:
+    if step["cpu_share"] > MAX_CPU_SHARE:
         problems.append(
-            f"{100 * step['processor_share']:.0f} % of a training step run on the CPU: "
-            f"{', '.join(step['on_processor'][:MOST_LINES])}"
+            f"{100 * step['cpu_share']:.0f} % of a training step run on the CPU: "
+            f"{', '.join(step['on_cpu'][:MOST_LINES])}"
         )
     idle = [name for name in CUDA_KERNELS if not step["shares"][name]]
     if idle and row["cuda_kernels"]:
@@ -76,7 +76,7 @@ def step_problems(row: Mapping[str, Any]) -> list[str]:
 
 def _step_line(step: Mapping[str, Any], dry: bool) -> str:
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in step["shares"].items() if share)
-    strays = [] if dry else step["on_processor"]
+    strays = [] if dry else step["on_cpu"]
     return (
         f"operators of a training step {step['milliseconds']:.0f} ms: {shares or 'none of our kernels'}"
         + (f"; ON THE CPU: {', '.join(strays[:MOST_LINES])}" if strays else "")

@@ -1,4 +1,5 @@
-"""Images and words to masks: `segmenter` is the front door, `recipe` and `windows` the test recipe below it.
+"""Segments images with words. `segmenter` is the public interface; `recipe` and `windows` are the test
+recipe.
 
-This module imports nothing, so that the framework-free parts can be used without Jittor.
+This module imports nothing, so that the parts without Jittor can be used on their own.
 """

@@ -1,4 +1,4 @@
-"""What users call an image: a path, a Pillow image or an array -> RGB; a folder or a pattern -> files."""
+"""Reads paths, Pillow images and arrays as RGB, and finds the images in folders and patterns."""
 
 import glob
 import os
@@ -9,29 +9,29 @@ import numpy as np
 from PIL import Image
 
 from jseg.datasets.files import IMAGE_SUFFIXES
-from jseg.datasets.masks import open_picture
+from jseg.datasets.masks import open_image
 from jseg.datasets.orientation import upright
 from jseg.files import PathLike
 
 ImageLike = PathLike | Image.Image | np.ndarray
 
 MAX_PIXELS = 200_000_000
-"""Larger images are refused: they would need memory without bound."""
+"""Larger images are refused, since they would need unbounded memory."""
 
 _HOW = "check the path; JPEG and PNG files, among others, can be read"
 
 
 def read_rgb(image: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """An image as RGB uint8 (H, W, 3), upright: an orientation tag of the camera is obeyed.
+    """Returns an image as RGB uint8 (H, W, 3), rotated as given by its orientation tag.
 
     Args:
-        image: a file, a Pillow image of any mode, or a uint8 array: (H, W) grey, (H, W, 3) RGB or (H, W, 4)
-            RGBA, whose transparency is dropped.
-        max_pixels: the limit on H x W.
+        image: a file, a Pillow image of any mode, or a uint8 array: (H, W) greyscale, (H, W, 3) RGB or
+            (H, W, 4) RGBA, whose transparency is dropped.
+        max_pixels: limit of H x W.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no image, damaged, an array of another type or shape, too many pixels.
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is not an image, damaged or too large, or an array has another type or shape.
     """
     if isinstance(image, np.ndarray):
         pixels = _from_array(image)
@@ -41,8 +41,8 @@ def read_rgb(image: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     else:
         path = Path(os.fspath(image)).expanduser()
         if path.is_dir():
-            raise ValueError(f"{path} is a folder; name an image in it, or segment its images with `stream`")
-        pixels = np.array(open_picture(path, mend=_HOW))
+            raise ValueError(f"{path} is a folder; give an image in it, or segment its images with `stream`")
+        pixels = np.array(open_image(path, fix=_HOW))
     _check_size(pixels.shape[0], pixels.shape[1], max_pixels, _name(image))
     return pixels
 
@@ -50,14 +50,14 @@ def read_rgb(image: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def _from_array(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8:
         raise ValueError(
-            f"the image is an array of type {image.dtype}, but uint8 values from 0 to 255 are needed; for "
+            f"the image is an array of type {image.dtype}, but must have uint8 values from 0 to 255; for "
             "floating-point values from 0 to 1 pass (255 * image).round().astype('uint8')"
         )
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
         return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
     if image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
         raise ValueError(
-            f"the image is an array of shape {image.shape}; give (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA"
+            f"the image is an array of shape {image.shape}; use (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA"
         )
     return np.ascontiguousarray(image[..., :3])
 
@@ -75,13 +75,13 @@ def _name(image: ImageLike) -> str:
 
 
 def expand(inputs: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """The images that files, folders, patterns (`photos/*.jpg`), Pillow images and arrays stand for, in
-    order.
+    """Yields the images of files, folders, patterns (`photos/*.jpg`), Pillow images and arrays, in order.
 
-    A folder gives its own images, sorted by name, and not those of folders inside.
+    A folder yields its images, sorted by name, without those of subfolders.
 
     Raises:
-        FileNotFoundError: no such file, or nothing fits a pattern. ValueError: a folder without images.
+        FileNotFoundError: if a file is missing, or nothing matches a pattern. ValueError: if a folder has no
+            images.
     """
     for item in [inputs] if isinstance(inputs, (str, os.PathLike, np.ndarray, Image.Image)) else inputs:
         if isinstance(item, (np.ndarray, Image.Image)):
@@ -104,7 +104,7 @@ def _files(name: str) -> list[Path]:
     if not path.exists() and any(sign in name for sign in "*?["):
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 (~, **)
         if not matches:
-            raise FileNotFoundError(f"{name}: no file fits this pattern; check the path")
+            raise FileNotFoundError(f"{name}: no file matches this pattern; check the path")
         return matches
     if not path.exists():
         raise FileNotFoundError(f"{name}: there is no such image; check the path")

@@ -1,4 +1,4 @@
-"""A segmentor and its test recipe from a checkpoint."""
+"""Loads a segmentor and its test recipe from a checkpoint."""
 
 import json
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from jseg.models.layers import filled_by_file
 from jseg.models.segmentors import MODELS, DenseCLIP, Segmentor
 from jseg.models.weights import Weights, apply_weights, read_weights
 
-_SHORT_SIDE = 448  # pixels, of the papers on training-free segmentation
-_SMALLEST_CLIP = 224  # pixels; smaller CLIPs are those of tests and drawings
+_SHORT_SIDE = 448  # pixels, as in the papers on training-free segmentation
+_SMALLEST_CLIP = 224  # pixels; smaller CLIPs are for tests and drawings
 
 
 class Loaded(NamedTuple):
-    """What a checkpoint and its config say.
+    """Contents of a checkpoint and its config.
 
-    class_names, unseen: of the run; empty for a released file, which does not tell. clip: file of CLIP
-        weights.
-    templates: prompt templates. seen_bias: by which the run lowers seen classes.
+    class_names, unseen: those of the run; empty for a released file, which does not contain them. clip: file
+        of CLIP weights.
+    templates: prompt templates. seen_bias: subtracted from scores of seen classes in the run.
     """
 
     model: Segmentor
@@ -41,23 +41,22 @@ class Loaded(NamedTuple):
 def load_segmentor(
     checkpoint: PathLike, clip: PathLike | None = None, config: PathLike | None = None
 ) -> Loaded:
-    """Builds the model of a checkpoint and loads it.
+    """Builds and loads the model of a checkpoint.
 
     Args:
-        checkpoint: of a jseg run, or a released or converted file.
-        clip: file of the CLIP weights; by default where the run's config says.
-        config: config file; by default the one that the checkpoint carries, which released files do not.
+        checkpoint: checkpoint of a jseg run, or a released or converted file.
+        clip: file of the CLIP weights; by default the path in the run's config.
+        config: config file; by default the one in the checkpoint, which released files do not have.
 
     Raises:
-        FileNotFoundError, ValueError: a file is missing, damaged, or does not fit; says what to give.
+        FileNotFoundError, ValueError: if a file is missing, damaged, or does not match. The message gives
+            advice.
     """
     checkpoint = _found(checkpoint)
     weights = read_weights(checkpoint)
     values = dict(Config.load(find_file(config))) if config is not None else saved_config(weights.metadata)
     if not values:
-        raise ValueError(
-            f"{checkpoint} does not say which model it belongs to; name its config with config= (--config)"
-        )
+        raise ValueError(f"{checkpoint} does not contain its config; give it with config= (--config)")
     import_plugins(values.get("imports", ()))
     model_cfg = _with_clip(values, checkpoint, clip)
     names, unseen = _classes(weights, values)
@@ -85,14 +84,14 @@ def load_segmentor(
 
 
 def load_clip_alone(clip: PathLike, dense: str = "clearclip", short_side: int | None = None) -> Loaded:
-    """A segmentor that needs no training, from a file of CLIP weights.
+    """Creates a training-free segmentor from a file of CLIP weights.
 
     Args:
         dense: last block of the encoder; see `jseg.models.segmentors.DenseCLIP`.
-        short_side: in pixels; by default 448, or the CLIP's own resolution where that is below 224.
+        short_side: in pixels; by default 448, or the CLIP's resolution if that is below 224.
 
     Raises:
-        FileNotFoundError, ValueError: no CLIP, or an impossible option.
+        FileNotFoundError, ValueError: if the file is not a CLIP, or an option is invalid.
     """
     path = find_file(clip)
     config = read_clip_config(path)
@@ -112,11 +111,11 @@ def load_clip_alone(clip: PathLike, dense: str = "clearclip", short_side: int | 
 
 
 def model_config(model: Mapping[str, Any], inference: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a model with its files found and, as the default of image_size, the crop of the
-    inference.
+    """Returns the config of a model with file paths resolved, and with the inference crop as default of
+    image_size.
 
     Raises:
-        FileNotFoundError: a file that it names is missing; names the key.
+        FileNotFoundError: if a file is missing. The message names the key.
     """
     filled = dict(model)
     crop = inference.get("crop_size")
@@ -132,8 +131,8 @@ def model_config(model: Mapping[str, Any], inference: Mapping[str, Any]) -> dict
 
 
 def _found(path: PathLike) -> PathLike:
-    """`path`, or the file of that name that comes with jseg. Whoever reads it refuses what is in neither
-    place."""
+    """Returns `path` or the file of that name that comes with jseg. If neither exists, reading it raises an
+    error."""
     try:
         return find_file(path)
     except FileNotFoundError:
@@ -151,14 +150,14 @@ def _with_clip(values: Mapping[str, Any], checkpoint: PathLike, clip: PathLike |
     except FileNotFoundError as error:
         if "model.clip" in str(error):
             raise FileNotFoundError(
-                f"{checkpoint} needs the CLIP weights that it was trained on, {model_cfg['clip']}, which are "
-                "not here; name them with clip= (--clip)"
+                f"{checkpoint} needs the CLIP weights that it was trained on, {model_cfg['clip']}, which "
+                "were not found; give them with clip= (--clip)"
             ) from error
         raise
 
 
 def _classes(weights: Weights, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Class words and unseen indices: of the run, else of the config's data set, else none."""
+    """Returns class words and unseen indices of the run, or else of the config's dataset, or else none."""
     if "class_names" in weights.metadata:
         return (
             tuple(json.loads(weights.metadata["class_names"])),
@@ -171,7 +170,7 @@ def _classes(weights: Weights, values: Mapping[str, Any]) -> tuple[tuple[str, ..
         classes = part.get("classes", parameter.default if parameter else None)
         try:
             found = load_class_list(classes)
-        except (ValueError, TypeError):  # a file of words beside the data, which need not be here
+        except (ValueError, TypeError):  # a file of words stored with the data, which may be missing
             continue
         return found.names, found.unseen
     return (), ()

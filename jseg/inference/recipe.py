@@ -1,4 +1,4 @@
-"""The test recipe of a config: how an image is resized and normalised, and which windows the model sees."""
+"""The test recipe of a config: resizing and normalisation of images, and the windows passed to the model."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from jseg.inference.windows import WindowPlan, scaled_copies, slide_plan, whole_
 
 @dataclass(frozen=True)
 class TestRecipe:
-    """Transforms of the data set and `inference` of the config.
+    """The transforms of the dataset, and `inference` of the config.
 
     Attributes:
-        transforms: of a pipeline in test mode.
+        transforms: transforms of a pipeline in test mode.
         inference: `mode` 'whole' or 'slide', for the latter `crop_size` and `stride` in pixels; `scales` and
             `flip` of test-time augmentation.
-        patch_size: of the model; whole images are filled up to multiples of it.
+        patch_size: patch size of the model. Whole images are padded to multiples of it.
     """
 
-    __test__ = False  # no class of tests, whatever its name
+    __test__ = False  # not a class of tests, despite its name
 
     transforms: tuple[Transform, ...]
     inference: Mapping[str, Any]
@@ -30,10 +30,10 @@ class TestRecipe:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], patch_size: int) -> "TestRecipe":
-        """The recipe of `dataset.test`, or of `dataset.val` where there is no test set.
+        """Returns the recipe of `dataset.test`, or of `dataset.val` if there is no test set.
 
         Raises:
-            ValueError: a pipeline or `inference` that makes no sense.
+            ValueError: if the pipeline or `inference` is invalid.
         """
         parts = config.get("dataset") or {}
         part = parts.get("test") or parts.get("val") or {}
@@ -61,11 +61,11 @@ class TestRecipe:
 
 
 def check_inference(inference: Mapping[str, Any]) -> None:
-    """Refuses the config's `inference` before anything is trained.
+    """Checks the config's `inference` before training.
 
     Raises:
-        ValueError: another mode than 'slide' and 'whole', 'slide' without crop_size and stride, impossible
-            scales.
+        ValueError: if the mode is not 'slide' or 'whole', 'slide' has no crop_size or stride, or scales are
+            invalid.
     """
     mode, scales = inference.get("mode"), inference.get("scales")
     if mode not in ("slide", "whole"):

@@ -1,4 +1,4 @@
-"""What a segmentation returns: a mask with names, and how to look at it and save it."""
+"""The result of a segmentation: a mask with names, its display and its files."""
 
 import colorsys
 import hashlib
@@ -19,11 +19,11 @@ from jseg.visualization.overlay import ALPHA, CONTOUR_WIDTH, contours
 from jseg.visualization.overlay import overlay as draw_overlay
 
 FORMS = ("mask", "overlay", "json")
-"""What `Result.save` writes: `STEM.png`, `STEM.overlay.png` and `STEM.json`."""
+"""Files written by `Result.save`: `STEM.png`, `STEM.overlay.png` and `STEM.json`."""
 
 _SMALL_SIDE = 384  # pixels; overlays of smaller images are enlarged
 _SMALL_SIDE = 384  # pixels; overlays of smaller images are enlarged
-_LEGEND_WIDTH = 240  # pixels at least, so that names have room below a small image
+_LEGEND_WIDTH = 240  # minimum in pixels, so that names fit below a small image
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,14 +32,14 @@ class Result:
 
     Attributes:
         image: RGB uint8 (H, W, 3), upright. path: the file, None for an image from memory.
-        names: the C words, in the order they were given.
+        names: the C words, in the given order.
         mask: (H, W) indices into `names`; `nothing` where no word fits. uint8, or uint16 above 255 words.
         nothing: 255, or 65535.
         confidence: float16 (H, W), the score of the best word, in 0..1.
         areas: pixels of each word, int (C,).
         unseen: indices of the words that had no masks in training.
-        regions: float32 (C, m, m) probabilities of the words for each region; None without regions or where
-            the image was cut into windows.
+        regions: float32 (C, m, m) probabilities of the words for each region; None without regions, or if the
+            image was split into windows.
         scores: float32 (C, H, W), only with `keep_scores=True`.
         seconds: time of reading, encoding and decoding: {"read", "encode", "decode"}.
     """
@@ -57,10 +57,10 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """bool (H, W): where the word `name` is.
+        """Returns where the word `name` is, bool (H, W).
 
         Raises:
-            KeyError: it was not among the words.
+            KeyError: if it is not one of the words.
         """
         if name not in self.names:
             raise KeyError(f"{name!r} is not among the words; they are {', '.join(self.names)}")
@@ -81,7 +81,7 @@ class Result:
         return word_colours(self.names)
 
     def segments(self) -> list[dict[str, Any]]:
-        """The words that were found, largest first, in the form of Hugging Face's image segmentation
+        """Returns the words found, largest first, in the format of Hugging Face's image segmentation
         pipeline: `label`, `score` (mean confidence), `mask` (a Pillow image, 255 inside)."""
         found = [index for index in np.argsort(-self.areas, kind="stable") if self.areas[index]]
         return [
@@ -124,9 +124,9 @@ class Result:
     def overlay(
         self, opacity: float = ALPHA, outlines: int = CONTOUR_WIDTH, legend: bool = True
     ) -> Image.Image:
-        """The mask drawn over the image, a legend below it. Where no word fits, the image stays as it is.
+        """Draws the mask over the image, with a legend below. Pixels where no word fits are unchanged.
 
-        Small images are enlarged by a whole number.
+        Small images are enlarged by an integer factor.
 
         Args:
             opacity: weight of the colours, from 0 (the image alone) to 1.
@@ -175,20 +175,20 @@ class Result:
         forms: Sequence[str] = FORMS,
         overwrite: bool = False,
     ) -> list[Path]:
-        """Writes files of the given forms; each is complete or not there.
+        """Writes files of the given forms. Each is either complete or missing.
 
         Args:
-            folder: made if it is missing.
-            stem: of the names; by default that of the image file, or "image".
-            forms: of `FORMS`.
-            overwrite: replace files of these names.
+            folder: output folder, created if necessary.
+            stem: stem of the file names; by default that of the image file, or "image".
+            forms: names in `FORMS`.
+            overwrite: replace existing files.
 
         Returns:
             The files.
 
         Raises:
-            FileExistsError: a file of this name exists. OSError: the folder cannot be written.
-            ValueError: an unknown form.
+            FileExistsError: if a file exists. OSError: if the folder cannot be written.
+            ValueError: if a form is unknown.
         """
         stem = stem or (self.path.stem if self.path else "image")
         files = output_files(folder, stem, forms)
@@ -205,38 +205,38 @@ class Result:
         return files
 
     def _repr_png_(self) -> bytes:
-        """What Jupyter shows."""
+        """Image displayed by Jupyter."""
         file = io.BytesIO()
         self.overlay().save(file, format="PNG")
         return file.getvalue()
 
 
 def output_files(folder: PathLike, stem: str, forms: Iterable[str]) -> list[Path]:
-    """The files that `Result.save` writes.
+    """Returns the files that `Result.save` writes.
 
     Raises:
-        ValueError: an unknown form.
+        ValueError: if a form is unknown.
     """
     endings = {"mask": ".png", "overlay": ".overlay.png", "json": ".json"}
     unknown = [form for form in forms if form not in endings]
     if unknown:
-        raise ValueError(f"there is no form '{unknown[0]}' to save; choose from {', '.join(FORMS)}")
+        raise ValueError(f"unknown form '{unknown[0]}'; choose from {', '.join(FORMS)}")
     return [Path(folder) / (stem + endings[form]) for form in forms]
 
 
 def refuse_existing(files: Iterable[Path]) -> None:
-    """Raises `FileExistsError` for the first file that is there already."""
+    """Raises `FileExistsError` for the first file that exists."""
     existing = next((path for path in files if path.exists()), None)
     if existing is not None:
         raise FileExistsError(
-            f"{existing} exists already; choose another folder, or overwrite it (overwrite=True, --force)"
+            f"{existing} already exists; choose another folder, or overwrite it (overwrite=True, --force)"
         )
 
 
 def word_colours(names: Sequence[str]) -> np.ndarray:
-    """uint8 (C, 3), saturated and of medium brightness. A colour depends on the word alone.
+    """Returns saturated colours of medium brightness, uint8 (C, 3), that depend only on the words.
 
-    The words of ZeroShapes, which name colours, have those of its class list.
+    The words of ZeroShapes, which contain colours, have the colours of its class list.
     """
     known = load_class_list("zeroshapes")
     colours = np.empty((len(names), 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Images and words to masks: the front door of jseg.
+"""Segments images with words: the main interface of jseg.
 
 from jseg import Segmenter
 segmenter = Segmenter.from_checkpoint("work_dirs/run/checkpoints/iter_6000.safetensors")
@@ -37,10 +37,10 @@ class _Encoded(NamedTuple):
 
 
 class View:
-    """An encoded image, which any words can be asked of; see `Segmenter.encode`.
+    """An encoded image, which can be segmented with any words; see `Segmenter.encode`.
 
     Attributes:
-        image: RGB uint8 (H, W, 3). path: the file, None for an image from memory.
+        image: RGB uint8 (H, W, 3). path: the file, or None for an image in memory.
     """
 
     def __init__(
@@ -56,22 +56,20 @@ class View:
 
     @property
     def features(self) -> np.ndarray:
-        """float32 (h, w, d): a vector of length 1 for each patch, in the joint space of images and words.
+        """Returns a unit vector for each patch in the joint space of images and words, float32 (h, w, d).
 
         Raises:
-            ValueError: the image was cut into windows, or the model has no features of patches.
+            ValueError: if the image was split into windows, or the model has no patch features.
         """
         first = self._copies[0]
         if len(first.plan.positions) > 1:
             raise ValueError(
-                f"the image was cut into {len(first.plan.positions)} windows, each with features of its own; "
+                f"the image was split into {len(first.plan.positions)} windows with separate features; "
                 "resize it to at most the crop of the model, or use inference mode 'whole'"
             )
         found = first.batches[0]
         if not isinstance(found, ImageFeatures):
-            raise ValueError(
-                f"this model's features are of type {type(found).__name__}, not those of patches"
-            )
+            raise ValueError(f"this model's features are of type {type(found).__name__}, not patch features")
         return found.image.numpy()[0].reshape(*found.grid, -1)
 
     def segment(
@@ -82,13 +80,13 @@ class View:
         seen_bias: float | None = None,
         keep_scores: bool = False,
     ) -> Result:
-        """The masks of `words`; arguments as in `Segmenter.segment`."""
+        """Segments the image; arguments as in `Segmenter.segment`."""
         start = time.perf_counter()
         asked = Words.parse(words)
         nothing_words = [background] if isinstance(background, str) else list(background or ())
         every = asked.with_background(nothing_words)
         if len(every.names) > _MAX_WORDS:
-            raise ValueError(f"there are {len(every.names)} words; at most {_MAX_WORDS} can be told apart")
+            raise ValueError(f"there are {len(every.names)} words, but at most {_MAX_WORDS} are supported")
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}: it must be between 0 and 1")
         segmenter, count = self._segmenter, len(asked.names)
@@ -120,7 +118,8 @@ class View:
         )
 
     def _scores(self, copy: _Encoded, text: jt.Var, words: Words, bias: np.ndarray) -> Iterator[np.ndarray]:
-        """float32 (C, *crop) of each window: the maximum over the phrases of a word, less the bias."""
+        """Yields scores float32 (C, *crop) of each window: the maximum over the phrases of a word, minus the
+        bias."""
         model, starts = self._segmenter.model, np.searchsorted(words.owners, range(len(words.names)))
         for features in copy.batches:
             phrases = model.probabilities(features, text, copy.plan.crop).numpy()
@@ -140,17 +139,17 @@ class View:
 
 
 class Segmenter:
-    """A trained model that segments any image with any words.
+    """A model that segments any image with any words.
 
     Args:
-        loaded: see `jseg.inference.loading`; `Segmenter.from_checkpoint` makes one.
-        batch_size: windows of an image that are encoded together.
+        loaded: see `jseg.inference.loading`; created by `Segmenter.from_checkpoint`.
+        batch_size: number of windows of an image that are encoded together.
         max_pixels: larger images are refused.
 
     Attributes:
         model: the segmentor.
-        class_names: of the run that trained it; empty where that is not known.
-        seen: the words that had masks in training.
+        class_names: class words of the run that trained it; empty if unknown.
+        seen: words with masks in training.
     """
 
     def __init__(self, loaded: Loaded, batch_size: int = 1, max_pixels: int = MAX_PIXELS) -> None:
@@ -176,14 +175,15 @@ class Segmenter:
         """Loads a model.
 
         Args:
-            checkpoint: of a jseg run (a file, or the pointers `latest` and `best` beside it), or a released
-                or converted one, which needs `config` too.
-            clip: the CLIP weights that it was trained on; by default where its config says.
+            checkpoint: checkpoint of a jseg run (a file, or the pointers `latest` and `best`), or a released
+                or converted one, which also needs `config`.
+            clip: the CLIP weights it was trained on; by default the path in its config.
             config: the config file; by default the one inside the checkpoint.
             batch_size, max_pixels: see the class.
 
         Raises:
-            FileNotFoundError, ValueError: a file is missing, damaged, or does not fit; says what to give.
+            FileNotFoundError, ValueError: if a file is missing, damaged, or does not match. The message gives
+                advice.
         """
         return cls(load_segmentor(checkpoint, clip, config), batch_size, max_pixels)
 
@@ -196,17 +196,18 @@ class Segmenter:
         batch_size: int = 1,
         max_pixels: int = MAX_PIXELS,
     ) -> "Segmenter":
-        """Segments without training, by CLIP's own patches (`jseg.models.segmentors.DenseCLIP`).
+        """Creates a training-free segmenter from CLIP's patch features (`jseg.models.segmentors.DenseCLIP`).
 
         Args:
-            clip: CLIP weights of any form that jseg reads.
+            clip: CLIP weights in any format that jseg reads.
             dense: last block of the encoder, 'clearclip', 'sclip', 'maskclip' or 'vanilla'.
-            short_side: images are resized to it, and cut into windows of this side that overlap by half; by
-                default 448 pixels, or the CLIP's own resolution where that is below 224.
+            short_side: short side of the resized images in pixels, and size of the windows, which overlap by
+                half. By default 448, or the CLIP's resolution if that is below 224.
             batch_size, max_pixels: see the class.
 
         Raises:
-            FileNotFoundError, ValueError: the file is missing, damaged, or no CLIP; an impossible option.
+            FileNotFoundError, ValueError: if the file is missing, damaged or not a CLIP, or an option is
+                invalid.
         """
         return cls(load_clip_alone(clip, dense, short_side), batch_size, max_pixels)
 
@@ -250,15 +251,16 @@ class Segmenter:
             images: a path, a Pillow image or a uint8 array, or a list of these.
             words: ["cat", "dog"], "cat, dog|puppy" or {"person": ["person", "man in a shirt"]}; see
                 `jseg.inference.words.Words.parse`. Their order is kept.
-            background: words that mean "nothing": where they fit best, the mask is `Result.nothing`.
-            threshold: pixels whose best word scores less, from 0 to 1, are `Result.nothing` too.
-            seen_bias: by how much words that had masks in training are lowered, so that others are found; by
-                default as in the run's own evaluation.
+            background: words that mean "nothing". Where they fit best, the mask is `Result.nothing`.
+            threshold: pixels whose best score (0 to 1) is lower are also `Result.nothing`.
+            seen_bias: subtracted from the scores of words with masks in training, so that others are found;
+                by default as in the evaluation of the run.
             num_regions: a square number of region tokens, by default that of the model.
             keep_scores: keep the scores of all words: C x H x W values.
 
         Raises:
-            FileNotFoundError, ValueError: an image or a word that cannot be used; says which and why.
+            FileNotFoundError, ValueError: if an image or a word cannot be used. The message says which and
+                why.
         """
 
         def one(image: ImageLike) -> Result:
@@ -275,12 +277,12 @@ class Segmenter:
         num_regions: int | None = None,
         **options: Any,
     ) -> Iterator[Result]:
-        """Segments many images one after the other; memory does not grow with their number.
+        """Segments many images one after the other, with constant memory.
 
         Args:
             images: paths, folders, patterns such as "photos/*.jpg", Pillow images or arrays.
             words: see `segment`.
-            progress: show a bar with the time left.
+            progress: show a progress bar.
             options: `background`, `threshold`, `seen_bias`, `keep_scores`, as in `segment`.
 
         Yields:
@@ -291,14 +293,15 @@ class Segmenter:
             yield self.encode(image, num_regions).segment(words, **options)
 
     def encode(self, image: ImageLike, num_regions: int | None = None) -> View:
-        """Runs the image encoder, the costly part, once; the view then takes any words.
+        """Runs the image encoder, which takes most of the time. The view can then be segmented with any
+        words.
 
         Args:
             image: a path, a Pillow image or a uint8 array; RGB, grey or RGBA.
             num_regions: a square number of region tokens, by default that of the model.
 
         Raises:
-            FileNotFoundError, ValueError: no image that can be used; says why.
+            FileNotFoundError, ValueError: if the image cannot be used. The message says why.
         """
         start = time.perf_counter()
         path = None if isinstance(image, (np.ndarray, Image.Image)) else Path(image)
@@ -320,7 +323,7 @@ class Segmenter:
             yield self.model.encode(jt.array(batch), num_regions)
 
     def text_features(self, words: WordsLike | Words) -> np.ndarray:
-        """float32 (P, d): the vector of each phrase, of length 1, in the joint space of images and words."""
+        """Returns the unit vector of each phrase in the joint space of images and words, float32 (P, d)."""
         return self._text((words if isinstance(words, Words) else Words.parse(words)).phrases)
 
     def _bias(self, names: Sequence[str], seen_bias: float | None) -> np.ndarray:

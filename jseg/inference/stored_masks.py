@@ -1,7 +1,7 @@
-"""Scoring predictions that were saved as masks, with the numbers that the run itself printed.
+"""Scores predictions that were saved as masks, with the same results as the run itself.
 
-A prediction is a palette or grey PNG whose pixel values are class indices from 0, as `tools/run_net.py` saves
-them. Ground truth is stored as the data set publishes it.
+A prediction is a palette or greyscale PNG whose pixel values are class indices from 0, as saved by
+`tools/run_net.py`. Ground truth is stored as published.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from jseg.names import shortened
 
 
 class MaskForm(NamedTuple):
-    """How ground truth is stored: whether 0 is no class (and k is
-    class k-1), and what follows the id in file names."""
+    """Format of ground truth: whether 0 is ignored (and k is class k-1), and the ending of file names after
+    the id."""
 
     reduce_zero_label: bool = False
     ending: str = ""
@@ -34,7 +34,7 @@ MASK_FORMS: dict[str, MaskForm] = {
 
 
 class Pair(NamedTuple):
-    """One picture: its id, the predicted mask and the true one."""
+    """One image: its id, the predicted mask and the true one."""
 
     name: str
     prediction: Path
@@ -44,15 +44,15 @@ class Pair(NamedTuple):
 def find_pairs(
     predictions: str, truth: str, ending: str = "", names: Sequence[str] | None = None
 ) -> list[Pair]:
-    """The pictures to score, in the order of `names`, else sorted by id.
+    """Returns the images to score, in the order of `names`, or else sorted by id.
 
     Args:
         predictions: folder of `<id>.png`; an id may contain folders.
         truth: folder of `<id><ending>.png`.
-        names: the ids that must be there; None takes every prediction.
+        names: the required ids. None: all predictions.
 
     Raises:
-        FileNotFoundError: a folder or a mask is missing. ValueError: there are no predictions.
+        FileNotFoundError: if a folder or a mask is missing. ValueError: if there are no predictions.
     """
     for folder, what in ((predictions, "predictions"), (truth, "ground truth")):
         if not Path(folder).is_dir():
@@ -78,23 +78,23 @@ def find_pairs(
     if absent:
         raise FileNotFoundError(
             f"{absent[0].truth}: there is no ground truth for "
-            f"{shortened([str(pair.prediction) for pair in absent], limit=1)}; name the folder of its masks"
+            f"{shortened([str(pair.prediction) for pair in absent], limit=1)}; give the folder of its masks"
         )
     return pairs
 
 
-def picture_confusion(pair: Pair, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
-    """Confusion matrix int64 (C, C) of one picture, rows = label, columns = prediction.
+def image_confusion(pair: Pair, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
+    """Returns the confusion matrix int64 (C, C) of one image, rows = label, columns = prediction.
 
     Raises:
-        ValueError: naming the file that is damaged, of another size, or holds a value that no class has.
+        ValueError: if a file is damaged, of another size, or has a value of no class. The message names it.
     """
     label = check_labels(read_mask(pair.truth), num_classes, reduce_zero_label, pair.truth)
     predicted = read_mask(pair.prediction)
     if predicted.shape != label.shape:
         raise ValueError(
             f"{pair.prediction}: {_size(predicted)} pixels, but {pair.truth} has {_size(label)} "
-            "(width x height); save predictions at the size of the picture"
+            "(width x height); save predictions at the size of the image"
         )
     confusion = ConfusionMatrix(num_classes)
     try:

@@ -1,4 +1,4 @@
-"""Words to vectors by the text tower of a CLIP, which is loaded when a new word is first asked for."""
+"""Encodes words with the text tower of a CLIP, which is loaded when the first uncached word is requested."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,7 +12,7 @@ from jseg.models.segmentors.text_cache import cached_embeddings
 
 
 class TextEncoder:
-    """Embeddings of phrases, kept in memory and in the cache on disk.
+    """Embeddings of phrases, cached in memory and on disk.
 
     Args:
         clip: file of CLIP weights.
@@ -27,7 +27,7 @@ class TextEncoder:
         """(n, d) float32, rows of length 1.
 
         Raises:
-            ValueError: a phrase that is too long for this CLIP; names it.
+            ValueError: if a phrase is too long for this CLIP. The message names it.
         """
         new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
         if new:
@@ -47,7 +47,7 @@ class TextEncoder:
                 tokenize([template.replace("{}", phrase) for template in self.templates], length)
             except ValueError as error:
                 raise ValueError(
-                    f"the word '{phrase[:60]}' is too long: this CLIP reads {length} tokens, those of the "
-                    "template included; shorten it"
+                    f"the word '{phrase[:60]}' is too long: this CLIP reads {length} tokens, including "
+                    "those of the template; shorten it"
                 ) from error
         return text_embeddings(self._stored.text_tower, phrases, self.templates)

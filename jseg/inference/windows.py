@@ -1,7 +1,7 @@
 """The test recipe on arrays: windows of an image, their average, and class maps at the original size.
 
-Source: the slide inference of mmsegmentation; the releases use 512 px windows every 426 px. No framework is
-needed here: a model is a function from array to array.
+Source: the slide inference of mmsegmentation. The releases use 512 px windows every 426 px. This module does
+not need Jittor: a model is a function from array to array.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,13 +14,13 @@ from jseg.interpolation import bilinear_taps, lerp
 PredictFn = Callable[[np.ndarray], np.ndarray]
 Size = int | Sequence[int]
 
-_STRIP_VALUES = 8_000_000  # class scores at full size that are in memory together
+_STRIP_VALUES = 8_000_000  # number of full-size class scores in memory at a time
 
 
 class WindowPlan(NamedTuple):
-    """Which windows cover an image.
+    """The windows that cover an image.
 
-    size: (h, w) of the image. padded: (h', w') after filling with 0 (the mean colour) at the right and the
+    size: (h, w) of the image. padded: (h', w') after padding with 0 (the mean colour) at the right and the
     bottom. crop: (height, width) of a window. positions: (top, left) of each window.
     """
 
@@ -31,7 +31,7 @@ class WindowPlan(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """Class scores (C, h, w) of one scaled and perhaps mirrored copy of an image."""
+    """Class scores (C, h, w) of one scaled and possibly mirrored copy of an image."""
 
     maps: np.ndarray
     mirrored: bool = False
@@ -45,13 +45,13 @@ class ClassMap(NamedTuple):
 
 
 def whole_plan(size: tuple[int, int], divisor: int = 1) -> WindowPlan:
-    """One window, filled up to the next multiple of `divisor`, for models that need whole patches."""
+    """One window, padded to the next multiple of `divisor`, for models that need whole patches."""
     padded = (-(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor)
     return WindowPlan(size, padded, padded, [(0, 0)])
 
 
 def slide_plan(size: tuple[int, int], crop: Size, stride: Size) -> WindowPlan:
-    """Overlapping windows; an image that is smaller than a window is filled up to it.
+    """Overlapping windows. Images smaller than a window are padded to its size.
 
     Args:
         size: (h, w) of the image.
@@ -100,7 +100,7 @@ def predict_windows(predict_fn: PredictFn, image: np.ndarray, plan: WindowPlan) 
         float32 (C, h, w).
 
     Raises:
-        ValueError: `predict_fn` returns another shape.
+        ValueError: if `predict_fn` returns another shape.
     """
     return merge_windows((_call(predict_fn, window) for window in cut_windows(image, plan)), plan)
 
@@ -108,7 +108,7 @@ def predict_windows(predict_fn: PredictFn, image: np.ndarray, plan: WindowPlan) 
 def scaled_copies(
     image: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """The copies of an image that test-time augmentation averages; the releases use the image alone.
+    """Yields the copies of an image for test-time augmentation. The releases use only the image itself.
 
     Args:
         image: float32 (3, h, w), normalised, at the size of the test recipe.
@@ -119,7 +119,7 @@ def scaled_copies(
         (image, whether it is mirrored) of each copy.
 
     Raises:
-        ValueError: no scale, or one that is not positive.
+        ValueError: if there is no scale, or one is not positive.
     """
     if not len(scales) or min(scales) <= 0:
         raise ValueError(f"scales: {tuple(scales)} must be one or more positive factors")
@@ -132,9 +132,9 @@ def scaled_copies(
 
 
 def class_map(passes: Sequence[Pass], size: tuple[int, int]) -> ClassMap:
-    """The class of each pixel: passes are resized to `size`, averaged, and compared.
+    """Returns the class of each pixel, after resizing all passes to `size` and averaging them.
 
-    Strips of rows are computed one after the other, so that no (C, H, W) array of the full size is needed.
+    Strips of rows are processed one after the other, so that no full-size (C, H, W) array is needed.
 
     Args:
         passes: scores of at least one copy of the image.
@@ -174,7 +174,7 @@ def window_positions(
     for length, window, step in zip(size, crop, stride):
         if not 0 < step <= window:
             raise ValueError(
-                f"stride: {step} leaves gaps between windows of {window} pixels; give 1..{window}"
+                f"stride: {step} leaves gaps between windows of {window} pixels; use 1..{window}"
             )
         last = max(length - window, 0)
         starts.append([min(start, last) for start in range(0, last + step, step)])
@@ -182,16 +182,16 @@ def window_positions(
 
 
 def resize_bilinear(maps: np.ndarray, size: tuple[int, int], rows: slice = slice(None)) -> np.ndarray:
-    """float32 (C, h, w) resized to (C, *size); half-pixel centres, no smoothing (align_corners=False).
+    """float32 (C, h, w) resized to (C, *size); half-pixel centres, no antialiasing (align_corners=False).
 
     Args:
-        rows: which rows of the result to compute; by default all.
+        rows: rows of the result to compute; by default all.
     """
     tops, bottoms, row_weights = (taps[rows] for taps in bilinear_taps(maps.shape[1], size[0]))
     columns, next_columns, column_weights = bilinear_taps(maps.shape[2], size[1])
     resized = np.empty((maps.shape[0], len(tops), size[1]), np.float32)
-    # Two taps a sample cost far less than a dense matrix product on full-size maps, and one map at a time
-    # stays in the CPU's cache: together about ten times faster on 171 maps.
+    # Two taps per sample cost far less than a dense matrix product on full-size maps, and one map at a time
+    # stays in the CPU's cache. Together, this is about ten times faster on 171 maps.
     for channel, values in enumerate(maps):
         lines = lerp(values[tops], values[bottoms], row_weights[:, None])
         resized[channel] = lerp(lines.take(columns, 1), lines.take(next_columns, 1), column_weights)

@@ -1,4 +1,4 @@
-"""The words of a segmentation: names, and the phrases that stand for each of them."""
+"""The words of a segmentation: names, and the phrases for each of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ WordsLike = str | Sequence[str] | Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Words:
-    """C names in the order given, and P >= C phrases.
+    """C names in the given order, and P >= C phrases.
 
-    owners: for each phrase the index of the name that it stands for. The score of a name is the maximum over
+    owners: for each phrase, the index of its name. The score of a name is the maximum over
     its phrases.
     """
 
@@ -20,14 +20,14 @@ class Words:
 
     @classmethod
     def parse(cls, words: WordsLike) -> "Words":
-        """From one of three forms; white space around words is dropped.
+        """Parses one of three forms. White space around words is removed.
 
         - one string: names separated by commas, synonyms by `|`: "cat, dog|puppy, grass";
         - a list of names, which may contain commas: ["cat", "dog"];
         - a dict from names to their synonyms: {"person": ["person", "man in a shirt"]}.
 
         Raises:
-            ValueError: no words, an empty word, a name or phrase given twice.
+            ValueError: if there are no words, a word is empty, or a name or phrase occurs twice.
         """
         if isinstance(words, str):
             groups = [[part.strip() for part in name.split("|")] for name in words.split(",")]
@@ -44,7 +44,7 @@ class Words:
         phrases = tuple(phrase for _, group in table for phrase in group)
         if "" in names or "" in phrases or not all(group for _, group in table):
             raise ValueError(
-                f"word {_empty_at(table)} of {len(table)} is empty; remove it or a comma too many"
+                f"word {_empty_at(table)} of {len(table)} is empty; remove it or the extra comma"
             )
         for kind, found in (("word", names), ("phrase", phrases)):
             twice = next((text for text in found if found.count(text) > 1), None)
@@ -54,10 +54,10 @@ class Words:
         return cls(names, phrases, owners)
 
     def with_background(self, background: Sequence[str]) -> "Words":
-        """These words and, behind them, those that mean "nothing".
+        """Returns these words followed by those that mean "nothing".
 
         Raises:
-            ValueError: a background word that is among the words.
+            ValueError: if a background word is also one of the words.
         """
         both = [word for word in background if word in self.names]
         if both:
@@ -71,5 +71,5 @@ class Words:
 
 
 def _empty_at(table: Sequence[tuple[str, Sequence[str]]]) -> int:
-    """The number, from 1, of the first name that is empty or has an empty phrase."""
+    """Returns the number, from 1, of the first name that is empty or has an empty phrase."""
     return 1 + next(i for i, (name, group) in enumerate(table) if not name or not group or "" in group)

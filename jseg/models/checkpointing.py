@@ -7,12 +7,12 @@ from jseg.runtime.backend import jt
 
 
 def checkpointed(function: Callable[[jt.Var], jt.Var], x: jt.Var) -> jt.Var:
-    """function(x), of which only x and the result are kept; the gradient runs the function a second time.
+    """Computes function(x), but stores only x and the result. The backward pass runs the function again.
 
     Args:
-        function: of one Var, repeatable: no dropout. Weights inside it get no gradient, so they must be
-            frozen.
-        x: its input, the one thing the result is differentiable in.
+        function: deterministic function of one Var, without dropout. Weights inside it receive no gradient,
+            so they must be frozen.
+        x: its input. The result is differentiable only with respect to x.
     """
     return function(x) if jt.flags.no_grad else _Checkpointed(function)(x)
 
@@ -32,10 +32,10 @@ class _Checkpointed(jt.Function):
 
 
 def _after(first: jt.Var, x: jt.Var) -> jt.Var:
-    """A copy of x that is not made before `first` is there.
+    """Returns a copy of x that is only computed after `first`.
 
-    Jittor collects operators and runs them in any order that their inputs allow: without this it would
-    compute all functions of a stack again first, and hold what they have inside.
+    Jittor runs pending operators in any order that their inputs allow. Without this dependency, it would
+    first recompute all functions of a stack, and keep all their activations in memory.
     """
     return jt.code(
         x.shape,

@@ -9,7 +9,6 @@ import numpy as np
 from jseg.ops import layer_norm, linear
 from jseg.runtime.backend import jt, nn
 
-
 _filled: list[str] = []  # what files fill, of the blocks that this is within
 _parts: list[str] = []  # of the model, likewise
 
@@ -50,10 +49,10 @@ def uniform(shape: Sequence[int], bound: float) -> jt.Var:
 
 
 def trunc_normal(shape: Sequence[int], std: float) -> jt.Var:
-    """Normal values of standard deviation `std`, drawn again where they leave ±2 std.
+    """Normal values of standard deviation `std`, redrawn if they are outside ±2 std.
 
-    Drawn with NumPy's global generator, so that `numpy.random.seed` fixes the initial weights; not drawn within
-    `filled_by_file`.
+    NumPy's global generator is used, so that `numpy.random.seed` determines the initial weights. Within
+    `filled_by_file` nothing is drawn.
     """
     if not _is_drawn():
         return jt.zeros(tuple(shape))
@@ -93,7 +92,7 @@ class PatchConvolution(nn.Module):
 
     Args:
         width: D. patch_size: p.
-        std: of the initial weight (D, 3, p, p), truncated normal.
+        std: standard deviation of the initial weight (D, 3, p, p), truncated normal.
     """
 
     def __init__(self, width: int, patch_size: int, std: float) -> None:
@@ -103,7 +102,7 @@ class PatchConvolution(nn.Module):
         """(B, 3, H, W) -> (B, H/p · W/p, D), patches row by row.
 
         Raises:
-            ValueError: H or W not divisible by p.
+            ValueError: if H or W is not divisible by p.
         """
         batch, channels, height, width = image.shape
         patch = self.weight.shape[-1]

@@ -11,23 +11,23 @@ from jseg.runtime.backend import jt, nn
 def load_arrays_into(
     module: nn.Module, arrays: Mapping[str, np.ndarray], source: str, without: Collection[str] = ()
 ) -> None:
-    """Give every parameter of `module` the array of its name, as float32.
+    """Loads the array of the same name, as float32, into every parameter of `module`.
 
     Args:
-        module: receives the values; parameter names as in `module.named_parameters()`.
+        module: module whose parameters are named as in `module.named_parameters()`.
         arrays: name -> array, exactly one for each parameter.
-        source: what to call the arrays in an error message, e.g. the file they come from.
-        without: names of parameters that stay as they are.
+        source: name of the arrays' origin for error messages, e.g. the file.
+        without: names of parameters that keep their values.
 
     Raises:
-        ValueError: names missing or left over, or another shape; lists both sides.
+        ValueError: if names are missing or left over, or shapes differ. The message lists both sides.
     """
     parameters = {name: var for name, var in module.named_parameters() if name not in without}
     missing, unexpected = difference(parameters, arrays)
     if missing or unexpected:
         raise ValueError(
-            f"{source} does not fit this model: missing {shortened(missing)}; "
-            f"not known {shortened(unexpected)}"
+            f"{source} does not match this model: missing {shortened(missing)}; "
+            f"unknown {shortened(unexpected)}"
         )
     wrong = [
         f"{name} {tuple(arrays[name].shape)} instead of {tuple(var.shape)}"
@@ -35,7 +35,7 @@ def load_arrays_into(
         if tuple(arrays[name].shape) != tuple(var.shape)
     ]
     if wrong:
-        raise ValueError(f"{source} holds tensors of other sizes than this model: {shortened(wrong)}")
+        raise ValueError(f"{source} has tensors of other sizes than this model: {shortened(wrong)}")
     for name, var in parameters.items():
         var.update(jt.array(np.asarray(arrays[name], dtype=np.float32)))
 

@@ -1,4 +1,4 @@
-"""Weights from a file into a segmentor: checkpoints of a run, released models, converted ones."""
+"""Loads weights from a file into a segmentor: checkpoints of a run, released models, converted ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -25,10 +25,11 @@ _LISTED = 6  # names shown of each kind in an error
 
 
 class Weights(NamedTuple):
-    """What a file holds.
+    """Contents of a file.
 
-    arrays: name -> values, those of an optimizer included. metadata: of a checkpoint of a run, else empty.
-    whole: the architecture of a whole model; None for a checkpoint of a run, which holds the trained part.
+    arrays: name -> values, including those of an optimizer. metadata: metadata of a run's checkpoint, else
+    empty. whole: the architecture of a complete model; None for a run's checkpoint, which contains the
+    trained part.
     """
 
     arrays: dict[str, np.ndarray]
@@ -37,11 +38,11 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: PathLike) -> Weights:
-    """Reads a checkpoint of a run (also by its pointers `latest` and `best`), or a whole CLIP-RC: the
-    PyTorch or JSeg release, or what `tools/convert_checkpoint.py` wrote.
+    """Reads a checkpoint of a run (also by its pointers `latest` and `best`), or a complete CLIP-RC:
+    the PyTorch or JSeg release, or a file written by `tools/convert_checkpoint.py`.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; damaged; something else.
+        FileNotFoundError, ValueError: if the file is missing, damaged or of another kind.
     """
     path = behind_pointer(path)
     if is_run_checkpoint(read_tensors(path)):
@@ -51,14 +52,14 @@ def read_weights(path: PathLike) -> Weights:
 
 
 def apply_weights(model: Segmentor, weights: Weights, path: PathLike, clip_sha256: str = "") -> None:
-    """Loads what was read into a model.
+    """Loads weights into a model.
 
     Args:
         path: the file, for messages.
-        clip_sha256: of the CLIP that the model was built on; "" where it is not known.
+        clip_sha256: hash of the CLIP used by the model, or "" if unknown.
 
     Raises:
-        ValueError: of another architecture, trained on another CLIP, or not finite.
+        ValueError: if they are of another architecture, trained on another CLIP, or not finite.
     """
     if weights.whole is not None:
         check_whole_model(weights.whole, model.architecture(), path)
@@ -84,13 +85,13 @@ def apply_weights(model: Segmentor, weights: Weights, path: PathLike, clip_sha25
 
 
 def check_whole_model(whole: CLIPRCArchitecture, own: Architecture, path: PathLike) -> None:
-    """Compares a whole CLIP-RC file with the model that the config built.
+    """Compares a complete CLIP-RC file with the model of the config.
 
-    Untrained region tokens have no parameters, but numbers measured with another M are not those of the
-    release: a release that stores M of them must meet the same `num_regions`.
+    Untrained region tokens have no parameters, but results with another M are not those of the release. So a
+    release that stores M of them requires the same `num_regions`.
 
     Raises:
-        ValueError: one sentence with every config key to change and its value.
+        ValueError: if they differ. The message lists the config keys to change, with their values.
     """
     changes = own.differences(whole.metadata())
     if changes:
@@ -111,7 +112,7 @@ def check_parameters(
     """Compares names and shapes of a checkpoint with those of the model.
 
     Raises:
-        ValueError: lists what only the model has, what only the file has, and what differs in shape.
+        ValueError: if they differ. The message lists the differences.
     """
     missing, extra = difference(shapes, arrays)
     other = [
@@ -124,12 +125,12 @@ def check_parameters(
     if parts:
         raise ValueError(
             f"checkpoint {path} is of another architecture than this config's model; "
-            f"{'; '.join(parts)}; {note or 'use the config.py beside that run, or another checkpoint'}"
+            f"{'; '.join(parts)}; {note or 'use the config.py of that run, or another checkpoint'}"
         )
 
 
 def how_to_match(own: Architecture, metadata: Mapping[str, str]) -> str:
-    """How to fix a mismatch: the config keys in which the model of a checkpoint and this one differ."""
+    """Describes how to fix a mismatch: the config keys in which a checkpoint's model and this one differ."""
     changes = own.differences(saved_architecture(metadata))
     return f"it was trained with {listed(changes)}: set the same here" if changes else ""
 

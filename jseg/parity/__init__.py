@@ -1,12 +1,12 @@
-"""Golden vectors to a table of differences: jseg beside recorded outputs of other implementations.
+"""Compares jseg with recorded outputs of other implementations and tabulates the differences.
 
-A case folder holds `case.json`, whose `kind` says what else lies there:
+A case folder contains `case.json`, whose `kind` determines the other files:
 
 - `clip_rc`: `weights.npz` (names of the released checkpoints), `inputs.npz` (image, text, label) and
   `outputs.npz`;
 - `zegclip`: the same files of a ZegCLIP;
-- `clip`: `openai.pt` (CLIP as OpenAI publishes it) or `openai.pt.gz`, or the file that `weights` names with
-  its configuration, and `io.npz` (image, tokens, the recorded features);
+- `clip`: `openai.pt` (CLIP as published by OpenAI) or `openai.pt.gz`, or the file named by `weights` with its
+  configuration; and `io.npz` (image, tokens, recorded features);
 - `dense_clip`: `weights.npz` (an image tower), `inputs.npz` and `outputs.npz` (patch features);
 - `tokenizer`: `cases.json` (texts and token ids).
 

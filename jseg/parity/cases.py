@@ -1,4 +1,4 @@
-"""Computes again what a case folder records: the quantities of CLIP-RC, of CLIP, and token ids."""
+"""Recomputes the contents of a case folder: the quantities of CLIP-RC, of CLIP, and token ids."""
 
 import itertools
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def run_case(folder: Path) -> tuple[Arrays, Arrays]:
         (computed, recorded) arrays by name.
 
     Raises:
-        ValueError, OSError: if the folder is no case of a known kind, or a file of it is missing or damaged.
+        ValueError, OSError: if the folder is not a case of a known kind, or a file is missing or damaged.
     """
     quantities, recorded = pending_case(folder)
     computed = {name: value for name, value in quantities.items() if isinstance(value, np.ndarray)}
@@ -42,7 +42,7 @@ def run_case(folder: Path) -> tuple[Arrays, Arrays]:
     if pending:
         from jseg.runtime.backend import jt
 
-        # All at once: Jittor compiles in parallel what is asked for together.
+        # All at once, since Jittor compiles operators in parallel when they are requested together.
         computed.update(zip(pending, map(np.asarray, jt.fetch_sync(list(pending.values())))))
     for name in (name for name in computed if name.endswith(".pseudo_label")):
         computed[name] = np.where(computed[name] < 0, IGNORE_INDEX, computed[name])[:, None]
@@ -50,18 +50,18 @@ def run_case(folder: Path) -> tuple[Arrays, Arrays]:
 
 
 def pending_case(folder: Path) -> tuple[dict[str, Any], Arrays]:
-    """(quantities, recorded) of a case by name, the former variables
-    of Jittor that are not computed yet, or arrays.
+    """Returns (quantities, recorded) of a case by name. The quantities are arrays, or variables of Jittor
+    that have not been computed yet.
 
     Raises:
-        ValueError, OSError: as `run_case`.
+        ValueError, OSError: as in `run_case`.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError("no such folder; name one that holds a case.json")
+        raise FileNotFoundError("no such folder; name one that contains a case.json")
     case = load_json(folder / "case.json")
     if not isinstance(case, dict):
-        raise ValueError('case.json: holds no object; write {"kind": ...} with the settings of the case')
+        raise ValueError('case.json: not an object; write {"kind": ...} with the settings of the case')
     runners = {
         "clip_rc": run_segmentor,
         "zegclip": run_segmentor,
@@ -70,17 +70,19 @@ def pending_case(folder: Path) -> tuple[dict[str, Any], Arrays]:
         "dense_clip": run_dense_clip,
     }
     if not isinstance(case.get("kind"), str) or case["kind"] not in runners:
-        raise ValueError(f"case.json: kind is {case.get('kind')!r}, it must be one of {', '.join(runners)}")
+        raise ValueError(
+            f"case.json: kind is {case.get('kind')!r}, but it must be one of {', '.join(runners)}"
+        )
     return runners[case["kind"]](folder, case)
 
 
 def run_tokenizer(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
-    """Token ids of every text, cut to 77."""
+    """Token ids of every text, truncated to 77."""
     from jseg.models.clip import tokenize
 
     cases = load_json(folder / "cases.json")
     if not isinstance(cases, list) or not cases:
-        raise ValueError("cases.json: holds no list of texts and token ids, or an empty one; copy it again")
+        raise ValueError("cases.json: not a list of texts and token ids, or empty; copy the file again")
     for number, item in enumerate(cases):
         check_text(item, number)
     recorded = np.array([item["tokens_77_truncated"] for item in cases])
@@ -107,7 +109,7 @@ def run_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arr
 
 
 def run_dense_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
-    """Patch features of each size, resizing of the positions and last block, and the resized positions."""
+    """Patch features for each size, position resizing and last block, and the resized positions."""
     from jseg.models.backbones.dense import DenseEncoder
     from jseg.models.clip import CLIPConfig
     from jseg.models.state import load_arrays_into
@@ -144,7 +146,8 @@ def run_dense_clip(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any
 
 
 def run_segmentor(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
-    """Mask, features, probabilities, and for each setting outputs, losses and gradients. Dropout is off."""
+    """Mask, features and probabilities, and outputs, losses and gradients for each setting, without
+    dropout."""
     from jseg.runtime.backend import jt
 
     check_settings(case)
@@ -175,13 +178,13 @@ def run_segmentor(folder: Path, case: Mapping[str, Any]) -> tuple[dict[str, Any]
 def build_segmentor(
     case: Mapping[str, Any], weights: Arrays, inputs: Arrays, recorded: Arrays, setting: str
 ) -> "CLIPRC":
-    """A segmentor of the sizes that `case` and the shapes in `weights` give, with random weights."""
+    """A segmentor with random weights, sized by `case` and the shapes in `weights`."""
     from jseg.models.segmentors import CLIPRC, ZegCLIP
 
     trained = any(name.endswith("grad.backbone.region_level_bridge") for name in recorded)
     regions = case.get("regions", 0)
     sizes = architecture_of(weights, "weights.npz", regions, trained)
-    assert sizes.encoder is not None  # the shapes tell it
+    assert sizes.encoder is not None  # known from the shapes
     backbone = dict(
         type=sizes.backbone,
         num_prompts=sizes.num_prompts,
@@ -208,9 +211,9 @@ def build_segmentor(
 
 
 def _clip_rc_options(case: Mapping[str, Any], sizes: CLIPRCArchitecture) -> dict[str, Any]:
-    """What the head of CLIP-RC has beside layers and attention heads."""
+    """Options of CLIP-RC's head other than layers and attention heads."""
     fused = sizes.ram_inputs
-    if fused is None:  # one feature, which the shapes do not name
+    if fused is None:  # one feature; the shapes do not tell which
         fused = ("region",) if case["regions"] else ("global",)
     recovery = None
     if sizes.recovery_layers is not None:
@@ -240,8 +243,7 @@ def _evaluate(segmentors: "Mapping[str, CLIPRC]", image: "jt.Var") -> dict[str, 
 
 
 def train_quantities(segmentor: "CLIPRC", image: "jt.Var", label: "jt.Var") -> dict[str, Any]:
-    """Outputs, loss terms and gradients of one training step, not
-    computed yet, under the names of `outputs.npz`."""
+    """Outputs, loss terms and gradients of one training step, not computed yet, named as in `outputs.npz`."""
     from jseg.models.heads.clip_rc_head import CLIPRCDecoded
     from jseg.runtime.backend import jt
 

@@ -1,4 +1,4 @@
-"""Computed beside recorded arrays: one row for each quantity, and the table of all rows."""
+"""Compares computed with recorded arrays: one row for each quantity, and a table of all rows."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,11 +23,12 @@ class Row(NamedTuple):
 
 
 def compare(computed: Mapping[str, np.ndarray], recorded: Mapping[str, np.ndarray]) -> list[Row]:
-    """One row for each recorded quantity; a quantity that was not computed differs infinitely."""
+    """Returns one row for each recorded quantity. The difference is infinite if it was not computed."""
     rows = []
     for name, value in recorded.items():
         gradient = ".grad." in name
-        # Softmax cancels a key bias: its gradient is rounding noise around 0, seen beside the weight's.
+        # Softmax cancels a key bias, so its gradient is rounding noise; compare it on the scale of the
+        # weight's.
         key_bias = gradient and name.endswith(".k.bias")
         weight = recorded.get(name[: -len("bias")] + "weight") if key_bias else None
         floor = 0.0 if weight is None else float(np.abs(weight).max())
@@ -51,7 +52,7 @@ def _difference(value: Any, reference: np.ndarray, floor: float) -> float:
 
 
 def format_rows(rows: list[Row]) -> str:
-    """The table and a closing line."""
+    """Formats the table, with a closing line."""
     width = max(len(row.name) for row in rows)
     lines = [f"{'quantity':{width}}  {'shape':>18}  {'difference':>10}  {'tolerance':>9}"]
     for row in rows:

@@ -1,4 +1,4 @@
-"""The files of a case: read, and refused with one sentence where something in them is missing or damaged."""
+"""Reads the files of a case, and reports missing or damaged contents in one sentence."""
 
 import contextlib
 import gzip
@@ -16,7 +16,7 @@ Arrays = dict[str, np.ndarray]
 
 _Kind = type | tuple[type, ...]
 
-# What the runners read of each file: the type of a setting, the number of axes of an array.
+# Expected contents of each file: the type of a setting, or the number of axes of an array.
 CASE_KEYS: dict[str, _Kind] = {
     "heads": int,
     "dec_heads": int,
@@ -44,11 +44,11 @@ WEIGHT_ARRAYS = {
 
 @contextlib.contextmanager
 def clip_weights(folder: Path, case: Mapping[str, Any]) -> Iterator[Path]:
-    """The file that `weights` of `case` names, with a configuration beside it, or OpenAI's archive.
+    """Yields the file named by `weights` in `case`, with a configuration next to it, or OpenAI's archive.
 
     Raises:
-        FileNotFoundError: it is not there. ValueError: the name leads out of the folder, or the file is
-            damaged.
+        FileNotFoundError: if the file is missing. ValueError: if the name points outside the folder, or the
+            file is damaged.
     """
     name = case.get("weights")
     if name is None:
@@ -56,7 +56,9 @@ def clip_weights(folder: Path, case: Mapping[str, Any]) -> Iterator[Path]:
             yield path
         return
     if not isinstance(name, str) or Path(name).name != name:
-        raise ValueError(f"case.json: key 'weights' is {name!r}, it must be the name of a file in the folder")
+        raise ValueError(
+            f"case.json: key 'weights' is {name!r}, but it must be the name of a file in the folder"
+        )
     if not (folder / name).is_file():
         raise FileNotFoundError(f"{name} is missing; copy it into the folder")
     yield folder / name
@@ -64,22 +66,23 @@ def clip_weights(folder: Path, case: Mapping[str, Any]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def openai_archive(folder: Path) -> Iterator[Path]:
-    """`openai.pt` of a case folder, or `openai.pt.gz` unpacked to a temporary file while the context lasts.
+    """Yields `openai.pt` of a case folder, or `openai.pt.gz` unpacked to a temporary file that is removed
+    afterwards.
 
     Raises:
-        FileNotFoundError: neither lies there.
-        ValueError: the file is damaged; the message names the one in the folder.
+        FileNotFoundError: if neither file exists.
+        ValueError: if the file is damaged. The message names the one in the folder.
     """
     plain, packed = folder / "openai.pt", folder / "openai.pt.gz"
     if plain.exists():
         yield plain
         return
     if not packed.exists():
-        raise FileNotFoundError("openai.pt is missing, and so is openai.pt.gz; copy one into the folder")
+        raise FileNotFoundError("openai.pt and openai.pt.gz are missing; copy one of them into the folder")
     try:
         content = gzip.decompress(packed.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
-        raise ValueError(f"openai.pt.gz: no readable gzip file ({problem}); copy it again") from problem
+        raise ValueError(f"openai.pt.gz: not a readable gzip file ({problem}); copy it again") from problem
     with tempfile.TemporaryDirectory() as temporary:
         unpacked = Path(temporary) / plain.name
         unpacked.write_bytes(content)
@@ -90,10 +93,10 @@ def openai_archive(folder: Path) -> Iterator[Path]:
 
 
 def check_settings(case: Mapping[str, Any]) -> None:
-    """Refuses a `case.json` of kind clip_rc or zegclip that lacks a setting or has one of the wrong type.
+    """Checks that a `case.json` of kind clip_rc or zegclip has all settings, with the right types.
 
     Raises:
-        ValueError: names the key.
+        ValueError: if not. The message names the key.
     """
     for key, kind in CASE_KEYS.items():
         if key not in case and key in ONLY_OF_CLIP_RC and case["kind"] != "clip_rc":
@@ -103,78 +106,82 @@ def check_settings(case: Mapping[str, Any]) -> None:
         if not isinstance(case[key], kind) or isinstance(case[key], bool):
             names: dict[_Kind, str] = {int: "a whole number", list: "a list"}
             expected = names.get(kind, "a number")
-            raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must be {expected}")
+            raise ValueError(f"case.json: key {key!r} is {case[key]!r}, but it must be {expected}")
     for key, least in (("heads", 1), ("dec_heads", 1), ("regions", 0)):
         if case.get(key, least) < least:
-            raise ValueError(f"case.json: key {key!r} is {case[key]}, it must be at least {least}")
+            raise ValueError(f"case.json: key {key!r} is {case[key]}, but it must be at least {least}")
     for key, kind, expected in (("seen", int, "class indices"), ("settings", str, "names of settings")):
         if not all(isinstance(entry, kind) for entry in case[key]):
-            raise ValueError(f"case.json: key {key!r} is {case[key]!r}, it must list {expected}")
+            raise ValueError(f"case.json: key {key!r} is {case[key]!r}, but it must list {expected}")
 
 
 def check_dense_settings(case: Mapping[str, Any]) -> None:
-    """Refuses a `case.json` of kind dense_clip that lacks a setting or has one of the wrong type.
+    """Checks that a `case.json` of kind dense_clip has all settings, with the right types.
 
     Raises:
-        ValueError: names the key.
+        ValueError: if not. The message names the key.
     """
     for key in ("image_resolution", "patch", "width", "layers", "heads"):
         if not isinstance(case.get(key), int) or case[key] < 1:
             raise ValueError(
-                f"case.json: key {key!r} is {case.get(key)!r}, it must be a whole number above 0"
+                f"case.json: key {key!r} is {case.get(key)!r}, but it must be a whole number above 0"
             )
     for key, known in (
         ("positions", ("bicubic", "bilinear")),
         ("variants", ("vanilla", "maskclip", "sclip", "clearclip")),
     ):
         if not isinstance(case.get(key), list) or set(case[key]) - set(known):
-            raise ValueError(f"case.json: key {key!r} is {case.get(key)!r}, it must list {', '.join(known)}")
+            raise ValueError(
+                f"case.json: key {key!r} is {case.get(key)!r}, but it must list {', '.join(known)}"
+            )
     if not isinstance(case.get("sizes"), dict):
-        raise ValueError(f"case.json: key 'sizes' is {case.get('sizes')!r}, it must name the images")
+        raise ValueError(f"case.json: key 'sizes' is {case.get('sizes')!r}, but it must name the images")
 
 
 def check_text(item: Any, number: int) -> None:
-    """Refuses entry `number` of `cases.json` without a text and its 77 token ids.
+    """Checks that entry `number` of `cases.json` has a text and its 77 token ids.
 
     Raises:
-        ValueError: names the entry and the key.
+        ValueError: if not. The message names the entry and the key.
     """
     for key, kind in (("text", str), ("tokens_77_truncated", list)):
         if not isinstance(item, dict) or not isinstance(item.get(key), kind):
-            raise ValueError(f"cases.json: entry {number} has no {key!r} of the right type; copy it again")
+            raise ValueError(
+                f"cases.json: entry {number} has no {key!r} of the right type; copy the file again"
+            )
     tokens = item["tokens_77_truncated"]
     if len(tokens) != 77 or not all(isinstance(token, int) for token in tokens):
         raise ValueError(
-            f"cases.json: 'tokens_77_truncated' of entry {number} must be 77 whole numbers; copy it again"
+            f"cases.json: 'tokens_77_truncated' of entry {number} must be 77 integers; copy the file again"
         )
 
 
 def load_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Returns the contents of a JSON file.
 
     Raises:
-        FileNotFoundError, ValueError: it is missing or damaged; the message names it.
+        FileNotFoundError, ValueError: if it is missing or damaged. The message names the file.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise FileNotFoundError(f"{path.name}: missing; copy it into the folder") from problem
     except ValueError as problem:
-        raise ValueError(f"{path.name}: no readable JSON file ({problem}); copy it again") from problem
+        raise ValueError(f"{path.name}: not a readable JSON file ({problem}); copy it again") from problem
 
 
 def load_arrays(path: Path, axes: Mapping[str, int]) -> Arrays:
-    """All arrays of a file; those that `axes` names must be there with so many axes.
+    """Returns all arrays of a file. Those named in `axes` must be present with the given number of axes.
 
     Raises:
-        FileNotFoundError, ValueError: the file or an array is missing or damaged; the message names it.
+        FileNotFoundError, ValueError: if the file or an array is missing or damaged. The message names it.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as problem:
         raise FileNotFoundError(f"{path.name}: missing; copy it into the folder") from problem
-    # AttributeError, TypeError: a lone .npy array, which np.load reads as well.
+    # AttributeError, TypeError: np.load also reads a single .npy array.
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -184,18 +191,18 @@ def load_arrays(path: Path, axes: Mapping[str, int]) -> Arrays:
         AttributeError,
         TypeError,
     ) as problem:
-        raise ValueError(f"{path.name}: no readable .npz file ({problem}); copy it again") from problem
+        raise ValueError(f"{path.name}: not a readable .npz file ({problem}); copy it again") from problem
     if not arrays:
-        raise ValueError(f"{path.name}: holds no arrays; copy it again")
+        raise ValueError(f"{path.name}: contains no arrays; copy the file again")
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub" or not array.size:
-            raise ValueError(f"{path.name}: array {name!r} is empty or holds no numbers; copy the file again")
+            raise ValueError(f"{path.name}: array {name!r} is empty or not numeric; copy the file again")
     for name, count in axes.items():
         if name not in arrays:
             raise ValueError(f"{path.name}: array {name!r} is missing; copy the file again")
         if arrays[name].ndim != count:
             raise ValueError(
-                f"{path.name}: array {name!r} has shape {arrays[name].shape}, it must "
+                f"{path.name}: array {name!r} has shape {arrays[name].shape}, but it must "
                 f"have {count} axes; copy the file again"
             )
     return arrays

@@ -1,18 +1,19 @@
-"""What a checkpoint of a run holds, and whether it fits the run that loads it. Files: `jseg.runner.store`.
+"""Contents of a run's checkpoint, and checks that it matches the run that loads it.
 
-Arrays: trained parameters under their names, `optimizer.*` from the optimizer. Metadata (text):
-    format, iteration, seed, setting, class_names and unseen (JSON), config (the whole resolved config; with
-        the iteration it gives the learning rates, which are a function of both), architecture (JSON, see
+The files themselves are handled by `jseg.runner.store`. Arrays are the trained parameters under their names,
+and `optimizer.*` of the optimizer. Metadata entries (text):
+    format, iteration, seed, setting, class_names and unseen (JSON), config (the whole resolved config, which
+        together with the iteration determines the learning rates), architecture (JSON, see
         `jseg.checkpoints.Architecture`),
     clip, clip_sha256: name and hash of the CLIP weight file, which is frozen and not stored,
-    data: JSON of pictures, batch_size, epoch and offset: the next picture is number `offset` of epoch
-        `epoch`,
-    random: hash of the first numbers that Python, numpy (which also seeds the masks of dropout) and Jittor
-        draw in the next iteration. Their states are functions of (seed, iteration): a resume sets them, and
-        checks them so,
-    losses: JSON of the loss terms since the last log line, so that a resumed log has the same lines,
-    bad_pictures: JSON, name -> reason, of the pictures left out because they could not be read,
-    versions: JSON of jseg, jittor, numpy and Python.
+    data: JSON of `pictures` (the number of training images), batch_size, epoch and offset: the next image is
+        number `offset` of epoch `epoch`,
+    random: hash of the first random numbers of Python, NumPy (which also seeds the dropout masks) and Jittor
+        in the next iteration. The random states are functions of (seed, iteration). A resumed run sets them
+        and compares the hash,
+    losses: JSON of the loss terms since the last log line, so that a resumed run logs the same lines,
+    bad_images: JSON, name -> reason, of the images skipped because they cannot be read,
+    versions: JSON of the versions of jseg, jittor, numpy and python.
 """
 
 import json
@@ -38,8 +39,8 @@ from jseg.names import difference, shortened
 from jseg.runner.seeding import fingerprint
 from jseg.runtime.backend import jt
 
-_LISTED = 6  # names shown of each kind in an error
-# Config keys that do not change what is trained.
+_LISTED = 6  # number of names of each kind shown in an error
+# Config keys that do not affect training.
 _NOT_TRAINING = ("work_dir", "keep_checkpoints", "num_workers", "visualize", "data_root")
 
 
@@ -51,9 +52,9 @@ def describe(
     iteration: int,
     clip_sha256: str,
     losses: Sequence[Mapping[str, float]] = (),
-    bad_pictures: Mapping[str, str] = MappingProxyType({}),
+    bad_images: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Metadata of a checkpoint; `model_cfg` is the model's config with what the runner filled in."""
+    """Metadata of a checkpoint. `model_cfg` is the model's config as completed by the runner."""
     return {
         "format": FORMAT,
         "iteration": str(iteration),
@@ -68,16 +69,15 @@ def describe(
         "data": json.dumps(data_position(iteration, cfg.batch_size, len(dataset))),
         "random": fingerprint(cfg.seed, iteration),
         "losses": json.dumps(list(losses)),
-        "bad_pictures": json.dumps(dict(bad_pictures)),
+        "bad_images": json.dumps(dict(bad_images)),
         "versions": json.dumps(_versions()),
     }
 
 
-def data_position(iteration: int, batch_size: int, pictures: int) -> dict[str, int]:
-    """Where in the data iteration number `iteration` (from 0)
-    begins; `batch_size` is that of all ranks together."""
-    epoch, offset = divmod(iteration * batch_size, pictures)
-    return {"pictures": pictures, "batch_size": batch_size, "epoch": epoch, "offset": offset}
+def data_position(iteration: int, batch_size: int, num_images: int) -> dict[str, int]:
+    """Position in the data at the start of `iteration` (from 0). `batch_size` is the total over all ranks."""
+    epoch, offset = divmod(iteration * batch_size, num_images)
+    return {"pictures": num_images, "batch_size": batch_size, "epoch": epoch, "offset": offset}
 
 
 def _versions() -> dict[str, str]:
@@ -95,10 +95,10 @@ def load_weights(
     """Loads a checkpoint, read by the main rank, into the model of every rank; see `jseg.models.weights`.
 
     Returns:
-        Arrays and metadata of the file; no metadata for a whole model.
+        Arrays and metadata of the file. A complete model has no metadata.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; damaged; of another architecture or another CLIP.
+        FileNotFoundError, ValueError: if the file is missing, damaged, or of another architecture or CLIP.
     """
     weights = broadcast_object(read_weights(path) if is_main() else None, what=f"the weights in {path}")
     apply_weights(model, weights, path, clip_sha256)
@@ -108,28 +108,26 @@ def load_weights(
 def check_initial_weights(
     path: PathLike, metadata: Mapping[str, str], dataset: Dataset, own: Architecture
 ) -> None:
-    """`init_from` starts a transductive run from an inductive one: same dataset, same split, same model.
+    """Checks that a transductive run starts from an inductive one with the same dataset, split and model.
 
-    Options that leave the shapes of all parameters alone, such as the number of regions or heads, are
-    compared too. A whole model without metadata, such as a release, says nothing about its origin and is
-    taken as it is.
+    Options that do not change the shape of a parameter, such as the number of regions or heads, are compared
+    too. A complete model without metadata, such as a release, has no recorded origin and is accepted.
 
     Raises:
-        ValueError: the checkpoint is of another setting, other classes, other unseen classes or another
+        ValueError: if the checkpoint has another setting, other classes, other unseen classes or another
             model.
     """
     if metadata.get("setting", "inductive") != "inductive":
         raise ValueError(
-            f"init_from: {path} was trained in the {metadata['setting']} setting; "
-            "give an inductive checkpoint"
+            f"init_from: {path} was trained in the {metadata['setting']} setting; use an inductive checkpoint"
         )
     names = json.loads(metadata.get("class_names", "null"))
     if names is not None and names != list(dataset.class_names):
         only_file, only_here = difference(names, dataset.class_names)
         raise ValueError(
             f"init_from: {path} was trained with other classes (only there: {_shortened(only_file)}; "
-            f"only here: {_shortened(only_here)}; or another order); "
-            "give a checkpoint of the same dataset"
+            f"only here: {_shortened(only_here)}; or in another order); "
+            "use a checkpoint of the same dataset"
         )
     unseen = json.loads(metadata.get("unseen", "null"))
     if unseen is not None and sorted(unseen) != sorted(int(index) for index in dataset.unseen):
@@ -138,33 +136,32 @@ def check_initial_weights(
             for indices in (unseen, dataset.unseen)
         ]
         raise ValueError(
-            f"init_from: {path} was trained with other unseen classes (there: {listed[0]}; here: "
-            f"{listed[1]}): what is unseen here had masks there; give a checkpoint of the same split"
+            f"init_from: {path} was trained with other unseen classes (checkpoint: {listed[0]}; this config: "
+            f"{listed[1]}), so it has seen masks of unseen classes; use a checkpoint of the same split"
         )
     note = how_to_match(own, metadata)
     if note:
-        raise ValueError(f"init_from: {path} is of another model than this config's; {note}")
+        raise ValueError(f"init_from: {path} is of a different model than this config's; {note}")
 
 
 def half_way_note(metadata: Mapping[str, str]) -> str:
-    """A remark if a checkpoint of a run is not the one at half its
-    length, which the releases start from; else ''."""
+    """Returns a note if a run's checkpoint is not from half of its iterations, where the releases start; else
+    ''."""
     length = re.search(r"^max_iters = (\d+)$", metadata.get("config", ""), re.MULTILINE)
     if not length or 2 * int(metadata["iteration"]) == int(length.group(1)):
         return ""
     return (
-        f"note: init_from is iteration {metadata['iteration']} of a run of {length.group(1)}; the releases "
-        "start "
-        "from half the length"
+        f"note: init_from is iteration {metadata['iteration']} of a run of {length.group(1)}; "
+        "the releases start at half the length"
     )
 
 
-def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, pictures: int) -> int:
-    """The iteration to go on from.
+def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, num_images: int) -> int:
+    """Returns the iteration to resume from.
 
     Raises:
-        ValueError: the checkpoint is not of this run (seed, setting, batch size, training set), or the run is
-            longer than `max_iters`.
+        ValueError: if the checkpoint is not from this run (seed, setting, batch size, training set), or is
+            beyond `max_iters`.
     """
     if "iteration" not in metadata:
         raise ValueError(
@@ -175,13 +172,13 @@ def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, pi
         ("seed", "--seed", metadata.get("seed"), cfg.seed),
         ("setting", "model.setting", metadata.get("setting"), cfg.model.get("setting", "inductive")),
         ("batch_size", "batch_size", data.get("batch_size"), cfg.batch_size),
-        ("a training set of size", "dataset.train", data.get("pictures"), pictures),
+        ("a training set of size", "dataset.train", data.get("pictures"), num_images),
     )
     for title, key, saved, own in options:
         if saved is not None and str(saved) != str(own):
             raise ValueError(
-                f"--resume: {path} was trained with {title} {saved}, this config says {own}; "
-                f"set {key} to {'that one' if key == 'dataset.train' else saved}"
+                f"--resume: {path} was trained with {title} {saved}, but this config has {own}; "
+                f"set {key} to {'the same one' if key == 'dataset.train' else saved}"
             )
     iteration = int(metadata["iteration"])
     if iteration > cfg.max_iters:
@@ -192,8 +189,7 @@ def check_resumable(path: PathLike, metadata: Mapping[str, str], cfg: Config, pi
 
 
 def resume_notes(metadata: Mapping[str, str], cfg: Config) -> list[str]:
-    """What keeps a resumed run from repeating the unbroken one bit
-    for bit: other random numbers, other options."""
+    """Lists reasons why a resumed run may differ from an uninterrupted one: random numbers and options."""
     notes = []
     if metadata.get("random", "") not in ("", fingerprint(cfg.seed, int(metadata["iteration"]))):
         saved, own = json.loads(metadata.get("versions", "{}")), _versions()
@@ -203,15 +199,16 @@ def resume_notes(metadata: Mapping[str, str], cfg: Config) -> list[str]:
             if saved.get(name) != own[name]
         ]
         notes.append(
-            "warning: random numbers are not those of the run before "
-            f"({', '.join(other) or 'same versions'}): losses will be close to an unbroken run's, not equal"
+            "warning: random numbers differ from those of the interrupted run "
+            f"({', '.join(other) or 'same versions'}): losses will be close to those of an "
+            "uninterrupted run, not equal"
         )
     before, now = saved_config(metadata), saved_config({"config": cfg.text()})
     changed = [
         key for key, value in now.items() if before.get(key, value) != value and key not in _NOT_TRAINING
     ]
     if changed:
-        notes.append(f"note: since that checkpoint these config keys have changed: {', '.join(changed)}")
+        notes.append(f"note: config keys that have changed since that checkpoint: {', '.join(changed)}")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Running a segmentor over a dataset: metrics on labelled pictures, or predictions as palette images."""
+"""Runs a segmentor over a dataset, for metrics on labelled images or for predicted masks."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from jseg.inference.windows import Pass, PredictFn, class_map, predict_windows
 from jseg.models.segmentors import Segmentor
 from jseg.names import shortened
 from jseg.runner.log import RunLog, clock
-from jseg.runner.outputs import PictureOutputs
+from jseg.runner.outputs import ImageOutputs
 from jseg.runtime.backend import jt
 from jseg.runtime.memory import INFERENCE, OutOfMemory, memory_advice
 
@@ -25,11 +25,11 @@ _PROGRESS_SECONDS = 15.0
 
 
 def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
-    """uint8 (H, W) class indices of one sample at its original size.
+    """Returns the class indices (H, W), uint8, of one sample at its original size.
 
     Args:
-        model: segmentor; its `predict` already lowers the seen classes.
-        sample: of a data set in test mode, `image` float32 (3, h, w) and `original_size`.
+        model: segmentor whose `predict` already subtracts the bias from seen classes.
+        sample: sample of a dataset in test mode, with `image` float32 (3, h, w) and `original_size`.
         inference: see `jseg.inference.recipe`.
     """
     recipe, predictor = TestRecipe((), inference, model.patch_size), _predictor(model)
@@ -45,9 +45,9 @@ def evaluate(
     dataset: Dataset,
     inference: Mapping[str, Any],
     log: RunLog,
-    outputs: PictureOutputs | None = None,
+    outputs: ImageOutputs | None = None,
 ) -> dict[str, Any]:
-    """Metrics of `model` on a labelled dataset, over all ranks: see `jseg.evaluation.summarise`."""
+    """Returns metrics of `model` on a labelled dataset, over all ranks; see `jseg.evaluation.summarise`."""
     confusion = ConfusionMatrix(len(dataset.class_names))
     for index, sample in _samples(dataset, log, "evaluated"):
         prediction = _segmented(model, sample, inference, log)
@@ -70,14 +70,15 @@ def save_predictions(
     log: RunLog,
     published_values: bool = False,
 ) -> None:
-    """Writes one palette PNG for each picture of `dataset`, which needs no labels; see `PictureOutputs`.
+    """Writes one palette PNG for each image of `dataset`. Labels are not needed; see `ImageOutputs`.
 
-    Images that cannot be read or do not fit into memory are left out, and named at the end.
+    Images that cannot be read or do not fit into memory are skipped, and listed at the end.
 
     Raises:
-        OSError: the folder cannot be written. ValueError: images were left out; the others are written.
+        OSError: if the folder cannot be written. ValueError: if images were skipped, after writing the
+            others.
     """
-    outputs = PictureOutputs(dataset, masks=folder, published_values=published_values)
+    outputs = ImageOutputs(dataset, masks=folder, published_values=published_values)
     left_out: dict[str, str] = {}
     for index, sample in _samples(dataset, log, "segmented", left_out):
         try:
@@ -86,11 +87,12 @@ def save_predictions(
             left_out[sample["name"]] = str(error)
             continue
         outputs.take(index, prediction)
-    # Where nothing was segmented, earlier masks stay; other ranks, though, wait for this one to replace them.
+    # If nothing was segmented, earlier masks stay. But other ranks wait for this one before they replace
+    # them.
     if len(left_out) < len(dataset) or world_size() > 1:
         outputs.close()
     found = [
-        item for part in gather_objects(left_out, "the images that were left out") for item in part.items()
+        item for part in gather_objects(left_out, "the images that were skipped") for item in part.items()
     ]
     for _, reason in found:
         log.info(f"warning: not segmented: {reason}")
@@ -105,15 +107,15 @@ def save_predictions(
 def _segmented(
     model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any], log: RunLog
 ) -> np.ndarray:
-    """`predict_mask`, with the image named where it is extreme.
+    """`predict_mask`, with a warning for extreme images and the image named in errors.
 
     Raises:
-        OutOfMemory: it does not fit into memory.
+        OutOfMemory: if the image does not fit into memory.
     """
     height, width = sample["original_size"]
     named = f"image {sample['name']} of {width}x{height} pixels"
     if max(height, width) > MAX_ASPECT * min(height, width):
-        log.info(f"warning: {named} is squeezed, being more than {MAX_ASPECT} times as long as wide")
+        log.info(f"warning: {named} is more than {MAX_ASPECT} times as long as wide and will be squeezed")
     try:
         with memory_advice(INFERENCE):
             return predict_mask(model, sample, inference)
@@ -124,10 +126,11 @@ def _segmented(
 def _samples(
     dataset: Dataset, log: RunLog, verb: str, unreadable: dict[str, str] | None = None
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """This rank's share of the dataset, with a progress line now and then.
+    """Yields this rank's share of the dataset, and logs the progress from time to time.
 
     Args:
-        unreadable: takes the names of images that cannot be read, and why; None: the first one raises.
+        unreadable: collects the names of images that cannot be read, with reasons. If None, the first one
+            raises.
     """
     indices = range(rank(), len(dataset), world_size())
     start = last = time.perf_counter()
@@ -144,13 +147,13 @@ def _samples(
         if now - last > _PROGRESS_SECONDS or done + 1 == len(indices):
             speed = (done + 1) / (now - start)
             left = clock((len(indices) - done - 1) / speed)
-            log.info(f"{verb} {done + 1}/{len(indices)} pictures, {speed:.1f} a second, {left} left")
+            log.info(f"{verb} {done + 1}/{len(indices)} images, {speed:.1f} a second, {left} left")
             last = now
 
 
 def _predictor(model: Segmentor) -> PredictFn:
     def predict(image: np.ndarray) -> np.ndarray:
-        alive("segmenting a picture")
+        alive("segmenting an image")
         with jt.no_grad():
             return model.predict(jt.array(np.ascontiguousarray(image, np.float32))).numpy()
 

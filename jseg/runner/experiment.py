@@ -1,4 +1,4 @@
-"""What a run is made of, built from its config, and where it starts."""
+"""The parts of a run, built from its config, and its starting point."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jseg.config import Config, import_plugins, validate
-from jseg.datasets import DATASETS, TRANSFORMS, Dataset, configured_root
+from jseg.datasets import DATASETS, TRANSFORMS, Dataset, class_words_key, configured_root
 from jseg.distributed import broadcast_object, check_same, is_main, world_size
 from jseg.files import PathLike, expanded, file_sha256, find_file
 from jseg.inference.loading import model_config
 from jseg.inference.recipe import check_inference
 from jseg.models.backbones import BACKBONES
+from jseg.models.clip import ClassWordError
 from jseg.models.heads import HEADS
 from jseg.models.losses import LOSSES
 from jseg.models.segmentors import MODELS, Segmentor
 from jseg.models.state import arrays_of
 from jseg.optim import OPTIMIZERS, SCHEDULERS, Optimizer, Schedule
 from jseg.registry import Registry
-from jseg.runner.bad_pictures import BadPictures
+from jseg.runner.bad_images import BadImages
 from jseg.runner.checkpoint import (
     check_initial_weights,
     check_resumable,
@@ -46,12 +47,13 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def _located(path: PathLike) -> str:
-    """`find_file` by the main rank, whose disk holds the checkpoints."""
+    """`find_file` on the main rank, whose disk holds the checkpoints."""
     return broadcast_object(find_file(path) if is_main() else None, what=f"the path of {path}")
 
 
 class Start(NamedTuple):
-    """Where a training begins: iterations that are done, and their loss terms that no log holds yet."""
+    """Starting point of a training: the number of finished iterations, and their loss terms not yet
+    logged."""
 
     iteration: int
     losses: list[dict[str, float]]
@@ -61,15 +63,15 @@ class Experiment:
     """Data, model and starting point of one run in one work folder.
 
     Args:
-        cfg: the resolved config; validated here, before anything is built.
+        cfg: the resolved config. It is validated before anything is built.
 
     Attributes:
-        work_dir: folder of the run. log, store: its log files and its checkpoints.
-        bad_pictures: the pictures that were left out because they cannot be read.
+        work_dir: work folder of the run. log, store: its log files and checkpoints.
+        bad_images: the images that are skipped because they cannot be read.
 
     Raises:
-        ValueError: see `jseg.config.import_plugins` and `jseg.config.validate`.
-        OSError: the work folder cannot be written.
+        ValueError: as in `jseg.config.import_plugins` and `jseg.config.validate`.
+        OSError: if the work folder cannot be written.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -82,21 +84,22 @@ class Experiment:
             check_work_dir(self.work_dir)
         self.log = RunLog(self.work_dir, active=is_main())
         self.store = CheckpointStore(self.work_dir, cfg.keep_checkpoints, cfg.checkpoint_interval)
-        self.bad_pictures = BadPictures(cfg.max_bad_pictures, self.log)
+        self.bad_images = BadImages(cfg.max_bad_images, self.log)
         self._datasets: dict[str, Dataset] = {}
         self._model: Segmentor | None = None
         self._clip_sha256 = ""
 
     def dataset(self, part: str) -> Dataset:
-        """The data of 'train', 'val' or 'test'; built once.
+        """Returns the dataset 'train', 'val' or 'test', built on first use.
 
         Raises:
-            ValueError: the config has no such part, or it is wrong. FileNotFoundError: files are missing.
+            ValueError: if the config lacks this part, or it is invalid. FileNotFoundError: if files are
+                missing.
         """
         if part not in self._datasets:
             cfg = self.cfg.dataset.get(part)
             if cfg is None:
-                raise ValueError(f"config key dataset.{part}: missing; this task needs it")
+                raise ValueError(f"config key dataset.{part}: missing, but this task needs it")
             offered: dict[str, Any] = {
                 "seed": self.cfg.seed,
                 "data_root": configured_root(self.cfg.data_root),
@@ -110,8 +113,8 @@ class Experiment:
         return self._datasets[part]
 
     def model(self) -> Segmentor:
-        """The model, built once, for the classes of the training
-        set, else those of the first set there is."""
+        """Returns the model, built on first use, for the classes of the training set, or else of another
+        set."""
         if self._model is None:
             built = next((name for name in ("train", "val", "test") if name in self._datasets), None)
             part: str = built or next(
@@ -123,31 +126,35 @@ class Experiment:
                 self._clip_sha256 = file_sha256(model_cfg["clip"])
             seed_everything(self.cfg.seed, BEFORE_TRAINING)
             offered = {"class_names": tuple(dataset.class_names), "unseen": tuple(dataset.unseen)}
-            self._model = MODELS.build(model_cfg, where="model", offered=offered)
-            # Initial values are random and lazy: draw them now, before another seed is set.
+            try:
+                self._model = MODELS.build(model_cfg, where="model", offered=offered)
+            except ClassWordError as error:
+                key = class_words_key(part, self.cfg.dataset[part])
+                raise ValueError(f"{key}: {error}") from error
+            # Initial values are random and lazy, so draw them now, before another seed is set.
             jt.sync_all()
         return self._model
 
     def optimizer(self) -> Optimizer:
-        """A new optimizer of what the model trains."""
+        """Creates an optimizer for the trained parameters."""
         parameters = self.model().trainable_parameters()
         return OPTIMIZERS.build(self.cfg.optimizer, where="optimizer", parameters=parameters)
 
     def scheduler(self) -> Schedule:
-        """The learning rate of each iteration: (base_lr, iteration) -> lr."""
+        """Creates the learning rate schedule: (base_lr, iteration) -> lr."""
         offered = {"max_iters": self.cfg.max_iters}
         return SCHEDULERS.build(self.cfg.scheduler, where="scheduler", offered=offered)
 
     def start(self, resume: str | None, optimizer: Optimizer) -> Start:
-        """Loads what the training begins with: a checkpoint, `init_from`, or nothing.
+        """Loads the starting point of the training: a checkpoint, `init_from`, or nothing.
 
         Args:
-            resume: None to begin anew (an earlier run in the folder is set aside), "auto" to go on from its
-                newest checkpoint if there is one, else a checkpoint file.
-            optimizer: takes over the state of a checkpoint.
+            resume: None to start a new run (an earlier run in the folder is set aside), "auto" to resume from
+                its newest checkpoint if there is one, or else a checkpoint file.
+            optimizer: receives the state stored in the checkpoint.
 
         Raises:
-            ValueError, FileNotFoundError: a checkpoint is missing, damaged or does not fit.
+            ValueError, FileNotFoundError: if a checkpoint is missing, damaged or does not match.
         """
         newest = self._newest_undamaged() if resume == "auto" else resume
         started = self._restore(newest, optimizer) if newest else self._begin(resume)
@@ -164,20 +171,21 @@ class Experiment:
             done,
             self._clip_sha256,
             losses,
-            self.bad_pictures.reasons,
+            self.bad_images.reasons,
         )
 
     def trained_model(self, checkpoint: str | None) -> tuple[Segmentor, Path]:
-        """The model with the weights of a checkpoint (default: the newest of the work folder), and its file.
+        """Returns the model with the weights of a checkpoint (default: the newest in the work folder), and
+        its file.
 
-        Where there is nothing to train, no checkpoint is needed, and the file is that of the CLIP.
+        A model with nothing to train needs no checkpoint. In this case, the file is that of the CLIP.
 
         Raises:
-            FileNotFoundError, ValueError: there is no checkpoint, or it does not fit.
+            FileNotFoundError, ValueError: if there is no checkpoint, or it does not match.
         """
         path = Path(_located(checkpoint)) if checkpoint else broadcast_object(self.store.newest())
         if path is None and not self.model().trainable_parameters():
-            return self.model(), Path(self._model_config()["clip"])  # there is nothing but the CLIP
+            return self.model(), Path(self._model_config()["clip"])  # the CLIP is the whole model
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
         model = self.model()
@@ -191,7 +199,7 @@ class Experiment:
         )
 
     def _restore(self, checkpoint: PathLike, optimizer: Optimizer) -> Start:
-        """Takes over a checkpoint."""
+        """Restores model, optimizer and random state from a checkpoint."""
         path = _located(checkpoint)
         arrays, metadata = load_weights(self.model(), path, self._clip_sha256)
         start = check_resumable(path, metadata, self.cfg, len(self.dataset("train")))
@@ -199,7 +207,9 @@ class Experiment:
         if is_main():
             self.store.go_on_after(start)
         losses = json.loads(metadata.get("losses", "[]"))
-        self.bad_pictures.restore(json.loads(metadata.get("bad_pictures", "{}")), self.dataset("train"))
+        self.bad_images.restore(
+            json.loads(metadata.get("bad_images", metadata.get("bad_pictures", "{}"))), self.dataset("train")
+        )
         self.log.drop_after(start - len(losses))
         self.log.info(f"resuming {path} at iteration {start}")
         for note in resume_notes(metadata, self.cfg):
@@ -211,11 +221,11 @@ class Experiment:
         folder = set_aside_earlier_run(self.work_dir) if is_main() else None
         if folder:
             self.log.info(
-                f"an earlier run was here; its files are now in {folder} "
-                "(--resume would have gone on with it)"
+                f"the work folder contained an earlier run; its files are now in {folder} "
+                "(--resume would have resumed it)"
             )
         elif resume == "auto":
-            self.log.info(f"nothing to resume in {self.work_dir}: beginning at iteration 0")
+            self.log.info(f"nothing to resume in {self.work_dir}: starting at iteration 0")
         if source:
             self.log.info(f"weights from {source}")
         return Start(0, [])
@@ -227,8 +237,8 @@ class Experiment:
                 path = _located(self.cfg.init_from)
             except FileNotFoundError as error:
                 raise FileNotFoundError(
-                    f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the "
-                    "run it comes from first, or --set init_from=PATH"
+                    f"config key init_from: there is no checkpoint {self.cfg.init_from}; train the run that "
+                    "writes it first, or --set init_from=PATH"
                 ) from error
             _, metadata = load_weights(self.model(), path, self._clip_sha256)
             check_initial_weights(path, metadata, self.dataset("train"), self.model().architecture())
@@ -244,21 +254,21 @@ class Experiment:
         return None
 
     def _check_same(self, optimizer: Optimizer) -> None:
-        """Every rank must begin with the same config, pictures, weights and optimizer state.
+        """Checks that every rank starts with the same config, images, weights and optimizer state.
 
         Raises:
-            ValueError: naming the ranks that differ and in what.
+            ValueError: if not. The message names the ranks and the first difference.
         """
         dataset = self.dataset("train")
         if world_size() > 1:
-            pictures = [dataset.name(index) for index in range(len(dataset))]
+            names = [dataset.name(index) for index in range(len(dataset))]
             arrays = {**arrays_of(self.model()), **optimizer.state()}
             check_same(
-                {"the config": self.cfg.text(), "the training pictures": pictures, **arrays},
+                {"the config": self.cfg.text(), "the training images": names, **arrays},
                 "give every machine the same files and the same jseg",
                 "the comparison of weights",
             )
 
     def _model_config(self) -> dict[str, Any]:
-        """The model's config with its files found and its crop filled in."""
+        """Returns the model's config with file paths resolved and the crop size filled in."""
         return model_config(self.cfg.model, self.cfg.inference)

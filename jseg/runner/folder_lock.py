@@ -1,4 +1,4 @@
-"""One run of a kind in a work folder at a time: two would mix their logs, checkpoints and metrics."""
+"""Allows only one run per task in a work folder: two would mix their logs, checkpoints and metrics."""
 
 import errno
 import fcntl
@@ -12,23 +12,23 @@ from pathlib import Path
 
 from jseg.files import PathLike
 
-_LONGEST = 1000  # characters of what names a run
+_LONGEST = 1000  # characters describing a run
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 @contextmanager
 def occupied(work_dir: PathLike, task: str, warn: Callable[[str], None]) -> Iterator[None]:
-    """Within, no other run of `task` can begin in this work folder, on any machine that sees the same file.
+    """Locks the work folder against other runs of `task`, on all machines that share the file system.
 
-    The lock belongs to the process: a crash leaves the file, but not the lock. Network file systems carry it
-    too, unless they are mounted without locks.
+    The lock belongs to the process. A crash leaves the file, but not the lock. Network file systems support
+    the lock too, unless they are mounted without locks.
 
     Args:
-        task: 'train', 'val' or 'test', each of which writes files of its own.
-        warn: takes a sentence where the file system has no locks.
+        task: 'train', 'val' or 'test'. Each writes its own files.
+        warn: called with a sentence if the file system does not support locks.
 
     Raises:
-        OSError: another run is there, which is named; or the folder cannot be written.
+        OSError: if another run holds the lock (the message names it), or the folder cannot be written.
     """
     path = Path(work_dir) / f".{task}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,12 +38,12 @@ def occupied(work_dir: PathLike, task: str, warn: Callable[[str], None]) -> Iter
         except OSError as error:
             if error.errno in _HELD:
                 file.seek(0)
-                other = file.read(_LONGEST).strip() or "not known which"
+                other = file.read(_LONGEST).strip() or "unknown"
                 raise OSError(
                     f"work folder {work_dir} is in use by another run ({other}); wait until it has ended, "
                     "stop it, or choose another folder with --work-dir"
                 ) from None
-            warn(f"warning: no lock on {path} ({error.strerror}): a second run there would not be noticed")
+            warn(f"warning: no lock on {path} ({error.strerror}): a second run would not be noticed")
         file.truncate(0)
         file.write(_self())
         file.flush()
@@ -54,6 +54,6 @@ def occupied(work_dir: PathLike, task: str, warn: Callable[[str], None]) -> Iter
 
 
 def _self() -> str:
-    """What names this run to another: process, machine, start and command."""
+    """Describes this run for others: process, machine, start time and command."""
     place = f"process {os.getpid()} on {socket.gethostname()}"
     return f"{place}, since {time.strftime('%Y-%m-%d %H:%M:%S')}: {' '.join(sys.argv)[: _LONGEST // 2]}"

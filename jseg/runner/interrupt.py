@@ -1,5 +1,5 @@
-"""Requests to stop: Ctrl-C, a terminal that closes, and the signals with which clusters announce that a job's
-time is over."""
+"""Requests to stop: Ctrl-C, a closed terminal, and the signals that clusters send when a job's time is
+over."""
 
 import contextlib
 import signal
@@ -12,8 +12,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-    """Training stopped because it was told to, with a checkpoint; `exit_code` is 128 + the signal's number
-    (130 for SIGINT, 143 for SIGTERM, 138 for SIGUSR1, 129 for SIGHUP)."""
+    """Training was stopped by a signal, after saving a checkpoint.
+
+    `exit_code` is 128 + the signal number (130 for SIGINT, 143 for SIGTERM, 138 for SIGUSR1, 129 for SIGHUP).
+    """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -21,12 +23,12 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Within `with StopSignals() as stop:` the signals only set
-    `stop.number`; the loop ends at the next good moment.
+    """Within `with StopSignals() as stop:`, signals only set `stop.number`, and the loop ends when it checks
+    it.
 
-    A second Ctrl-C raises KeyboardInterrupt at once. A signal that was ignored when the process began (SIGHUP
-    under nohup, SIGINT in a background job) stays ignored. Outside the main thread, where Python cannot
-    handle signals, nothing happens.
+    A second Ctrl-C raises KeyboardInterrupt immediately. A signal that was ignored when the process started
+    (SIGHUP under nohup, SIGINT in a background job) stays ignored. Outside the main thread, where Python
+    cannot handle signals, this class does nothing.
     """
 
     def __init__(self) -> None:
@@ -47,7 +49,7 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self.number and isinstance(error, RuntimeError):
-            # The signal has reached a compiler, too, whose end Jittor takes for an error.
+            # The signal also reached a compiler, and Jittor reports the compiler's end as an error.
             raise Interrupted(
                 self.number,
                 f"stopped by {signal.Signals(self.number).name} while an operator was compiled; --resume "
@@ -56,8 +58,8 @@ class StopSignals:
 
     @contextlib.contextmanager
     def at_once(self, message: str) -> Iterator[None]:
-        """Within it a request raises `Interrupted(message)`
-        immediately; `{signal}` in `message` becomes its name."""
+        """Within this context, a signal immediately raises `Interrupted(message)`, with `{signal}` replaced
+        by its name."""
         self._at_once = message
         try:
             if self.number:

@@ -1,4 +1,4 @@
-"""What a run says: console, `log.txt`, and JSON lines (`log.jsonl`, `eval.jsonl`) for programs."""
+"""Logs of a run: console, `log.txt`, and JSON lines (`log.jsonl`, `eval.jsonl`) for programs."""
 
 import json
 import math
@@ -18,14 +18,14 @@ from jseg.runtime.command import say
 
 
 class RunLog:
-    """Writes to a work folder and the console; on ranks other than the main one it does nothing."""
+    """Writes to a work folder and the console. On ranks other than the main one, it does nothing."""
 
     def __init__(self, work_dir: PathLike | None, active: bool = True) -> None:
         self.work_dir = None if work_dir is None else Path(work_dir)
         self.active = active
 
     def info(self, text: str) -> None:
-        """One message, with the time in front, to the console, if there still is one, and `log.txt`."""
+        """Writes a message with the time to `log.txt` and, if there still is one, the console."""
         if not self.active:
             return
         line = f"{time.strftime('%H:%M:%S')} {text}"
@@ -34,12 +34,12 @@ class RunLog:
             self._append("log.txt", f"{time.strftime('%Y-%m-%d')} {line}")
 
     def record(self, name: str, values: Mapping[str, Any]) -> None:
-        """Appends one JSON object to `name`; NaN and infinity, which JSON lacks, become null."""
+        """Appends a JSON object to `name`. NaN and infinity, which JSON does not have, become null."""
         if self.active and self.work_dir:
             self._append(name, json.dumps({key: _finite(value) for key, value in values.items()}))
 
     def drop_after(self, iteration: int) -> None:
-        """Removes records beyond `iteration`: a resumed run will write them again."""
+        """Removes records beyond `iteration`, which a resumed run will write again."""
         if not (self.active and self.work_dir):
             return
         for name in ("log.jsonl", "eval.jsonl"):
@@ -68,7 +68,7 @@ class RunLog:
                 file.write(line + "\n")
         except OSError as error:
             raise OSError(
-                f"cannot write {path}: {error.strerror or error}; free space, then go on with --resume"
+                f"cannot write {path}: {error.strerror or error}; free space, then resume with --resume"
             ) from error
 
 
@@ -79,17 +79,17 @@ class NonFiniteLoss(FloatingPointError):
         shown = ", ".join(f"{name}={value:.6g}" for name, value in terms.items())
         super().__init__(
             f"the loss is not finite at iteration {iteration}: {shown}; lower optimizer.lr or "
-            "look at the data of that iteration; earlier checkpoints are intact"
+            "inspect the data of that iteration; earlier checkpoints are intact"
         )
         self.iteration = iteration
 
 
 class LossWindow:
-    """Loss terms of the iterations since the last log line, fetched from the device only when asked for.
+    """Loss terms of the iterations since the last log line, fetched from the device only on request.
 
     Args:
-        first_iteration: how many iterations are done.
-        values: terms of the latest of them that no log line has yet, from a checkpoint.
+        first_iteration: number of finished iterations.
+        values: terms of the latest of them that have not been logged yet, from a checkpoint.
     """
 
     def __init__(self, first_iteration: int, values: Sequence[Mapping[str, float]] = ()) -> None:
@@ -101,16 +101,17 @@ class LossWindow:
         self._timed = 0
 
     def add(self, terms: Mapping[str, jt.Var], data_seconds: float) -> None:
-        """Takes the terms of one iteration, already computed (or being computed) on the device."""
+        """Adds the terms of one iteration, which may still be computing on the device."""
         self._terms.append(dict(terms))
         self._data_seconds += data_seconds
         self._timed += 1
 
     def values(self) -> list[dict[str, float]]:
-        """The terms of every iteration in the window, means over all ranks, all of which must call this.
+        """Returns the terms of every iteration in the window, averaged over all ranks. All ranks must call
+        this.
 
         Raises:
-            NonFiniteLoss: a total is not finite; the message shows every term of that iteration.
+            NonFiniteLoss: if a total is not finite. The message shows every term of that iteration.
         """
         own = np.array([[term.item() for term in terms.values()] for terms in self._terms])
         means: np.ndarray = all_reduce_mean(own, "loss terms")
@@ -122,10 +123,11 @@ class LossWindow:
         return self._values
 
     def close(self) -> dict[str, float]:
-        """Means over the window with `seconds` and `data_seconds` an iteration; the window starts anew.
+        """Returns means over the window, with `seconds` and `data_seconds` per iteration, and starts a new
+        window.
 
         Raises:
-            NonFiniteLoss: see `values`.
+            NonFiniteLoss: as in `values`.
         """
         values = self.values()
         now = time.perf_counter()
@@ -137,8 +139,7 @@ class LossWindow:
         return means
 
     def restart_clock(self) -> None:
-        """Leaves out what happened since the last log line (saving,
-        evaluation) from the seconds an iteration."""
+        """Excludes the time since the last log line (saving, evaluation) from the seconds per iteration."""
         self._start = time.perf_counter()
 
     def __len__(self) -> int:
@@ -146,14 +147,15 @@ class LossWindow:
 
 
 class Eta:
-    """Remaining time from the recent rate; the first report, which includes compilation, weighs little."""
+    """Estimates the remaining time from the recent rate. The first report, which includes compiling, counts
+    little."""
 
     def __init__(self) -> None:
         self._seconds: float | None = None
         self._reports = 0
 
     def update(self, seconds: float, remaining: int) -> float:
-        """Seconds left for `remaining` iterations, given the latest seconds an iteration."""
+        """Returns the seconds left for `remaining` iterations, given the latest seconds per iteration."""
         self._reports += 1
         if self._seconds is None or self._reports == 2:
             self._seconds = seconds
@@ -170,15 +172,15 @@ def clock(seconds: float) -> str:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
+    """Peak resident memory of this process so far, in MiB."""
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes on macOS, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def gpu_memory_mb() -> float | None:
-    """What Jittor holds of the GPU's memory, in MiB; None on the CPU.
+    """GPU memory held by Jittor, in MiB; None on the CPU.
 
-    Its pools only grow, so this is the peak of all steps so far, and what other programs cannot have.
+    Jittor's memory pools only grow, so this is the peak so far, and memory that other programs cannot use.
     """
     return round(jt.get_mem_info().total_cuda_used / (1 << 20), 1) if jt.flags.use_cuda else None
 
@@ -191,4 +193,4 @@ def _iteration(line: str) -> float:
     try:
         return float(json.loads(line)["iter"])
     except (ValueError, KeyError, TypeError):
-        return math.inf  # a line cut off by a kill
+        return math.inf  # a line truncated when the process was killed

@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk besides its numbers: masks and scores of single pictures."""
+"""Masks and scores of individual images that an evaluation writes."""
 
 import contextlib
 import os
@@ -15,24 +15,24 @@ from jseg.files import PathLike, replacing
 from jseg.runtime.command import prove_writable
 
 MASKS, PER_IMAGE = "val_predictions", "per_image.jsonl"
-"""Names in the work folder."""
+"""Names of files and folders in the work folder."""
 WRITTEN = ".written_by_jseg"
-"""In a folder of masks: the names of those that jseg writes there, one a line."""
+"""File in a folder of masks that lists the masks written by jseg, one per line."""
 
 
-class PictureOutputs:
-    """Takes the pictures of one rank; every rank must make one and call `close`.
+class ImageOutputs:
+    """Collects the results of one rank. Every rank must create one and call `close`.
 
     Args:
-        dataset: whose pictures are evaluated.
+        dataset: the dataset that is evaluated.
         masks: folder for palette PNG files (pixel = class index from 0, without a background), or None. Masks
-            that an earlier run wrote there, by the list `WRITTEN`, are removed once every rank has its first
-            picture; other files stay.
-        records: file for one JSON object a picture, in the order of the dataset, or None.
-        published_values: masks hold the values of the data set as published, in place of class indices.
+            that an earlier run wrote there, as listed in `WRITTEN`, are removed once every rank has its first
+            result. Other files stay.
+        records: file for one JSON object per image, in the order of the dataset, or None.
+        published_values: write masks with the dataset's published values instead of class indices.
 
     Raises:
-        OSError: `masks` cannot be written.
+        OSError: if `masks` cannot be written.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class PictureOutputs:
             prove_writable(self._masks / WRITTEN, replaced=True)
 
     def take(self, index: int, prediction: np.ndarray, matrix: np.ndarray | None = None) -> None:
-        """One picture: class indices (H, W), and its confusion matrix (C, C) where it is labelled.
+        """Adds one image: class indices (H, W), and its confusion matrix (C, C) if it is labelled.
 
         Raises:
-            OSError: the mask cannot be written.
+            OSError: if the mask cannot be written.
         """
         self._begin()
         name = self._dataset.name(index)
@@ -75,23 +75,23 @@ class PictureOutputs:
         save_mask(path, self._values[prediction], colours)
 
     def close(self) -> None:
-        """Writes the records of all ranks into one file, by the main rank.
+        """Writes the records of all ranks into one file, on the main rank.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: if the file cannot be written.
         """
         self._begin()
         if self._records is None:
             return
         records: dict[int, dict[str, Any]] = {}
-        for part in gather_objects(self._own, what="gathering the scores of single pictures"):
+        for part in gather_objects(self._own, what="gathering the scores of images"):
             records.update(part)
         if is_main():
             write_records(self._records, (records[index] for index in sorted(records)))
 
     def _begin(self) -> None:
-        """Puts this run's masks in place of an earlier one's: late, so
-        that a run that cannot read loses nothing."""
+        """Replaces an earlier run's masks. This happens late, so that a run that cannot read its data removes
+        nothing."""
         if self._masks is not None and not self._begun:
             self._begun = True
             _begin_masks(
@@ -100,18 +100,18 @@ class PictureOutputs:
 
 
 def _begin_masks(folder: Path, names: list[str]) -> None:
-    """Removes what an earlier run wrote into `folder` and lists there what this one will write.
+    """Removes the masks of an earlier run from `folder`, and lists those that this run will write.
 
-    Every rank does both: their folders may lie on different disks.
+    Every rank does both, since their folders may be on different disks.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    barrier("the first segmented picture of every rank")
+    barrier("the first segmented image on every rank")
     listed = folder / WRITTEN
     earlier: list[str] = []
-    # Only \n separates names: they may hold any other sign that Python's splitlines takes for an end of line.
+    # Only \n separates names: they may contain other characters that splitlines takes for the end of a line.
     with (
         contextlib.suppress(FileNotFoundError),
         listed.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file,
@@ -130,7 +130,7 @@ def _begin_masks(folder: Path, names: list[str]) -> None:
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    """Whether a file is in `folder` or below, links of folders
-    followed: what they lead to is not ours to empty."""
+    """Whether a file is in `folder` or below. Links to folders are resolved, so that their targets are
+    kept."""
     root = os.path.realpath(folder)
     return os.path.commonpath([root, os.path.realpath(path.parent)]) == root

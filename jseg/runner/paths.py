@@ -1,4 +1,4 @@
-"""The work folder, and the folder of an earlier run that must not be lost."""
+"""The work folder, and the preservation of an earlier run in it."""
 
 import contextlib
 import os
@@ -26,11 +26,12 @@ def default_work_dir(config_file: str | None) -> str:
 
 
 def check_work_dir(path: PathLike) -> None:
-    """Proves that the folder exists or can be created, and that
-    files can be written there; leaves nothing behind.
+    """Checks that the folder exists or can be created, and that files can be written in it.
+
+    No files are left behind.
 
     Raises:
-        OSError: it cannot be created or written.
+        OSError: if it cannot be created or written.
     """
     created = []
     folder = Path(path).absolute()
@@ -52,16 +53,18 @@ def check_work_dir(path: PathLike) -> None:
             "--work-dir"
         ) from error
     finally:
-        with contextlib.suppress(OSError):  # not empty: another run began there at the same time
+        with contextlib.suppress(OSError):  # not empty if another run has just started in it
             for folder in created:
                 folder.rmdir()
 
 
 def set_aside_earlier_run(work_dir: PathLike) -> Path | None:
-    """Moves the files of an earlier training into
-    `work_dir/earlier-N`; returns that folder, None if there were none.
+    """Moves the files of an earlier training to `work_dir/earlier-N`.
 
     A new training must neither mix its logs and checkpoints with old ones nor destroy them.
+
+    Returns:
+        The new folder, or None if there was no earlier training.
     """
     work_dir = Path(work_dir)
     if not (work_dir / "log.jsonl").exists() and not (work_dir / "checkpoints").is_dir():

@@ -1,4 +1,4 @@
-"""Runner: trains, evaluates and applies a segmentor as a config says."""
+"""The runner, which trains, evaluates and applies a segmentor as described by a config."""
 
 import contextlib
 import json
@@ -33,12 +33,12 @@ from jseg.models.segmentors import Segmentor
 from jseg.optim import Optimizer
 from jseg.runner.evaluate import evaluate, save_predictions
 from jseg.runner.experiment import Experiment, Schedule
+from jseg.runner.figures import draw_figures
 from jseg.runner.folder_lock import occupied
 from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
 from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, clock, gpu_memory_mb, peak_memory_mb
-from jseg.runner.outputs import MASKS, PER_IMAGE, PictureOutputs
-from jseg.runner.pictures import draw_pictures
+from jseg.runner.outputs import MASKS, PER_IMAGE, ImageOutputs
 from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runtime.backend import device, jt
 
@@ -47,11 +47,11 @@ class Runner:
     """One run in one work folder.
 
     Args:
-        cfg: the resolved config; validated here, before anything is built.
+        cfg: the resolved config. It is validated before anything is built.
 
     Raises:
-        ValueError: see `jseg.config.validate`.
-        OSError: the work folder cannot be written.
+        ValueError: as in `jseg.config.validate`.
+        OSError: if the work folder cannot be written.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -63,26 +63,28 @@ class Runner:
         self.store = self.experiment.store
 
     def train(self, resume: str | None = None) -> None:
-        """Trains to `max_iters`, with checkpoints and evaluations on
-        the way, and draws the pictures of the run.
+        """Trains to `max_iters`, saves checkpoints and evaluates at intervals, and draws the figures of the
+        run.
 
         Args:
-            resume: None to begin anew (an earlier run in the folder is set aside), "auto" to go on from its
-                newest checkpoint if there is one, else a checkpoint file.
+            resume: None to start a new run (an earlier run in the folder is set aside), "auto" to resume from
+                its newest checkpoint if there is one, or else a checkpoint file.
 
         Raises:
-            ValueError: config, data or checkpoint do not fit; FloatingPointError: the loss is not finite;
-            OSError: a file cannot be read or written, or another training is in the work folder;
-            Interrupted: a signal stopped it, after a checkpoint.
+            ValueError: if config, data or checkpoint do not match. FloatingPointError: if the loss is not
+                finite.
+            OSError: if a file cannot be read or written, or the work folder is in use by another training.
+            Interrupted: if a signal stopped the training, after saving a checkpoint.
         """
-        # Missing data must show before anything is written, a missing validation set not after the training.
+        # Missing data must be reported before anything is written, and a missing validation set before
+        # training.
         for part in ("train", "val"):
             self.experiment.dataset(part)
         with self._occupied("train"):
             self._train(resume)
 
     def _occupied(self, task: str) -> AbstractContextManager[None]:
-        """The work folder to itself, taken by the main rank."""
+        """Locks the work folder on the main rank."""
         return occupied(self.work_dir, task, self.log.info) if is_main() else contextlib.nullcontext()
 
     def _train(self, resume: str | None) -> None:
@@ -102,14 +104,15 @@ class Runner:
             rank(),
             world_size(),
             num_workers=cfg.num_workers,
-            skip_unreadable=cfg.max_bad_pictures > 0,
+            skip_unreadable=cfg.max_bad_images > 0,
         )
         for note in self._data_notes() if is_main() else ():
             self.log.info(f"note: {note}")
         numbers = sum(int(value.numel()) for value in optimizer.parameters.values())
         self.log.info(
-            f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M numbers) on {len(dataset)} "
-            f"pictures, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, on {device.line}"
+            f"training {len(optimizer.parameters)} tensors ({numbers / 1e6:.2f} M parameters) on "
+            f"{len(dataset)} images, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, "
+            f"on {device.line}"
         )
         batches = loader.batches(start)
         try:
@@ -120,8 +123,8 @@ class Runner:
                 kept = (
                     f"is in {save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))}"
                 )
-            except OSError as problem:  # it must not hide the loss
-                kept = f"could not be kept: {problem}"
+            except OSError as problem:  # must not hide the error of the loss
+                kept = f"could not be saved: {problem}"
             barrier("the files of every process about a loss that is not finite")
             raise FloatingPointError(f"{error}; its batch {kept}") from None
         finally:
@@ -131,13 +134,13 @@ class Runner:
     def val(
         self, checkpoint: str | None = None, save_masks: bool = False, per_image: bool = False
     ) -> dict[str, Any]:
-        """Evaluates a checkpoint (default: the newest of the work
-        folder); prints the table, writes `metrics.json`.
+        """Evaluates a checkpoint (default: the newest in the work folder), prints the table and writes
+        `metrics.json`.
 
         Args:
-            save_masks: also write the predictions to `val_predictions/`, which `tools/evaluate_masks.py` can
-                score.
-            per_image: also write the scores of every picture to `per_image.jsonl`.
+            save_masks: also write the predictions to `val_predictions/`, to be scored by
+                `tools/evaluate_masks.py`.
+            per_image: also write the scores of every image to `per_image.jsonl`.
         """
         with self._occupied("val"):
             return self._val(checkpoint, save_masks, per_image)
@@ -145,7 +148,7 @@ class Runner:
     def _val(self, checkpoint: str | None, save_masks: bool, per_image: bool) -> dict[str, Any]:
         model, path = self.experiment.trained_model(checkpoint)
         self.log.info(f"evaluating {path}")
-        outputs = PictureOutputs(
+        outputs = ImageOutputs(
             self.experiment.dataset("val"),
             masks=self.work_dir / MASKS if save_masks else None,
             records=self.work_dir / PER_IMAGE if per_image else None,
@@ -156,15 +159,15 @@ class Runner:
         return summary
 
     def test(self, checkpoint: str | None = None, published_values: bool = False) -> Path:
-        """Segments `dataset.test` into palette PNG files, in place of those of an earlier run.
+        """Segments `dataset.test` into palette PNG files, which replace those of an earlier run.
 
         Args:
-            published_values: see `jseg.runner.outputs.PictureOutputs`.
+            published_values: see `jseg.runner.outputs.ImageOutputs`.
 
         Returns:
-            Their folder.
+            The folder of the files.
         """
-        # Before the model, whose classes are those of this set: no other data is needed.
+        # Built before the model, which takes its classes from this set, so that no other data is needed.
         dataset = self.experiment.dataset("test")
         with self._occupied("test"):
             return self._test(dataset, checkpoint, published_values)
@@ -172,7 +175,7 @@ class Runner:
     def _test(self, dataset: Dataset, checkpoint: str | None, published_values: bool) -> Path:
         model, path = self.experiment.trained_model(checkpoint)
         folder = self.work_dir / "predictions"
-        self.log.info(f"segmenting {len(dataset)} pictures with {path}")
+        self.log.info(f"segmenting {len(dataset)} images with {path}")
         model.eval()
         save_predictions(model, dataset, self.cfg.inference, folder, self.log, published_values)
         barrier()
@@ -180,7 +183,7 @@ class Runner:
         return folder
 
     def _data_notes(self) -> list[str]:
-        """What of the data is not used, and what is used twice."""
+        """Describes data that is not used, and images that are used twice."""
         train, val = (self.experiment.dataset(part) for part in ("train", "val"))
         return list(dict.fromkeys([*train.notes(), *val.notes(), *shared_files(train.files(), val.files())]))
 
@@ -201,22 +204,23 @@ class Runner:
             and self._due(start, cfg.eval_interval)
             and not broadcast_object(self.log.has("eval.jsonl", start))
         ):
-            self._measure(start, model, optimizer, stop)  # the run before ended between saving and evaluating
+            # The previous run ended between saving and evaluating.
+            self._measure(start, model, optimizer, stop)
         model.train()
         window.restart_clock()
         for iteration in range(start, cfg.max_iters):
-            alive(f"reading the pictures of iteration {iteration + 1}")
+            alive(f"reading the images of iteration {iteration + 1}")
             waited = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - waited
             alive(f"computing iteration {iteration + 1}")
             window.add(step(iteration, batch, _rates(scheduler, iteration)), waited)
-            # Launches the iteration without waiting for its end: random numbers are drawn at launch, before
-            # the next seed, and the lazy graph does not grow.
+            # Launches the iteration without waiting for it to finish: random numbers are drawn at launch,
+            # before the next seed is set, and the lazy graph does not grow.
             jt.sync_all()
             done = iteration + 1
             number, bad = self._agree(stop.number, batch["bad"], done)
-            self.experiment.bad_pictures.add(bad)
+            self.experiment.bad_images.add(bad)
             save, measure = (
                 self._due(done, interval) for interval in (cfg.checkpoint_interval, cfg.eval_interval)
             )
@@ -234,8 +238,8 @@ class Runner:
 
     @staticmethod
     def _agree(number: int, bad: Mapping[str, str], done: int) -> tuple[int, Mapping[str, str]]:
-        """The largest signal number and all unreadable pictures
-        that any process has seen in this iteration."""
+        """Returns the largest signal number and all unreadable images seen by any process in this
+        iteration."""
         what = f"the end of iteration {done}"
         largest: np.ndarray = all_reduce_max(np.array([number, len(bad)]), what)
         number, count = (int(value) for value in largest)
@@ -244,13 +248,13 @@ class Runner:
         return number, bad
 
     def _measure(self, done: int, model: Segmentor, optimizer: Optimizer, stop: StopSignals) -> None:
-        """Evaluates, then keeps the checkpoint of this iteration if none was better."""
+        """Evaluates, and keeps the checkpoint of this iteration as `best` if no earlier one was better."""
         alive("evaluating")
         message = (
             "stopped by {signal} while evaluating; the newest checkpoint is complete, "
-            "--resume auto goes on from it"
+            "--resume auto continues from it"
         )
-        # The main rank ends the others.
+        # The main rank ends the other processes.
         with stop.at_once(message) if is_main() else contextlib.nullcontext():
             summary = self._evaluate(model, short=done < self.cfg.max_iters)
         headline = {key: summary[key] for key in HEADLINE}
@@ -259,7 +263,7 @@ class Runner:
             if not self.store.path(done).is_file():
                 self._save(done, optimizer)
             self.store.point_to_best(done, headline["hIoU"])
-        # Last: it says that this evaluation is complete.
+        # Written last, to mark this evaluation as complete.
         self.log.record("eval.jsonl", {"iter": done, **headline})
 
     def _stop(self, number: int, done: int, optimizer: Optimizer, window: LossWindow) -> None:
@@ -272,7 +276,7 @@ class Runner:
         raise Interrupted(
             number,
             f"stopped by {name} after iteration {done}: {path} is complete, the same command "
-            "with --resume auto goes on from it",
+            "with --resume auto continues from it",
         )
 
     def _due(self, done: int, interval: int | None) -> bool:
@@ -306,19 +310,19 @@ class Runner:
         alive(f"saving the checkpoint of iteration {done}")
         arrays = {name: value.numpy() for name, value in optimizer.parameters.items()}
         broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-        # The last loss was still finite, the update after it was not; such a checkpoint is of no use.
+        # The last loss was still finite, but the update was not. Such a checkpoint would be useless.
         if broken:
             raise FloatingPointError(
                 f"{broken[0]} is not finite after iteration {done} ({len(broken)} of "
                 f"{len(arrays)} trained tensors), no checkpoint is written; lower optimizer.lr or "
-                "look at the data of that iteration; earlier checkpoints are intact"
+                "inspect the data of that iteration; earlier checkpoints are intact"
             )
         arrays.update(optimizer.state())
         metadata = self.experiment.describe(done, losses)
         self.log.info(f"saved {self.store.save(done, arrays, metadata)}")
 
     def _evaluate(
-        self, model: Segmentor, short: bool = False, outputs: PictureOutputs | None = None
+        self, model: Segmentor, short: bool = False, outputs: ImageOutputs | None = None
     ) -> dict[str, Any]:
         model.eval()
         summary = evaluate(model, self.experiment.dataset("val"), self.cfg.inference, self.log, outputs)
@@ -337,7 +341,7 @@ class Runner:
         if is_main():
             model.eval()
             count = self.cfg.visualize["num_images"]
-            for path in draw_pictures(
+            for path in draw_figures(
                 model, self.experiment.dataset("val"), self.cfg.inference, self.work_dir, count
             ):
                 self.log.info(f"drew {path}")
@@ -345,5 +349,5 @@ class Runner:
 
 
 def _rates(schedule: Schedule, iteration: int) -> Callable[[float], float]:
-    """A parameter's configured rate -> its rate in this iteration."""
+    """Returns a function from a parameter's configured learning rate to its rate in this iteration."""
     return lambda base_lr: schedule(base_lr, iteration)

@@ -1,5 +1,5 @@
-"""Random state as a pure function of (seed, iteration), so that
-a resumed run repeats an uninterrupted one."""
+"""Random state as a pure function of (seed, iteration), so that a resumed run repeats an uninterrupted
+one."""
 
 import hashlib
 import random
@@ -11,33 +11,33 @@ from jseg.ops.randomness import set_first_sample
 from jseg.runtime.backend import jt
 
 BEFORE_TRAINING = -1
-"""The "iteration" in which parameters get their initial values: the same on every rank."""
+"""Pseudo-iteration in which parameters are initialised, identically on every rank."""
 
 
 def seed_everything(seed: int, iteration: int, first_sample: int = 0) -> None:
-    """Seeds Python, numpy and Jittor for one iteration (0-based, or `BEFORE_TRAINING`).
+    """Seeds Python, NumPy and Jittor for one iteration (0-based, or `BEFORE_TRAINING`).
 
-    Python, numpy and the dropout of jseg's models are set alike on every rank; dropout then depends on the
-    position of a picture in the whole batch. Jittor's own generator (`jt.random`), which knows no positions,
-    is set differently on every rank in training.
+    Python, NumPy and the dropout of jseg's models are seeded identically on every rank. Dropout then depends
+    on the position of an image in the whole batch. Jittor's own generator (`jt.random`), which does not
+    depend on positions, is seeded differently on every rank during training.
 
-    Jittor draws when it executes, not when it is called: the work of the previous iteration must have been
-    launched (`jt.sync_all()`) before this, or it would draw from the new state.
+    Jittor draws numbers on execution, not on the call. The previous iteration must have been launched
+    (`jt.sync_all()`) before this call, or it would draw from the new state.
 
     Args:
-        first_sample: position of this process's first picture in the whole batch.
+        first_sample: position of this process's first image in the whole batch.
     """
     state = int(np.random.SeedSequence([seed, iteration + 1]).generate_state(1)[0] % (1 << 30))
     jt.set_global_seed(state, different_seed_for_mpi=False)
     if iteration != BEFORE_TRAINING:
-        jt.set_seed(state + 2591 * rank())  # Jittor's own distance between ranks
+        jt.set_seed(state + 2591 * rank())  # the offset that Jittor itself uses between ranks
     set_first_sample(first_sample)
 
 
 def fingerprint(seed: int, iteration: int) -> str:
-    """16 hex digits of the first numbers that Python, numpy and Jittor draw in `iteration` on the main rank.
+    """Returns 16 hex digits of the first random numbers of Python, NumPy and Jittor in `iteration` on rank 0.
 
-    Equal fingerprints mean equal random states. Leaves the generators seeded for that iteration.
+    Equal fingerprints mean equal random states. The generators are left seeded for that iteration.
     """
     jt.sync_all()
     seed_everything(seed, iteration)

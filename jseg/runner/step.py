@@ -1,13 +1,14 @@
-"""One training iteration on one rank: its part of the batch,
-gradients averaged over accumulation steps and ranks.
+"""One training iteration on one rank, with gradients averaged over accumulation steps and ranks.
 
-n ranks and k accumulation steps give the losses and weights of one rank that takes the whole batch at once,
-up to the order of summation. What that rests on:
-- every part has the same number of pictures, so the mean over parts of a mean over pictures is the mean over
-  the batch;
-- terms that are divided by a count of the batch (NEL: present (image, class) pairs) are divided by its mean
-  over all parts, which is at least 1 over the whole batch: `Segmentor.divisors`, handed to `loss`;
-- dropout depends on (seed, iteration, position of the picture in the whole batch): `jseg.ops.randomness`.
+n ranks and k accumulation steps give the losses and weights of one rank with the whole batch, up to the order
+of summation, for these reasons:
+- Every part has the same number of images, so the mean over parts of a mean over images is the mean over the
+  batch.
+- Terms that are divided by a count over the batch (NEL: present (image, class) pairs) are divided by the mean
+of
+  the count over all parts, with a total of at least 1 over the whole batch (`Segmentor.divisors`, passed to
+  `loss`).
+- Dropout depends on (seed, iteration, position of the image in the whole batch): `jseg.ops.randomness`.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,16 +24,16 @@ from jseg.runtime.backend import jt
 
 
 def rank_batch_size(batch_size: int, ranks: int, accumulate: int) -> int:
-    """Pictures of one rank in one iteration.
+    """Returns the number of images of one rank in one iteration.
 
     Raises:
-        ValueError: the batch cannot be dealt out evenly.
+        ValueError: if the batch cannot be divided evenly.
     """
     if batch_size % (ranks * accumulate):
         fits = max(1, batch_size // (ranks * accumulate)) * ranks * accumulate
         raise ValueError(
-            f"config key batch_size: {batch_size} pictures cannot be dealt out evenly to {ranks} rank(s) "
-            f"times {accumulate} accumulation step(s); batch_size={fits} would fit, or change accumulate "
+            f"config key batch_size: {batch_size} images cannot be divided evenly between {ranks} rank(s) "
+            f"times {accumulate} accumulation step(s); use batch_size={fits}, or change accumulate "
             "or mpirun -n"
         )
     return batch_size // ranks
@@ -43,10 +44,10 @@ class TrainingStep:
 
     Args:
         model: a segmentor in training mode.
-        optimizer: of its parameters.
-        seed: of the run.
-        accumulate: parts in which this rank computes its pictures, which must be a multiple of it. Memory is
-            that of one part.
+        optimizer: optimizer of its parameters.
+        seed: seed of the run.
+        accumulate: number of parts in which this rank processes its images, which must be a multiple of it.
+            Only one part is in memory at a time.
     """
 
     def __init__(self, model: Segmentor, optimizer: Optimizer, seed: int, accumulate: int = 1) -> None:
@@ -57,14 +58,14 @@ class TrainingStep:
     def __call__(
         self, iteration: int, batch: Mapping[str, Any], learning_rate: Callable[[float], float]
     ) -> dict[str, jt.Var]:
-        """Trains on this rank's pictures of `iteration`.
+        """Trains on this rank's images of `iteration`.
 
         Args:
-            batch: image (B, 3, H, W), label (B, H, W), numpy.
+            batch: NumPy arrays image (B, 3, H, W) and label (B, H, W).
             learning_rate: see `AdamW.apply`.
 
         Returns:
-            Loss terms, means over the accumulation steps of this rank; no gradient.
+            Loss terms, averaged over the accumulation steps of this rank, without gradient.
         """
         size = len(batch["image"]) // self._accumulate
         first = rank() * len(batch["image"])
@@ -86,7 +87,7 @@ class TrainingStep:
             gradients = [(a + b).stop_grad() for a, b in zip(gradients, own)] if gradients else own
             terms.append({name: term.stop_grad() for name, term in loss.items()})
             if self._accumulate > 1:
-                jt.sync_all()  # frees the activations of this part, and draws its random numbers
+                jt.sync_all()  # frees the activations of this part and draws its random numbers
         if self._accumulate > 1:
             gradients = [(gradient * (1.0 / self._accumulate)).stop_grad() for gradient in gradients]
             terms = [{name: sum(part[name] for part in terms) / self._accumulate for name in terms[0]}]
@@ -95,8 +96,10 @@ class TrainingStep:
         return terms[0]
 
     def _divisors(self, iteration: int, parts: list[tuple[int, np.ndarray, np.ndarray]]) -> jt.Var | None:
-        """What the model divides by, as means over all parts of the batch: exact, and at least 1 over the
-        whole of it. None where this is the whole batch, or the model divides by nothing that it counts."""
+        """Returns the divisors of the loss as means over all parts of the batch, with totals of at least 1.
+
+        None if this part is the whole batch, or the loss is not divided by a count.
+        """
         if self._parts == 1:
             return None
         own: np.ndarray | None = None

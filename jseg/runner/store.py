@@ -1,10 +1,10 @@
-"""The checkpoint files of one work folder: atomic saves, the
-pointers `latest` and `best`, pruning, damaged files.
+"""The checkpoint files of a work folder: atomic saves, the pointers `latest` and `best`, pruning, damaged
+files.
 
-work_dir/checkpoints/iter_N.safetensors    complete files only; a write under way has a hidden name
-work_dir/checkpoints/latest                name of the newest
-work_dir/checkpoints/best                  name and hIoU of the one that evaluated best
-work_dir/checkpoints/*.damaged             set aside because the SHA-256 inside did not fit
+work_dir/checkpoints/iter_N.safetensors    complete checkpoints; a file being written has a hidden name
+work_dir/checkpoints/latest                name of the newest checkpoint
+work_dir/checkpoints/best                  name and hIoU of the best checkpoint
+work_dir/checkpoints/*.damaged             set aside because the SHA-256 inside did not match
 """
 
 import math
@@ -24,9 +24,9 @@ _NAME = re.compile(r"iter_(\d+)\.safetensors")
 class CheckpointStore:
     """The checkpoints of one work folder.
 
-    The newest and the best one stay, and the newest `keep` of those at multiples of `interval` (None: of
-    all); what was saved between these, because it was the best for a while or a signal came, goes with the
-    next save.
+    The newest and the best checkpoint are kept, and the newest `keep` of those at multiples of `interval`
+    (None: of all). Others, which were saved because they were the best for a while or because of a signal,
+    are removed by the next save.
     """
 
     def __init__(self, work_dir: PathLike, keep: int = 3, interval: int | None = None) -> None:
@@ -39,14 +39,14 @@ class CheckpointStore:
         return self.folder / f"iter_{iteration}.safetensors"
 
     def iterations(self) -> list[int]:
-        """Iterations that have a checkpoint, ascending."""
+        """Returns the iterations that have a checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
         found = [_NAME.fullmatch(file.name) for file in self.folder.iterdir()]
         return sorted(int(match.group(1)) for match in found if match)
 
     def newest(self) -> Path | None:
-        """The file named by `latest`, else the one of the highest iteration, else None."""
+        """Returns the file named by `latest`, or else the one of the highest iteration, or else None."""
         named = self._pointed(POINTER)
         if named:
             return self.path(named[0])
@@ -54,14 +54,14 @@ class CheckpointStore:
         return self.path(iterations[-1]) if iterations else None
 
     def newest_undamaged(self, warn: Callable[[str], None]) -> Path | None:
-        """The newest checkpoint whose SHA-256 fits; damaged ones are
-        renamed, and `warn` gets a sentence for each.
+        """Returns the newest checkpoint whose SHA-256 matches, or None if the folder has no checkpoints.
 
-        A kill between renaming a checkpoint and moving `latest` leaves a file beyond the pointer: it is
-        complete, and taken. None if the folder never had a checkpoint.
+        Damaged checkpoints are renamed, and `warn` is called with a sentence for each. If a run was killed
+        between renaming a checkpoint and updating `latest`, the newest file is beyond the pointer. It is
+        complete, so it is used.
 
         Raises:
-            ValueError: there are checkpoints, but all are damaged.
+            ValueError: if all checkpoints are damaged.
         """
         damaged = 0
         for iteration in reversed(self.iterations()):
@@ -70,22 +70,22 @@ class CheckpointStore:
                 load_arrays(path)
             except ValueError as error:
                 renamed = path.replace(f"{path}.damaged")
-                warn(f"warning: {error}; it is now {renamed.name}, trying the checkpoint before it")
+                warn(f"warning: {error}; renamed to {renamed.name}, trying the previous checkpoint")
                 damaged += 1
                 continue
             return path
         if damaged:
             raise ValueError(
                 f"--resume: every checkpoint in {self.folder} is damaged ({damaged}, now *.damaged); "
-                "begin anew without --resume, or restore one from a backup"
+                "start again without --resume, or restore one from a backup"
             )
         return None
 
     def save(self, iteration: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Path:
-        """Writes a checkpoint, points `latest` to it, then removes the oldest beyond `keep`.
+        """Writes a checkpoint, points `latest` to it, and removes the oldest ones beyond `keep`.
 
         Raises:
-            OSError: it could not be written; earlier checkpoints are as they were.
+            OSError: if it could not be written. Earlier checkpoints are unchanged.
         """
         path = self.path(iteration)
         try:
@@ -94,13 +94,15 @@ class CheckpointStore:
             self._point(POINTER, iteration)
         except OSError as error:
             newest = self.newest()
-            kept = f"{newest} is complete; go on from it with --resume" if newest else "no earlier one exists"
+            kept = (
+                f"{newest} is complete; resume from it with --resume" if newest else "no earlier one exists"
+            )
             raise OSError(f"checkpoint of iteration {iteration}: {error}; {kept}") from error
         self._prune(iteration)
         return path
 
     def is_best(self, iteration: int, score: float) -> bool:
-        """Whether no other iteration scored as much as `score` (hIoU in %); NaN never is the best."""
+        """Whether `score` (hIoU in %) is better than that of all other iterations. NaN is never the best."""
         best = self._pointed(BEST)
         return math.isfinite(score) and (best is None or best[0] == iteration or best[1] < score)
 
@@ -108,14 +110,17 @@ class CheckpointStore:
         """Points `best` to the saved checkpoint of `iteration`.
 
         Raises:
-            OSError: the pointer could not be written.
+            OSError: if the pointer could not be written.
         """
         self._point(BEST, iteration, f"hIoU {score!r}\n")
         self._prune(self.iterations()[-1])
 
     def go_on_after(self, iteration: int) -> None:
-        """Prepares the folder for a run that goes on after `iteration`: no traces of writes that a kill broke
-        off, and no checkpoint or pointer of later iterations, which this run will write again."""
+        """Prepares the folder for a run that resumes after `iteration`.
+
+        Removes unfinished files of a killed run, and sets aside checkpoints and pointers of later iterations,
+        which this run will write again.
+        """
         if not self.folder.is_dir():
             return
         for file in list(self.folder.iterdir()):
@@ -143,11 +148,11 @@ class CheckpointStore:
             temporary.write_text(f"{self.path(iteration).name}\n{note}", encoding="utf-8")
 
     def _pointed(self, pointer: str) -> tuple[int, float] | None:
-        """Iteration and score behind a pointer, None where there is none or its checkpoint has gone."""
+        """Returns iteration and score of a pointer, or None if there is none or its checkpoint is missing."""
         try:
             lines = (self.folder / pointer).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
-            return None  # the names of the files say enough
+            return None  # the file names are sufficient
         match = _NAME.fullmatch(lines[0].strip()) if lines else None
         if not match or not self.path(int(match.group(1))).is_file():
             return None

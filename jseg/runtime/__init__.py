@@ -1,5 +1,5 @@
-"""Makes `import jittor` succeed on this machine with nothing but pip and a C++ compiler.
+"""Makes `import jittor` work on this machine with only pip and a C++ compiler.
 
-`environment` looks for what Jittor needs (standard library only); `backend` is the one place
-from which the rest of jseg imports Jittor; `doctor` reports what was found.
+`environment` finds the dependencies of Jittor (standard library only). The rest of jseg imports Jittor only
+from `backend`. `jseg.doctor` reports what was found.
 """

@@ -1,7 +1,7 @@
-"""The one place from which jseg imports Jittor: `from jseg.runtime.backend import jt, nn`.
+"""The only module from which jseg imports Jittor: `from jseg.runtime.backend import jt, nn`.
 
-The first import on a machine compiles Jittor's core (minutes on two cores) into its cache, in a child
-process: this one is never replaced or ended.
+The first import on a machine compiles Jittor's core (minutes on two cores) into its cache. This happens in a
+child process, so that Jittor never replaces or ends the current process.
 """
 
 import atexit
@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from jseg.runtime.cuda.prepare import FAILED
+from jseg.runtime.damage import compile_problem, core_libraries, drop_unreadable_settings, remove_damaged
 from jseg.runtime.device import Device, wanted_device, wanted_precision
 from jseg.runtime.environment import (
     EnvironmentProblem,
@@ -27,9 +28,9 @@ from jseg.runtime.environment import (
     unwritable_cache,
 )
 from jseg.runtime.exchange import exchange_problem
-from jseg.runtime.waiting import wait_announced
 from jseg.runtime.shared_cache import first_on_path
 from jseg.runtime.trial import configuration_key, mark_of, process_kept, try_import
+from jseg.runtime.waiting import wait_announced
 
 
 def _import_jittor():
@@ -47,13 +48,13 @@ def _import_jittor():
             jittor.flags.use_cuda = 1
             jittor.flags.use_tensorcore = int(wanted_precision() == "tf32")
     except (Exception, SystemExit) as error:
-        # It was imported in this configuration before. Jittor cannot be imported twice by a process, and it
-        # leaves with SystemExit(0) after it has rebuilt itself: the next process shall look again, in a
-        # child.
+        # It was imported in this configuration before. Jittor cannot be imported twice in a process, and
+        # exits with SystemExit(0) after rebuilding itself, so the next process must check again in a child.
         with contextlib.suppress(OSError):
             mark_of(jittor_cache(), key).unlink(missing_ok=True)
-        reason = str(error) if isinstance(error, Exception) else "it has rebuilt a part of itself"
-        raise EnvironmentProblem(f"Jittor does not start: {reason}; start the program again") from error
+        reason = str(error) if isinstance(error, Exception) else "it rebuilt a part of itself"
+        problem = compile_problem(reason, jittor_cache()) or f"{reason}; start the program again"
+        raise EnvironmentProblem(f"Jittor does not start: {problem}") from error
     finally:
         _restore_signals()
     _end_compiler_processes()
@@ -62,8 +63,8 @@ def _import_jittor():
 
 
 def _adopted(jittor: ModuleType) -> tuple[ModuleType, Device]:
-    """Jittor as the program had imported it before jseg: built and configured by itself. What jseg asks of
-    operators is added for those that are compiled from now on."""
+    """Returns Jittor as the program imported it before jseg, built and configured by itself. jseg's options
+    are added for operators that are compiled from now on."""
     _compare_arrays(jittor)
     options = exact_division(jittor.flags.cc_path)
     if "recip" not in jittor.flags.cc_flags:
@@ -79,12 +80,13 @@ def _compare_arrays(jittor: ModuleType) -> None:
 
 
 def _importable() -> tuple[Device, Path | None, str]:
-    """The device, the folder that Jittor is imported from and the key of the configuration, after a child
-    process has imported it once; the CPU takes the place of a GPU that fails, unless it was asked for."""
+    """Returns the device, the folder that Jittor is imported from and the key of the configuration, after
+    importing it once in a child process. If a GPU fails and was not requested, the CPU is used."""
     device = prepare_jittor()
     place = shared_jittor()
     key = configuration_key(device, str(place or sys.prefix), find_compiler().note)
     try:
+        _repair_cache(key)
         problem = try_import(jittor_cache(), key, place, device)
     except OSError as error:
         raise unwritable_cache(error) from error
@@ -94,10 +96,20 @@ def _importable() -> tuple[Device, Path | None, str]:
         raise EnvironmentProblem(f"Jittor does not start: {problem}")
     reason = f"Jittor does not start with CUDA ({problem})"
     if wanted_device() == "cuda" or launched_by_mpi():
-        raise EnvironmentProblem(f"{reason}; --device cpu does without")
+        raise EnvironmentProblem(f"{reason}; use --device cpu to compute without it")
     _warn(f"{reason}; computing on the CPU")
     os.environ[FAILED] = reason
     return _importable()
+
+
+def _repair_cache(key: str) -> None:
+    """Removes files that would keep Jittor from starting, so that the child process builds it again."""
+    settings = drop_unreadable_settings(Path.home())
+    damaged = remove_damaged(core_libraries(jittor_cache()))
+    if damaged:
+        mark_of(jittor_cache(), key).unlink(missing_ok=True)
+    for path in [*damaged, *([settings] if settings else [])]:
+        _warn(f"{path} was damaged and has been removed")
 
 
 def _warn(text: str) -> None:
@@ -110,10 +122,11 @@ def _tell(text: str) -> None:
 
 
 def _end_compiler_processes() -> None:
-    """Ends the pool of processes in which Jittor compiles while it is imported.
+    """Ends the pool of compiler processes that Jittor creates during its import.
 
-    Jittor keeps it, and when a signal to the whole process group (a batch system's, a terminal's) ends these
-    processes, its cleanup at exit waits for them for ever. Should Jittor need a pool again, it makes another.
+    Jittor keeps the pool. If a signal to the whole process group (from a batch system or a terminal) ends
+    these processes, Jittor's cleanup at exit waits for them forever. If Jittor needs a pool again, it creates
+    another.
     """
     import jittor_utils
 
@@ -125,16 +138,16 @@ def _end_compiler_processes() -> None:
 
 @contextlib.contextmanager
 def _interrupt_kept() -> Iterator[None]:
-    """Keeps Jittor from claiming Ctrl-C while it is imported, for its handler ends the process at once.
+    """Keeps Jittor from handling Ctrl-C during its import, since its handler ends the process immediately.
 
-    It leaves SIGINT alone below Jupyter, which it knows by this variable (Jittor 1.3.11, utils/log.cc). Its
-    compiler processes, which inherit the handler, are ended by this one.
+    Jittor does not handle SIGINT in Jupyter, which it recognises by this variable (Jittor 1.3.11,
+    utils/log.cc). Its compiler processes inherit the handler, and are ended by this one.
     """
     own, set_here = os.getpid(), "JPY_PARENT_PID" not in os.environ
 
     def interrupt(*_: object) -> None:
         if os.getpid() == own:
-            _restore_signals()  # children end with this process
+            _restore_signals()  # child processes end with this one
             raise KeyboardInterrupt
 
     handled = (
@@ -156,7 +169,8 @@ def _interrupt_kept() -> Iterator[None]:
 
 
 class _SignalKeeper:
-    """Asked for every module that Jittor imports: takes back what the libraries among them have claimed."""
+    """Called for every module that Jittor imports, to undo changes of signal handlers by libraries among
+    them."""
 
     @staticmethod
     def find_spec(*_: object) -> None:
@@ -164,9 +178,9 @@ class _SignalKeeper:
 
 
 def _restore_signals() -> None:
-    """Take back SIGCHLD, which Jittor claims while it is imported.
+    """Restores SIGCHLD, which Jittor handles after its import.
 
-    Its handler ends the whole process when any child process dies, before anybody can say which one it was.
+    Jittor's handler ends the whole process when any child process dies, before anything can be reported.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

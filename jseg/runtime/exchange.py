@@ -1,5 +1,5 @@
-"""Do arrays reach Jittor and come back as they were? Looked at after each import of Jittor, before it
-computes: where its idea of NumPy's memory is wrong, it raises nothing and computes with wrong values."""
+"""Checks that arrays are passed to Jittor and back unchanged, after each import of Jittor and before it
+computes. If it assumes a wrong memory layout of NumPy's arrays, it computes wrong values without an error."""
 
 from types import ModuleType
 
@@ -7,14 +7,14 @@ import numpy as np
 
 
 def exchange_problem(jittor: ModuleType) -> str:
-    """One sentence that names the first array that came back with other values; "" if none did. Takes
+    """Returns a sentence naming the first array that came back with different values, or "". Takes
     milliseconds and compiles nothing.
 
     Args:
-        jittor: the imported package, maybe one that jseg has not prepared.
+        jittor: the imported package, possibly one that jseg has not prepared.
     """
     numbers = np.arange(1, 25)
-    # In an order in which a failure ends the comparison before a case that could crash.
+    # Ordered so that a failure ends the comparison before a case that could crash.
     for kind, array in (
         ("float32", (numbers / 7).astype(np.float32).reshape(4, 6)),
         ("uint8", (numbers * 9).astype(np.uint8)),
@@ -23,7 +23,7 @@ def exchange_problem(jittor: ModuleType) -> str:
     ):
         if not np.array_equal(jittor.array(array).numpy(), array):
             return (
-                f"arrays of NumPy {np.__version__} ({kind}) reach Jittor with other values; "
+                f"arrays of NumPy {np.__version__} ({kind}) reach Jittor with wrong values; "
                 "let jseg import Jittor first (from jseg.runtime.backend import jt), or pip install 'numpy<2'"
             )
     return ""

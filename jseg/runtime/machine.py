@@ -1,4 +1,4 @@
-"""What this machine offers: processor, cores, memory; limits of containers are honoured."""
+"""Properties of this machine: CPU, cores and memory, with the limits of containers."""
 
 import os
 import platform
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's trade name, or its architecture where the kernel does not tell."""
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Returns the CPU's model name, or its architecture if the kernel does not report it."""
     try:
         for line in cpuinfo.read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
@@ -19,18 +19,18 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on; fewer than the machine has under taskset or a container's cpuset."""
+    """Returns the number of cores this process may use, which taskset or a container's cpuset may limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> tuple[int, int] | None:
-    """(available, total) bytes of memory for this process, or None where the kernel does not tell.
+    """Returns (available, total) memory of this process in bytes, or None if the kernel does not report it.
 
     Args:
-        proc: holds `meminfo` and `self/cgroup`.
-        cgroups: where control groups are mounted, version 1 or 2.
+        proc: folder with `meminfo` and `self/cgroup`.
+        cgroups: mount point of control groups, version 1 or 2.
     """
     try:
         lines = (proc / "meminfo").read_text().splitlines()
@@ -49,7 +49,7 @@ def memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -
 
 
 def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
-    """The control group of this process and those around it: any of them may hold the tightest limit."""
+    """Yields the control group of this process and its parents. Any of them may have the lowest limit."""
     try:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
@@ -69,7 +69,7 @@ def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
 
 
 def _first_number(*files: Path) -> int | None:
-    """The number in the first file that holds one; "max" (no limit) is none."""
+    """Returns the number in the first file that contains one. "max" (no limit) does not count."""
     for file in files:
         try:
             return int(file.read_text())
@@ -79,7 +79,7 @@ def _first_number(*files: Path) -> int | None:
 
 
 def _reclaimable(group: Path) -> int:
-    """Bytes of cached files that the kernel drops when memory gets scarce."""
+    """Returns the bytes of cached files, which the kernel frees when memory is needed."""
     try:
         pairs = (line.split() for line in (group / "memory.stat").read_text().splitlines())
         return next((int(pair[1]) for pair in pairs if pair[0] == "inactive_file"), 0)

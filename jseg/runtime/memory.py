@@ -1,4 +1,4 @@
-"""Turns "out of memory" of Jittor, CUDA and NumPy into one sentence that says what to lower."""
+"""Turns "out of memory" errors of Jittor, CUDA and NumPy into one sentence of advice."""
 
 import contextlib
 import re
@@ -15,22 +15,22 @@ TRAINING = (
     "model.backbone.num_regions, then crop_size in dataset.train.pipeline"
 )
 INFERENCE = "set inference.mode=slide with a smaller inference.crop_size, or lower model.backbone.num_regions"
-ONE_INPUT = "compute on the processor (--device cpu)"
+ONE_INPUT = "compute on the CPU (--device cpu)"
 
 
 class OutOfMemory(OSError):
-    """Memory of the GPU or the machine ran out; the message is one sentence of advice."""
+    """GPU or host memory is exhausted. The message is one sentence of advice."""
 
 
 @contextlib.contextmanager
 def memory_advice(advice: str) -> Iterator[None]:
-    """Within, errors that mean "out of memory" become `OutOfMemory`; others pass.
+    """Within this context, errors that mean "out of memory" become `OutOfMemory`. Others are not changed.
 
     Args:
-        advice: what to lower, such as `TRAINING`.
+        advice: what to reduce, such as `TRAINING`.
 
     Raises:
-        OutOfMemory: instead of a RuntimeError or MemoryError of that meaning.
+        OutOfMemory: instead of a RuntimeError or MemoryError with this meaning.
     """
     try:
         yield
@@ -42,5 +42,5 @@ def memory_advice(advice: str) -> Iterator[None]:
         size = f" ({int(wanted[1]) / (1 << 30):.2f} GiB more were needed)" if wanted else ""
         where = "the GPU" if re.search("cuda|cublas|curand|GPU", text, re.IGNORECASE) else "the machine"
         raise OutOfMemory(
-            f"{where} is out of memory{size}: {advice}; other programs may hold memory too"
+            f"{where} is out of memory{size}: {advice}; other programs may also use memory"
         ) from None

@@ -1,4 +1,4 @@
-"""Makes the choice of a device for this process, and says what computes. For the options see `device`."""
+"""Selects the device of this process, and reports it. For the options, see `device`."""
 
 import os
 import sys
@@ -14,10 +14,10 @@ from jseg.runtime.environment import EnvironmentProblem, prepare_jittor
 
 
 def select_device(name: str | None, precision: str | None = None) -> None:
-    """Makes the choice for this process and those it starts; None leaves the variable as it is.
+    """Selects the device for this process and those it starts. None keeps the environment variable.
 
     Raises:
-        ValueError: cuda is asked for and cannot be used, or Jittor was already loaded for another device.
+        ValueError: if cuda is requested but not usable, or Jittor was already loaded for another device.
     """
     for variable, value in ((VARIABLE, name), (PRECISION_VARIABLE, precision)):
         if value is not None:
@@ -38,8 +38,8 @@ def select_device(name: str | None, precision: str | None = None) -> None:
 
 
 def name_device() -> None:
-    """Says on stderr, in one line, what computes; under mpirun one
-    process does. Loads Jittor, unless it is loaded."""
+    """Prints the device on stderr, in one line and under mpirun from one process. Loads Jittor if
+    necessary."""
     from jseg.runtime.backend import device
 
     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not (device.kind == "cpu" and device.warning):

@@ -1,11 +1,11 @@
-"""Places below Jittor's cache that depend on contents alone, so
-that clones and environments share compiled files.
+"""Folders in Jittor's cache that are named after their contents, so that clones and environments share
+compiled files.
 
-Jittor 1.3.11 compiles anew whenever the text of a compiler call changes, and names its cache after the folder
-that it is installed in. The folders of Jittor, of the interpreter and of jseg's kernels stand in those calls:
-left alone, each new virtual environment or clone compiles for minutes what an equal one has compiled before.
-So Jittor is imported from a copy, and kernels are read from copies, whose names tell what they are and not
-where they come from. The copy is also where `overlay` changes Jittor.
+Jittor 1.3.11 recompiles whenever the text of a compiler call changes, and names its cache after the folder
+that it is installed in. These calls contain the folders of Jittor, of the interpreter and of jseg's kernels,
+so that by default each new virtual environment or clone compiles for minutes what an equal one has already
+compiled. Therefore, Jittor is imported from a copy, and kernels are read from copies, whose names depend on
+their contents and not on their origin. The copy is also where `overlay` changes Jittor.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from jseg.files import making_folder, replacing
 from jseg.runtime import overlay
 
 INTERPRETER = "JSEG_PYTHON"
-"""The interpreter that Jittor's compile steps run with, read by a script in the cache."""
+"""Variable with the interpreter for Jittor's compile steps, read by a script in the cache."""
 
 _PACKAGES = ("jittor", "jittor_utils")
 _PREFIXES = tuple(f"{package}/" for package in _PACKAGES)
 
-# Jittor compiles an operator by asm_tuner.py --cc_path=COMPILER SOURCE OPTION..., which goes through an
-# assembly file to change the instructions between marks. A source without a mark is compiled at once, from the
-# precompiled header (overlay/jittor/jseg_build.py), in a third of the time. Other steps import jittor_utils: from
-# the same copy, or they would look into another cache.
+# Jittor compiles an operator with asm_tuner.py --cc_path=COMPILER SOURCE OPTION..., which goes through an
+# assembly file to change the instructions between marks. A source without marks is compiled directly, with the
+# precompiled header (overlay/jittor/jseg_build.py), in a third of the time. Other steps import jittor_utils,
+# from the same copy, since they would otherwise use another cache.
 _SCRIPT = """#!/bin/sh
 case "$1 $2" in
 */asm_tuner.py" "--cc_path=*g++*)
@@ -50,14 +50,14 @@ PYTHONPATH={folder}"${{PYTHONPATH:+:$PYTHONPATH}}" exec "${{{variable}:-python3}
 
 @cache
 def header_copy(source: Path, folder: Path) -> Path:
-    """A copy of `source` at FOLDER/<digest of its content>/<its name>, made unless it is there.
+    """Returns a copy of `source` at FOLDER/<digest of its contents>/<its name>, created if necessary.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if the folder cannot be written.
     """
     content = source.read_bytes()
     copy = folder / hashlib.sha256(content).hexdigest()[:16] / source.name
-    if not copy.is_file() or copy.read_bytes() != content:  # an interrupted machine may leave an empty file
+    if not copy.is_file() or copy.read_bytes() != content:  # a power failure may leave an empty file
         copy.parent.mkdir(parents=True, exist_ok=True)
         with replacing(copy, durable=False) as temporary:
             temporary.write_bytes(content)
@@ -65,11 +65,11 @@ def header_copy(source: Path, folder: Path) -> Path:
 
 
 def place_of_jittor(cache: Path) -> Path | None:
-    """Folder below `cache` for the copy of the installed Jittor, named after the files that pip installed and
-    what `overlay` changes in them.
+    """Returns the folder in `cache` for the copy of the installed Jittor, named after the files installed by
+    pip and the changes of `overlay`.
 
-    None where pip has no record of them, as in a checkout, and where one was edited since: Jittor is to be
-    imported from its own place then.
+    None if pip has no record of the files, for example in a checkout, or one was edited since. Jittor is then
+    imported from its own folder.
     """
     installed = _installed_packages()
     digest = installed and _recorded_digest(installed)
@@ -77,11 +77,10 @@ def place_of_jittor(cache: Path) -> Path | None:
 
 
 def jittor_copy(cache: Path) -> Path | None:
-    """`place_of_jittor` with the packages and the script `python`
-    in it; they are copied unless they are there.
+    """Returns `place_of_jittor` with the packages and the script `python` in it, copied if necessary.
 
     Raises:
-        OSError: the cache cannot be written.
+        OSError: if the cache cannot be written.
     """
     folder = place_of_jittor(cache)
     if folder is None:
@@ -90,7 +89,7 @@ def jittor_copy(cache: Path) -> Path | None:
     if not folder.is_dir():
         _make_copy(_installed_packages(), folder, text)
     script = folder / "python"
-    if script.read_text() != text:  # of another version of jseg
+    if script.read_text() != text:  # written by another version of jseg
         with replacing(script, durable=False) as temporary:
             _write_script(temporary, text)
     return folder
@@ -104,7 +103,7 @@ def _make_copy(installed: Path, folder: Path, script: str) -> None:
             )
         overlay.lay_over(temporary)
         _write_script(temporary / "python", script)
-        os.sync()  # once: after a power failure nobody would look at the files again
+        os.sync()  # once, since the files are not checked again after a power failure
 
 
 def _write_script(path: Path, text: str) -> None:
@@ -113,14 +112,15 @@ def _write_script(path: Path, text: str) -> None:
 
 
 def interpreter() -> str:
-    """A Python that can be started; `sys.executable` is none where Python is embedded in another program."""
+    """Returns a Python that can be started. `sys.executable` is not one if Python is embedded in another
+    program."""
     beside = Path(sys.prefix) / "bin" / "python3"
     return sys.executable if "python" in Path(sys.executable or "").name else str(beside)
 
 
 @contextlib.contextmanager
 def first_on_path(folder: Path | None) -> Iterator[None]:
-    """Imports look into `folder` first; None changes nothing."""
+    """Puts `folder` first on the import path; None changes nothing."""
     if folder is None:
         yield
         return
@@ -132,20 +132,22 @@ def first_on_path(folder: Path | None) -> Iterator[None]:
 
 
 def point_link(link: Path, target: Path) -> None:
-    """Points `link` at `target`, atomically: several ranks may do
-    this at the same moment. What is not a link stays."""
+    """Points `link` at `target` atomically, since several ranks may do this at the same time.
+
+    Anything but a link is kept.
+    """
     if link.is_symlink() and link.readlink() == target:
         return
     if link.exists() and not link.is_symlink():
         return
     temporary = link.with_name(f"{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)  # left by a process that was killed here and had the same number
+    temporary.unlink(missing_ok=True)  # left by a killed process with the same id
     temporary.symlink_to(target)
     temporary.replace(link)
 
 
 def _installed_packages() -> Path | None:
-    """The folder that holds the packages jittor and jittor_utils of this environment."""
+    """Returns the folder of the packages jittor and jittor_utils in this environment."""
     for entry in sys.path:
         if (Path(entry) / "jittor" / "compiler.py").is_file() and (Path(entry) / "jittor_utils").is_dir():
             return Path(entry).resolve()
@@ -153,8 +155,8 @@ def _installed_packages() -> Path | None:
 
 
 def _recorded_digest(installed: Path) -> str | None:
-    """Digest of Jittor's files as pip recorded them, whoever installed them and wherever, and of the changes
-    to them."""
+    """Returns the digest of Jittor's files as recorded by pip, independent of who installed them and where,
+    and of the changes to them."""
     for record in installed.glob("jittor-*.dist-info/RECORD"):
         lines = record.read_text(encoding="utf-8").splitlines()
         files = sorted(line for line in lines if line.startswith(_PREFIXES) and ",sha256=" in line)
@@ -164,8 +166,8 @@ def _recorded_digest(installed: Path) -> str | None:
 
 
 def _edited(installed: Path, recorded: float) -> bool:
-    """True if a file of Jittor changed after pip had recorded it, which it does last. The time of the change
-    of status is looked at: no program that writes or copies a file keeps it."""
+    """Whether a file of Jittor changed after pip wrote its record, which it does last. Compares the time of
+    the last status change, which programs cannot set when they write or copy a file."""
     for package in _PACKAGES:
         for parent, folders, names in os.walk(installed / package):
             folders[:] = [name for name in folders if name != "__pycache__"]

@@ -1,8 +1,8 @@
-"""Has a process of its own import Jittor first, once for each configuration.
+"""Imports Jittor in a separate process first, once for each configuration.
 
-Jittor builds itself during its import. Where it has to rebuild the part that it is already running, it ends
-the process and asks to be started again, and an import that failed cannot be repeated. Neither must happen to
-a notebook or to a program that embeds jseg, so whatever was not imported successfully before is tried in a
+Jittor builds itself during its import. If it has to rebuild a part that is already running, it ends the
+process and must be started again, and a failed import cannot be repeated. Neither may happen in a notebook or
+a program that embeds jseg. So a configuration that has not been imported successfully before is tried in a
 child process.
 """
 
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jseg.runtime.device import Device
-from jseg.runtime.machine import processor_name
+from jseg.runtime.machine import cpu_name
 from jseg.runtime.shared_cache import interpreter
 from jseg.runtime.versions import JITTOR_VERSION, installed_version
 from jseg.runtime.waiting import PROGRESS, StatusLine, building_sentence, waiting_sentence
@@ -41,11 +41,11 @@ if problem:
     sys.exit(f"Error: {problem}")
 print("IMPORTED", flush=True)
 """
-# The first attempt may rebuild Jittor's bootstrap library and end with status 0, having imported nothing.
+# The first attempt may rebuild Jittor's bootstrap library and end with status 0 without having imported
+# anything.
 _ATTEMPTS = 2
-_QUIET_SECONDS = 10.0  # an import without a build takes less
-# What Jittor reads from the environment besides the names that
-# begin with use_, and what names a rank of mpirun.
+_QUIET_SECONDS = 10.0  # an import without building takes less
+# Variables that Jittor reads besides those that begin with use_, and those that identify a rank of mpirun.
 _VARIABLES = (
     "cc_path",
     "cc_flags",
@@ -64,9 +64,11 @@ _MPI = ("OMPI_", "PMIX_", "PMI_", "PRTE_")
 
 @contextmanager
 def process_kept() -> Iterator[None]:
-    """While Jittor is imported it cannot put another program in the place of this process, as it does to
-    change LD_LIBRARY_PATH where it has once fetched CUDA; it goes on without. Nor does Python 3.12 say what
-    it thinks of the backslashes in Jittor's comments."""
+    """Within this context, Jittor's import cannot replace this process by another program.
+
+    It does so to change LD_LIBRARY_PATH if it has downloaded CUDA before, but also works without. Warnings of
+    Python 3.12 about backslashes in Jittor's comments are disabled.
+    """
 
     def refuse(*_: object) -> None:
         raise RuntimeError("jseg keeps Jittor from starting the program anew")
@@ -81,10 +83,10 @@ def process_kept() -> Iterator[None]:
 
 
 def configuration_key(device: Device, place: str, compiler: str) -> str:
-    """Digest of all that decides what Jittor builds and loads.
+    """Digest of everything that determines what Jittor builds and loads.
 
     Args:
-        device: what will compute.
+        device: the selected device.
         place: folder that Jittor is imported from.
         compiler: the C++ compiler and its version.
     """
@@ -100,26 +102,27 @@ def configuration_key(device: Device, place: str, compiler: str) -> str:
         f"NumPy {installed_version('numpy')}",
         platform.platform(),
         platform.node(),
-        processor_name(),
+        cpu_name(),
         *sorted(map("=".join, chosen.items())),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def try_import(cache: Path, key: str, place: Path | None, device: Device) -> str:
-    """Imports Jittor in a child process, unless the configuration was imported before.
+    """Imports Jittor in a child process, unless this configuration has been imported before.
 
     Args:
-        cache: Jittor's; below it lies a file for each configuration that works.
+        cache: Jittor's cache folder, which contains a file for each working configuration.
         key: `configuration_key`.
-        place: folder that Jittor is imported from; None: from where it is installed.
-        device: what will compute.
+        place: folder that Jittor is imported from, or None for its own.
+        device: the selected device.
 
     Returns:
-        "" if Jittor can be imported, else the line that says most, with the file that holds the whole output.
+        "" if Jittor can be imported, else the most informative line of the output, with the file of the whole
+        output.
 
     Raises:
-        OSError: the cache cannot be written.
+        OSError: if the cache cannot be written.
     """
     mark = mark_of(cache, key)
     if mark.is_file():
@@ -129,15 +132,15 @@ def try_import(cache: Path, key: str, place: Path | None, device: Device) -> str
     if output:
         log = mark.with_suffix(".log")
         log.write_text(output, encoding="utf-8")
-        return f"{_most_telling(output)}; its whole output is in {log}"
+        return f"{_most_telling(output)}; the complete output is in {log}"
     mark.with_suffix(".log").unlink(missing_ok=True)
     mark.touch()
     return ""
 
 
 def mark_of(cache: Path, key: str) -> Path:
-    """The file that says that a configuration was imported; without it the next process tries again. It goes
-    with what Jittor has built."""
+    """Returns the file that marks a configuration as imported. Without it, the next process tries again. It
+    is removed together with Jittor's build."""
     return cache / f"jt{JITTOR_VERSION}" / "imported" / key
 
 
@@ -145,11 +148,11 @@ def import_in_child(place: Path | None, device: Device) -> str:
     """Imports Jittor in a child process, which builds what is missing.
 
     Args:
-        place: folder that Jittor is imported from; None: from where it is installed.
-        device: what will compute.
+        place: folder that Jittor is imported from, or None for its own.
+        device: the selected device.
 
     Returns:
-        "" once an import has succeeded, else what the child wrote.
+        "" after a successful import, else the output of the child.
     """
     command = [
         interpreter(),
@@ -198,7 +201,8 @@ def _run(command: list[str], output) -> int:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Without what would make the child a rank of mpirun: the core is the same without MPI."""
+    """Returns variables without those that would make the child a rank of mpirun. The core does not depend on
+    MPI."""
     return {**{name: value for name, value in variables.items() if not name.startswith(_MPI)}, "use_mpi": "0"}
 
 
@@ -211,6 +215,6 @@ def _ending(status: int) -> str:
 
 
 def _most_telling(text: str) -> str:
-    """The last line that names an error, else the last one."""
+    """Returns the last line that contains an error, or else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if "rror" in line), lines[-1])[:200]

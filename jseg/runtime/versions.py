@@ -1,5 +1,5 @@
-"""Which Python, NumPy and Jittor work together. Others are refused before Jittor is loaded: some of them
-compute wrong values without a word."""
+"""Checks that Python, NumPy and Jittor work together. Other combinations are refused before Jittor is loaded,
+since some of them silently compute wrong values."""
 
 import importlib.metadata
 import importlib.util
@@ -9,27 +9,27 @@ import sysconfig
 from dataclasses import dataclass
 
 PYTHON_VERSIONS = ((3, 10), (3, 14))
-"""First and last, as in setup.py."""
+"""First and last version, as in setup.py."""
 JITTOR_VERSION = "1.3.11"
-"""The release that is prepared here; its cache folder is named after it."""
+"""The release that jseg prepares. Its cache folder is named after it."""
 INSTALL_JITTOR = "pip install --no-deps jittor==1.3.11.0"
-"""Without its dependencies: Jittor's metadata ask for numpy<2, and jseg's name the others."""
+"""Without its dependencies: Jittor's metadata require numpy<2, and jseg's require the others."""
 _NUMPY_MAJORS = (1, 2)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What does not work, and the command that mends it."""
+    """A problem, and the command that fixes it."""
 
     text: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.text}; {self.mend}"
+        return f"{self.text}; {self.fix}"
 
 
 def installed_version(package: str) -> str | None:
-    """Version of an installed package, without importing it."""
+    """Returns the version of an installed package without importing it."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -37,7 +37,7 @@ def installed_version(package: str) -> str | None:
 
 
 def python_refusal() -> Refusal | None:
-    """What speaks against the running Python."""
+    """Returns why the running Python is refused, or None."""
     first, last = PYTHON_VERSIONS
     if not first <= sys.version_info[:2] <= last:
         text = f"Python {platform.python_version()}: jseg works with 3.{first[1]} to 3.{last[1]}"
@@ -49,8 +49,8 @@ def python_refusal() -> Refusal | None:
 
 
 def jittor_refusal(version: str | None) -> Refusal | None:
-    """What speaks against the installed Jittor; its version is None where pip has no record of one, as of a
-    checkout on the search path."""
+    """Returns why the installed Jittor is refused, or None. `version` is None if pip has no record of it, for
+    example in a checkout on the search path."""
     if version is None:
         return _missing("jittor", Refusal("Jittor is not installed in this Python", INSTALL_JITTOR))
     if not f"{version}.".startswith(f"{JITTOR_VERSION}."):
@@ -59,7 +59,7 @@ def jittor_refusal(version: str | None) -> Refusal | None:
 
 
 def numpy_refusal(version: str | None) -> Refusal | None:
-    """What speaks against the installed NumPy; its version is None where pip has no record of one."""
+    """Returns why the installed NumPy is refused, or None. `version` is None if pip has no record of it."""
     if version is None:
         return _missing("numpy", Refusal("NumPy is not installed in this Python", "pip install 'numpy<3'"))
     if _major(version) not in _NUMPY_MAJORS:
@@ -68,10 +68,11 @@ def numpy_refusal(version: str | None) -> Refusal | None:
 
 
 def original_refusal(numpy: str | None) -> Refusal | None:
-    """What speaks against Jittor as it is, without the changes that `overlay` makes in a copy of it.
+    """Returns why the original Jittor is refused, without the changes that `overlay` makes in a copy, or
+    None.
 
     Args:
-        numpy: the version of the installed NumPy, as far as pip knows.
+        numpy: version of the installed NumPy according to pip, or None.
     """
     if sys.version_info >= (3, 13):
         reason = f"Python {platform.python_version()}, with which it does not start"
@@ -94,7 +95,7 @@ def _missing(module: str, refusal: Refusal) -> Refusal | None:
 
 
 def first_refusal() -> Refusal | None:
-    """What speaks against importing Jittor in this Python, as far as versions tell."""
+    """Returns why importing Jittor in this Python is refused because of versions, or None."""
     return (
         python_refusal()
         or jittor_refusal(installed_version("jittor"))

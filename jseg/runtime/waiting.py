@@ -1,5 +1,5 @@
-"""Says what Jittor waits for: its own build, or another process. While one process holds its lock, every other of the
-same user stands still."""
+"""Reports what Jittor is waiting for: its own build, or another process. While one process holds Jittor's lock, all
+others of the same user wait."""
 
 import os
 import sys
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_SECONDS = 5.0  # a wait that nobody notices
+_SECONDS = 5.0  # shorter waits are not reported
 PROGRESS = "JSEG_PROGRESS"
-"""The file in which Jittor notes how far its build is; `jseg.runtime.overlay` makes it do so."""
+"""Variable with the path of the file to which Jittor writes its build's progress; see `jseg.runtime.overlay`."""
 
-_LOCKS = Path("/proc/locks")  # Linux alone has it; elsewhere nothing is said
+_LOCKS = Path("/proc/locks")  # exists only on Linux; elsewhere nothing is reported
 
 
 def lock_holder(pid: int) -> int | None:
-    """The process that holds the file lock for which `pid` waits; None if it waits for none."""
+    """Returns the process that holds the file lock for which `pid` waits, or None."""
     try:
         lines = _LOCKS.read_text().splitlines()
     except OSError:
@@ -33,7 +33,7 @@ def lock_holder(pid: int) -> int | None:
 
 
 def waiting_sentence(pid: int) -> str:
-    """Whom `pid` waits for, '' if nobody."""
+    """Describes the process that `pid` waits for; '' if there is none."""
     holder = lock_holder(pid)
     if holder is None:
         return ""
@@ -83,7 +83,8 @@ class StatusLine:
 
 @contextmanager
 def wait_announced(say: Callable[[str], None], seconds: float = _SECONDS) -> Iterator[None]:
-    """Within, `say` gets a sentence when this process waits for a file lock; looked up every few seconds."""
+    """Within this context, calls `say` with a sentence if this process waits for a file lock for several
+    seconds."""
     over = threading.Event()
 
     def watch() -> None:

@@ -8,17 +8,17 @@ from jseg.visualization.curves import read_records, save_curves
 from jseg.visualization.legend import LegendEntry, draw_legend
 from jseg.visualization.overlay import contours, overlay
 from jseg.visualization.panels import draw_panels, save_panels
-from jseg.visualization.regions import draw_region_picture, save_region_picture
+from jseg.visualization.regions import draw_region_figure, save_region_figure
 
 __all__ = [
     "LegendEntry",
     "contours",
     "draw_legend",
     "draw_panels",
-    "draw_region_picture",
+    "draw_region_figure",
     "overlay",
     "read_records",
     "save_curves",
     "save_panels",
-    "save_region_picture",
+    "save_region_figure",
 ]

@@ -129,8 +129,8 @@ class _Plot:
         _, top, _, bottom = self.box
         return bottom - self.up.position(values) * (bottom - top)
 
-    def draw_lines(self, picture: Image.Image, series: Sequence[Series]) -> None:
-        """Draws grid, frame and lines into the box of `picture`, and cuts off everything beyond the box."""
+    def draw_lines(self, figure: Image.Image, series: Sequence[Series]) -> None:
+        """Draws grid, frame and lines into the box of `figure`, and cuts off everything beyond the box."""
         left, top, right, bottom = self.box
         size = (right - left + 1, bottom - top + 1)
         large = Image.new("RGB", (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), PAPER)
@@ -147,11 +147,11 @@ class _Plot:
         for line in series:
             width = int(OVERSAMPLING * (2.6 if line.strong else 1.8))
             self._stroke(draw, line.x, line.y if line.smooth is None else line.smooth, line.colour, width)
-        picture.paste(large.resize(size, Image.Resampling.BOX), (left, top))
-        frame = ImageDraw.Draw(picture)
+        figure.paste(large.resize(size, Image.Resampling.BOX), (left, top))
+        frame = ImageDraw.Draw(figure)
         frame.line((left, top, left, bottom, right, bottom), fill=FRAME)
 
-    def draw_dots(self, picture: Image.Image, series: Sequence[Series]) -> None:
+    def draw_dots(self, figure: Image.Image, series: Sequence[Series]) -> None:
         """Draws dots on lines with few points, over the frame, so that a dot at the edge is not cut off."""
         radius, scale = 4, OVERSAMPLING
         side = (2 * radius + 1) * scale
@@ -161,7 +161,7 @@ class _Plot:
         for line in series:
             if line.smooth is None and line.x.size <= MARKED_POINTS:
                 for x, y in zip(self.x(line.x), self.y(line.y)):
-                    picture.paste(line.colour, (round(x) - radius, round(y) - radius), mask)
+                    figure.paste(line.colour, (round(x) - radius, round(y) - radius), mask)
 
     def _stroke(
         self, draw: ImageDraw.ImageDraw, x: np.ndarray, y: np.ndarray, colour: Colour, width: int
@@ -203,15 +203,15 @@ def draw_chart(
     Args:
         series: lines with finite points. Lines without points are left out.
         title: title of the chart.
-        size: (width, height) of the picture in pixels.
+        size: (width, height) of the image in pixels.
         last: iteration at which the x axis ends.
         limit: upper bound of the y axis unless a value exceeds it (100 for percent). It keeps the axis
             linear.
         empty_text: text that is written in the plot if there is no line.
     """
     series = [line for line in series if line.x.size]
-    picture = Image.new("RGB", size, PAPER)
-    draw = ImageDraw.Draw(picture)
+    figure = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(figure)
     across, up = iteration_axis(last), value_axis(series, limit)
     labels = [format_tick(tick) for tick in up.ticks]
     left = 14 + max(text_width(label, TEXT_SIZE) for label in labels) + 8
@@ -228,8 +228,8 @@ def draw_chart(
             draw_text(draw, (left + offset + 22, middle), line.name, TEXT_SIZE, INK, "lm")
         top += line_height(TEXT_SIZE) + 5
     plot = _Plot((left, top + 8, right, bottom), across, up)
-    plot.draw_lines(picture, series)
-    plot.draw_dots(picture, series)
+    plot.draw_lines(figure, series)
+    plot.draw_dots(figure, series)
     for tick, x in zip(across.ticks, plot.x(across.ticks)):
         draw_text(draw, (x, bottom + 6), format_tick(tick), TEXT_SIZE, MUTED, "ma")
     for label, y in zip(labels, plot.y(up.ticks)):
@@ -237,4 +237,4 @@ def draw_chart(
     draw_text(draw, ((left + right) / 2, size[1] - 6), "iteration", TEXT_SIZE, MUTED, "md")
     if not series:
         draw_text(draw, ((left + right) / 2, (top + bottom) / 2), empty_text, TITLE_SIZE, MUTED, "mm")
-    return picture
+    return figure

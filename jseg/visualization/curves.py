@@ -121,7 +121,7 @@ def metric_series(records: Sequence[dict[str, Any]]) -> list[Series]:
 def draw_curves(
     log: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]], title: str = ""
 ) -> Image.Image:
-    """Draws the losses (left) and the IoU values (right) of the records as one 1200 x 520 picture."""
+    """Draws the losses (left) and the IoU values (right) of the records as one 1200 x 520 image."""
     width, height = PAGE_SIZE
     page = Image.new("RGB", PAGE_SIZE, PAPER)
     top = MARGIN // 2
@@ -147,7 +147,7 @@ def save_curves(
         path: PNG file to write.
         log_path: `log.jsonl`, lines like {"iter": 50, "total": 3.1, "loss_mask": 1.2, "loss_dice": 0.4}.
         eval_path: `eval.jsonl`, lines like {"iter": 500, "hIoU": 41.0, "mIoU(S)": 60.2, "mIoU(U)": 31.1}.
-            If a run was not evaluated yet, this file does not exist, and the picture says so.
+            If a run was not evaluated yet, this file does not exist, and the image says so.
         title: title above both charts.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Saving of pictures so that a reader sees either the old file or the complete new one."""
+"""Saving of images so that a reader sees either the old file or the complete new one."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from PIL import Image
 from jseg.files import PathLike, replacing
 
 
-def save_png(picture: Image.Image, path: PathLike) -> Path:
-    """Saves `picture` as PNG, and keeps an existing file until the new one is complete.
+def save_png(image: Image.Image, path: PathLike) -> Path:
+    """Saves `image` as PNG, and keeps an existing file until the new one is complete.
 
     Missing parent folders are created.
 
@@ -19,9 +19,9 @@ def save_png(picture: Image.Image, path: PathLike) -> Path:
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise ValueError(
-            f"picture file '{target}': pictures are saved as PNG, so choose a name that ends in .png"
+            f"image file '{target}': images are saved as PNG, so choose a name that ends in .png"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
-        picture.save(temporary, format="PNG")
+        image.save(temporary, format="PNG")
     return target

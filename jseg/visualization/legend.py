@@ -75,7 +75,7 @@ def _draw_entry(legend: Image.Image, left: int, top: int, entry: LegendEntry, wi
 
 
 def draw_legend(entries: Sequence[LegendEntry], width: int) -> Image.Image:
-    """Draws a white picture, `width` pixels wide and as high as needed, that lists `entries` in columns.
+    """Draws a white image, `width` pixels wide and as high as needed, that lists `entries` in columns.
 
     A name longer than about 45 letters is cut off and ends in three dots.
 

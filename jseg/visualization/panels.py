@@ -16,7 +16,7 @@ from jseg.visualization.overlay import ALPHA, CONTOUR_WIDTH, contours, overlay
 
 PAGE_WIDTH = 1120  # target in pixels; enlargement by whole numbers makes the page a little narrower or wider
 MARGIN = 24
-GAP = 8  # between two pictures of a row
+GAP = 8  # between two images of a row
 BLOCK_GAP = 26  # between two blocks of rows set side by side
 ROW_GAP = 12
 TITLE_SIZE = 22
@@ -29,9 +29,9 @@ FADE_GREY, FADE = 236, 0.86  # colour and share of the veil over predictions tha
 
 
 class _Row(NamedTuple):
-    """The drawn pictures of one sample, all of one size, and the captions below them (one each)."""
+    """The drawn images of one sample, all of one size, and the captions below them (one each)."""
 
-    pictures: list[Image.Image]
+    images: list[Image.Image]
     captions: list[str]
 
 
@@ -91,21 +91,21 @@ def _draw_row(
     sample: dict[str, Any], palette: np.ndarray, tile: int, alpha: float, mask_ignore: bool
 ) -> _Row:
     size = _scaled_size(sample["image"], tile)
-    picture = Image.fromarray(sample["image"]).resize(size, Image.Resampling.BICUBIC)
-    pixels = np.asarray(picture)
+    image = Image.fromarray(sample["image"]).resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(image)
     prediction = _resize_label(sample["prediction"], size)
     predicted = overlay(pixels, prediction, palette, alpha)
-    row = _Row([picture], [sample["name"]])
+    row = _Row([image], [sample["name"]])
     if sample["label"] is not None:
         label = _resize_label(sample["label"], size)
-        row.pictures.append(Image.fromarray(overlay(pixels, label, palette, alpha)))
+        row.images.append(Image.fromarray(overlay(pixels, label, palette, alpha)))
         row.captions.append("")
         if mask_ignore:
             predicted = _faded_overlay(pixels, prediction, label == IGNORE_INDEX, palette, alpha)
         row.captions.append(_accuracy(sample["label"], sample["prediction"]))
     else:
         row.captions.append("")
-    row.pictures.append(Image.fromarray(predicted))
+    row.images.append(Image.fromarray(predicted))
     return row
 
 
@@ -135,10 +135,10 @@ def _paste_block(
         draw_text(draw, (centre, top), heading, HEADING_SIZE, INK, "ma", bold=True)
     top += line_height(HEADING_SIZE) + 8
     for row in rows:
-        height = row.pictures[0].height
-        for index, (picture, caption) in enumerate(zip(row.pictures, row.captions)):
+        height = row.images[0].height
+        for index, (image, caption) in enumerate(zip(row.images, row.captions)):
             x = left + index * (column + GAP)
-            page.paste(picture, (x + (column - picture.width) // 2, top))
+            page.paste(image, (x + (column - image.width) // 2, top))
             text = shorten(caption, CAPTION_SIZE, column)
             draw_text(draw, (x + column / 2, top + height + 4), text, CAPTION_SIZE, MUTED, "ma")
         top += height + _caption_height() + ROW_GAP
@@ -149,7 +149,7 @@ def _caption_height() -> int:
 
 
 def _block_height(rows: Sequence[_Row]) -> int:
-    heights = sum(row.pictures[0].height + _caption_height() + ROW_GAP for row in rows)
+    heights = sum(row.images[0].height + _caption_height() + ROW_GAP for row in rows)
     return line_height(HEADING_SIZE) + 8 + heights
 
 
@@ -161,7 +161,7 @@ def _compose(
     title: str | None,
 ) -> Image.Image:
     """Composes title, blocks of rows and legend on one white page."""
-    column = max(max(row.pictures[0].width for row in rows), MIN_COLUMN)
+    column = max(max(row.images[0].width for row in rows), MIN_COLUMN)
     block_width = len(headings) * column + (len(headings) - 1) * GAP
     width = 2 * MARGIN + blocks * block_width + (blocks - 1) * BLOCK_GAP
     per_block = -(-len(rows) // blocks)

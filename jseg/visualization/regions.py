@@ -69,14 +69,14 @@ def _fit_words(name: str, percent: str, width: float, height: float, largest: in
 
 
 def _draw_cell(
-    picture: Image.Image, centre: tuple[float, float], lines: Sequence[str], size: int, unseen: bool
+    image: Image.Image, centre: tuple[float, float], lines: Sequence[str], size: int, unseen: bool
 ) -> None:
     """Writes the class name and, as the last line, its probability on a translucent box at `centre`."""
     step = line_height(size)
     half_width = max(text_width(line, size) for line in lines) / 2 + 5
     half_height = len(lines) * step / 2 + 1
     x, y = centre
-    draw = ImageDraw.Draw(picture, "RGBA")
+    draw = ImageDraw.Draw(image, "RGBA")
     draw.rounded_rectangle(
         (x - half_width, y - half_height, x + half_width, y + half_height),
         radius=5,
@@ -89,25 +89,25 @@ def _draw_cell(
         draw.text(at, line, fill=UNSEEN if unseen else INK, font=font(size), anchor="mm")
 
 
-def _draw_lines(picture: Image.Image, xs: np.ndarray, ys: np.ndarray) -> None:
+def _draw_lines(image: Image.Image, xs: np.ndarray, ys: np.ndarray) -> None:
     """Draws white grid lines with a dark rim at the pixel positions `xs` and `ys`."""
-    draw = ImageDraw.Draw(picture, "RGBA")
+    draw = ImageDraw.Draw(image, "RGBA")
     for rim, colour in ((1, (0, 0, 0, 110)), (0, (255, 255, 255, 255))):
         for x in np.rint(xs):
-            draw.rectangle((x - 1 - rim, 0, x + rim, picture.height), fill=colour)
+            draw.rectangle((x - 1 - rim, 0, x + rim, image.height), fill=colour)
         for y in np.rint(ys):
-            draw.rectangle((0, y - 1 - rim, picture.width, y + rim), fill=colour)
+            draw.rectangle((0, y - 1 - rim, image.width, y + rim), fill=colour)
 
 
 def _draw_grid(
-    picture: Image.Image, probabilities: np.ndarray, class_names: Sequence[str], unseen: frozenset[int]
+    image: Image.Image, probabilities: np.ndarray, class_names: Sequence[str], unseen: frozenset[int]
 ) -> Image.Image:
-    """Returns a copy of `picture` with grid lines and the best class of each cell."""
-    picture = picture.copy()
+    """Returns a copy of `image` with grid lines and the best class of each cell."""
+    image = image.copy()
     rows, columns = probabilities.shape[1:]
-    xs = np.linspace(0, picture.width, columns + 1)
-    ys = np.linspace(0, picture.height, rows + 1)
-    _draw_lines(picture, xs[1:-1], ys[1:-1])
+    xs = np.linspace(0, image.width, columns + 1)
+    ys = np.linspace(0, image.height, rows + 1)
+    _draw_lines(image, xs[1:-1], ys[1:-1])
     room = (xs[1] - CELL_MARGIN, ys[1] - CELL_MARGIN)
     best = probabilities.argmax(axis=0)
     texts = [
@@ -120,11 +120,11 @@ def _draw_grid(
         row, column = divmod(cell, columns)
         size, lines = _fit_words(*text, *room, common)
         centre = ((xs[column] + xs[column + 1]) / 2, (ys[row] + ys[row + 1]) / 2)
-        _draw_cell(picture, centre, lines, size, int(best[row, column]) in unseen)
-    return picture
+        _draw_cell(image, centre, lines, size, int(best[row, column]) in unseen)
+    return image
 
 
-def draw_region_picture(
+def draw_region_figure(
     image: np.ndarray,
     clip_probabilities: np.ndarray,
     model_probabilities: np.ndarray,
@@ -142,7 +142,7 @@ def draw_region_picture(
         clip_probabilities, model_probabilities: (C, m, m), a softmax over the C classes. Row 0 is the top.
         class_names: C names.
         unseen: indices of the unseen classes.
-        headings: headings above the left and the right picture.
+        headings: headings above the left and the right image.
 
     Raises:
         ValueError: if the two shapes differ, C is not the number of names, or values are not probabilities.
@@ -181,7 +181,7 @@ def draw_region_picture(
     return page
 
 
-def save_region_picture(
+def save_region_figure(
     path: PathLike,
     image: np.ndarray,
     clip_probabilities: np.ndarray,
@@ -190,8 +190,8 @@ def save_region_picture(
     unseen: Iterable[int],
     headings: tuple[str, str] = HEADINGS,
 ) -> None:
-    """Writes `draw_region_picture(...)` to the PNG file `path`, with arguments and errors as there."""
+    """Writes `draw_region_figure(...)` to the PNG file `path`, with arguments and errors as there."""
     save_png(
-        draw_region_picture(image, clip_probabilities, model_probabilities, class_names, unseen, headings),
+        draw_region_figure(image, clip_probabilities, model_probabilities, class_names, unseen, headings),
         path,
     )

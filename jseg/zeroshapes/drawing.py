@@ -1,4 +1,4 @@
-"""ZeroShapes, a small zero-shot segmentation data set that is drawn instead of downloaded.
+"""ZeroShapes, a small zero-shot segmentation dataset that is drawn instead of downloaded.
 
 Its images show textured objects on a cluttered background. A class is a colour and a shape. Every colour and
 every shape occurs among the seen classes, so an unseen class is a new combination of known words, as it is
@@ -54,7 +54,7 @@ def draw_scene(
     """Draws image number `index` of a split.
 
     Args:
-        seed: seed of the whole data set.
+        seed: seed of the whole dataset.
         split: one of SPLITS, each of which has its own random stream.
         index: number of the image in its split.
         size: side of the square image in pixels.

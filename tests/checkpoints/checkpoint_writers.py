@@ -97,7 +97,7 @@ def bfloat16_tensor(values: np.ndarray) -> Tensor:
 
 @dataclass
 class TorchPickler:
-    """Writes protocol 2 by hand and collects the storages it meets, each under its own key."""
+    """Writes protocol 2 by hand, and collects storages under separate keys."""
 
     storages: list[Storage] = field(default_factory=list)
     out: io.BytesIO = field(default_factory=io.BytesIO)

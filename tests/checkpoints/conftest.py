@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import the writers and the fuzzer that lie beside them."""
+"""Lets the tests in this folder import the writers and the fuzzer."""
 
 import sys
 from pathlib import Path

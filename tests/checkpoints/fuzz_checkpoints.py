@@ -241,7 +241,7 @@ def _position(rng: random.Random, data: bytearray) -> int:
 
 def mutate(rng: random.Random, files: dict[str, bytes], kind: str) -> bytes:
     """A damaged file of `kind`. Half of those with checksums get correct ones again, so that the damage
-    reaches the code behind them."""
+    reaches the code after the check."""
     if kind in ("torch-archive", "torchscript") and rng.random() < 0.5:
         pickler = TorchPickler()
         content = bytearray(pickler.dumps(script_root() if kind == "torchscript" else torch_root()))
@@ -347,7 +347,7 @@ def fuzz(folder: Path, count: int, seed: int, watch: Watch) -> tuple[Counter, li
 
 
 def limit_address_space() -> None:
-    """A reader that asks for gigabytes gets a MemoryError, which counts as a failure."""
+    """A reader that allocates gigabytes raises MemoryError, which counts as a failure."""
     used = int(_MEMORY.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(
         resource.RLIMIT_AS, (used + ADDRESS_SPACE_ALLOWANCE, resource.getrlimit(resource.RLIMIT_AS)[1])

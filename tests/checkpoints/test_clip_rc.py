@@ -1,4 +1,4 @@
-"""Names of CLIP-RC: what the releases carry for nothing goes, and comes back filled."""
+"""Names of CLIP-RC: unused tensors of the releases are removed, and filled in again."""
 
 import numpy as np
 import pytest

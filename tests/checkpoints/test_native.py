@@ -58,7 +58,7 @@ def test_file_is_safetensors_byte_by_byte(tmp_path: Path) -> None:
 
 
 def test_one_changed_bit_anywhere_is_noticed(tmp_path: Path) -> None:
-    """A value, a name and the metadata included, although the format itself stays valid."""
+    """Including values, names and metadata, although the file remains valid in its format."""
     path = tmp_path / "weights.safetensors"
     note = f'"jseg_sha256":"{"0" * 64}"'  # text that looks like the checksum itself
     save_arrays(path, ARRAYS, {"a_note": note, "config": "lr = 0.1"})

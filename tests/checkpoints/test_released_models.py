@@ -1,4 +1,4 @@
-"""Released CLIP-RC files in model and runner: the recorded outputs, and what a wrong config is told."""
+"""Released CLIP-RC files in model and runner: recorded outputs, and errors for wrong configs."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def weights():
 
 @pytest.fixture(scope="module")
 def files(weights, tmp_path_factory):
-    """The same weights in every form in which they may come."""
+    """The same weights in every supported format."""
     folder = tmp_path_factory.mktemp("files")
     root = {
         "meta": {"iter": 40000, "CLASSES": ["c0"]},
@@ -176,7 +176,7 @@ def test_a_scalar_where_a_table_belongs(weights, tmp_path, name):
 
 @pytest.fixture(scope="module")
 def run_folder(files, weights, openai_archive, tmp_path_factory, zeroshapes_root):
-    """A folder with a CLIP that has the golden image tower, four pictures and a config."""
+    """A folder with a CLIP that has the golden image tower, four images and a config."""
     folder = tmp_path_factory.mktemp("run")
     text, _ = clip_from_any(read_tensors(openai_archive))
     clip = {name: value for name, value in text.items() if not name.startswith("visual.")}

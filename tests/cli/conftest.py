@@ -15,7 +15,7 @@ from checkpoint_writers import jittor_bytes, tensor, torch_archive_bytes
 
 @pytest.fixture(scope="session")
 def golden_weights() -> dict[str, np.ndarray]:
-    """A whole CLIP-RC under the names of the releases, unused tensors included."""
+    """A complete CLIP-RC with the names of the releases, including unused tensors."""
     with np.load(GOLDEN / "tiny" / "weights.npz") as file:
         return dict(file)
 

@@ -1,4 +1,4 @@
-"""CLIP's preprocessing by hand, and the command line that answers with probabilities."""
+"""CLIP's preprocessing by hand, and the command line that prints probabilities."""
 
 import subprocess
 import sys
@@ -76,10 +76,10 @@ def test_every_mode_becomes_rgb(mode):
     np.testing.assert_allclose(clip_preprocess(image, 4), normalised(np.full((4, 4, 3), 255)), atol=1e-5)
 
 
-def test_bad_pictures_are_named(tmp_path):
+def test_bad_images_are_named(tmp_path):
     with pytest.raises(ValueError, match=str(MAX_ASPECT + 1)):
         clip_preprocess(Image.new("RGB", (MAX_ASPECT + 1, 1)), 224)
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.png"):
         read_clip_image(tmp_path / "text.png", 8)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):

@@ -1,4 +1,4 @@
-"""The converters: what they write, say and refuse."""
+"""The converters: files, output and errors."""
 
 import errno
 import json
@@ -103,7 +103,8 @@ def test_clip_keeps_types_and_values(openai_archive, tmp_path, suffix):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["visual.proj", "logit_scale", "transformer.resblocks.1.ln_2.bias"])
 def test_weights_that_are_not_finite(openai_archive, tmp_path, capsys, name, value):
-    """They were taken: `nan red circle` with exit status 0, and a training that blamed the learning rate."""
+    """They used to be accepted: `nan red circle` with exit status 0, and a training error that blamed the
+    learning rate."""
     state, _ = clip_from_any(read_tensors(openai_archive))
     spoilt = np.array(state[name], np.float32)
     spoilt.reshape(-1)[-1] = value
@@ -131,7 +132,7 @@ def test_a_position_table_that_is_no_square_names_its_file(openai_archive, tmp_p
 
 
 def test_an_infinite_mask_is_no_weight(openai_archive, tmp_path):
-    """open_clip keeps a causal mask of minus infinity beside the weights."""
+    """open_clip stores a causal mask of minus infinity with the weights."""
     state, _ = clip_from_any(read_tensors(openai_archive))
     mask = np.triu(np.full((77, 77), -np.inf, np.float32), 1)
     path = tmp_path / "clip.safetensors"

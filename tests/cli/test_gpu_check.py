@@ -1,4 +1,4 @@
-"""tools/gpu_check.py on a machine without a GPU: what it says, that it can fail, and that it ends."""
+"""tools/gpu_check.py on a machine without a GPU: its output, that it can fail, and that it ends."""
 
 import json
 import os
@@ -16,14 +16,15 @@ import pytest
 from jseg.cli import gpu_check
 from jseg.gpu_check import checks, golden, processes, rounds, speed, speed_check, training
 from jseg.gpu_check import job as jobs
+from jseg.runtime.command import INTERRUPTED
 
 ROOT = Path(__file__).resolve().parents[2]
 
 STEP = {
     "milliseconds": 100.0,
     "shares": {"region attention": 0.2, "attention": 0.25, "layer norm": 0.1, "dropout": 0.1},
-    "on_processor": [],
-    "processor_share": 0.0,
+    "on_cpu": [],
+    "cpu_share": 0.0,
 }
 ROW = {
     "setting": "VOC",
@@ -38,14 +39,14 @@ ROW = {
 
 @pytest.fixture
 def job(tmp_path):
-    """What a check is given on a GPU."""
+    """Arguments of a check on a GPU."""
     data = Future()
     data.set_result(str(tmp_path / "data"))
     return jobs.Job(False, processes.Processes(), time.monotonic() + 60, tmp_path, data)
 
 
 def answer(monkeypatch, answers):
-    """Programs print what `answers` holds by program or stage, for each precision or for all."""
+    """Programs print the entries of `answers` by program or stage, for each precision or for all."""
 
     def results(self, program, *arguments, precision="float32", **_):
         found = answers[arguments[0] if arguments else program]
@@ -104,7 +105,7 @@ def test_dry_run_computes_in_processes_of_its_own(tmp_path, capsys):
 
 
 def test_operators_on_the_gpu_of_this_machine():
-    """Elsewhere in `make test` the processor computes."""
+    """Elsewhere in `make test` the CPU computes."""
     from jseg.runtime.cuda.detect import detect
     from jseg.runtime.cuda.driver import query_driver
 
@@ -179,8 +180,8 @@ def test_a_run_cut_short_leaves_a_report(monkeypatch, tmp_path):
 
     monkeypatch.setitem(checks.CHECKS, "build", lambda job: jobs.Outcome([], {"kind": "cpu"}))
     monkeypatch.setitem(checks.CHECKS, "operators", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        gpu_check.main(["--dry-run", "--only", "build", "operators", "--out", str(tmp_path / "report.json")])
+    arguments = ["--dry-run", "--only", "build", "operators", "--out", str(tmp_path / "report.json")]
+    assert gpu_check.main(arguments) == INTERRUPTED
     assert list(json.loads((tmp_path / "report.json").read_text())) == ["build"]
 
 
@@ -213,7 +214,7 @@ def test_nothing_outlives_a_process(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_nothing_outlives_gpu_check(tmp_path):
-    """A batch system ends it in the midst of a stage."""
+    """A batch system ends it during a stage."""
     written = tmp_path / "child"
     program = (
         "import sys\nfrom jseg.cli import gpu_check\nfrom jseg.gpu_check import checks\n"
@@ -261,7 +262,7 @@ def test_all_operators_are_tested_in_each_precision(monkeypatch, job):
     "changes, names",
     [
         ({}, None),
-        ({"on_processor": ["transpose", "cast"], "processor_share": 0.4}, r"\b40 %.*\btranspose, cast\b"),
+        ({"on_cpu": ["transpose", "cast"], "cpu_share": 0.4}, r"\b40 %.*\btranspose, cast\b"),
         (
             {"shares": {**STEP["shares"], "attention": 0.0}},
             r"^(?!.*(region attention|layer norm|dropout)).*\battention\b",
@@ -408,4 +409,4 @@ def test_shares_of_a_profile():
         "sigmoid reduce",
         "region attention backward",
     ]
-    assert summary["on_processor"] == ["transpose"] and summary["processor_share"] == 0.4
+    assert summary["on_cpu"] == ["transpose"] and summary["cpu_share"] == 0.4

@@ -1,4 +1,4 @@
-"""The console command `jseg`: its list of commands, and that these are the doors in tools/."""
+"""The console command `jseg`: its list of commands, which are also the scripts in tools/."""
 
 import io
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import jseg
 from jseg.cli import REPOSITORY, run_net
 from jseg.cli.main import COMMANDS, main
 
@@ -33,7 +34,7 @@ print(json.dumps(shown))
 
 
 def program(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """What a program of Python printed, started in the clone."""
+    """Output of a Python program started in the clone."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
 
@@ -103,3 +104,8 @@ def test_a_settled_task_cannot_be_changed(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit, match="2"):
         run_net.parse_args(["--config", "x.py", "--task", "train"], "val")
     assert "--task" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jseg {jseg.__version__}\n"

@@ -36,7 +36,7 @@ def main(capsys):
 
 
 def refused(result, status, *parts):
-    """The command ended with this status and with errors that hold all parts."""
+    """The command ended with this status and with errors that contain all parts."""
     code, _, errors = result
     assert code == status and errors.startswith("error: "), errors
     for part in parts:
@@ -44,14 +44,14 @@ def refused(result, status, *parts):
 
 
 def counted(text, **pictures):
-    """Every split stands beside its number of pictures, between two separators."""
+    """Every split is printed with its number of images, between two separators."""
     parts = [re.findall(r"\w+", part) for part in re.split("[,;\n]", text)]
     return all(any({name, str(number)} <= set(part) for part in parts) for name, number in pictures.items())
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """Miniature VOC with 60 more pictures in SBD, large enough that
+    """Miniature VOC with 60 more images in SBD, large enough that
     the conversion can be caught in the middle."""
     root = tmp_path_factory.mktemp("many")
     miniature.unpack(miniature.voc2012(), root)
@@ -68,7 +68,7 @@ def many(tmp_path_factory):
 
 
 def large_mask(number):
-    """Noise: costly to compress."""
+    """Noise, which compresses slowly."""
     return np.random.default_rng(number).integers(0, 21, (300, 400)).astype(np.uint8)
 
 
@@ -113,8 +113,8 @@ def gone(pid):
 
 @pytest.mark.parametrize("how, jobs", [(signal.SIGKILL, 2), (signal.SIGINT, 2), (signal.SIGINT, 1)])
 def test_interrupted_and_resumed(many, main, how, jobs):
-    """After kill -9 and after Ctrl-C: every mask there is whole, no
-    process stays, and the next run makes the rest."""
+    """After kill -9 and after Ctrl-C, all existing masks are complete, no
+    process remains, and the next run creates the others."""
     masks = many / MASKS
     for path in masks.glob("*"):
         path.unlink()
@@ -174,7 +174,8 @@ runpy.run_path(sys.argv[0], run_name='__main__')
     "name, source, files", [("coco_stuff", miniature.coco_stuff, 10), ("voc2012", miniature.voc2012, 29)]
 )
 def test_killed_while_unpacking(tmp_path, main, name, source, files):
-    """The seventh file is half written when the power goes: it is not there, the six before it are kept."""
+    """The seventh file is half written at a power failure. It does not exist, and the six before it are
+    kept."""
     miniature.pack(source(), tmp_path)
     arguments = [str(TOOL), name, "--data-root", str(tmp_path), "--any-count", "--jobs", "1"]
     assert subprocess.run([sys.executable, "-c", KILLED, *arguments]).returncode == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""tools/pretrain_clip.py: what it hands on, and what it refuses before anything is drawn."""
+"""tools/pretrain_clip.py: settings passed on, and options refused before anything is drawn."""
 
 import re
 

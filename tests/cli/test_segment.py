@@ -1,4 +1,4 @@
-"""`jseg segment`: what it writes and prints, and what it refuses before a model is loaded."""
+"""`jseg segment`: its output, and options refused before a model is loaded."""
 
 import json
 from pathlib import Path

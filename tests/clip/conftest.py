@@ -24,7 +24,7 @@ def recorded() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def small_config() -> CLIPConfig:
-    """Every size another number, so that a mix-up shows."""
+    """All sizes are different numbers, so that mix-ups are found."""
     return CLIPConfig(
         embed_dim=24,
         image_resolution=20,

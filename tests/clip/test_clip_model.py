@@ -1,5 +1,5 @@
-"""Both towers: recorded features, sizes read off the tensors,
-and what is said about files that do not fit."""
+"""Both towers: recorded features, sizes derived from the tensors,
+and errors for files that do not match."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_plain_operators_give_the_recorded_features_too(
 
 
 def test_a_text_is_encoded_alike_alone_and_beside_longer_ones(golden_clip: CLIP) -> None:
-    """The tower leaves out what follows the last end mark of the batch."""
+    """The tower omits tokens after the last end token of the batch."""
     rows = tokenize(["a dog", "a photo of a very large dog that sleeps in the sun."])
     together = golden_clip.encode_text(rows).numpy()
     assert_close(golden_clip.encode_text(rows[:1]).numpy(), together[:1])

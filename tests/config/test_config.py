@@ -19,7 +19,7 @@ BASE = """
 
 
 def assert_names(error, parts):
-    """The message holds every part, as words of their own."""
+    """The message contains every part as a separate word."""
     for part in parts:
         assert re.search(rf"(?<!\w){re.escape(part)}(?!\w)", str(error.value)), (part, error.value)
 
@@ -143,7 +143,7 @@ def test_overrides_are_literals_or_strings_and_reach_lists(write):
     ],
 )
 def test_wrong_overrides_are_explained(write, override, parts):
-    """And the file is not blamed for them."""
+    """The error does not blame the file."""
     with pytest.raises(ValueError) as error:
         Config.load(write("run.py", BASE), [override])
     assert_names(error, parts)
@@ -180,6 +180,7 @@ def test_validation_judges_constructor_arguments(write, registries, override, pa
         ("_base_ = 3\n", ["_base_", "3"]),
         ("_base_ = 'run.py'\n", ["run.py -> run.py"]),
         ("max_itres = 3\n", ["max_itres", "max_iters", "run.py"]),
+        ("max_bad_pictures = 3\n", ["max_bad_pictures", "max_bad_images", "run.py"]),
         ("max_iters = 3\n", ["model", "run.py", "_base_"]),
         (
             "import numpy as np\nmodel = dict(a=np.zeros(3))\n"

@@ -1,4 +1,4 @@
-"""The benchmarks in miniature, and the shipped configs cut down to run on them with the tiny CLIP."""
+"""The benchmarks in miniature, and the shipped configs reduced to run on them with the tiny CLIP."""
 
 import miniature
 import pytest
@@ -28,7 +28,7 @@ def data_root(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory):
-    """Text embeddings of this session, out of the user's own cache."""
+    """Text embeddings of this session, outside the user's cache."""
     return tmp_path_factory.mktemp("cache")
 
 

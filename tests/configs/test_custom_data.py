@@ -1,5 +1,5 @@
-"""Own data as docs/custom_dataset.md goes through it: check, train,
-evaluate, score from disk, segment new pictures."""
+"""The steps of docs/custom_dataset.md: check, train,
+evaluate, score from disk, segment new images."""
 
 import json
 import re
@@ -94,7 +94,7 @@ def test_every_bad_file_is_listed(own_data, capsys):
     assert re.search(r"masks.*'6'", capsys.readouterr().err)
 
 
-def test_the_config_for_real_pictures_runs_reduced(own_data, tmp_path, reduced):
+def test_the_config_for_real_images_runs_reduced(own_data, tmp_path, reduced):
     from jseg.runner import Runner
 
     path = str(CONFIGS / "custom_inductive.py")
@@ -112,12 +112,19 @@ def test_the_config_for_real_pictures_runs_reduced(own_data, tmp_path, reduced):
     assert (tmp_path / "run/metrics.json").exists()
 
 
-def test_a_class_word_too_long_for_clip_is_found_by_the_check(own_data, capsys):
-    word = "a very long description of a thing " * 12
+@pytest.mark.parametrize("name, words, tokens, context", [("inductive", 12, 90, 77), ("tiny", 4, 34, 32)])
+def test_a_class_word_too_long_for_clip_is_found_by_the_check(
+    name, words, tokens, context, own_data, tmp_path, capsys
+):
+    """The context is that of the config's CLIP, and the template counts; training says the same."""
+    word = ("a very long description of a thing " * words).strip()
     path = own_data / "classes.txt"
-    path.write_text(path.read_text().replace(CLASS_NAMES[0], word.strip()))
+    path.write_text(path.read_text().replace(CLASS_NAMES[0], word))
     (own_data / "unseen.txt").unlink()
-    options = ["--config", str(CONFIGS / "custom_inductive.py"), "--set", f"data_root={own_data}"]
+    options = ["--config", str(CONFIGS / f"custom_{name}.py"), "--set", f"data_root={own_data}"]
+    found = rf"dataset\.train\.classes \(classes\.txt\).*a very long.*\b{tokens}\b.*\b{context}\b"
     assert check_dataset.main(options) == 1
-    captured = capsys.readouterr()
-    assert re.search(r"dataset\.train\.classes.*a very long.*\b86\b.*\b77\b", captured.err)
+    assert re.search(found, capsys.readouterr().err)
+    if name == "tiny":
+        assert run_net.main([*options, f"work_dir={tmp_path / 'run'}", "--task", "train"]) == 2
+        assert re.search(found, capsys.readouterr().err)

@@ -1,4 +1,4 @@
-"""From the official archives to scores, by the command lines of
+"""From the official archives to scores, with the commands in
 the README, for each benchmark and setting."""
 
 import json

@@ -50,7 +50,7 @@ def test_a_config_trains_for_one_iteration(name, work_root, reduced):
     more = []
     if name.endswith("transductive"):
         more.append(f"init_from={inductive_checkpoint(name, work_root)}")
-    if name in ABLATIONS:  # what differs is the model; one picture tells that it predicts
+    if name in ABLATIONS:  # what differs is the model; one image tells that it predicts
         more.append("dataset.val.split=one")
     runner = runner_of(name, work_root, reduced, *more)
     runner.train()

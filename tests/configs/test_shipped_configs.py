@@ -1,5 +1,5 @@
-"""What the shipped configs say: the paper's numbers, the releases'
-recipe, one config for each row of its tables."""
+"""The shipped configs: the paper's numbers, the releases'
+recipe, and one config for each row of the paper's tables."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A tiny data set in VOC layout, written to a temporary folder."""
+"""A tiny dataset in VOC layout, written to a temporary folder."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NAMES = ("a1", "b2", "c3", "d4", "e5")
 
 @pytest.fixture
 def voc_root(tmp_path: Path) -> Path:
-    """Five 40x30 pictures; mask of picture k: 0 at the left, k+1 in the middle, 255 in the last column."""
+    """Five 40x30 images; mask of image k: 0 at the left, k+1 in the middle, 255 in the last column."""
     root = tmp_path / "VOC"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)

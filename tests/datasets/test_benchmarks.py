@@ -1,4 +1,4 @@
-"""The three benchmarks as their data sets read them, after the preparation of miniature archives."""
+"""The three benchmarks as their datasets read them, after the preparation of miniature archives."""
 
 import miniature
 import numpy as np
@@ -89,7 +89,7 @@ def test_voc_training_set_of_the_release(root):
 
 
 def test_voc_trainaug_falls_back_to_the_exact_mask(root):
-    """SBD lacks some training pictures of VOC; where it has one, its mask is taken."""
+    """SBD lacks some training images of VOC; where it has one, its mask is taken."""
     dataset = VOCDataset(str(root), "trainaug", mask_dir=("SegmentationClassAug", "SegmentationClass"))
     mask = {True: miniature.sbd_mask, False: miniature.voc_mask}
     names = sorted(miniature.VOC_TRAIN + miniature.SBD_ONLY)
@@ -127,7 +127,7 @@ def test_coco_stuff(root, split):
     assert len(dataset.class_names) == 171 and len(dataset.unseen) == 15
 
 
-def test_pictures_are_the_published_ones(root):
+def test_images_are_the_published_ones(root):
     image, _, name = COCOStuffDataset(str(root), "val2017").raw(0)
     drawn = miniature.scene(name, miniature.COCO_VALUES)[0]
     assert image.shape == drawn.shape and np.abs(image.astype(int) - drawn).mean() < 12  # JPEG
@@ -163,7 +163,8 @@ def test_a_new_data_set_has_its_usual_place_from_every_root(given, made, tmp_pat
     ],
 )
 def test_the_folder_of_another_data_set_is_refused(given, name, tmp_path):
-    """VOC2012 has JPEGImages too: it was taken for Context's own folder, and VOC 2010 unpacked into it."""
+    """VOC2012 also has JPEGImages, so it used to be mistaken for Context's folder, and VOC 2010 was unpacked
+    into it."""
     (tmp_path / given / "JPEGImages").mkdir(parents=True)
     (tmp_path / given / "images").mkdir()
     with pytest.raises(ValueError, match=f"{given}.*--data-root"):

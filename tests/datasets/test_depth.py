@@ -45,7 +45,7 @@ def write_tiff(path, array, sample_format=1, photometric=1, bits=None, data=None
 
 @pytest.mark.parametrize("suffix", ["png", "tiff", "pgm"])
 def test_sixteen_bits_read_like_eight(tmp_path, suffix):
-    """They became white: everything above 255 was cut off, so a 16-bit copy was segmented as such."""
+    """They used to become white: values above 255 were clipped, so a 16-bit image was segmented as white."""
     path = tmp_path / f"deep.{suffix}"
     Image.fromarray(GREY.astype(np.uint16) * 257).save(path)
     assert (grey_of(path) == GREY).all()
@@ -93,7 +93,7 @@ def test_integers_of_a_tiff(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["tiff", "pfm"])
 def test_floating_point(tmp_path, suffix):
-    """They were cut off to 0 and 1 of 255: black."""
+    """They used to be truncated to 0 and 1 of 255, which is black."""
     path = tmp_path / f"deep.{suffix}"
     Image.fromarray(np.array([[0, 0.25, 0.5, 1]], np.float32)).save(path)
     assert grey_of(path).tolist() == [[0, 64, 128, 255]]

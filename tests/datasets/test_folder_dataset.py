@@ -1,4 +1,4 @@
-"""Own data: the three ways to split it, and every mistake a user can make with it."""
+"""Datasets of your own: the three ways to split them, and errors in them."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ NAMES = [f"p{number}" for number in range(10)]
 CLASSES = ("red car", "blue car", "tree")
 
 
-def write_picture(folder, name, size=(16, 12)):
+def write_image(folder, name, size=(16, 12)):
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((size[1], size[0], 3), 90, np.uint8)).save(folder / f"{name}.jpg")
 
@@ -25,7 +25,7 @@ def write_mask(folder, name, value=1, size=(16, 12)):
 @pytest.fixture
 def root(tmp_path):
     for name in NAMES:
-        write_picture(tmp_path / "images", name)
+        write_image(tmp_path / "images", name)
         write_mask(tmp_path / "masks", name)
     (tmp_path / "classes.txt").write_text("\ufeffred car\n\n blue car \ntree\n", encoding="utf-8")
     return tmp_path
@@ -35,7 +35,7 @@ def names(dataset):
     return [dataset.name(index) for index in range(len(dataset))]
 
 
-def test_words_pictures_and_masks(root):
+def test_words_images_and_masks(root):
     (root / "unseen.txt").write_text("tree\n")
     dataset = DATASETS.build(dict(type="FolderDataset", data_root=str(root)))
     assert names(dataset) == NAMES and dataset.class_names == CLASSES and dataset.unseen == (2,)
@@ -46,14 +46,14 @@ def test_words_pictures_and_masks(root):
     assert FolderDataset(str(root), classes=("a", "b"), unseen=()).unseen == ()
 
 
-def test_pictures_are_set_aside_by_name(root):
+def test_images_are_set_aside_by_name(root):
     train, val = (names(FolderDataset(str(root), part, val_share=0.3)) for part in ("train", "val"))
     assert len(val) == 3 and sorted(train + val) == NAMES
     assert names(FolderDataset(str(root), "val", val_share=0.3)) == val
     assert any(
         names(FolderDataset(str(root), "val", val_share=0.3, split_seed=seed)) != val for seed in (1, 2, 3)
     )
-    write_picture(root / "images", "new")
+    write_image(root / "images", "new")
     write_mask(root / "masks", "new")
     assert len(set(names(FolderDataset(str(root), "val", val_share=0.3))) - set(val)) <= 1
     assert len(FolderDataset(str(root), "val", val_share=0.001)) == 1
@@ -69,7 +69,7 @@ def test_lists_win(root):
 
 def test_folders_of_a_split(root):
     for part, name in (("train", "a"), ("val", "b")):
-        write_picture(root / "images" / part, name)
+        write_image(root / "images" / part, name)
         write_mask(root / "masks" / part, name)
     assert names(FolderDataset(str(root), "train")) == ["a"] and names(FolderDataset(str(root), "val")) == [
         "b"
@@ -78,8 +78,8 @@ def test_folders_of_a_split(root):
         FolderDataset(str(root), "test")
 
 
-def test_pictures_without_masks_can_be_segmented_only(root):
-    write_picture(root / "new", "x", (20, 10))
+def test_images_without_masks_can_be_segmented_only(root):
+    write_image(root / "new", "x", (20, 10))
     dataset = FolderDataset(str(root), image_dir="new", mask_dir=None, test_mode=True)
     assert dataset.sample(0)["original_size"] == (10, 20)
     with pytest.raises(ValueError, match="mask_dir.*test_mode"):
@@ -156,12 +156,12 @@ MISTAKES = {
     "one line": (
         lambda root: (root / "classes.txt").write_text("red car, blue car; tree\n"),
         {},
-        r"classes\.txt.*\b2\b.*one entry a line",
+        r"classes\.txt.*\b2\b.*one entry per line",
     ),
     "one line of ids": (
         lambda root: (root / "train.txt").write_text("p1,p2,p3\n"),
         dict(split="train"),
-        r"train\.txt.*\b3\b.*one entry a line",
+        r"train\.txt.*\b3\b.*one entry per line",
     ),
     "one class": (
         lambda root: (root / "classes.txt").write_text("red car blue car\n"),

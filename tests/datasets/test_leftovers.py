@@ -1,4 +1,4 @@
-"""Files in the folders of a data set that nothing reads are counted and named."""
+"""Unused files in the folders of a dataset are counted and named."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_nothing_is_left_out(root):
 
 
 def test_other_formats_folders_stems_and_masks(root):
-    """A TIFF, a folder of more images and `a.png` beside `a.jpg` were left out in silence."""
+    """A TIFF, a subfolder of images and `a.png` next to `a.jpg` used to be ignored silently."""
     write(root, "a", "b")
     Image.new("RGB", (8, 6)).save(root / "images/c.tif")
     Image.new("RGB", (8, 6)).save(root / "images/a.png")

@@ -1,4 +1,4 @@
-"""Order, repeatability across threads, workers and ranks, and what happens when something breaks."""
+"""Order, reproducibility across threads, workers and ranks, and errors."""
 
 import itertools
 import os
@@ -71,7 +71,7 @@ def test_same_batches_however_they_are_prepared_and_wherever_they_start(voc_root
 
 @pytest.mark.parametrize("world_size, num_workers", [(2, 2), (4, 0), (4, 1)])
 def test_ranks_with_workers_together_see_what_one_rank_sees(voc_root, world_size, num_workers):
-    """A picture depends on (seed, epoch, index) alone, through every random step of the released recipe."""
+    """An image depends on (seed, epoch, index) alone, through every random step of the released recipe."""
     dataset = dataset_of(voc_root)
     assert [type(step).__name__ for step in dataset.transforms] == [
         "Resize",
@@ -97,9 +97,9 @@ def test_ranks_with_workers_together_see_what_one_rank_sees(voc_root, world_size
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("damage", ["picture", "label"])
+@pytest.mark.parametrize("damage", ["image", "label"])
 def test_the_bad_file_is_named_also_from_a_worker(voc_root, num_workers, damage):
-    if damage == "picture":
+    if damage == "image":
         path = voc_root / "JPEGImages/d4.png"
         path.write_bytes(path.read_bytes()[:500])
     else:
@@ -193,8 +193,8 @@ def test_scripts_need_no_main_guard_and_leave_nothing_behind(voc_root, tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_picture_is_replaced_by_the_next_and_named(voc_root, workers):
-    """Order a1, a2, ...: the damaged second picture gives way to the third, in every run alike."""
+def test_an_unreadable_image_is_replaced_by_the_next_and_named(voc_root, workers):
+    """Order a1, a2, ...: the damaged second image gives way to the third, in every run alike."""
     dataset = dataset_of(voc_root)
     names = [dataset.name(index) for index in range(len(dataset))]
     damaged = dataset.records[1].image
@@ -208,7 +208,7 @@ def test_an_unreadable_picture_is_replaced_by_the_next_and_named(voc_root, worke
         take(DataLoader(dataset, **options), 1)
 
 
-def test_a_data_set_without_readable_pictures_stops(voc_root):
+def test_a_data_set_without_readable_images_stops(voc_root):
     dataset = dataset_of(voc_root)
     for record in dataset.records:
         record.image.unlink()
@@ -217,7 +217,7 @@ def test_a_data_set_without_readable_pictures_stops(voc_root):
 
 
 class Undecodable(VOCDataset):
-    """Its reader raises an error that a message alone cannot make."""
+    """Its reader raises an error that cannot be created from a message alone."""
 
     def raw(self, index):
         raise UnicodeDecodeError("utf-8", b"abc", 0, 1, f"wrong byte in the notes of {self.name(index)}")
@@ -226,7 +226,7 @@ class Undecodable(VOCDataset):
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("skip", [False, True])
 def test_an_error_that_needs_more_than_a_message_arrives_with_it(voc_root, workers, skip):
-    """UnicodeDecodeError takes five arguments: raising `type(error)(text)` gave a TypeError in its place."""
+    """UnicodeDecodeError takes five arguments, so raising `type(error)(text)` raised a TypeError instead."""
     dataset = Undecodable(str(voc_root), "train", pipeline=dict(crop_size=24, scale=(80, 30)))
     loader = DataLoader(dataset, 2, seed=0, shuffle=False, num_workers=workers, skip_unreadable=skip)
     with pytest.raises(ValueError, match="codec can't decode byte.*notes of") as caught:
@@ -243,7 +243,7 @@ def test_importing_the_data_side_does_not_import_jittor():
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 0
 
 
-def test_pictures_of_several_sizes_in_a_batch(voc_root):
+def test_images_of_several_sizes_in_a_batch(voc_root):
     Image.fromarray(np.zeros((30, 60, 3), np.uint8)).save(voc_root / "JPEGImages/b2.png")
     Image.fromarray(np.zeros((30, 60), np.uint8)).save(voc_root / "SegmentationClass/b2.png")
     dataset = dataset_of(voc_root, test_mode=True, pipeline=dict(short_side=30))

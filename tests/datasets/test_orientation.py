@@ -1,4 +1,4 @@
-"""Pictures with a camera's orientation tag are read as viewers show them, unless the mask says otherwise."""
+"""Images with a camera's orientation tag are read as viewers show them, unless the mask says otherwise."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def write(path, pixels, orientation):
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_pictures_are_read_upright(tmp_path, orientation):
+def test_images_are_read_upright(tmp_path, orientation):
     path = write(tmp_path / "x.png", STORED[orientation], orientation)
     np.testing.assert_array_equal(read_image(path), UPRIGHT)
     np.testing.assert_array_equal(read_image(path, (3, 5)), UPRIGHT)
@@ -40,8 +40,8 @@ def test_pictures_are_read_upright(tmp_path, orientation):
 
 
 def test_a_mask_of_the_stored_pixels_keeps_them(tmp_path):
-    """Only where the tag swaps the sides can a mask tell: a half
-    turn and a square picture are always obeyed."""
+    """A mask can contradict the tag only if it swaps the sides. For half
+    turns and square images, the tag is always applied."""
     path = write(tmp_path / "x.png", STORED[6], 6)
     np.testing.assert_array_equal(read_image(path, (5, 3)), STORED[6])
     # Fits neither: reported at the size users see.
@@ -55,8 +55,8 @@ def test_a_mask_of_the_stored_pixels_keeps_them(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_jpeg_and_damaged_tags(tmp_path):
-    """A JPEG of a phone is turned; metadata that cannot be read,
-    or values that mean nothing, cost no picture."""
+    """A JPEG of a phone is rotated. Unreadable metadata
+    or meaningless values do not make an image unreadable."""
     path = write(tmp_path / "x.jpg", np.full((16, 32, 3), 90, np.uint8), 8)
     assert read_image(path).shape == (32, 16, 3)
     content = path.read_bytes()
@@ -71,7 +71,7 @@ def test_jpeg_and_damaged_tags(tmp_path):
 
 
 def test_every_reader_of_a_data_set_agrees(tmp_path):
-    """Masks drawn on the upright picture and masks of the stored pixels, side by side in one data set."""
+    """Masks drawn on the upright image and masks of the stored pixels, side by side in one dataset."""
     upright, stored = (write(tmp_path / f"images/{name}.png", STORED[6], 6) for name in ("upright", "stored"))
     (tmp_path / "masks").mkdir()
     save_mask(tmp_path / "masks/upright.png", np.zeros((3, 5)), [])

@@ -1,4 +1,4 @@
-"""From archives to data sets: every format, resumption, and one
+"""From archives to datasets: every format, resumption, and one
 clear message for each thing that can be wrong."""
 
 import errno
@@ -20,7 +20,7 @@ VOC, CONTEXT, COCO = "VOCdevkit/VOC2012", "VOCdevkit/VOC2010", "coco_stuff164k"
 
 
 def content(root, ending=".png"):
-    """Relative path -> bytes of all masks and lists below a folder."""
+    """Relative path -> bytes of all masks and lists in a folder."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -29,7 +29,7 @@ def content(root, ending=".png"):
 
 
 def context_masks(names):
-    """What the conversion must give, by a loop over the class list."""
+    """Expected result of the conversion, by a loop over the class list."""
     masks = {
         name: miniature.classes_of(miniature.scene(name, miniature.CONTEXT_VALUES)[1], "context60")
         for name in names
@@ -64,10 +64,10 @@ def test_lists_of_voc(tmp_path):
         "trainaug": sorted(miniature.VOC_TRAIN + miniature.SBD_ONLY),
     }
     assert report.counts == {
-        "pictures in train": 5,
-        "pictures in val": 4,
-        "pictures in aug": 8,
-        "pictures in trainaug": 13,
+        "images in train": 5,
+        "images in val": 4,
+        "images in aug": 8,
+        "images in trainaug": 13,
     }
     masks = tmp_path / VOC / "SegmentationClassAug"
     assert sorted(path.stem for path in masks.iterdir()) == sorted(miniature.SBD)
@@ -76,12 +76,12 @@ def test_lists_of_voc(tmp_path):
 
 
 def test_lists_of_context_from_either_source(tmp_path):
-    """The JSON leaves out the last picture of each list of VOC
+    """The JSON leaves out the last image of each list of VOC
     2010, as the original leaves out two and one."""
     for folder, source, less in (("json", miniature.context_json, 1), ("mat", miniature.context_mat, 0)):
         miniature.unpack(source(), tmp_path / folder)
         report = prepare("context", work(tmp_path / folder))
-        assert report.counts == {"pictures in train": 6 - less, "pictures in val": 5 - less}
+        assert report.counts == {"images in train": 6 - less, "images in val": 5 - less}
         masks = tmp_path / folder / CONTEXT / "SegmentationClassContext"
         expected = context_masks((*miniature.CONTEXT_TRAIN[: 6 - less], *miniature.CONTEXT_VAL[: 5 - less]))
         assert sorted(path.stem for path in masks.iterdir()) == sorted(expected)
@@ -116,7 +116,7 @@ def test_lists_of_the_json_are_kept_beside_mat_files(tmp_path):
     folder = tmp_path / CONTEXT / "ImageSets/SegmentationContext"
     folder.mkdir(parents=True)
     (folder / "train.txt").write_bytes(miniature.lines(miniature.CONTEXT_TRAIN[:5][::-1]))
-    assert prepare("context", work(tmp_path)).counts == {"pictures in train": 5, "pictures in val": 5}
+    assert prepare("context", work(tmp_path)).counts == {"images in train": 5, "images in val": 5}
     assert (folder / "train.txt").read_bytes() == miniature.lines(miniature.CONTEXT_TRAIN[:5][::-1])
 
 
@@ -130,7 +130,8 @@ def test_coco_values(tmp_path):
 
 
 def test_files_of_other_projects_beside_the_annotations(tmp_path):
-    """Each `_instanceTrainIds.png` was taken for an annotation and reported as one without an image."""
+    """Each `_instanceTrainIds.png` used to be treated as an annotation and reported as one without an
+    image."""
     miniature.unpack(miniature.coco_stuff(), tmp_path)
     folder = tmp_path / COCO / "annotations/val2017"
     foreign = [f"{name}_instanceTrainIds.png" for name in miniature.COCO["val2017"]]
@@ -180,7 +181,7 @@ def test_every_published_value_of_coco(tmp_path):
 
 
 def test_community_masks_need_no_sbd(tmp_path):
-    """A SegmentationClassAug of another origin is taken as it is; only the lists are made."""
+    """An existing SegmentationClassAug of other origin is kept, and only the lists are created."""
     miniature.unpack(miniature.voc2012(), tmp_path)
     prepare("voc2012", work(tmp_path))
     lists = tmp_path / VOC / "ImageSets/Segmentation"
@@ -277,7 +278,7 @@ def test_counts_of_context_come_in_pairs():
     published = BENCHMARKS["context"].PUBLISHED
 
     def problems(train, val):
-        return wrong_counts("home", {"pictures in train": train, "pictures in val": val}, published)
+        return wrong_counts("home", {"images in train": train, "images in val": val}, published)
 
     assert problems(4996, 5104) == problems(4998, 5105) == []
     assert re.search(r"\b4990\b.*\btrain\b.*\b4996\b.*\b4998\b", problems(4990, 5105)[0])
@@ -287,10 +288,10 @@ def test_counts_of_context_come_in_pairs():
 def test_published_counts():
     assert BENCHMARKS["voc2012"].PUBLISHED == (
         {
-            "pictures in train": 1464,
-            "pictures in val": 1449,
-            "pictures in aug": 9118,
-            "pictures in trainaug": 1464 + 9118,
+            "images in train": 1464,
+            "images in val": 1449,
+            "images in aug": 9118,
+            "images in trainaug": 1464 + 9118,
         },
     )
     assert list(BENCHMARKS["coco_stuff"].PUBLISHED[0].values()) == [118287, 118287, 5000, 5000]
@@ -388,7 +389,7 @@ CONTEXT_SIZE = "{1}x{0}".format(
         (lambda first: first.update(segmentation=[[1, 2]]), r"\bsize\b.*\bcounts\b"),
     ],
 )
-def test_bad_region_names_file_and_picture(tmp_path, edit, pattern):
+def test_bad_region_names_file_and_image(tmp_path, edit, pattern):
     miniature.unpack(miniature.context_json(), tmp_path)
     edited_json(tmp_path, lambda data: edit(data["annos_segmentation"][0]))
     problems = refused(
@@ -429,7 +430,7 @@ def test_bad_stuff_maps(tmp_path):
     label[0, 0] = 182
     (folder / f"{first}.png").write_bytes(miniature.grey_png(label))
     (folder / f"{second}.png").write_bytes(miniature.grey_png(label[1:]))
-    (folder / f"{third}.png").write_bytes(b"no picture")
+    (folder / f"{third}.png").write_bytes(b"no image")
     (tmp_path / COCO / f"images/train2017/{fourth}.jpg").unlink()
     height, width = label.shape
     refused(

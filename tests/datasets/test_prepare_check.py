@@ -1,4 +1,4 @@
-"""The check of a prepared data set lists everything that is wrong, and nothing else."""
+"""The check of a prepared dataset lists everything that is wrong, and nothing else."""
 
 import re
 
@@ -13,7 +13,7 @@ from jseg.datasets.prepare import check, prepare
 
 
 def test_check_lists_every_bad_file(tmp_path):
-    """One planted fault of each kind, in different files: all are found, and nothing else."""
+    """One fault of each kind, in different files. All are found, and nothing else."""
     miniature.unpack(miniature.voc2012(), tmp_path)
     home = prepare("voc2012", work(tmp_path)).home
     train, val, aug = miniature.VOC_TRAIN, miniature.VOC_VAL, sorted(miniature.SBD_ONLY)
@@ -51,7 +51,7 @@ def test_check_lists_every_bad_file(tmp_path):
     assert unexplained == []
 
 
-def test_check_of_pictures_without_masks_and_masks_without_pictures(tmp_path):
+def test_check_of_images_without_masks_and_masks_without_images(tmp_path):
     miniature.unpack(miniature.coco_stuff(), tmp_path)
     home = prepare("coco_stuff", work(tmp_path)).home
     first, second = miniature.COCO["val2017"][:2]
@@ -60,11 +60,11 @@ def test_check_of_pictures_without_masks_and_masks_without_pictures(tmp_path):
     report = check("coco_stuff", work(tmp_path))
     assert (
         len(report.problems) == 2
-        and report.counts["pictures in val2017"] == report.counts["masks in val2017"] == 3
+        and report.counts["images in val2017"] == report.counts["masks in val2017"] == 3
     )
     assert f"{first}.jpg" in report.problems[0]
     assert f"{second}_labelTrainIds.png" in report.problems[1]
-    prepare("coco_stuff", work(tmp_path))  # makes the mask again; the picture stays away
+    prepare("coco_stuff", work(tmp_path))  # makes the mask again; the image stays away
     assert len(problems_of("coco_stuff", tmp_path)) == 1
 
 

@@ -44,7 +44,7 @@ def test_training_sample(voc_root):
     assert (sample["name"], sample["original_size"]) == ("b2", (30, 40))
 
 
-def test_test_sample_resizes_the_picture_only(voc_root):
+def test_test_sample_resizes_the_image_only(voc_root):
     dataset = build(voc_root, split="val", test_mode=True, pipeline=dict(short_side=60))
     sample = dataset.sample(1, 0)
     assert (sample["name"], sample["image"].shape, sample["label"].shape) == ("d4", (3, 60, 80), (30, 40))
@@ -60,7 +60,7 @@ def test_samples_depend_on_seed_epoch_and_index_only(voc_root):
     assert not np.array_equal(first.sample(3, 2)["image"], build(voc_root, seed=1).sample(3, 2)["image"])
 
 
-def test_a_picture_smaller_than_the_crop_is_padded(voc_root):
+def test_an_image_smaller_than_the_crop_is_padded(voc_root):
     settings = dict(crop_size=64, scale=(40, 30), ratio_range=(1, 1), flip_prob=0, photometric=False)
     sample = build(voc_root, pipeline=settings).sample(0, 0)
     assert sample["image"].shape == (3, 64, 64)
@@ -113,11 +113,11 @@ def test_saved_mask_keeps_values_and_colours(tmp_path):
         save_mask(tmp_path / "m.png", np.array([[256]]), voc_palette(2))
 
 
-# ---- bad input: each message names the file or option, the problem and the mend ----
+# ---- bad input: each message names the file or option, the problem and the fix ----
 
 
 def refused(kind, *parts):
-    """pytest.raises whose one-line message holds all parts."""
+    """pytest.raises whose one-line message contains all parts."""
     return pytest.raises(kind, match=r"\A(?=[^\n]*\Z)" + "".join(f"(?=.*{part})" for part in parts))
 
 
@@ -162,7 +162,7 @@ def test_file_that_vanishes_after_the_start(voc_root):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_truncated_picture(voc_root, suffix, share):
+def test_truncated_image(voc_root, suffix, share):
     path = voc_root / "JPEGImages" / f"a1.{suffix}"
     picture = Image.open(voc_root / "JPEGImages/a1.png").convert("RGB")
     picture.save(path)
@@ -173,7 +173,7 @@ def test_truncated_picture(voc_root, suffix, share):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: b"not a picture", lambda data: data[:60] + b"\xff" * 20 + data[80:]]
+    "damage", [lambda data: b"not an image", lambda data: data[:60] + b"\xff" * 20 + data[80:]]
 )
 def test_damaged_mask(voc_root, damage):
     path = voc_root / "SegmentationClass/b2.png"

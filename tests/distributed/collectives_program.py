@@ -1,4 +1,4 @@
-"""Run by test_collectives.py under `mpirun`: each collective against what it must give."""
+"""Run by test_collectives.py under `mpirun`: compares each collective with its expected result."""
 
 import re
 import sys
@@ -83,7 +83,7 @@ def objects(own: int, size: int) -> None:
 
 
 def long_messages(own: int, size: int) -> None:
-    """What is too long for one message travels in several."""
+    """Arrays that are too long for one message are sent in several."""
     whole, mpi._LARGEST_COUNT = mpi._LARGEST_COUNT, 5
     for length in (5, 12):
         numbers = np.arange(length) + own
@@ -94,7 +94,7 @@ def long_messages(own: int, size: int) -> None:
 
 
 def one_library() -> None:
-    """mpi4py calls the library that Jittor has initialised, and has loaded no second one."""
+    """mpi4py calls the library that Jittor has initialised, and does not load a second one."""
     maps = Path("/proc/self/maps")
     if maps.is_file():
         paths = {line.split()[-1] for line in maps.read_text().splitlines()}
@@ -118,7 +118,7 @@ def devices(own: int) -> None:
 
 
 def waiting(own: int) -> None:
-    """A rank that waits tells what for, and may give up waiting without ending the others."""
+    """A waiting rank reports the reason, and can stop waiting without ending the others."""
     seen = []
     set_wait_observer(lambda what, seconds: seen.append((what, seconds)))
     if own == 0:

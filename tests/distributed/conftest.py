@@ -16,7 +16,7 @@ OPTIONS = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
-    """This environment, without what an imported Jittor put there for single processes."""
+    """This environment, without variables that Jittor sets for single processes on import."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -62,7 +62,7 @@ MARK = "JSEG_FAULT_INJECTION"
 
 
 class Trial:
-    """A training in a work folder of its own; start k has `ranks[k % len(ranks)]` ranks."""
+    """A training in its own work folder. Start k has `ranks[k % len(ranks)]` ranks."""
 
     def __init__(self, options: argparse.Namespace, ranks: Sequence[int], name: str) -> None:
         self.options, self.all_ranks, self.ranks = options, tuple(ranks), ranks[0]
@@ -71,7 +71,7 @@ class Trial:
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
     def start(self, number: int = 0) -> subprocess.Popen:
-        """Starts the training, or goes on with it."""
+        """Starts or resumes the training."""
         options = self.options
         self.ranks = self.all_ranks[number % len(self.all_ranks)]
         command = [
@@ -113,7 +113,7 @@ class Trial:
             )
 
     def processes(self) -> dict[int, int | None]:
-        """Processes of the run that still live -> rank, None for mpirun and helpers."""
+        """Running processes of the run -> rank, None for mpirun and helpers."""
         found: dict[int, int | None] = {}
         for entry in (path.name for path in Path("/proc").iterdir()):
             try:
@@ -137,7 +137,7 @@ class Trial:
             return 0
 
     def reported(self) -> int:
-        """The last iteration whose checkpoint was reported as saved, in whatever words."""
+        """The last iteration whose checkpoint was reported as saved."""
         try:
             saved = re.findall(r"\biter_(\d+)\.safetensors\b(?!\.)", (self.work_dir / "log.txt").read_text())
         except OSError:
@@ -165,7 +165,7 @@ class Trial:
 
 
 def write_config(options: argparse.Namespace) -> None:
-    """A schedule of seconds on 24 pictures, with a checkpoint every other iteration."""
+    """A schedule of a few seconds on 24 images, with a checkpoint every other iteration."""
     if not (options.out / "data").exists():
         write_zeroshapes(options.out / "data", counts=dict(train=24, val=2, test=1), seed=0, size=64)
     options.config = options.out / "faults.py"
@@ -194,7 +194,8 @@ def wait_for_end(trial: Trial, process: subprocess.Popen) -> tuple[float, bool]:
 
 
 def injure(trial: Trial, process: subprocess.Popen, kind: str, rng: random.Random) -> str | None:
-    """Waits for a random moment and injures the run; what was done, None if the run ended before."""
+    """Waits for a random time and injects a fault. Returns its description, or None if the run had already
+    ended."""
     goal = trial.logged() + rng.randint(0, 2)
     # Sometimes while it starts. Not a hang: the watcher that would notice begins once Jittor is loaded.
     early = rng.random() < 0.15 and kind != "stop rank"
@@ -232,7 +233,8 @@ def catch_writing(trial: Trial, process: subprocess.Popen, rank_0: int) -> None:
 
 
 def break_and_resume(trial: Trial, kills: int, rng: random.Random, problems: list[str]) -> dict[str, float]:
-    """One training, injured until `kills` is used up or it has finished; figures for the report."""
+    """One training with faults until `kills` is used up or it has finished. Returns numbers for the
+    report."""
     figures = {"kills": 0, "while saving": 0, "slowest end": 0.0}
     number = 0
     while True:
@@ -316,7 +318,7 @@ def break_trainings(
 def change_ranks(
     options: argparse.Namespace, rng: random.Random, unbroken: Trial, problems: list[str]
 ) -> None:
-    """A training that goes on with another number of ranks after each fault."""
+    """A training that is resumed with another number of ranks after each fault."""
     mixed = Trial(options, options.ranks, "mixed")
     figures = break_and_resume(mixed, len(options.ranks) + 1, rng, problems)
     difference = float("inf") if problems else distance(mixed, unbroken)
@@ -329,7 +331,7 @@ def change_ranks(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the whole trial; 0 if nothing was lost and all curves are equal."""
+    """Runs all trials, and returns 0 if nothing was lost and all curves are equal."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

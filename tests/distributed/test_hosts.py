@@ -1,4 +1,4 @@
-"""Ranks on two hosts, which are network namespaces of this machine; several_hosts.py tries trainings."""
+"""Ranks on two hosts, which are network namespaces of this machine. several_hosts.py tests training."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Two ranks, or two accumulation steps, give what one rank gives that takes the whole batch at once."""
+"""Two ranks, or two accumulation steps, give the same results as one rank with the whole batch."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_two_ranks_train_evaluate_and_segment_as_one(whole, mpirun, tmp_path):
     assert {**metrics, "checkpoint": ""} == {**expected, "checkpoint": ""}
     assert read(folder, "per_image.jsonl") == read(whole, "per_image.jsonl")
     assert len(read(folder, "per_image.jsonl")) == 5
-    assert sorted(path.name for path in Path(folder, "predictions").iterdir()) == [WRITTEN, "picture_0.png"]
+    assert sorted(path.name for path in Path(folder, "predictions").iterdir()) == [WRITTEN, "image_0.png"]
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])
@@ -66,14 +66,14 @@ def test_accumulation_changes_nothing_but_memory(whole, tmp_path, accumulate):
 
 
 def test_losses_depend_on_the_batch_as_a_whole(whole):
-    """The comparison can fail: pictures differ in their counts,
+    """The comparison can fail: images differ in their counts,
     and some batches hold no labels in one half."""
     rows = read(whole, "log.jsonl")
     assert len({row["loss_dice"] for row in rows}) == 10 and min(row["loss_dice"] for row in rows) >= 0
 
 
 @pytest.mark.parametrize("batch, ranks, accumulate, own", [(16, 1, 1, 16), (16, 4, 2, 4), (6, 1, 3, 6)])
-def test_pictures_of_a_rank(batch, ranks, accumulate, own):
+def test_images_of_a_rank(batch, ranks, accumulate, own):
     assert rank_batch_size(batch, ranks, accumulate) == own
 
 

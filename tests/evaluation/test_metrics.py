@@ -8,7 +8,7 @@ import pytest
 
 from jseg.evaluation import ConfusionMatrix, format_table, json_ready, summarise
 
-# A 5x5 picture, 3 classes, one ignored pixel (255).
+# A 5x5 image, 3 classes, one ignored pixel (255).
 LABEL = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [1, 1, 1, 1, 1], [1, 2, 2, 2, 2], [2, 2, 2, 2, 255]])
 PREDICTION = np.array([[0, 0, 0, 0, 0], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1], [2, 2, 2, 2, 0], [0, 0, 0, 0, 1]])
 # label 0: 8 pixels = 6 as 0, 2 as 1.  label 1: 8 = 7 as 1, 1 as 2.  label 2: 8 = 3 as 2, 5 as 0.

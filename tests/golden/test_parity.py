@@ -97,7 +97,7 @@ def _truncate(name):
 
 
 def _damage(name):
-    """The directory of the archive stays whole, what it points to does not inflate."""
+    """The directory of the archive is intact, but its members cannot be inflated."""
 
     def edit(folder):
         content = bytearray((folder / name).read_bytes())

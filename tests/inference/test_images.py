@@ -1,4 +1,4 @@
-"""What counts as an image, how it is turned to RGB, and files behind folders and patterns."""
+"""Supported images, their conversion to RGB, and the files of folders and patterns."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Large images: class maps at full size are never in memory together."""
+"""Large images: full-size class maps are never all in memory."""
 
 import subprocess
 import sys

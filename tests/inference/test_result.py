@@ -1,4 +1,4 @@
-"""What a result says, draws and writes."""
+"""The text, figures and files of a result."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The front door: the same masks as the runner, any words, any form of image, and what is refused."""
+"""The Segmenter: the same masks as the runner, any words, all forms of images, and errors."""
 
 import shutil
 
@@ -107,7 +107,7 @@ def test_number_of_regions(segmenter, images):
 
 
 def test_large_images_are_cut_into_windows(segmenter, images):
-    """A wide image of three drawings is covered by windows of 64 px; batches of them change nothing."""
+    """A wide image of three drawings is covered by windows of 64 px. Batching them changes nothing."""
     wide = np.concatenate([np.asarray(Image.open(path)) for path in images[:3]], axis=1)
     recipe = TestRecipe(
         segmenter.recipe.transforms,

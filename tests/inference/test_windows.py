@@ -109,7 +109,7 @@ def test_gaps_and_wrong_models_are_refused():
 
 @pytest.mark.parametrize("values", [1, 40, 10**6])
 def test_strips_of_the_class_map_equal_the_whole(monkeypatch, values):
-    """However many rows are in memory together, down to one."""
+    """For any number of rows in memory at a time, down to one."""
     monkeypatch.setattr(windows, "_STRIP_VALUES", values)
     rng = np.random.default_rng(0)
     passes = [Pass(rng.random((3, 5, 6), np.float32)), Pass(rng.random((3, 7, 9), np.float32), mirrored=True)]

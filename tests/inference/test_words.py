@@ -1,4 +1,4 @@
-"""The three forms in which words may be given, and those that are refused by name."""
+"""The three forms of words, and errors that name invalid ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Activation checkpointing: same numbers, the function run a second time, and nothing inside kept."""
+"""Activation checkpointing: same values, the function is run again, and no activations are kept."""
 
 import gc
 

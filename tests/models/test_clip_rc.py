@@ -1,4 +1,4 @@
-"""The segmentor: options, shapes, what learns, loading, and algebra against plain numpy."""
+"""The segmentor: options, shapes, trained parameters, loading, and algebra against NumPy."""
 
 from dataclasses import replace
 from types import MappingProxyType
@@ -226,7 +226,7 @@ def test_inductive_training_does_not_see_unseen_text():
 
 
 def test_seen_bias():
-    """Probabilities of seen classes are lowered by the bias, except in the transductive setting."""
+    """The bias is subtracted from probabilities of seen classes, except in the transductive setting."""
     image, _ = _batch()
     plain = _segmentor(seen_bias=0.0)
     expected = np.full(CLASSES, 0.3)
@@ -250,10 +250,10 @@ def test_dropout_acts_in_training_only():
 
 @pytest.mark.parametrize("setting", ["inductive", "transductive"])
 def test_parts_of_a_batch_average_to_the_whole(setting):
-    """With the dropout of the whole, also where pseudo labels come from predictions with dropout."""
+    """With the dropout of the whole batch, also if pseudo labels come from predictions with dropout."""
     model = _segmentor(setting=setting, dropout=0.3)
     image, label = _batch()
-    label[0, 8:] = 255  # the pictures differ in their counts
+    label[0, 8:] = 255  # the images differ in their counts
 
     def begin(position):
         np.random.seed(1)
@@ -438,7 +438,7 @@ def test_flat_options_of_0_1_are_told_their_new_place():
     ],
 )
 def test_the_description_of_a_config_is_that_of_the_model_built_from_it(parts):
-    """Hence the defaults of both are the same."""
+    """Therefore, the defaults of both are the same."""
     sizes = EncoderSizes(layers=2, width=32, patch_size=PATCH, joint_width=JOINT)
     backbone = {"type": "RegionBridgeEncoder", **parts.get("backbone", {})}
     head = {"type": "CLIPRCHead", **parts.get("decode_head", {})}

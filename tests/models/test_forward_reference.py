@@ -1,4 +1,4 @@
-"""Whole forward pass against float64 numpy written from DESIGN section 3, on sizes the golden vectors lack.
+"""Complete forward pass against float64 NumPy, with sizes that the golden vectors do not cover.
 
 Image 24x40 (3x5 patches, not square), position table of a 4x4
 grid, 9 regions (5 columns in 3 windows: uneven).

@@ -10,7 +10,7 @@ NAMES, TEMPLATES = ["cat", "dog"], ["a photo of a {}"]
 
 @pytest.fixture
 def compute(tmp_path, monkeypatch):
-    """Counts its calls; the cache lies in a temporary folder."""
+    """Counts its calls. The cache is in a temporary folder."""
     monkeypatch.setenv("JSEG_CACHE", str(tmp_path / "cache"))
 
     def run():

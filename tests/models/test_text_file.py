@@ -1,4 +1,4 @@
-"""Text embeddings from a file of the released form."""
+"""Text embeddings from a file in the released format."""
 
 import numpy as np
 import pytest

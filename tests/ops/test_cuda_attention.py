@@ -220,7 +220,7 @@ def test_region_attention_other_shapes() -> None:
     check_regions("Float", Kernels("Float", 16), 1, 1, 16, RegionLayout((16, 16), (16, 16), 11, 10))
 
 
-def test_as_many_regions_as_patches_of_a_picture() -> None:
+def test_as_many_regions_as_patches_of_an_image() -> None:
     """Covers M = 1024 on 32 x 32 patches, and one region for all of them."""
     for regions in (32, 1):
         check_regions(

@@ -67,7 +67,7 @@ def test_batches_heads_and_channels(batch: int, heads: int, channels: int) -> No
 
 
 @pytest.mark.parametrize("grid, regions", [((32, 32), (32, 32)), ((32, 32), (4, 4)), ((40, 25), (16, 16))])
-def test_as_many_patches_as_a_picture_has(grid: tuple[int, int], regions: tuple[int, int]) -> None:
+def test_as_many_patches_as_an_image_has(grid: tuple[int, int], regions: tuple[int, int]) -> None:
     assert_agrees(1, RegionLayout(grid, regions, 11, skipped=10), 1, 64)
 
 

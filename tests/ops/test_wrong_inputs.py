@@ -99,7 +99,7 @@ def test_regions_of_no_channels(either_path: str) -> None:
 
 
 @pytest.mark.parametrize("batch, queries", [(0, 3), (2, 0), (0, 0)])
-def test_no_pictures_and_no_queries(either_path: str, batch: int, queries: int) -> None:
+def test_no_images_and_no_queries(either_path: str, batch: int, queries: int) -> None:
     """The result is empty and the gradients of the keys are zero."""
     variables = tuple(jt.ones((batch, n, 8)) for n in (queries, 5, 5))
     output = attention(*variables, 2, dropout=0.1)
@@ -109,7 +109,7 @@ def test_no_pictures_and_no_queries(either_path: str, batch: int, queries: int) 
     assert not any(g.any() for g in found)
 
 
-def test_regions_of_no_pictures(either_path: str) -> None:
+def test_regions_of_no_images(either_path: str) -> None:
     qkv = jt.zeros((0, 6, 24))
     output = region_attention(qkv, 2, LAYOUT)
     assert output.numpy().shape == (0, 6, 8)

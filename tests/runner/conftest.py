@@ -1,4 +1,5 @@
-"""A segmentor of 24 numbers and a dataset of coloured stripes, registered under names that only tests use."""
+"""A segmentor with 24 parameters and a dataset of coloured stripes, registered under names used only in
+tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,13 +82,13 @@ class PixelModel(Segmentor[jt.Var]):
         return self.scores(image)
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
-        """Names as in a real model: a backbone and a head."""
+        """Names as in a real model, of a backbone and a head."""
         return {"backbone.weight": self.weight, "decode_head.bias": self.bias}
 
 
 @DATASETS.register("TestStripes")
 class Stripes(Dataset):
-    """Pictures of three vertical stripes, the colour of each being its class."""
+    """Images of three vertical stripes, the colour of each being its class."""
 
     class_names = ("red", "green", "blue")
     unseen = (2,)
@@ -108,13 +109,13 @@ class Stripes(Dataset):
         return f"stripes_{index}"
 
     def raw(self, index: int):
-        """Picture, label, name."""
+        """Image, label, name."""
         order = np.random.default_rng([self.seed, index]).permutation(3)
         label = order[np.arange(SIZE) * 3 // SIZE][None].repeat(SIZE, 0).astype(np.uint8)
         return COLOURS[label], label, self.name(index)
 
     def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
-        """The picture with values around 0."""
+        """The image with values around 0."""
         image, label, name = self.raw(index)
         if index in self.unreadable:
             raise ValueError(f"{name}: truncated")

@@ -20,7 +20,7 @@ FILES = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", PAGE, re.DOTALL))
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The folder of the page."""
+    """The folder of the example."""
     folder = tmp_path_factory.mktemp("extending")
     (folder / "jseg").symlink_to(ROOT)
     for name, text in FILES.items():

@@ -1,4 +1,4 @@
-"""A work folder belongs to one training at a time."""
+"""A work folder is used by only one training at a time."""
 
 import errno
 import fcntl
@@ -22,7 +22,7 @@ HOLD = (
 
 @pytest.fixture
 def other(tmp_path):
-    """A process that occupies `tmp_path/run`."""
+    """A process that holds the lock of `tmp_path/run`."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "run")], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -32,7 +32,7 @@ def other(tmp_path):
 
 
 def test_a_second_training_is_refused_and_the_first_named(other, make_config):
-    """Both ended with status 0, and logs, checkpoints and metrics were a mixture of the two."""
+    """Both used to end with status 0, with mixed logs, checkpoints and metrics."""
     cfg = make_config(max_iters=2)
     with pytest.raises(OSError, match=rf"{cfg.work_dir}.*process {other.pid} on .*--work-dir"):
         Runner(cfg).train()

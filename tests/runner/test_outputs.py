@@ -1,4 +1,4 @@
-"""Masks and scores of single pictures that an evaluation leaves, and scoring the masks later from disk."""
+"""Masks and scores of individual images written by an evaluation, and scoring of saved masks."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from jseg.evaluation import HEADLINE, json_ready
 from jseg.inference.recipe import check_inference
 from jseg.runner.evaluate import evaluate, predict_mask, save_predictions
 from jseg.runner.log import RunLog
-from jseg.runner.outputs import WRITTEN, PictureOutputs
+from jseg.runner.outputs import WRITTEN, ImageOutputs
 from jseg.runtime.backend import jt
 
 INFERENCE = dict(mode="whole", scales=(1.0,), flip=False)
@@ -69,13 +69,13 @@ def read_lines(path):
 
 
 def counted(capsys):
-    """The numbers in the last line that was printed: of pictures."""
+    """The numbers in the last line printed, which counts images."""
     return re.findall(r"\d+", capsys.readouterr().out.splitlines()[-1])
 
 
 def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
     dataset, truth, options = case
-    outputs = PictureOutputs(dataset, str(tmp_path / "masks"), str(tmp_path / "run.jsonl"))
+    outputs = ImageOutputs(dataset, str(tmp_path / "masks"), str(tmp_path / "run.jsonl"))
     summary = evaluate(
         Guess(len(dataset.class_names)), dataset, INFERENCE, RunLog(None, active=False), outputs
     )
@@ -93,7 +93,7 @@ def test_saved_masks_score_as_the_run_did(case, tmp_path, capsys):
     )
     assert status == 0 and counted(capsys) == ["2"]
     scored = json.loads((tmp_path / "m.json").read_text())
-    assert scored.pop("pictures") == 2 and scored == json.loads(json.dumps(json_ready(summary)))
+    assert scored.pop("images") == 2 and scored == json.loads(json.dumps(json_ready(summary)))
     of_run = read_lines(tmp_path / "run.jsonl")
     assert [record["name"] for record in of_run] == ["c", "a"]
     assert sorted(of_run, key=lambda record: record["name"]) == read_lines(tmp_path / "tool.jsonl")
@@ -163,7 +163,7 @@ def test_bad_folders_and_masks_are_named(case, tmp_path, capsys):
 
 def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeypatch):
     _, truth, options = case
-    monkeypatch.setattr(evaluate_masks, "picture_confusion", None)
+    monkeypatch.setattr(evaluate_masks, "image_confusion", None)
     (tmp_path / "file").write_text("")
     arguments = [str(truth), str(truth), *options]
     for option in ("--out", "--per-image"):
@@ -174,7 +174,7 @@ def test_files_are_tried_before_masks_are_scored(case, tmp_path, capsys, monkeyp
 
 
 def test_test_time_augmentation_by_options():
-    """Flip alone must not change a model that looks at single pixels; scales do."""
+    """Flipping must not change the result of a model that uses single pixels, but scales do."""
     image = np.random.default_rng(2).normal(size=(3, 8, 12)).astype(np.float32)
     sample = {"image": image, "original_size": (8, 12)}
     plain, flipped, scaled = (
@@ -205,7 +205,8 @@ def test_impossible_inference_is_refused_at_once(make_config, options, message):
 
 
 def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
-    """Predictions of another data set stayed among the new ones, and evaluate_masks scored them too."""
+    """Predictions of another dataset used to remain among the new ones, and were scored by
+    evaluate_masks."""
     dataset = case[0]
     folder = tmp_path / "masks"
     folder.mkdir()
@@ -234,13 +235,13 @@ def test_masks_of_an_earlier_run_are_removed_and_nothing_else(case, tmp_path):
     assert (tmp_path / "outside.png").exists() and (tmp_path / "linked" / "own.png").exists()
 
 
-def test_a_run_that_reads_no_picture_keeps_earlier_masks(case, tmp_path):
+def test_a_run_that_reads_no_image_keeps_earlier_masks(case, tmp_path):
     dataset, truth, _ = case
     model, log = Guess(len(dataset.class_names)), RunLog(None, active=False)
     save_predictions(model, dataset, INFERENCE, str(tmp_path / "masks"), log)
     earlier = {path.name: path.read_bytes() for path in (tmp_path / "masks").iterdir()}
-    for picture in truth.parent.glob("*mages/*.png"):
-        picture.write_bytes(b"broken")
+    for image in truth.parent.glob("*mages/*.png"):
+        image.write_bytes(b"broken")
     with pytest.raises(ValueError, match="c.png"):
         save_predictions(model, dataset, INFERENCE, str(tmp_path / "masks"), log)
     assert {path.name: path.read_bytes() for path in (tmp_path / "masks").iterdir()} == earlier and len(
@@ -249,7 +250,7 @@ def test_a_run_that_reads_no_picture_keeps_earlier_masks(case, tmp_path):
 
 
 class Named:
-    """A data set whose pictures have other names."""
+    """A dataset whose images have other names."""
 
     def __init__(self, dataset, prefix):
         self._dataset, self._prefix = dataset, prefix
@@ -288,7 +289,8 @@ def photographs(tmp_path):
 
 
 def test_thin_images_are_segmented_and_bad_ones_named_at_the_end(photographs, tmp_path, capsys):
-    """A row of 3000 pixels ended the run as "out of memory", unnamed, and nothing after it was segmented."""
+    """A row of 3000 pixels used to end the run with "out of memory", without its name, and later images were
+    skipped."""
     dataset = FolderDataset(
         str(photographs), image_dir="test", mask_dir=None, test_mode=True, pipeline=dict(short_side=64)
     )
@@ -321,7 +323,7 @@ def test_an_image_too_large_for_the_memory_is_named(photographs, tmp_path):
 
 
 def test_masks_hold_the_published_values_on_demand(tmp_path):
-    """VOC counts from 1, COCO-Stuff leaves numbers out, and a class list of words counts from 0."""
+    """VOC counts from 1, COCO-Stuff has gaps, and a class list of words counts from 0."""
     for classes, zero, wanted in (
         ("voc2012", True, list(range(1, 21))),
         ("coco_stuff164k", False, list(raw_values("coco_stuff164k"))),
@@ -332,7 +334,7 @@ def test_masks_hold_the_published_values_on_demand(tmp_path):
         assert data.published_values().tolist() == wanted
     names = load_class_list("coco_stuff164k").names
     data = SegmentationDataset([Record("x", tmp_path, None)], "coco_stuff164k", test_mode=True)
-    outputs = PictureOutputs(data, masks=tmp_path / "out", published_values=True)
+    outputs = ImageOutputs(data, masks=tmp_path / "out", published_values=True)
     outputs.take(0, np.array([[0, len(names) - 1]], np.uint8))
     with Image.open(tmp_path / "out" / "x.png") as mask:
         assert np.asarray(mask).tolist() == [[0, 181]]

@@ -1,4 +1,4 @@
-"""The command line: started from another folder, and its errors."""
+"""The command line: started in another folder, and its errors."""
 
 import json
 import os

@@ -62,7 +62,7 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(store, monkeypatch):
 
 
 def test_a_file_size_limit_is_a_full_disk_too(store):
-    """A real short write, by RLIMIT_FSIZE in a child process."""
+    """A write that is really truncated, by RLIMIT_FSIZE in a child process."""
     store.save(1, {"a": np.zeros(10, np.float32)}, {})
     child = os.fork()
     if child == 0:
@@ -93,7 +93,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(store):
 
 
 def test_traces_of_a_kill_are_cleared_and_later_checkpoints_set_aside(store):
-    """A kill after the renaming leaves a complete file that `latest` does not know yet."""
+    """A kill after the renaming leaves a complete file that is not in `latest` yet."""
     for iteration in (10, 20, 30):
         store.save(iteration, ARRAYS, {})
     store.point_to_best(30, 5.0)

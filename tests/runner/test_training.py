@@ -1,4 +1,4 @@
-"""Whole runs of the tiny model: learning, resume, evaluation, and everything a user can get wrong."""
+"""Complete runs of the tiny model: learning, resume, evaluation, and user errors."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def read_log(work_dir, name="log.jsonl"):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One complete run, shared by the tests that only look at it."""
+    """One complete run, shared by tests that only read it."""
     return str(tmp_path_factory.mktemp("finished"))
 
 
@@ -94,7 +94,8 @@ def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(trained, make_co
 
 
 def test_a_lost_console_does_not_end_a_training(make_config, monkeypatch):
-    """`run_net.py ... | head`, or a `tee` that dies: it ended at the next line, without a checkpoint."""
+    """With `run_net.py ... | head`, or a `tee` that dies, the run used to end at the next line, without a
+    checkpoint."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
@@ -107,7 +108,7 @@ def test_a_lost_console_does_not_end_a_training(make_config, monkeypatch):
 
 
 def test_an_error_that_a_signal_has_caused_is_a_stop(make_config, monkeypatch):
-    """Ctrl-C reaches the compilers of Jittor too, whose end it takes for an error of its own."""
+    """Ctrl-C also reaches Jittor's compilers, and Jittor reports their end as an error."""
 
     def broken_off(self, *_):
         os.kill(os.getpid(), signal.SIGINT)
@@ -144,7 +145,7 @@ def test_val_and_test_take_the_newest_checkpoint(trained, make_config):
 
 
 def test_applying_a_model_needs_no_training_and_validation_data(trained, make_config):
-    """Weights, class words and a folder of images are enough; the validation set was looked for first."""
+    """Weights, class words and a folder of images are enough. The validation set used to be required."""
     absent = dict(type="TestStripes", length=-1)
     for parts in ({"dataset.train": absent, "dataset.val": absent}, {"dataset": {}}):
         cfg = make_config({**parts, "dataset.test": dict(type="TestStripes", length=2)})
@@ -304,31 +305,31 @@ def test_an_evaluation_that_was_cut_off_is_repeated(trained, make_config, monkey
     assert read_log(cfg.work_dir, "eval.jsonl") == read_log(trained.work_dir, "eval.jsonl")
 
 
-def test_unreadable_pictures_are_left_out_up_to_the_limit(make_config):
-    cfg = make_config({"dataset.train.unreadable": [2]}, max_bad_pictures=1, max_iters=4)
+def test_unreadable_images_are_left_out_up_to_the_limit(make_config):
+    cfg = make_config({"dataset.train.unreadable": [2]}, max_bad_images=1, max_iters=4)
     runner = Runner(cfg)
     runner.train()
     _, metadata = load_arrays(runner.store.newest())
-    assert json.loads(metadata["bad_pictures"]) == {"stripes_2": "stripes_2: truncated"}
+    assert json.loads(metadata["bad_images"]) == {"stripes_2": "stripes_2: truncated"}
     log = Path(cfg.work_dir, "log.txt").read_text().splitlines()
     assert sum("stripes_2" in line for line in log) == 1
-    with pytest.raises(ValueError, match=r"max_bad_pictures\b.*\b2\b"):
-        Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=1)).train()
+    with pytest.raises(ValueError, match=r"max_bad_images\b.*\b2\b"):
+        Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_images=1)).train()
 
 
-def test_mended_pictures_do_not_count_after_a_resume(make_config):
-    """One of two was mended between the runs and another one
+def test_fixed_images_do_not_count_after_a_resume(make_config):
+    """One of two was fixed between the runs and another one
     breaks: still two, and not the three ever seen."""
-    Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_pictures=2, max_iters=4)).train()
-    cfg = make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=2, max_iters=8)
+    Runner(make_config({"dataset.train.unreadable": [2, 4]}, max_bad_images=2, max_iters=4)).train()
+    cfg = make_config({"dataset.train.unreadable": [4, 5]}, max_bad_images=2, max_iters=8)
     runner = Runner(cfg)
     runner.train(resume="auto")
     _, metadata = load_arrays(runner.store.newest())
-    assert set(json.loads(metadata["bad_pictures"])) == {"stripes_4", "stripes_5"}
+    assert set(json.loads(metadata["bad_images"])) == {"stripes_4", "stripes_5"}
     log = Path(cfg.work_dir, "log.txt").read_text().splitlines()
     assert sum("stripes_2" in line for line in log) == 2  # left out in the first run only
     with pytest.raises(ValueError, match=r"^(?=.*\b2\b)(?=.*\b1\b).*\bstripes_4, stripes_5\b"):
-        Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_pictures=1, max_iters=12)).train(
+        Runner(make_config({"dataset.train.unreadable": [4, 5]}, max_bad_images=1, max_iters=12)).train(
             resume="auto"
         )
 

@@ -65,9 +65,9 @@ def test_val_and_test_predict_what_they_did(make_runner, name, tmp_path):
     scores = model.predict(jt.array(image[None])).numpy()[0, :, ::16, ::16].reshape(-1)
     assert np.abs(scores - EXPECTED[name]["scores"]).max() < 2e-5
     runner.val(path)
-    pictures = {file.stem for file in runner.test(path).glob("*.png")}
+    names = {file.stem for file in runner.test(path).glob("*.png")}
     data = runner.experiment.dataset("test")
-    assert pictures >= {data.name(index) for index in range(len(data))}
+    assert names >= {data.name(index) for index in range(len(data))}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -116,7 +116,7 @@ def test_a_model_without_region_bridge():
 
 
 def test_its_trained_part_alone_can_be_handed_on(make_runner, tmp_path, capsys):
-    """The Segmenter reads it, --resume refuses it, and it can be made whole."""
+    """The Segmenter loads it, --resume refuses it, and it can be completed."""
     out = str(tmp_path / "trained.safetensors")
     assert convert_checkpoint.main([str(FOLDER / "inductive.safetensors"), out, "--to", "trained"]) == 0
     assert Path(out).stat().st_size < 0.4 * (FOLDER / "inductive.safetensors").stat().st_size

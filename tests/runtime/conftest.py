@@ -1,3 +1,3 @@
-"""A machine of our own making, see `fake_machine`."""
+"""A fake machine; see `fake_machine`."""
 
 from fake_machine import machine  # noqa: F401

@@ -224,7 +224,7 @@ def build(
 
 
 def main() -> int:
-    """0 if all went through."""
+    """Returns 0 if everything succeeded."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -22,7 +22,7 @@ _KEPT = {
 
 
 def unaligned(array: np.ndarray) -> np.ndarray:
-    """The same values, one byte off the places where the processor likes them."""
+    """The same values at an address that is off by one byte from its alignment."""
     memory = np.zeros(array.nbytes + 1, np.uint8)
     copy = memory[1:].view(array.dtype).reshape(array.shape)
     copy[...] = array
@@ -81,7 +81,7 @@ def test_assigning_to_the_data_of_a_var(layout):
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_jittor_ring_buffer(kept):
-    """What Jittor's own data loaders hand over."""
+    """Arrays passed by Jittor's own data loaders."""
     buffer = jt.RingBuffer(1 << 16)
     buffer.keep_numpy_array(kept)
     for make in LAYOUTS.values():
@@ -94,7 +94,7 @@ def test_jittor_ring_buffer(kept):
 
 
 def test_long_doubles_are_stored_as_doubles():
-    """Their 16 bytes were copied as if each 8 were a number."""
+    """Their 16 bytes used to be copied as if each 8 were a number."""
     array = np.arange(12, dtype=np.longdouble).reshape(3, 4) / 7
     for value in (array, array[::-1], list(array[0]), array[1, 2]):
         var = jt.array(value)
@@ -127,7 +127,7 @@ def test_arithmetic_with_scalars_and_arrays():
 
 
 def test_scalars_as_indices():
-    """Jittor handed NumPy a descriptor with one field filled in; NumPy 2 reads the others."""
+    """Jittor used to pass NumPy a descriptor with one field filled in, but NumPy 2 reads the others."""
     array = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
     var = jt.array(array)
     for index in (np.int64(2), np.int32(-1), np.uint8(1)):
@@ -215,7 +215,7 @@ print("DONE")
 
 
 def test_no_buffer_is_freed_too_early():
-    """Memory is overwritten when it is freed, so that whoever still reads it gets other values."""
+    """Memory is overwritten when it is freed, so that later reads give other values."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),

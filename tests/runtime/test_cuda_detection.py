@@ -1,4 +1,4 @@
-"""Detection of CUDA on machines of our own making: every layout that toolkits, wheels and PyTorch install."""
+"""Detection of CUDA on fake machines, with all layouts of toolkits, wheels and PyTorch."""
 
 import os
 import re
@@ -135,7 +135,7 @@ def test_versions_of_libraries(machine):
     ],
 )
 def test_cudnn_of_any_version_or_none_is_not_used(machine, name, header):
-    """Jittor asks for cuDNN 8's file names and dies with 9: it is kept away from both."""
+    """Jittor requests cuDNN 8's file names and crashes with 9, so it is given neither."""
     machine.driver()
     root = machine.toolkit("12.4")
     if name:
@@ -299,7 +299,7 @@ def test_nvcc_path_set_to_nothing_switches_cuda_off(machine):
     machine.driver()
     machine.toolkit("13.0")
     os.environ["nvcc_path"] = ""
-    assert cuda_lines()[0].mend == "unset nvcc_path"
+    assert cuda_lines()[0].fix == "unset nvcc_path"
     assert "nvcc_path" in prepare_jittor().line
 
 

@@ -1,4 +1,4 @@
-"""The driver: what is asked of it, and what is made of its answers, its errors and its silence."""
+"""The driver: queries, and handling of its answers, errors and timeouts."""
 
 import json
 import re
@@ -84,7 +84,7 @@ def test_probe_describes_every_gpu_and_tries_what_it_is_told(stand_in):
 
 
 def test_a_gpu_that_is_full_leaves_the_others_usable(stand_in):
-    """One GPU of eight that another program had filled switched CUDA off altogether."""
+    """One GPU of eight whose memory was full used to disable CUDA entirely."""
     stand_in(COUNT=2, FULL=0b10)
     # Of which the first is good: nobody asks the second, and no context is opened there.
     found = query_driver()
@@ -111,7 +111,7 @@ def test_a_gpu_that_is_full_leaves_the_others_usable(stand_in):
     ids=["no device", "dead", "stub", "crash"],
 )
 def test_a_driver_that_is_there_and_useless_counts_as_installed(stand_in, values, problem):
-    """It was taken for no driver, and the CPU computed without a warning."""
+    """It used to be treated as a missing driver, and the CPU was used without a warning."""
     stand_in(**values)
     found = query_driver()
     assert re.search(problem, found.problem) and found.installed and not found.gpus

@@ -50,12 +50,12 @@ def test_nccl_of_another_cuda_does_not_count(machine):
     wheel.rename(machine.site / "nvidia_nccl_cu12-2.20.5.dist-info")
     assert "nccl" not in detect().libraries
     nccl = next(line for line in cuda_lines() if line.name == "NCCL")
-    assert not nccl.usable and nccl.mend.startswith("pip install nvidia-nccl-cu13")
+    assert not nccl.usable and nccl.fix.startswith("pip install nvidia-nccl-cu13")
 
 
 @pytest.mark.parametrize("visible, expected", [(None, "0,2"), ("3,1,5", "3,5")])
 def test_a_gpu_that_refuses_work_is_left_out_with_a_warning(machine, visible, expected):
-    """It switched CUDA off for all of them."""
+    """It used to disable CUDA for all of them."""
     machine.driver(gpus=3, refused=(1,))
     machine.toolkit("13.0")
     if visible:
@@ -66,11 +66,12 @@ def test_a_gpu_that_refuses_work_is_left_out_with_a_warning(machine, visible, ex
     assert "GPU 1 (Test GPU)" in device.warning and "cuMemAlloc_v2" in device.warning
     assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
     (line,) = (line for line in cuda_lines() if line.name == "GPU" and not line.usable)
-    assert "GPU 1" in line.text and line.mend == "free its memory"
+    assert "GPU 1" in line.text and line.fix == "free its memory"
 
 
 def test_a_rank_whose_gpu_refuses_work_ends_with_a_reason(machine):
-    """On the CPU it would compute other numbers than the rest, who with NCCL would wait for it for ever."""
+    """On the CPU, its results would differ from those of the others, which with NCCL would wait for it
+    forever."""
     machine.driver("the GPU refuses work: GPU 1 (Test GPU): full", gpus=2, refused=(1,))
     machine.toolkit("13.0")
     assert prepare_jittor().kind == "cpu"
@@ -80,7 +81,7 @@ def test_a_rank_whose_gpu_refuses_work_ends_with_a_reason(machine):
 
 
 def _handed_on(root, *arguments):
-    """What the nvcc of the toolkit in `root` is handed when Jittor calls the one in our folder."""
+    """Arguments of the nvcc of the toolkit in `root` when Jittor calls the one in our folder."""
     subprocess.run([os.environ["nvcc_path"], *arguments, "-ccbin=g++"], check=True)
     return (root / "arguments").read_text().splitlines()[-1].split()
 
@@ -95,8 +96,8 @@ def _handed_on(root, *arguments):
     ],
 )
 def test_kernels_are_compiled_for_the_gpu_that_is_there(machine, release, codes, capability, expected):
-    """Jittor asks for sm_90 at most and for no PTX: on a newer GPU
-    its kernels did not run, and nobody said so."""
+    """Jittor requests at most sm_90 and no PTX, so on a newer GPU
+    its kernels did not run, without an error."""
     machine.driver(capability=capability)
     root = machine.toolkit(release, codes=codes)
     assert prepare_jittor().kind == "cuda"

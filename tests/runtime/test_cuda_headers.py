@@ -1,4 +1,4 @@
-"""Our headers and our front end of nvcc work with the real nvcc, where there is one."""
+"""jseg's headers and front end of nvcc work with the real nvcc, if there is one."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the doctor says about CUDA."""
+"""The CUDA part of the doctor's report."""
 
 import os
 import re
@@ -44,12 +44,12 @@ def test_doctor_notes_a_cuda_home_that_is_ignored(machine):
 
 
 def test_doctor_sees_what_only_a_compilation_shows(machine):
-    """nvcc refused g++, and the report said that all was well."""
+    """nvcc refused g++, but the report used to say that everything works."""
     machine.driver()
     machine.toolkit("11.8", most_gcc=11)
     assert cuda_lines()[0].usable  # believed, where no compiler is there to try
     first, libraries = cuda_lines(machine.cache, str(machine.bin / "g++"))[:2]
-    assert not first.usable and "unsupported GNU version" in first.text and "g++" in first.mend
+    assert not first.usable and "unsupported GNU version" in first.text and "g++" in first.fix
     assert libraries.usable
 
 
@@ -57,7 +57,7 @@ def test_doctor_marks_missing_libraries(machine):
     machine.driver()
     machine.toolkit("12.4", names="cudart")
     off, libraries = cuda_lines()
-    assert not off.usable and "pip install" in off.mend
+    assert not off.usable and "pip install" in off.fix
     assert not libraries.usable and "cuBLAS" in libraries.text and "cuRAND" in libraries.text
     assert not re.search(r"\d", libraries.text)  # no version of any
 
@@ -74,11 +74,11 @@ def test_doctor_shows_the_toolkit_of_a_machine_without_a_gpu(machine):
 def test_a_program_that_nvcc_path_names_must_be_there(machine):
     os.environ["nvcc_path"] = "/no/such/nvcc"
     (line,) = cuda_lines()
-    assert not line.usable and "/no/such/nvcc" in line.text and "unset nvcc_path" in line.mend
+    assert not line.usable and "/no/such/nvcc" in line.text and "unset nvcc_path" in line.fix
 
 
 def test_a_folder_of_path_that_may_not_be_read(machine, monkeypatch):
-    """As under `su`: such a folder is passed over. Before Python 3.14, Path.is_file raises there."""
+    """As under `su`, such a folder is skipped. Before Python 3.14, Path.is_file raises there."""
     machine.toolkit("13.0")
     is_file = Path.is_file
 

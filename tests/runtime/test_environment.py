@@ -69,7 +69,7 @@ def test_what_the_user_set_stays(machine):
 
 
 def test_cc_path_that_is_no_program_is_named(machine):
-    """Jittor would take it as it is, whatever else is on PATH."""
+    """Jittor would use it unchanged, whatever is on PATH."""
     os.environ["cc_path"] = "/no/such/compiler"
     with pytest.raises(EnvironmentProblem, match="/no/such/compiler.*unset cc_path"):
         prepare_jittor()
@@ -108,7 +108,7 @@ def test_use_mkl_0_needs_no_onednn(machine):
 
 
 def test_links_that_dangle_are_pointed_anew(machine, monkeypatch):
-    """A virtual environment was deleted, another one made."""
+    """A virtual environment was deleted, and another one created."""
     prepare_jittor()
     old = machine.prefix.rename(machine.root / "deleted")
     new = machine.onednn(machine.root / "other")
@@ -131,7 +131,7 @@ def test_files_that_are_no_links_are_left_alone(machine):
 
 
 def test_a_link_is_never_missing_while_it_is_replaced(tmp_path):
-    """Several ranks link at once: whoever looks must always find one of the targets."""
+    """Several ranks create the link at the same time. It must always point to one of the targets."""
     targets = [tmp_path / "a", tmp_path / "b"]
     for target in targets:
         target.touch()
@@ -235,7 +235,7 @@ def test_python_config_is_supplied_when_jittor_would_find_none(machine, monkeypa
 
 
 def test_cache_folder_follows_what_jittor_remembers(tmp_path, monkeypatch):
-    """A JITTOR_HOME of long ago stays in force for the user: it stands in config.json."""
+    """An old JITTOR_HOME remains active for the user, since it is stored in config.json."""
     monkeypatch.delenv("JITTOR_HOME", raising=False)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert environment.jittor_cache() == tmp_path / ".cache" / "jittor"

@@ -1,4 +1,4 @@
-"""`import jseg` is cheap: it works from any folder, and only what computes loads Jittor."""
+"""`import jseg` is fast: it works in any folder, and only modules that compute load Jittor."""
 
 import json
 import subprocess
@@ -68,7 +68,7 @@ def test_doctor_starts_without_any_package(tmp_path):
         timeout=120,
     )
     assert run.returncode == 1 and run.stderr == ""
-    assert "missing  Jittor" in run.stdout and "mend: " in run.stdout
+    assert "missing  Jittor" in run.stdout and "fix: " in run.stdout
 
 
 def test_signals_are_ours_after_jittor_is_loaded():
@@ -91,7 +91,7 @@ def test_signals_are_ours_after_jittor_is_loaded():
 
 
 def test_ctrl_c_while_jittor_is_imported():
-    """Jittor's handler ended the process with status 1 and words of its own."""
+    """Jittor's handler used to end the process with status 1 and its own message."""
     program = (
         "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from jseg.runtime.command import exit_status\n"
@@ -116,7 +116,7 @@ def test_ctrl_c_while_jittor_is_imported():
 
 
 def test_jittor_leaves_no_processes_behind():
-    """Those it compiles in during the import would block the end of a
+    """The compiler processes started during the import would block the exit of a
     program whose whole process group is stopped."""
     program = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); from jseg.runtime.backend import jt; "

@@ -1,4 +1,4 @@
-"""Out of memory: one sentence with advice, whatever says so; other errors stay what they are."""
+"""Out of memory: one sentence of advice for any source. Other errors are unchanged."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Clones and environments share what Jittor compiles: nothing is compiled again because it lies elsewhere."""
+"""Clones and environments share compiled files: nothing is recompiled because of its location."""
 
 import os
 import re
@@ -84,7 +84,7 @@ def test_a_clone_compiles_nothing_again_but_what_was_changed_in_it(clone: Path) 
 
 @pytest.mark.slow
 def test_another_environment_compiles_nothing_again(tmp_path: Path) -> None:
-    """Jittor installed a second time, elsewhere."""
+    """Jittor installed a second time, in another place."""
     compilations(ROOT)
     installed = shared_cache._installed_packages()
     site = tmp_path / "site-packages"
@@ -165,7 +165,7 @@ def test_an_interrupted_copy_is_made_anew(
 
 
 def test_a_source_without_marks_is_compiled_at_once(packages: Path, tmp_path: Path, monkeypatch) -> None:
-    """Jittor's own step through an assembly file is left to those that have marks."""
+    """Only sources with marks use Jittor's own step through an assembly file."""
     monkeypatch.setenv("JSEG_PYTHON", "/bin/echo")
     compiler = tmp_path / "my g++"
     compiler.write_text('#!/bin/sh\necho compiled "$@"\n')
@@ -220,7 +220,7 @@ def test_the_copy_holds_the_changes_and_the_installed_files_do_not(packages: Pat
 
 
 def test_another_change_makes_another_copy(packages: Path, tmp_path: Path, monkeypatch) -> None:
-    """Programs that run have the old one open."""
+    """Running programs have the old one open."""
     before = place_of_jittor(tmp_path)
     monkeypatch.setattr(overlay, "EDITS", overlay.EDITS[1:])
     assert place_of_jittor(tmp_path) not in (before, None)

@@ -1,4 +1,4 @@
-"""Importing jseg's backend never replaces or ends the process, whatever Jittor does while it is imported."""
+"""Importing jseg's backend never replaces or ends the process, whatever Jittor does during its import."""
 
 import os
 import subprocess
@@ -130,7 +130,7 @@ def test_an_import_that_fails_is_one_sentence_and_is_tried_again(start, tmp_path
 
 @pytest.mark.parametrize("before", ["", "import jittor"])
 def test_a_jittor_that_gets_other_values_is_refused(start, before):
-    """Unprepared, Jittor raises nothing with NumPy 2 and computes with the wrong numbers."""
+    """Without preparation, Jittor raises no error with NumPy 2 and computes with wrong values."""
     text, imports = start("compute-wrong-values", before)
     assert text.startswith("REFUSED True") and "float32" in text and "pip install 'numpy<2'" in text
     assert imports == 1
@@ -143,7 +143,7 @@ def test_a_rebuild_without_end_is_refused(start):
 
 @pytest.mark.parametrize("behaviour", ["rebuild", "fail"])
 def test_what_no_longer_works_is_refused_and_looked_at_anew(start, behaviour):
-    """The cache was damaged after the first import, say."""
+    """For example, the cache was damaged after the first import."""
     start("work")
     text, imports = start(behaviour)
     assert text.startswith("REFUSED True") and imports == 1

@@ -1,4 +1,4 @@
-"""Which versions go together: what may compute wrong values is refused, and how to mend it is said."""
+"""Supported versions: combinations that may compute wrong values are refused, with a fix."""
 
 import importlib.util
 import platform
@@ -53,7 +53,7 @@ def test_a_checkout_without_a_record_is_taken_as_it_is(monkeypatch):
 def test_versions_of_numpy(version, works):
     refusal = numpy_refusal(version)
     assert (refusal is None) == works
-    assert works or refusal.mend == "pip install 'numpy<3'"
+    assert works or refusal.fix == "pip install 'numpy<3'"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_needs_the_changed_copy_of_jittor(monkeypatch, minor, numpy, reason
     monkeypatch.setattr(sys, "version_info", (3, minor, 0, "final", 0))
     refusal = original_refusal(numpy)
     assert (refusal is None) == (reason is None)
-    assert not reason or (reason in refusal.text and refusal.mend.endswith("1.3.11.0 --force-reinstall"))
+    assert not reason or (reason in refusal.text and refusal.fix.endswith("1.3.11.0 --force-reinstall"))
 
 
 def test_what_does_not_go_together_is_refused_before_jittor_is_loaded(machine, monkeypatch):

@@ -1,4 +1,4 @@
-"""Whoever waits for a lock says for whom."""
+"""A process that waits for a lock reports who holds it."""
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ HOLD = (
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs /proc/locks, which Linux has")
 @pytest.mark.parametrize("call", ["flock", "lockf"])  # Jittor's Python and its C++ side
 def test_the_holder_of_a_lock_is_named(tmp_path, call):
-    """Every Jittor program of the same user stood still for minutes, without a word."""
+    """All Jittor programs of the same user used to wait for minutes without a message."""
     path = tmp_path / "jittor.lock"
     with subprocess.Popen(
         [sys.executable, "-c", HOLD.format(call=call), str(path)],

@@ -1,4 +1,4 @@
-"""Curves: reading of logs that a killed run left behind, ticks, smoothing, what is drawn."""
+"""Curves: reading the logs of killed runs, ticks, smoothing, drawing."""
 
 import json
 
@@ -17,8 +17,8 @@ def write_lines(path, records, tail=""):
 
 
 def count(path, colour, left=0, right=1200):
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"))[:, left:right]
+    with Image.open(path) as figure:
+        pixels = np.asarray(figure.convert("RGB"))[:, left:right]
     return int((pixels == np.array(colour)).all(axis=-1).sum())
 
 
@@ -29,7 +29,7 @@ def test_partly_written_last_line_is_skipped(tmp_path, tail):
 
 
 def test_resumed_run_repeats_iterations_after_a_torn_line(tmp_path):
-    """Killed in the middle of a line, resumed from iteration 1: the torn line is lost, later lines count."""
+    """Killed in the middle of a line and resumed from iteration 1: the incomplete line is ignored."""
     before = [{"iter": 1, "total": 3.0}, {"iter": 2, "total": 9.0}]
     log = write_lines(tmp_path / "log.jsonl", before, '{"iter": 3, "t')
     with log.open("a") as stream:
@@ -86,8 +86,8 @@ def test_curves_of_a_run(tmp_path):
     )
     path = tmp_path / "curves.png"
     save_curves(path, log, evaluations, "a run")
-    with Image.open(path) as picture:
-        assert picture.size == (1200, 520)
+    with Image.open(path) as figure:
+        assert figure.size == (1200, 520)
     for _, colour in METRICS:
         assert count(path, colour, left=620) > 100
     save_curves(path, log, tmp_path / "missing.jsonl", "a run")

@@ -1,4 +1,4 @@
-"""Overlay, legend and panels: colours at known pixels, sizes, the mark of unseen classes, refused input."""
+"""Overlay, legend and panels: colours at known pixels, sizes, marking of unseen classes, invalid input."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ def make_sample(size=(96, 96), name="first"):
     return dict(image=np.full((*size, 3), 100, np.uint8), label=label, prediction=prediction, name=name)
 
 
-def count(picture, colour):
-    return int((np.asarray(picture) == np.array(colour)).all(axis=-1).sum())
+def count(figure, colour):
+    return int((np.asarray(figure) == np.array(colour)).all(axis=-1).sum())
 
 
 def test_overlay_mixes_class_colour_with_brightness():
@@ -64,7 +64,7 @@ def test_contours_by_hand():
 
 
 def test_panels_enlarge_by_whole_numbers_and_keep_colours():
-    """One 96 px sample: three pictures of 288 px; the colour of each part is the plain overlay's."""
+    """One 96 px sample: three images of 288 px; the colour of each part is the plain overlay's."""
     sample = make_sample()
     page = draw_panels([sample], NAMES, PALETTE, [2], alpha=1.0)
     assert page.width == 2 * MARGIN + 3 * 288 + 2 * GAP
@@ -108,7 +108,7 @@ def test_legend_lists_only_classes_that_occur():
 
 @pytest.mark.parametrize("number", [1, 4, 8])
 def test_page_width_and_background_margin(number):
-    """Nothing reaches the outermost pixels, whatever the number of samples and the length of the names."""
+    """The outermost pixels stay empty for any number of samples and length of names."""
     names = ("clothes-other", "a class name " * 20, "wall-concrete")
     samples = [make_sample(name="file name " * 20) for _ in range(number)]
     page = draw_panels(samples, names, PALETTE, [1], title="a long title " * 30)
@@ -117,13 +117,13 @@ def test_page_width_and_background_margin(number):
     assert all((edge == 255).all() for edge in (pixels[:10], pixels[-10:], pixels[:, :16], pixels[:, -16:]))
 
 
-def test_pictures_of_different_shape_and_without_label(tmp_path):
+def test_images_of_different_shape_and_without_label(tmp_path):
     wide, high = make_sample((150, 500)), make_sample((500, 150))
     assert 900 <= draw_panels([wide, high], NAMES, PALETTE, [2]).width <= 1280
     unlabelled = {key: value for key, value in wide.items() if key != "label"}
     save_panels(tmp_path / "new" / "panels.png", [unlabelled], NAMES, PALETTE, [2])
-    with Image.open(tmp_path / "new" / "panels.png") as picture:
-        assert picture.format == "PNG"
+    with Image.open(tmp_path / "new" / "panels.png") as figure:
+        assert figure.format == "PNG"
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["panels.png"], "no temporary file"
     with pytest.raises(ValueError, match="first.*label"):
         draw_panels([wide, unlabelled], NAMES, PALETTE, [2])
@@ -151,7 +151,7 @@ def test_refused_input(tmp_path):
         save_panels(tmp_path / "a.gif", [good], NAMES, PALETTE, [2])
 
 
-def test_failed_write_keeps_the_previous_picture(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_previous_image(tmp_path, monkeypatch):
     path = tmp_path / "panels.png"
     save_panels(path, [make_sample()], NAMES, PALETTE, [2])
     before = path.read_bytes()

@@ -118,8 +118,8 @@ class TestReproducibility:
         assert np.random.random() == expected
 
     def test_the_generator_has_not_changed(self) -> None:
-        """Published numbers belong to these pictures. Counts and means instead of bytes: another NumPy or
-        processor may round a pixel differently, but it may not move an object or a colour."""
+        """Published numbers belong to these images. Counts and means instead of bytes: another NumPy or
+        CPU may round a pixel differently, but it may not move an object or a colour."""
         scene = draw_scene(0, "test", 3)
         assert scene.classes == PINNED_CLASSES
         for value, count, mean in PINNED:
@@ -129,7 +129,7 @@ class TestReproducibility:
         assert {value for value, _, _ in PINNED} == set(np.unique(scene.label))
 
 
-class TestPictures:
+class TestImages:
     def test_sizes_and_types(self) -> None:
         scene = draw_scene(0, "train", 0, size=64, radius=(8.0, 14.0))
         assert scene.image.shape == (64, 64, 3) and scene.image.dtype == np.uint8
@@ -219,5 +219,5 @@ class TestPictures:
             draw_scene(0, "train", 0, **options)
         assert set(given) <= {float(number) for number in re.findall(r"\d+(?:\.\d+)?", str(refusal.value))}
 
-    def test_the_smallest_picture(self) -> None:
+    def test_the_smallest_image(self) -> None:
         assert draw_scene(0, "train", 0, size=9, radius=(2.0, 4.5)).image.shape == (9, 9, 3)

@@ -3,7 +3,7 @@
     python tools/prepare_dataset.py coco_stuff --help
     --set data_root=... or JSEG_DATA_ROOT: the folder that holds coco_stuff164k, or that one; default: data
 
-Pipelines are the releases': nothing to set. 118,287 pictures to train on, 5,000 to test.
+The pipelines are the released ones, which are the default. 118,287 training and 5,000 test images.
 """
 
 dataset = dict(

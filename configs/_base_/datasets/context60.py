@@ -4,7 +4,7 @@
     --set data_root=... or JSEG_DATA_ROOT: the folder that holds VOCdevkit/VOC2010 (or VOC2010 itself);
     default: data
 
-Pipelines are those of the releases for VOC and COCO-Stuff. 4,996 pictures to train on, 5,104 to test (4,998
+The pipelines are those of the releases for VOC and COCO-Stuff. 4,996 training and 5,104 test images (4,998
 and 5,105 with the full lists).
 """
 

@@ -1,4 +1,4 @@
-"""ZeroShapes, the embedded benchmark: 20 classes, 15 seen and 5 unseen, 64 px pictures drawn by
+"""ZeroShapes, the embedded benchmark: 20 classes, 15 seen and 5 unseen, 64 px images drawn by
 `python tools/make_zeroshapes.py`. Background is ignored, as on PASCAL VOC."""
 
 data_root = "data/zeroshapes"
@@ -7,8 +7,8 @@ data_root = "data/zeroshapes"
 _normalise = dict(mean=(122.7709383, 116.7460125, 104.09373615), std=(68.5005327, 66.6321579, 70.3231630))
 
 dataset = dict(
-    # No photometric distortion: hues are what tells the classes apart. No scaling: the tiny CLIP knows
-    # objects of one range of sizes only, and a picture is exactly one crop.
+    # No photometric distortion, since classes differ in hue. No scaling, since the tiny CLIP was trained on
+    # one range of object sizes, and an image is exactly one crop.
     train=dict(
         type="VOCDataset",
         split="train",

@@ -1,4 +1,4 @@
-"""CLIP-RC on OpenAI's CLIP ViT-B/16, as in the paper. The weights, converted once:
+"""CLIP-RC on OpenAI's CLIP ViT-B/16, as in the paper. The weights are converted once with
 
 python tools/convert_clip.py ViT-B-16.pt weights/ViT-B-16.safetensors
 """
@@ -6,5 +6,5 @@ python tools/convert_clip.py ViT-B-16.pt weights/ViT-B-16.safetensors
 _base_ = "clip_rc.py"
 
 model = dict(clip="weights/ViT-B-16.safetensors")
-inference = dict(mode="slide", crop_size=512, stride=426)  # windows as large as the crops of training
-num_workers = 4  # of each process
+inference = dict(mode="slide", crop_size=512, stride=426)  # windows of the size of the training crops
+num_workers = 4  # per process

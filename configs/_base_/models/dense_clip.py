@@ -1,7 +1,7 @@
-"""CLIP's own patches beside the class words, without training (ClearCLIP: Lan et al., ECCV 2024).
+"""Training-free segmentation with CLIP's patch features and class words (ClearCLIP: Lan et al., ECCV 2024).
 
-Other last blocks: dense="sclip", "maskclip", "vanilla". `clip` may be any CLIP that jseg reads; the one that
-is named here is OpenAI's ViT-B/16, converted once:
+Other last blocks: dense="sclip", "maskclip", "vanilla". `clip` may be any CLIP that jseg reads, by default
+OpenAI's ViT-B/16, converted once with
 
     jseg convert-clip ViT-B-16.pt weights/ViT-B-16.safetensors
 """

@@ -1,4 +1,4 @@
-"""CLIP-RC with the region-level bridge alone, no RAM and no RDL, on PASCAL VOC 2012, inductive.
+"""CLIP-RC with only the region-level bridge, without RAM and RDL, on PASCAL VOC 2012, inductive.
 
     python tools/run_net.py --config configs/clip_rc/ablations/table5_rlb.py --task train
 

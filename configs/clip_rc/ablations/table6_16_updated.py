@@ -1,4 +1,4 @@
-"""CLIP-RC with 16 region tokens that are trained on PASCAL VOC 2012, inductive.
+"""CLIP-RC with 16 trained region tokens on PASCAL VOC 2012, inductive.
 
     python tools/run_net.py --config configs/clip_rc/ablations/table6_16_updated.py --task train
 

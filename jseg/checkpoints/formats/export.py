@@ -1,7 +1,7 @@
 """Writes checkpoints for other programs: `torch.save` archives for PyTorch, pickles for Jittor.
 
-Both are written atomically and hold {"meta": plain values,
-<wrapper>: name -> tensor}, as the CLIP-RC releases do.
+Both are written atomically and contain {"meta": plain values, <wrapper>: name -> tensor}, as in the CLIP-RC
+releases.
 """
 
 import hashlib
@@ -29,20 +29,20 @@ _STORAGES: dict[str, bytes] = {
     "bool": b"BoolStorage",
 }
 _FOLDER = "archive"
-_ALIGNMENT = 64  # bytes; what PyTorch uses, so that a mapped tensor can be read in place
-_PADDING_FIELD = 0x4246  # "FB": the extra field in which PyTorch puts its padding
-_DATE = (1980, 1, 1, 0, 0, 0)  # equal input gives an equal file
+_ALIGNMENT = 64  # bytes, as in PyTorch, so that a mapped tensor can be read in place
+_PADDING_FIELD = 0x4246  # "FB": the extra field that PyTorch uses for padding
+_DATE = (1980, 1, 1, 0, 0, 0)  # constant, so that equal input gives an identical file
 
 
 def save_torch(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Writes `{"meta": metadata, "state_dict": arrays}` as `torch.load` reads it.
+    """Writes `{"meta": metadata, "state_dict": arrays}` in the format of `torch.load`.
 
     Args:
-        arrays: name -> array of a type that PyTorch has.
-        metadata: text -> text, number, truth value, None, or lists and tuples of them.
+        arrays: name -> array of a type supported by PyTorch.
+        metadata: str -> str, number, bool, None, or lists and tuples of these.
 
     Raises:
-        ValueError: a type that cannot be stored. OSError: the file cannot be written.
+        ValueError: if a type cannot be stored. OSError: if the file cannot be written.
     """
     for name, array in arrays.items():
         if array.dtype.name not in _STORAGES:
@@ -62,14 +62,15 @@ def save_torch(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mappi
 
 
 def save_jittor(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Writes `{"meta": metadata, "model": arrays}` as `jittor.load` reads it: protocol 4, SHA-1, magic word.
+    """Writes `{"meta": metadata, "model": arrays}` in the format of `jittor.load`: protocol 4, SHA-1, magic
+    word.
 
     Raises:
-        ValueError: arrays of Python objects. OSError: the file cannot be written.
+        ValueError: if arrays contain Python objects. OSError: if the file cannot be written.
     """
     for name, array in arrays.items():
         if array.dtype.name not in _STORAGES:
-            raise file_error(path, f"type {array.dtype} is no tensor type; convert it first", name)
+            raise file_error(path, f"type {array.dtype} is not a tensor type; convert it first", name)
     model = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     content = pickle.dumps({"meta": dict(metadata), "model": model}, 4)
     with replacing(path) as temporary, temporary.open("xb") as file:
@@ -77,7 +78,7 @@ def save_jittor(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapp
 
 
 def _add_entry(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: bytes) -> None:
-    """One stored entry whose data starts at a multiple of the alignment."""
+    """Writes an uncompressed entry whose data starts at a multiple of the alignment."""
     info = zipfile.ZipInfo(f"{_FOLDER}/{name}", _DATE)
     start = file.tell() + 30 + len(info.filename) + 4
     padding = -start % _ALIGNMENT
@@ -86,7 +87,7 @@ def _add_entry(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: byt
 
 
 def _torch_pickle(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
-    """The description of the objects, in protocol 2, without memo."""
+    """Returns the description of the objects as a pickle of protocol 2, without memo."""
     parts: list[bytes] = [b"\x80\x02}("]
     parts += [_plain(path, "meta"), _plain(path, dict(metadata)), _plain(path, "state_dict")]
     parts.append(b"ccollections\nOrderedDict\n)R(")
@@ -101,7 +102,7 @@ def _torch_pickle(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Ma
 
 
 def _plain(path: PathLike, value: Any) -> bytes:
-    """A plain value as pickle opcodes."""
+    """Returns a plain value as pickle opcodes."""
     if value is None or isinstance(value, bool):
         return {None: b"N", True: b"\x88", False: b"\x89"}[value]
     if isinstance(value, int):

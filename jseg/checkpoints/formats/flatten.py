@@ -1,7 +1,7 @@
-"""From the object that a checkpoint pickles to flat tensor names.
+"""Flattens the object in a checkpoint to tensor names.
 
 Training frameworks wrap the weights: {"state_dict": ...} (mmcv, Lightning), {"model": ...} (JSeg, timm). The
-wrapper is removed, tensors beside it (optimizer state) are left out, plain values beside it are kept as
+wrapper is removed. Tensors outside it (optimizer state) are dropped, and plain values outside it are kept as
 metadata.
 """
 
@@ -16,13 +16,13 @@ from jseg.checkpoints.formats.torch_values import StoredTensor
 from jseg.files import PathLike
 
 WRAPPER_KEYS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "params", "weights")
-"""Where frameworks put the weights, looked up in this order."""
+"""Keys under which frameworks store the weights, in order of lookup."""
 
 MAX_DEPTH = 64
-"""Modules nest about ten deep."""
+"""Modules are nested about ten deep."""
 
 MAX_NAME = 400
-"""Characters of a tensor name."""
+"""Largest number of characters in a tensor name."""
 
 
 def _is_tensor(value: Any) -> bool:
@@ -40,8 +40,8 @@ def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
 
 
 class _Walk:
-    """Depth-first walk over all leaves with bounded work: a pickle can refer to one list many times, so that
-    a few bytes unfold without end."""
+    """Depth-first walk over all leaves, with bounded work: a pickle can refer to one list many times, so that
+    a few bytes would expand without limit."""
 
     def __init__(self, path: PathLike, file_size: int) -> None:
         self._path = path
@@ -68,7 +68,7 @@ class _Walk:
 
 
 def _unwrap(path: PathLike, root: Any, file_size: int) -> tuple[Any, dict[str, Any]]:
-    """The object that holds the weights, and the plain values found beside it."""
+    """Returns the object that contains the weights, and the plain values outside it."""
     beside: dict[str, Any] = {}
     for _ in range(MAX_DEPTH):
         if not isinstance(root, dict):
@@ -100,10 +100,10 @@ def _entry(path: PathLike, name: str, value: Any) -> TensorEntry:
 
 
 def tensor_map_from_object(path: PathLike, root: Any, kind: str, file_size: int) -> TensorMap:
-    """Tensors of a checkpoint object under names joined by '.', wrappers removed.
+    """Returns the tensors of a checkpoint object with names joined by '.', without wrappers.
 
     Raises:
-        ValueError: no tensor in it, two tensors of one name, or nested without end.
+        ValueError: if there is no tensor, two tensors have the same name, or nesting is too deep.
     """
     weights, metadata = _unwrap(path, root, file_size)
     entries: dict[str, TensorEntry] = {}
@@ -115,5 +115,5 @@ def tensor_map_from_object(path: PathLike, root: Any, kind: str, file_size: int)
         elif name and not isinstance(weights, Record) and isinstance(value, (str, int, float, bool)):
             metadata[name] = value
     if not entries:
-        raise file_error(path, f"holds no tensors ({kind}); a weight file was expected")
+        raise file_error(path, f"contains no tensors ({kind}), but a weight file was expected")
     return TensorMap(path, entries, metadata, kind)

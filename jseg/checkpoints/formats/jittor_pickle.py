@@ -1,5 +1,5 @@
-"""Weight files written by `jittor.save`: one pickle of numpy arrays,
-since 2021 followed by its SHA-1 and a magic word."""
+"""Reads weight files of `jittor.save`: a pickle of NumPy arrays, since 2021 followed by its SHA-1 and a magic
+word."""
 
 import hashlib
 import hmac
@@ -15,20 +15,22 @@ _DIGEST_BYTES = 20
 
 
 def read_jittor_pickle(path: PathLike) -> TensorMap:
-    """Opens a Jittor (or plain numpy) pickle; arrays are views of the mapped file.
+    """Opens a Jittor (or plain NumPy) pickle. Arrays are views of the mapped file.
 
-    A file that carries its checksum is read through once to verify it.
+    A file with a checksum is read once to verify it.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, or it names classes that no weight file needs.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or refers to classes that no weight file needs.
     """
     data = map_file(path)
     if data[-len(TRAILER) :].tobytes() == TRAILER:
         content = data[: max(0, data.size - len(TRAILER) - _DIGEST_BYTES)]
         stored = data[content.size : content.size + _DIGEST_BYTES].tobytes()
         if not hmac.compare_digest(hashlib.sha1(content.data).digest(), stored):
-            raise file_error(path, "its checksum (SHA-1) does not match; the file is damaged, fetch it again")
+            raise file_error(
+                path, "its checksum (SHA-1) does not match; the file is damaged, download it again"
+            )
         data = content
     machine = PickleMachine(path, "pickle", data, PlainVocabulary(), data.size)
     root = machine.run()

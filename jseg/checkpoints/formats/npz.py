@@ -1,8 +1,8 @@
-"""NumPy's `.npz`: the compressed form of our own small weight files.
+"""NumPy's `.npz`, the compressed format of jseg's small weight files.
 
 An `.npz` is a zip of `.npy` members (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html),
 stored or deflated. Pickled members are never read, and a member may not inflate to more than `MAX_INFLATION`
-times the file.
+times the size of the file.
 """
 
 import re
@@ -18,8 +18,8 @@ from jseg.checkpoints.formats.zip_archive import ZipArchive
 from jseg.files import PathLike, replacing
 
 MAX_INFLATION = 64
-"""Weights shrink little, but a table that is mostly zeros shrinks
-50 times. Deflate reaches 1000 in a zip bomb."""
+"""Weights compress little, but a table of mostly zeros compresses 50 times. Deflate reaches 1000 in a zip
+bomb."""
 
 _SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"
@@ -30,10 +30,10 @@ _HEADER = re.compile(
 
 
 def save_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `arrays` compressed, to a temporary name that is then renamed.
+    """Writes `arrays` compressed, to a temporary file that is then renamed.
 
     Raises:
-        OSError: the folder cannot be made or is full; nothing of an older file is lost.
+        OSError: if the folder cannot be created or is full. An existing file is unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,10 +42,10 @@ def save_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_npz(archive: ZipArchive) -> TensorMap:
-    """The arrays of an `.npz`; each is inflated when it is looked up.
+    """Opens the arrays of an `.npz`. Each is inflated when it is looked up.
 
     Raises:
-        ValueError: damaged, or a member is not a plain array; the message names file and entry.
+        ValueError: if it is damaged, or a member is not a plain array. The message names file and entry.
     """
     entries: dict[str, TensorEntry] = {}
     limit = MAX_INFLATION * archive.file_size
@@ -68,7 +68,7 @@ def read_npz(archive: ZipArchive) -> TensorMap:
 
 
 def _parse_header(archive: ZipArchive, member: str) -> tuple[tuple[int, ...], np.dtype, MemoryOrder, int]:
-    """Shape, type, memory order of an array and the position of its first byte."""
+    """Returns shape, type and memory order of an array, and the position of its first byte."""
     head = archive.inflate(member, _MAX_HEADER).tobytes()
     version = head[len(_MAGIC)] if head.startswith(_MAGIC) and len(head) > 12 else 0
     if version not in (1, 2, 3):
@@ -76,7 +76,7 @@ def _parse_header(archive: ZipArchive, member: str) -> tuple[tuple[int, ...], np
     width = 2 if version == 1 else 4
     begin = len(_MAGIC) + 2 + width
     start = begin + int.from_bytes(head[begin - width : begin], "little")
-    # A pattern instead of numpy's parser: nothing of the file reaches Python's compiler.
+    # A regular expression instead of NumPy's parser, so that nothing in the file reaches Python's compiler.
     found = _HEADER.fullmatch(head[begin:start].decode("latin-1")) if start <= _MAX_HEADER else None
     if found is None or found[2] not in NUMPY_TYPES:
         raise file_error(archive.path, "is not an array of numbers, or its header is damaged", member)

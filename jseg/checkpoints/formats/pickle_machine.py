@@ -1,10 +1,10 @@
-"""A pickle interpreter that can build only plain values and what an allow-list constructs.
+"""A pickle interpreter that builds only plain values and objects of an allow-list.
 
-Python's own unpickler runs whatever a file names, and even with `find_class` restricted its C code can be
-made to allocate gigabytes or to overflow the C stack with a file of a few bytes. This interpreter knows the
-opcodes of binary pickles (protocols 2 to 5, https://docs.python.org/3/library/pickletools.html), never
-imports or calls anything by name, bounds the work, and leaves large byte strings where they are: they become
-views of the mapped file.
+Python's own unpickler runs anything that a file names. Even with a restricted `find_class`, a file of a few
+bytes can make its C code allocate gigabytes or overflow the C stack. This interpreter implements the opcodes
+of binary pickles (protocols 2 to 5, https://docs.python.org/3/library/pickletools.html), never imports or
+calls anything by name, and bounds the work. Large byte strings are not copied: they become views of the
+mapped file.
 """
 
 import struct
@@ -18,10 +18,10 @@ from jseg.checkpoints.formats.tensor_map import file_error, object_limit
 from jseg.files import PathLike
 
 MAX_OPERATIONS = 2_000_000
-"""Bounds the time for a huge file; a ViT-L/14 with optimizer state takes about 100,000."""
+"""Bounds the time for a huge file. A ViT-L/14 with optimizer state needs about 100,000 steps."""
 
 _SET_OPERATIONS = 4
-"""An empty set weighs four times an empty list."""
+"""An empty set uses four times the memory of an empty list."""
 
 MAX_TEXT_BYTES = 4 * 2**20
 MAX_INTEGER_BYTES = 32
@@ -29,13 +29,13 @@ MAX_NAME_BYTES = 512
 
 
 class PickleProblem(ValueError):
-    """What is wrong with a pickle; the interpreter adds file and entry."""
+    """A problem in a pickle. The interpreter adds file and entry."""
 
 
 @dataclass(frozen=True)
 class Constructor:
-    """A global that a pickle may name. `call` builds a value from
-    the arguments; without it, it is only a marker."""
+    """A global that a pickle may name. `call` builds a value from the arguments. Without it, the global is a
+    marker."""
 
     label: str
     call: Callable[["PickleMachine", tuple[Any, ...]], Any] | None = None
@@ -43,13 +43,13 @@ class Constructor:
 
 
 class Vocabulary(Protocol):
-    """What a pickle may refer to. Both methods raise `PickleProblem` to refuse."""
+    """The globals and ids that a pickle may refer to. Both methods raise `PickleProblem` to refuse one."""
 
     def find(self, module: str, name: str) -> Constructor:
-        """The constructor behind a global."""
+        """Returns the constructor for a global."""
 
     def persistent(self, reference: Any) -> Any:
-        """The object behind a persistent id."""
+        """Returns the object for a persistent id."""
 
 
 class Buildable:
@@ -62,12 +62,12 @@ class Buildable:
 def refuse_global(module: str, name: str) -> PickleProblem:
     return PickleProblem(
         f"refused to construct {ascii(module)[:100]} {ascii(name)[:100]}: it is not among the tensor "
-        "and container types a weight file needs; save plain tensors (a state dict) instead"
+        "and container types that a weight file needs; save plain tensors (a state dict) instead"
     )
 
 
 def check_key(key: Any) -> Any:
-    """Refuses dictionary keys and set members other than plain scalars: hashing a deeply nested tuple can
+    """Refuses dictionary keys and set members other than plain scalars. Hashing a deeply nested tuple can
     overflow the C stack."""
     if key is None or isinstance(key, (str, int, float)):
         return key
@@ -77,8 +77,8 @@ def check_key(key: Any) -> Any:
 
 
 class PickleMachine:
-    """Runs one pickle found in `data` (uint8) from `position`; `entry` names it in messages. The work allowed
-    grows with `file_size`, the bytes of the whole weight file."""
+    """Runs the pickle at `position` in `data` (uint8). `entry` is its name in messages. The amount of work
+    allowed grows with `file_size`, the size of the whole weight file in bytes."""
 
     def __init__(
         self,
@@ -103,10 +103,10 @@ class PickleMachine:
         self._copied = 0
 
     def run(self) -> Any:
-        """The value of the pickle; `position` then stands behind it.
+        """Returns the value of the pickle. Afterwards, `position` is the end of the pickle.
 
         Raises:
-            ValueError: damaged, too large, or it names something that is not allowed.
+            ValueError: if it is damaged, too large, or refers to something that is not allowed.
         """
         try:
             return self._run()
@@ -125,8 +125,7 @@ class PickleMachine:
             raise file_error(self.path, problem, self.entry) from None
 
     def charge(self, operations: int = 0, copied_bytes: int = 0) -> None:
-        """Accounts for work that is not proportional to the text of
-        the pickle (copies of memoised values)."""
+        """Counts work that is not proportional to the size of the pickle (copies of memoised values)."""
         self._operations += operations
         self._copied += copied_bytes
         if self._operations > self._limit:
@@ -134,7 +133,7 @@ class PickleMachine:
                 f"the pickle takes more than {self._limit} steps, too many for the file's size; refused"
             )
         if self._copied > self._data.size:
-            raise PickleProblem("the pickle copies more bytes than it holds; refused")
+            raise PickleProblem("the pickle copies more bytes than it contains; refused")
 
     def _run(self) -> Any:
         while True:
@@ -165,7 +164,7 @@ class PickleMachine:
         window = self._memory[self.position : self.position + MAX_NAME_BYTES].tobytes()
         end = window.find(b"\n")
         if end < 0:
-            raise PickleProblem("a global has no name of a sensible length; the pickle is damaged")
+            raise PickleProblem("a global has no name of reasonable length; the pickle is damaged")
         self.position += end + 1
         return window[:end].decode("utf-8")
 
@@ -243,7 +242,7 @@ class PickleMachine:
             raise PickleProblem("the pickle is damaged (it calls something that is not a constructor)")
         if constructor.call is None:
             raise PickleProblem(
-                f"refused to call {constructor.label}: only its name may occur in a weight file"
+                f"refused to call {constructor.label}: only its name is allowed in a weight file"
             )
         self._stack.append(constructor.call(self, arguments))
 
@@ -257,7 +256,8 @@ class PickleMachine:
         if isinstance(target, Buildable):
             target.build(self, state)
         elif not isinstance(target, dict):
-            # A dictionary's extra attributes (the version numbers of a PyTorch state dict) carry no weights.
+            # Additional attributes of a dictionary (the version numbers of a PyTorch state dict) contain no
+            # weights.
             raise PickleProblem(f"refused to set the state of a {type(target).__name__}")
 
     def _put(self, index: int) -> None:
@@ -275,8 +275,8 @@ _Counted = Callable[[PickleMachine, int], Any]
 
 
 def _operations() -> dict[int, _Operation]:
-    """Opcode -> action. Text opcodes of protocols 0 and 1,
-    extension codes and out-of-band buffers are left out."""
+    """Opcode -> action, without text opcodes of protocols 0 and 1, extension codes and out-of-band
+    buffers."""
     table: dict[int, _Operation] = {
         0x80: PickleMachine._protocol,
         ord("("): PickleMachine._mark,
@@ -310,14 +310,14 @@ def _operations() -> dict[int, _Operation]:
         ord("G"): lambda m: m._stack.append(struct.unpack(">d", m._take(8))[0]),
         ord("J"): lambda m: m._stack.append(int.from_bytes(m._take(4), "little", signed=True)),
         0x94: lambda m: m._put(len(m._memo)),
-        0x95: lambda m: m._take(8),  # FRAME: a hint for buffering, no content
+        0x95: lambda m: m._take(8),  # FRAME: a buffering hint without content
     }
-    # Those that begin with a number, and its bytes in the file.
+    # Opcodes that are followed by a number, with its size in bytes.
     counted: tuple[tuple[_Counted, dict[int, int]], ...] = (
         (lambda m, number: m._stack.append(number), {ord("K"): 1, ord("M"): 2}),
         (PickleMachine._long, {0x8A: 1, 0x8B: 4}),
         (lambda m, length: m._push_text(length, "utf-8"), {0x8C: 1, ord("X"): 4, 0x8D: 8}),
-        (lambda m, length: m._push_text(length, "latin-1"), {ord("U"): 1, ord("T"): 4}),  # text of Python 2
+        (lambda m, length: m._push_text(length, "latin-1"), {ord("U"): 1, ord("T"): 4}),  # Python 2 strings
         (lambda m, length: m._stack.append(m._take(length)), {ord("C"): 1, ord("B"): 4, 0x8E: 8, 0x96: 8}),
         (PickleMachine._put, {ord("q"): 1, ord("r"): 4}),
         (PickleMachine._get, {ord("h"): 1, ord("j"): 4}),
@@ -328,7 +328,7 @@ def _operations() -> dict[int, _Operation]:
 
 
 def _with_number(action: _Counted, size: int) -> _Operation:
-    """`action` for the number in the next `size` bytes."""
+    """Returns `action` applied to the number in the next `size` bytes."""
     return lambda machine: action(machine, machine._unsigned(size))
 
 

@@ -1,5 +1,5 @@
-"""What a weight pickle may construct besides PyTorch's own types:
-containers, numpy arrays and scalars, Jittor's Var."""
+"""Types that a weight pickle may construct besides PyTorch's: containers, NumPy arrays and scalars, Jittor's
+Var."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -42,14 +42,14 @@ NUMPY_TYPES: dict[str, np.dtype] = {
 
 
 def byte_order(code: str) -> Literal["<", ">", "="]:
-    """What a type code begins with; the machine's own order where it says nothing."""
+    """Returns the byte order in a type code, or the machine's if there is none."""
     if code.startswith("<"):
         return "<"
     return ">" if code.startswith(">") else "="
 
 
 class Record(Buildable):
-    """An object of a foreign class reduced to its attributes; nothing of the class itself runs."""
+    """An object of another class, reduced to its attributes. Its class is never loaded."""
 
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name
@@ -63,7 +63,7 @@ class Record(Buildable):
 
 
 class PickledDtype(Buildable):
-    """numpy.dtype in two steps, as numpy pickles it: the type code, then the byte order."""
+    """numpy.dtype in two steps, as NumPy pickles it: the type code, then the byte order."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype
@@ -91,14 +91,14 @@ class PickledArray(Buildable):
 
 
 def _array(machine: PickleMachine, content: Any, dtype: Any, shape: Any, order: MemoryOrder) -> np.ndarray:
-    """The bytes of a pickled array as a read-only view of the file."""
+    """Returns the bytes of a pickled array as a read-only view of the file."""
     if not isinstance(dtype, PickledDtype):
         raise PickleProblem("a numpy array has no valid type")
-    if isinstance(content, str):  # protocol 2 of Python 2 keeps bytes as text
+    if isinstance(content, str):  # protocol 2 of Python 2 stores bytes as text
         machine.charge(copied_bytes=len(content))
         content = memoryview(content.encode("latin-1"))
     if not isinstance(content, memoryview):
-        raise PickleProblem("a numpy array does not hold plain bytes (Python objects are refused)")
+        raise PickleProblem("a numpy array does not contain plain bytes (Python objects are refused)")
     if (
         not isinstance(shape, tuple)
         or len(shape) > MAX_DIMENSIONS
@@ -107,7 +107,7 @@ def _array(machine: PickleMachine, content: Any, dtype: Any, shape: Any, order: 
         raise PickleProblem("a numpy array has no valid shape")
     needed = element_count(shape) * dtype.dtype.itemsize
     if needed != content.nbytes:
-        raise PickleProblem(f"a numpy array of shape {shape} needs {needed} bytes but holds {content.nbytes}")
+        raise PickleProblem(f"a numpy array of shape {shape} needs {needed} bytes but has {content.nbytes}")
     return (
         np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
         if needed
@@ -130,7 +130,7 @@ def _call_frombuffer(machine: PickleMachine, arguments: tuple[Any, ...]) -> np.n
 
 
 def _call_encode(machine: PickleMachine, arguments: tuple[Any, ...]) -> memoryview:
-    """Protocol 2 has no bytes: they are written as latin-1 text to be encoded."""
+    """Protocol 2 has no bytes. They are written as latin-1 text to be encoded."""
     text, encoding = arguments
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise PickleProblem("refused an encoding other than latin1")
@@ -139,9 +139,9 @@ def _call_encode(machine: PickleMachine, arguments: tuple[Any, ...]) -> memoryvi
 
 
 def _call_var(machine: PickleMachine, arguments: tuple[Any, ...]) -> Any:
-    """jittor.Var pickles as Var(numpy array)."""
+    """jittor.Var is pickled as Var(numpy array)."""
     if len(arguments) != 1 or not isinstance(arguments[0], (PickledArray, np.ndarray)):
-        raise PickleProblem("a jittor.Var does not hold a numpy array")
+        raise PickleProblem("a jittor.Var does not contain a numpy array")
     return arguments[0]
 
 
@@ -172,7 +172,7 @@ def _call_bytes(machine: PickleMachine, arguments: tuple[Any, ...]) -> memoryvie
 
 
 def _call_empty(machine: PickleMachine, arguments: tuple[Any, ...]) -> dict[Any, Any]:
-    """collections.defaultdict(factory): the factory is never called, missing keys stay missing."""
+    """collections.defaultdict(factory). The factory is never called, so missing keys stay missing."""
     return {}
 
 
@@ -212,7 +212,7 @@ PLAIN_CONSTRUCTORS: Mapping[tuple[str, str], Constructor] = _plain_constructors(
 
 
 class PlainVocabulary(Vocabulary):
-    """Containers, numpy and Jittor; no persistent ids."""
+    """Containers, NumPy and Jittor, without persistent ids."""
 
     def find(self, module: str, name: str) -> Constructor:
         constructor = PLAIN_CONSTRUCTORS.get((module, name))

@@ -1,4 +1,4 @@
-"""One door for every weight file: the format is recognised by the first bytes, never by the suffix."""
+"""A single reader for every weight file. The format is recognised by the first bytes, not by the suffix."""
 
 import os
 from pathlib import Path
@@ -17,23 +17,23 @@ from jseg.files import PathLike
 
 _ACCEPTED = (
     "safetensors (also its index file), torch.save (zip and the older format), TorchScript archives, "
-    "Jittor pickles and .npz are read"
+    "Jittor pickles and .npz are supported"
 )
 
 
 def read_tensors(path: PathLike) -> TensorMap:
-    """Opens a weight file of any supported format as a lazy mapping from flat names to numpy arrays.
+    """Opens a weight file of any supported format as a lazy mapping from flat names to NumPy arrays.
 
-    Wrappers such as 'state_dict' or 'model' are removed; `.metadata` keeps the plain values beside them and
-    `.kind` says what the file is. bfloat16 becomes float32; everything else keeps its type. Nothing in the
-    file is ever executed.
+    Wrappers such as 'state_dict' or 'model' are removed. `.metadata` contains the plain values outside them,
+    and `.kind` describes the file. bfloat16 becomes float32; other types are kept. Nothing in the file is
+    ever executed.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the format is unknown or the file is damaged; the message names file and entry.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the format is unknown or the file is damaged. The message names file and entry.
     """
     if Path(path).is_dir():
-        raise file_error(path, "is a folder; name the weight file in it")
+        raise file_error(path, "is a folder; give the weight file in it")
     try:
         with Path(path).open("rb") as file:
             head = file.read(len(LEGACY_HEAD) + 64)
@@ -55,11 +55,11 @@ def read_tensors(path: PathLike) -> TensorMap:
 
 
 def _unknown_format(head: bytes) -> str:
-    """What an unreadable file probably is, and what would be accepted."""
+    """Describes what an unreadable file probably is, and what is supported."""
     if not head:
-        return "is empty; fetch it again"
+        return "is empty; download it again"
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the weights; run 'git lfs pull'"
     if head.lstrip()[:1] == b"<":
-        return "is a web page, not the weights; the download went wrong, fetch it again"
+        return "is a web page, not the weights; the download failed, download it again"
     return f"not a known weight file; {_ACCEPTED}"

@@ -1,9 +1,9 @@
-"""The safetensors format: one file, or shards tied together by an index file.
+"""Reads the safetensors format: one file, or shards listed in an index file.
 
 Layout (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, the header as JSON
 `{name: {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__": {text: text}}`, then the data.
-Offsets count from the end of the header. The data of the tensors must cover the buffer without holes and
-without overlap.
+Offsets are relative to the end of the header. The tensors must cover the data without gaps and without
+overlap.
 """
 
 import json
@@ -45,7 +45,7 @@ DTYPES: dict[str, StorageType] = {
     "BOOL": np.dtype("bool"),
 }
 MAX_HEADER_BYTES = 16 * 2**20
-"""About 150,000 tensors. Parsed JSON takes several times its text, so this also bounds memory."""
+"""About 150,000 tensors. Parsed JSON takes several times the memory of its text, which this also bounds."""
 
 METADATA_KEY = "__metadata__"
 
@@ -58,10 +58,10 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(path: PathLike, text: bytes, file_size: int) -> dict[str, Any]:
-    """A JSON object from an untrusted file of `file_size` bytes;
-    `ValueError` naming the file for anything else."""
+    """Parses a JSON object from an untrusted file of `file_size` bytes. Raises `ValueError` for anything
+    else."""
     if text.count(b"{") + text.count(b"[") + text.count(b",") > object_limit(file_size):
-        raise file_error(path, f"the JSON text holds more than {object_limit(file_size)} values; refused")
+        raise file_error(path, f"the JSON text contains more than {object_limit(file_size)} values; refused")
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_refuse_duplicates)
     except (ValueError, RecursionError) as error:
@@ -79,7 +79,7 @@ def looks_like_safetensors(head: bytes, file_size: int) -> bool:
 
 
 def _header(path: PathLike, data: np.ndarray) -> tuple[dict[str, Any], int]:
-    """The parsed header and the position of the first data byte."""
+    """Returns the parsed header and the position of the first data byte."""
     if data.size < 8:
         raise file_error(path, f"only {data.size} bytes long, too short for a safetensors file")
     length = int.from_bytes(data[:8].tobytes(), "little")
@@ -112,7 +112,7 @@ def _fetch(data: np.ndarray, begin: int, end: int, dtype: StorageType, shape: tu
 def _entry(
     path: PathLike, name: str, info: Any, data: np.ndarray, start: int
 ) -> tuple[TensorEntry, int, int]:
-    """One checked header line: the entry and its begin and end offset."""
+    """Checks one header entry. Returns the entry and its begin and end offset."""
     if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
         raise file_error(path, "needs exactly dtype, shape and data_offsets; the file is damaged", name)
     dtype = DTYPES.get(info["dtype"]) if isinstance(info["dtype"], str) else None
@@ -132,7 +132,7 @@ def _entry(
     if not 0 <= begin <= end <= data.size - start:
         raise file_error(
             path,
-            f"data_offsets {ascii(offsets)[:60]} lie outside the {data.size - start} data bytes; "
+            f"data_offsets {ascii(offsets)[:60]} are outside the {data.size - start} data bytes; "
             "the file is truncated or damaged",
             name,
         )
@@ -145,11 +145,11 @@ def _entry(
 
 
 def read_safetensors(path: PathLike) -> TensorMap:
-    """Opens one safetensors file; tensors are views of the memory-mapped file, bfloat16 becomes float32.
+    """Opens a safetensors file. Tensors are views of the memory-mapped file; bfloat16 becomes float32.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged; the message names file and entry.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged. The message names file and entry.
     """
     data = map_file(path)
     header, start = _header(path, data)
@@ -162,23 +162,23 @@ def read_safetensors(path: PathLike) -> TensorMap:
     position = 0
     for begin, end, name in sorted(spans):
         if begin != position:
-            problem = "overlaps another tensor" if begin < position else "leaves a hole before it"
+            problem = "overlaps another tensor" if begin < position else "leaves a gap before it"
             raise file_error(path, f"its data {problem}; the file is damaged", name)
         position = end
     if position != data.size - start:
         raise file_error(
             path,
-            f"{data.size - start - position} bytes after the last tensor belong to none; the file is damaged",
+            f"{data.size - start - position} bytes after the last tensor are not used; the file is damaged",
         )
     return TensorMap(path, entries, _metadata(path, header), kind="safetensors")
 
 
 def read_sharded_safetensors(path: PathLike) -> TensorMap:
-    """Opens the shards that an index file (`*.safetensors.index.json`) lists, beside it in the same folder.
+    """Opens the shards listed in an index file (`*.safetensors.index.json`), which are in the same folder.
 
     Raises:
-        FileNotFoundError: a shard is missing.
-        ValueError: the index or a shard is damaged, or they disagree.
+        FileNotFoundError: if a shard is missing.
+        ValueError: if the index or a shard is damaged, or they disagree.
     """
     if Path(path).stat().st_size > MAX_HEADER_BYTES:
         raise file_error(path, f"larger than the limit of {MAX_HEADER_BYTES} bytes for an index file")
@@ -195,18 +195,19 @@ def read_sharded_safetensors(path: PathLike) -> TensorMap:
         if shard not in shards:
             shards[shard] = _open_shard(path, name, shard)
         if name not in shards[shard]:
-            raise file_error(path, f"the index places it in {shard!a}, which does not hold it", name)
+            raise file_error(path, f"according to the index, it is in {shard!a}, but it is not", name)
         entries[name] = shards[shard].entry(name)
     for shard, tensors in shards.items():
         for name in tensors:
             if weight_map.get(name) != shard:
-                raise file_error(path, f"is in shard {shard!a} but the index does not place it there", name)
+                raise file_error(path, f"is in shard {shard!a}, but not according to the index", name)
     metadata = index.get("metadata", {})
     return TensorMap(path, entries, metadata if isinstance(metadata, dict) else {}, kind="safetensors index")
 
 
 def _open_shard(path: PathLike, name: str, shard: str) -> TensorMap:
-    """A shard named by an index. Only plain file names: an index must not lead out of its folder."""
+    """Opens a shard named by an index. Only plain file names are allowed, so that no path leaves the
+    folder."""
     if shard in ("", ".", "..") or any(character in shard for character in "/\\\0"):
         raise file_error(path, f"shard {ascii(shard)[:100]} is not a plain file name; refused", name)
     shard_path = Path(path).with_name(shard)
@@ -216,7 +217,7 @@ def _open_shard(path: PathLike, name: str, shard: str) -> TensorMap:
         missing = True
     if missing:
         raise FileNotFoundError(
-            f"{os.fspath(path)}: shard {ascii(shard)[:200]} is not beside the index file; "
+            f"{os.fspath(path)}: shard {ascii(shard)[:200]} is not in the folder of the index file; "
             "download every shard into the same folder"
         )
     return read_safetensors(shard_path)

@@ -1,10 +1,10 @@
-"""Files written by PyTorch: `torch.save` archives, TorchScript
-archives (OpenAI's CLIP), and the format before zip.
+"""Reads files of PyTorch: `torch.save` archives, TorchScript archives (OpenAI's CLIP), and the format before
+zip.
 
-Archive: a zip of uncompressed entries below one folder: `data.pkl` describes the objects, `data/<key>` holds
-the bytes of each storage, `byteorder` says 'little'; TorchScript adds `constants.pkl` and `code/`. Old
-format: four pickles (magic number, version, system, objects), a pickled list of storage keys, then per
-storage its element count (8 bytes) and bytes.
+Archive: a zip of uncompressed entries in one folder. `data.pkl` describes the objects, `data/<key>` contains
+the bytes of each storage, and `byteorder` is 'little'. TorchScript adds `constants.pkl` and `code/`. Old
+format: four pickles (magic number, version, system, objects), a pickled list of storage keys, then for each
+storage its element count (8 bytes) and its bytes.
 """
 
 from typing import Any
@@ -26,14 +26,14 @@ from jseg.checkpoints.formats.zip_archive import ZipArchive
 from jseg.files import PathLike
 
 LEGACY_HEAD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-"""The pickled magic number 0x1950a86a20f9469cfc6c that opens the old format."""
+"""The pickled magic number 0x1950a86a20f9469cfc6c at the start of the old format."""
 
 _LEGACY_VERSION = 1001
 _OBJECTS = "data.pkl"
 
 
 class _ArchiveStorages:
-    """Finds storages below `<folder>/data/` of an archive."""
+    """Finds storages in `<folder>/data/` of an archive."""
 
     def __init__(self, archive: ZipArchive, folder: str) -> None:
         self._archive = archive
@@ -60,10 +60,10 @@ class _ArchiveStorages:
 
 
 def read_torch_archive(archive: ZipArchive) -> TensorMap:
-    """The tensors of a zip archive written by `torch.save` or `torch.jit.save`.
+    """Reads the tensors of a zip archive written by `torch.save` or `torch.jit.save`.
 
     Raises:
-        ValueError: damaged, not one of these, or it names classes that no weight file needs.
+        ValueError: if it is damaged, not such an archive, or refers to classes that no weight file needs.
     """
     path = archive.path
     folders = [name[: -len(_OBJECTS) - 1] for name in archive.names() if name.endswith("/" + _OBJECTS)]
@@ -72,7 +72,7 @@ def read_torch_archive(archive: ZipArchive) -> TensorMap:
         raise file_error(
             path,
             f"a zip archive with {len(folders)} data.pkl entries; files written by PyTorch have one "
-            "(is this an archive that holds the weight file? unpack it first)",
+            "(if this archive contains the weight file, unpack it first)",
         )
     folder = folders[0]
     if f"{folder}/byteorder" in archive and archive.read(f"{folder}/byteorder").tobytes() != b"little":
@@ -90,8 +90,8 @@ def read_torch_archive(archive: ZipArchive) -> TensorMap:
 
 
 class _LegacyStorages:
-    """Storages announced by the object pickle; their bytes follow
-    later in the file and are placed by `locate`."""
+    """Storages referenced by the object pickle. Their bytes follow later in the file and are found by
+    `locate`."""
 
     def __init__(self, path: PathLike, data: np.ndarray) -> None:
         self._path = path
@@ -114,7 +114,7 @@ class _LegacyStorages:
         return self._data[begin:end]
 
     def locate(self, keys: list[Any], position: int) -> None:
-        """Reads the element counts that precede each storage's bytes, in the order of `keys`."""
+        """Reads the element counts that precede the bytes of each storage, in the order of `keys`."""
         for key in keys:
             storage = self._open.get(str(key)) if isinstance(key, (str, int)) else None
             if storage is None or str(key) in self._spans:
@@ -141,7 +141,7 @@ class _LegacyStorages:
         if position != self._data.size:
             raise file_error(
                 self._path,
-                f"{self._data.size - position} bytes after the last storage belong to none; "
+                f"{self._data.size - position} bytes after the last storage are not used; "
                 "the file is damaged",
             )
 
@@ -151,8 +151,8 @@ def read_torch_legacy(path: PathLike) -> TensorMap:
     `_use_new_zipfile_serialization=False`).
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, or it names classes that no weight file needs.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or refers to classes that no weight file needs.
     """
     data = map_file(path)
     machine = PickleMachine(path, "version", data, PlainVocabulary(), data.size, len(LEGACY_HEAD))

@@ -1,8 +1,8 @@
-"""PyTorch's side of a weight pickle: storages, the functions that
-rebuild tensors, and the modules of TorchScript.
+"""PyTorch's types in a weight pickle: storages, the functions that rebuild tensors, and the modules of
+TorchScript.
 
-A pickled tensor is a view (offset, shape, strides) of a storage that lies elsewhere in the file. Both are
-checked against each other here; values are read later, when somebody asks.
+A pickled tensor is a view (offset, shape, strides) of a storage elsewhere in the file. The two are checked
+against each other here. Values are read later, on access.
 """
 
 from collections.abc import Callable, Mapping
@@ -55,14 +55,13 @@ _TENSOR_TYPES: dict[str, StorageType] = {
     "bool": np.dtype("bool"),
 }
 MAX_EXPANDED_ELEMENTS = 2**16
-"""A tensor expanded with stride 0 may have more elements than its storage, up to this many: otherwise a few
-bytes could stand for gigabytes."""
+"""A tensor expanded with stride 0 may have more elements than its storage, up to this number. Otherwise, a
+few bytes could expand to gigabytes."""
 
 
 @dataclass
 class Storage:
-    """A run of `count` elements of `dtype`. `fetch` gives its bytes
-    (uint8), `count` times the item size of them."""
+    """A run of `count` elements of `dtype`. `fetch` returns its bytes (uint8)."""
 
     dtype: StorageType
     count: int
@@ -71,7 +70,8 @@ class Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as PyTorch pickles it: a strided view of a storage. Offset and strides count elements."""
+    """A tensor as PyTorch pickles it: a strided view of a storage. Offset and strides are counted in
+    elements."""
 
     storage: Storage
     dtype: StorageType
@@ -84,7 +84,7 @@ class StoredTensor:
         return np.dtype("float32") if self.dtype == BFLOAT16 else self.dtype
 
     def read(self) -> np.ndarray:
-        """The values: a read-only view where the tensor is contiguous, a copy otherwise."""
+        """Returns the values: a read-only view if the tensor is contiguous, else a copy."""
         count = element_count(self.shape)
         if count == 0:
             return np.zeros(self.shape, self.array_dtype)
@@ -98,7 +98,7 @@ class StoredTensor:
 
 
 def item_size(dtype: StorageType) -> int:
-    """Bytes of one stored element."""
+    """Size of a stored element in bytes."""
     return 2 if dtype == BFLOAT16 else dtype.itemsize
 
 
@@ -117,7 +117,7 @@ def _sizes(values: Any, what: str) -> tuple[int, ...]:
 
 
 def _tensor(storage: Any, dtype: StorageType, offset: Any, shape: Any, strides: Any) -> StoredTensor:
-    """A checked view of a storage; `dtype` differs from the storage's only for untyped storages."""
+    """Returns a checked view of a storage. `dtype` differs from the storage's only for untyped storages."""
     if not isinstance(storage, Storage):
         raise PickleProblem("a tensor refers to something that is not a storage")
     shape, strides = _sizes(shape, "shape"), _sizes(strides, "strides")
@@ -139,15 +139,15 @@ def _tensor(storage: Any, dtype: StorageType, offset: Any, shape: Any, strides: 
 
 
 def _rebuild_tensor(machine: PickleMachine, arguments: tuple[Any, ...]) -> StoredTensor:
-    """torch._utils._rebuild_tensor and _v2: (storage, offset,
-    size, stride[, requires_grad, hooks, metadata])."""
+    """torch._utils._rebuild_tensor and _v2: (storage, offset, size, stride[, requires_grad, hooks,
+    metadata])."""
     storage, offset, shape, strides = arguments[:4]
     dtype = storage.dtype if isinstance(storage, Storage) else np.dtype("float32")
     return _tensor(storage, dtype, offset, shape, strides)
 
 
 def _rebuild_tensor_v3(machine: PickleMachine, arguments: tuple[Any, ...]) -> StoredTensor:
-    """As v2 with the type as seventh argument and an untyped storage."""
+    """As v2, with the type as seventh argument and an untyped storage."""
     storage, offset, shape, strides, _, _, dtype = arguments[:7]
     if not isinstance(dtype, Constructor) or dtype.payload is None:
         raise PickleProblem("a tensor has no valid type")
@@ -157,13 +157,13 @@ def _rebuild_tensor_v3(machine: PickleMachine, arguments: tuple[Any, ...]) -> St
 def _rebuild_parameter(machine: PickleMachine, arguments: tuple[Any, ...]) -> StoredTensor:
     """torch._utils._rebuild_parameter: (tensor, requires_grad, hooks[, state])."""
     if not arguments or not isinstance(arguments[0], StoredTensor):
-        raise PickleProblem("a parameter does not hold a tensor")
+        raise PickleProblem("a parameter does not contain a tensor")
     return arguments[0]
 
 
 def _rebuild_from_type(machine: PickleMachine, arguments: tuple[Any, ...]) -> Any:
-    """torch._tensor._rebuild_from_type_v2: (function, type,
-    arguments, state). Only tensor functions may be meant."""
+    """torch._tensor._rebuild_from_type_v2: (function, type, arguments, state). Only tensor functions are
+    allowed."""
     function, inner = arguments[0], arguments[2]
     if (
         not isinstance(function, Constructor)
@@ -222,8 +222,8 @@ _SCRIPT_WRAPPERS = (
 
 
 class TorchVocabulary(PlainVocabulary):
-    """What `torch.save` may name. `open_storage(key, dtype, count)` finds the bytes of a storage in the
-    file."""
+    """Names allowed in files of `torch.save`. `open_storage(key, dtype, count)` finds the bytes of a
+    storage."""
 
     def __init__(self, open_storage: Callable[[str, StorageType, int], Storage]) -> None:
         self._open_storage = open_storage
@@ -250,7 +250,7 @@ class TorchVocabulary(PlainVocabulary):
 
     @staticmethod
     def _view(storage: Storage, view: Any) -> Storage:
-        """A part of a storage (old format): (key, offset, element count)."""
+        """Part of a storage (old format): (key, offset, element count)."""
         if not isinstance(view, tuple) or len(view) != 3:
             raise PickleProblem("a storage view is damaged")
         offset, count = _sizes(view[1:], "storage view")
@@ -261,8 +261,8 @@ class TorchVocabulary(PlainVocabulary):
 
 
 class ScriptVocabulary(TorchVocabulary):
-    """Additionally the module classes of a TorchScript archive: each becomes a record of its attributes; the
-    code that the archive carries is never looked at."""
+    """Also allows the module classes of a TorchScript archive. Each becomes a record of its attributes, and
+    the code in the archive is ignored."""
 
     def find(self, module: str, name: str) -> Constructor:
         if module == "__torch__" or module.startswith("__torch__."):

@@ -1,9 +1,10 @@
-"""The part of the zip format that PyTorch and NumPy write, read from a memory map.
+"""Reads the part of the zip format that PyTorch and NumPy write, from a memory map.
 
-The standard library's reader extracts; this one hands out views of uncompressed entries (`read`), so that
-they cost no memory and cannot be a zip bomb, and inflates others only when told to and only to the size they
-claim (`inflate`). Nothing is ever written. Every size and offset is checked against the file before use.
-Format: APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14-16.
+Unlike the standard library's reader, which extracts entries, this one returns views of uncompressed entries
+(`read`), which use no memory and cannot be zip bombs. Other entries are inflated only on request, and only to
+the size that they declare (`inflate`). Nothing is ever written. Every size and offset is checked against the
+file before use. Format: APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory),
+4.3.14-16.
 """
 
 import struct
@@ -28,7 +29,7 @@ _ENCRYPTED_FLAG = 1
 _ZIP64_EXTRA = 1
 
 _OBJECTS_PER_ENTRY = 10
-"""What the index of one entry weighs in the unit of `object_limit`."""
+"""Cost of the index of one entry in the unit of `object_limit`."""
 
 
 @dataclass
@@ -44,10 +45,10 @@ class _Entry:
 
 
 class ZipArchive:
-    """Index of a zip file; `read` gives the bytes of an entry.
+    """Index of a zip file. `read` returns the bytes of an entry.
 
     Raises:
-        ValueError: the archive is damaged, an entry has an unsafe or repeated name, or entries overlap.
+        ValueError: if the archive is damaged, an entry has an unsafe or duplicate name, or entries overlap.
     """
 
     def __init__(self, path: PathLike, data: np.ndarray) -> None:
@@ -66,14 +67,15 @@ class ZipArchive:
         return list(self._entries)
 
     def size(self, name: str) -> int:
-        """Bytes of entry `name` as it will be handed out."""
+        """Returns the number of bytes of entry `name` after decompression."""
         return self._entries[name].size
 
     def read(self, name: str) -> np.ndarray:
-        """The bytes of an entry as a uint8 view of the file; its CRC-32 is checked the first time.
+        """Returns the bytes of an entry as a uint8 view of the file. Its CRC-32 is checked the first time.
 
         Raises:
-            ValueError: no such entry, it is compressed or encrypted, or its checksum does not match.
+            ValueError: if there is no such entry, it is compressed or encrypted, or its checksum does not
+                match.
         """
         entry = self._entries.get(name)
         if entry is None:
@@ -84,20 +86,21 @@ class ZipArchive:
             raise file_error(self.path, "is encrypted; save the file again without encryption", name)
         if entry.method != _STORED or entry.compressed != entry.size:
             raise file_error(
-                self.path, "is compressed, which PyTorch never does to weights; repack it with 'zip -0'", name
+                self.path, "is compressed, unlike weights written by PyTorch; repack it with 'zip -0'", name
             )
         view = self._data[entry.start : entry.start + entry.size]
         self._verify(name, entry, view)
         return view
 
     def inflate(self, name: str, limit: int | None = None) -> np.ndarray:
-        """The bytes of a stored or deflated entry, or its first
-        `limit` (then without the check of the checksum).
+        """Returns the bytes of a stored or deflated entry, or its first `limit` (without checking the
+        checksum).
 
-        The caller must have found `size` acceptable: this much memory is used.
+        The caller must have checked `size`, which is the memory used.
 
         Raises:
-            ValueError: no such entry, another compression, or the content does not match size and checksum.
+            ValueError: if there is no such entry, the compression is another one, or size or checksum do not
+                match.
         """
         entry = self._entries.get(name)
         if entry is None or entry.method != _DEFLATED:
@@ -107,14 +110,14 @@ class ZipArchive:
         wanted = entry.size if limit is None else min(limit, entry.size)
         source = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            # One byte more than wanted: a stream that goes on has lied about its size.
+            # Request one byte more: if the stream continues, its declared size is wrong.
             content = source.decompress(
                 self._data[entry.start : entry.start + entry.compressed].data, wanted + 1
             )
         except zlib.error:
             raise file_error(self.path, "its compressed data is damaged", name) from None
         if len(content) < wanted or (limit is None and (len(content) != wanted or not source.eof)):
-            raise file_error(self.path, "does not inflate to the size it claims; the file is damaged", name)
+            raise file_error(self.path, "does not inflate to its declared size; the file is damaged", name)
         result = np.frombuffer(content, np.uint8)[:wanted]
         if limit is None:
             self._verify(name, entry, result)
@@ -128,18 +131,18 @@ class ZipArchive:
     def _bytes(self, offset: int, length: int, what: str) -> bytes:
         if offset < 0 or offset + length > self._data.size:
             raise file_error(
-                self.path, f"the {what} of the zip archive lies outside the file; it is truncated or damaged"
+                self.path, f"the {what} of the zip archive is outside the file; it is truncated or damaged"
             )
         return self._data[offset : offset + length].tobytes()
 
     def _end_record(self) -> tuple[int, int, int]:
-        """Offset, size in bytes and number of entries of the central directory."""
+        """Returns offset, size in bytes and number of entries of the central directory."""
         tail_start = max(0, self._data.size - _END_BYTES - _MAX_COMMENT)
         tail = self._data[tail_start:].tobytes()
         found = tail.rfind(_END_SIGNATURE)
         if found < 0 or found + _END_BYTES > len(tail):
             raise file_error(
-                self.path, "the zip archive has no end record; the file is truncated, fetch it again"
+                self.path, "the zip archive has no end record; the file is truncated, download it again"
             )
         count, size, offset = struct.unpack("<10xHIIxx", tail[found : found + _END_BYTES])
         if count != 0xFFFF and size != 0xFFFFFFFF and offset != 0xFFFFFFFF:
@@ -181,25 +184,21 @@ class ZipArchive:
             self._entries[name] = _Entry(method, flags, crc, compressed, full, header)
             offset += 46 + name_length + extra_length + comment_length
             if offset > end:
-                raise file_error(self.path, "the directory of the zip archive is longer than it claims", name)
+                raise file_error(self.path, "the directory of the zip archive is longer than declared", name)
 
     def _checked_name(self, raw: bytes) -> str:
         name = raw.decode("utf-8", "backslashreplace")
         parts: set[str] = set(name.replace("\\", "/").split("/"))
         if ".." in parts or name.startswith(("/", "\\")) or ":" in name.split("/")[0] or "\0" in name:
-            raise file_error(
-                self.path, "leads out of the archive (zip-slip); the file is not to be trusted", name
-            )
+            raise file_error(self.path, "points outside the archive (zip-slip); do not trust this file", name)
         if name in self._entries:
-            raise file_error(
-                self.path, "occurs twice in the zip archive; the file is not to be trusted", name
-            )
+            raise file_error(self.path, "occurs twice in the zip archive; do not trust this file", name)
         return name
 
     def _zip64_sizes(
         self, name: str, extra: bytes, full: int, compressed: int, header: int
     ) -> tuple[int, int, int]:
-        """Sizes and offset, taken from the zip64 extra field where the 32-bit field is saturated."""
+        """Returns sizes and offset, from the zip64 extra field where the 32-bit field is saturated."""
         values = [full, compressed, header]
         saturated = [index for index, value in enumerate(values) if value == 0xFFFFFFFF]
         position = 0
@@ -216,17 +215,17 @@ class ZipArchive:
         return values[0], values[1], values[2]
 
     def _locate_entries(self, directory: int) -> None:
-        """Finds the data of each entry behind its local header and refuses overlaps."""
+        """Finds the data of each entry after its local header, and refuses overlaps."""
         spans: list[tuple[int, int, str]] = []
         for name, entry in self._entries.items():
             if entry.header + 30 > directory:
-                raise file_error(
-                    self.path, "its local header lies outside the data; the file is damaged", name
-                )
+                raise file_error(self.path, "its local header is outside the data; the file is damaged", name)
             header = self._bytes(entry.header, 30, "local header")
             if header[:4] != LOCAL_SIGNATURE:
                 raise file_error(
-                    self.path, "has no local header where the directory says; the file is damaged", name
+                    self.path,
+                    "has no local header where the directory says; the file is damaged",
+                    name,
                 )
             name_length, extra_length = struct.unpack("<26xHH", header)
             entry.start = entry.header + 30 + name_length + extra_length
@@ -234,7 +233,9 @@ class ZipArchive:
                 "utf-8", "backslashreplace"
             )
             if stored_name != name:
-                raise file_error(self.path, "has another name in its local header; the file is damaged", name)
+                raise file_error(
+                    self.path, "has a different name in its local header; the file is damaged", name
+                )
             if entry.start + entry.compressed > directory:
                 raise file_error(
                     self.path, "its data does not fit in the file; it is truncated or damaged", name

@@ -1,8 +1,8 @@
-"""From the official archives of the three benchmarks to the
-folders that the data sets read, and a check of them.
+"""Prepares the folders that the datasets read from the official archives of the three benchmarks, and checks
+them.
 
-`jseg/datasets/prepare/<data set>.py` says what is published, what
-is made of it and how many pictures there must be.
+`jseg/datasets/prepare/<dataset>.py` describes what is published, what is made from it, and the expected
+number of images.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ BENCHMARKS: dict[str, ModuleType] = {"voc2012": voc2012, "context": context, "co
 
 
 class Report(NamedTuple):
-    """The folder of a data set and what was counted in it.
+    """The folder of a dataset, and its counts.
 
-    `problems` says what is wrong with it and `notes` which files are not used, one sentence each.
+    `problems` describes errors in the dataset and `notes` unused files, one sentence each.
     """
 
     home: Path
@@ -32,17 +32,17 @@ class Report(NamedTuple):
 
 
 def prepare(name: str, work: Work) -> Report:
-    """Makes a data set out of its archives or of what was in them; what is there already is kept.
+    """Prepares a dataset from its archives or their contents. Existing files are kept.
 
     Args:
         name: one of `BENCHMARKS`.
 
     Returns:
-        Counts and a check of them and of the presence of all files (`check` also reads the files).
+        Counts, and a check of these and of the presence of all files (`check` also reads the files).
 
     Raises:
-        FileNotFoundError: an archive is missing; names it. Problems: annotations that cannot be converted.
-        ValueError, OSError: an archive, a list or the disk.
+        FileNotFoundError: if an archive is missing. Problems: if some annotations cannot be converted.
+        ValueError, OSError: if an archive or list cannot be used, or on disk errors.
     """
     benchmark = BENCHMARKS[name]
     benchmark.prepare(work)
@@ -55,17 +55,17 @@ def prepare(name: str, work: Work) -> Report:
 
 
 def check(name: str, work: Work) -> Report:
-    """Reads every picture and mask of a data set and lists everything that is wrong.
+    """Reads every image and mask of a dataset and lists all problems.
 
     Raises:
-        FileNotFoundError: there is no such data set below `work.root`.
+        FileNotFoundError: if there is no such dataset in `work.root`.
     """
     benchmark = BENCHMARKS[name]
     home = benchmark.find_home(work.root)
     if not home.is_dir():
         raise FileNotFoundError(
-            f"{home}: this folder does not exist; name the one of {benchmark.TITLE} or the folder "
-            "above it with --data-root"
+            f"{home}: this folder does not exist; set --data-root to the folder of {benchmark.TITLE} or its "
+            "parent"
         )
     contents = benchmark.contents(home)
     problems = contents.problems + bad_files(contents, work.jobs, benchmark.TITLE)

@@ -1,8 +1,6 @@
-"""Unpacking the official archives: only what is needed, each file
-complete or absent, and nothing outside the folder.
+"""Unpacks the needed files of the official archives. Each file is complete or absent, and inside the folder.
 
-Files that are there already with the right size are left alone,
-so an interrupted run goes on where it stopped.
+Existing files of the right size are kept, so that an interrupted run continues where it stopped.
 """
 
 import gzip
@@ -19,14 +17,14 @@ from tqdm import tqdm
 
 from jseg.datasets.prepare.files import unfinished
 
-# What tarfile, zipfile and the decompressors raise for archives that are cut off or damaged.
+# Errors that tarfile, zipfile and the decompressors raise for truncated or damaged archives.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
 _PIECE = 1 << 20  # bytes read at a time
 
 
 class Archive(NamedTuple):
-    """An official archive: its file name, and the beginning of the
-    names of wanted members -> what replaces it."""
+    """An official archive: its file name, and a map from name prefixes of the needed members to
+    replacements."""
 
     name: str
     members: Mapping[str, str]
@@ -35,19 +33,19 @@ class Archive(NamedTuple):
 class _Member(NamedTuple):
     name: str
     size: int  # bytes, uncompressed
-    open: Callable[[], IO[bytes]] | None  # None for links, devices and whatever else is no plain file
-    position: int  # bytes of the archive up to here
+    open: Callable[[], IO[bytes]] | None  # None for anything but a regular file, such as links and devices
+    position: int  # position in the archive in bytes
 
 
 def unpack(archive: Archive, source: Path, target: Path) -> int:
-    """Extracts the wanted members of the archive file `source` into the folder `target`.
+    """Extracts the needed members of the archive file `source` into the folder `target`.
 
     Returns:
-        The number of files written; those that were there already do not count.
+        The number of files written, without those that already existed.
 
     Raises:
-        ValueError: the archive is damaged, or a wanted member would be written outside `target`.
-        OSError: a file cannot be read or written.
+        ValueError: if the archive is damaged, or a needed member would be written outside `target`.
+        OSError: if a file cannot be read or written.
     """
     written = 0
     try:
@@ -73,13 +71,13 @@ def _bar(source: Path, label: str) -> tqdm:
 
 
 def _members(source: Path) -> Iterator[_Member]:
-    """All files of a .zip, or of a tar archive, compressed or not."""
+    """Yields all files of a .zip or a tar archive, compressed or not."""
     if source.suffix == ".zip":
         with zipfile.ZipFile(source) as file:
             position = 0
             for entry in file.infolist():
                 position += entry.compress_size
-                link = entry.external_attr >> 28 == 0o12  # the upper half holds the Unix mode
+                link = entry.external_attr >> 28 == 0o12  # the upper half is the Unix mode
                 if not entry.is_dir():
                     yield _Member(
                         entry.filename, entry.file_size, None if link else partial(file.open, entry), position
@@ -96,16 +94,15 @@ def _members(source: Path) -> Iterator[_Member]:
                 )
         file.fileobj.seek(file.offset)
         while rest := file.fileobj.read(_PIECE):
-            if rest.strip(b"\0"):  # tarfile takes a damaged header for the end
+            if rest.strip(b"\0"):  # tarfile treats a damaged header as the end
                 raise tarfile.ReadError("unreadable data after the last member")
 
 
 def _check_sum(source: Path, bar: tqdm) -> None:
-    """Reads a compressed tar to its end, where the check sum of the
-    whole is; raises one of `_DAMAGE` if it differs.
+    """Reads a compressed tar to its end, where its checksum is stored. Raises one of `_DAMAGE` if it differs.
 
-    Before anything is written: what a damaged archive gives has the
-    right size, and would be kept from then on.
+    This happens before anything is written: files from a damaged archive can have the right size, and would
+    then be kept by later runs.
     """
     with source.open("rb") as raw, gzip.GzipFile(fileobj=raw) as file:
         while file.read(_PIECE):
@@ -113,14 +110,14 @@ def _check_sum(source: Path, bar: tqdm) -> None:
 
 
 def _place(archive: Archive, member: _Member, source: Path) -> PurePosixPath | None:
-    """Where a member goes, relative to the target folder; None if it is not needed."""
+    """Returns the path of a member relative to the target folder, or None if it is not needed."""
     name = str(PurePosixPath(member.name))  # ./trainval/x is trainval/x
     for prefix, replacement in archive.members.items():
         if name.startswith(prefix):
             place = PurePosixPath(replacement + name[len(prefix) :])
             if ".." in place.parts or place.is_absolute() or "\\" in name or member.open is None:
                 raise ValueError(
-                    f"{source}: the member {member.name!r} is a link or leads out of the folder; this is "
+                    f"{source}: the member {member.name!r} is a link or points outside the folder; this is "
                     f"not the official {archive.name}, download it again"
                 )
             return place
@@ -128,14 +125,14 @@ def _place(archive: Archive, member: _Member, source: Path) -> PurePosixPath | N
 
 
 def _extract(member: _Member, path: Path) -> bool:
-    """Writes the file unless it is there with the right size; whether it did."""
+    """Writes the file unless it exists with the right size. Returns whether it was written."""
     if path.is_file() and path.stat().st_size == member.size:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     with unfinished(path) as temporary, member.open() as content, temporary.open("wb") as file:
         try:
             shutil.copyfileobj(content, file, _PIECE)
-        except gzip.BadGzipFile as problem:  # an OSError, but not one of writing
+        except gzip.BadGzipFile as problem:  # an OSError, but not caused by writing
             raise tarfile.ReadError(str(problem)) from problem
         if file.tell() != member.size:
             raise EOFError(f"{member.name} ends after {file.tell()} of {member.size} bytes")

@@ -1,4 +1,4 @@
-"""Whether a data set on disk is complete and sound: counts, files, sizes and label values."""
+"""Checks that a dataset on disk is complete and intact: counts, files, sizes and label values."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,24 +10,24 @@ from jseg.datasets.prepare.work import Contents, Pair
 
 
 def absent_files(contents: Contents) -> list[str]:
-    """One sentence for every picture and mask that should be there and is not."""
+    """Returns one sentence for every missing image and mask."""
     problems = []
     for pair in contents.pairs:
-        for path, kind in ((pair.image, "picture"), (pair.mask, "mask")):
+        for path, kind in ((pair.image, "image"), (pair.mask, "mask")):
             if not path.is_file():
                 problems.append(f"{path}: this {kind} does not exist; unpack and prepare again")
     return problems
 
 
 def bad_files(contents: Contents, jobs: int, label: str) -> list[str]:
-    """One sentence for everything that is wrong with a picture or mask, found by reading all of them."""
+    """Reads all images and masks, and returns one sentence for every problem."""
     outcomes = run_tasks(check_pair, contents.pairs, jobs, label)
     return [problem for outcome in outcomes for problem in outcome.value]
 
 
 def check_pair(pair: Pair) -> list[str]:
-    """What is wrong with a picture and its mask: existence,
-    content, size, label values; one sentence each."""
+    """Checks existence, content, size and label values of an image and its mask. Returns one sentence per
+    problem."""
     problems = []
     image = mask = None
     try:
@@ -48,7 +48,8 @@ def check_pair(pair: Pair) -> list[str]:
 
 
 def wrong_counts(home: Path, found: Mapping[str, int], published: Sequence[Mapping[str, int]]) -> list[str]:
-    """What differs from the published counts, one sentence each; nothing if one of the `published` fits."""
+    """Compares with the published counts. Returns one sentence per difference, or none if one of `published`
+    fits."""
     if found in published:
         return []
     problems = []
@@ -57,15 +58,16 @@ def wrong_counts(home: Path, found: Mapping[str, int], published: Sequence[Mappi
         if count not in accepted:
             problems.append(
                 f"{home}: {count} {name} instead of {' or '.join(map(str, accepted))}; unpack the archives "
-                "again and prepare them, or pass --any-count for a part of the data set"
+                "again and prepare them, or pass --any-count for an incomplete dataset"
             )
     return problems or [
-        f"{home}: the lists do not belong together; remove them and prepare the data set again"
+        f"{home}: the lists do not match each other; remove them and prepare the dataset again"
     ]
 
 
 def read_lists(folder: Path, splits: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """The ids of each split file, and what is wrong with the files: absent, empty, an id twice."""
+    """Returns the ids of each split file, and problems of the files: missing, empty, or an id listed
+    twice."""
     lists: dict[str, list[str]] = {}
     problems = []
     for split in splits:
@@ -77,7 +79,7 @@ def read_lists(folder: Path, splits: Sequence[str]) -> tuple[dict[str, list[str]
         lists[split] = list(dict.fromkeys(names))
         if len(lists[split]) < len(names):
             problems.append(
-                f"{folder / f'{split}.txt'}: {len(names) - len(lists[split])} ids are listed twice; make "
+                f"{folder / f'{split}.txt'}: {len(names) - len(lists[split])} ids are listed twice; create "
                 "the list again"
             )
     return lists, problems

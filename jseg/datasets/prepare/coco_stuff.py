@@ -1,7 +1,8 @@
-"""COCO-Stuff 164K: `annotations/<split>/<id>.png` (stuffthingmaps) -> `<id>_labelTrainIds.png` beside it.
+"""COCO-Stuff 164K: converts `annotations/<split>/<id>.png` (stuffthingmaps) to `<id>_labelTrainIds.png`.
 
-A value of the published masks is the id of COCO-Stuff's label list less one, 0..181; 255 is unlabelled.
-Eleven values never occur: thing categories that COCO lists but nobody drew. They become 255 too.
+Values of the published masks are ids of COCO-Stuff's label list minus one, 0..181, and 255 for unlabelled
+pixels. Eleven values never occur: thing categories that COCO lists but that were never annotated. They become
+255 too.
 """
 
 import re
@@ -25,20 +26,20 @@ TITLE = "COCO-Stuff 164K"
 IMAGES = {
     split: Archive(f"{split}.zip", {f"{split}/": f"images/{split}/"}) for split in ("train2017", "val2017")
 }
-_ID = re.compile(r"\d{12}")  # other projects keep files of their own beside the published ones
+_ID = re.compile(r"\d{12}")  # other projects store their own files in the same folder
 MAPS = Archive("stuffthingmaps_trainval2017.zip", {f"{split}/": f"annotations/{split}/" for split in IMAGES})
 PUBLISHED = (
     {
-        "pictures in train2017": 118287,
+        "images in train2017": 118287,
         "masks in train2017": 118287,
-        "pictures in val2017": 5000,
+        "images in val2017": 5000,
         "masks in val2017": 5000,
     },
 )
 
 
 def find_home(root: Path) -> Path:
-    """The folder of the data set, there or to be made."""
+    """Returns the folder of the dataset, existing or to be created."""
     return new_root(str(root), CLASS_LIST, "images")
 
 
@@ -46,8 +47,8 @@ def prepare(work: Work) -> None:
     """Writes the masks of training labels.
 
     Raises:
-        FileNotFoundError: an archive is missing. ValueError: an archive cannot be read.
-        Problems: masks that cannot be converted; the others are. OSError: the disk.
+        FileNotFoundError: if an archive is missing. ValueError: if an archive cannot be read.
+        Problems: if some masks cannot be converted, after converting the others. OSError: on disk errors.
     """
     home = find_home(work.root)
     for split, archive in IMAGES.items():
@@ -70,7 +71,7 @@ def prepare(work: Work) -> None:
 
 
 def contents(home: Path) -> Contents:
-    """Every picture and every mask of training labels, paired by name."""
+    """Returns every image and every mask of training labels, paired by name."""
     pairs: list[Pair] = []
     counts = {}
     problems: list[str] = []
@@ -92,8 +93,8 @@ def contents(home: Path) -> Contents:
             image_names = mask_names = set()
         else:
             if not image_names:
-                problems.append(f"{images}: there are no pictures; unpack {IMAGES[split].name} again")
-        counts[f"pictures in {split}"], counts[f"masks in {split}"] = len(image_names), len(mask_names)
+                problems.append(f"{images}: there are no images; unpack {IMAGES[split].name} again")
+        counts[f"images in {split}"], counts[f"masks in {split}"] = len(image_names), len(mask_names)
         pairs += [
             Pair(images / f"{name}.jpg", masks / f"{name}{MASK_ENDING}.png", len(raw_values(CLASS_LIST)))
             for name in sorted(image_names | mask_names)
@@ -109,7 +110,7 @@ def _convert(annotation: Annotation) -> bool:
     wrong = published[(published > highest) & (published != IGNORE_INDEX)]
     if wrong.size:
         raise ValueError(
-            f"{annotation.source}: value {wrong[0]} is outside 0..{highest} and {IGNORE_INDEX}; take this "
+            f"{annotation.source}: value {wrong[0]} is outside 0..{highest} and {IGNORE_INDEX}; extract this "
             f"file from {MAPS.name} again"
         )
     check_size(published, image_size(annotation.image), annotation.source, annotation.image)
@@ -119,7 +120,7 @@ def _convert(annotation: Annotation) -> bool:
 
 @lru_cache(maxsize=1)
 def _table() -> np.ndarray:
-    """Published value -> training label, uint8 (256)."""
+    """Returns the table from published value to training label, uint8 (256)."""
     table = np.full(256, IGNORE_INDEX, np.uint8)
     table[list(raw_values(CLASS_LIST))] = np.arange(len(raw_values(CLASS_LIST)))
     return table

@@ -1,12 +1,14 @@
-"""PASCAL Context: the pictures of VOC 2010 with masks of 60
-classes, from either of the two published annotations.
+"""PASCAL Context: prepares masks of 60 classes for images of VOC 2010 from either published annotation.
 
 - `trainval_merged.json` of the detail API: regions as compressed run lengths, painted over each other in the
-  order of the file. It lists 4,996 pictures for training and 5,104 for validation, the numbers of the paper.
-- `trainval.tar.gz`, the release of 459 classes: `trainval/<id>.mat` with a LabelMap for each picture of VOC
-  2010's lists for detection, ImageSets/Main, which hold 4,998 and 5,105.
+order
+  of the file. It lists 4,996 images for training and 5,104 for validation, as in the paper.
+- `trainval.tar.gz`, the release of 459 classes: `trainval/<id>.mat` with a LabelMap for each image in VOC
+2010's
+  lists for detection, ImageSets/Main, which contain 4,998 and 5,105.
 
-Both number their categories alike. The 59 classes get 1..59 in the order of these numbers, all else gets 0.
+Both use the same category numbers. The 59 classes become 1..59 in the order of these numbers, and all others
+0.
 """
 
 import json
@@ -35,8 +37,8 @@ VOC = Archive(
 MATS = Archive("trainval.tar.gz", {"trainval/": "trainval/"})
 JSON = "trainval_merged.json"
 PUBLISHED = (
-    {"pictures in train": 4996, "pictures in val": 5104},
-    {"pictures in train": 4998, "pictures in val": 5105},
+    {"images in train": 4996, "images in val": 5104},
+    {"images in train": 4998, "images in val": 5105},
 )
 
 _LISTS, _MASKS = "ImageSets/SegmentationContext", "SegmentationClassContext"
@@ -45,7 +47,8 @@ _HIGHEST = 459  # category number
 
 
 class _Regions(NamedTuple):
-    """The annotation of one picture in the JSON: category and run lengths of each region, lowest first."""
+    """The annotation of one image in the JSON: category and run lengths of each region, lowest layer
+    first."""
 
     origin: str  # for messages
     regions: list[tuple[int, dict[str, Any]]]
@@ -54,17 +57,18 @@ class _Regions(NamedTuple):
 
 
 def find_home(root: Path) -> Path:
-    """The folder of the data set, there or to be made."""
+    """Returns the folder of the dataset, existing or to be created."""
     return new_root(str(root), _CLASS_LIST, "JPEGImages")
 
 
 def prepare(work: Work) -> None:
-    """Writes masks of 60 classes and the two lists, from the JSON if it is there, else from the .mat files.
+    """Writes masks of 60 classes and the two lists, from the JSON if it exists, else from the .mat files.
 
     Raises:
-        FileNotFoundError: an archive is missing. ValueError: something cannot be read, or a list is in the
-            way.
-        Problems: annotations that cannot be converted; the others are. OSError: the disk.
+        FileNotFoundError: if an archive is missing. ValueError: if a file cannot be read, or a different list
+            exists.
+        Problems: if some annotations cannot be converted, after converting the others. OSError: on disk
+            errors.
     """
     home = find_home(work.root)
     work.unpack(VOC, home)
@@ -75,7 +79,7 @@ def prepare(work: Work) -> None:
         source = work.find(home, "trainval")
     if source is None:
         raise FileNotFoundError(
-            f"{home / JSON}: missing, and so is the folder trainval of {MATS.name}; put {JSON} "
+            f"{home / JSON}: missing, and so is the folder trainval of {MATS.name}; copy {JSON} "
             f"(for the counts of the paper) or {MATS.name} into {work.root} and run this again"
         )
     (home / _MASKS).mkdir(exist_ok=True)
@@ -87,16 +91,16 @@ def prepare(work: Work) -> None:
 
 
 def contents(home: Path) -> Contents:
-    """What the two lists name."""
+    """Returns the files named by the two lists."""
     folder = home / _LISTS
     lists, problems = read_lists(folder, ("train", "val"))
     problems += overlap(lists, folder, "train", "val")
     pairs = listed_pairs(lists, home, len(raw_values(_CLASS_LIST)), {"train": _MASKS, "val": _MASKS})
-    return Contents(pairs, {f"pictures in {split}": len(names) for split, names in lists.items()}, problems)
+    return Contents(pairs, {f"images in {split}": len(names) for split, names in lists.items()}, problems)
 
 
 def _convert_json(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
-    """Converts what the JSON annotates; split -> ids."""
+    """Converts the annotations of the JSON. Returns split -> ids."""
     print(f"{source.name}: reading", flush=True)
     content = _load(source)
     lists: dict[str, list[str]] = {"train": [], "val": []}
@@ -107,7 +111,7 @@ def _convert_json(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
                 name = Path(image["file_name"]).stem
                 lists[image["phase"]].append(name)
                 tasks[image["image_id"]] = _Regions(
-                    f"{source}, picture {name}",
+                    f"{source}, image {name}",
                     [],
                     home / "JPEGImages" / f"{name}.jpg",
                     home / _MASKS / f"{name}.png",
@@ -120,7 +124,7 @@ def _convert_json(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
     except (KeyError, TypeError) as problem:
         raise ValueError(
             f"{source}: this is not the JSON of the detail API ({type(problem).__name__} {problem} in "
-            "images or annos_segmentation); get it again"
+            "images or annos_segmentation); download it again"
         ) from problem
     work.convert(_convert_regions, list(tasks.values()), _MASKS)
     return lists
@@ -132,7 +136,7 @@ def _load(source: Path) -> Any:
             return json.load(file)
     except ValueError as problem:
         raise ValueError(
-            f"{source}: the JSON is damaged or incomplete ({problem}); get it again"
+            f"{source}: the JSON is damaged or incomplete ({problem}); download it again"
         ) from problem
 
 
@@ -145,11 +149,11 @@ def _convert_regions(annotation: _Regions) -> bool:
         try:
             region = decode_rle(segmentation)
         except ValueError as problem:
-            raise ValueError(f"{annotation.origin}: {problem}; get the file again") from problem
+            raise ValueError(f"{annotation.origin}: {problem}; download the file again") from problem
         check_size(region, size, annotation.origin, annotation.image)
         if not isinstance(category, int) or not 1 <= category <= _HIGHEST:
             raise ValueError(
-                f"{annotation.origin}: category {category!r} is outside 1..{_HIGHEST}; get the file again"
+                f"{annotation.origin}: category {category!r} is not in 1..{_HIGHEST}; download the file again"
             )
         label[region] = category
     _write(annotation.mask, label)
@@ -157,9 +161,9 @@ def _convert_regions(annotation: _Regions) -> bool:
 
 
 def _convert_mats(work: Work, home: Path, source: Path) -> dict[str, list[str]]:
-    """Converts the label maps of all pictures in the lists for detection; split -> ids.
+    """Converts the label maps of all images in the lists for detection. Returns split -> ids.
 
-    Lists of fewer pictures that are there already, such as those of the JSON, are kept.
+    Existing lists with fewer images, such as those of the JSON, are kept.
     """
     require_scipy()
     lists = {}
@@ -194,7 +198,7 @@ def _write(path: Path, label: np.ndarray) -> None:
 
 @lru_cache(maxsize=1)
 def _table() -> np.ndarray:
-    """Category number -> class, uint8 (460); what is none of the 59 classes is background."""
+    """Returns the table from category number to class, uint8 (460). All other categories are background."""
     table = np.zeros(_HIGHEST + 1, np.uint8)
     table[list(raw_values(_CLASS_LIST))] = np.arange(len(raw_values(_CLASS_LIST)))
     return table

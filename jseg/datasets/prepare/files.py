@@ -1,5 +1,4 @@
-"""Files that are complete or absent: masks, lists of ids, and
-what is asked of pictures without reading them."""
+"""Files that are complete or absent (masks, lists of ids), and image sizes without decoding."""
 
 import os
 from collections.abc import Iterable
@@ -17,53 +16,54 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def unfinished(path: Path) -> AbstractContextManager[Path]:
-    """`replacing` for files that can be made again: they are not flushed to the disk.
+    """`replacing` for files that can be recreated, so they are not flushed to disk.
 
-    The hidden name is always the same, so that the next run overwrites what a killed one leaves behind.
+    The hidden name is always the same, so that the next run overwrites the file that a killed one left
+    behind.
     """
     return replacing(path, durable=False, temporary_name=f".{path.name}.part")
 
 
 def write_label(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
-    """`save_mask`, complete or not at all."""
+    """`save_mask` to a file that is complete or absent."""
     with unfinished(path) as temporary:
         save_mask(temporary, label, palette)
 
 
 def is_complete_png(path: Path) -> bool:
-    """Whether the file has the first and the last bytes of a PNG: cheap enough to ask of 100,000 files."""
+    """Whether the file begins and ends like a PNG, which is fast enough for 100,000 files."""
     try:
         with path.open("rb") as file:
             start = file.read(len(_PNG_START))
             file.seek(-len(_PNG_END), os.SEEK_END)
             return start == _PNG_START and file.read() == _PNG_END
-    except OSError:  # absent, or shorter than the end mark
+    except OSError:  # missing, or shorter than the end marker
         return False
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a picture in pixels, from its header.
+    """Returns (H, W) of an image in pixels, read from its header.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or no picture.
+        FileNotFoundError, ValueError: if the file is missing, or not an image.
     """
     try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
+        with Image.open(path) as image:
+            return image.height, image.width
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: this picture does not exist; unpack its archive again") from None
+        raise FileNotFoundError(f"{path}: this image does not exist; unpack its archive again") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as problem:
         raise ValueError(
-            f"{path}: the picture cannot be read ({problem}); unpack its archive again"
+            f"{path}: the image cannot be read ({problem}); unpack its archive again"
         ) from problem
 
 
 def write_list(path: Path, names: Iterable[str]) -> None:
-    """Writes sorted ids, one a line. A list that is there with the
-    same ids stays: its order may matter to someone.
+    """Writes sorted ids, one per line. An existing list with the same ids is kept, since its order may
+    matter.
 
     Raises:
-        ValueError: there is a list with other ids.
+        ValueError: if there is a list with other ids.
     """
     wanted = sorted(names)
     if path.is_file():
@@ -72,7 +72,7 @@ def write_list(path: Path, names: Iterable[str]) -> None:
             return
         difference = set(found) ^ set(wanted)
         raise ValueError(
-            f"{path}: this list exists, but differs from the one that the archives give (by "
+            f"{path}: this list exists, but differs from that of the archives (by "
             f"{len(difference)} ids, e.g. '{min(difference)}'); rename or remove it and run this again"
         )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The same work on many files, in several processes, with a progress bar."""
+"""Runs a function on many files, in several processes, with a progress bar."""
 
 import multiprocessing
 import os
@@ -14,38 +14,38 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-_CHUNK = 8  # tasks that a process takes at a time
+_CHUNK = 8  # number of tasks that a process takes at a time
 
 
 class Outcome(NamedTuple):
-    """What the function returned for a task, or the message of the error that it raised."""
+    """The function's result for a task, or the message of the error that it raised."""
 
     value: Any
     problem: str
 
 
 def run_tasks(function: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, label: str) -> list[Outcome]:
-    """Calls `function` on every task; a task that fails does not keep the others from being done.
+    """Calls `function` on every task. A failed task does not prevent the others from being done.
 
     Args:
-        function: of a module, so that another process can find it.
-        jobs: processes; 1 works in this one.
-        label: shown beside the progress bar.
+        function: a function of a module, so that another process can import it.
+        jobs: number of processes. With 1, the tasks run in this process.
+        label: label of the progress bar.
 
     Returns:
-        One outcome a task, in order. A ValueError or a missing file is a problem of the task.
+        One outcome per task, in order. A ValueError or a missing file is a problem of the task.
 
     Raises:
-        OSError: the disk is full, a folder not writable: what would fail again with every further task.
-        ChildProcessError: a process was killed.
+        OSError: for errors that would affect every further task, such as a full disk or an unwritable folder.
+        ChildProcessError: if a process was killed.
     """
     bar = partial(tqdm, total=len(tasks), desc=label, unit="file", disable=None)
     if jobs == 1 or len(tasks) < 2:
         return list(bar(map(partial(_attempt, function), tasks)))
-    # spawn: a forked child would inherit whatever threads and locks this process has.
+    # spawn, because a forked child would inherit the threads and locks of this process.
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context("spawn"), _begin_worker)
     try:
-        with _ctrl_c_later():  # `map` starts the processes, which inherit the signal mask for good
+        with _ctrl_c_later():  # `map` starts the processes, which inherit the signal mask
             outcomes = pool.map(partial(_attempt, function), tasks, chunksize=_CHUNK)
         return list(bar(outcomes))
     except BrokenProcessPool:
@@ -66,8 +66,8 @@ def _attempt(function: Callable[[Any], Any], task: Any) -> Outcome:
 
 @contextmanager
 def _ctrl_c_later() -> Iterator[None]:
-    """Holds Ctrl-C back. A terminal sends it to every process, but it is for the parent to answer: one that
-    is still importing would print a traceback."""
+    """Blocks Ctrl-C. A terminal sends it to every process, but the parent should handle it: a process that is
+    still importing would print a traceback."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -76,7 +76,7 @@ def _ctrl_c_later() -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """A parent that was killed must not leave its processes behind."""
+    """Makes this process end with its parent, also if the parent is killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -7,44 +7,45 @@ import numpy as np
 
 
 def decode_rle(segmentation: Mapping[str, Any]) -> np.ndarray:
-    """The region of an annotation, bool (H, W).
+    """Returns the region of an annotation, bool (H, W).
 
-    `counts` holds run lengths, zeros first, column by column. A number is written in base 32, lowest digit
-    first, a character each: 48 + digit, + 32 if more digits follow; the highest bit of the last digit is the
-    sign. From the fourth number on, it is the difference to the run before the last one.
+    `counts` contains run lengths in column-major order, starting with zeros. A number is written in base 32,
+    lowest digit first, one character per digit: 48 + digit, + 32 if more digits follow. The highest bit of
+    the last digit is the sign. From the fourth number on, a number is the difference from the run two
+    positions earlier.
 
     Args:
-        segmentation: `size` (H, W) and `counts`, a text.
+        segmentation: `size` (H, W) and the string `counts`.
 
     Raises:
-        ValueError: these are no compressed run lengths, or they do not fill the size.
+        ValueError: if these are not compressed run lengths, or they do not fill the size.
     """
     try:
         height, width = (int(side) for side in segmentation["size"])
         digits = np.frombuffer(segmentation["counts"].encode("ascii"), np.uint8).astype(np.int64) - 48
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ValueError("the segmentation holds no size and compressed counts") from None
+        raise ValueError("the segmentation has no size and compressed counts") from None
     runs = _runs(digits)
     if min(height, width) < 1 or runs.size == 0 or runs.min() < 0 or runs.sum() != height * width:
-        raise ValueError(f"the run lengths of the segmentation do not make {width}x{height} pixels")
+        raise ValueError(f"the run lengths of the segmentation do not add up to {width}x{height} pixels")
     values = np.arange(runs.size) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
 
 
 def _runs(digits: np.ndarray) -> np.ndarray:
-    """Run lengths from base-32 digits; empty if these are none."""
+    """Returns run lengths from base-32 digits, or nothing if they are invalid."""
     last = (digits & 32) == 0
     if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or not last[-1]:
         return np.empty(0, np.int64)
     starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
     lengths = np.diff(np.append(starts, digits.size))
     place = np.arange(digits.size) - np.repeat(starts, lengths)
-    if place.max() > 11:  # 60 bits and more: no picture is that large, and int64 would overflow
+    if place.max() > 11:  # 60 bits and more: no image is that large, and int64 would overflow
         return np.empty(0, np.int64)
     numbers = np.add.reduceat((digits & 31) << (5 * place), starts)
     negative = (digits[last] & 16) != 0
     numbers = numbers - np.where(negative, np.left_shift(1, 5 * lengths), 0)
-    # Differences: runs 1, 3, 5, ... and 2, 4, 6, ... each add up.
+    # Undo the differences: runs 1, 3, 5, ... and 2, 4, 6, ... are summed separately.
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
     return numbers

@@ -32,10 +32,10 @@ SBD = Archive(
 )
 PUBLISHED = (
     {
-        "pictures in train": 1464,
-        "pictures in val": 1449,
-        "pictures in aug": 9118,
-        "pictures in trainaug": 10582,
+        "images in train": 1464,
+        "images in val": 1449,
+        "images in aug": 9118,
+        "images in trainaug": 10582,
     },
 )
 
@@ -46,17 +46,18 @@ _ID = re.compile(r"\d{4}_\d{6}")
 
 
 def find_home(root: Path) -> Path:
-    """The folder of the data set, there or to be made."""
+    """Returns the folder of the dataset, existing or to be created."""
     return new_root(str(root), "voc2012", "JPEGImages")
 
 
 def prepare(work: Work) -> None:
-    """Writes the masks of SBD and the two lists.
+    """Writes the SBD masks and the two lists.
 
     Raises:
-        FileNotFoundError: an archive is missing. ValueError: something cannot be read, or a list is in the
-            way.
-        Problems: annotations that cannot be converted; the others are. OSError: the disk.
+        FileNotFoundError: if an archive is missing. ValueError: if a file cannot be read, or a different list
+            exists.
+        Problems: if some annotations cannot be converted, after converting the others. OSError: on disk
+            errors.
     """
     home = find_home(work.root)
     work.unpack(VOC, home)
@@ -70,25 +71,26 @@ def prepare(work: Work) -> None:
 
 
 def contents(home: Path) -> Contents:
-    """What the lists name: masks of VOC for train and val, of SBD for aug and wherever else SBD has one."""
+    """Returns the files named by the lists: masks of VOC for train and val, of SBD for aug and where SBD has
+    one."""
     folder = home / _LISTS
     lists, problems = read_lists(folder, ("train", "val", "aug", "trainaug"))
     for first, second in (("train", "val"), ("aug", "val"), ("aug", "train")):
         problems += overlap(lists, folder, first, second)
     if set(lists["trainaug"]) != set(lists["train"]) | set(lists["aug"]):
         problems.append(
-            f"{folder / 'trainaug.txt'}: does not list just the ids of train.txt and aug.txt; make it again"
+            f"{folder / 'trainaug.txt'}: must list exactly the ids of train.txt and aug.txt; create it again"
         )
     pairs = listed_pairs(lists, home, _NUM_VALUES, {"train": _MASKS, "val": _MASKS, "aug": _AUG_MASKS})
     pairs += [
         pair for pair in listed_pairs(lists, home, _NUM_VALUES, {"train": _AUG_MASKS}) if pair.mask.is_file()
     ]
-    counts = {f"pictures in {split}": len(names) for split, names in lists.items()}
+    counts = {f"images in {split}": len(names) for split, names in lists.items()}
     return Contents(pairs, counts, problems, left_out(home / _AUG_MASKS, _masks(home / _AUG_MASKS).values()))
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    """id -> mask; other projects may keep files of their own beside them."""
+    """Returns id -> mask. Files of other projects in the folder are ignored."""
     if not folder.is_dir():
         return {}
     files = files_by_stem(folder, "mask_dir", (".png",))
@@ -96,7 +98,7 @@ def _masks(folder: Path) -> dict[str, Path]:
 
 
 def _convert_sbd(work: Work, home: Path) -> list[str]:
-    """Converts all masks of SBD and returns their ids. Masks of another origin are taken as they are."""
+    """Converts all SBD masks and returns their ids. Existing masks of other origin are kept."""
     own = (home if home == work.root else home.parent) / "VOCaug"
     work.unpack(SBD, own)
     source = work.find(home, "VOCaug/dataset/cls", "benchmark_RELEASE/dataset/cls")

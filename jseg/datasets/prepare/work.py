@@ -1,4 +1,4 @@
-"""What the preparations of all data sets share: where things are, and converting many files."""
+"""Shared parts of the preparation of all datasets: file locations, and conversion of many files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Work:
     """The settings of one run.
 
     Attributes:
-        root: the common folder of all data sets, or the folder of this one. Everything is written below it.
-        archives: where archives, or what was in them, are looked for besides `root`; nothing is written
+        root: the common folder of all datasets, or the folder of this one. Everything is written inside it.
+        archives: a folder that is searched for archives or their contents, besides `root`. Nothing is written
             there.
-        jobs: processes.
-        any_count: accept other numbers of pictures than the published ones.
+        jobs: number of processes.
+        any_count: accept numbers of images other than the published ones.
     """
 
     root: Path
@@ -27,10 +27,10 @@ class Work:
     any_count: bool = False
 
     def unpack(self, archive: Archive, target: Path) -> None:
-        """Unpacks an official archive into `target` if the archive is there.
+        """Unpacks an official archive into `target` if the archive exists.
 
         Raises:
-            ValueError, OSError: see `jseg.datasets.prepare.archives.unpack`.
+            ValueError, OSError: as in `jseg.datasets.prepare.archives.unpack`.
         """
         for folder in dict.fromkeys((self.archives, self.root)):
             if (folder / archive.name).is_file():
@@ -39,29 +39,29 @@ class Work:
                 return
 
     def find(self, home: Path, *names: str) -> Path | None:
-        """The first of `names` that exists in the data set's folder, the one above, the common one or that of
-        the archives; None if there is none."""
+        """Returns the first of `names` that exists in the dataset's folder, its parent, the root or the
+        folder of the archives, or None."""
         folders = dict.fromkeys((home, home.parent, self.root, self.archives))
         places = (folder / name for name in names for folder in folders)
         return next((place for place in places if place.exists()), None)
 
     def convert(self, function: Callable[[Any], bool], tasks: Sequence[Any], label: str) -> None:
-        """Runs `function`, which says whether it had to write its mask, on all tasks.
+        """Runs `function`, which returns whether it had to write its mask, on all tasks.
 
         Raises:
-            Problems: some tasks failed; the others are done.
+            Problems: if some tasks failed, after finishing the others.
         """
         outcomes = run_tasks(function, tasks, self.jobs, label)
         problems = [outcome.problem for outcome in outcomes if outcome.problem]
         written = sum(bool(outcome.value) for outcome in outcomes)
         kept = len(tasks) - written - len(problems)
-        print(f"{label}: {written} masks written, {kept} were there already", flush=True)
+        print(f"{label}: {written} masks written, {kept} already existed", flush=True)
         if problems:
             raise Problems(problems)
 
 
 class Problems(ValueError):
-    """Several things that are wrong, one sentence each."""
+    """Several errors, one sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -69,7 +69,7 @@ class Problems(ValueError):
 
 
 class Pair(NamedTuple):
-    """A picture, its mask, and how many values the mask may have: 0 and on; 255 is always allowed."""
+    """An image, its mask, and the number of values (from 0) that the mask may have. 255 is always allowed."""
 
     image: Path
     mask: Path
@@ -77,7 +77,7 @@ class Pair(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """A published annotation, the picture it belongs to, and the mask to be made of it."""
+    """A published annotation, its image, and the mask to be written."""
 
     source: Path
     image: Path
@@ -85,13 +85,13 @@ class Annotation(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a data set on disk should consist of, by its lists and folders.
+    """The expected files of a dataset on disk, according to its lists and folders.
 
     Attributes:
-        pairs: every picture that a list or a folder names, with its mask; both may be absent.
-        counts: what is counted -> how many.
-        problems: what is wrong with the lists themselves, one sentence each.
-        notes: which files are not used, one sentence each; no fault of the data set.
+        pairs: every image named by a list or folder, with its mask. Both may be missing.
+        counts: description of what is counted -> number.
+        problems: errors in the lists themselves, one sentence each.
+        notes: unused files, one sentence each. They are not an error.
     """
 
     pairs: list[Pair]
@@ -104,11 +104,11 @@ def require(path: Path, archive: Archive, root: Path) -> Path:
     """Returns `path` if it exists.
 
     Raises:
-        FileNotFoundError: names the official archive that holds it.
+        FileNotFoundError: if not. The message names the official archive that contains it.
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: missing; it comes with {archive.name}: put that archive, or what is in it, "
+            f"{path}: missing; it is part of {archive.name}: put that archive or its contents "
             f"into {root} and run this again"
         )
     return path
@@ -117,7 +117,7 @@ def require(path: Path, archive: Archive, root: Path) -> Path:
 def listed_pairs(
     lists: dict[str, list[str]], home: Path, num_values: int, mask_dirs: dict[str, str]
 ) -> list[Pair]:
-    """The pairs of VOC's layout: split -> its ids, split -> its folder of masks."""
+    """Returns the pairs of VOC's layout from the ids and the mask folder of each split."""
     return [
         Pair(home / "JPEGImages" / f"{name}.jpg", home / folder / f"{name}.png", num_values)
         for split, folder in mask_dirs.items()
@@ -126,13 +126,13 @@ def listed_pairs(
 
 
 def overlap(lists: dict[str, list[str]], folder: Path, first: str, second: str) -> list[str]:
-    """A sentence if two splits share ids, else nothing."""
+    """Returns a sentence if two splits share ids, else nothing."""
     both = sorted(set(lists[first]) & set(lists[second]))
     if not both:
         return []
     return [
         (
-            f"{folder / f'{first}.txt'}: lists {len(both)} ids of {second}.txt too, e.g. '{both[0]}'; make "
+            f"{folder / f'{first}.txt'}: lists {len(both)} ids of {second}.txt too, e.g. '{both[0]}'; create "
             "the lists "
             "again"
         )

@@ -1,4 +1,4 @@
-"""The contract between an image encoder and the segmentor that holds it."""
+"""The contract between an image encoder and its segmentor."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ class ImageFeatures:
 
 
 class Backbone(nn.Module):
-    """CLIP's image encoder with what a method adds to it.
+    """CLIP's image encoder with the additions of a method.
 
     The segmentor passes `sizes` (`jseg.checkpoints.EncoderSizes`), `heads` (attention heads),
-    `activation` (of the feed-forward parts) and `position_grid`, the (h, w) of the position table in patches.
+    `activation` (of the feed-forward parts) and `position_grid`, (h, w) of the position table in patches.
 
     Attributes:
         patch_size: side of a patch in pixels.
         position_grid: (h, w) of the position table; other grids are resized from it.
-        num_regions: M region tokens, 0 for none.
+        num_regions: number M of region tokens, 0 for none.
     """
 
     patch_size: int
@@ -57,7 +57,7 @@ class Backbone(nn.Module):
             num_regions: a square number of regions, by default `num_regions`.
 
         Raises:
-            ValueError: the image size does not fit.
+            ValueError: if the image size is not supported.
         """
 
     def region_features(
@@ -67,33 +67,34 @@ class Backbone(nn.Module):
 
         Args:
             image: (B, 3, H, W).
-            original_clip: by CLIP as it was before training.
+            original_clip: use CLIP as it was before training.
             num_regions: a square number of regions, by default `num_regions`.
         """
         return None
 
     @abstractmethod
     def load_clip(self, visual: Mapping[str, np.ndarray]) -> None:
-        """Takes over CLIP's image tower: name without `visual.` -> values. Its weights are frozen."""
+        """Loads CLIP's image tower: name without `visual.` -> values. Its weights are frozen."""
 
     @abstractmethod
     def adopt_positions(self, table: np.ndarray, source: str) -> None:
-        """Makes room for a position table (1 + h·w, D) of another, square grid, which is loaded next.
+        """Prepares for loading a position table (1 + h·w, D) of another, square grid.
 
         Raises:
-            ValueError: the table fits no square grid and not this one; names `source`.
+            ValueError: if the table matches neither a square grid nor this one. The message names `source`.
         """
 
     @abstractmethod
     def freeze(self) -> None:
-        """Stops gradients of CLIP's own weights, also of those that were replaced since."""
+        """Disables gradients of CLIP's own weights, including replaced ones."""
 
     @abstractmethod
     def trainable_parameters(self) -> dict[str, jt.Var]:
-        """Name -> parameter, of all that training changes."""
+        """Returns name -> parameter for all trained parameters."""
 
     def architecture(self) -> dict[str, Any]:
-        """Values for fields of `CLIPRCArchitecture`; empty for encoders that it does not describe."""
+        """Returns values for fields of `CLIPRCArchitecture`, or none for encoders that it does not
+        describe."""
         return {}
 
 

@@ -1,7 +1,7 @@
-"""CLIP's image encoder without training: patch features by another last block.
+"""CLIP's image encoder with a modified last block for patch features, without training.
 
-CLIP's own patch features mix what is everywhere in the image. The papers of this line change how the last
-block attends: MaskCLIP (Zhou et al., ECCV 2022), SCLIP (Wang et al., ECCV 2024), ClearCLIP (Lan et al., ECCV
+CLIP's own patch features mix content of the whole image. These papers change the attention of the last
+block: MaskCLIP (Zhou et al., ECCV 2022), SCLIP (Wang et al., ECCV 2024), ClearCLIP (Lan et al., ECCV
 2024).
 """
 
@@ -27,7 +27,7 @@ DENSE: dict[str, Mix] = {
     "sclip": lambda q, k, v, heads: attention(q, q, v, heads) + attention(k, k, v, heads),
     "clearclip": lambda q, k, v, heads: attention(q, q, v, heads),
 }
-"""What the last block attends to. All but "clearclip" keep its residual and its feed-forward part."""
+"""Attention of the last block. All but "clearclip" keep its residual and its feed-forward part."""
 
 
 class DenseEncoder(VisionTransformer):
@@ -39,7 +39,7 @@ class DenseEncoder(VisionTransformer):
         positions: how the position table is resized to other grids, 'bicubic' or 'bilinear'.
 
     Raises:
-        ValueError: naming the option that is wrong.
+        ValueError: if an option is invalid. The message names it.
     """
 
     def __init__(self, config: CLIPConfig, dense: str = "clearclip", positions: str = "bicubic") -> None:
@@ -54,7 +54,7 @@ class DenseEncoder(VisionTransformer):
         """(B, 3, H, W), H and W divisible by the patch size -> features of the patches, each of length 1.
 
         Raises:
-            ValueError: the image size does not fit.
+            ValueError: if the image size is not supported.
         """
         patches = self.conv1(image)
         batch, _, width = patches.shape

@@ -22,25 +22,26 @@ PROMPT_NORM_EPS = 1e-6
 
 @BACKBONES.register()
 class RegionBridgeEncoder(Backbone):
-    """Image -> global, patch and region features. CLIP is frozen; prompts, their map and their norm learn.
+    """Image -> global, patch and region features. CLIP is frozen; prompts, their projection and norm are
+    trained.
 
     Args:
-        sizes: of CLIP's image encoder.
-        heads: its attention heads.
+        sizes: sizes of CLIP's image encoder.
+        heads: number of its attention heads.
         position_grid: (h, w) of the position table; other grids are resized from it at run time.
-        activation: of the feed-forward parts, 'quick_gelu' or 'gelu'.
-        num_prompts: K prompt tokens a layer.
-        num_regions: M region tokens, a square; 0 for no region bridge. The attribute may be changed between
-            calls unless region tokens are trained.
+        activation: activation of the feed-forward parts, 'quick_gelu' or 'gelu'.
+        num_prompts: number K of prompt tokens per layer.
+        num_regions: number M of region tokens, a square; 0 for no region bridge. The attribute may be changed
+            between calls unless region tokens are trained.
         train_regions: give region tokens parameters of their own (Table 6, "Update"), stored as the releases
             do, pos[0] included. Otherwise every region token is class embedding + pos[0].
-        dropout: rate of the prompts in training.
+        dropout: dropout rate of the prompts in training.
         double_class_embedding: release quirk, CLS = class + (pos[0] + class).
         checkpoint_blocks: activation checkpointing: keep only the input of each block for the backward pass
             and compute the block again, which takes less memory and more time.
 
     Raises:
-        ValueError: naming the option that is wrong.
+        ValueError: if an option is invalid. The message names it.
     """
 
     def __init__(
@@ -142,7 +143,8 @@ class RegionBridgeEncoder(Backbone):
         self.position_grid = (side, side)
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
-        """Names -> parameters that learn: prompts, their map and norm, and region tokens when trained."""
+        """Returns the trained parameters by name: prompts, their projection and norm, and trained region
+        tokens."""
         return {
             name: p
             for name, p in self.state_dict().items()
@@ -150,7 +152,7 @@ class RegionBridgeEncoder(Backbone):
         }
 
     def freeze(self) -> None:
-        """Stops gradients of CLIP's own weights, also of ones replaced since; drops cached positions."""
+        """Disables gradients of CLIP's own weights, including replaced ones, and clears cached positions."""
         trained = self.trainable_parameters()
         for name, parameter in self.state_dict().items():
             if name not in trained:
@@ -168,10 +170,10 @@ class RegionBridgeEncoder(Backbone):
         """See `Backbone.region_features`.
 
         The original CLIP (paper, Fig. 2, left) has neither prompts nor their norm nor the doubled class
-        embedding; region tokens alone are asked of it.
+        embedding. Only its region tokens are used.
 
         Raises:
-            ValueError: trained region tokens do not change in number.
+            ValueError: if the number of trained region tokens would change.
         """
         if not self.num_regions:
             return None
@@ -180,22 +182,22 @@ class RegionBridgeEncoder(Backbone):
     def encode(
         self, image: jt.Var, num_regions: int, dropout_rate: float = 0.0, use_prompts: bool = True
     ) -> ImageFeatures:
-        """Encodes a batch as asked, whatever the options of the encoder.
+        """Encodes a batch with the given options instead of the encoder's.
 
         Args:
             image: (B, 3, H, W), H and W divisible by the patch size.
             num_regions: M, a square; 0 for no region tokens.
-            dropout_rate: of the prompts.
+            dropout_rate: dropout rate of the prompts.
             use_prompts: False leaves prompts, prompt norm and the doubled class embedding out.
 
         Raises:
-            ValueError: the image size or the number of regions does not fit.
+            ValueError: if the image size or the number of regions is not supported.
         """
         batch, _, height, width = image.shape
         grid, regions = self._grid(height, width), self._region_grid(num_regions)
         prefix = 1 + (self.num_prompts if use_prompts else 0)
         start = prefix + grid[0] * grid[1]
-        # What a layer computes at a prompt is overwritten by the next layer, or left out of the features.
+        # A layer's outputs at prompts are replaced in the next layer, or not part of the features.
         attend = over_regions(RegionLayout(grid, regions, prefix, skipped=prefix - 1))
         cls, patches, bridge = self._embed(image, grid, num_regions, doubled=use_prompts)
         tokens = [cls] + ([self._prompt(0, batch, dropout_rate)] if use_prompts else []) + [patches]

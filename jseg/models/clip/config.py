@@ -1,4 +1,4 @@
-"""Sizes of a CLIP, and how to read them off its tensors."""
+"""Sizes of a CLIP, and their derivation from its tensors."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from jseg.checkpoints.clip import OPENAI
 from jseg.checkpoints.clip_rc_architecture import EncoderSizes
 from jseg.checkpoints.clip_settings import CLIPSettings, clip_settings
 
-# The tensors that tell the sizes, and their numbers of dimensions.
+# Tensors that determine the sizes, and their numbers of dimensions.
 _DIMENSIONS = {
     "visual.conv1.weight": 4,
     "visual.positional_embedding": 2,
@@ -30,7 +30,7 @@ class CLIPConfig:
     vision_layers: int
     vision_width: int
     vision_patch_size: int  # pixels
-    context_length: int  # tokens, start and end marks included
+    context_length: int  # tokens, including start and end tokens
     vocab_size: int
     transformer_width: int
     transformer_layers: int
@@ -44,7 +44,8 @@ class CLIPConfig:
         return EncoderSizes(self.vision_layers, self.vision_width, self.vision_patch_size, self.embed_dim)
 
     def identity(self, sha256: str) -> str:
-        """What a cache of embeddings depends on: the hash of the weights, and what they do not tell."""
+        """Returns the key of cached embeddings: the hash of the weights, and the settings not stored in
+        them."""
         usual = (self.vision_width // 64, self.transformer_width // 64, "quick_gelu")
         told = (self.vision_heads, self.transformer_heads, self.activation)
         return sha256 if told == usual else f"{sha256} {told}"
@@ -60,12 +61,12 @@ def config_from_tensors(
     source: str,
     settings: Callable[[tuple[int, int]], CLIPSettings] | None = None,
 ) -> CLIPConfig:
-    """Read the sizes off the tensors of a ViT CLIP in OpenAI's naming.
+    """Derives the sizes from the tensors of a ViT CLIP with OpenAI's names.
 
     Args:
         source: the file, for messages.
-        settings: (vision width, text width) -> what the tensors do not tell; by default that of OpenAI's
-            models.
+        settings: (vision width, text width) -> settings not stored in the tensors; by default those of
+            OpenAI's models.
 
     Raises:
         ValueError: `source` (a file name) has no such tensors, e.g. because it is a ResNet CLIP, or of
@@ -93,7 +94,7 @@ def config_from_tensors(
             wrong = [f"visual.positional_embedding of {positions} rows (a square and one was expected)"]
     if wrong:
         raise ValueError(
-            f"{source} holds tensors of shapes that no ViT CLIP has: {', '.join(wrong)}; choose another file"
+            f"{source} has tensors of invalid shapes for a ViT CLIP: {', '.join(wrong)}; choose another file"
         )
     width, _, patch, _ = tensors["visual.conv1.weight"].shape
     widths = (int(width), int(tensors["token_embedding.weight"].shape[1]))

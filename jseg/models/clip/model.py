@@ -1,6 +1,6 @@
 """CLIP (Radford et al., 2021) with a Vision Transformer, in Jittor.
 
-Both towers carry OpenAI's parameter names, so that their weights load without renaming.
+Both towers use OpenAI's parameter names, so that weights are loaded without renaming.
 """
 
 import math
@@ -37,7 +37,7 @@ class VisionTransformer(nn.Module):
         batch, count, width = patches.shape
         if count + 1 != self.positional_embedding.shape[0]:
             raise ValueError(
-                f"image of {image.shape[2]}x{image.shape[3]} pixels gives {count} patches, this CLIP has "
+                f"image of {image.shape[2]}x{image.shape[3]} pixels has {count} patches, but this CLIP has "
                 f"{self.positional_embedding.shape[0] - 1} positions; resize the image to its resolution"
             )
         first = self.class_embedding.reshape(1, 1, width).broadcast((batch, 1, width))
@@ -74,17 +74,17 @@ class TextTransformer(nn.Module):
         )
 
     def encode_text(self, tokens: np.ndarray) -> jt.Var:
-        """Text features at the end mark.
+        """Returns the text features at the end token.
 
         Args:
-            tokens: (B, context_length) integers from `tokenize`; the end mark is the largest id.
+            tokens: (B, context_length) integers from `tokenize`. The end token has the largest id.
 
         Returns:
             (B, embed_dim), not normalised.
         """
         tokens = np.asarray(tokens)
         end = tokens.argmax(axis=1)
-        # A token sees only earlier ones, so what follows the last end mark cannot matter: leave it out.
+        # Tokens attend only to earlier ones, so tokens after the last end token can be omitted.
         length = int(end.max()) + 1
         x = (
             self.token_embedding(jt.array(tokens[:, :length].astype(np.int32)))
@@ -115,14 +115,14 @@ class CLIP(TextTransformer):
 
 
 def l2_normalize(x: jt.Var) -> jt.Var:
-    """Divide by the L2 norm over the last axis."""
+    """Divides by the L2 norm over the last axis."""
     return x / jt.sqrt((x * x).sum(-1, keepdims=True))
 
 
 class StoredCLIP:
-    """A CLIP in a file: names, shapes and sizes are read at once, the values of a tower when they are asked for.
+    """A CLIP in a file. Names, shapes and sizes are read at once, the values of a tower only when needed.
 
-    OpenAI's archives, Hugging Face `CLIPModel` and open_clip files and jseg's own are read.
+    The file may be an archive of OpenAI, a Hugging Face `CLIPModel`, an open_clip file or jseg's own.
 
     Args:
         path: the file.
@@ -131,8 +131,8 @@ class StoredCLIP:
         config: sizes, heads and activation.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged or holds something else.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged or not a CLIP.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -191,5 +191,5 @@ def read_clip_config(path: PathLike) -> CLIPConfig:
 
 
 def load_clip(path: PathLike) -> CLIP:
-    """The whole CLIP in a file; arguments and errors as in `StoredCLIP` and its `build`."""
+    """Builds the CLIP in `path`. Arguments and errors are those of `StoredCLIP` and its `build`."""
     return StoredCLIP(path).build()

@@ -12,7 +12,7 @@ import numpy as np
 import regex
 
 _VOCABULARY = Path(__file__).with_name("data") / "bpe_simple_vocab_16e6.txt.gz"
-_MERGES = 49152 - 256 - 2  # of the file's lines: vocabulary size minus the single bytes and the two marks
+_MERGES = 49152 - 256 - 2  # lines of the file: vocabulary size minus single bytes, start and end token
 START, END = "<|startoftext|>", "<|endoftext|>"
 _PATTERN = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
@@ -32,7 +32,7 @@ def _byte_letters() -> dict[int, str]:
 
 
 class Tokenizer:
-    """Turns text into token ids as OpenAI's CLIP does."""
+    """Converts text to token ids as in OpenAI's CLIP."""
 
     def __init__(self) -> None:
         lines = gzip.decompress(_VOCABULARY.read_bytes()).decode("utf-8").split("\n")
@@ -50,7 +50,7 @@ class Tokenizer:
         self._pattern = regex.compile(_PATTERN, regex.IGNORECASE)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without start and end marks."""
+        """Returns the token ids of `text`, without start and end tokens."""
         ids: list[int] = []
         for word in self._pattern.findall(clean_text(text)):
             if word not in self._cache:
@@ -59,7 +59,7 @@ class Tokenizer:
         return ids
 
     def _merge(self, word: str) -> list[str]:
-        """Join the pair of lowest rank, everywhere in the word, until no known pair is left."""
+        """Merges the pair of lowest rank everywhere in the word, until no known pair is left."""
         tokens = [_byte_letters()[byte] for byte in word.encode("utf-8")]
         tokens[-1] += "</w>"
         while len(tokens) > 1:
@@ -80,31 +80,30 @@ class Tokenizer:
 
 
 def clean_text(text: str) -> str:
-    """Mend broken encodings, resolve HTML entities (twice, as the
-    release does), squeeze white space, lower case."""
+    """Repairs encodings, resolves HTML entities (twice, as released), collapses white space, lower-cases."""
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return regex.sub(r"\s+", " ", text.strip()).strip().lower()
 
 
 @lru_cache(maxsize=1)
 def default_tokenizer() -> Tokenizer:
-    """The tokenizer over the shipped vocabulary, built on first use."""
+    """Returns the tokenizer of the shipped vocabulary, built on first use."""
     return Tokenizer()
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> np.ndarray:
-    """Token ids with start and end marks, zero-padded.
+    """Returns token ids with start and end tokens, zero-padded.
 
     Args:
         texts: one text or several.
-        context_length: tokens in a row, marks included.
-        truncate: cut longer texts, keeping the end mark.
+        context_length: tokens per row, including the start and end tokens.
+        truncate: truncate longer texts, keeping the end token.
 
     Returns:
         (number of texts, context_length) int32.
 
     Raises:
-        ValueError: a text is too long and `truncate` is off.
+        ValueError: if a text is too long and `truncate` is False.
     """
     tokenizer = default_tokenizer()
     texts = [texts] if isinstance(texts, str) else list(texts)

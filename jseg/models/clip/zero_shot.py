@@ -11,6 +11,10 @@ from jseg.ops import linear
 from jseg.runtime.backend import jt, nn
 
 
+class ClassWordError(ValueError):
+    """A class word that the text encoder cannot process."""
+
+
 def text_embeddings(
     clip: TextTransformer,
     class_names: Sequence[str],
@@ -31,7 +35,7 @@ def text_embeddings(
         (C, embed_dim) float32, rows of length 1.
 
     Raises:
-        ValueError: a class word is too long for the context of this CLIP; names it.
+        ClassWordError: a class word is too long for the context of this CLIP; names it.
     """
     patterns = get_templates(templates)
     encode = tokenizer or (lambda texts: tokenize(texts, clip.config.context_length))
@@ -40,7 +44,7 @@ def text_embeddings(
         try:
             tokens.append(encode([pattern.replace("{}", name) for pattern in patterns]))
         except ValueError as error:
-            raise ValueError(f"class '{name[:60]}' of the class words: {error}") from error
+            raise ClassWordError(f"class '{name[:60]}': {error}") from error
     tokens = np.concatenate(tokens)
     with jt.no_grad():
         features = [

@@ -1,4 +1,4 @@
-"""The contract between a decode head and the segmentor that holds it."""
+"""The contract between a decode head and its segmentor."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from jseg.runtime.backend import jt, nn
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a head makes of a batch.
+    """Output of a head for a batch.
 
     logits: (B, C, h, w) on the grid of the patches. terms: its own loss terms, name -> () Var, weighted;
     empty outside training.
@@ -23,14 +23,14 @@ class Decoded:
 
 
 class Head(nn.Module):
-    """Image features and class words -> one map of logits a class. All of its parameters are trained.
+    """Maps image features and class words to one map of logits per class. All of its parameters are trained.
 
     The segmentor passes `width`, the joint width d of images and texts.
     """
 
     @property
     def needs_regions(self) -> bool:
-        """Whether it cannot do without the features of region tokens."""
+        """Whether it requires the features of region tokens."""
         return False
 
     @abstractmethod
@@ -38,13 +38,13 @@ class Head(nn.Module):
         """Decodes a batch.
 
         Args:
-            features: of the backbone.
+            features: output of the backbone.
             text: (C, d), L2-normalised.
             training: add the head's own loss terms, and apply dropout if the module is in training mode.
         """
 
     def architecture(self) -> dict[str, Any]:
-        """Values for fields of `CLIPRCArchitecture`; empty for heads that it does not describe."""
+        """Returns values for fields of `CLIPRCArchitecture`, or none for heads that it does not describe."""
         return {}
 
 

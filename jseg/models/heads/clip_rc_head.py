@@ -22,15 +22,15 @@ from jseg.runtime.backend import jt
 
 @dataclass(frozen=True)
 class RecoveryOptions:
-    """The recovery decoder and its loss (Table 8). It works in training alone.
+    """The recovery decoder and its loss (Table 8). It is used only in training.
 
     num_layers: pairs of decoder layers. 0 keeps the linear maps in and out: decoded queries have d channels
         and their originals 2d, so one map must remain.
     loss: 'l1', 'l2' or 'kd'.
-    weight: of its two loss terms; 0 computes neither.
+    weight: weight of its two loss terms; 0 disables them.
 
     Raises:
-        ValueError: an option out of range.
+        ValueError: if an option is out of range.
     """
 
     num_layers: int = 1
@@ -61,7 +61,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class CLIPRCDecoded(Decoded):
-    """`Decoded` with what the recovery decoder made, None unless it ran."""
+    """`Decoded` with the output of the recovery decoder, or None if it did not run."""
 
     recovery: Recovery | None = None
 
@@ -75,11 +75,11 @@ class CLIPRCHead(Head):
         ram_inputs: which of 'region', 'global' are fused with the image features (Table 7).
         num_layers: pairs of layers of the segmentation decoder.
         num_heads: attention heads of both decoders, a divisor of d.
-        recovery: of the recovery decoder, None for no recovery decoder.
-        dropout: rate in all decoder layers in training.
+        recovery: options of the recovery decoder, None for no recovery decoder.
+        dropout: dropout rate of all decoder layers in training.
 
     Raises:
-        ValueError: for options that do not fit together.
+        ValueError: if options are invalid or do not match each other.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class CLIPRCHead(Head):
             self.recovery_decoder = RecoveryDecoder(width, num_heads, recovery.num_layers)
         self.lateral_proj = Linear((1 + len(self.ram_inputs)) * width, width)
         self.q_proj = Linear(2 * width, width)
-        # `Linear` and `LayerNorm` start as DESIGN asks; pixel streams start without feed-forward part.
+        # Pixel streams start without a feed-forward part.
         pixel_layers = list(self.decoder_v.layers)
         if recovery is not None:
             pixel_layers += list(self.recovery_decoder.decouple_v)

@@ -28,7 +28,7 @@ class CrossAttention(nn.Module):
 class DecoderLayer(nn.Module):
     """Post-norm cross-attention and ReLU feed-forward d -> 4d -> d.
 
-    `norm2` and `norm3` carry the releases' names; their `norm1` and `self_attn` are never used and not built.
+    `norm2` and `norm3` have the names of the releases, whose `norm1` and `self_attn` are unused and omitted.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -82,8 +82,9 @@ class RecoveryDecoder(nn.Module):
     """Maps decoded features back to the originals, in training only (paper, section 3.4).
 
     Linear maps in, `num_layers` pairs of decoder layers, linear maps out: queries d -> 2d, pixels d -> d.
-    With 0 layers (Table 8, "L1 Loss, 0") only the linear maps stand between decoded and original features:
-    one map at least is needed because the original descriptors are twice as wide as the decoded queries.
+    With 0 layers (Table 8, "L1 Loss, 0") there are only the linear maps between decoded and original
+    features. At least one map is needed because the original descriptors are twice as wide as the decoded
+    queries.
     """
 
     def __init__(self, width: int, num_heads: int, num_layers: int) -> None:

@@ -14,9 +14,9 @@ from jseg.runtime.backend import jt, nn
 class Scores(nn.Module):
     """The attention scores of a layer before the softmax, averaged over the heads.
 
-    mean_h (q_h · k_h) / sqrt(c) = (W_q q + b_q) · (W_k x + b_k) / (sqrt(c) · heads), with c channels a head:
-    one matrix product. Values, feed-forward part and norms of such a layer reach no output, and are not
-    built.
+    mean_h (q_h · k_h) / sqrt(c) = (W_q q + b_q) · (W_k x + b_k) / (sqrt(c) · heads), with c channels per
+    head: one matrix product. Values, feed-forward part and norms of such a layer do not affect any output,
+    and are omitted.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -33,7 +33,7 @@ class Scores(nn.Module):
 
 
 class ScoreLayer(nn.Module):
-    """The last layer of the decoder, under the names of the release."""
+    """The last layer of the decoder, with the parameter names of the release."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -65,10 +65,10 @@ class ZegCLIPHead(Head):
         width: joint width d.
         num_layers: layers of the decoder, the last of which gives the maps.
         num_heads: attention heads, a divisor of d.
-        dropout: rate in the decoder in training.
+        dropout: dropout rate of the decoder in training.
 
     Raises:
-        ValueError: naming the option that is wrong.
+        ValueError: if an option is invalid. The message names it.
     """
 
     def __init__(self, width: int, num_layers: int = 3, num_heads: int = 8, dropout: float = 0.1) -> None:

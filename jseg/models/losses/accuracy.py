@@ -1,4 +1,4 @@
-"""Pixel accuracy, which training logs beside the losses."""
+"""Pixel accuracy, which training logs with the losses."""
 
 from jseg.runtime.backend import jt
 

@@ -32,8 +32,8 @@ def focal_loss(logits: jt.Var, target: jt.Var) -> jt.Var:
     positive = FOCAL_ALPHA * miss * miss * softplus_neg
     negative = (1 - FOCAL_ALPHA) * probability * probability * softplus_pos
     loss = target * positive + (1 - target) * negative
-    # Row by row: one float32 sum over all pixels and classes would lose the last digits, and parts of a batch
-    # would not add up to the whole.
+    # Row by row, since a single float32 sum over all pixels and classes would lose digits, and parts of a
+    # batch would not add up to the whole.
     return loss.mean(3).mean(2).sum()
 
 
@@ -59,7 +59,7 @@ class NELLoss(Loss):
         focal_weight, dice_weight: weights of the terms.
 
     Raises:
-        ValueError: a weight is negative.
+        ValueError: if a weight is negative.
     """
 
     def __init__(self, focal_weight: float = 100.0, dice_weight: float = 1.0) -> None:
@@ -71,8 +71,8 @@ class NELLoss(Loss):
     def __call__(self, logits: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
         """See `Loss.__call__`; the terms are `loss_mask` (focal) and `loss_dice`.
 
-        Without `divisors` the terms are divided by the pairs of this batch, at least 1, so that an image of
-        ignored pixels only is harmless.
+        Without `divisors`, the terms are divided by the number of pairs in this batch, at least 1, so that a
+        batch of only ignored pixels does not fail.
         """
         target = one_hot_label(label, logits.shape[1])
         present = (target.sum(3).sum(2) > 0).float32()

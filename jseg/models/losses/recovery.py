@@ -6,22 +6,22 @@ RECOVERY_LOSSES = ("l1", "l2", "kd")
 
 
 def recovery_loss(recovered: jt.Var, target: jt.Var, kind: str = "l1", temperature: float = 1.0) -> jt.Var:
-    """Distance of recovered features to features that carry no gradient.
+    """Distance of recovered features from detached target features.
 
     Args:
         recovered: (B, L, c).
         target: (B, L, c); detached here.
         kind: 'l1': mean absolute difference, 'l2': mean squared difference, 'kd': τ²·KL(t ‖ r) per token,
             where t and r are the softmax over channels of target/τ and recovered/τ, mean over tokens. The
-            paper names its KD loss without a formula; this is Hinton et al.'s with the features in place
-            of class scores.
+            paper gives no formula for its KD loss; this is that of Hinton et al. with features instead of
+            class scores.
         temperature: τ of 'kd', > 0.
 
     Returns:
         () scalar.
 
     Raises:
-        ValueError: for an unknown kind or a temperature that is not positive.
+        ValueError: if the kind is unknown or the temperature is not positive.
     """
     target = target.detach()
     if kind == "l1":

@@ -1,4 +1,4 @@
-"""The contract between a segmentor and everything that trains, evaluates and applies it."""
+"""The contract between a segmentor and the code that trains, evaluates and applies it."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ from jseg.registry import Registry
 from jseg.runtime.backend import jt, nn
 
 Features = TypeVar("Features")
-"""What the encoder of a segmentor returns and its decoder takes."""
+"""Output of a segmentor's encoder and input of its decoder."""
 
 
 class Segmentor(nn.Module, Generic[Features]):
-    """Images and class words in, class maps or losses out.
+    """Maps images and class words to class maps or losses.
 
-    The runner builds it from the config with `class_names` and `unseen` of the data set offered, and
-    `image_size`. B images of H x W pixels, C classes of which C' take part in training.
+    The runner builds it from the config, `class_names` and `unseen` of the dataset, and `image_size`. Shapes:
+    B images of H x W pixels, C classes of which C' are used in training.
     """
 
     @property
     def num_regions(self) -> int:
-        """M, regions that `region_probabilities` tells apart; 0 for models without regions."""
+        """Number M of regions that `region_probabilities` classifies; 0 for models without regions."""
         return 0
 
     @property
     def patch_size(self) -> int:
-        """Side of a patch in pixels: sides of images are filled up to multiples of it. 1 without patches."""
+        """Side length of a patch in pixels. Images are padded to multiples of it. 1 without patches."""
         return 1
 
     @property
@@ -43,25 +43,25 @@ class Segmentor(nn.Module, Generic[Features]):
 
         Args:
             image: (B, 3, H, W) normalised RGB.
-            label: (B, H, W) integers in the numbering of the data set, at the size of the image.
-            divisors: for a batch that is one part of a larger one: the means of `divisors` over all parts, so
-                that the mean of the terms over the parts is the loss of the whole.
+            label: (B, H, W) class indices of the dataset, at the size of the image.
+            divisors: if the batch is a part of a larger one, the means of `divisors` over all parts, so that
+                the mean of the terms over the parts is the loss of the whole batch.
 
         Returns:
             name -> (); `total` is optimised, the others are logged.
         """
 
     def divisors(self, image: jt.Var, label: jt.Var) -> jt.Var | None:
-        """(n,) numbers of this batch that terms of `loss` are divided by; no gradient.
+        """Returns the numbers (n,) that terms of `loss` are divided by for this batch, without gradient.
 
-        None where every term is a mean over images of equal size. Where a forward pass is needed for them, it
-        uses the current random state, as `loss` will.
+        None if every term is a mean over images of equal size. If this needs a forward pass, it uses the
+        current random state, as `loss` will.
         """
         return None
 
     @abstractmethod
     def encode(self, image: jt.Var, num_regions: int | None = None) -> Features:
-        """What `decode` takes. The words play no part in it. No dropout, no gradient.
+        """Returns the input of `decode`, which does not depend on the words. No dropout, no gradient.
 
         Args:
             image: (B, 3, H, W) normalised RGB.
@@ -74,7 +74,7 @@ class Segmentor(nn.Module, Generic[Features]):
         """Logits of classes for encoded images.
 
         Args:
-            features: of `encode`.
+            features: output of `encode`.
             text: (C, d) embeddings of the class words.
 
         Returns:
@@ -82,8 +82,8 @@ class Segmentor(nn.Module, Generic[Features]):
         """
 
     def probabilities(self, features: Features, text: jt.Var, size: tuple[int, int]) -> jt.Var:
-        """(B, C, *size) in 0..1 for any words, which the masks are made from; by default the sigmoid of the
-        logits, resized. Arguments as in `decode`; `size` is that of the image in pixels."""
+        """Returns scores (B, C, *size) in 0..1 for any words, from which masks are made. By default, the
+        sigmoid of the resized logits. Arguments as in `decode`; `size` is the image size in pixels."""
         with jt.no_grad():
             return resize_bilinear(self.decode(features, text), size).sigmoid()
 
@@ -102,7 +102,7 @@ class Segmentor(nn.Module, Generic[Features]):
 
         Args:
             image: (B, 3, H, W).
-            original_clip: by the frozen encoder, as it was before training.
+            original_clip: use the frozen encoder as it was before training.
             num_regions: a square number of regions; by default `num_regions`.
 
         Returns:
@@ -112,7 +112,7 @@ class Segmentor(nn.Module, Generic[Features]):
 
     @abstractmethod
     def trainable_parameters(self) -> dict[str, jt.Var]:
-        """Name -> parameter, of all that training changes and checkpoints hold."""
+        """Returns name -> parameter for all parameters that are trained and saved."""
 
     @abstractmethod
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> list[str]:
@@ -120,18 +120,18 @@ class Segmentor(nn.Module, Generic[Features]):
 
         Args:
             arrays: name -> values.
-            source: what to call them in an error message, e.g. the file.
+            source: name of their origin for error messages, e.g. the file.
 
         Returns:
-            Names that were ignored because nothing uses them.
+            Names that were ignored because they are not used.
 
         Raises:
-            ValueError: parameters are missing, unknown or of another shape; names them.
+            ValueError: if parameters are missing, unknown or have other shapes. The message names them.
         """
 
     @abstractmethod
     def architecture(self) -> Architecture:
-        """The sizes and options that decide names, shapes and meaning of the parameters."""
+        """Returns the sizes and options that determine names, shapes and meaning of the parameters."""
 
 
 MODELS = Registry("model", Segmentor, supplied=("class_names", "unseen", "image_size"))

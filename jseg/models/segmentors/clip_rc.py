@@ -1,6 +1,6 @@
-"""CLIP-RC: image and class words in, class maps or losses out (paper, Fig. 3a).
+"""CLIP-RC, which maps images and class words to class maps or losses (paper, Fig. 3a).
 
-The ablations of the paper as options of the parts, and how its tables are read here:
+The ablations of the paper as options of the parts, with our interpretation of its tables:
 
 Table 5. No RLB, RAM, RDL: `backbone.num_regions=0, decode_head.ram_inputs=(), decode_head.recovery=None`;
     queries are ZegCLIP's relationship descriptor concat[T ⊙ G, T], pixels are I alone. RLB: `ram_inputs=(),
@@ -43,11 +43,11 @@ REGION_LOGIT_SCALE = 100.0
 
 
 class LossDetails(NamedTuple):
-    """What a loss was made from. C' classes of the setting: the seen ones alone when inductive.
+    """A loss with its inputs. C' classes of the setting (only the seen ones if inductive).
 
-    terms: name -> (). logits: (B, C', H, W). label: (B, H, W) in the numbers of the setting, -1 where
-        ignored.
-    decoded: of the head.
+    terms: name -> (). logits: (B, C', H, W). label: (B, H, W) class indices of the setting, -1 for
+        ignored pixels.
+    decoded: output of the head.
     """
 
     terms: dict[str, jt.Var]
@@ -68,14 +68,15 @@ class CLIPRC(Segmentor[ImageFeatures]):
             default those of the class.
         setting: 'inductive', 'transductive' or 'full'.
         templates: prompt templates, a name of `jseg.models.clip.templates.TEMPLATES` or a list with `{}`.
-        seen_bias: by how much probabilities of seen classes are lowered at test time (not in 'transductive').
+        seen_bias: subtracted from probabilities of seen classes at test time (not in 'transductive').
         ignore_index: label of pixels without a class.
-        image_size: crop in pixels, one number or (H, W); fixes the grid of the position table.
-        text_embeddings: `.npy` file of the released form, one row for each class, in place of `templates`;
-            None computes them from the class words once and keeps them in a cache.
+        image_size: crop size in pixels, one number or (H, W), which determines the grid of the position
+            table.
+        text_embeddings: `.npy` file of the released form, one row for each class, instead of `templates`.
+            None: computed from the class words once and cached.
 
     Raises:
-        ValueError: naming the option that is wrong. FileNotFoundError: no such file of weights or embeddings.
+        ValueError: if an option is invalid. FileNotFoundError: if weights or embeddings do not exist.
     """
 
     default_backbone: ClassVar[dict[str, Any]] = {"type": "RegionBridgeEncoder"}
@@ -137,10 +138,10 @@ class CLIPRC(Segmentor[ImageFeatures]):
         image_size: int | Sequence[int] = 512,
         activation: str = "quick_gelu",
     ) -> "CLIPRC":
-        """A model without a file of CLIP weights: all parameters have random values.
+        """Creates a model without CLIP weights, with random parameters.
 
         Args:
-            sizes, heads, activation: of the CLIP's image encoder.
+            sizes, heads, activation: values of the CLIP's image encoder.
             text: (C, d) L2-normalised embeddings of all classes.
 
         The other arguments and errors are those of the class.
@@ -210,7 +211,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
 
     @property
     def num_regions(self) -> int:
-        """M, region tokens of the encoder; 0 for no region bridge."""
+        """Number M of region tokens of the encoder; 0 for no region bridge."""
         return self.backbone.num_regions
 
     @property
@@ -224,12 +225,11 @@ class CLIPRC(Segmentor[ImageFeatures]):
         return self.backbone.patch_size
 
     def loss(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
-        """Weighted loss terms of a batch, in the numbers and names of the releases.
+        """Returns the weighted loss terms of a batch, with the names and values of the releases.
 
         Args:
             image: (B, 3, H, W) normalised RGB.
-            label: (B, H, W) integers in the numbering of the data set (all C classes), at the size of the
-                image.
+            label: (B, H, W) class indices of the dataset (all C classes), at the size of the image.
             divisors: means of `divisors` over the parts of a larger batch.
 
         Returns:
@@ -238,7 +238,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
         return self.loss_details(image, label, divisors).terms
 
     def loss_details(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> LossDetails:
-        """`loss` and what it was made from."""
+        """Returns `loss` with its inputs."""
         decoded = self.decode_head(self.backbone(image, training=True), self._train_text, training=True)
         logits = resize_bilinear(decoded.logits, tuple(label.shape[1:]))
         label = self._train_label(logits, label)
@@ -250,7 +250,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
         return LossDetails(terms, logits, label, decoded)
 
     def divisors(self, image: jt.Var, label: jt.Var) -> jt.Var:
-        """What some terms of `loss` are divided by: the loss's own divisors, then labelled pixels.
+        """Returns the divisors of `loss`: those of the loss module, then the number of labelled pixels.
 
         Only the pseudo labels of the transductive setting need a forward pass, with the dropout of the
         current random state. No gradient.
@@ -267,7 +267,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
             return pixels if counts is None else jt.concat([counts, pixels])
 
     def _train_label(self, logits: jt.Var | None, label: jt.Var) -> jt.Var:
-        """The label of the data set in the numbers of the setting; logits are for pseudo labels."""
+        """Converts the dataset's label to class indices of the setting. The logits give pseudo labels."""
         label = self._label_table[label.int32()]
         return pseudo_label(logits, label, self._unseen) if self.setting == "transductive" else label
 
@@ -282,7 +282,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
             return self.decode_head(features, text).logits
 
     def predict(self, image: jt.Var) -> jt.Var:
-        """(B, 3, H, W) -> (B, C, H, W) sigmoid probabilities, seen ones lowered by the bias. No dropout."""
+        """(B, 3, H, W) -> (B, C, H, W) sigmoid probabilities, minus the bias for seen classes. No dropout."""
         probabilities = self.probabilities(self.encode(image), self._text, tuple(image.shape[2:]))
         with jt.no_grad():
             return probabilities - self._seen_bias
@@ -299,8 +299,8 @@ class CLIPRC(Segmentor[ImageFeatures]):
         Args:
             image: (B, 3, H, W).
             original_clip: run the frozen encoder without prompts (left side of the figure).
-            num_regions: regions to classify, by default those of the model; trained region tokens allow no
-                other.
+            num_regions: number of regions, by default that of the model; with trained region tokens, no other
+                number is possible.
 
         Returns:
             (B, C, m, m): softmax over classes of 100·cos(R, T); None without a region bridge.
@@ -321,7 +321,8 @@ class CLIPRC(Segmentor[ImageFeatures]):
             return transpose_last(probabilities).reshape(batch, -1, *features.region_grid)
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
-        """Names -> parameters to optimise: prompts, their map and norm, the head. CLIP stays frozen."""
+        """Returns the trained parameters by name: prompts, their projection and norm, the head. CLIP is
+        frozen."""
         named = {f"backbone.{name}": p for name, p in self.backbone.trainable_parameters().items()}
         named.update({f"decode_head.{name}": p for name, p in self.decode_head.state_dict().items()})
         return named
@@ -331,19 +332,19 @@ class CLIPRC(Segmentor[ImageFeatures]):
         return dict(arrays_of(self))
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> list[str]:
-        """Loads a whole checkpoint; strict.
+        """Loads a complete checkpoint strictly.
 
-        A position table of another square grid is accepted as it is and becomes the model's own.
+        A position table of another square grid is accepted and replaces the model's.
 
         Args:
             arrays: names of the released checkpoints -> values.
-            source: what to call them in an error message, e.g. the file.
+            source: name of their origin for error messages, e.g. the file.
 
         Returns:
-            Names that were ignored because nothing uses them.
+            Names that were ignored because they are not used.
 
         Raises:
-            ValueError: if parameters are missing, unknown or of another shape; names them.
+            ValueError: if parameters are missing, unknown or have other shapes. The message names them.
         """
         own = self.state_dict()
         ignored = [name for name in arrays if name not in own and is_unused(name, arrays)]

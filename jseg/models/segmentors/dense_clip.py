@@ -1,4 +1,4 @@
-"""Training-free segmentation: CLIP's own patches beside the class words."""
+"""Training-free segmentation by comparing CLIP's patch features with class words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from jseg.runtime.backend import jt, nn
 
 @dataclass(frozen=True)
 class DenseArchitecture(Architecture):
-    """There is nothing to train, hence nothing in a checkpoint."""
+    """Architecture without trained parameters, so that checkpoints are empty."""
 
     type: ClassVar[str] = "DenseCLIP"
 
@@ -30,19 +30,19 @@ class DenseArchitecture(Architecture):
 
 @MODELS.register()
 class DenseCLIP(Segmentor[ImageFeatures]):
-    """Softmax over the words of `logit_scale` times the cosine of patch and word.
+    """Softmax over the words of `logit_scale` times the cosine similarity of patch and word.
 
     Args:
         class_names: C class words.
-        unseen: indices that only name parts of the scores; nothing is trained.
+        unseen: indices used only to group scores, since nothing is trained.
         clip: file of CLIP weights.
         dense: last block of the encoder, 'clearclip', 'sclip', 'maskclip' or 'vanilla'.
         positions: how positions are resized, 'bicubic' or 'bilinear'.
         templates: prompt templates, a name of `jseg.models.clip.templates.TEMPLATES` or a list with `{}`.
-        logit_scale: of the softmax; it decides about thresholds, not about the best word of one window.
+        logit_scale: scale of the softmax. It affects thresholds, but not the best word of a window.
 
     Raises:
-        ValueError: naming the option that is wrong. FileNotFoundError: no such file of weights.
+        ValueError: if an option is invalid. FileNotFoundError: if the weight file does not exist.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class DenseCLIP(Segmentor[ImageFeatures]):
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "the checkpoint") -> list[str]:
         """Raises `ValueError`: all weights are those of the CLIP."""
-        raise ValueError(f"{source}: DenseCLIP takes no checkpoint; set model.clip to the CLIP weights")
+        raise ValueError(f"{source}: DenseCLIP does not use checkpoints; set model.clip to the CLIP weights")
 
     def architecture(self) -> DenseArchitecture:
         """See `Segmentor.architecture`."""

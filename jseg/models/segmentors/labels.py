@@ -1,4 +1,4 @@
-"""What each zero-shot setting does to labels and class lists (paper, section 4.3; DESIGN, section 3)."""
+"""Labels and class lists in each zero-shot setting (paper, section 4.3)."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from jseg.runtime.backend import jt
 
 SETTINGS = ("inductive", "transductive", "full")
 IGNORED = -1
-"""Internal value of pixels without a class; datasets use their own `ignore_index`."""
+"""Internal label of pixels without a class. Datasets use their own `ignore_index`."""
 
 
 def split_classes(num_classes: int, unseen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """(seen, unseen) class indices, each sorted.
 
     Raises:
-        ValueError: for an index outside 0..C-1, a repeated one, or no seen class left.
+        ValueError: if an index is outside 0..C-1 or repeated, or no seen class is left.
     """
     unseen = sorted(int(i) for i in unseen)
     if len(set(unseen)) != len(unseen) or any(not 0 <= i < num_classes for i in unseen):
@@ -41,7 +41,7 @@ def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index
         ignore_index: the dataset's label of ignored pixels, outside 0..C-1, 0..255.
 
     Returns:
-        (256,) int32; everything that is no class is `IGNORED`.
+        (256,) int32, with `IGNORED` for values that are not a class.
     """
     num_classes = len(seen) + len(unseen)
     if not num_classes <= ignore_index <= 255:
@@ -59,11 +59,11 @@ def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index
 
 
 def pseudo_label(logits: jt.Var, label: jt.Var, unseen: jt.Var) -> jt.Var:
-    """Replaces label C (an unseen class, not known which) by the unseen class of the highest logit.
+    """Replaces label C (an unknown unseen class) by the unseen class with the highest logit.
 
     Args:
-        logits: (B, C, H, W); no gradient flows.
-        label: (B, H, W) int32 in `label_table`'s numbers.
+        logits: (B, C, H, W), detached.
+        label: (B, H, W) int32 labels of `label_table`.
         unseen: (U,) int32 class indices, U ≥ 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Text embeddings of class names, kept on disk: the frozen text encoder runs once per vocabulary."""
+"""Caches text embeddings of class names on disk, so that the frozen text encoder runs once per vocabulary."""
 
 import hashlib
 import os
@@ -33,8 +33,8 @@ def cached_embeddings(
         compute: returns the (C, d) embeddings.
 
     Returns:
-        (C, d) float32. An unreadable or damaged entry is computed again; a folder that cannot be written
-        costs the computation each time and nothing else.
+        (C, d) float32. An unreadable or damaged entry is computed again. If the folder is not writable, the
+        embeddings are computed each time.
     """
     words = "\0".join([weights_hash, "\1".join(class_names), "\1".join(templates)])
     path = cache_folder() / (hashlib.sha256(words.encode("utf-8")).hexdigest() + ".npy")

@@ -7,10 +7,10 @@ import numpy as np
 
 
 def read_text_embeddings(path: str, class_names: Sequence[str], width: int) -> np.ndarray:
-    """Embeddings of C class words, normalised here: half precision
-    leaves the rows of the releases off by 1e-3.
+    """Reads and normalises embeddings of C class words. In half precision, the norms in the releases are off
+    by 1e-3.
 
-    The file holds no words: row k must belong to class k of the dataset.
+    The file does not contain the words, so row k must belong to class k of the dataset.
 
     Args:
         path: `.npy` file of floating-point numbers, one row for each class.
@@ -21,18 +21,20 @@ def read_text_embeddings(path: str, class_names: Sequence[str], width: int) -> n
         (C, d) float32, rows of length 1.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, another number of rows or columns, a row that is not finite or all zero.
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is not such a file, has another shape, or a row is not finite or all zero.
     """
-    mend = "give a .npy file with one row for each class, or leave model.text_embeddings out to compute them"
+    fix = "give a .npy file with one row for each class, or leave model.text_embeddings out to compute them"
     try:
         values = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise FileNotFoundError(f"text_embeddings: there is no file {path}; {mend}") from None
+        raise FileNotFoundError(f"text_embeddings: there is no file {path}; {fix}") from None
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"text_embeddings: {path} is not a readable .npy file ({error}); {mend}") from error
+        raise ValueError(f"text_embeddings: {path} is not a readable .npy file ({error}); {fix}") from error
     if not isinstance(values, np.ndarray) or not np.issubdtype(values.dtype, np.floating):
-        raise ValueError(f"text_embeddings: {path} does not hold one array of floating-point numbers; {mend}")
+        raise ValueError(
+            f"text_embeddings: {path} does not contain one array of floating-point numbers; {fix}"
+        )
     if values.shape != (len(class_names), width):
         raise ValueError(
             f"text_embeddings: {path} has shape {values.shape}, but {len(class_names)} classes and this "

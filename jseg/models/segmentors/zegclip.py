@@ -1,4 +1,4 @@
-"""ZegCLIP (Zhou et al., CVPR 2023), the baseline of CLIP-RC: no region tokens, and a head of its own."""
+"""ZegCLIP (Zhou et al., CVPR 2023), the baseline of CLIP-RC, without region tokens and with its own head."""
 
 from typing import Any, ClassVar
 

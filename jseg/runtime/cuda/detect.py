@@ -1,4 +1,4 @@
-"""Puts together what `driver` and `toolkit` find, and says in one sentence why CUDA cannot be used, if so."""
+"""Combines the results of `driver` and `toolkit`, and explains in one sentence if CUDA cannot be used."""
 
 from dataclasses import dataclass, field, replace
 
@@ -12,8 +12,8 @@ _TITLES = {"cudart": "the CUDA runtime", "cublas": "cuBLAS", "curand": "cuRAND"}
 
 @dataclass(frozen=True)
 class Cuda:
-    """What was found. `problem` is empty if Jittor can use it; `toolkit` is the best one there is, usable or
-    not; `rejected` are the others that were looked at before it, each with the reason."""
+    """The CUDA installation found. `problem` is empty if Jittor can use it. `toolkit` is the best one, usable
+    or not. `rejected` are the others that were examined before it, each with the reason."""
 
     driver: Driver
     toolkit: Toolkit | None = None
@@ -24,15 +24,14 @@ class Cuda:
 
     @property
     def translated(self) -> tuple[int, ...]:
-        """Architectures that nvcc does not know yet: the driver
-        translates each kernel for them at its first start."""
+        """Architectures unknown to nvcc, for which the driver compiles each kernel when it is first used."""
         codes = self.toolkit.codes if self.toolkit else ()
         return tuple(sorted({gpu.code for gpu in self.driver.gpus if codes and gpu.code not in codes}))
 
 
 def detect(driver: Driver | None = None) -> Cuda:
-    """Looks at the whole machine. Of several toolkits the first one that fits driver and all GPUs is taken,
-    or else the first one that fits some of them."""
+    """Examines the whole machine. Returns the first toolkit that matches the driver and all GPUs, or else the
+    first one that matches some of them."""
     driver = query_driver() if driver is None else driver
     candidates = [_examine(driver, toolkit) for toolkit in find_toolkits()]
     if not candidates:
@@ -52,9 +51,9 @@ def detect(driver: Driver | None = None) -> Cuda:
 
 
 def architectures(cuda: Cuda) -> list[str]:
-    """What nvcc is asked for, as values of -gencode: the code of each GPU, or for one newer than nvcc the
-    newest code that nvcc knows, with the PTX that the driver translates. Empty for an nvcc that does not tell
-    what it knows."""
+    """Returns values of -gencode for nvcc: the architecture of each GPU, or for a GPU newer than nvcc, the
+    newest architecture supported by nvcc, with PTX that the driver compiles. Empty if nvcc does not list its
+    architectures."""
     values: list[str] = []
     for code in sorted({gpu.code for gpu in cuda.driver.gpus}):
         built = max((known for known in cuda.toolkit.codes if known <= code), default=None)
@@ -65,7 +64,7 @@ def architectures(cuda: Cuda) -> list[str]:
 
 
 def _examine(driver: Driver, toolkit: Toolkit) -> Cuda:
-    """A GPU too old for the toolkit is left out, unless all are."""
+    """Examines a toolkit. GPUs that are too old for it are excluded, unless all are."""
     old = [gpu for gpu in driver.gpus if _too_old(gpu, toolkit)]
     if old and len(old) < len(driver.gpus):
         refused = tuple(replace(gpu, problem=_too_old(gpu, toolkit)) for gpu in old)
@@ -92,7 +91,8 @@ def _mismatch(driver: Driver, toolkit: Toolkit) -> str:
 
 
 def _too_old(gpu: Gpu, toolkit: Toolkit) -> str:
-    """Why code of the toolkit cannot run on the GPU, if so. On a newer GPU than the toolkit it can."""
+    """Returns why code of the toolkit cannot run on the GPU, or "". It can on a GPU newer than the
+    toolkit."""
     if not toolkit.codes or gpu.code >= min(toolkit.codes):
         return ""
     return (
@@ -118,7 +118,7 @@ def _missing(toolkit: Toolkit, libraries: dict[str, Library]) -> str:
 
 
 def toolkit_hint(major: int) -> str:
-    """How nvcc comes to a machine whose driver runs CUDA `major`. Only from CUDA 13 on do wheels hold it."""
+    """Returns how to install nvcc for a driver of CUDA `major`. Wheels contain it from CUDA 13 on."""
     if major >= 13:
         return f"install the CUDA toolkit, or {wheels_hint(major)}"
     return (
@@ -128,7 +128,7 @@ def toolkit_hint(major: int) -> str:
 
 
 def wheels_hint(major: int) -> str:
-    """The pip command that brings the libraries of a CUDA, from 13 on also nvcc."""
+    """Returns the pip command that installs the libraries of a CUDA release, and from 13 on, nvcc."""
     if major >= 13:
         return (
             f"pip install 'nvidia-cuda-nvcc=={major}.*' 'nvidia-cuda-cccl=={major}.*' "

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROBE = Path(__file__).with_name("probe.py")
-_PROBE_SECONDS = 60.0  # GPUs that were asleep, without persistence mode, on a machine with eight of them
-_PATIENCE_SECONDS = 5.0  # afterwards the user is told what is waited for
+_PROBE_SECONDS = 60.0  # eight GPUs without persistence mode may take this long
+_PATIENCE_SECONDS = 5.0  # then the user is told about the wait
 _STUB = "CUDA_ERROR_STUB_LIBRARY"
-# Part of what the driver says -> what helps.
-_MENDS = {
+# Part of the driver's error -> advice.
+_FIXES = {
     "CUDA_ERROR_NO_DEVICE": "attach a GPU (a container needs --gpus all)",
     "CUDA_ERROR_OUT_OF_MEMORY": "end the programs that fill it (nvidia-smi lists them)",
     "CUDA_ERROR_DEVICE_UNAVAILABLE": "end the program that holds it alone (nvidia-smi shows the compute "
@@ -21,14 +21,14 @@ _MENDS = {
     "CUDA_ERROR_SYSTEM_NOT_READY": "start nvidia-fabricmanager",
     "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "take the folder cuda/compat off LD_LIBRARY_PATH",
 }
-_OTHER_MEND = "see what nvidia-smi and the kernel's log say"
+_OTHER_FIX = "see what nvidia-smi and the kernel's log say"
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device. `capability` is (9, 0) for sm_90; `memory` in bytes; `number` is the driver's, of those
-    that CUDA_VISIBLE_DEVICES leaves; `problem` says why it cannot be used and, after "; ", what to do, if
-    that is so."""
+    """One device. `capability` is (9, 0) for sm_90, and `memory` is in bytes. `number` is the driver's, among
+    those left by CUDA_VISIBLE_DEVICES. `problem` is the reason why it cannot be used, with advice after "; ",
+    or ""."""
 
     name: str
     capability: tuple[int, int]
@@ -38,20 +38,20 @@ class Gpu:
 
     @property
     def code(self) -> int:
-        """The number of its architecture: 90 for sm_90."""
+        """Number of its architecture: 90 for sm_90."""
         return 10 * self.capability[0] + self.capability[1]
 
     @property
     def refusal(self) -> str:
-        """'GPU 1 (NVIDIA H100): cuMemAlloc_v2 fails with ...; what to do' for one with a problem."""
+        """'GPU 1 (NVIDIA H100): cuMemAlloc_v2 fails with ...; advice', for a GPU with a problem."""
         return f"GPU {self.number} ({self.name}): {self.problem}"
 
 
 @dataclass(frozen=True)
 class Driver:
-    """`version` is the newest CUDA the driver can run, (0, 0) if unknown; `gpus` are those not known to be
-    unusable and `refused` those that are; `problem` says why none can be used; `installed`: there is a
-    library of this name."""
+    """`version` is the newest CUDA that the driver can run, (0, 0) if unknown. `gpus` are those not known to
+    be unusable, and `refused` those that are. `problem` is the reason why none can be used. `installed`: the
+    driver's library exists."""
 
     version: tuple[int, int]
     gpus: tuple[Gpu, ...]
@@ -61,12 +61,12 @@ class Driver:
 
 
 def query_driver(tried: str = "first") -> Driver:
-    """The driver and the GPUs this process may use (CUDA_VISIBLE_DEVICES counts).
+    """Queries the driver for the GPUs that this process may use, under CUDA_VISIBLE_DEVICES.
 
     Args:
-        tried: which GPUs must give out a little memory: "first" tries them in order up to the first that
-            does, which is the one that Jittor takes; "every" all; the local number of a process of mpirun
-            ("0", "1" ...) its own.
+        tried: GPUs on which a little memory is allocated as a test: "first" tries them in order up to the
+            first success, which is the one that Jittor uses; "every" tries all; the local number of a process
+            of mpirun ("0", "1" ...) tries its own.
     """
     try:
         ctypes.CDLL("libcuda.so.1")
@@ -82,11 +82,11 @@ def query_driver(tried: str = "first") -> Driver:
         )
     except (OSError, ValueError):
         return Driver(
-            (0, 0), (), "the CUDA driver crashes when it is asked for its devices; install the driver again"
+            (0, 0), (), "the CUDA driver crashes when it lists its devices; install the driver again"
         )
     version = divmod(found["version"], 1000)
     gpus = [
-        Gpu(gpu["name"], tuple(gpu["capability"]), gpu["memory"], number, _with_mend(gpu["problem"]))
+        Gpu(gpu["name"], tuple(gpu["capability"]), gpu["memory"], number, _with_fix(gpu["problem"]))
         for number, gpu in enumerate(found["gpus"])
     ]
     usable = tuple(gpu for gpu in gpus if not gpu.problem)
@@ -97,11 +97,11 @@ def query_driver(tried: str = "first") -> Driver:
 
 
 def _answer(tried: str) -> str:
-    """What the probe prints. A driver that hangs in the kernel
-    cannot be killed: then nobody waits for the probe.
+    """Returns the output of the probe. If a driver hangs in the kernel, the probe cannot be killed and is
+    abandoned.
 
     Raises:
-        subprocess.TimeoutExpired: after `_PROBE_SECONDS`.
+        subprocess.TimeoutExpired: if it takes longer than `_PROBE_SECONDS`.
     """
     probe = subprocess.Popen(
         [sys.executable, str(_PROBE), tried], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -110,7 +110,7 @@ def _answer(tried: str) -> str:
         return probe.communicate(timeout=_PATIENCE_SECONDS)[0]
     except subprocess.TimeoutExpired:
         print(
-            f"waiting for the CUDA driver, up to {_PROBE_SECONDS:.0f} s (JSEG_DEVICE=cpu does without it)",
+            f"waiting for the CUDA driver, up to {_PROBE_SECONDS:.0f} s (JSEG_DEVICE=cpu avoids this)",
             file=sys.stderr,
             flush=True,
         )
@@ -122,17 +122,17 @@ def _answer(tried: str) -> str:
 
 
 def _problem(of_the_driver: str, gpus: list[Gpu]) -> str:
-    """Why no GPU can be used, and after "; " what to do."""
+    """Returns the reason why no GPU can be used, with advice after "; "."""
     if _STUB in of_the_driver:
         return "libcuda.so.1 is the stub of a toolkit, not a driver; take its folder off LD_LIBRARY_PATH"
     if of_the_driver:
-        return f"the CUDA driver reports no usable device: {_with_mend(of_the_driver)}"
+        return f"the CUDA driver reports no usable device: {_with_fix(of_the_driver)}"
     refused = next((gpu for gpu in gpus if gpu.problem), None)
     if refused is not None:
         return f"the GPU refuses work: {refused.refusal}"
-    return "the CUDA driver reports no device; look at CUDA_VISIBLE_DEVICES, which may hide it"
+    return "the CUDA driver reports no device; check CUDA_VISIBLE_DEVICES, which may hide it"
 
 
-def _with_mend(problem: str) -> str:
-    mend = next((mend for part, mend in _MENDS.items() if part in problem), _OTHER_MEND)
-    return f"{problem}; {mend}" if problem else ""
+def _with_fix(problem: str) -> str:
+    fix = next((fix for part, fix in _FIXES.items() if part in problem), _OTHER_FIX)
+    return f"{problem}; {fix}" if problem else ""

@@ -1,8 +1,8 @@
-"""A CUDA home of our own: links to what was found, the headers Jittor lacks, and the front end of nvcc.
+"""Creates a CUDA home: links to the files found, headers that Jittor needs, and a front end for nvcc.
 
-Jittor takes one folder with `bin/nvcc`, `include` and `lib64`. Wheels have no such folder, name their
-libraries without the plain `lib*.so`, and CUDA 13 dropped names that Jittor uses. The home lies in Jittor's
-cache and is named after its content, so that another toolkit gets another home.
+Jittor needs one folder with `bin/nvcc`, `include` and `lib64`. Wheels have no such folder and no plain
+`lib*.so` names, and CUDA 13 removed names that Jittor uses. The home is in Jittor's cache and named after its
+contents, so that another toolkit gets another home.
 """
 
 import hashlib
@@ -16,29 +16,30 @@ from jseg.runtime.cuda.detect import Cuda, architectures
 
 _SHIPPED = Path(__file__).parent
 _FOLDER = "jseg_cuda"
-_CHECKED = "checked"  # which compiler was wanted, and the one check.cu has compiled with
+_CHECKED = "checked"  # file with the requested compiler, and the one that compiled check.cu
 _TOO_NEW = "unsupported GNU version"
-# Every compiler looks there; as -I it would upset the order of C++ headers.
+# Default include paths of every compiler. With -I, they would change the order of C++ headers.
 _STANDARD_INCLUDE = Path("/usr/include")
 _MARKS = ("cuda_runtime.h", "cublas_v2.h", "curand.h", "nccl.h", "crt", "cccl", "cub")
 _FIRST_WITH_CUB_3 = (13, 0)
-_COMPILE_SECONDS = 600  # 2 s of work, on a machine that may be busy
+_COMPILE_SECONDS = 600  # takes 2 s, but the machine may be busy
 
 
 def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> tuple[Path, str]:
-    """The home for what `detect` found; made, and tried with one small file, if it is not there yet.
+    """Returns the home for the result of `detect`. If it does not exist, it is created and tested with a
+    small file.
 
     Args:
-        cuda: without a problem.
+        cuda: a result without a problem.
         cache: Jittor's cache folder.
-        compilers: the C++ compiler that nvcc shall call, then those to try where it is too new for nvcc.
+        compilers: the C++ compiler for nvcc, followed by alternatives in case it is too new for nvcc.
 
     Returns:
-        The home, and the compiler that nvcc takes.
+        The home, and the compiler that nvcc accepts.
 
     Raises:
-        OSError: the cache cannot be written.
-        ValueError: nvcc does not compile with the first; the message holds the compiler's first error.
+        OSError: if the cache cannot be written.
+        ValueError: if nvcc does not compile with the first compiler. The message contains the first error.
     """
     content = repr(sorted((name, str(value)) for name, value in {**_links(cuda), **_files(cuda)}.items()))
     key = hashlib.md5(content.encode()).hexdigest()[:8]
@@ -47,7 +48,7 @@ def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> tuple[Path, 
         write_home(home, cuda)
     checked = home / _CHECKED
     wanted, _, taken = checked.read_text().partition("\n") if checked.is_file() else ("", "", "")
-    # What is taken is wanted by the processes started here.
+    # Processes started from here also use the chosen compiler.
     if taken in compilers and compilers[0] in (
         wanted,
         taken,
@@ -65,7 +66,7 @@ def make_home(cuda: Cuda, cache: Path, compilers: Sequence[str]) -> tuple[Path, 
 
 
 def _links(cuda: Cuda) -> dict[str, Path]:
-    """Path inside the home -> what it points to. Earlier places win."""
+    """Returns path inside the home -> target of the link. Earlier places take precedence."""
     links: dict[str, Path] = {}
     for place in cuda.places:
         if place.include != _STANDARD_INCLUDE and any((place.include / mark).exists() for mark in _MARKS):
@@ -76,12 +77,12 @@ def _links(cuda: Cuda) -> dict[str, Path]:
     for library in cuda.libraries.values():
         target = library.path.resolve()
         links[f"lib64/lib{library.name}.so"] = target
-        # The name that the loader asks for is one.
+        # The loader requests exactly one name.
         for other in library.path.parent.glob(f"lib{library.name}*.so*"):
             if other.resolve() == target:
                 links[f"lib64/{other.name}"] = target
     for place in cuda.places:
-        # nvcc links it; its own folder lacks it when it came as a wheel.
+        # nvcc links it, but a wheel does not have it in the toolkit's folder.
         archive = place.lib / "libcudadevrt.a"
         if archive.is_file():
             links.setdefault("lib64/libcudadevrt.a", archive.resolve())
@@ -89,7 +90,7 @@ def _links(cuda: Cuda) -> dict[str, Path]:
 
 
 def _files(cuda: Cuda) -> dict[str, str]:
-    """Path inside the home -> text of our own."""
+    """Returns path inside the home -> text of jseg's own files."""
     files = {"include/cuda_runtime.h": (_SHIPPED / "include" / "cuda_runtime.h").read_text()}
     if not any((place.include / "npp.h").is_file() for place in cuda.places):
         files["include/npp.h"] = (_SHIPPED / "include" / "npp.h").read_text()
@@ -108,10 +109,11 @@ def _files(cuda: Cuda) -> dict[str, str]:
 
 
 def write_home(home: Path, cuda: Cuda) -> None:
-    """Writes the folder under another name and renames it: several ranks may do this at the same moment.
+    """Writes the folder under a temporary name and renames it, since several ranks may do this at the same
+    time.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if the folder cannot be written.
     """
     with making_folder(home) as temporary:
         for name, text in _files(cuda).items():
@@ -122,12 +124,12 @@ def write_home(home: Path, cuda: Cuda) -> None:
         for name, target in _links(cuda).items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists() and not path.is_symlink():  # a header of ours, or a folder that holds one
+            if not path.exists() and not path.is_symlink():  # a header of jseg's, or its folder
                 path.symlink_to(target)
 
 
 def compile_problem(home: Path, compiler: str) -> str:
-    """Why a small file that needs the headers does not compile with this home, or "" if it does."""
+    """Returns why a small file that needs the headers does not compile with this home, or ""."""
     with tempfile.TemporaryDirectory(prefix="jseg-nvcc-") as folder:
         command = [
             str(home / "bin" / "nvcc"),
@@ -149,9 +151,9 @@ def compile_problem(home: Path, compiler: str) -> str:
         return ""
     lines = (result.stderr + result.stdout).splitlines()
     first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
-    mend = (
-        "install an older g++ beside it, or set cc_path to one"
+    fix = (
+        "also install an older g++, or set cc_path to one"
         if _TOO_NEW in first
         else "set cc_path to another C++ compiler, or CUDA_HOME to another toolkit"
     )
-    return f"nvcc does not compile on this machine: {first.strip()[:300]}; {mend}"
+    return f"nvcc does not compile on this machine: {first.strip()[:300]}; {fix}"

@@ -1,4 +1,4 @@
-"""Decides between CUDA and the CPU, and sets what Jittor 1.3.11 reads for either while it is imported."""
+"""Chooses between CUDA and the CPU, and sets the variables that Jittor 1.3.11 reads during its import."""
 
 import os
 import re
@@ -11,42 +11,40 @@ from jseg.runtime.cuda.home import make_home
 from jseg.runtime.device import Device, wanted_device
 
 OURS = "JSEG_NVCC_PATH"
-"""Holds the `nvcc_path` that was set here, so that a process
-started from this one tells it from the user's."""
+"""Variable with the `nvcc_path` set by jseg, so that a child process can tell it from the user's."""
 FAILED = "JSEG_CUDA_FAILED"
-"""Why Jittor did not start with CUDA, in this process and those it starts."""
+"""Variable with the reason why Jittor did not start with CUDA, for this process and those it starts."""
 
 _LOCAL_RANK = "OMPI_COMM_WORLD_LOCAL_RANK"
 
-# Variable of Jittor -> (value, what it switches off, what that means here).
+# Variable of Jittor -> (value, what it disables, consequences).
 SWITCHES: Mapping[str, tuple[str, str, str]] = {
     "conv_opt": ("1", "cuDNN, cuFFT, cuSPARSE", "unused in jseg; nn.Conv runs as generated code"),
     "use_cutt": (
         "0",
         "CUTT",
-        "unused in jseg; a transpose of your own that moves the last axis runs on the CPU",
+        "unused in jseg; your own transposes of the last axis run on the CPU",
     ),
     "use_cutlass": ("0", "CUTLASS", "unused in jseg, and in Jittor's own operators"),
 }
 
 
 class NoCuda(Exception):
-    """CUDA cannot be used and the CPU must not take its place; the message is the reason."""
+    """CUDA cannot be used, and the CPU must not be used instead. The message is the reason."""
 
 
 def prepare_cuda(cache: Path, compiler: str) -> Device:
-    """Sets `nvcc_path` and the switches around it; overrides no variable that the user has set.
+    """Sets `nvcc_path` and related variables, but none that the user has set.
 
     Args:
-        cache: Jittor's cache folder, which will hold the CUDA home.
-        compiler: the C++ compiler. Where it is too new for nvcc and not the user's choice, `cc_path` is set
+        cache: Jittor's cache folder, which will contain the CUDA home.
+        compiler: the C++ compiler. If it is too new for nvcc and was not chosen by the user, `cc_path` is set
             to an older one.
 
     Raises:
-        NoCuda: JSEG_DEVICE is cuda and there is a reason against it, or the GPU of a process of mpirun
-            refuses work.
-        ValueError: JSEG_DEVICE holds no known device.
-        OSError: the cache cannot be written.
+        NoCuda: if JSEG_DEVICE is cuda but CUDA is not usable, or the GPU of an mpirun process fails.
+        ValueError: if JSEG_DEVICE is not a known device.
+        OSError: if the cache cannot be written.
     """
     wanted = wanted_device()
     if wanted == "cpu":
@@ -63,18 +61,18 @@ def prepare_cuda(cache: Path, compiler: str) -> Device:
     else:
         device = _detected(cache, compiler)
     if wanted == "cuda" and device.kind == "cpu":
-        raise NoCuda(f"--device cuda: {device.reason}; mend it or use --device cpu")
+        raise NoCuda(f"--device cuda: {device.reason}; fix it or use --device cpu")
     return device
 
 
 def _detected(cache: Path, compiler: str) -> Device:
-    """CUDA if all is there. Without a GPU nothing but the driver is looked for."""
+    """Returns CUDA if everything is available. Without a GPU, only the driver is queried."""
     rank = os.environ.get(_LOCAL_RANK)
     driver = query_driver(rank or "first")
     if driver.problem:
         if rank is not None and driver.refused:
-            # The other processes have GPUs of their own, and with NCCL they would wait for this one for ever.
-            raise NoCuda(f"{driver.problem}, leave it out by CUDA_VISIBLE_DEVICES, or use --device cpu")
+            # The other processes have their own GPUs, and with NCCL they would wait for this one forever.
+            raise NoCuda(f"{driver.problem}, exclude it with CUDA_VISIBLE_DEVICES, or use --device cpu")
         return _cpu(driver.problem, unasked=driver.installed)
     cuda = detect(driver)
     if cuda.problem:
@@ -91,14 +89,12 @@ def _detected(cache: Path, compiler: str) -> Device:
 
 
 def checked_home(cuda: Cuda, cache: Path, compiler: str) -> tuple[Path, str]:
-    """`make_home` with `compiler`, and with older ones where it is
-    too new for nvcc and not the user's choice."""
+    """`make_home` with `compiler`, or with older ones if it is too new for nvcc and not the user's choice."""
     return make_home(cuda, cache, [compiler] if "cc_path" in os.environ else _compilers(compiler))
 
 
 def _compilers(first: str) -> list[str]:
-    """The usual compiler and the g++-12, g++-11 ... of PATH, newest
-    first: nvcc refuses those newer than itself."""
+    """Returns the default compiler, and g++-12, g++-11 ... on PATH, newest first: nvcc refuses newer ones."""
     found: dict[int, str] = {}
     for folder in os.get_exec_path():
         for path in Path(folder).glob("g++-*"):
@@ -125,18 +121,18 @@ def _set_switches() -> None:
 
 
 def rank_settings(environment: Mapping[str, str], cuda: Cuda, home: Path) -> dict[str, str]:
-    """Which GPUs this process sees, and for one of `mpirun` whether NCCL joins it with the others.
+    """Returns the GPUs that this process sees, and for a process of `mpirun`, whether it uses NCCL.
 
-    With NCCL every rank must see all GPUs, and Jittor takes the one of its local number. Without it, and
-    where ranks share a GPU, which NCCL refuses, each rank sees one GPU alone and sums travel by MPI through
+    With NCCL, every rank must see all GPUs, and Jittor uses the one with its local number. Without NCCL, and
+    if ranks share a GPU, which NCCL does not support, each rank sees only one GPU, and sums use MPI through
     host memory.
 
     Args:
-        environment: variables of this process; those of Open MPI say which rank it is on its machine. A
-            `use_nccl` that is set stays, and so do the paths of NCCL.
+        environment: variables of this process. Those of Open MPI give its rank on this machine. If `use_nccl`
+            or the paths of NCCL are set, they are kept.
 
     Returns:
-        Variables to set: outside of `mpirun` only CUDA_VISIBLE_DEVICES, where a GPU is left out.
+        Variables to set. Outside `mpirun`, only CUDA_VISIBLE_DEVICES, if a GPU is excluded.
     """
     named = [
         entry.strip() for entry in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()
@@ -166,12 +162,12 @@ def rank_settings(environment: Mapping[str, str], cuda: Cuda, home: Path) -> dic
 
 
 def describe(cuda: Cuda) -> str:
-    """'CUDA 13.0 on NVIDIA H100 (sm_90, 79.6 GiB), driver for CUDA 13.0' for logs."""
+    """Description for logs: 'CUDA 13.0 on NVIDIA H100 (sm_90, 79.6 GiB), driver for CUDA 13.0'."""
     return f"CUDA {'{}.{}'.format(*cuda.toolkit.release)} on {describe_gpus(cuda.driver)}"
 
 
 def describe_gpus(driver: Driver) -> str:
-    """The GPUs, equal ones counted, and what the driver runs."""
+    """Describes the GPUs, with the number of equal ones, and the driver's CUDA version."""
     texts = [f"{gpu.name} (sm_{gpu.code}, {gpu.memory / (1 << 30):.1f} GiB)" for gpu in driver.gpus]
     counted = [
         f"{texts.count(text)} x {text}" if texts.count(text) > 1 else text for text in dict.fromkeys(texts)

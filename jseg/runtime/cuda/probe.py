@@ -1,8 +1,9 @@
-"""Asks the CUDA driver what it has, in a process of its own: `python probe.py TRIED` prints one JSON object.
+"""Queries the CUDA driver in a process of its own: `python probe.py TRIED` prints one JSON object.
 
-A process of its own because a driver once initialised does not survive `fork`, and a broken one may hang or
-crash. TRIED says which GPUs must give out a little memory: `first` tries them in order up to the first that
-does, `every` all of them, and a number the one that a process of `mpirun` with this local rank takes.
+A separate process is needed because an initialised driver does not survive `fork`, and a broken one may hang
+or crash. TRIED selects the GPUs on which a little memory is allocated as a test: `first` tries them in order
+up to the first success, `every` tries all of them, and a number tries the GPU of the `mpirun` process with
+this local rank.
 """
 
 import ctypes
@@ -12,15 +13,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 _COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
-_NAMELESS = {34: "CUDA_ERROR_STUB_LIBRARY"}  # a stub has no cuGetErrorName that works
+_NAMELESS = {34: "CUDA_ERROR_STUB_LIBRARY"}  # cuGetErrorName does not work in a stub
 
 
 def query(driver: Any, tried: str) -> dict[str, Any]:
-    """What the driver library reports.
+    """Returns the report of the driver library.
 
     Returns:
-        `version` (13000 is CUDA 13.0); `gpus` with `name`, `capability` (major, minor), `memory` in bytes and
-        `problem`: which call failed on it and why, else empty; and `problem` of the driver itself.
+        `version` (13000 is CUDA 13.0), `gpus` with `name`, `capability` (major, minor), `memory` in bytes and
+        `problem` (the call that failed and why, or ""), and `problem` of the driver itself.
     """
     found: dict[str, Any] = {"version": 0, "gpus": [], "problem": ""}
 
@@ -73,7 +74,7 @@ def _describe(call: Callable[..., None], number: int) -> dict[str, Any]:
 
 
 def _use(call: Callable[..., None], number: int) -> None:
-    """Takes a little memory: a GPU may be listed and yet refuse all work."""
+    """Allocates a little memory, since a GPU may be listed and still refuse all work."""
     context, memory = ctypes.c_void_p(), ctypes.c_uint64(0)
     call("cuDevicePrimaryCtxRetain", ctypes.byref(context), number)
     call("cuCtxSetCurrent", context)
@@ -94,5 +95,5 @@ def _error_name(driver: Any, status: int) -> str:
 
 
 if __name__ == "__main__":
-    # The driver's own name: the stub that comes with the toolkit has only the plain libcuda.so.
+    # The driver's versioned name: the stub in a toolkit has only the plain libcuda.so.
     print(json.dumps(query(ctypes.CDLL("libcuda.so.1"), sys.argv[1])))

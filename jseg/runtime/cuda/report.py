@@ -1,5 +1,4 @@
-"""What the doctor says about CUDA: driver, GPUs, toolkit,
-libraries with their versions, and what is switched off."""
+"""The CUDA part of the doctor's report: driver, GPUs, toolkit, library versions, and disabled features."""
 
 import os
 import shutil
@@ -13,31 +12,31 @@ from jseg.runtime.cuda.toolkit import HOME_VARIABLES
 from jseg.runtime.device import wanted_device
 
 _TITLES = {"cublas": "cuBLAS", "curand": "cuRAND", "cudnn": "cuDNN"}
-_DRIVER_MEND = "install NVIDIA's driver, or start the container with --gpus all"
+_DRIVER_FIX = "install NVIDIA's driver, or start the container with --gpus all"
 
 
 class Line(NamedTuple):
-    """One line of the report. `usable` is False where CUDA stays off, or a part of it does."""
+    """One line of the report. `usable` is False if CUDA, or a part of it, cannot be used."""
 
     usable: bool
     name: str
     text: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def cuda_lines(cache: Path | None = None, compiler: str | None = None) -> list[Line]:
-    """Looks at the machine; says first whether CUDA computes, then with what.
+    """Examines the machine, and reports first whether CUDA can be used, and then its parts.
 
     Args:
-        cache, compiler: Jittor's cache and the C++ compiler, to try a compilation as well (seconds, once);
-            without them what is found is believed.
+        cache, compiler: Jittor's cache and the C++ compiler, to also try a compilation (seconds, once).
+            Without them, the installation found is not tested.
     """
     try:
         wanted = wanted_device()
     except ValueError as error:
         return [Line(False, "CUDA", f"off: {error}", "unset JSEG_DEVICE")]
     if wanted == "cpu":
-        return [Line(False, "CUDA", "off, the CPU computes: chosen by --device or JSEG_DEVICE")]
+        return [Line(False, "CUDA", "off, using the CPU: selected by --device or JSEG_DEVICE")]
     chosen = os.environ.get("nvcc_path")
     if chosen is not None and chosen != os.environ.get(OURS):
         if chosen == "":
@@ -47,24 +46,29 @@ def cuda_lines(cache: Path | None = None, compiler: str | None = None) -> list[L
                 Line(
                     False,
                     "CUDA",
-                    f"nvcc_path={chosen}, as set: no such program, Jittor will not start",
+                    f"nvcc_path={chosen}, set by the user: no such program, Jittor will not start",
                     "unset nvcc_path",
                 )
             ]
         return [
-            Line(True, "CUDA", f"nvcc_path={chosen}, as set: handed to Jittor as it is", "unset nvcc_path")
+            Line(
+                True,
+                "CUDA",
+                f"nvcc_path={chosen}, set by the user: passed to Jittor unchanged",
+                "unset nvcc_path",
+            )
         ]
     cuda = detect(query_driver("every"))
     problem = cuda.problem or os.environ.get(FAILED, "") or _compile_problem(cuda, cache, compiler)
     refused = [
-        Line(False, "GPU", f"left out: {text}", mend or None)
-        for text, _, mend in (gpu.refusal.partition("; ") for gpu in cuda.driver.refused)
+        Line(False, "GPU", f"left out: {text}", fix or None)
+        for text, _, fix in (gpu.refusal.partition("; ") for gpu in cuda.driver.refused)
     ]
     if problem:
         reason, _, hint = problem.partition("; ")
         if not cuda.driver.installed and wanted == "cuda":
-            hint = _DRIVER_MEND
-        lines = [Line(False, "CUDA", f"off, the CPU computes: {reason}", hint or None)]
+            hint = _DRIVER_FIX
+        lines = [Line(False, "CUDA", f"off, using the CPU: {reason}", hint or None)]
         found = [_libraries(cuda)] if cuda.toolkit else []
         if cuda.toolkit and cuda.driver.problem:
             found.insert(0, Line(False, "toolkit", f"{_name(cuda)}; unused without a GPU"))
@@ -76,7 +80,7 @@ def cuda_lines(cache: Path | None = None, compiler: str | None = None) -> list[L
             Line(
                 False,
                 "GPU",
-                f"this nvcc does not know {codes}: the driver translates each kernel at its first start",
+                f"this nvcc does not support {codes}: the driver compiles each kernel on first use",
                 "install a newer CUDA toolkit, if that takes too long",
             )
         )
@@ -97,7 +101,7 @@ def _compile_problem(cuda: Cuda, cache: Path | None, compiler: str | None) -> st
     except ValueError as problem:
         return str(problem)
     except OSError:
-        return ""  # a cache that cannot be written has a line of its own
+        return ""  # an unwritable cache is reported on another line
     return ""
 
 
@@ -127,7 +131,7 @@ def _nccl(cuda: Cuda) -> Line:
 
 
 def _ignored_homes(cuda: Cuda) -> list[Line]:
-    """What the user named and does not get."""
+    """Returns toolkits that the user selected but that are not used."""
     lines: list[Line] = []
     for variable in HOME_VARIABLES:
         if cuda.toolkit and cuda.toolkit.source == variable:
@@ -136,19 +140,19 @@ def _ignored_homes(cuda: Cuda) -> list[Line]:
             nvcc = Path(os.environ[variable]) / "bin" / "nvcc"
             there = os.access(nvcc, os.X_OK)
             if there and cuda.driver.problem:
-                continue  # no toolkit is taken then
+                continue  # no toolkit is used in this case
             reasons = [
                 reason.partition("; ")[0]
                 for toolkit, reason in cuda.rejected
                 if toolkit.source == variable or toolkit.nvcc == nvcc.resolve()
             ]
-            reason = reasons[0] if reasons else "its nvcc does not answer" if there else "it has no bin/nvcc"
+            reason = reasons[0] if reasons else "its nvcc does not work" if there else "it has no bin/nvcc"
             lines.append(
                 Line(
                     False,
                     variable,
                     f"{os.environ[variable]} is ignored: {reason}",
-                    f"unset {variable}, or name another toolkit",
+                    f"unset {variable}, or set it to another toolkit",
                 )
             )
     return lines

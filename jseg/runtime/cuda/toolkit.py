@@ -1,4 +1,4 @@
-"""nvcc and the CUDA libraries: in the system, in wheels (`nvidia-*`), or beside an installed PyTorch."""
+"""Finds nvcc and the CUDA libraries: in the system, in wheels (`nvidia-*`), or in an installed PyTorch."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Name of a library -> the header that states its version, and the macros of major, minor, patch in it.
+# Name of a library -> the header with its version, and the macros of major, minor and patch in it.
 _HEADERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cudart": (("cuda_runtime_api.h",), ("CUDART_VERSION",)),
     "cublas": (("cublas_api.h",), ("CUBLAS_VER_MAJOR", "CUBLAS_VER_MINOR", "CUBLAS_VER_PATCH")),
@@ -23,8 +23,8 @@ _HEADERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 HOME_VARIABLES = ("CUDA_HOME", "CUDA_PATH")
-"""By these users name their toolkit."""
-# Their first number is that of CUDA; cuRAND has been 10 since CUDA 10.
+"""Variables with which users select their toolkit."""
+# Libraries whose major version is that of CUDA; cuRAND has been at 10 since CUDA 10.
 _FOLLOWS_CUDA = (
     "cudart",
     "cublas",
@@ -34,7 +34,7 @@ _FOLLOWS_CUDA = (
 
 @dataclass(frozen=True)
 class Toolkit:
-    """One nvcc. `root` holds its `include`; `codes` are the architectures it compiles for: 90 for sm_90."""
+    """One nvcc. `root` contains its `include`. `codes` are the architectures it supports: 90 for sm_90."""
 
     nvcc: Path
     root: Path
@@ -45,7 +45,7 @@ class Toolkit:
 
 @dataclass(frozen=True)
 class Library:
-    """One library: `path` of the shared object, `header` and `version` as far as they are there."""
+    """One library: `path` of the shared object, and `header` and `version` if known."""
 
     name: str
     path: Path
@@ -56,7 +56,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder of headers and one of libraries that belong together; `source` says whose they are."""
+    """A folder of headers and the matching folder of libraries. `source` describes their origin."""
 
     source: str
     include: Path
@@ -64,18 +64,17 @@ class Place:
 
 
 def system_roots() -> list[Path]:
-    """Where toolkits are installed: the folders that hold `cuda`, `cuda-13.0` and so on."""
+    """Returns the parent folders of installed toolkits (`cuda`, `cuda-13.0` and so on)."""
     return [Path("/usr/local"), Path("/opt")]
 
 
 def standard_place() -> Place:
-    """Where a distribution's own packages put headers and libraries."""
+    """Returns the folders in which a distribution's own packages put headers and libraries."""
     return Place("system", Path("/usr/include"), Path(f"/usr/lib/{platform.machine()}-linux-gnu"))
 
 
 def site_folders() -> list[Path]:
-    """Folders of installed packages: those of this Python, of the
-    one it was made from, of the distribution."""
+    """Returns folders of installed packages: of this Python, of its base, and of the distribution."""
     folders = [Path(entry) for entry in sys.path if entry.rstrip("/").endswith("-packages")]
     folders.append(Path(sysconfig.get_path("purelib", vars={"base": sys.base_prefix})))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -84,12 +83,11 @@ def site_folders() -> list[Path]:
 
 
 def find_toolkits() -> list[Toolkit]:
-    """Every nvcc that answers, the user's choice first: CUDA_HOME,
-    PATH, this environment, the system, wheels."""
+    """Returns every working nvcc, in the order CUDA_HOME, PATH, this environment, the system, wheels."""
     toolkits: dict[Path, Toolkit] = {}
     asked = set()
     for source, nvcc in _nvcc_candidates():
-        # access first: in a folder of PATH that this user may not read, is_file would raise
+        # check access first, since is_file raises in a folder of PATH that this user may not read
         if os.access(nvcc, os.X_OK) and nvcc.is_file() and nvcc.resolve() not in asked:
             asked.add(nvcc.resolve())
             toolkit = _toolkit(nvcc, source)
@@ -126,7 +124,7 @@ def _toolkit(nvcc: Path, source: str) -> Toolkit | None:
     real = nvcc.resolve()
     root = real.parent.parent
     if not (root / "include" / "cuda_runtime.h").is_file():
-        # A script that calls the real one; nvcc itself tells where it lies.
+        # A script that calls the real one. nvcc itself reports its location.
         top = re.search(
             r"^#\$ TOP=(.*)$", _output([str(nvcc), "--dryrun", "-x", "cu", os.devnull]), re.MULTILINE
         )
@@ -147,7 +145,8 @@ def _output(command: list[str]) -> str:
 
 
 def places(toolkit: Toolkit) -> list[Place]:
-    """Where headers and libraries of the toolkit's major release may lie, the toolkit's own first."""
+    """Returns possible places of headers and libraries of the toolkit's major release, the toolkit's own
+    first."""
     root, major, machine = toolkit.root, toolkit.release[0], platform.machine()
     arch = {"aarch64": "sbsa"}.get(machine, machine)
     found = [
@@ -163,7 +162,7 @@ def places(toolkit: Toolkit) -> list[Place]:
         joint = site / "nvidia" / f"cu{major}"
         found.append(Place("wheels", joint / "include", joint / "lib"))
         for folder in sorted((site / "nvidia").glob("*")):
-            # One folder a package: CUDA 11 and 12, and NCCL and cuDNN.
+            # One folder per package: CUDA 11 and 12, NCCL and cuDNN.
             if not re.fullmatch(r"cu\d+", folder.name):
                 found.append(Place("wheels", folder / "include", folder / "lib"))
         found.append(Place("PyTorch", site / "torch" / "include", site / "torch" / "lib"))
@@ -174,7 +173,7 @@ def places(toolkit: Toolkit) -> list[Place]:
 
 
 def find_libraries(toolkit: Toolkit, where: Iterable[Place]) -> dict[str, Library]:
-    """The libraries that are there, by name; those of another major release of CUDA do not count."""
+    """Returns the available libraries by name, without those of another major release of CUDA."""
     where = list(where)
     found = (_library(name, toolkit.release[0], where) for name in _HEADERS)
     return {library.name: library for library in found if library is not None}
@@ -192,7 +191,8 @@ def _library(name: str, major: int, where: list[Place]) -> Library | None:
 
 
 def _shared_object(name: str, major: int, folder: Path) -> Path | None:
-    """`libNAME.so`, with a version or without, or as PyTorch names its copies: `libNAME-HASH.so.11.0`."""
+    """Finds `libNAME.so`, with or without version, or with PyTorch's name for its copies,
+    `libNAME-HASH.so.11.0`."""
     if not folder.is_dir():
         return None
     pattern = re.compile(rf"lib{name}(-[0-9a-f]+)?\.so(\.\d+)*")
@@ -205,8 +205,7 @@ def _shared_object(name: str, major: int, folder: Path) -> Path | None:
 
 
 def _for_another_cuda(place: Place, major: int) -> bool:
-    """Whether this is the place of NCCL's wheel for another
-    release of CUDA; the files themselves do not tell."""
+    """Whether this is the folder of NCCL's wheel for another CUDA release, which the files do not show."""
     package = place.lib.parent
     wheels = package.parent.parent.glob("nvidia_nccl_cu*.dist-info") if package.name == "nccl" else ()
     majors = {_numbers(wheel)[0] for wheel in wheels}

@@ -1,19 +1,19 @@
-"""What jseg changes in its copy of Jittor 1.3.11: the files in `jittor/` here take the place of those of the
-same names, and single lines are edited. The installed files stay as they are."""
+"""The changes that jseg makes in its copy of Jittor 1.3.11: the files in `jittor/` here replace those of the
+same names, and single lines are edited. The installed files are not changed."""
 
 import shutil
 from pathlib import Path
 
 _FILES = Path(__file__).parent / "jittor"
 EDITS = (
-    # Headers of g++ 15 and newer no longer happen to bring it along.
+    # Headers of g++ 15 and newer no longer include it indirectly.
     ("jittor/src/types.h", "#include <vector>\n", "#include <cstdint>\n#include <vector>\n"),
-    # g++ 15 looks into templates that are not used.
+    # g++ 15 checks templates that are not used.
     ("jittor/src/misc/stack_vector.h", "return self->at(index);", "return self->a[index];"),
-    # Since Python 3.13, what exec() defines in a function is not seen by locals().
+    # Since Python 3.13, locals() does not contain names that exec() defines in a function.
     ("jittor/compiler.py", "mod = locals()[gen_name]", "mod = os.sys.modules[gen_name]"),
     ("jittor_utils/__init__.py", "mod = locals()[hash]", "mod = sys.modules[hash]"),
-    # NumPy hands over the type that it is asked for, and NumPy 2 whether it wants a copy.
+    # NumPy passes the requested dtype, and NumPy 2 also whether it needs a copy.
     (
         "jittor/__init__.py",
         "Var.__array__ = Var.numpy\n",
@@ -111,7 +111,7 @@ Var.__array__ = _array_of_var
                 << ", about " << int(eta + 0.5) << " s left \\r";""",
     ),
 )
-"""File, text in it, text that takes its place."""
+"""File, text in it, and replacement."""
 
 UNUSED = (
     "jittor/extern/mkl/ops/cpu_cnn_inference_f32.cpp",
@@ -136,16 +136,16 @@ UNUSED = (
 
 
 def content() -> bytes:
-    """All that is changed, for names that tell what a copy holds."""
+    """Returns all changes, for names derived from the contents of a copy."""
     files = [path.relative_to(_FILES).as_posix().encode() + b"\0" + path.read_bytes() for path in _files()]
     return b"\0".join([repr((EDITS, UNUSED)).encode(), *files])
 
 
 def lay_over(packages: Path) -> None:
-    """Changes the copied packages jittor and jittor_utils in the folder `packages`.
+    """Applies the changes to the copied packages jittor and jittor_utils in the folder `packages`.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if the folder cannot be written.
     """
     for file in _files():
         copy = packages / "jittor" / file.relative_to(_FILES)

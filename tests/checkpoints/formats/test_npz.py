@@ -1,4 +1,4 @@
-"""NumPy archives (`.npz`): written and read back, and every way in which a stranger's file can be wrong."""
+"""NumPy archives (`.npz`): written and read back, and invalid untrusted files."""
 
 import io
 import os
@@ -17,7 +17,7 @@ SECRET = "owned"
 
 
 class Evil:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

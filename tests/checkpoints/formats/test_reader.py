@@ -1,4 +1,4 @@
-"""Every weight format gives the stored values, whatever the file is called."""
+"""Every weight format returns the stored values, independently of the file name."""
 
 import json
 import pickle

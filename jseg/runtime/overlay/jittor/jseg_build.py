@@ -29,7 +29,9 @@ _ALONE = (
 )
 # What is initialised when the core is loaded follows the order of linking: these keep their places in it.
 _ORDERED = ("register", "gen/pyjt_", "op_utils.cc", "init.cc", "event_queue.cc", "executor.cc", "profiler.cc")
-_STATIC = re.compile(r"^(?:inline\s+)?static\s+(?:inline\s+)?[\w:<>,*& ]+?[\s*&](\w+)\s*[=;({\[]", re.MULTILINE)
+_STATIC = re.compile(
+    r"^(?:inline\s+)?static\s+(?:inline\s+)?[\w:<>,*& ]+?[\s*&](\w+)\s*[=;({\[]", re.MULTILINE
+)
 # Macros and headers that a generated operator begins with. With JIT defined, as there, or headers differ.
 _OPERATOR_HEADER = """#define JIT 1
 #define JIT_cpu 1
@@ -68,7 +70,9 @@ def together(files, jittor_path, folder):
             group = []
             made.append(group)
         group.append(name)
-    return [_unit([Path(jittor_path, one) for one in unit], folder) if len(unit) > 1 else unit[0] for unit in made]
+    return [
+        _unit([Path(jittor_path, one) for one in unit], folder) if len(unit) > 1 else unit[0] for unit in made
+    ]
 
 
 def _unit(sources, folder):
@@ -89,7 +93,9 @@ def _unit(sources, folder):
 
 def size(command):
     """Bytes of the source of a compiler call, which tell roughly how long it takes."""
-    sources = [Path(name) for name in re.findall(r'"([^"]+)"', command) if name.endswith((".cc", ".cu", ".cpp"))]
+    sources = [
+        Path(name) for name in re.findall(r'"([^"]+)"', command) if name.endswith((".cc", ".cu", ".cpp"))
+    ]
     if not sources or not sources[0].name.startswith("unit_"):
         return sum(source.stat().st_size for source in sources)
     included = re.findall(r'^#include "(.+)"$', sources[0].read_text(encoding="utf-8"), re.MULTILINE)

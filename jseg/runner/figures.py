@@ -1,4 +1,4 @@
-"""The pictures of a run: panels, curves, and the region-classification figure, in `work_dir/pictures`."""
+"""The figures of a run: panels, curves, and the region-classification figure, in `work_dir/pictures`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,21 +13,21 @@ from jseg.labels import IGNORE_INDEX
 from jseg.models.segmentors import Segmentor
 from jseg.runner.evaluate import predict_mask
 from jseg.runtime.backend import jt
-from jseg.visualization import save_curves, save_panels, save_region_picture
+from jseg.visualization import save_curves, save_panels, save_region_figure
 from jseg.visualization.regions import HEADINGS
 
-_CANDIDATES = 4  # pictures looked at for each one drawn, to find unseen classes
+_CANDIDATES = 4  # candidates for each image drawn, to find unseen classes
 _FIGURE_REGIONS = 16  # the 4 x 4 grid of the paper's Fig. 2
 
 
-def draw_pictures(
+def draw_figures(
     model: Segmentor, dataset: Dataset, inference: Mapping[str, Any], work_dir: PathLike, num_images: int
 ) -> list[Path]:
-    """Draws panels, curves and, for models with region tokens, the region picture (paper, Fig. 2).
+    """Draws panels, curves and, for models with region tokens, the region figure (Fig. 2 of the paper).
 
     Args:
         model: trained segmentor. dataset: labelled, in test mode.
-        num_images: rows of the panel picture, 0 for none.
+        num_images: rows of the panel figure, 0 for none.
 
     Returns:
         The PNG files written.
@@ -39,7 +39,7 @@ def draw_pictures(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     if num_images and len(dataset):
-        chosen = choose_pictures(dataset, num_images)
+        chosen = choose_images(dataset, num_images)
         written.append(_draw_panels(model, dataset, inference, folder, chosen))
         if model.num_regions:
             regions = _draw_regions(model, dataset, folder, _most_classes(dataset, chosen))
@@ -51,9 +51,9 @@ def draw_pictures(
     return written
 
 
-def choose_pictures(dataset: Dataset, count: int) -> list[int]:
-    """`count` indices spread evenly over the dataset, those with
-    most unseen pixels of a larger sample first."""
+def choose_images(dataset: Dataset, count: int) -> list[int]:
+    """Chooses `count` images. From a larger sample, evenly spaced, those with the most unseen pixels come
+    first."""
     candidates = np.unique(
         np.linspace(0, len(dataset) - 1, min(len(dataset), _CANDIDATES * count)).astype(int)
     )
@@ -80,12 +80,12 @@ def _draw_panels(
 
 
 def _most_classes(dataset: Dataset, chosen: list[int]) -> int:
-    """The picture with the most classes: where all regions show the same, there is little to tell apart."""
+    """Returns the image with the most classes. Regions that all show the same class are hard to compare."""
     return max(chosen, key=lambda index: len(np.setdiff1d(dataset.raw(index)[1], [IGNORE_INDEX])))
 
 
 def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) -> Path | None:
-    """The picture of the regions; None for a model that does not classify them."""
+    """Draws the region figure, or returns None for a model that does not classify regions."""
     sample = dataset.sample(index, 0)
     image = _fit_patches(sample["image"], model.patch_size)
     batch = jt.array(np.ascontiguousarray(image[None]))
@@ -107,7 +107,7 @@ def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) 
     original_heading, trained_heading = HEADINGS
     if count != model.num_regions:
         trained_heading = f"CLIP-RC encoder (trained with {model.num_regions} regions)"
-    save_region_picture(
+    save_region_figure(
         path,
         shown,
         original,
@@ -120,10 +120,10 @@ def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) 
 
 
 def _fit_patches(image: np.ndarray, patch: int) -> np.ndarray:
-    """(3, h, w) cut at the right and the bottom to whole patches, so that regions tile what is shown."""
+    """Crops (3, h, w) at the right and the bottom to whole patches, so that regions tile the image shown."""
     height, width = (max(size // patch, 1) * patch for size in image.shape[1:])
     return image[:, :height, :width]
 
 
-def _cut(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).crop((0, 0, size[1], size[0])))
+def _cut(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).crop((0, 0, size[1], size[0])))

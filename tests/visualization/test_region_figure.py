@@ -1,10 +1,10 @@
-"""Region-classification picture: sizes, the best class, the mark of unseen classes, refused input."""
+"""Region-classification figure: sizes, the best class, marking of unseen classes, invalid input."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jseg.visualization import draw_region_picture, save_region_picture
+from jseg.visualization import draw_region_figure, save_region_figure
 from jseg.visualization.fonts import UNSEEN
 from jseg.visualization.regions import GAP, MARGIN, PICTURE_SIDE
 
@@ -21,7 +21,7 @@ def certain(cells):
 
 
 def red_in_cell(page, side, row, column, m):
-    """Number of pure red pixels in one cell of the left (0) or right (1) picture."""
+    """Number of pure red pixels in one cell of the left (0) or right (1) image."""
     pixels = np.asarray(page)
     top = next(y for y in range(page.height) if (pixels[y, MARGIN + 5] == 40).all())
     left = MARGIN + side * (PICTURE_SIDE + GAP)
@@ -33,7 +33,7 @@ def red_in_cell(page, side, row, column, m):
 
 
 def test_unseen_best_class_is_red_in_its_cell_only():
-    page = draw_region_picture(IMAGE, certain([[0, 1], [2, 0]]), certain([[1, 1], [1, 2]]), NAMES, [2])
+    page = draw_region_figure(IMAGE, certain([[0, 1], [2, 0]]), certain([[1, 1], [1, 2]]), NAMES, [2])
     assert page.width == 2 * MARGIN + GAP + 2 * PICTURE_SIDE
     marked = {
         (side, row, column)
@@ -46,24 +46,24 @@ def test_unseen_best_class_is_red_in_its_cell_only():
 
 
 def test_word_and_probability_change_the_cell():
-    first = draw_region_picture(IMAGE, certain([[0]]), certain([[1]]), NAMES, [])
+    first = draw_region_figure(IMAGE, certain([[0]]), certain([[1]]), NAMES, [])
     left, right = np.asarray(first)[:, : first.width // 2], np.asarray(first)[:, first.width // 2 :]
-    same = draw_region_picture(IMAGE, certain([[0]]), certain([[0]]), NAMES, [])
+    same = draw_region_figure(IMAGE, certain([[0]]), certain([[0]]), NAMES, [])
     assert (np.asarray(same)[:, : first.width // 2] == left).all()
     assert (np.asarray(same)[:, first.width // 2 :] != right).any()
-    weaker = draw_region_picture(IMAGE, certain([[0]]) * 0.9, certain([[1]]), NAMES, [])
+    weaker = draw_region_figure(IMAGE, certain([[0]]) * 0.9, certain([[1]]), NAMES, [])
     assert (np.asarray(weaker) != np.asarray(first)).any()
 
 
 @pytest.mark.parametrize(
     "shape, m", [((96, 96), 1), ((60, 200), 4), ((200, 60), 4), ((300, 20), 1), ((96, 96), 16)]
 )
-def test_words_stay_inside_the_picture(shape, m, tmp_path):
-    """Very long names are cut: the margin stays white for flat, tall and finely divided pictures."""
+def test_words_stay_inside_the_image(shape, m, tmp_path):
+    """Very long names are cut: the margin stays white for flat, tall and finely divided images."""
     names = ("incomprehensibilities of a class", "wall-concrete", "structural-other-thing")
     cells = np.arange(m * m).reshape(m, m) % 3
     image = np.full((*shape, 3), 90, np.uint8)
-    save_region_picture(tmp_path / "regions.png", image, certain(cells), certain(cells[::-1]), names, [0])
+    save_region_figure(tmp_path / "regions.png", image, certain(cells), certain(cells[::-1]), names, [0])
     pixels = np.asarray(Image.open(tmp_path / "regions.png").convert("RGB"))
     assert (pixels[:, :MARGIN] == 255).sum() >= pixels[:, :MARGIN].size * 0.9
     assert (pixels[MARGIN + 40 : -60, : MARGIN - 1] == 255).all()
@@ -73,14 +73,14 @@ def test_words_stay_inside_the_picture(shape, m, tmp_path):
 def test_refused_input():
     good = certain([[0, 1], [2, 0]])
     with pytest.raises(ValueError, match=r"\(3, 2, 2\).*\(3, 1, 1\)"):
-        draw_region_picture(IMAGE, good, certain([[0]]), NAMES, [])
+        draw_region_figure(IMAGE, good, certain([[0]]), NAMES, [])
     with pytest.raises(ValueError, match=r"\(3, 2, 2\).*\b4\b"):
-        draw_region_picture(IMAGE, good, good, (*NAMES, "more"), [])
+        draw_region_figure(IMAGE, good, good, (*NAMES, "more"), [])
     with pytest.raises(ValueError, match=r"\b10\b.*\b80\b"):
-        draw_region_picture(IMAGE, good * 100, good, NAMES, [])
+        draw_region_figure(IMAGE, good * 100, good, NAMES, [])
     with pytest.raises(ValueError, match=r"\bnan\b"):
-        draw_region_picture(IMAGE, good * np.nan, good, NAMES, [])
+        draw_region_figure(IMAGE, good * np.nan, good, NAMES, [])
     with pytest.raises(ValueError, match=r"\(96, 96\)"):
-        draw_region_picture(IMAGE[..., 0], good, good, NAMES, [])
+        draw_region_figure(IMAGE[..., 0], good, good, NAMES, [])
     with pytest.raises(ValueError, match="unseen.*-1"):
-        draw_region_picture(IMAGE, good, good, NAMES, [-1])
+        draw_region_figure(IMAGE, good, good, NAMES, [-1])
