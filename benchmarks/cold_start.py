@@ -1,10 +1,10 @@
-"""What the first run on a machine costs in compiling: compiler calls and their CPU seconds, by kind.
+"""Measure the compiling of a first run on a machine: compiler calls and their CPU seconds, by kind.
 
     python benchmarks/cold_start.py --out cold.json
 
-In an empty home folder it runs the doctor, draws a small ZeroShapes, trains the demo's model for a few iterations
-and evaluates it, with a `g++` in front on PATH that notes the CPU seconds of each call. `--jseg DIR` measures
-another clone. Nothing in the user's own cache is read or written.
+With an empty home folder, it runs the doctor, draws a small ZeroShapes, and trains and evaluates the demo's
+model for a few iterations. A `g++` that comes first on PATH records the CPU seconds of each call. `--jseg DIR` measures
+another clone. The user's own cache is neither read nor written.
 """
 
 import argparse
@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# Runs the compiler and appends what it cost to a file; one write below 4096 bytes is not torn apart.
+# Runs the compiler and appends its cost to a file, in one unbuffered write, since calls run in parallel.
 _WRAPPER = """#!{python} -IS
 import json, os, resource, subprocess, sys, time
 start = time.time()
 status = subprocess.call([{compiler!r}, *sys.argv[1:]])
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 end = time.time()
-call = dict(seconds=used.ru_utime + used.ru_stime, start=start, end=end, status=status, arguments=sys.argv[1:])
+seconds = used.ru_utime + used.ru_stime
+call = dict(seconds=seconds, start=start, end=end, status=status, arguments=sys.argv[1:])
 with open({log!r}, "ab", buffering=0) as file:
     file.write(json.dumps(call).encode() + b"\\n")
 sys.exit(status)

@@ -274,12 +274,8 @@ def clip_state(tensors: TensorMap, finite: bool = True) -> tuple[dict[str, np.nd
     error.
 
     Args:
-        finite: read all values and check that they are finite. Otherwise uncompressed files are mapped and nothing
-            is read; the caller then checks the values that it uses with `check_finite`.
-
-    Args:
-        finite: read all values and check that they are finite. Without, files of plain bytes are mapped and nothing
-            is read: whoever uses values checks them with `check_finite`.
+        finite: read all values and check that they are finite. Otherwise uncompressed files are mapped and
+            not read, and the caller checks the values that it uses with `check_finite`.
 
     Raises:
         ValueError: if it is a ResNet CLIP, a CLIP-RC or something else, names are missing or left over, or

@@ -1,5 +1,5 @@
-"""Reports what Jittor is waiting for: its own build, or another process. While one process holds Jittor's lock, all
-others of the same user wait."""
+"""Reports what Jittor is waiting for: its own build, or another process. While one process holds Jittor's
+lock, all others of the same user wait."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 
 _SECONDS = 5.0  # shorter waits are not reported
 PROGRESS = "JSEG_PROGRESS"
-"""Variable with the path of the file to which Jittor writes its build's progress; see `jseg.runtime.overlay`."""
+"""Variable with the file to which Jittor writes the progress of its build; see `jseg.runtime.overlay`."""
 
 _LOCKS = Path("/proc/locks")  # exists only on Linux; elsewhere nothing is reported
 
@@ -46,12 +46,12 @@ def waiting_sentence(pid: int) -> str:
 
 
 def building_sentence(progress: Path) -> str:
-    """How far Jittor's build is.
+    """Describes the progress of Jittor's build.
 
     Args:
-        progress: file with parts that are done, parts in all and seconds used; it may not be there yet.
+        progress: file with the finished parts, all parts and the seconds used. It may not exist yet.
     """
-    sentence = "Jittor compiles its core, once on this machine"
+    sentence = "compiling Jittor, once on this machine"
     try:
         words = progress.read_text().split()
         done, parts, seconds = int(words[0]), int(words[1]), float(words[2])
@@ -62,20 +62,20 @@ def building_sentence(progress: Path) -> str:
 
 
 class StatusLine:
-    """A line on stderr that changes: in place on a terminal, else as a new line."""
+    """A line on stderr that is updated in place on a terminal, and otherwise printed again."""
 
     def __init__(self) -> None:
         self._terminal, self._said = sys.stderr.isatty(), ""
 
     def show(self, text: str) -> None:
-        """Shows `text`, unless it is there already."""
+        """Shows `text`, unless it is shown already."""
         if text != self._said:
             sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
             sys.stderr.flush()
             self._said = text
 
     def clear(self) -> None:
-        """Takes the line off a terminal."""
+        """Erases the line on a terminal."""
         if self._terminal and self._said:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

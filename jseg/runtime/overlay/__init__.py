@@ -5,6 +5,10 @@ import shutil
 from pathlib import Path
 
 _FILES = Path(__file__).parent / "jittor"
+_BOOTSTRAP = (
+    """cc_path, cc_flags+f" {opt_flags} ", files, """
+    "jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True)"
+)
 EDITS = (
     # Headers of g++ 15 and newer no longer include it indirectly.
     ("jittor/src/types.h", "#include <vector>\n", "#include <cstdint>\n#include <vector>\n"),
@@ -29,8 +33,8 @@ Var.__array__ = _array_of_var
     (
         "jittor/compiler.py",
         "    jit_utils.run_cmds(cmds, cache_path, jittor_path,",
-        "    cmds.sort(key=jseg_build.size, reverse=True)\n"
-        "    jit_utils.run_cmds(cmds, cache_path, jittor_path,",
+        """    cmds.sort(key=jseg_build.size, reverse=True)
+    jit_utils.run_cmds(cmds, cache_path, jittor_path,""",
     ),
     (
         "jittor/compiler.py",
@@ -39,41 +43,31 @@ Var.__array__ = _array_of_var
     ),
     (
         "jittor/compiler.py",
-        "    jit_utils_core_files = files\n",
-        "    jit_utils_core_files = files\n"
-        "    if cc_type == 'g++':\n"
-        "        files = jseg_build.together(files, jittor_path, os.path.join(cache_path, 'gen'))\n",
+        "compile(cc_path, cc_flags+opt_flags, files, 'jittor_core'+extension_suffix)",
+        """jseg_build.in_units(
+    lambda names: compile(cc_path, cc_flags+opt_flags, names, 'jittor_core'+extension_suffix),
+    files, cc_type, jittor_path, os.path.join(cache_path, 'gen'))""",
     ),
+    # The bootstrap library is compiled in one call. Jittor compiles it twice, the second time only to record
+    # what the first one was made from.
     (
         "jittor/compiler.py",
-        "compile(cc_path, cc_flags+opt_flags, files, 'jittor_core'+extension_suffix)",
-        "if cc_type == 'g++':\n"
-        "    files = jseg_build.together(files, jittor_path, os.path.join(cache_path, 'gen'))\n"
-        "compile(cc_path, cc_flags+opt_flags, files, 'jittor_core'+extension_suffix)",
-    ),
-    # While the core is compiled instead of before.
-    (
-        "jittor/compiler.py",
-        """        run_cmd(fix_cl_flags(f"\\"{cc_path}\\" {dflags} -include \\"{vdp}\\" \\"{data_s_path}\\" -c -o \\"{data_o_path}\\""))
-        os.remove(data_s_path)
-        with open(data_gz_md5_path, 'w') as f:
-            f.write(md5)
-""",
-        """        def data_done():
-            os.remove(data_s_path)
-            with open(data_gz_md5_path, 'w') as f:
-                f.write(md5)
-        jseg_build.start(fix_cl_flags(f"\\"{cc_path}\\" {dflags} -include \\"{vdp}\\" \\"{data_s_path}\\" -c -o \\"{data_o_path}\\""), data_done)
+        f"""    recompile = compile({_BOOTSTRAP}\n""",
+        """    def compile_bootstrap():
+        return jseg_build.in_units(
+            lambda names: compile(cc_path, cc_flags+f" {opt_flags} ", names,
+                jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True),
+            files, cc_type, jittor_path, os.path.join(cache_path, 'gen'))
+    recompile = compile_bootstrap()
 """,
     ),
-    # The second of two equal calls, which only notes what the first one was made from.
     (
         "jittor/compiler.py",
-        "        # recompile, generate cache key\n"
-        "        compile(cc_path, cc_flags+f\" {opt_flags} \", files, jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True)\n",
-        "        os.environ['jseg_note'] = '1'\n"
-        "        compile(cc_path, cc_flags+f\" {opt_flags} \", files, jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True)\n"
-        "        del os.environ['jseg_note']\n",
+        f"""        compile({_BOOTSTRAP}\n""",
+        """        os.environ['jseg_record_only'] = '1'
+        compile_bootstrap()
+        del os.environ['jseg_record_only']
+""",
     ),
     (
         "jittor/src/utils/cache_compile.cc",
@@ -84,23 +78,41 @@ Var.__array__ = _array_of_var
         """not found.";
         LOGvvv << "Run cmd:" << cmd;
         check_win_file(output_name);
-        if (!(file_exist(output_name) && getenv("jseg_note"))) system_with_check(""",
+        if (!(file_exist(output_name) && getenv("jseg_record_only"))) system_with_check(""",
+    ),
+    # Assembled at the same time as the core is compiled, not before.
+    (
+        "jittor/compiler.py",
+        """        run_cmd(fix_cl_flags(f"\\"{cc_path}\\" {dflags} -include """,
+        """        jseg_build.start(fix_cl_flags(f"\\"{cc_path}\\" {dflags} -include """,
+    ),
+    (
+        "jittor/compiler.py",
+        """ -c -o \\"{data_o_path}\\""))
+        os.remove(data_s_path)
+        with open(data_gz_md5_path, 'w') as f:
+            f.write(md5)
+""",
+        """ -c -o \\"{data_o_path}\\""), data_s_path, data_gz_md5_path, md5)
+""",
     ),
     (
         "jittor/compiler.py",
         "flags.nvcc_path = nvcc_path\n",
-        "flags.nvcc_path = nvcc_path\n"
-        "if cc_type == 'g++':\n"
-        "    jseg_build.operator_header(cc_path, flags.cc_flags, os.path.join(cache_path, 'gen'))\n",
+        """flags.nvcc_path = nvcc_path
+if cc_type == 'g++':
+    jseg_build.operator_header(cc_path, flags.cc_flags, os.path.join(cache_path, 'gen'))
+""",
     ),
-    # How far a build is, for the process that waits for it (jseg/runtime/waiting.py).
+    # Progress of a build, for the process that waits for it (jseg/runtime/waiting.py).
     (
         "jittor_utils/__init__.py",
         "    def update(self, i):\n",
-        "    def update(self, i):\n"
-        "        if 'JSEG_PROGRESS' in os.environ:\n"
-        "            with open(os.environ['JSEG_PROGRESS'], 'w') as file:\n"
-        "                file.write(f'{i + 1} {self.n} {time.time() - self.time}')\n",
+        """    def update(self, i):
+        if 'JSEG_PROGRESS' in os.environ:
+            with open(os.environ['JSEG_PROGRESS'], 'w') as file:
+                file.write(f'{i + 1} {self.n} {time.time() - self.time}')
+""",
     ),
     (
         "jittor/src/parallel_compiler.cc",
@@ -109,6 +121,56 @@ Var.__array__ = _array_of_var
                 << std::setprecision(3) << std::setw(4) << eta << "s \\r";""",
         """            std::cerr << "compiling operators, once on this machine: " << i << " of " << n
                 << ", about " << int(eta + 0.5) << " s left \\r";""",
+    ),
+    # Jittor would store the JITTOR_HOME of one process for all later ones of the user.
+    (
+        "jittor_utils/__init__.py",
+        """    if default_path != _home_path:
+        with open(src_path_file,"w") as f:
+            data['JITTOR_HOME'] = _home_path
+            json.dump(data,f)
+""",
+        "",
+    ),
+    # Jittor waits silently while another process compiles operators.
+    ("jittor/src/lock.cc", "#include <errno.h>\n", "#include <errno.h>\n#include <iostream>\n"),
+    (
+        "jittor/src/lock.cc",
+        """    ASSERT(fcntl(lock_fd, F_SETLKW, &lock) == 0);
+#endif
+    _has_lock = 1;
+""",
+        """    wait_for_lock(lock);
+#endif
+    _has_lock = 1;
+""",
+    ),
+    (
+        "jittor/src/lock.cc",
+        """void lock() {
+""",
+        """#ifndef _WIN32
+static int announced_holder = 0;
+
+static void wait_for_lock(struct flock& wanted) {
+    for (int i = 0; i < 500; i++) { // 5 seconds
+        if (fcntl(lock_fd, F_SETLK, &wanted) == 0) return;
+        ASSERT(errno == EACCES || errno == EAGAIN);
+        ASSERT(usleep(10000) == 0) << "interrupted";
+    }
+    struct flock holder = wanted;
+    bool held = fcntl(lock_fd, F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK;
+    if (held && holder.l_pid != announced_holder) {
+        announced_holder = holder.l_pid;
+        std::cerr << "waiting for process " << holder.l_pid
+            << ", which holds the lock of Jittor's cache" << std::endl;
+    }
+    ASSERT(fcntl(lock_fd, F_SETLKW, &wanted) == 0);
+}
+#endif
+
+void lock() {
+""",
     ),
 )
 """File, text in it, and replacement."""

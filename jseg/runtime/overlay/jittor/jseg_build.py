@@ -1,8 +1,9 @@
-"""How the copy of Jittor 1.3.11 that jseg imports builds itself; `compiler.py` there calls these functions.
+"""Functions with which jseg's copy of Jittor 1.3.11 compiles itself; called from its `compiler.py`.
 
-Most of the time of compiling one file of Jittor's core goes into the same headers and the same templates of the
-standard library. So many files are compiled as one translation unit, the longest unit first, and operators start
-from a precompiled header. Options of the compiler are those of Jittor.
+Compiling one file of Jittor's core mostly means compiling the same headers and templates of the standard
+library. Therefore, several files are compiled as one translation unit, the longest unit first, and operators
+use a precompiled header. Jittor's compiler options are unchanged. If a compiler fails on a unit or on the
+precompiled header, files are compiled one by one, and operators without the header.
 """
 
 import os
@@ -11,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 _FILES, _BYTES = 12, 150_000  # of sources in one unit
-# Files that read something else than the others under a name, or that take longer than a unit.
+# Files in which a name has another meaning than in the others, or that take longer than a unit.
 _ALONE = (
     "cuda_flags.cc",
     "common_op_type.cc",
@@ -27,12 +28,12 @@ _ALONE = (
     "pyjt_jit_op_maker.cc",
     "pyjt_miniz.cc",
 )
-# What is initialised when the core is loaded follows the order of linking: these keep their places in it.
+# The order of linking determines the order of initialisation when the core is loaded. These keep it.
 _ORDERED = ("register", "gen/pyjt_", "op_utils.cc", "init.cc", "event_queue.cc", "executor.cc", "profiler.cc")
 _STATIC = re.compile(
     r"^(?:inline\s+)?static\s+(?:inline\s+)?[\w:<>,*& ]+?[\s*&](\w+)\s*[=;({\[]", re.MULTILINE
 )
-# Macros and headers that a generated operator begins with. With JIT defined, as there, or headers differ.
+# Macros and headers at the start of a generated operator. Some headers depend on JIT.
 _OPERATOR_HEADER = """#define JIT 1
 #define JIT_cpu 1
 #include <assert.h>
@@ -53,12 +54,26 @@ _OPERATOR_HEADER = """#define JIT 1
 """
 
 
-def together(files, jittor_path, folder):
-    """Sources in the order of linking -> fewer ones, written to `folder`, that include the small ones.
+def in_units(compile_files, files, kind, jittor_path, folder):
+    """Calls `compile_files` with larger translation units if the compiler is g++. If that fails, calls it
+    with `files`, also from now on."""
+    failed = Path(folder, "units_failed")
+    if kind != "g++" or failed.is_file():
+        return compile_files(files)
+    try:
+        return compile_files(together(files, jittor_path, folder))
+    except Exception:
+        result = compile_files(files)
+        failed.touch()
+        return result
 
-    A name that two files of a unit declare static gets another name in the second one.
+
+def together(files, jittor_path, folder):
+    """Returns fewer sources, in the order of linking, written to `folder` and including the small ones.
+
+    A static name that is declared in two files of a unit is renamed in the second one.
     """
-    made, group, kind = [], [], None  # a unit stands where the first of its files stood
+    made, group, kind = [], [], None  # a unit has the place of the first of its files
     for name in files:
         source = Path(jittor_path, name)
         before, kind = kind, next((mark for mark in _ORDERED if mark in str(source)), "")
@@ -92,7 +107,7 @@ def _unit(sources, folder):
 
 
 def size(command):
-    """Bytes of the source of a compiler call, which tell roughly how long it takes."""
+    """Returns the bytes of the sources of a compiler call, as a rough measure of its duration."""
     sources = [
         Path(name) for name in re.findall(r'"([^"]+)"', command) if name.endswith((".cc", ".cu", ".cpp"))
     ]
@@ -102,39 +117,44 @@ def size(command):
     return sum(Path(name).stat().st_size for name in included)
 
 
-_meanwhile = []
+_started = []
 
 
-def start(command, then):
-    """Starts a compiler call that nothing waits for before `finish`, which calls `then` after its success."""
-    _meanwhile.append((command, subprocess.Popen(command, shell=True), then))
+def start(command, source, record, text):
+    """Starts a compiler call. After its success, `finish` removes `source` and writes `text` to `record`."""
+    _started.append((command, subprocess.Popen(command, shell=True), Path(source), Path(record), text))
 
 
 def finish():
-    """Waits for what `start` has started.
+    """Waits for the calls started by `start`.
 
     Raises:
-        RuntimeError: a call failed.
+        RuntimeError: if one failed.
     """
-    while _meanwhile:
-        command, process, then = _meanwhile.pop()
+    while _started:
+        command, process, source, record, text = _started.pop()
         if process.wait():
             raise RuntimeError(f"Run cmd failed: {command}")
-        then()
+        source.unlink()
+        record.write_text(text)
 
 
 def operator_header(compiler, flags, folder):
-    """Precompiles what all operators include, in `folder`/operators.h.gch, unless it is there. g++ leaves a header aside
-    that was made by another g++ or with other options, and reads the plain file instead."""
+    """Precompiles the headers that all operators include as `folder`/operators.h.gch, unless this has been
+    done or has failed before.
+
+    g++ ignores the file if it was made by another g++ or with other options, and reads operators.h instead.
+    """
     header = Path(folder, "operators.h")
-    compiled = header.with_name("operators.h.gch")
-    if compiled.is_file() and header.is_file() and header.read_text(encoding="utf-8") == _OPERATOR_HEADER:
+    compiled, failed = header.with_name("operators.h.gch"), header.with_name("operators_failed")
+    if compiled.is_file() or failed.is_file():
         return
     header.write_text(_OPERATOR_HEADER, encoding="utf-8")
     temporary = header.with_name(f"operators.h.{os.getpid()}")
     options = re.sub(r' -(?:l|L|Wl,)(?:"[^"]*"|\S)+', "", flags)
     command = f'"{compiler}" -x c++-header "{header}" {options} -o "{temporary}"'
     if subprocess.call(command, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        temporary.unlink(missing_ok=True)  # operators do without
+        temporary.unlink(missing_ok=True)
+        failed.touch()
     else:
         temporary.replace(compiled)
