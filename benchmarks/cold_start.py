@@ -3,8 +3,8 @@
     python benchmarks/cold_start.py --out cold.json
 
 With an empty home folder, it runs the doctor, draws a small ZeroShapes, and trains and evaluates the demo's
-model for a few iterations. A `g++` that comes first on PATH records the CPU seconds of each call. `--jseg DIR` measures
-another clone. The user's own cache is neither read nor written.
+model for a few iterations. A `g++` that comes first on PATH records the CPU seconds of each call.
+`--jseg DIR` measures another clone. The user's own cache is neither read nor written.
 """
 
 import argparse

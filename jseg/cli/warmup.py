@@ -1,11 +1,11 @@
-"""Compile all that training, evaluation and segmentation need, so that a job compiles nothing.
+"""Compile everything that training, evaluation and segmentation need, so that jobs compile nothing.
 
     jseg warmup                                        # the models of ZeroShapes
     jseg warmup --config configs/clip_rc/voc2012_inductive.py
 
-Trains the model of the config for two iterations on made images of its size, evaluates it and segments an image with
-it. The CLIP weights must be there, the data need not. Nothing stays but what was compiled. Run it where the CPU, the
-compiler and the Python are those of the job; see docs/install.md.
+Trains the config's model for two iterations on generated images of its size, evaluates it and segments an
+image with it. The CLIP weights are needed, the dataset is not. Only compiled files are kept. Run this on a
+machine with the CPU, compiler and Python of the job; see docs/install.md.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from jseg.runtime.memory import TRAINING, memory_advice
 from jseg.runtime.selection import name_device, select_device
 
 DEFAULT_CONFIG = "configs/clip_rc/zeroshapes_demo.py"
-_WORDS = ("cat", "dog", "grass", "sky")  # neither their number nor the words change what is compiled
+_WORDS = ("cat", "dog", "grass", "sky")  # compiled files depend neither on them nor on their number
 _IMAGES = 4
-_ITERATIONS = 2  # the second one updates what the first one has made
+_ITERATIONS = 2  # the second one updates the state of the optimizer, which the first one creates
 _MEGABYTE = 1e6
 
 
@@ -52,15 +52,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 on success, 2 after an error of the user."""
+    """Returns 0 on success, 2 after a user error."""
     return exit_status(lambda: run(parse_args(argv)))
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Compiles, and says what is there.
+    """Compiles, and reports the result.
 
     Raises:
-        ValueError, FileNotFoundError: a wrong config, or no CLIP weights. OSError: the cache cannot be written.
+        ValueError, FileNotFoundError: if the config is wrong or the CLIP weights are missing.
+        OSError: if the cache cannot be written.
     """
     config = Config.load(shipped(arguments.config), arguments.overrides)
     select_device(arguments.device, arguments.precision)
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     before = _compiled(jittor_cache())
     with (
         tempfile.TemporaryDirectory(prefix="jseg-warmup-") as folder,
-        contextlib.redirect_stdout(io.StringIO()),  # the log of a run on noise
+        contextlib.redirect_stdout(io.StringIO()),  # hides the log of a run on noise
         memory_advice(TRAINING),
     ):
         use_model(config, Path(folder))
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def use_model(config: Config, folder: Path) -> None:
-    """Trains, evaluates and segments with the model of a config in `folder`; arguments of the job stay as they are.
+    """Trains, evaluates and segments with the model of a config, with all files in `folder`.
 
     Raises:
         ValueError, FileNotFoundError: see `jseg.runner.Runner`.
@@ -90,7 +91,7 @@ def use_model(config: Config, folder: Path) -> None:
 
     _write_data(folder / "data")
     short = shortened(config, folder)
-    if short.model.get("setting") == "transductive":  # which starts from an inductive run
+    if short.model.get("setting") == "transductive":  # starts from an inductive run
         first = shortened(config, folder)
         first["model"]["setting"] = "inductive"
         first["work_dir"] = str(folder / "first")
@@ -107,7 +108,8 @@ def use_model(config: Config, folder: Path) -> None:
 
 
 def shortened(config: Config, folder: Path) -> Config:
-    """The config with made data and a run of a few iterations; model, optimizer, pipelines and recipe are its own."""
+    """Returns the config with generated data and few iterations, with its own model, optimizer, pipelines and
+    test recipe."""
     accumulate = min(config.accumulate, 2)
     values: dict[str, Any] = {
         "dataset": {part: _made(own) for part, own in config.dataset.items() if isinstance(own, Mapping)},
@@ -126,13 +128,13 @@ def shortened(config: Config, folder: Path) -> Config:
 
 
 def _made(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of the data set: made images, with the pipeline of the config."""
+    """Returns a part of the dataset: generated images, with the pipeline of the config."""
     kept = {key: part[key] for key in ("pipeline", "test_mode") if key in part}
     return {"type": "FolderDataset", "classes": _WORDS, "unseen": _WORDS[-1:], "split": None, **kept}
 
 
 def _write_data(folder: Path) -> None:
-    """Noise, and masks in which every word has a quarter."""
+    """Writes images of noise, and masks in which each word has a quarter of the pixels."""
     import numpy as np
     from PIL import Image
 

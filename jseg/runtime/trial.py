@@ -185,12 +185,13 @@ def _run(command: list[str], output) -> int:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
-        line = StatusLine()
+        line, seconds = StatusLine(), _QUIET_SECONDS
         try:
             while True:
                 try:
-                    return process.wait(_QUIET_SECONDS)
+                    return process.wait(seconds)
                 except subprocess.TimeoutExpired:
+                    seconds = 1.0 if sys.stderr.isatty() else _QUIET_SECONDS
                     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
                         line.show(waiting_sentence(process.pid) or building_sentence(progress))
         finally:

@@ -64,19 +64,49 @@ def test_the_longest_comes_first(build, tmp_path: Path) -> None:
     assert [build.size(call) for call in calls] == [14, 13]
 
 
-def test_a_call_beside_the_others_is_waited_for(build) -> None:
-    done = []
-    build.start("true", lambda: done.append(1))
-    build.finish()
-    build.finish()
-    assert done == [1]
-    build.start("exit 3", done.clear)
+def test_a_compiler_that_fails_on_units_gets_single_files(build, tmp_path: Path) -> None:
+    files = sources(tmp_path, {"a.cc": "enum { One };\n", "b.cc": "enum { One };\n"})
+    asked = []
+
+    def compile_files(names: list[str]) -> str:
+        asked.append([Path(name).name for name in names])
+        for name in names:
+            subprocess.run([find_compiler().path, "-c", tmp_path / name, "-o", tmp_path / "x.o"], check=True)
+        return "compiled"
+
+    for _ in range(2):
+        assert build.in_units(compile_files, files, "g++", str(tmp_path), str(tmp_path)) == "compiled"
+    assert asked == [["unit_a.cc"], ["a.cc", "b.cc"], ["a.cc", "b.cc"]]
+    (tmp_path / "units_failed").unlink()
+    assert build.in_units(compile_files, files, "clang", str(tmp_path), str(tmp_path)) == "compiled"
+    assert asked[-1] == ["a.cc", "b.cc"] and not (tmp_path / "units_failed").exists()
+
+
+def test_an_error_in_the_files_themselves_is_not_remembered(build, tmp_path: Path) -> None:
+    files = sources(tmp_path, {"a.cc": "\n", "b.cc": "\n"})
+
+    def fail(names: list[str]) -> None:
+        raise RuntimeError(str(len(names)))
+
+    with pytest.raises(RuntimeError, match="^2$"):
+        build.in_units(fail, files, "g++", str(tmp_path), str(tmp_path))
+    assert not (tmp_path / "units_failed").exists()
+
+
+def test_a_started_call_is_waited_for_and_recorded(build, tmp_path: Path) -> None:
+    source, record = tmp_path / "data.cc", tmp_path / "data.md5"
+    source.touch()
+    build.start("exit 3", source, record, "digest")
     with pytest.raises(RuntimeError, match="exit 3"):
         build.finish()
-    assert done == [1]
+    assert source.exists() and not record.exists()
+    build.start("sleep 0.1", source, record, "digest")
+    build.finish()
+    build.finish()
+    assert not source.exists() and record.read_text() == "digest"
 
 
-def test_the_header_is_made_once_and_a_failure_is_none(build, tmp_path: Path, monkeypatch) -> None:
+def test_the_header_is_made_once_and_a_failure_is_remembered(build, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(build, "_OPERATOR_HEADER", "#define JIT 1\n#include <cmath>\n")
     compiler = str(find_compiler().path)
     build.operator_header(compiler, '-O2 -fPIC -shared -L"/no where" -l:"x y".so -lstdc++', str(tmp_path))
@@ -86,7 +116,8 @@ def test_the_header_is_made_once_and_a_failure_is_none(build, tmp_path: Path, mo
     assert made.stat().st_mtime_ns == before.st_mtime_ns and before.st_size > 100_000
     made.unlink()
     build.operator_header(compiler, "-no-such-option", str(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["operators.h"]
+    build.operator_header(compiler, "-O2", str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"operators.h", "operators_failed"}
 
 
 def test_what_is_left_out_are_files_of_jittor() -> None:
