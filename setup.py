@@ -34,6 +34,15 @@ class BuildWithShipped(build_py):
             )
 
 
+EXTRAS = {
+    # jseg annotations: polygons are drawn by COCO's own code, and data.yaml of YOLO is read.
+    "annotations": ["pycocotools>=2.0.8", "pyyaml"],
+    # `jseg completion`: writes the scripts for bash, zsh, fish and tcsh from the parsers of the commands.
+    "completion": ["shtab>=1.7"],
+    # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
+    "outlines": ["contourpy>=1.2", "shapely>=2"],
+}
+
 setup(
     name="jseg",
     cmdclass={"build_py": BuildWithShipped},
@@ -83,9 +92,19 @@ setup(
     extras_require={
         # `make test`. The tests write .mat files, and build a wheel without network access. Sybil runs the
         # code blocks of the pages in docs/.
-        "test": ["pytest", "pytest-timeout", "scipy", "setuptools>=70.1", "sybil"],
+        "test": [
+            "pytest",
+            "pytest-timeout",
+            "scipy",
+            "setuptools>=70.1",
+            "sybil",
+            *EXTRAS["completion"],
+            *EXTRAS["outlines"],
+            *EXTRAS["annotations"],
+        ],
         # `make lint` and `make format`. Exact, because each release formats and checks slightly differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
+        **EXTRAS,
         # tools/prepare_dataset.py reads annotations of SBD and PASCAL Context, which are MATLAB files.
         "datasets": ["scipy"],
     },

@@ -42,7 +42,7 @@ def kind(arguments: Sequence[str]) -> str:
     sources = [argument for argument in arguments if argument.endswith(_SOURCES)]
     if not output:
         return "questions"
-    if output.endswith((".gch", ".pch")):
+    if "c++-header" in arguments:
         return "precompiled headers"
     if "/jit/" in output:
         return "operators"

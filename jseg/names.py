@@ -1,6 +1,7 @@
 """Helpers for names in messages: the nearest known name, shortened lists, and differences of two sets."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -15,6 +16,11 @@ def shortened(names: Iterable[str], limit: int = 5, none: str = "nothing") -> st
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return (", ".join(names[:limit]) or none) + more
+
+
+def natural(text: str) -> list[object]:
+    """Sorting key that compares numbers by their value: frame2 comes before frame10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
 
 
 def difference(expected: Iterable[str], given: Iterable[str]) -> tuple[list[str], list[str]]:

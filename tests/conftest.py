@@ -19,8 +19,10 @@ sys.path.insert(0, str(TESTS))  # for the helpers beside this file
 # Folders in the order they run: what needs no Jittor, then models and operators, then whole programs.
 _ORDER = (
     "config",
+    "reproduce",
     "evaluation",
     "datasets",
+    "download",
     "inference",
     "zeroshapes",
     "visualization",

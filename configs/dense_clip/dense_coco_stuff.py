@@ -2,7 +2,7 @@
 
     jseg val --config configs/dense_clip/dense_coco_stuff.py
 
-Published: mIoU 23.9 with ViT-B/16 (the paper of ClearCLIP)
+Paper: mIoU 23.9 (ClearCLIP, ViT-B/16)
 Measured: not yet
 """
 

@@ -2,7 +2,7 @@
 
     jseg val --config configs/dense_clip/dense_context59.py
 
-Published: mIoU 35.9 with ViT-B/16 (the paper of ClearCLIP)
+Paper: mIoU 35.9 (ClearCLIP, ViT-B/16)
 Measured: not yet
 """
 

@@ -19,6 +19,8 @@ def behind_pointer(path: PathLike) -> Path:
     if path.name in (POINTER, BEST) and path.is_file():
         with path.open(encoding="utf-8") as file:
             path = path.parent / file.readline().strip()
+    if path.is_dir():
+        raise FileNotFoundError(f"checkpoint {path} is a folder; name a file in it")
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist; correct the path")
     return path

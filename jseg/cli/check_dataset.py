@@ -21,8 +21,9 @@ from jseg.checkpoints.formats.reader import read_tensors
 from jseg.cli import shipped
 from jseg.config import Config, import_plugins
 from jseg.datasets import DATASETS, Dataset, class_words_key
+from jseg.datasets.annotations.formats import FORMATS, recognised
 from jseg.datasets.leftovers import shared_files
-from jseg.files import find_file
+from jseg.files import expanded, find_file
 from jseg.runtime.command import exit_status
 
 _TEMPLATE_BYTES = 60  # more than any template adds to a word
@@ -114,6 +115,34 @@ def long_words(dataset: Dataset, where: str, model: Mapping[str, Any]) -> list[s
     return problems
 
 
+def build_part(name: str, part: Mapping[str, Any], offered: Mapping[str, Any]) -> Dataset:
+    """The data of a part of the config.
+
+    Raises:
+        ValueError, FileNotFoundError: something is missing; names the command that makes masks of annotations
+            if such lie there.
+    """
+    try:
+        return DATASETS.build(part, where=f"dataset.{name}", offered=offered)
+    except (ValueError, FileNotFoundError) as error:
+        hint = annotations_hint(part, offered)
+        if not hint:
+            raise
+        raise ValueError(f"{error}. {hint}") from error
+
+
+def annotations_hint(part: Mapping[str, Any], offered: Mapping[str, Any]) -> str:
+    """A sentence that names the command for what lies in a user's folder instead of masks; else ''."""
+    root = expanded(part.get("data_root", offered["data_root"]))
+    name = recognised(root) if part.get("type") == "FolderDataset" and root.is_dir() else None
+    if name is None:
+        return ""
+    return (
+        f"In {root} there are annotations of the format {name} ({FORMATS[name].title}): "
+        f"`jseg annotations {name} {root} NEW_FOLDER` makes the folder that is needed"
+    )
+
+
 def _context_length(clip: Any) -> int:
     """Returns the context length of the CLIP in a file in tokens, including the start and end tokens."""
     try:
@@ -134,13 +163,15 @@ def run(config: Config, jobs: int) -> int:
         part = config.dataset.get(name)
         if part is None:
             continue
-        offered = {"seed": 0, "data_root": datasets.configured_root(config.data_root)}
-        dataset = DATASETS.build(part, where=f"dataset.{name}", offered=offered)
+        offered: dict[str, Any] = {"seed": 0, "data_root": datasets.configured_root(config.data_root)}
+        dataset = build_part(name, part, offered)
         content = read_part(dataset, jobs)
         parts.append((name, content))
         notes.extend([*dataset.notes(), *remarks(dataset, name, content)])
         files.append(dataset.files())
         problems.extend([*content.problems, *long_words(dataset, class_words_key(name, part), config.model)])
+        hint = annotations_hint(part, offered) if content.problems else ""
+        notes.extend([hint] if hint else [])
     if dataset is None:
         raise ValueError("config key dataset: it has neither a train nor a val part to check; add one")
     print(table(dataset, parts))
@@ -155,7 +186,8 @@ def run(config: Config, jobs: int) -> int:
     return 1 if problems else 0
 
 
-def main(argv: list[str] | None = None) -> int:
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -164,5 +196,9 @@ def main(argv: list[str] | None = None) -> int:
         "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE"
     )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="threads")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
     return exit_status(lambda: run(Config.load(shipped(args.config), args.overrides), max(args.jobs, 1)))

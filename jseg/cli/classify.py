@@ -46,8 +46,8 @@ def classify(path: str, words: Sequence[str], clip: str, templates: Sequence[str
     return [(word, float(value)) for word, value in zip(words, probabilities)]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns 0 on success, 2 after a user error."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,7 +64,12 @@ def main(argv: list[str] | None = None) -> int:
         help="a name (single, ensemble15) or sentences with {} in place of the word (default: single)",
     )
     add_device_options(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 on success, 2 after a user error."""
+    args = make_parser().parse_args(argv)
 
     def run() -> None:
         select_device(args.device, args.precision)

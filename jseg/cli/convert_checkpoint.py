@@ -173,8 +173,8 @@ def keep_trained(tensors: TensorMap, out: str) -> None:
         print(line)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns 0 on success, 2 after a user error."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -185,5 +185,10 @@ def main(argv: list[str] | None = None) -> int:
         "--clip", type=expanded, metavar="PATH", help="CLIP weights, for a checkpoint of a jseg run"
     )
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 on success, 2 after a user error."""
+    args = make_parser().parse_args(argv)
     return exit_status(lambda: convert(args.source, args.out, args.to, args.clip, args.force))

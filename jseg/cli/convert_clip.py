@@ -118,8 +118,8 @@ def convert(
         print(line)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns 0 on success, 2 after a user error."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -137,5 +137,10 @@ def main(argv: list[str] | None = None) -> int:
         metavar="VISION,TEXT",
         help="attention heads of both towers, if there is none",
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 on success, 2 after a user error."""
+    args = make_parser().parse_args(argv)
     return exit_status(lambda: convert(args.source, args.out, args.force, args.activation, args.heads))

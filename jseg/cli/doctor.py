@@ -3,6 +3,6 @@
 Works before anything is installed. The exit status is 0 if everything required is present and works, else 1.
 """
 
-from jseg.doctor.report import main
+from jseg.doctor.report import main, make_parser
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]

@@ -28,8 +28,8 @@ from jseg.inference.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, 
 from jseg.runtime.command import exit_status, prove_writable
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,6 +76,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--per-image", type=expanded, metavar="FILE", help="write the scores of every image as JSON lines"
     )
+    return parser
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = make_parser()
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.classes):
         parser.error("give either --dataset or --classes")

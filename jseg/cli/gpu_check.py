@@ -36,8 +36,8 @@ from jseg.runtime.selection import select_device
 LIMIT_SECONDS = 480
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns 0 if all stages passed, 1 if one failed, 2 without a usable GPU or for a bad option."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +60,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=expanded, metavar="PATH", help="also write all results to this JSON file"
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 if all stages passed, 1 if one failed, 2 without a usable GPU or for a bad option."""
+    arguments = make_parser().parse_args(argv)
     with _ended_in_order():
         return exit_status(lambda: start(arguments))
 

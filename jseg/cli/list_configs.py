@@ -5,21 +5,21 @@ its header give the experiment of the paper, the paper's numbers, and the number
 """
 
 import argparse
-import ast
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jseg.config import Config
+from jseg.config.headers import FIELDS, base_config, header_fields
 from jseg.files import shipped_folder
+from jseg.names import natural
 from jseg.runtime.command import exit_status
 
-FIELDS = ("Reproduces", "Paper", "Measured")
 _NAMES = {
     "VOCDataset": "VOC",
     "PascalContextDataset": "Context",
     "COCOStuffDataset": "COCO-Stuff",
+    "COCOObjectDataset": "COCO objects",
     "FolderDataset": "own data",
 }
 
@@ -36,26 +36,12 @@ class Experiment(NamedTuple):
     measured: str
 
 
-def header_fields(path: Path) -> dict[str, str]:
-    """Returns the lines `Field: text` of a config's docstring for the fields in `FIELDS`.
-
-    Raises:
-        ValueError: if a field occurs twice.
-    """
-    found: dict[str, str] = {}
-    for line in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines():
-        field, separator, text = line.partition(":")
-        if separator and field in FIELDS:
-            if field in found:
-                raise ValueError(f"{path}: its header contains '{field}:' twice; keep one line")
-            found[field] = text.strip()
-    return found
-
-
 def dataset_name(part: dict[str, object]) -> str:
     """A short name of a dataset's config."""
     if part.get("classes") == "zeroshapes":
         return "ZeroShapes"
+    if part.get("classes") == "voc21":
+        return "VOC-21"
     if part["type"] == "PascalContextDataset":
         return "Context-60" if part.get("background", True) else "Context-59"
     return _NAMES.get(str(part["type"]), str(part["type"]))
@@ -70,9 +56,9 @@ def experiment(path: Path) -> Experiment:
     cfg, fields = Config.load(str(path)), header_fields(path)
     data = dataset_name(cfg.dataset["val"])
     trained = "train" in cfg.dataset and cfg.model["type"] != "DenseCLIP"
-    base = None if trained else _run_that_trains(path)
+    base = None if trained else base_config(path)
     if base:
-        data = f"{dataset_name(Config.load(str(base)).dataset['train'])} -> {data}"
+        data = f"{dataset_name(Config.load(base).dataset['train'])} -> {data}"
     return Experiment(
         path.relative_to(shipped_folder("configs").parent).as_posix(),
         data,
@@ -80,23 +66,6 @@ def experiment(path: Path) -> Experiment:
         str(cfg.max_iters) if trained else "",
         *(fields.get(field, "") for field in FIELDS),
     )
-
-
-def _run_that_trains(path: Path) -> Path | None:
-    """Returns the config that trains the weights that this one evaluates: the only one that it inherits from.
-
-    None if nothing is trained.
-    """
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
-            base = ast.literal_eval(node.value)
-            return path.parent / base if isinstance(base, str) else None
-    return None
-
-
-def _natural(path: Path) -> list[object]:
-    """Sort key that orders numbers by value."""
-    return [int(word) if word.isdigit() else word for word in re.split(r"(\d+)", path.as_posix())]
 
 
 def find(names: Sequence[str]) -> list[Path]:
@@ -107,7 +76,8 @@ def find(names: Sequence[str]) -> list[Path]:
         ValueError: if there is no such config. FileNotFoundError: if there is no configs/, as for a wheel.
     """
     folder = shipped_folder("configs")
-    paths = sorted((path for path in folder.rglob("*.py") if "_base_" not in path.parts), key=_natural)
+    found = (path for path in folder.rglob("*.py") if "_base_" not in path.parts)
+    paths = sorted(found, key=lambda path: natural(path.as_posix()))
     if not paths:
         raise FileNotFoundError(f"{folder}: no configs found; use the jseg of a clone of the repository")
     chosen = [path for path in paths if not names or any(name in path.as_posix() for name in names)]
@@ -128,13 +98,18 @@ def table(experiments: Sequence[Experiment]) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns 0 on success, 2 after a user error."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "names", nargs="*", help="only configs whose path contains one of these, e.g. table6 coco"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 on success, 2 after a user error."""
+    args = make_parser().parse_args(argv)
     return exit_status(lambda: print(table([experiment(path) for path in find(args.names)])))

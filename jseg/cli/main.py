@@ -6,6 +6,7 @@ doctor` runs before anything is installed.
 
 import importlib
 import sys
+from types import ModuleType
 from typing import NamedTuple
 
 from jseg import __version__
@@ -29,15 +30,21 @@ COMMANDS = {
     "classify": Command("classify", "classify an image with a CLIP and your own words"),
     "convert-clip": Command("convert_clip", "convert a CLIP to jseg's own format"),
     "convert-checkpoint": Command("convert_checkpoint", "convert a checkpoint between formats"),
+    "annotations": Command(
+        "annotations", "make a folder of masks from annotations (COCO, Labelme, CVAT, ...)"
+    ),
     "check-dataset": Command("check_dataset", "check all images and masks of a config's dataset"),
     "evaluate-masks": Command("evaluate_masks", "score predicted masks saved to files"),
     "prepare": Command("prepare_dataset", "prepare a benchmark from its official archives, or check one"),
+    "download": Command("download", "download a benchmark or OpenAI's CLIP weights"),
+    "reproduce": Command("reproduce", "reproduce a row of the paper's tables"),
     "configs": Command("list_configs", "show the table of experiments"),
     "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),
     "doctor": Command("doctor", "report what jseg found on this machine, and run a self-test"),
     "warmup": Command("warmup", "compile everything that a job needs, before it starts"),
     "parity": Command("parity", "compare jseg with recorded outputs of other implementations"),
+    "completion": Command("completion", "print the script with which a shell completes `jseg`"),
     "gpu-check": Command("gpu_check", "check results and speed on an NVIDIA GPU"),
 }
 
@@ -56,8 +63,13 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(f"jseg has no command {name!r}{did_you_mean(name, COMMANDS)}")
     command = COMMANDS[name]
     sys.argv[0] = f"jseg {name}"  # program name in help and error messages of argparse
-    run = importlib.import_module(f"jseg.cli.{command.module}").main
+    run = load(command).main
     return run(rest) if command.task is None else run(rest, command.task)
+
+
+def load(command: Command) -> ModuleType:
+    """Imports the module of a command."""
+    return importlib.import_module(f"jseg.cli.{command.module}")
 
 
 def overview() -> str:

@@ -14,7 +14,8 @@ from jseg.runtime.command import exit_status
 from jseg.zeroshapes import holds_zeroshapes, write_zeroshapes
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -31,6 +32,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--force", action="store_true", help="replace the folder if it was written with other settings"
     )
+    return parser
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if min(arguments.train, arguments.val, arguments.test) < 1 or arguments.size < 48:
         parser.error("--train, --val and --test must be at least 1, --size at least 48")

@@ -20,13 +20,18 @@ from jseg.runtime.memory import ONE_INPUT, memory_advice
 from jseg.runtime.selection import name_device, select_device
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns 0 if all differences are within tolerance, 1 if not, 2 after a user error."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("case_dir", type=expanded, help="folder with case.json")
     parser.add_argument("--out", type=expanded, help="write the computed arrays to this .npz file")
     add_device_options(parser)
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 if all differences are within tolerance, 1 if not, 2 after a user error."""
+    options = make_parser().parse_args(argv)
     return exit_status(lambda: run(options))
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
 from jseg.files import expanded
-from jseg.runtime.command import INTERRUPTED, exit_status, say
+from jseg.runtime.command import exit_status
 
-_SHOWN = 50  # problems printed after preparing; --check prints all
+SHOWN = 50  # problems printed after preparing; --check prints all
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,6 +49,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="number of processes (default: %(default)s, the number of CPUs)",
     )
+    return parser
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
         parser.error("--jobs must be at least 1")
@@ -67,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         report = (check if arguments.check else prepare)(arguments.dataset, work)
     except Problems as error:
-        print_problems(list(error.problems), _SHOWN)
+        print_problems(list(error.problems), SHOWN)
         return 1
-    show(report, None if arguments.check else _SHOWN)
+    show(report, None if arguments.check else SHOWN)
     return 1 if report.problems else 0
 
 
@@ -95,12 +102,6 @@ def print_problems(problems: list[str], limit: int | None) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 if the dataset is complete, 1 if it is not, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
-
-    def interruptible() -> int:
-        try:
-            return run(arguments)
-        except KeyboardInterrupt:
-            say("interrupted; finished work is kept, and the same command continues from here", sys.stderr)
-            return INTERRUPTED
-
-    return exit_status(interruptible)
+    return exit_status(
+        lambda: run(arguments), "interrupted; finished work is kept, and the same command continues from here"
+    )

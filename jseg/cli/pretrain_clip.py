@@ -23,13 +23,8 @@ LARGEST_SEED = 2**31 - 1
 """Jittor stores the seed in a C int."""
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses `out`, and those of device, precision, iterations, batch_size, num_scenes and seed that are
-    given.
-
-    Raises:
-        SystemExit: with status 2 after a message, if a number is out of range.
-    """
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     # Only options that are given reach PretrainSettings.
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -44,6 +39,17 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, help="seed of weights, scenes and batches")
     add_device_options(parser)
+    return parser
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses `out`, and those of device, precision, iterations, batch_size, num_scenes and seed that are
+    given.
+
+    Raises:
+        SystemExit: with status 2 after a message, if a number is out of range.
+    """
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     counts = {"--iterations": "iterations", "--batch-size": "batch_size", "--scenes": "num_scenes"}
     for option, name in counts.items():

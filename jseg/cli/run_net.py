@@ -9,6 +9,7 @@ import traceback
 
 from jseg.cli import shipped
 from jseg.config import Config
+from jseg.datasets.outlines import OUTLINE_FORMS
 from jseg.runtime.command import INTERRUPTED, interrupt_first, make_encodable, say
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import INFERENCE, TRAINING, memory_advice
@@ -17,8 +18,8 @@ from jseg.runtime.selection import name_device, select_device
 _AFTER_RANK_0 = 2.0  # seconds; errors common to all processes are reported by one
 
 
-def parse_args(argv: list[str] | None = None, task: str | None = None) -> argparse.Namespace:
-    """Parses the command line. If `task` is given, there is no option --task."""
+def make_parser(task: str | None = None) -> argparse.ArgumentParser:
+    """Returns the parser of the command line. If `task` is given, there is no option --task."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,15 +28,7 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         parser.add_argument("--task", choices=("train", "val", "test"), default="train")
     else:
         parser.set_defaults(task=task)
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override config keys, e.g. --set optimizer.lr=1e-4 model.backbone.num_regions=64",
-    )
+    add_overrides(parser, "override config keys, e.g. --set optimizer.lr=1e-4 model.backbone.num_regions=64")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -65,9 +58,23 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         help="test: write masks with the dataset's published values (VOC: 1 to 20; COCO-Stuff: its ids) "
         "instead of class indices from 0",
     )
+    parser.add_argument(
+        "--outlines",
+        nargs="+",
+        choices=OUTLINE_FORMS,
+        default=[],
+        help="test: also write the masks as polygons to be corrected by hand, as predictions/labelme/ID.json "
+        "or one predictions/coco.json",
+    )
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
     add_device_options(parser)
+    return parser
+
+
+def parse_args(argv: list[str] | None = None, task: str | None = None) -> argparse.Namespace:
+    """Parses the command line; see `make_parser`."""
+    parser = make_parser(task)
     args = parser.parse_args(argv)
     if args.resume and args.task != "train":
         parser.error("--resume is for --task train; val and test take --checkpoint")
@@ -77,7 +84,16 @@ def parse_args(argv: list[str] | None = None, task: str | None = None) -> argpar
         parser.error("--save-predictions and --per-image are for --task val; test always writes its masks")
     if args.published_values and args.task != "test":
         parser.error("--published-values is for --task test")
+    if args.outlines and args.task != "test":
+        parser.error("--outlines is for --task test")
     return args
+
+
+def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    """Adds `--set`, with `text` as its help."""
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -111,9 +127,9 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
         )
         from jseg.runner import Interrupted, Runner
     except (ValueError, OSError) as error:
-        return _end(f"error: {error}", 2)
+        return end_run(f"error: {error}", 2)
     except KeyboardInterrupt:  # while Jittor is loading
-        return _end("interrupted", INTERRUPTED)
+        return end_run("interrupted", INTERRUPTED)
     watch(config.watchdog_seconds)
     try:
         check_device()
@@ -126,27 +142,27 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
             elif args.task == "val":
                 runner.val(args.checkpoint, args.save_predictions, args.per_image)
             else:
-                runner.test(args.checkpoint, args.published_values)
+                runner.test(args.checkpoint, args.published_values, args.outlines)
         barrier("the end of the run")  # watched, unlike the barrier inside MPI_Finalize
     except (ValueError, OSError, FloatingPointError) as error:
-        return _end(f"error: {error}", 2)
+        return end_run(f"error: {error}", 2)
     except Interrupted as stop:
-        return _end(str(stop), stop.exit_code, agreed=True)
+        return end_run(str(stop), stop.exit_code, agreed=True)
     except KeyboardInterrupt:
         resume = (
             "; --resume continues from the newest checkpoint, if one was saved"
             if args.task == "train"
             else ""
         )
-        return _end("interrupted" + resume, INTERRUPTED)
+        return end_run("interrupted" + resume, INTERRUPTED)
     except Exception:
         if "OMPI_COMM_WORLD_RANK" not in os.environ:
             raise
-        return _end(traceback.format_exc().rstrip(), 1)
+        return end_run(traceback.format_exc().rstrip(), 1)
     return 0
 
 
-def _end(message: str, code: int, agreed: bool = False) -> int:
+def end_run(message: str, code: int, agreed: bool = False) -> int:
     """Prints why the run ends (with the rank, under mpirun) and ends the other processes too.
 
     `agreed`: every rank ends for the same reason, so only rank 0 prints it.

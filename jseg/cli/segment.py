@@ -10,11 +10,16 @@ Writes NAME.png (a palette image whose pixels are word indices from 0, or 255 wh
 NAME.overlay.png and NAME.json for each image, and prints the share of the image that each word covers. In
 --classes, commas separate words and | separates synonyms: "cat, dog|puppy". A file contains one word per
 line.
+
+For masks to be corrected by hand, `--save labelme` writes labelme/NAME.json and `--save coco` one coco.json
+for all images. `--class-list voc2012 --published-values` writes masks with the label numbers of a data set.
 """
 
 import argparse
 import contextlib
 import json
+import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +33,7 @@ from jseg.runtime.memory import ONE_INPUT, memory_advice
 from jseg.runtime.selection import name_device, select_device
 
 if TYPE_CHECKING:
+    from jseg.datasets.outlines import CocoFile
     from jseg.inference.result import Result
     from jseg.inference.segmenter import Segmenter
 
@@ -35,10 +41,14 @@ SAMPLE_CHECKPOINT = "weights/zeroshapes_clip_rc.safetensors"
 SAMPLES = "samples"
 SAMPLE_THRESHOLD = 0.3  # the background of the drawings scores 0.02, objects 0.3 to 0.8
 DEFAULT_OUTPUT = "segmented"
+SAVED = ("mask", "overlay", "json", "labelme", "coco")
+COCO_FILE = "coco.json"
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    from jseg.datasets.classes import available_class_lists
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,6 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     words = parser.add_mutually_exclusive_group()
     words.add_argument("--classes", metavar="WORDS", help='e.g. "cat, dog|puppy, grass"')
     words.add_argument("--classes-file", metavar="FILE", help="text file with one word per line")
+    words.add_argument("--class-list", choices=available_class_lists(), help="the classes of a data set")
     model = parser.add_argument_group("model")
     model.add_argument(
         "--checkpoint",
@@ -71,9 +82,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument(
         "--save",
         nargs="*",
-        choices=("mask", "overlay", "json"),
+        choices=SAVED,
         default=["mask", "overlay", "json"],
-        help="files to write (default: all; without a value, none)",
+        help="files to write (default: mask overlay json; without a value, none)",
+    )
+    output.add_argument(
+        "--published-values",
+        action="store_true",
+        help="with --class-list: masks hold the label numbers of the data set (VOC: 1 to 20, 0 for "
+        "nothing; COCO-Stuff: its ids)",
     )
     output.add_argument("--force", action="store_true", help="overwrite files of an earlier call")
     output.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
@@ -82,6 +99,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--sample", action="store_true", help="use the sample images, their words and their model"
     )
     add_device_options(parser)
+    return parser
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = make_parser()
     args = parser.parse_args(argv)
     if not args.images and not args.sample:
         parser.error("name an image or a folder, or try --sample")
@@ -89,8 +112,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--sample has its own images; leave IMAGE out")
     if args.config and not args.checkpoint:
         parser.error("--config requires --checkpoint")
-    if not (args.classes or args.classes_file or args.sample):
+    if not (args.classes or args.classes_file or args.class_list or args.sample):
         parser.error('give the words: --classes "cat, dog, grass"')
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        parser.error(f"--threshold {args.threshold}: must be between 0 and 1")
+    if args.num_regions is not None and (
+        args.num_regions < 1 or math.isqrt(args.num_regions) ** 2 != args.num_regions
+    ):
+        parser.error(f"--num-regions {args.num_regions}: must be a square number such as 1, 4, 16 or 64")
+    if args.seen_bias is not None and not math.isfinite(args.seen_bias):
+        parser.error(f"--seen-bias {args.seen_bias}: must be a number")
+    if args.published_values and not args.class_list:
+        parser.error("--published-values requires --class-list")
     return args
 
 
@@ -106,31 +139,40 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: if the words, the model or the output cannot be used.
     """
+    from jseg.datasets.outlines import CocoFile, require_outlines
+    from jseg.inference.stored_masks import values_in_masks
     from jseg.inference.words import Words
 
     words = read_words(args)
-    Words.parse(words)  # checked before a model is loaded
+    names = Words.parse(words).names  # checked before a model is loaded
+    values = values_in_masks(args.class_list).tolist() if args.published_values else None
+    if not {"labelme", "coco"}.isdisjoint(args.save):
+        require_outlines()
     images = list(find_images(args))
-    stems = name_outputs(images)
+    stems, image_names = name_outputs(images), names_below(images)
     if args.save:
         prove_writable(Path(args.output) / ".jseg")
         if not args.force:
             refuse_overwriting(args.output, stems, args.save)
+    coco = CocoFile(names, values) if "coco" in args.save else None
     select_device(args.device, args.precision)
     segmenter = load(args)
     if not args.quiet and not args.json:
         name_device()
     failed = 0
-    for image, stem in progress(list(zip(images, stems)), args):
-        try:
-            with memory_advice(ONE_INPUT):
-                result = segment(segmenter, image, words, args)
-                files = result.save(args.output, stem, args.save, args.force) if args.save else []
-        except ValueError as error:
-            failed += 1
-            refuse(str(error) if str(image) in str(error) else f"{image}: {error}")
-            continue
-        report(result, files, args)
+    with written_at_the_end(coco, Path(args.output) / COCO_FILE):
+        for number, (image, stem) in enumerate(progress(list(zip(images, stems)), args)):
+            try:
+                with memory_advice(ONE_INPUT):
+                    result = segment(segmenter, image, words, args)
+                    files = save(result, stem, values, args)
+            except ValueError as error:
+                failed += 1
+                refuse(str(error) if str(image) in str(error) else f"{image}: {error}")
+                continue
+            if coco is not None:
+                coco.add(number, image_names[number], result.size, result.outlines())
+            report(result, files, args)
     if failed:
         print(f"{failed} of {len(images)} images were not segmented", file=sys.stderr)
     return (USER_ERROR if failed == len(images) else 1) if failed else 0
@@ -146,7 +188,7 @@ def read_words(args: argparse.Namespace) -> str | list[str]:
         return str(args.classes)
     from jseg.datasets.classes import load_class_list
 
-    return list(load_class_list("zeroshapes").names)
+    return list(load_class_list(args.class_list or "zeroshapes").names)
 
 
 def find_images(args: argparse.Namespace) -> Iterator[Path]:
@@ -190,8 +232,33 @@ def refuse_overwriting(folder: str, stems: Sequence[str], forms: Sequence[str]) 
     """Raises `FileExistsError` before anything is computed if an output file exists."""
     from jseg.inference.result import output_files, refuse_existing
 
+    own = [form for form in forms if form != "coco"]
     for stem in stems:
-        refuse_existing(output_files(folder, stem, forms))
+        refuse_existing(output_files(folder, stem, own))
+    if "coco" in forms:
+        refuse_existing([Path(folder) / COCO_FILE])
+
+
+def names_below(images: Sequence[Path]) -> list[str]:
+    """Each image relative to the folder that holds them all: its name, where they lie in one folder."""
+    top = os.path.commonpath([image.absolute().parent for image in images])
+    return [image.absolute().relative_to(top).as_posix() for image in images]
+
+
+@contextlib.contextmanager
+def written_at_the_end(coco: "CocoFile | None", path: Path) -> Iterator[None]:
+    """Writes the file of all images when the block ends, also by Ctrl-C or an error."""
+    try:
+        yield
+    finally:
+        if coco is not None and coco.entries():
+            coco.save(path)
+
+
+def save(result: "Result", stem: str, values: Sequence[int] | None, args: argparse.Namespace) -> list[Path]:
+    """Writes the files of one image."""
+    forms = [form for form in args.save if form != "coco"]
+    return result.save(args.output, stem, forms, args.force, values) if forms else []
 
 
 def load(args: argparse.Namespace) -> "Segmenter":

@@ -47,6 +47,7 @@ TOP_LEVEL: dict[str, Key] = {
     "keep_checkpoints": Key((int,), 3, minimum=1),
     "inference": Key((dict,), {"mode": "slide"}),
     "init_from": Key((str, _NONE)),
+    "fine_tune": Key((bool,), False),  # init_from may be a model of other classes, in any setting
     "work_dir": Key((str, _NONE)),
     # A rank that hangs for this long ends the job. None: never.
     "watchdog_seconds": Key((int, float, _NONE), 45, minimum=1),

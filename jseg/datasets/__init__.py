@@ -2,7 +2,7 @@
 
 from jseg.datasets.base import DATASETS, Dataset, SegmentationDataset
 from jseg.datasets.classes import ClassList, available_class_lists, class_words_key, load_class_list
-from jseg.datasets.coco_stuff import COCOStuffDataset
+from jseg.datasets.coco_stuff import COCOObjectDataset, COCOStuffDataset
 from jseg.datasets.folder import FolderDataset
 from jseg.datasets.loader import DataLoader
 from jseg.datasets.masks import read_image, read_mask, save_mask
@@ -14,6 +14,7 @@ from jseg.datasets.voc import VOCDataset
 __all__ = [
     "DATASETS",
     "TRANSFORMS",
+    "COCOObjectDataset",
     "COCOStuffDataset",
     "ClassList",
     "DataLoader",

@@ -154,8 +154,15 @@ class SegmentationDataset(Dataset):
         mask = read_mask(record.mask)
         image = read_image(record.image, (mask.shape[0], mask.shape[1]))
         check_size(mask, (image.shape[0], image.shape[1]), record.mask, record.image)
-        label = check_labels(mask, len(self.class_names), self.reduce_zero_label, record.mask)
-        return image, label, record.name
+        return image, self.labels(mask, record.mask), record.name
+
+    def labels(self, mask: np.ndarray, path: Path) -> np.ndarray:
+        """Training labels uint8 (H, W) from the values of a mask file.
+
+        Raises:
+            ValueError: a value that no class has; names `path`.
+        """
+        return check_labels(mask, len(self.class_names), self.reduce_zero_label, path)
 
     def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
         """See `Dataset.sample`."""

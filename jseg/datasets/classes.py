@@ -2,8 +2,9 @@
 
 A list is a JSON file in `jseg/datasets/data/` with the keys `title`, `names`, `palette` (one RGB triple per
 class) and `unseen` (indices into `names`), so adding a dataset means adding a file. Alternatively, a list
-names another `list` and the classes that it is `without`. `raw_values`, if present, are the values of the
-classes in the published annotations. Indices are training indices, i.e. after zero-label reduction.
+names another `list`, the classes that it is `without`, how many of the `first` classes it takes, and whether
+a class `background` precedes them. `raw_values`, if present, are the values of the classes in the published
+annotations. Indices are training indices, i.e. after zero-label reduction.
 """
 
 import json
@@ -109,16 +110,18 @@ def voc_palette(count: int) -> np.ndarray:
 
 @cache
 def _read(name: str) -> dict[str, Any]:
-    """Reads the file of a class list, and resolves `list` and `without`."""
+    """Reads the file of a class list, and resolves `list`, `first`, `without` and `background`."""
     content = json.loads((_DATA / f"{name}.json").read_text(encoding="utf-8"))
     if "list" not in content:
         return content
-    whole = _read(content["list"])
-    kept = [index for index, class_name in enumerate(whole["names"]) if class_name not in content["without"]]
+    whole, without = _read(content["list"]), content.get("without", ())
+    names = whole["names"][: content.get("first")]
+    kept = [index for index, class_name in enumerate(names) if class_name not in without]
+    ground = int(content.get("background", False))
     return {
-        "names": [whole["names"][index] for index in kept],
-        "palette": [whole["palette"][index] for index in kept],
-        "unseen": [kept.index(index) for index in whole["unseen"]],
+        "names": ["background"] * ground + [names[index] for index in kept],
+        "palette": [[0, 0, 0]] * ground + [whole["palette"][index] for index in kept],
+        "unseen": [kept.index(index) + ground for index in whole["unseen"] if index in kept],
     }
 
 

@@ -5,10 +5,15 @@
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
+from jseg.datasets.classes import load_class_list
 from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, require_files, without_ending
 from jseg.datasets.leftovers import left_out
+from jseg.datasets.masks import check_labels
 from jseg.datasets.roots import find_root, how_to_make
 
 CLASS_LIST = "coco_stuff164k"
@@ -18,6 +23,8 @@ MASK_ENDING = "_labelTrainIds"
 @DATASETS.register()
 class COCOStuffDataset(SegmentationDataset):
     """A split of COCO-Stuff: all images of a folder, sorted by name. There are no split files.
+
+    A subclass may have another `class_list`.
 
     Args:
         data_root: the folder that contains the two above (`coco_stuff164k`), or its parent folder.
@@ -29,6 +36,8 @@ class COCOStuffDataset(SegmentationDataset):
         ValueError: if there are no images, or an option is invalid.
     """
 
+    class_list = CLASS_LIST
+
     def __init__(
         self,
         data_root: str,
@@ -38,8 +47,8 @@ class COCOStuffDataset(SegmentationDataset):
         test_mode: bool = False,
         seed: int = 0,
     ) -> None:
-        root = find_root(data_root, CLASS_LIST, "annotations")
-        make = how_to_make(CLASS_LIST)
+        root = find_root(data_root, self.class_list, "annotations")
+        make = how_to_make(self.class_list)
         images = files_by_stem(root / "images" / split, "split", IMAGE_SUFFIXES, make)
         if not images:
             raise ValueError(
@@ -59,7 +68,7 @@ class COCOStuffDataset(SegmentationDataset):
         self._folders = root / "images" / split, folder
         super().__init__(
             [Record(name, images[name], masks[name]) for name in names],
-            CLASS_LIST,
+            self.class_list,
             unseen,
             pipeline=pipeline,
             test_mode=test_mode,
@@ -74,3 +83,20 @@ class COCOStuffDataset(SegmentationDataset):
             *left_out(images, self.files()),
             *left_out(masks, [*published, *(record.mask for record in self.records if record.mask)]),
         ]
+
+
+@DATASETS.register()
+class COCOObjectDataset(COCOStuffDataset):
+    """COCO objects: the same images and masks, of which the 80 things stay and everything else is background.
+
+    Pixels without a label are background too, as in the conversion by GroupViT that SCLIP and ClearCLIP are
+    evaluated on. Arguments as in `COCOStuffDataset`; for evaluation.
+    """
+
+    class_list = "coco_object"
+
+    def labels(self, mask: np.ndarray, path: Path) -> np.ndarray:
+        """0 is background, 1 to 80 the things; see `SegmentationDataset.labels`."""
+        label = check_labels(mask, len(load_class_list(CLASS_LIST).names), self.reduce_zero_label, path)
+        things = len(self.class_names) - 1
+        return np.where(label < things, label + 1, 0).astype(np.uint8)

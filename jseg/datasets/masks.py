@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -18,7 +19,7 @@ from jseg.datasets.orientation import upright
 from jseg.labels import IGNORE_INDEX
 
 _IN_SPLIT = "replace the file or remove its id from the split"
-_VOID_COLOUR = (224, 224, 192)  # colour of index 255 in VOC
+VOID_COLOUR = (224, 224, 192)  # colour of index 255 in VOC
 # Errors that Pillow raises for damaged files, depending on the format and the damage.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -41,7 +42,7 @@ def read_image(path: str | Path, mask_size: tuple[int, int] | None = None) -> np
 
 
 def open_image(
-    path: str | Path, mask_size: tuple[int, int] | None = None, fix: str = _IN_SPLIT
+    path: str | Path | BinaryIO, mask_size: tuple[int, int] | None = None, fix: str = _IN_SPLIT
 ) -> Image.Image:
     """`read_image` as a Pillow image of mode RGB. `fix` ends the message about an unreadable file."""
     image = _open(path, "image", fix)
@@ -74,7 +75,7 @@ def save_mask(path: str | Path, label: np.ndarray, palette: np.ndarray | Sequenc
     if label.ndim != 2 or (label.size and (label.min() < 0 or label.max() > 255)):
         raise ValueError(f"{path}: a mask must be (H, W) with values 0..255, not shape {label.shape}")
     colours = voc_palette(256)
-    colours[IGNORE_INDEX] = _VOID_COLOUR
+    colours[IGNORE_INDEX] = VOID_COLOUR
     palette = np.asarray(palette, np.uint8).reshape(-1, 3)
     colours[: len(palette)] = palette
     image = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
@@ -123,7 +124,7 @@ def check_size(
         )
 
 
-def _open(path: str | Path, kind: str, fix: str, keep_depth: bool = False) -> Image.Image:
+def _open(path: str | Path | BinaryIO, kind: str, fix: str, keep_depth: bool = False) -> Image.Image:
     try:
         with Image.open(path) as image:
             refuse_animation(image)
@@ -149,7 +150,8 @@ def _refuse_colours(image: ImageFile.ImageFile) -> None:
     if image.mode not in ("P", "L"):
         raise Unsuitable(
             f"is stored in mode {image.mode}, but must contain class indices, one byte per pixel; convert it "
-            "to a palette (P) or 8-bit greyscale (L) PNG whose values are the class indices"
+            "to a palette (P) or 8-bit greyscale (L) PNG whose values are the class indices (for colours "
+            "with a label map: jseg annotations voc)"
         )
     # Pillow scales greyscale of fewer bits to 0..255, so that class 1 would become 17 or 85.
     tile = image.tile[0] if image.tile else None

@@ -1,5 +1,6 @@
 """Orients image files by the Orientation tag that cameras write (Exif 2.3, tag 274)."""
 
+import numpy as np
 from PIL import Image
 
 _TAG = 274
@@ -38,3 +39,16 @@ def _orientation(image: Image.Image) -> object:
         return image.getexif().get(_TAG)
     except Exception:  # Pillow raises many types for damaged metadata; the image itself is intact
         return None
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """(H, W) of the upright picture."""
+    value = _orientation(picture)
+    swapped = value in _UNDO and value >= _FIRST_SWAPPED
+    return (picture.width, picture.height) if swapped else (picture.height, picture.width)
+
+
+def turned_upright(label: np.ndarray, picture: Image.Image) -> np.ndarray:
+    """A label, uint8 (H, W), of the pixels as they are stored, turned as `upright` turns the picture."""
+    value = _orientation(picture)
+    return np.asarray(Image.fromarray(label).transpose(_UNDO[value])) if value in _UNDO else label

@@ -16,18 +16,22 @@ DEFAULT_ROOT = "data"
 
 # Class list of a dataset -> its possible folders inside the common one, best first.
 _PLACES: dict[str, tuple[str, ...]] = {
+    "voc21": ("VOCdevkit/VOC2012", "VOC2012"),
     "voc2012": ("VOCdevkit/VOC2012", "VOC2012"),
     "context60": ("VOCdevkit/VOC2010", "VOC2010"),
     "context59": ("VOCdevkit/VOC2010", "VOC2010"),
+    "coco_object": ("coco_stuff164k",),
     "coco_stuff164k": ("coco_stuff164k",),
 }
 # Class list of a dataset -> the command that prepares it.
 _COMMANDS: dict[str, str] = {
     "zeroshapes": "tools/make_zeroshapes.py",
     "voc2012": "tools/prepare_dataset.py voc2012",
+    "voc21": "tools/prepare_dataset.py voc2012",
     "context60": "tools/prepare_dataset.py context",
     "context59": "tools/prepare_dataset.py context",
     "coco_stuff164k": "tools/prepare_dataset.py coco_stuff",
+    "coco_object": "tools/prepare_dataset.py coco_stuff",
 }
 
 

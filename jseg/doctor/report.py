@@ -4,6 +4,7 @@ This module needs only the standard library, so that it also runs before anythin
 imported only by the self-test, in a process of its own.
 """
 
+import argparse
 import contextlib
 import importlib.util
 import os
@@ -361,10 +362,8 @@ def _self_test(timeout: float, on_cuda: bool) -> Finding:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of `tools/doctor.py`."""
-    import argparse
-
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description="Report what jseg found on this machine, and test it.")
     parser.add_argument("--no-self-test", action="store_true", help="do not start Jittor")
     parser.add_argument(
@@ -375,6 +374,12 @@ def main(argv: list[str] | None = None) -> int:
         help="limit for the self-test (default: %(default).0f)",
     )
     parser.add_argument("--device", choices=DEVICES, help="device of the self-test (default: auto)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `tools/doctor.py`."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.timeout <= 0:
         parser.error("--timeout must be above 0")

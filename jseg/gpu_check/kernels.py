@@ -91,6 +91,7 @@ def _plain_calls() -> list[Call]:
     from jseg.ops import (
         RegionLayout,
         attention,
+        bias_gelu,
         bias_quick_gelu,
         bias_relu,
         dropout,
@@ -136,7 +137,8 @@ def _plain_calls() -> list[Call]:
         for leading in ((1, 1), (2, 5)):
             calls.append(_call(layer_norm, "float32", (*leading, 32), (32,), (32,)))
             calls += [
-                _call(function, "float32", (*leading, 32), (32,)) for function in (bias_quick_gelu, bias_relu)
+                _call(function, "float32", (*leading, 32), (32,))
+                for function in (bias_quick_gelu, bias_gelu, bias_relu)
             ]
             calls.append(_call(linear, "float32", (*leading, 32), (8, 32), (8,)))
         calls += [

@@ -12,6 +12,7 @@ from jseg.datasets.files import IMAGE_SUFFIXES
 from jseg.datasets.masks import open_image
 from jseg.datasets.orientation import upright
 from jseg.files import PathLike
+from jseg.names import natural
 
 ImageLike = PathLike | Image.Image | np.ndarray
 
@@ -77,7 +78,8 @@ def _name(image: ImageLike) -> str:
 def expand(inputs: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
     """Yields the images of files, folders, patterns (`photos/*.jpg`), Pillow images and arrays, in order.
 
-    A folder yields its images, sorted by name, without those of subfolders.
+    A folder yields its images without those of subfolders. Images of a folder or a pattern are sorted by
+    name, with numbers compared by value (frame2 before frame10).
 
     Raises:
         FileNotFoundError: if a file is missing, or nothing matches a pattern. ValueError: if a folder has no
@@ -90,19 +92,26 @@ def expand(inputs: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
             yield from _files(os.fspath(item))
 
 
+def _order(path: Path) -> tuple[list[object], str]:
+    return natural(str(path)), str(path)  # the text itself where 01 and 1 are equal
+
+
 def _files(name: str) -> list[Path]:
     path = Path(name).expanduser()
     if path.is_dir():
         found = sorted(
-            file
-            for file in path.iterdir()
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+            (
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+            ),
+            key=_order,
         )
         if not found:
             raise ValueError(f"{path}: there are no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
         return found
     if not path.exists() and any(sign in name for sign in "*?["):
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 (~, **)
+        matches = sorted(map(Path, glob.glob(str(path), recursive=True)), key=_order)  # noqa: PTH207 (~, **)
         if not matches:
             raise FileNotFoundError(f"{name}: no file matches this pattern; check the path")
         return matches

@@ -98,8 +98,8 @@ def load_clip_alone(clip: PathLike, dense: str = "clearclip", short_side: int | 
     own = config.image_resolution
     side = short_side if short_side is not None else (own if own < _SMALLEST_CLIP else _SHORT_SIDE)
     patch = config.vision_patch_size
-    if side < patch or side % patch:
-        raise ValueError(f"short_side is {side}: it must be a multiple of the patch size {patch}")
+    if side < patch:
+        raise ValueError(f"short_side is {side}: it must be at least the patch size {patch}")
     model = DenseCLIP(("object",), (), path, dense)
     model.eval()
     pipeline = dict(short_side=side, mean=CLIP_MEAN, std=CLIP_STD)

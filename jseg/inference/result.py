@@ -13,15 +13,16 @@ import numpy as np
 from PIL import Image
 
 from jseg.datasets.classes import load_class_list
+from jseg.datasets.outlines import Outline, class_outlines, require_outlines, save_labelme
 from jseg.files import PathLike, replacing
 from jseg.visualization.legend import LegendEntry, class_entries, draw_legend
 from jseg.visualization.overlay import ALPHA, CONTOUR_WIDTH, contours
 from jseg.visualization.overlay import overlay as draw_overlay
 
 FORMS = ("mask", "overlay", "json")
-"""Files written by `Result.save`: `STEM.png`, `STEM.overlay.png` and `STEM.json`."""
+"""Files written by `Result.save` by default: `STEM.png`, `STEM.overlay.png` and `STEM.json`."""
+_ENDINGS = {"mask": "{}.png", "overlay": "{}.overlay.png", "json": "{}.json", "labelme": "labelme/{}.json"}
 
-_SMALL_SIDE = 384  # pixels; overlays of smaller images are enlarged
 _SMALL_SIDE = 384  # pixels; overlays of smaller images are enlarged
 _LEGEND_WIDTH = 240  # minimum in pixels, so that names fit below a small image
 
@@ -79,6 +80,11 @@ class Result:
     def palette(self) -> np.ndarray:
         """uint8 (C, 3): the colour of each word, the same for a word in every image."""
         return word_colours(self.names)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.mask.shape[0], self.mask.shape[1]
 
     def segments(self) -> list[dict[str, Any]]:
         """Returns the words found, largest first, in the format of Hugging Face's image segmentation
@@ -157,16 +163,49 @@ class Result:
         page.paste(below, (0, drawn.height))
         return page
 
-    def mask_image(self) -> Image.Image:
-        """The mask as a palette image whose pixel values are the indices; 16-bit grey above 255 words."""
-        if self.mask.dtype != np.uint8:
+    def mask_image(self, values: Sequence[int] | None = None) -> Image.Image:
+        """The mask as a palette image; 16-bit grey above 255 words.
+
+        Args:
+            values: pixel value of each word, such as the label numbers of a data set; by default the indices.
+                Where no word fits, the value is 0 if no word has it, else 255.
+
+        Raises:
+            ValueError: another number of values than words, or values that are not below 255 or not distinct.
+        """
+        if values is None and self.mask.dtype != np.uint8:
             return Image.fromarray(self.mask)
-        picture = Image.fromarray(self.mask, "P")
+        table, nothing = self._values(values)
+        picture = Image.fromarray(table[self.mask], "P")
         colours = np.zeros((256, 3), np.uint8)
-        colours[: len(self.names)] = self.palette
-        colours[self.nothing] = (224, 224, 192)
+        colours[nothing] = (224, 224, 192) if nothing else (0, 0, 0)
+        colours[table[: len(self.names)]] = self.palette
         picture.putpalette(colours.tobytes())
         return picture
+
+    def _values(self, values: Sequence[int] | None) -> tuple[np.ndarray, int]:
+        """uint8 (256,): index of a word -> pixel value; and the value of nothing."""
+        if values is None:
+            return np.arange(256, dtype=np.uint8), self.nothing
+        chosen = [int(value) for value in values]
+        distinct = len(set(chosen)) == len(chosen) == len(self.names)
+        if not distinct or min(chosen) < 0 or max(chosen) > 254:
+            raise ValueError(
+                f"values: {len(self.names)} different numbers from 0 to 254 are needed, one for each word"
+            )
+        nothing = 255 if 0 in chosen else 0
+        table = np.full(256, nothing, np.uint8)
+        table[: len(chosen)] = chosen
+        return table, nothing
+
+    def outlines(self) -> dict[str, list[Outline]]:
+        """name -> the outlines of its regions; see `jseg.datasets.outlines`.
+
+        Raises:
+            ValueError: the packages of the extra `outlines` are missing.
+        """
+        require_outlines()
+        return class_outlines(self.mask, self.names)
 
     def save(
         self,
@@ -174,34 +213,39 @@ class Result:
         stem: str | None = None,
         forms: Sequence[str] = FORMS,
         overwrite: bool = False,
+        values: Sequence[int] | None = None,
     ) -> list[Path]:
         """Writes files of the given forms. Each is either complete or missing.
 
         Args:
             folder: output folder, created if necessary.
             stem: stem of the file names; by default that of the image file, or "image".
-            forms: names in `FORMS`.
+            forms: names in `FORMS`, or "labelme" for the outlines in `labelme/STEM.json`.
             overwrite: replace existing files.
+            values: pixel values of the mask, see `mask_image`.
 
         Returns:
             The files.
 
         Raises:
             FileExistsError: if a file exists. OSError: if the folder cannot be written.
-            ValueError: if a form is unknown.
+            ValueError: if a form is unknown, or values are impossible.
         """
         stem = stem or (self.path.stem if self.path else "image")
         files = output_files(folder, stem, forms)
         if not overwrite:
             refuse_existing(files)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        writers = {"mask": self.mask_image, "overlay": self.overlay}
         for form, path in zip(forms, files):
+            if form == "labelme":
+                save_labelme(path, self.path, self.size, self.outlines())
+                continue
             with replacing(path, durable=False) as temporary:
                 if form == "json":
                     temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
                 else:
-                    writers[form]().save(temporary, format="PNG")
+                    picture = self.overlay() if form == "overlay" else self.mask_image(values)
+                    picture.save(temporary, format="PNG")
         return files
 
     def _repr_png_(self) -> bytes:
@@ -217,11 +261,10 @@ def output_files(folder: PathLike, stem: str, forms: Iterable[str]) -> list[Path
     Raises:
         ValueError: if a form is unknown.
     """
-    endings = {"mask": ".png", "overlay": ".overlay.png", "json": ".json"}
-    unknown = [form for form in forms if form not in endings]
+    unknown = [form for form in forms if form not in _ENDINGS]
     if unknown:
-        raise ValueError(f"unknown form '{unknown[0]}'; choose from {', '.join(FORMS)}")
-    return [Path(folder) / (stem + endings[form]) for form in forms]
+        raise ValueError(f"unknown form '{unknown[0]}'; choose from {', '.join(_ENDINGS)}")
+    return [Path(folder) / _ENDINGS[form].format(stem) for form in forms]
 
 
 def refuse_existing(files: Iterable[Path]) -> None:

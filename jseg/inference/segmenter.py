@@ -18,6 +18,7 @@ from jseg.files import PathLike
 from jseg.inference.images import MAX_PIXELS, ImageLike, expand, read_rgb
 from jseg.inference.loading import Loaded, load_clip_alone, load_segmentor
 from jseg.inference.result import Result
+from jseg.inference.softmax_map import softmax_map, softmax_scores
 from jseg.inference.text import TextEncoder
 from jseg.inference.windows import Pass, WindowPlan, class_map, cut_windows, mean_scores, merge_windows
 from jseg.inference.words import Words, WordsLike
@@ -89,6 +90,8 @@ class View:
             raise ValueError(f"there are {len(every.names)} words, but at most {_MAX_WORDS} are supported")
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}: it must be between 0 and 1")
+        if seen_bias is not None and not np.isfinite(seen_bias):
+            raise ValueError(f"seen_bias is {seen_bias}: it must be a number")
         segmenter, count = self._segmenter, len(asked.names)
         text = jt.array(segmenter.text_features(every))
         bias = segmenter._bias(every.names, seen_bias)
@@ -97,7 +100,8 @@ class View:
             for copy in self._copies
         ]
         size = (self.image.shape[0], self.image.shape[1])
-        found = class_map(passes, size)
+        late = segmenter.model.late_softmax is not None
+        found = softmax_map(passes, size, every.owners) if late else class_map(passes, size)
         nothing = 255 if count <= 255 else 65535
         mask = found.mask.astype(np.uint8 if nothing == 255 else np.uint16)
         mask[found.mask >= count] = nothing
@@ -113,16 +117,20 @@ class View:
             areas=np.bincount(mask.reshape(-1), minlength=nothing + 1)[:count],
             unseen=tuple(i for i, name in enumerate(asked.names) if name not in segmenter.seen),
             regions=self._regions(text, every, count),
-            scores=mean_scores(passes, size)[:count] if keep_scores else None,
+            scores=_all_scores(passes, size, every.owners if late else None)[:count] if keep_scores else None,
             seconds={**self._seconds, "decode": time.perf_counter() - start},
         )
 
     def _scores(self, copy: _Encoded, text: jt.Var, words: Words, bias: np.ndarray) -> Iterator[np.ndarray]:
         """Yields scores float32 (C, *crop) of each window: the maximum over the phrases of a word, minus the
-        bias."""
+        bias. For models with `late_softmax`, yields the logits (P, *crop) of all phrases.
+        """
         model, starts = self._segmenter.model, np.searchsorted(words.owners, range(len(words.names)))
         for features in copy.batches:
-            phrases = model.probabilities(features, text, copy.plan.crop).numpy()
+            phrases = model.window_scores(features, text, copy.plan.crop).numpy()
+            if model.late_softmax is not None:
+                yield from phrases
+                continue
             several = phrases.shape[1] > len(words.names)
             scores = np.maximum.reduceat(phrases, starts, axis=1) if several else phrases
             yield from scores - bias[:, None, None]
@@ -136,6 +144,11 @@ class View:
             return None
         starts = np.searchsorted(words.owners, range(len(words.names)))
         return np.maximum.reduceat(scores.numpy()[0], starts, axis=0)[:count]
+
+
+def _all_scores(passes: Sequence[Pass], size: tuple[int, int], owners: Sequence[int] | None) -> np.ndarray:
+    """float32 (C, H, W); `owners` of the phrases where the softmax comes last."""
+    return mean_scores(passes, size) if owners is None else softmax_scores(passes, size, owners)
 
 
 class Segmenter:

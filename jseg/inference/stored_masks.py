@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jseg.datasets.classes import load_class_list, published_values
 from jseg.datasets.coco_stuff import MASK_ENDING
 from jseg.datasets.masks import check_labels, read_mask
 from jseg.evaluation.confusion import ConfusionMatrix
@@ -26,11 +27,29 @@ class MaskForm(NamedTuple):
 
 MASK_FORMS: dict[str, MaskForm] = {
     "voc2012": MaskForm(reduce_zero_label=True),
+    "voc21": MaskForm(),
     "zeroshapes": MaskForm(reduce_zero_label=True),
     "context60": MaskForm(),
     "context59": MaskForm(reduce_zero_label=True),
     "coco_stuff164k": MaskForm(ending=MASK_ENDING),
 }
+
+
+def values_in_masks(class_list: str) -> np.ndarray:
+    """uint8 (C,): the value of each class of a list in masks as the authors of the data publish them.
+
+    PASCAL Context, whose 459 numbers do not fit into 8 bits: the values of the masks of 60 classes.
+
+    Raises:
+        ValueError: there is no such list.
+    """
+    count = len(load_class_list(class_list).names)
+    published = published_values(class_list)
+    if published is not None:
+        return np.array(published, np.uint8)
+    return np.arange(count, dtype=np.uint8) + np.uint8(
+        MASK_FORMS.get(class_list, MaskForm()).reduce_zero_label
+    )
 
 
 class Pair(NamedTuple):

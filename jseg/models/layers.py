@@ -116,3 +116,16 @@ class PatchConvolution(nn.Module):
         patches = patches.reshape(batch * rows * columns, channels * patch * patch)
         weight = self.weight.reshape(self.weight.shape[0], -1)
         return linear(patches, weight).reshape(batch, rows * columns, -1)
+
+
+def fill_to_patches(maps: jt.Var, patch: int, value: float = 0) -> jt.Var:
+    """(..., H, W) filled with `value` at the bottom and the right, up to the next multiples of `patch`.
+
+    0 is the mean colour of a normalised image, and what smaller images are filled with in training.
+    """
+    for axis in (maps.ndim - 2, maps.ndim - 1):
+        missing = -maps.shape[axis] % patch
+        if missing:
+            shape = [missing if place == axis else side for place, side in enumerate(maps.shape)]
+            maps = jt.concat([maps, jt.full(shape, value, maps.dtype)], dim=axis)
+    return maps

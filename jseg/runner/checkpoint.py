@@ -127,7 +127,7 @@ def check_initial_weights(
         raise ValueError(
             f"init_from: {path} was trained with other classes (only there: {_shortened(only_file)}; "
             f"only here: {_shortened(only_here)}; or in another order); "
-            "use a checkpoint of the same dataset"
+            "use a checkpoint of the same dataset, or set fine_tune=True to start from this one"
         )
     unseen = json.loads(metadata.get("unseen", "null"))
     if unseen is not None and sorted(unseen) != sorted(int(index) for index in dataset.unseen):
@@ -139,9 +139,32 @@ def check_initial_weights(
             f"init_from: {path} was trained with other unseen classes (checkpoint: {listed[0]}; this config: "
             f"{listed[1]}), so it has seen masks of unseen classes; use a checkpoint of the same split"
         )
+    check_same_model(path, metadata, own)
+
+
+def check_same_model(path: PathLike, metadata: Mapping[str, str], own: Architecture) -> None:
+    """Checks `init_from` with `fine_tune`: any classes and any setting, but the same architecture.
+
+    No parameter depends on the classes: their words reach the model through CLIP's text encoder.
+
+    Raises:
+        ValueError: if the checkpoint is of another model.
+    """
     note = how_to_match(own, metadata)
     if note:
         raise ValueError(f"init_from: {path} is of a different model than this config's; {note}")
+
+
+def fine_tuning_note(metadata: Mapping[str, str], names: Sequence[str]) -> str:
+    """Returns a line on the classes of the checkpoint and the new ones of this run."""
+    trained = json.loads(metadata.get("class_names", "null"))
+    if trained is None:
+        return f"fine-tuning: the checkpoint does not record its classes; {len(names)} classes here"
+    new = [name for name in names if name not in trained]
+    return (
+        f"fine-tuning: trained with {len(trained)} classes; of the {len(names)} here "
+        f"{len(new)} are new ({_shortened(new)})"
+    )
 
 
 def half_way_note(metadata: Mapping[str, str]) -> str:

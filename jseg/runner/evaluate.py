@@ -1,7 +1,7 @@
 """Runs a segmentor over a dataset, for metrics on labelled images or for predicted masks."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from jseg.distributed import alive, all_reduce_sum, gather_objects, rank, world_
 from jseg.evaluation import ConfusionMatrix, summarise
 from jseg.files import PathLike
 from jseg.inference.recipe import TestRecipe
+from jseg.inference.softmax_map import softmax_map
 from jseg.inference.windows import Pass, PredictFn, class_map, predict_windows
 from jseg.models.segmentors import Segmentor
 from jseg.names import shortened
@@ -37,7 +38,9 @@ def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping
         Pass(predict_windows(predictor, copy, plan), mirrored)
         for copy, plan, mirrored in recipe.copies(sample["image"])
     ]
-    return class_map(passes, sample["original_size"]).mask.astype(np.uint8)
+    size, softmax = sample["original_size"], model.late_softmax
+    found = class_map(passes, size) if softmax is None else softmax_map(passes, size, *softmax)
+    return found.mask.astype(np.uint8)
 
 
 def evaluate(
@@ -69,6 +72,7 @@ def save_predictions(
     folder: PathLike,
     log: RunLog,
     published_values: bool = False,
+    outlines: Sequence[str] = (),
 ) -> None:
     """Writes one palette PNG for each image of `dataset`. Labels are not needed; see `ImageOutputs`.
 
@@ -78,7 +82,7 @@ def save_predictions(
         OSError: if the folder cannot be written. ValueError: if images were skipped, after writing the
             others.
     """
-    outputs = ImageOutputs(dataset, masks=folder, published_values=published_values)
+    outputs = ImageOutputs(dataset, masks=folder, published_values=published_values, outlines=outlines)
     left_out: dict[str, str] = {}
     for index, sample in _samples(dataset, log, "segmented", left_out):
         try:

@@ -23,7 +23,9 @@ from jseg.runner.bad_images import BadImages
 from jseg.runner.checkpoint import (
     check_initial_weights,
     check_resumable,
+    check_same_model,
     describe,
+    fine_tuning_note,
     half_way_note,
     load_weights,
     resume_notes,
@@ -241,11 +243,20 @@ class Experiment:
                     "writes it first, or --set init_from=PATH"
                 ) from error
             _, metadata = load_weights(self.model(), path, self._clip_sha256)
-            check_initial_weights(path, metadata, self.dataset("train"), self.model().architecture())
-            note = half_way_note(metadata)
-            if note:
-                self.log.info(note)
+            architecture, dataset = self.model().architecture(), self.dataset("train")
+            if self.cfg.fine_tune:
+                check_same_model(path, metadata, architecture)
+                self.log.info(fine_tuning_note(metadata, dataset.class_names))
+            else:
+                check_initial_weights(path, metadata, dataset, architecture)
+                note = half_way_note(metadata)
+                if note:
+                    self.log.info(note)
             return path
+        if self.cfg.fine_tune:
+            raise ValueError(
+                "config key init_from: fine-tuning starts from a trained model; --set init_from=PATH"
+            )
         if setting == "transductive":
             raise ValueError(
                 "config key init_from: the transductive setting starts from an inductive checkpoint at "

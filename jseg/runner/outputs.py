@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from jseg.datasets import Dataset
 from jseg.datasets.masks import save_mask
+from jseg.datasets.outlines import CocoFile, class_outlines, require_outlines, save_labelme
 from jseg.distributed import barrier, gather_objects, is_main
 from jseg.evaluation.per_image import image_record, write_records
 from jseg.files import PathLike, replacing
@@ -17,7 +19,8 @@ from jseg.runtime.command import prove_writable
 MASKS, PER_IMAGE = "val_predictions", "per_image.jsonl"
 """Names of files and folders in the work folder."""
 WRITTEN = ".written_by_jseg"
-"""File in a folder of masks that lists the masks written by jseg, one per line."""
+"""File in a folder of masks that lists the files written by jseg, one per line."""
+COCO_FILE = "coco.json"
 
 
 class ImageOutputs:
@@ -30,9 +33,11 @@ class ImageOutputs:
             result. Other files stay.
         records: file for one JSON object per image, in the order of the dataset, or None.
         published_values: write masks with the dataset's published values instead of class indices.
+        outlines: further files in the folder of masks, "labelme" (`labelme/<id>.json`) and "coco"
+            (`coco.json`, written by `close`); see `jseg.datasets.outlines`.
 
     Raises:
-        OSError: if `masks` cannot be written.
+        OSError: if `masks` cannot be written. ValueError: if the packages for outlines are missing.
     """
 
     def __init__(
@@ -41,10 +46,15 @@ class ImageOutputs:
         masks: PathLike | None = None,
         records: PathLike | None = None,
         published_values: bool = False,
+        outlines: Sequence[str] = (),
     ) -> None:
         self._dataset, self._records = dataset, records
         self._masks = None if masks is None else Path(masks)
         self._values = dataset.published_values() if published_values else None
+        self._outlines = tuple(outlines) if masks is not None else ()
+        self._coco = CocoFile(dataset.class_names, self._values)
+        if self._outlines:
+            require_outlines()
         self._own: dict[int, dict[str, Any]] = {}
         self._begun = False
         if self._masks is not None:
@@ -62,6 +72,8 @@ class ImageOutputs:
             path = self._masks / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             self._save(path, prediction)
+            if self._outlines:
+                self._save_outlines(self._masks, index, prediction)
         if self._records is not None and matrix is not None:
             self._own[index] = image_record(name, matrix, self._dataset.class_names, self._dataset.unseen)
 
@@ -74,13 +86,27 @@ class ImageOutputs:
         colours[self._values] = palette
         save_mask(path, self._values[prediction], colours)
 
+    def _save_outlines(self, folder: Path, index: int, prediction: np.ndarray) -> None:
+        name, images = self._dataset.name(index), self._dataset.files()
+        image = images[index] if images else None
+        size = (prediction.shape[0], prediction.shape[1])
+        found = class_outlines(prediction, self._dataset.class_names)
+        if "labelme" in self._outlines:
+            save_labelme(folder / "labelme" / f"{name}.json", image, size, found)
+        self._coco.add(index, name if image is None else image.name, size, found)
+
     def close(self) -> None:
-        """Writes the records of all ranks into one file, on the main rank.
+        """Writes the records and the outlines of all ranks into one file each, on the main rank.
 
         Raises:
-            OSError: if the file cannot be written.
+            OSError: if a file cannot be written.
         """
         self._begin()
+        if self._masks is not None and "coco" in self._outlines:
+            for entries in gather_objects(self._coco.entries(), what="gathering the outlines"):
+                self._coco.take(entries)
+            if is_main():
+                self._coco.save(self._masks / COCO_FILE)
         if self._records is None:
             return
         records: dict[int, dict[str, Any]] = {}
@@ -94,9 +120,13 @@ class ImageOutputs:
         nothing."""
         if self._masks is not None and not self._begun:
             self._begun = True
-            _begin_masks(
-                self._masks, [self._dataset.name(index) + ".png" for index in range(len(self._dataset))]
-            )
+            names = [self._dataset.name(index) for index in range(len(self._dataset))]
+            files = [f"{name}.png" for name in names]
+            if "labelme" in self._outlines:
+                files += [f"labelme/{name}.json" for name in names]
+            if "coco" in self._outlines:
+                files.append(COCO_FILE)
+            _begin_masks(self._masks, files)
 
 
 def _begin_masks(folder: Path, names: list[str]) -> None:
@@ -117,7 +147,7 @@ def _begin_masks(folder: Path, names: list[str]) -> None:
         listed.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file,
     ):
         earlier = file.read().split("\n")
-    for path in (folder / name for name in earlier if name.endswith(".png") and "\0" not in name):
+    for path in (folder / name for name in earlier if name.endswith((".png", ".json")) and "\0" not in name):
         if _lies_in(path, folder):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 path.unlink()

@@ -158,11 +158,13 @@ class Runner:
         self._draw(model)
         return summary
 
-    def test(self, checkpoint: str | None = None, published_values: bool = False) -> Path:
+    def test(
+        self, checkpoint: str | None = None, published_values: bool = False, outlines: Sequence[str] = ()
+    ) -> Path:
         """Segments `dataset.test` into palette PNG files, which replace those of an earlier run.
 
         Args:
-            published_values: see `jseg.runner.outputs.ImageOutputs`.
+            published_values, outlines: see `jseg.runner.outputs.ImageOutputs`.
 
         Returns:
             The folder of the files.
@@ -170,14 +172,16 @@ class Runner:
         # Built before the model, which takes its classes from this set, so that no other data is needed.
         dataset = self.experiment.dataset("test")
         with self._occupied("test"):
-            return self._test(dataset, checkpoint, published_values)
+            return self._test(dataset, checkpoint, published_values, outlines)
 
-    def _test(self, dataset: Dataset, checkpoint: str | None, published_values: bool) -> Path:
+    def _test(
+        self, dataset: Dataset, checkpoint: str | None, published_values: bool, outlines: Sequence[str]
+    ) -> Path:
         model, path = self.experiment.trained_model(checkpoint)
         folder = self.work_dir / "predictions"
         self.log.info(f"segmenting {len(dataset)} images with {path}")
         model.eval()
-        save_predictions(model, dataset, self.cfg.inference, folder, self.log, published_values)
+        save_predictions(model, dataset, self.cfg.inference, folder, self.log, published_values, outlines)
         barrier()
         self.log.info(f"{len(dataset)} predictions are in {folder}")
         return folder

@@ -20,12 +20,15 @@ INTERRUPTED = 130  # 128 + SIGINT
 _READER_LEFT = 141  # 128 + SIGPIPE, as the shell reports a program that this signal ended
 
 
-def exit_status(run: Callable[[], int | None]) -> int:
+def exit_status(run: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Runs a command. Its return value is the exit status, with None meaning 0.
 
     ValueError and OSError are user errors: `error: <message>` is printed to stderr, and the status is 2. If
     the reader of the output has gone (`| head`), the command ends silently with status 141. Ctrl-C gives
     status 130. An operator that cannot be compiled or loaded is also explained as a user error.
+
+    Args:
+        interrupted: message printed after Ctrl-C.
     """
     make_encodable()
     try:
@@ -43,7 +46,7 @@ def exit_status(run: Callable[[], int | None]) -> int:
             raise
         return refuse(problem)
     except KeyboardInterrupt:
-        say("interrupted", sys.stderr)
+        say(interrupted, sys.stderr)
         return INTERRUPTED
     return status
 

@@ -4,6 +4,7 @@ This package needs only NumPy and Pillow, and never imports Jittor. Images are u
 are integer (H, W) with 255 for ignored pixels, and palettes are uint8 (C, 3).
 """
 
+from jseg.visualization.contact_sheet import draw_contact_sheet
 from jseg.visualization.curves import read_records, save_curves
 from jseg.visualization.legend import LegendEntry, draw_legend
 from jseg.visualization.overlay import contours, overlay
@@ -13,6 +14,7 @@ from jseg.visualization.regions import draw_region_figure, save_region_figure
 __all__ = [
     "LegendEntry",
     "contours",
+    "draw_contact_sheet",
     "draw_legend",
     "draw_panels",
     "draw_region_figure",

@@ -9,6 +9,7 @@ from PIL import Image
 
 from jseg.cli import segment
 from jseg.cli.main import main
+from jseg.datasets.classes import load_class_list
 
 WORDS = "red circle, blue ring|azure ring"
 
@@ -59,6 +60,26 @@ def test_json_lines_and_classes_of_a_file(call, images, tmp_path):
     assert not Path("segmented").exists()
 
 
+def test_outlines_and_label_numbers_of_a_data_set(call, images):
+    status, _, _ = call(
+        *images, "--class-list", "zeroshapes", "--published-values", "--save", "mask", "labelme", "coco"
+    )
+    content = json.loads(Path("segmented/coco.json").read_text())
+    assert status == 0 and [image["file_name"] for image in content["images"]] == [
+        "test_00000.png",
+        "test_00001.png",
+    ]
+    assert [row["id"] for row in content["categories"]] == list(range(1, 21))
+    with Image.open("segmented/test_00000.png") as mask:
+        values = set(np.unique(np.asarray(mask)).tolist())
+    assert values <= set(range(1, 21)) and {row["category_id"] for row in content["annotations"]} <= set(
+        range(1, 21)
+    )
+    shapes = json.loads(Path("segmented/labelme/test_00000.json").read_text())["shapes"]
+    assert {shape["label"] for shape in shapes} <= set(load_class_list("zeroshapes").names) and shapes
+    assert call(images[0], "--classes", WORDS, "--save", "coco")[0] == 2
+
+
 def test_an_unreadable_image_does_not_stop_the_others(call, images):
     Path("broken.png").write_bytes(Path(images[0]).read_bytes()[:200])
     status, _, error = call("broken.png", images[0], "--classes", WORDS, "--save", "mask")
@@ -76,8 +97,6 @@ def test_an_unreadable_image_does_not_stop_the_others(call, images):
         (["IMAGE", "--classes-file", "none.txt"], "none.txt"),
         (["IMAGE", "--classes", "cat", "--output", "file/x"], "file"),
         (["IMAGE", "--classes", "cat", "--checkpoint", "none.safetensors"], "none.safetensors"),
-        (["IMAGE", "--classes", "red circle", "--threshold", "7"], "threshold"),
-        (["IMAGE", "--classes", "red circle", "--num-regions", "3"], "num_regions"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(call, images, arguments, named):
@@ -88,7 +107,19 @@ def test_what_cannot_be_done_is_one_sentence(call, images, arguments, named):
     assert status == 2 and named in line and "Traceback" not in error
 
 
-@pytest.mark.parametrize("arguments", [[], ["a.png"], ["a.png", "--sample"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["a.png"],
+        ["a.png", "--sample"],
+        ["a.png", "--classes", "cat", "--threshold", "7"],
+        ["a.png", "--classes", "cat", "--num-regions", "3"],
+        ["a.png", "--classes", "cat", "--seen-bias", "nan"],
+        ["a.png", "--classes", "cat", "--published-values"],
+        ["a.png", "--class-list", "voc"],
+    ],
+)
 def test_incomplete_command_lines(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         segment.parse_args(arguments)
@@ -110,6 +141,7 @@ def test_ctrl_c_keeps_what_is_finished(call, images, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(segment, "report", stop_after_one)
-    status, _, error = call(*images, "--classes", WORDS, "--save", "mask")
+    status, _, error = call(*images, "--classes", WORDS, "--save", "mask", "coco")
     assert status == 130 and "interrupted" in error
-    assert [path.name for path in Path("segmented").iterdir()] == ["test_00000.png"]
+    assert {path.name for path in Path("segmented").iterdir()} == {"test_00000.png", "coco.json"}
+    assert len(json.loads(Path("segmented/coco.json").read_text())["images"]) == 1

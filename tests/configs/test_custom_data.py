@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jseg.checkpoints.native import load_arrays
 from jseg.cli import check_dataset, evaluate_masks, run_net
 from jseg.config import Config
 from jseg.datasets import save_mask
@@ -128,3 +129,32 @@ def test_a_class_word_too_long_for_clip_is_found_by_the_check(
     if name == "tiny":
         assert run_net.main([*options, f"work_dir={tmp_path / 'run'}", "--task", "train"]) == 2
         assert re.search(found, capsys.readouterr().err)
+
+
+def test_fine_tuning_takes_everything_over_but_the_words(own_data, tmp_path):
+    """With a rate of 0, what is saved are the arrays of the checkpoint that comes with jseg."""
+    from jseg.runner import Runner
+
+    for path in (own_data / "masks").iterdir():
+        label = np.array(Image.open(path))
+        save_mask(path, np.where(label < 255, label % 4, 255), PALETTE)
+    (own_data / "classes.txt").write_text("circle\ntriangle\ncross\nring\n")
+    (own_data / "unseen.txt").write_text("ring\n")
+    options = (f"data_root={own_data}", "max_iters=1", "batch_size=2", "visualize.num_images=0")
+    run = tmp_path / "run"
+    config = str(CONFIGS / "custom_fine_tune_tiny.py")
+    Runner(Config.load(config, [*options, f"work_dir={run}", "optimizer.lr=0.0"])).train()
+    before, _ = load_arrays(CONFIGS.parents[1] / "weights/zeroshapes_clip_rc.safetensors")
+    after, metadata = load_arrays(run / "checkpoints/iter_1.safetensors")
+    assert len(before) == 146 and all(np.array_equal(after[name], before[name]) for name in before)
+    assert json.loads(metadata["class_names"]) == ["circle", "triangle", "cross", "ring"]
+
+
+@pytest.mark.parametrize(
+    "name, trained", [("custom_fine_tune", "voc2012"), ("custom_fine_tune_coco_stuff", "coco_stuff")]
+)
+def test_fine_tuning_describes_the_model_that_it_starts_from(name, trained):
+    tuned, whole = (Config.load(str(CONFIGS / f"{path}.py")) for path in (name, f"{trained}_inductive"))
+    assert tuned.fine_tune and not whole.fine_tune and tuned.init_from is None
+    assert tuned.model == whole.model and tuned.inference == whole.inference
+    assert tuned.optimizer["lr"] < whole.optimizer["lr"] and tuned.max_iters < whole.max_iters

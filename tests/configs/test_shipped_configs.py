@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jseg.cli.list_configs import header_fields
+from jseg.cli.list_configs import experiment, find, header_fields
 from jseg.config import Config
 from jseg.config.config import merge
 
@@ -179,6 +179,13 @@ def test_cross_dataset_evaluation_takes_the_coco_model_with_nothing_unseen():
         cfg = load(name)
         assert cfg.model == coco.model and "train" not in cfg.dataset and cfg.dataset["val"]["unseen"] == ()
         assert cfg.dataset["val"].get("background", True) is name.endswith("60")
+
+
+def test_every_config_has_a_row():
+    rows = {path: experiment(path) for path in find([])}
+    assert len(rows) == len(list((ROOT / "configs").glob("[!_]*/**/*.py")))
+    dense = rows[ROOT / "configs" / "dense_clip" / "dense_zeroshapes.py"]
+    assert dense[1:4] == ("ZeroShapes", "without training", "")
 
 
 def test_the_table_is_printed_from_any_folder(tmp_path):

@@ -4,7 +4,14 @@ import miniature
 import numpy as np
 import pytest
 
-from jseg.datasets import DATASETS, COCOStuffDataset, PascalContextDataset, VOCDataset, load_class_list
+from jseg.datasets import (
+    DATASETS,
+    COCOObjectDataset,
+    COCOStuffDataset,
+    PascalContextDataset,
+    VOCDataset,
+    load_class_list,
+)
 from jseg.datasets.roots import configured_root, new_root
 
 UNSEEN = {
@@ -125,6 +132,24 @@ def test_coco_stuff(root, split):
         {name: miniature.classes_of(label, "coco_stuff164k") for name, label in truth.items()},
     )
     assert len(dataset.class_names) == 171 and len(dataset.unseen) == 15
+
+
+def test_coco_objects_are_the_things_of_coco_stuff(root):
+    """Everything else is background, what has no label included (GroupViT's `convert_coco_object.py`)."""
+    dataset = COCOObjectDataset(str(root), "train2017")
+    truth = {name: miniature.scene(name, miniature.COCO_VALUES)[1] for name in miniature.COCO["train2017"]}
+    stuff = {name: miniature.classes_of(label, "coco_stuff164k") for name, label in truth.items()}
+    expected = {name: np.where(label < 80, label + 1, 0).astype(np.uint8) for name, label in stuff.items()}
+    same(labels_of(dataset), expected)
+    assert any((label == 255).any() for label in stuff.values())
+    assert dataset.class_names[:2] == ("background", "person") and len(dataset.class_names) == 81
+    assert dataset.class_names[80] == "toothbrush" and len(dataset.palette) == 81
+
+
+def test_voc_with_background(root):
+    dataset = VOCDataset(str(root), "val", classes="voc21", reduce_zero_label=False, test_mode=True)
+    same(labels_of(dataset), {name: miniature.voc_mask(name) for name in miniature.VOC_VAL})
+    assert len(dataset.class_names) == 21 and dataset.unseen == (16, 17, 18, 19, 20)
 
 
 def test_images_are_the_published_ones(root):

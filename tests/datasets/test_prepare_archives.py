@@ -9,7 +9,7 @@ import miniature
 import pytest
 from preparing import SOURCES, problems_of, work
 
-from jseg.datasets.prepare import prepare
+from jseg.datasets.prepare import archives, prepare
 from jseg.datasets.prepare.archives import Archive, unpack
 
 ANY = Archive("any.tar", {"top/": "in/"})
@@ -97,3 +97,73 @@ def test_damaged_archive(tmp_path, archive, damage):
         prepare(name, work(tmp_path))
     path.write_bytes(whole)
     assert prepare(name, work(tmp_path)).problems == [] and problems_of(name, tmp_path) == []
+
+
+def sparse(name, blocks, size):
+    """A member whose gaps are not stored (GNU's sparse format 1.0): its header and its content."""
+    entry = tarfile.TarInfo(f"GNUSparseFile.0/{name}")
+    entry.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": name,
+        "GNU.sparse.realsize": str(size),
+    }
+    table = "".join(f"{offset}\n{len(block)}\n" for offset, block in blocks.items())
+    table = f"{len(blocks)}\n{table}".encode()
+    return entry, table.ljust(-(-len(table) // 512) * 512, b"\0") + b"".join(blocks.values())
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names(tmp_path, form):
+    name = "/".join(["a" * 120] * 3) + ".txt"
+    with tarfile.open(tmp_path / "any.tar", "w", format=form) as file:
+        entry = tarfile.TarInfo(f"top/{name}")
+        entry.size = 4
+        file.addfile(entry, io.BytesIO(b"long"))
+    assert unpack(ANY, tmp_path / "any.tar", tmp_path / "home") == 1
+    assert (tmp_path / "home/in" / name).read_bytes() == b"long"
+
+
+def test_a_name_that_no_file_system_takes(tmp_path):
+    tar_of(tmp_path / "any.tar", (tarfile.TarInfo("top/" + "x" * 300), b"x"))
+    with pytest.raises(OSError, match="name too long"):
+        unpack(ANY, tmp_path / "any.tar", tmp_path / "home")
+
+
+def test_sparse_members_are_filled_with_zeros(tmp_path):
+    tar_of(tmp_path / "any.tar", sparse("top/holes", {0: b"head", 70_000: b"tail"}, 100_000))
+    assert unpack(ANY, tmp_path / "any.tar", tmp_path / "home") == 1
+    content = (tmp_path / "home/in/holes").read_bytes()
+    assert content == b"head" + bytes(70_000 - 4) + b"tail" + bytes(30_000 - 4)
+    assert unpack(ANY, tmp_path / "any.tar", tmp_path / "home") == 0
+
+
+@pytest.mark.parametrize("kind", ["zip", "tgz", "sparse"])
+def test_archives_that_would_fill_the_disk(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(archives, "_ALWAYS_ALLOWED", 1 << 20)
+    path = tmp_path / f"any.{'zip' if kind == 'zip' else 'tgz' if kind == 'tgz' else 'tar'}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for number in range(4):
+                file.writestr(f"top/{number}", bytes(1 << 20))
+    elif kind == "tgz":
+        with tarfile.open(path, "w:gz") as file:
+            for number in range(4):
+                entry = tarfile.TarInfo(f"top/{number}")
+                entry.size = 1 << 20
+                file.addfile(entry, io.BytesIO(bytes(1 << 20)))
+    else:
+        tar_of(path, sparse("top/holes", {0: b"x"}, 1 << 40))
+    with pytest.raises(ValueError, match=r"any\.\w+: its files would take more than"):
+        unpack(Archive(path.name, ANY.members), path, tmp_path / "home")
+    assert sum(file.stat().st_size for file in tmp_path.rglob("in/*")) <= 2 << 20
+
+
+def test_an_encrypted_member_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "any.zip", "w") as file:
+        file.writestr("top/secret", b"x")
+    content = bytearray((tmp_path / "any.zip").read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1  # the flag in the directory
+    (tmp_path / "any.zip").write_bytes(content)
+    with pytest.raises(ValueError, match="is encrypted"):
+        unpack(Archive("any.zip", ANY.members), tmp_path / "any.zip", tmp_path / "home")

@@ -1,4 +1,4 @@
-"""COCO's compressed run lengths against their definition and against a writer of their own."""
+"""COCO's run lengths against their definition and against a writer of their own."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from miniature import compressed_rle
 
-from jseg.datasets.prepare.rle import decode_rle
+from jseg.datasets.annotations.rle import decode_rle
 
 
 def test_by_hand():
@@ -15,6 +15,7 @@ def test_by_hand():
     '3', '1', 'N'."""
     region = decode_rle({"size": [2, 3], "counts": "131N"})
     np.testing.assert_array_equal(region, [[0, 1, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(decode_rle({"size": [2, 3], "counts": [1, 3, 1, 1]}), region)
 
 
 def test_long_runs_take_several_characters():
@@ -41,7 +42,9 @@ def test_round_trip(seed):
         {"size": [2, 3], "counts": "131n"},
         {"size": [2, 3], "counts": "13 1N"},
         {"size": [2, 3], "counts": "13\u20ac"},
-        {"size": [2, 3], "counts": [1, 3, 1, 1]},
+        {"size": [2, 3], "counts": [1, 3, 1]},
+        {"size": [2, 3], "counts": [1, "x"]},
+        {"size": [2, 3], "counts": [7, -1]},
         {"size": [2], "counts": "131N"},
         {"counts": "131N"},
         [[1, 2, 3]],

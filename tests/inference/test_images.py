@@ -63,6 +63,11 @@ def test_folders_and_patterns_are_listed_in_order(tmp_path):
     assert names == ["a.JPG", "b.png"]
     assert [path.name for path in expand(str(tmp_path / "*.png"))] == ["b.png"]
     assert [path.name for path in expand([tmp_path / "inside", tmp_path / "b.png"])] == ["c.png", "b.png"]
+    for number in (10, 2, 1):
+        (tmp_path / "inside" / f"frame{number}.png").touch()
+    names = [path.name for path in expand(tmp_path / "inside")]
+    assert names == ["c.png", "frame1.png", "frame2.png", "frame10.png"]
+    assert [path.name for path in expand(str(tmp_path / "inside" / "f*"))] == names[1:]
     (only,) = expand(RGB)
     assert only is RGB
     for wrong in (tmp_path / "none.png", str(tmp_path / "*.gif")):

@@ -78,6 +78,27 @@ def test_files_are_written_and_not_overwritten(tmp_path):
         found.save(tmp_path, forms=("gif",))
 
 
+def test_masks_may_hold_other_numbers(tmp_path):
+    values = result().mask_image([7, 3, 20])
+    np.testing.assert_array_equal(np.unique(np.asarray(values)), [0, 7, 20])
+    assert values.getpalette()[21:24] == result().palette[0].tolist() and values.getpalette()[:3] == [0, 0, 0]
+    np.testing.assert_array_equal(np.unique(np.asarray(result().mask_image([0, 3, 20]))), [0, 20, 255])
+    found = result(mask=np.full((6, 8), 2, np.uint8))
+    (path,) = found.save(tmp_path, "a", ("mask",), values=[7, 3, 20])
+    assert np.asarray(Image.open(path)).tolist() == [[20] * 8] * 6
+    for wrong in ([1, 2], [1, 1, 2], [1, 2, 255]):
+        with pytest.raises(ValueError, match="values"):
+            result().mask_image(wrong)
+
+
+def test_outlines_have_the_names(tmp_path):
+    found = result().outlines()  # two regions of 12 pixels, which are too small
+    assert found == {"cat": [], "grass": []}
+    (path,) = result(mask=np.zeros((6, 8), np.uint8)).save(tmp_path, "a", ("labelme",))
+    (shape,) = json.loads(path.read_text())["shapes"]
+    assert path == tmp_path / "labelme" / "a.json" and shape["label"] == "cat"
+
+
 def test_overlay_enlarges_small_images_and_lists_what_was_found():
     plain, listed = result().overlay(legend=False), result().overlay()
     assert plain.size == (384, 288) and listed.height > plain.height

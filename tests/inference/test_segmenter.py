@@ -133,6 +133,7 @@ def test_large_images_are_cut_into_windows(segmenter, images):
     [
         ("red " * 80, {}, r"too long.*\b\d+ tokens|'red red"),
         ("red circle", {"threshold": 2.0}, "threshold"),
+        ("red circle", {"seen_bias": float("nan")}, "seen_bias"),
         ("red circle", {"background": "red circle"}, "'red circle'"),
     ],
 )

@@ -187,10 +187,36 @@ def test_any_size_divisible_by_the_patch(height, width):
     assert tuple(model.predict(image).shape) == (2, CLASSES, height, width)
 
 
-def test_sizes_that_do_not_fit_are_refused():
+def test_sizes_that_the_patch_does_not_divide_are_filled_up():
+    """By the mean colour and by ignored pixels, as small images are in training; scores are cut off again."""
     model = _segmentor()
-    with pytest.raises(ValueError, match=r"30x32.*\b8\b"):
-        model.predict(jt.zeros((1, 3, 30, 32)))
+    image, label = _batch(27, 30)
+    filled = np.pad(image.numpy(), ((0, 0), (0, 0), (0, 5), (0, 2)))
+    whole = np.pad(label.numpy(), ((0, 0), (0, 5), (0, 2)), constant_values=255)
+    scores = model.predict(image).numpy()
+    assert scores.shape == (2, CLASSES, 27, 30)
+    wanted = model.predict(jt.array(filled)).numpy()[:, :, :27, :30]
+    np.testing.assert_allclose(scores, wanted, rtol=1e-6, atol=1e-7)
+    losses = _values(model.loss(jt.array(filled), jt.array(whole)))
+    assert _values(model.loss(image, label)) == pytest.approx(losses, rel=1e-5)
+    np.testing.assert_array_equal(
+        model.divisors(image, label).numpy(), model.divisors(jt.array(filled), jt.array(whole)).numpy()
+    )
+
+
+def test_heads_of_80_channels_with_exact_gelu_and_patches_of_14():
+    """The form of ViT-H/14: a crop of 32 px has 3 x 3 patches, which cover 42 px."""
+    sizes = EncoderSizes(layers=2, width=160, patch_size=14, joint_width=JOINT)
+    head = dict(type="CLIPRCHead", num_heads=2, num_layers=1)
+    model = CLIPRC.from_sizes(sizes, 2, _text(), UNSEEN, None, head, image_size=32, activation="gelu")
+    assert model.architecture().image_size == (42, 42) and model.backbone.positional_embedding.shape[0] == 10
+    image, label = _batch()
+    assert np.isfinite(list(_values(model.loss(image, label)).values())).all()
+    assert tuple(model.predict(image).shape) == (2, CLASSES, 32, 32)
+
+
+def test_numbers_of_regions_that_do_not_fit_are_refused():
+    model = _segmentor()
     model.backbone.num_regions = 5
     with pytest.raises(ValueError, match=r"num_regions.*\b5\b"):
         model.predict(jt.zeros((1, 3, 32, 32)))
@@ -399,7 +425,7 @@ def test_factory_builds_on_clip_weights(clip_file, tmp_path, monkeypatch):
         ),
         (dict(loss=dict(focal_weight=-1.0)), r"focal_weight.*-1"),
         (dict(clip="nowhere.pt"), "nowhere.pt"),
-        (dict(image_size=50), r"image_size.*\b50\b"),
+        (dict(image_size=7), r"image_size.*\b7\b"),
         (dict(setting="zero"), "setting.*'zero'"),
         (dict(unseen=[7]), "unseen"),
         (dict(templates="poem"), "poem"),

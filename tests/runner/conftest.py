@@ -95,11 +95,17 @@ class Stripes(Dataset):
     palette = COLOURS
 
     def __init__(
-        self, length: int = 6, seed: int = 0, poison: bool = False, unreadable: Sequence[int] = ()
+        self,
+        length: int = 6,
+        seed: int = 0,
+        poison: bool = False,
+        unreadable: Sequence[int] = (),
+        names: Sequence[str] = class_names,
     ) -> None:
         if length < 0:
             raise ValueError(f"length: {length} is negative")
         self.length, self.seed, self.poison, self.unreadable = length, seed, poison, unreadable
+        self.class_names = tuple(names)
 
     def __len__(self) -> int:
         return self.length

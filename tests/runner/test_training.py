@@ -194,6 +194,34 @@ def test_initial_weights_of_another_run_are_refused(metadata, message):
         checkpoints.check_initial_weights("a.safetensors", {**right, **metadata}, dataset, model)
 
 
+def test_fine_tuning_takes_any_classes_and_any_setting_but_the_same_model():
+    model = CLIPRCArchitecture(num_regions=16)
+    other = {
+        "setting": "transductive",
+        "class_names": '["red", "grey"]',
+        "architecture": '{"type": "CLIPRC", "num_regions": 16}',
+    }
+    checkpoints.check_same_model("a.safetensors", other, model)
+    with pytest.raises(ValueError, match=r"model\.backbone\.num_regions=4\b.*\b16\b"):
+        wrong = {**other, "architecture": '{"type": "CLIPRC", "num_regions": 4}'}
+        checkpoints.check_same_model("a.safetensors", wrong, model)
+    note = checkpoints.fine_tuning_note(other, ("red", "blue", "green"))
+    assert re.search(r"\b2 classes\b.*\b3\b.*\b2\b.*blue, green", note)
+    assert "does not record" in checkpoints.fine_tuning_note({}, ("red",))
+
+
+def test_fine_tuning_starts_from_another_run(trained, make_config):
+    weights = str(CheckpointStore(trained.work_dir).path(8))
+    renamed = {"dataset.train": dict(type="TestStripes", names=("rot", "green", "blau"))}
+    with pytest.raises(ValueError, match="fine_tune=True"):
+        Runner(make_config(renamed, init_from=weights)).train()
+    with pytest.raises(ValueError, match="init_from"):
+        Runner(make_config(renamed, fine_tune=True)).train()
+    cfg = make_config(renamed, init_from=weights, fine_tune=True, max_iters=1)
+    Runner(cfg).train()
+    assert re.search(r"fine-tuning.*2 are new \(rot, blau\)", Path(cfg.work_dir, "log.txt").read_text())
+
+
 def test_a_start_that_is_not_half_way_is_remarked():
     assert checkpoints.half_way_note({"iteration": "6", "config": "seed = 1\nmax_iters = 12\n"}) == ""
     note = checkpoints.half_way_note({"iteration": "4", "config": "max_iters = 12\n"})

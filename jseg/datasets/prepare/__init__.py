@@ -14,7 +14,7 @@ from jseg.datasets.prepare import coco_stuff, context, voc2012
 from jseg.datasets.prepare.check import absent_files, bad_files, wrong_counts
 from jseg.datasets.prepare.work import Problems, Work
 
-__all__ = ["BENCHMARKS", "Problems", "Report", "Work", "check", "prepare"]
+__all__ = ["BENCHMARKS", "Problems", "Report", "Work", "check", "prepare", "survey"]
 
 BENCHMARKS: dict[str, ModuleType] = {"voc2012": voc2012, "context": context, "coco_stuff": coco_stuff}
 
@@ -44,8 +44,13 @@ def prepare(name: str, work: Work) -> Report:
         FileNotFoundError: if an archive is missing. Problems: if some annotations cannot be converted.
         ValueError, OSError: if an archive or list cannot be used, or on disk errors.
     """
+    BENCHMARKS[name].prepare(work)
+    return survey(name, work)
+
+
+def survey(name: str, work: Work) -> Report:
+    """Counts a data set and looks for all files that its lists name, without reading them."""
     benchmark = BENCHMARKS[name]
-    benchmark.prepare(work)
     home = benchmark.find_home(work.root)
     contents = benchmark.contents(home)
     problems = contents.problems + absent_files(contents)

@@ -20,6 +20,9 @@ from jseg.datasets.prepare.files import unfinished
 # Errors that tarfile, zipfile and the decompressors raise for truncated or damaged archives.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
 _PIECE = 1 << 20  # bytes read at a time
+# How much larger than the archive its wanted files may be. Compressed images hardly shrink further; the
+# label maps of PASCAL Context, 31 MB, take 4 GB if MATLAB has not compressed them.
+_LARGEST_RATIO, _ALWAYS_ALLOWED = 20, 8 << 30  # bytes
 
 
 class Archive(NamedTuple):
@@ -33,7 +36,7 @@ class Archive(NamedTuple):
 class _Member(NamedTuple):
     name: str
     size: int  # bytes, uncompressed
-    open: Callable[[], IO[bytes]] | None  # None for anything but a regular file, such as links and devices
+    open: Callable[[], IO[bytes]] | None  # None for links, devices and encrypted files
     position: int  # position in the archive in bytes
 
 
@@ -44,10 +47,12 @@ def unpack(archive: Archive, source: Path, target: Path) -> int:
         The number of files written, without those that already existed.
 
     Raises:
-        ValueError: if the archive is damaged, or a needed member would be written outside `target`.
+        ValueError: if the archive is damaged, if a needed member would be written outside `target`, or if all
+            of them together are far larger than those of an official archive.
         OSError: if a file cannot be read or written.
     """
-    written = 0
+    written = taken = 0
+    limit = _LARGEST_RATIO * source.stat().st_size + _ALWAYS_ALLOWED
     try:
         if not source.name.endswith((".tar", ".zip")):
             with _bar(source, f"{archive.name}: checking") as bar:
@@ -56,6 +61,12 @@ def unpack(archive: Archive, source: Path, target: Path) -> int:
             for member in _members(source):
                 place = _place(archive, member, source)
                 if place is not None:
+                    taken += member.size
+                    if taken > limit:
+                        raise ValueError(
+                            f"{source}: its files would take more than {limit:,} bytes; this is not the "
+                            f"official {archive.name}, download it again"
+                        )
                     written += _extract(member, target / place)
                 bar.update(member.position - bar.n)
     except _DAMAGE as problem:
@@ -78,10 +89,10 @@ def _members(source: Path) -> Iterator[_Member]:
             for entry in file.infolist():
                 position += entry.compress_size
                 link = entry.external_attr >> 28 == 0o12  # the upper half is the Unix mode
+                encrypted = bool(entry.flag_bits & 1)
                 if not entry.is_dir():
-                    yield _Member(
-                        entry.filename, entry.file_size, None if link else partial(file.open, entry), position
-                    )
+                    open_member = None if link or encrypted else partial(file.open, entry)
+                    yield _Member(entry.filename, entry.file_size, open_member, position)
         return
     with source.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as file:
         for entry in file:
@@ -117,8 +128,8 @@ def _place(archive: Archive, member: _Member, source: Path) -> PurePosixPath | N
             place = PurePosixPath(replacement + name[len(prefix) :])
             if ".." in place.parts or place.is_absolute() or "\\" in name or member.open is None:
                 raise ValueError(
-                    f"{source}: the member {member.name!r} is a link or points outside the folder; this is "
-                    f"not the official {archive.name}, download it again"
+                    f"{source}: the member {member.name!r} is a link, is encrypted or points outside the "
+                    f"folder; this is not the official {archive.name}, download it again"
                 )
             return place
     return None

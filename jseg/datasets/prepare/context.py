@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jseg.datasets.annotations.rle import decode_rle
 from jseg.datasets.classes import load_class_list, raw_values
 from jseg.datasets.files import read_split
 from jseg.datasets.masks import check_size
@@ -25,7 +26,6 @@ from jseg.datasets.prepare.archives import Archive
 from jseg.datasets.prepare.check import read_lists
 from jseg.datasets.prepare.files import image_size, is_complete_png, write_label, write_list
 from jseg.datasets.prepare.matlab import read_label_map, require_scipy
-from jseg.datasets.prepare.rle import decode_rle
 from jseg.datasets.prepare.work import Annotation, Contents, Work, listed_pairs, overlap, require
 from jseg.datasets.roots import new_root
 

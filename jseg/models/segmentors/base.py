@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,17 @@ from jseg.runtime.backend import jt, nn
 
 Features = TypeVar("Features")
 """Output of a segmentor's encoder and input of its decoder."""
+
+
+class LateSoftmax(NamedTuple):
+    """What turns logits of phrases, averaged over windows, into classes; see `jseg.inference.softmax_map`.
+
+    owners: for each of the P phrases of `Segmentor.predict` its class. background: a class, and the score
+    below which a pixel belongs to it; None without such a class.
+    """
+
+    owners: tuple[int, ...]
+    background: tuple[int, float] | None = None
 
 
 class Segmentor(nn.Module, Generic[Features]):
@@ -31,6 +42,12 @@ class Segmentor(nn.Module, Generic[Features]):
     def patch_size(self) -> int:
         """Side length of a patch in pixels. Images are padded to multiples of it. 1 without patches."""
         return 1
+
+    @property
+    def late_softmax(self) -> LateSoftmax | None:
+        """For models whose softmax follows the average over windows: `window_scores` and `predict` then
+        return logits of phrases. None where they return scores in 0..1."""
+        return None
 
     @property
     def trains_regions(self) -> bool:
@@ -64,7 +81,7 @@ class Segmentor(nn.Module, Generic[Features]):
         """Returns the input of `decode`, which does not depend on the words. No dropout, no gradient.
 
         Args:
-            image: (B, 3, H, W) normalised RGB.
+            image: (B, 3, H, W) normalised RGB of any size; it is filled up to whole patches.
             num_regions: a square number of regions, by default `num_regions`; models without regions ignore
                 it.
         """
@@ -85,7 +102,19 @@ class Segmentor(nn.Module, Generic[Features]):
         """Returns scores (B, C, *size) in 0..1 for any words, from which masks are made. By default, the
         sigmoid of the resized logits. Arguments as in `decode`; `size` is the image size in pixels."""
         with jt.no_grad():
-            return resize_bilinear(self.decode(features, text), size).sigmoid()
+            return self.to_pixels(self.decode(features, text), size).sigmoid()
+
+    def to_pixels(self, maps: jt.Var, size: tuple[int, int]) -> jt.Var:
+        """(B, C, h, w) on the grid of the patches -> (B, C, *size). What the last patches cover beyond an
+        image that was filled up is cut off."""
+        patch = self.patch_size
+        filled = (-(-size[0] // patch) * patch, -(-size[1] // patch) * patch)
+        resized = resize_bilinear(maps, filled)
+        return resized if filled == tuple(size) else resized[:, :, : size[0], : size[1]]
+
+    def window_scores(self, features: Features, text: jt.Var, size: tuple[int, int]) -> jt.Var:
+        """(B, C, *size): what is averaged over the windows of an image; by default `probabilities`."""
+        return self.probabilities(features, text, size)
 
     def region_scores(self, features: Features, text: jt.Var) -> jt.Var | None:
         """(B, C, m, m) probabilities over the words for each region; None without regions."""
@@ -93,7 +122,10 @@ class Segmentor(nn.Module, Generic[Features]):
 
     @abstractmethod
     def predict(self, image: jt.Var) -> jt.Var:
-        """(B, 3, H, W) -> (B, C, H, W) scores of all classes: the largest is the prediction. No dropout."""
+        """(B, 3, H, W) -> (B, C, H, W) scores of all classes: the largest is the prediction. No dropout.
+
+        With `late_softmax`: (B, P, H, W) logits of its phrases.
+        """
 
     def region_probabilities(
         self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None

@@ -28,7 +28,7 @@ from jseg.models.backbones import BACKBONES, Backbone, ImageFeatures
 from jseg.models.clip.model import StoredCLIP
 from jseg.models.clip.templates import get_templates
 from jseg.models.heads import HEADS, Decoded, Head
-from jseg.models.layers import filled_by_file
+from jseg.models.layers import fill_to_patches, filled_by_file
 from jseg.models.losses import LOSSES, Loss, labelled_pixels, pixel_accuracy
 from jseg.models.segmentors.base import MODELS, Segmentor
 from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, split_classes
@@ -198,7 +198,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
         seen, hidden = split_classes(len(text), unseen)
         if setting == "transductive" and not len(hidden):
             raise ValueError("setting is 'transductive' but unseen is empty: list classes or use 'full'")
-        self.setting = setting
+        self.setting, self._ignore_index = setting, ignore_index
         # Leading underscores keep these out of Jittor's parameters and checkpoints.
         text = np.asarray(text, dtype=np.float32)
         self._text = jt.array(text).stop_grad()
@@ -221,7 +221,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
 
     @property
     def patch_size(self) -> int:
-        """Side of a patch in pixels; sides of images must be multiples of it."""
+        """Side of a patch in pixels; images are filled up to multiples of it."""
         return self.backbone.patch_size
 
     def loss(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> dict[str, jt.Var]:
@@ -238,7 +238,8 @@ class CLIPRC(Segmentor[ImageFeatures]):
         return self.loss_details(image, label, divisors).terms
 
     def loss_details(self, image: jt.Var, label: jt.Var, divisors: jt.Var | None = None) -> LossDetails:
-        """Returns `loss` with its inputs."""
+        """Returns `loss` with its inputs, padded to whole patches."""
+        image, label = self._filled(image, label)
         decoded = self.decode_head(self.backbone(image, training=True), self._train_text, training=True)
         logits = resize_bilinear(decoded.logits, tuple(label.shape[1:]))
         label = self._train_label(logits, label)
@@ -255,6 +256,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
         Only the pseudo labels of the transductive setting need a forward pass, with the dropout of the
         current random state. No gradient.
         """
+        image, label = self._filled(image, label)
         with jt.no_grad():
             logits = None
             if self.setting == "transductive":
@@ -266,6 +268,12 @@ class CLIPRC(Segmentor[ImageFeatures]):
             pixels = labelled_pixels(label, classes)
             return pixels if counts is None else jt.concat([counts, pixels])
 
+    def _filled(self, image: jt.Var, label: jt.Var) -> tuple[jt.Var, jt.Var]:
+        """Image and label filled up to whole patches, the label with ignored pixels: as the crops of training
+        where an image is smaller than a crop."""
+        patch = self.patch_size
+        return fill_to_patches(image, patch), fill_to_patches(label, patch, self._ignore_index)
+
     def _train_label(self, logits: jt.Var | None, label: jt.Var) -> jt.Var:
         """Converts the dataset's label to class indices of the setting. The logits give pseudo labels."""
         label = self._label_table[label.int32()]
@@ -274,7 +282,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
     def encode(self, image: jt.Var, num_regions: int | None = None) -> ImageFeatures:
         """Features of the frozen encoder with prompts and regions; see `Segmentor.encode`."""
         with jt.no_grad():
-            return self.backbone(image, num_regions=num_regions)
+            return self.backbone(fill_to_patches(image, self.patch_size), num_regions=num_regions)
 
     def decode(self, features: ImageFeatures, text: jt.Var) -> jt.Var:
         """(B, C, h, w) logits of the words of `text` (C, d), L2-normalised; see `Segmentor.decode`."""
@@ -357,10 +365,10 @@ class CLIPRC(Segmentor[ImageFeatures]):
 
 
 def _position_grid(image_size: int | Sequence[int], patch: int) -> tuple[int, int]:
-    """(h, w) patches of a crop of `image_size` pixels."""
+    """(h, w) patches of a crop of `image_size` pixels, filled up to whole patches."""
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or any(side < patch or side % patch for side in size):
+    if len(size) != 2 or any(side < patch for side in size):
         raise ValueError(
-            f"image_size is {image_size}: it must be one or two multiples of the patch size {patch}"
+            f"image_size is {image_size}: it must be one or two numbers, at least the patch size {patch}"
         )
-    return size[0] // patch, size[1] // patch
+    return -(-size[0] // patch), -(-size[1] // patch)

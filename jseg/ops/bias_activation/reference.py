@@ -14,9 +14,12 @@ def bias_quick_gelu_reference(x: jt.Var, bias: jt.Var) -> jt.Var:
 
 
 def bias_gelu_reference(x: jt.Var, bias: jt.Var) -> jt.Var:
-    """t · (1 + erf(t / √2)) / 2 with t = x + bias."""
-    t = x + bias
-    return t * 0.5 * (1 + (t * 0.5**0.5).erf())
+    """t · (1 + erf(t / √2)) / 2 with t = x + bias, computed in float32.
+
+    In 16 bits 1 + erf would cancel: at t = -2 a tenth of the value is lost in bfloat16.
+    """
+    t = x.float32() + bias.float32()
+    return (t * 0.5 * (1 + (t * 0.5**0.5).erf())).cast(x.dtype)
 
 
 def bias_relu_reference(x: jt.Var, bias: jt.Var) -> jt.Var:

@@ -1,0 +1,62 @@
+"""The annotation formats by name, and which of them a folder holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from jseg.datasets.annotations import coco, cvat, labelme, labelstudio, mmseg, supervisely, voc, yolo
+from jseg.datasets.annotations.core import Options, Source
+
+
+class Format(NamedTuple):
+    """A format: its name for people, its reader, and whether a file or folder looks like it."""
+
+    title: str
+    read: Callable[[Path, Options], Source]
+    recognise: Callable[[Path], bool]
+
+
+FORMATS = {
+    "coco": Format("COCO JSON", coco.read, coco.recognise),
+    "labelme": Format("Labelme JSON", labelme.read, labelme.recognise),
+    "cvat": Format("CVAT XML", cvat.read, cvat.recognise),
+    "voc": Format("colour masks with a label map (CVAT, VOC)", voc.read, voc.recognise),
+    "labelstudio": Format("Label Studio JSON", labelstudio.read, labelstudio.recognise),
+    "supervisely": Format("a Supervisely project", supervisely.read, supervisely.recognise),
+    "yolo": Format("YOLO segmentation text files", yolo.read, yolo.recognise),
+    "mmseg": Format("mmsegmentation folders", mmseg.read, mmseg.recognise),
+}
+"""Name on the command line -> format; the first that recognises a folder is taken to be its own."""
+
+
+def recognised(path: Path) -> str | None:
+    """The name of the format that a file or folder holds, None if it is none of them."""
+    return next((name for name, kind in FORMATS.items() if kind.recognise(path)), None)
+
+
+def read(name: str, path: Path, options: Options) -> Source:
+    """Reads annotations.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing is there, or nothing of this format.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: there is no such file or folder; name what the annotation tool exported"
+        )
+    if path.suffix.lower() in (".zip", ".tar", ".gz"):
+        raise ValueError(f"{path}: this is an archive; unpack it and name the folder")
+    if options.images is not None and not options.images.is_dir():
+        raise FileNotFoundError(f"--images: {options.images}: there is no such folder")
+    source = FORMATS[name].read(path, options)
+    if not source.images:
+        other = recognised(path)
+        hint = (
+            f"; it looks like {FORMATS[other].title}: jseg annotations {other}"
+            if other not in (None, name)
+            else ""
+        )
+        first = f"; {source.problems[0]}" if source.problems else ""
+        raise ValueError(f"{path}: no annotated image of the format {name} was found there{first or hint}")
+    source.merge()
+    return source

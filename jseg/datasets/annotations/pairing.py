@@ -1,0 +1,30 @@
+"""Masks that are image files, each with the image of its name."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jseg.datasets.annotations.core import ImageFinder, Options, Source
+
+_LOSSLESS = (".png", ".bmp", ".tif", ".tiff")  # JPEG changes values
+
+
+def mask_files(folder: Path, ending: str = "") -> list[Path]:
+    """The masks in a folder and below it whose stem has that ending; hidden files do not count."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _LOSSLESS
+        and path.stem.endswith(ending)
+        and not path.name.startswith(".")
+        and path.is_file()
+    )
+
+
+def paired_images(
+    masks: Sequence[Path], finder: ImageFinder, options: Options, source: Source
+) -> Iterator[tuple[Path, Path]]:
+    """Each mask with its image; a mask without one becomes a problem."""
+    for mask in masks:
+        with source.listing(mask, "the mask"):
+            stem = mask.stem.removesuffix(options.mask_ending) + options.image_ending
+            yield mask, finder.find_stem(stem, mask)
