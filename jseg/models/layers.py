@@ -9,16 +9,16 @@ import numpy as np
 from jseg.ops import layer_norm, linear
 from jseg.runtime.backend import jt, nn
 
-_filled: list[str] = []  # what files fill, of the blocks that this is within
-_parts: list[str] = []  # of the model, likewise
+_filled: list[str] = []  # parts of the model that files fill, one entry for each enclosing context
+_parts: list[str] = []  # parts being created, likewise
 
 
 @contextmanager
 def filled_by_file(part: Literal["model", "clip"] = "model") -> Iterator[None]:
-    """Within, new parameters are not drawn, because a file fills them next: they hold zeros until then.
+    """Within this context, new parameters are zeros and not random, since they will be loaded from a file.
 
     Args:
-        part: 'model' for all parameters, 'clip' for those made within `clip_parameters`.
+        part: 'model' for all parameters, 'clip' for those created within `clip_parameters`.
     """
     _filled.append(part)
     try:
@@ -29,7 +29,7 @@ def filled_by_file(part: Literal["model", "clip"] = "model") -> Iterator[None]:
 
 @contextmanager
 def clip_parameters() -> Iterator[None]:
-    """Within, new parameters are those of a CLIP."""
+    """Within this context, new parameters are those of a CLIP."""
     _parts.append("clip")
     try:
         yield
@@ -42,7 +42,7 @@ def _is_drawn() -> bool:
 
 
 def uniform(shape: Sequence[int], bound: float) -> jt.Var:
-    """Uniform values between -bound and bound; drawn as in `trunc_normal`."""
+    """Uniform values between -bound and bound, drawn like those of `trunc_normal`."""
     if not _is_drawn():
         return jt.zeros(tuple(shape))
     return jt.array(np.random.uniform(-bound, bound, tuple(shape)).astype(np.float32))

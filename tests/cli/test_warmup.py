@@ -1,4 +1,4 @@
-"""`jseg warmup` runs the model of a config on made images, and leaves the config alone."""
+"""`jseg warmup` runs the model of a config on generated images, and does not change the config."""
 
 from pathlib import Path
 
@@ -23,11 +23,11 @@ def test_the_shortened_config_keeps_the_model_and_needs_no_data(name: str, tmp_p
 
 
 def test_a_job_after_it_compiles_nothing(tmp_path: Path, capsys) -> None:
-    """The model of the demo, which other tests compile too: the second call finds all it needs."""
+    """The model of the demo, which other tests compile, too. The second call compiles nothing."""
     assert warmup.main([]) == 0
     capsys.readouterr()
     assert warmup.main(["--set", "seed=1"]) == 0
-    assert capsys.readouterr().out.startswith("ready: 0 operators compiled")  # and no log of the run
+    assert capsys.readouterr().out.startswith("ready: 0 operators compiled")  # without the log of the run
 
 
 def test_a_missing_clip_is_named(capsys) -> None:

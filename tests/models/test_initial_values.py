@@ -1,4 +1,4 @@
-"""No random number is drawn for a parameter that a file fills, and no tower is built that nobody asks."""
+"""No random number is drawn for a loaded parameter, and the text tower is built only if it is needed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ CLIP = ROOT / "weights" / "zeroshapes_clip.npz"
 
 @pytest.fixture
 def drawn(monkeypatch) -> list[tuple[int, ...]]:
-    """Shapes of all that NumPy's global generator draws."""
+    """Shapes of all values drawn by NumPy's global generator."""
     shapes: list[tuple[int, ...]] = []
 
     def noted(draw: Callable) -> Callable:
@@ -46,8 +46,8 @@ def test_a_new_model_on_a_clip_draws_what_it_trains(drawn) -> None:
     offered = {"class_names": ("red circle", "blue ring"), "unseen": (1,)}
     model = MODELS.build(model_config(config.model, config.inference), where="model", offered=offered)
     trained = {tuple(value.shape) for value in model.trainable_parameters().values()}
-    again = {shape for shape in drawn if len(shape) == 1}  # values beyond two deviations, drawn anew
-    assert drawn and set(drawn) - again <= trained
+    redrawn = {shape for shape in drawn if len(shape) == 1}  # values outside two standard deviations
+    assert drawn and set(drawn) - redrawn <= trained
     visual = StoredCLIP(CLIP).visual()
     loaded = dict(model.backbone.named_parameters())
     for name, value in visual.items():

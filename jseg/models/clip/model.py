@@ -59,7 +59,7 @@ class TokenEmbedding(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """CLIP's text tower: (B, context_length) tokens -> (B, embed_dim)."""
+    """CLIP's text tower."""
 
     def __init__(self, config: CLIPConfig) -> None:
         self.config = config
@@ -143,10 +143,10 @@ class StoredCLIP:
         self.config: CLIPConfig = config_from_tensors(self._state, self.path, settings)
 
     def visual(self) -> dict[str, np.ndarray]:
-        """Parameters of the image tower, without `visual.` in their names.
+        """Returns the parameters of the image tower, without `visual.` in their names.
 
         Raises:
-            ValueError: values that are not finite.
+            ValueError: if values are not finite.
         """
         prefix = "visual."
         state = {name: value for name, value in self._state.items() if name.startswith(prefix)}
@@ -155,10 +155,10 @@ class StoredCLIP:
 
     @cached_property
     def text_tower(self) -> TextTransformer:
-        """The text tower, built once.
+        """The text tower, built when first used.
 
         Raises:
-            ValueError: values that are not finite.
+            ValueError: if values are not finite.
         """
         state = {name: value for name, value in self._state.items() if not name.startswith("visual.")}
         del state["logit_scale"]
@@ -170,15 +170,15 @@ class StoredCLIP:
         return tower
 
     def build(self) -> CLIP:
-        """The whole model; values become float32.
+        """Builds the whole model. Values become float32.
 
         Raises:
-            ValueError: values that are not finite.
+            ValueError: if values are not finite.
         """
         check_finite(self.path, self._state)
         with filled_by_file():
             model = CLIP(self.config)
-        # 0-d in the files, one number in the model
+        # 0-d in the files, one element in the model
         scale = np.asarray(self._state["logit_scale"]).reshape(-1)
         load_arrays_into(model, {**self._state, "logit_scale": scale}, self.path)
         model.eval()
@@ -186,7 +186,8 @@ class StoredCLIP:
 
 
 def read_clip_config(path: PathLike) -> CLIPConfig:
-    """Sizes, heads and activation of the CLIP in a file; arguments and errors as in `StoredCLIP`."""
+    """Returns sizes, heads and activation of the CLIP in a file. Arguments and errors are those of
+    `StoredCLIP`."""
     return StoredCLIP(path).config
 
 
