@@ -1,5 +1,6 @@
 """Clones and environments share compiled files: nothing is recompiled because of its location."""
 
+import json
 import os
 import re
 import shutil
@@ -226,6 +227,21 @@ def test_each_change_fits_the_installed_jittor_once(tmp_path: Path) -> None:
         assert text.count(before) == 1 and (not after or after not in text)
     names = ("src/pyjt/numpy.h", "src/pyjt/numpy.cc")
     assert all((installed / "jittor" / name).is_file() for name in names)
+
+
+def test_jittor_home_is_not_stored_for_later_processes(tmp_path: Path, monkeypatch) -> None:
+    """Jittor wrote it into a file in the home folder, which redirected all later processes of the user."""
+    name = "jittor_utils/__init__.py"
+    text = (shared_cache._installed_packages() / name).read_text()
+    for edited, before, after in overlay.EDITS:
+        text = text.replace(before, after) if edited == name else text
+    function = text[text.index("_jittor_home = None\n") : text.index("class Logwrapper")]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("JITTOR_HOME", str(tmp_path / "other"))
+    names = {"os": os, "json": json, "Path": Path}
+    exec(function, names)
+    assert names["home"]() == str(tmp_path / "other")
+    assert not (tmp_path / ".cache" / "jittor" / "config.json").exists()
 
 
 def test_the_copy_holds_the_changes_and_the_installed_files_do_not(packages: Path, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ if cc_type == 'g++':
         """            std::cerr << "Compiling Operators(" << i << '/' << n << ")"
                 << " used: " << std::setprecision(3) << std::setw(4) << diff/1e9 << "s eta: "
                 << std::setprecision(3) << std::setw(4) << eta << "s \\r";""",
-        """            std::cerr << "compiling operators, once on this machine: " << i << " of " << n
+        """            std::cerr << "preparing operators, compiled once on this machine: " << i << " of " << n
                 << ", about " << int(eta + 0.5) << " s left \\r";""",
     ),
     # Jittor would store the JITTOR_HOME of one process for all later ones of the user.
