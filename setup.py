@@ -41,6 +41,8 @@ EXTRAS = {
     "completion": ["shtab>=1.7"],
     # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
     "outlines": ["contourpy>=1.2", "shapely>=2"],
+    # `jseg web`: requests, limits, and a threaded server in pure Python; 8 packages, 7 MB.
+    "web": ["flask>=3.1,<4", "waitress>=3.0.2,<4"],
 }
 
 setup(
@@ -60,6 +62,7 @@ setup(
         # Headers and a front end of nvcc, which complement the user's CUDA toolkit.
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
+        "jseg.web": ["static/*"],
     },
     # Below 3.10, the dependencies no longer publish wheels. Above 3.14, nothing has been tested.
     python_requires=">=3.10,<3.15",
@@ -101,7 +104,10 @@ setup(
             *EXTRAS["completion"],
             *EXTRAS["outlines"],
             *EXTRAS["annotations"],
+            *EXTRAS["web"],
         ],
+        # Drives Debian's Chromium in the tests of the web page, which are skipped without it.
+        "browser-test": ["playwright"],
         # `make lint` and `make format`. Exact, because each release formats and checks slightly differently.
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "types-regex", "types-tqdm"],
         **EXTRAS,

@@ -34,6 +34,7 @@ _ORDER = (
     "ops",
     "optim",
     "models",
+    "web",
     "runner",
     "cli",
     "docs",

@@ -54,7 +54,9 @@ ROOMS = {
     "doctor": {"ops", "runtime"},
     "parity": {"models", "checkpoints", "ops", "runtime"},
     "gpu_check": {"parity", "runner", "models", "optim", "ops", "checkpoints", "config", "runtime"},
+    "web": {"inference", "datasets", "runtime"},
     "cli": {
+        "web",
         "gpu_check",
         "parity",
         "doctor",

@@ -27,6 +27,7 @@ COMMANDS = {
     "val": Command("run_net", "evaluate a model", "val"),
     "test": Command("run_net", "write predicted masks", "test"),
     "segment": Command("segment", "segment images with your own words"),
+    "web": Command("web_demo", "segment photos in the browser"),
     "classify": Command("classify", "classify an image with a CLIP and your own words"),
     "convert-clip": Command("convert_clip", "convert a CLIP to jseg's own format"),
     "convert-checkpoint": Command("convert_checkpoint", "convert a checkpoint between formats"),

@@ -39,8 +39,8 @@ class Result:
         confidence: float16 (H, W), the score of the best word, in 0..1.
         areas: pixels of each word, int (C,).
         unseen: indices of the words that had no masks in training.
-        regions: float32 (C, m, m) probabilities of the words for each region; None without regions, or if the
-            image was split into windows.
+        regions: float32 (C, r, c) probabilities of the words for each region; None without regions. If the
+            image was split into windows, `jseg.inference.windows.merge_regions` joins their regions.
         scores: float32 (C, H, W), only with `keep_scores=True`.
         seconds: time of reading, encoding and decoding: {"read", "encode", "decode"}.
     """

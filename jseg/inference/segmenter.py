@@ -6,7 +6,7 @@ result = segmenter.segment("photo.jpg", ["cat", "dog", "grass"])
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -20,7 +20,15 @@ from jseg.inference.loading import Loaded, load_clip_alone, load_segmentor
 from jseg.inference.result import Result
 from jseg.inference.softmax_map import softmax_map, softmax_scores
 from jseg.inference.text import TextEncoder
-from jseg.inference.windows import Pass, WindowPlan, class_map, cut_windows, mean_scores, merge_windows
+from jseg.inference.windows import (
+    Pass,
+    WindowPlan,
+    class_map,
+    cut_windows,
+    mean_scores,
+    merge_regions,
+    merge_windows,
+)
 from jseg.inference.words import Words, WordsLike
 from jseg.models.backbones import ImageFeatures
 from jseg.runtime.backend import jt
@@ -72,6 +80,22 @@ class View:
         if not isinstance(found, ImageFeatures):
             raise ValueError(f"this model's features are of type {type(found).__name__}, not patch features")
         return found.image.numpy()[0].reshape(*found.grid, -1)
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """The number of patches (h, w) of a window, or None if the model has no patch features."""
+        found = self._copies[0].batches[0]
+        return found.grid if isinstance(found, ImageFeatures) else None
+
+    def scaled_to(self, image: np.ndarray) -> "View":
+        """Returns a view of the same features whose masks have the size of `image`.
+
+        Masks of a small copy of the image take less time.
+
+        Args:
+            image: RGB uint8 (h, w, 3), the same image at another size.
+        """
+        return View(self._segmenter, image, self.path, self._copies, self._seconds)
 
     def segment(
         self,
@@ -136,14 +160,14 @@ class View:
             yield from scores - bias[:, None, None]
 
     def _regions(self, text: jt.Var, words: Words, count: int) -> np.ndarray | None:
-        first = self._copies[0]
-        if len(first.plan.positions) > 1:
-            return None
-        scores = self._segmenter.model.region_scores(first.batches[0], text)
-        if scores is None:
-            return None
-        starts = np.searchsorted(words.owners, range(len(words.names)))
-        return np.maximum.reduceat(scores.numpy()[0], starts, axis=0)[:count]
+        first, starts = self._copies[0], np.searchsorted(words.owners, range(len(words.names)))
+        windows: list[np.ndarray] = []
+        for features in first.batches:
+            scores = self._segmenter.model.region_scores(features, text)
+            if scores is None:
+                return None
+            windows.extend(np.maximum.reduceat(scores.numpy(), starts, axis=1)[:, :count])
+        return merge_regions(windows, first.plan)
 
 
 def _all_scores(passes: Sequence[Pass], size: tuple[int, int], owners: Sequence[int] | None) -> np.ndarray:
@@ -163,6 +187,8 @@ class Segmenter:
         model: the segmentor.
         class_names: class words of the run that trained it; empty if unknown.
         seen: words with masks in training.
+        seen_bias: by how much their scores are lowered by default.
+        text_encoder: maps phrases to vectors.
     """
 
     def __init__(self, loaded: Loaded, batch_size: int = 1, max_pixels: int = MAX_PIXELS) -> None:
@@ -172,8 +198,8 @@ class Segmenter:
         self.seen = frozenset(
             name for index, name in enumerate(loaded.class_names) if index not in loaded.unseen
         )
-        self._seen_bias = loaded.seen_bias
-        self._text = TextEncoder(loaded.clip, loaded.templates)
+        self.seen_bias = loaded.seen_bias
+        self.text_encoder = TextEncoder(loaded.clip, loaded.templates)
         self._batch_size, self._max_pixels = batch_size, max_pixels
 
     @classmethod
@@ -305,13 +331,16 @@ class Segmenter:
         for image in tqdm(found, unit="image", disable=not progress):
             yield self.encode(image, num_regions).segment(words, **options)
 
-    def encode(self, image: ImageLike, num_regions: int | None = None) -> View:
+    def encode(
+        self, image: ImageLike, num_regions: int | None = None, on_batch: Callable[[], None] | None = None
+    ) -> View:
         """Runs the image encoder, which takes most of the time. The view can then be segmented with any
         words.
 
         Args:
             image: a path, a Pillow image or a uint8 array; RGB, grey or RGBA.
             num_regions: a square number of region tokens, by default that of the model.
+            on_batch: called before each batch of windows. It may raise an exception to stop.
 
         Raises:
             FileNotFoundError, ValueError: if the image cannot be used. The message says why.
@@ -322,23 +351,31 @@ class Segmenter:
         prepared = self.recipe.prepare(pixels)
         middle = time.perf_counter()
         copies = [
-            _Encoded(plan, mirrored, list(self._encode(copy, plan, num_regions)))
+            _Encoded(plan, mirrored, list(self._encode(copy, plan, num_regions, on_batch)))
             for copy, plan, mirrored in self.recipe.copies(prepared)
         ]
         jt.sync_all()
         seconds = {"read": middle - start, "encode": time.perf_counter() - middle}
         return View(self, pixels, path, copies, seconds)
 
-    def _encode(self, image: np.ndarray, plan: WindowPlan, num_regions: int | None) -> Iterator[Any]:
+    def _encode(
+        self,
+        image: np.ndarray,
+        plan: WindowPlan,
+        num_regions: int | None,
+        on_batch: Callable[[], None] | None,
+    ) -> Iterator[Any]:
         windows = list(cut_windows(image, plan))
         for start in range(0, len(windows), self._batch_size):
+            if on_batch is not None:
+                on_batch()
             batch = np.stack(windows[start : start + self._batch_size])
             yield self.model.encode(jt.array(batch), num_regions)
 
     def text_features(self, words: WordsLike | Words) -> np.ndarray:
         """Returns the unit vector of each phrase in the joint space of images and words, float32 (P, d)."""
-        return self._text((words if isinstance(words, Words) else Words.parse(words)).phrases)
+        return self.text_encoder((words if isinstance(words, Words) else Words.parse(words)).phrases)
 
     def _bias(self, names: Sequence[str], seen_bias: float | None) -> np.ndarray:
-        bias = self._seen_bias if seen_bias is None else seen_bias
+        bias = self.seen_bias if seen_bias is None else seen_bias
         return np.array([bias if name in self.seen else 0.0 for name in names], np.float32)

@@ -89,6 +89,28 @@ def merge_windows(scores: Iterable[np.ndarray], plan: WindowPlan) -> np.ndarray:
     return total[:, : plan.size[0], : plan.size[1]]
 
 
+def merge_regions(scores: Sequence[np.ndarray], plan: WindowPlan) -> np.ndarray:
+    """Joins region scores (C, m, m) of all windows, in order, into a grid over the image, float32 (C, r, c).
+
+    Cells of the grid are about as large as a region. The score of a cell is the mean over all windows that
+    contain its centre, of the region at this centre.
+    """
+    regions = scores[0].shape[1:]
+    counts = [max(1, round(m * side / crop)) for m, side, crop in zip(regions, plan.size, plan.crop)]
+    centres = [(np.arange(n) + 0.5) * side / n for n, side in zip(counts, plan.size)]
+    total = np.zeros((scores[0].shape[0], *counts), np.float32)
+    hits = np.zeros(counts, np.float32)
+    for start, values in zip(plan.positions, scores):
+        places = []
+        for centre, first, crop, m in zip(centres, start, plan.crop, regions):
+            inside = np.flatnonzero((centre >= first) & (centre < first + crop))
+            places.append((inside, ((centre[inside] - first) * m / crop).astype(int)))
+        (rows, from_rows), (columns, from_columns) = places
+        total[:, rows[:, None], columns] += values[:, from_rows[:, None], from_columns]
+        hits[rows[:, None], columns] += 1
+    return total / hits
+
+
 def predict_windows(predict_fn: PredictFn, image: np.ndarray, plan: WindowPlan) -> np.ndarray:
     """Class scores of an image, averaged over its windows.
 

@@ -119,13 +119,36 @@ def test_large_images_are_cut_into_windows(segmenter, images):
         other = Segmenter.__new__(Segmenter)
         other.__dict__.update(segmenter.__dict__, recipe=recipe, _batch_size=size)
         found = other.segment(wide, CLASSES.names)
-        assert found.regions is None
+        assert found.regions.shape == (20, 2, 6)  # 2 x 2 of each window, side by side
         masks.append(found.mask)
         with pytest.raises(ValueError, match=r"\b3 windows"):
             other.encode(wide).features  # noqa: B018
     np.testing.assert_array_equal(masks[0], masks[1])
     single = [segmenter.segment(path, CLASSES.names).mask for path in images[:3]]
     assert (masks[0] == np.concatenate(single, axis=1)).mean() > 0.999
+    own = segmenter.segment(images[1], CLASSES.names).regions
+    np.testing.assert_allclose(found.regions[:, :, 2:4], own, atol=1e-5)
+
+
+def test_a_small_copy_of_the_image_is_answered_without_encoding_again(segmenter, images):
+    large = np.asarray(Image.open(images[0]).resize((256, 192)))
+    view = segmenter.encode(large)
+    small = np.asarray(Image.fromarray(large).resize((64, 48)))
+    found, whole = view.scaled_to(small).segment(CLASSES.names), view.segment(CLASSES.names)
+    assert found.mask.shape == (48, 64) and found.image is small and view.grid == (8, 11)
+    assert (found.mask == whole.mask[2::4, 2::4]).mean() > 0.97
+
+
+def test_encoding_is_stopped_between_windows(segmenter, images):
+    steps = []
+
+    def stop():
+        steps.append(1)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        segmenter.encode(images[0], on_batch=stop)
+    assert steps == [1]
 
 
 @pytest.mark.parametrize(

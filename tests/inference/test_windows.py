@@ -137,3 +137,19 @@ def test_copies_of_test_time_augmentation():
     assert only is image and not mirrored
     with pytest.raises(ValueError, match="scales"):
         list(scaled_copies(image, ()))
+
+
+def test_regions_of_windows_are_joined_into_one_grid():
+    """Windows of 4 x 4 every 2 columns over 4 x 6, with 2 x 2 regions: the middle column is seen twice."""
+    plan = windows.slide_plan((4, 6), 4, 2)
+    left = np.array([[[1.0, 2.0], [3.0, 4.0]]], np.float32)
+    right = np.array([[[4.0, 6.0], [8.0, 7.0]]], np.float32)
+    joined = windows.merge_regions([left, right], plan)
+    np.testing.assert_allclose(joined, [[[1, 3, 6], [3, 6, 7]]])
+
+
+def test_regions_of_one_window_stay_and_what_was_filled_up_is_left_out():
+    scores = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    np.testing.assert_array_equal(windows.merge_regions([scores], windows.whole_plan((8, 12), 4)), scores)
+    padded = windows.slide_plan((4, 8), 8, 8)
+    np.testing.assert_array_equal(windows.merge_regions([scores], padded), scores[:, :2])

@@ -1,0 +1,15 @@
+"""Segment photos in the browser: `python tools/web_demo.py`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jseg.runtime.command import quiet_interrupt
+
+quiet_interrupt()
+
+from jseg.cli.web_demo import main
+
+if __name__ == "__main__":
+    sys.exit(main())
