@@ -30,8 +30,8 @@ _ITERATIONS = 2  # the second one updates the state of the optimizer, which the 
 _MEGABYTE = 1e6
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,12 +48,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="override config keys, as for the job",
     )
     add_device_options(parser)
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
-    return exit_status(lambda: run(parse_args(argv)))
+    arguments = make_parser().parse_args(argv)
+    return exit_status(lambda: run(arguments))
 
 
 def run(arguments: argparse.Namespace) -> None:
