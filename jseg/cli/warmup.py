@@ -112,8 +112,10 @@ def shortened(config: Config, folder: Path) -> Config:
     """Returns the config with generated data and few iterations, with its own model, optimizer, pipelines and
     test recipe."""
     accumulate = min(config.accumulate, 2)
+    parts = {part: own for part, own in config.dataset.items() if isinstance(own, Mapping)}
+    words = _class_words(config.model)
     values: dict[str, Any] = {
-        "dataset": {part: _made(own) for part, own in config.dataset.items() if isinstance(own, Mapping)},
+        "dataset": {part: _generated(own, words) for part, own in parts.items()},
         "data_root": str(folder / "data"),
         "work_dir": str(folder / "work"),
         "max_iters": _ITERATIONS,
@@ -123,15 +125,23 @@ def shortened(config: Config, folder: Path) -> Config:
         "batch_size": accumulate * min(max(config.batch_size // config.accumulate, 1), 2),
         "num_workers": 0,
         "init_from": None,
+        "fine_tune": False,
     }
     model = {key: value for key, value in config.model.items() if key != "text_embeddings"}
     return Config.from_dict({**config, **values, "model": model}, config.filename)
 
 
-def _made(part: Mapping[str, Any]) -> dict[str, Any]:
+def _class_words(model: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns class words, which include those that options of the model refer to."""
+    background = model.get("background")
+    named = (*([background] if background else []), *(model.get("phrases") or {}))
+    return (*named, *(word for word in _WORDS if word not in named))
+
+
+def _generated(part: Mapping[str, Any], words: tuple[str, ...]) -> dict[str, Any]:
     """Returns a part of the dataset: generated images, with the pipeline of the config."""
     kept = {key: part[key] for key in ("pipeline", "test_mode") if key in part}
-    return {"type": "FolderDataset", "classes": _WORDS, "unseen": _WORDS[-1:], "split": None, **kept}
+    return {"type": "FolderDataset", "classes": words, "unseen": words[-1:], "split": None, **kept}
 
 
 def _write_data(folder: Path) -> None:

@@ -8,20 +8,23 @@ from jseg.cli import shipped, warmup
 from jseg.config import Config
 
 
-@pytest.mark.parametrize("name", ["voc2012_inductive", "coco_stuff_transductive", "zeroshapes_demo"])
-def test_the_shortened_config_keeps_the_model_and_needs_no_data(name: str, tmp_path: Path) -> None:
-    config = Config.load(shipped(f"configs/clip_rc/{name}.py"), ["accumulate=4", "batch_size=16"])
-    text = config.text()
-    short = warmup.shortened(config, tmp_path)
-    assert config.text() == text
-    assert (short.batch_size, short.accumulate, short.max_iters) == (4, 2, 2)
-    for key in ("optimizer", "inference", "scheduler", "model"):
-        assert short[key] == config[key]
-    for part in short.dataset.values():
-        assert part["type"] == "FolderDataset" and part["classes"] == warmup._WORDS
-    assert short.dataset["train"].get("pipeline") == config.dataset["train"].get("pipeline")
+def test_shortened_configs_keep_the_model_and_need_no_data(tmp_path: Path) -> None:
+    for file in sorted(Path(shipped("configs")).glob("[!_]*/**/*.py")):
+        config = Config.load(file, ["accumulate=4", "batch_size=16"])
+        text = config.text()
+        short = warmup.shortened(config, tmp_path)
+        assert config.text() == text
+        assert (short.batch_size, short.accumulate, short.max_iters) == (4, 2, 2)
+        for key in ("optimizer", "inference", "scheduler", "model"):
+            assert short[key] == config[key], (file, key)
+        words = short.dataset["val"]["classes"]
+        assert {*config.model.get("phrases", ()), *warmup._WORDS} <= set(words)
+        for name, part in short.dataset.items():
+            assert part["type"] == "FolderDataset" and part["classes"] == words
+            assert part.get("pipeline") == config.dataset[name].get("pipeline")
 
 
+@pytest.mark.slow
 def test_a_job_after_it_compiles_nothing(tmp_path: Path, capsys) -> None:
     """The model of the demo, which other tests compile, too. The second call compiles nothing."""
     assert warmup.main([]) == 0
