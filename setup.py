@@ -39,6 +39,10 @@ EXTRAS = {
     "annotations": ["pycocotools>=2.0.8", "pyyaml"],
     # `jseg completion`: writes the scripts for bash, zsh, fish and tcsh from the parsers of the commands.
     "completion": ["shtab>=1.7"],
+    # `sinks = [dict(type="TensorBoard")]`: event files, without TensorFlow or PyTorch.
+    "tensorboard": ["tensorboardX>=2.6"],
+    # `jseg report`, a template of Jinja2. matplotlib draws its charts, and the curves of a training.
+    "report": ["jinja2>=3", "matplotlib>=3.7"],
     # Masks as polygons (`--save labelme coco`): contour lines with their holes, and their simplification.
     "outlines": ["contourpy>=1.2", "shapely>=2"],
     # `jseg web`: requests, limits, and a threaded server in pure Python; 8 packages, 7 MB.
@@ -61,6 +65,7 @@ setup(
         "jseg.runtime.overlay": ["jittor/**/*.h", "jittor/**/*.cc", "jittor/*.py"],
         # Headers and a front end of nvcc, which complement the user's CUDA toolkit.
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
+        "jseg.report": ["*.html"],
         "jseg.ops": ["**/*.h", "**/*.cu", "**/*.cuh"],
         "jseg.web": ["static/*"],
     },
@@ -102,6 +107,8 @@ setup(
             "setuptools>=70.1",
             "sybil",
             *EXTRAS["completion"],
+            *EXTRAS["report"],
+            *EXTRAS["tensorboard"],
             *EXTRAS["outlines"],
             *EXTRAS["annotations"],
             *EXTRAS["web"],

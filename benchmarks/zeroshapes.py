@@ -47,32 +47,29 @@ def run(name: str, seed: int, work_root: Path, extra: Sequence[str], threads: in
     wanted = json.dumps([Config.load(str(config)).text(), overrides])
     done = work_dir / "done"
     if not done.exists() or done.read_text(encoding="utf-8") != wanted:
-        command = [
-            sys.executable,
-            str(ROOT / "tools/run_net.py"),
-            "--config",
-            str(config),
-            "--task",
-            "train",
-            "--seed",
-            str(seed),
-            "--work-dir",
-            str(work_dir),
-            *(["--set", *overrides] if overrides else []),
-        ]
-        work_root.mkdir(parents=True, exist_ok=True)
-        log = work_root / f"{name}_seed{seed}.log"
-        with log.open("w", encoding="utf-8") as file:
-            status = subprocess.run(
-                command,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            ).returncode
-        if status:
-            raise ChildProcessError(f"{name}, seed {seed}: exit status {status}; see {log}")
+        train(config, seed, work_dir, overrides, threads)
         done.write_text(wanted, encoding="utf-8")
     return json.loads(metrics.read_text(encoding="utf-8"))
+
+
+def train(
+    config: Path, seed: int, work_dir: Path, overrides: Sequence[str], threads: int, *more: str
+) -> None:
+    """Trains with the command line, which gets `more` arguments; its output goes to `<work_dir>.log`.
+
+    Raises:
+        ChildProcessError: if the run failed; the message names its log.
+    """
+    command = [sys.executable, str(ROOT / "tools/run_net.py"), "--config", str(config), "--task", "train"]
+    command += ["--seed", str(seed), "--work-dir", str(work_dir), *more]
+    command += ["--set", *overrides] if overrides else []
+    work_dir.parent.mkdir(parents=True, exist_ok=True)
+    log = work_dir.parent / f"{work_dir.name}.log"
+    with log.open("w", encoding="utf-8") as file:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
+    if status:
+        raise ChildProcessError(f"{work_dir.name}: exit status {status}; see {log}")
 
 
 def table(results: dict[tuple[str, int], dict[str, Any]], names: Sequence[str], seeds: Sequence[int]) -> str:

@@ -24,5 +24,8 @@ def _leave(namespace: dict[str, Any]) -> None:
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser()], patterns=["python.md"], setup=_enter, teardown=_leave
+    parsers=[PythonCodeBlockParser()],
+    patterns=["python.md", "tour.md", "training.md"],
+    setup=_enter,
+    teardown=_leave,
 ).pytest()

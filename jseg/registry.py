@@ -2,7 +2,8 @@
 
 Each registry is defined next to the contract of its entries: `MODELS` in `jseg.models.segmentors.base`,
 `BACKBONES`, `HEADS` and `LOSSES` in the `base` modules of their packages, `DATASETS` and `TRANSFORMS` in
-`jseg.datasets`, `OPTIMIZERS` and `SCHEDULERS` in `jseg.optim.base`.
+`jseg.datasets`, `OPTIMIZERS` and `SCHEDULERS` in `jseg.optim.base`, and
+`SINKS` in `jseg.runner.sinks`.
 """
 
 import dataclasses

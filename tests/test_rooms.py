@@ -36,6 +36,7 @@ ROOMS = {
         "runtime",
     },
     "reproduce": {"config"},
+    "report": {"config", "evaluation", "visualization"},
     "download": {"datasets", "checkpoints", "runtime"},
     "zeroshapes": {"models", "optim", "datasets", "runtime"},
     "runner": {
@@ -52,7 +53,7 @@ ROOMS = {
         "runtime",
     },
     "doctor": {"ops", "runtime"},
-    "parity": {"models", "checkpoints", "ops", "runtime"},
+    "parity": {"models", "optim", "checkpoints", "ops", "runtime"},
     "gpu_check": {"parity", "runner", "models", "optim", "ops", "checkpoints", "config", "runtime"},
     "web": {"inference", "datasets", "runtime"},
     "cli": {
@@ -64,6 +65,7 @@ ROOMS = {
         "inference",
         "zeroshapes",
         "reproduce",
+        "report",
         "download",
         "models",
         "distributed",

@@ -11,7 +11,13 @@ _base_ = ["../_base_/datasets/zeroshapes.py", "../_base_/models/zegclip.py", "..
 model = dict(
     clip="weights/zeroshapes_clip.npz",
     seen_bias=0.05,
-    decode_head=dict(num_heads=1),  # 64 channels per head, as with ViT-B/16 (8 heads of 512)
+    # Initial values and dropout as for CLIP-RC on ZeroShapes.
+    backbone=dict(init="designed"),
+    decode_head=dict(
+        num_heads=1,  # 64 channels per head, as with ViT-B/16 (8 heads of 512)
+        init="designed",
+        feed_forward_dropout=0.0,
+    ),
 )
 max_iters = 6000
 batch_size = 8

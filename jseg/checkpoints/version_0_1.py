@@ -28,14 +28,17 @@ def model_from_0_1(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Returns `model` of a 0.1 config or checkpoint in the current form. The current form is returned
     unchanged.
 
-    Only keys that were set are set, so that the defaults of the parts are the same as before.
+    Of the keys that moved, only those that were set are set, so that the defaults of the parts are the same
+    as before. Options that 0.1 did not have get the values by which a model behaves as it did.
     """
     if flat.get("type") != "CLIPRC" or not set(flat) & set(MOVED):
         return copy.deepcopy(dict(flat))
     model = {key: copy.deepcopy(value) for key, value in flat.items() if key not in MOVED}
+    model["normalize_text"] = True if flat.get("text_embeddings") else None
+    model["pseudo_labels"] = "logits" if flat.get("setting") == "transductive" else "probabilities"
     parts: dict[str, dict[str, Any]] = {
-        "backbone": {"type": "RegionBridgeEncoder"},
-        "decode_head": {"type": "CLIPRCHead"},
+        "backbone": {"type": "RegionBridgeEncoder", "init": "designed"},
+        "decode_head": {"type": "CLIPRCHead", "init": "designed", "feed_forward_dropout": 0.0},
         "loss": {"type": "NELLoss"},
     }
     recovery: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """Compare jseg with recorded outputs of other implementations.
 
 `python tools/parity.py CASE_DIR [--out OUT.npz]`. A case folder contains `case.json`, whose `kind` (clip_rc,
-zegclip, clip, dense_clip or tokenizer) determines the other files; see `jseg/parity/__init__.py`.
+zegclip, clip, dense_clip, tokenizer or training) determines the other files; see `jseg/parity/__init__.py`.
 
 Every recorded quantity is computed again. The table gives the largest difference relative to the largest
 recorded value of the tensor (for integers, the share of differing elements). The exit status is 1 if a

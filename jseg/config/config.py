@@ -22,6 +22,7 @@ from jseg.files import PathLike
 from jseg.names import did_you_mean
 from jseg.registry import Registry
 
+_SOURCE = "# Source: "
 _LITERALS = (str, int, float, bool, type(None))
 
 
@@ -124,13 +125,26 @@ class Config(dict[str, Any]):
         return "".join(blocks)
 
     def dump(self, path: PathLike) -> None:
-        """Writes `text()` to `path`.
+        """Writes `text()` to `path`, with the name of the file that it was read from; see `dumped_from`.
 
         Raises:
             OSError: if the file cannot be written.
         """
-        text = "# Resolved config, written by jseg; can be run again unchanged.\n" + self.text()
-        Path(path).write_text(text, encoding="utf-8")
+        text = "# Resolved config, written by jseg; can be run again unchanged.\n"
+        if self.filename and "\n" not in self.filename:
+            text += f"{_SOURCE}{self.filename}\n"
+        Path(path).write_text(text + self.text(), encoding="utf-8")
+
+
+def dumped_from(path: PathLike) -> Path | None:
+    """Returns the config file that a file written by `Config.dump` names as its source, or None."""
+    with Path(path).open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            if line.startswith(_SOURCE):
+                return Path(line.removeprefix(_SOURCE).rstrip("\n"))
+    return None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

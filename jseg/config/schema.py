@@ -10,12 +10,17 @@ _NONE = type(None)
 
 
 class Key(NamedTuple):
-    """One config key. `required` keys have no default, and numbers below `minimum` are refused."""
+    """One config key.
+
+    `required` keys have no default, and numbers below `minimum` are refused. `about` is the description in
+    docs/configs.md.
+    """
 
     types: tuple[type, ...]
     default: Any = None
     required: bool = False
     minimum: float = float("-inf")
+    about: str = ""
 
 
 class KeyProblem(ValueError):
@@ -27,45 +32,70 @@ class KeyProblem(ValueError):
 
 
 TOP_LEVEL: dict[str, Key] = {
-    "imports": Key((list, tuple), ()),  # plug-in modules, imported before anything is built
-    "model": Key((dict,), required=True),
-    "dataset": Key((dict,), required=True),
-    "optimizer": Key((dict,), required=True),
-    "scheduler": Key((dict,), required=True),
-    "max_iters": Key((int,), required=True, minimum=1),
-    # Images per update, over all ranks and accumulation steps.
-    "batch_size": Key((int,), required=True, minimum=1),
-    "accumulate": Key((int,), 1, minimum=1),  # parts in which a rank processes its share of the batch
-    "data_root": Key((str, _NONE)),  # None: the environment variable JSEG_DATA_ROOT, else data
-    "num_workers": Key((int,), 0, minimum=0),
-    # Number of training images that may be unreadable; they are skipped.
-    "max_bad_images": Key((int,), 0, minimum=0),
-    "seed": Key((int,), 0, minimum=0),
-    "log_interval": Key((int,), 50, minimum=1),  # iterations, like all intervals
-    "eval_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
-    "checkpoint_interval": Key((int, _NONE), minimum=1),  # None: only after the last iteration
-    "keep_checkpoints": Key((int,), 3, minimum=1),
-    "inference": Key((dict,), {"mode": "slide"}),
-    "init_from": Key((str, _NONE)),
-    "fine_tune": Key((bool,), False),  # init_from may be a model of other classes, in any setting
-    "work_dir": Key((str, _NONE)),
-    # A rank that hangs for this long ends the job. None: never.
-    "watchdog_seconds": Key((int, float, _NONE), 45, minimum=1),
-    "visualize": Key((dict,), {"num_images": 8}),
+    "imports": Key((list, tuple), (), about="plug-in modules, imported before anything is built"),
+    "model": Key((dict,), required=True, about="the segmentor"),
+    "dataset": Key((dict,), required=True, about="the datasets `train`, `val` and `test`"),
+    "optimizer": Key((dict,), required=True, about="the optimizer"),
+    "scheduler": Key((dict,), required=True, about="the schedule of the learning rate"),
+    "max_iters": Key((int,), required=True, minimum=1, about="number of updates"),
+    "batch_size": Key(
+        (int,), required=True, minimum=1, about="images per update, over all ranks and accumulation steps"
+    ),
+    "accumulate": Key((int,), 1, minimum=1, about="parts in which a rank processes its share of the batch"),
+    "data_root": Key(
+        (str, _NONE),
+        about="folder of the data. None: the variable JSEG_DATA_ROOT, or else `data`",
+    ),
+    "num_workers": Key((int,), 0, minimum=0, about="processes that read images; 0: the run itself"),
+    "max_bad_images": Key(
+        (int,), 0, minimum=0, about="number of training images that may be unreadable; they are skipped"
+    ),
+    "seed": Key((int,), 0, minimum=0, about="seed of the run"),
+    "log_interval": Key((int,), 50, minimum=1, about="iterations between two lines of the log"),
+    "eval_interval": Key(
+        (int, _NONE),
+        minimum=1,
+        about="iterations between two evaluations. None: only at the end",
+    ),
+    "checkpoint_interval": Key(
+        (int, _NONE),
+        minimum=1,
+        about="iterations between two checkpoints. None: only at the end",
+    ),
+    "keep_checkpoints": Key((int,), 3, minimum=1, about="number of checkpoints to keep, besides the best"),
+    "inference": Key((dict,), {"mode": "slide"}, about="how images are segmented"),
+    "init_from": Key((str, _NONE), about="checkpoint whose weights the training starts from"),
+    "fine_tune": Key((bool,), False, about="`init_from` may be a model of other classes, in any setting"),
+    "work_dir": Key((str, _NONE), about="folder of the run. None: `work_dirs/` and the name of the config"),
+    "watchdog_seconds": Key(
+        (int, float, _NONE), 45, minimum=1, about="a rank that hangs for this long ends the job. None: never"
+    ),
+    "visualize": Key((dict,), {"num_images": 8}, about="the figures of a run"),
+    "sinks": Key((list, tuple), (), about="services that also receive losses, scores and figures"),
 }
 
 RENAMED: dict[str, str] = {"max_bad_pictures": "max_bad_images"}
 """Top-level keys of earlier versions -> their names now."""
 
 INFERENCE: dict[str, Key] = {
-    "mode": Key((str,), "slide"),
-    "crop_size": Key((int, list, tuple, _NONE)),  # pixels: size, or (height, width)
-    "stride": Key((int, list, tuple, _NONE)),  # pixels
-    "scales": Key((list, tuple), (1.0,)),  # test-time augmentation: factors of the tested size, averaged
-    "flip": Key((bool,), False),  # test-time augmentation: average with the mirror image
+    "mode": Key((str,), "slide", about="'slide': overlapping windows; 'whole': the image at once"),
+    "crop_size": Key(
+        (int, list, tuple, _NONE), about="size of windows in pixels: one number or (height, width)"
+    ),
+    "stride": Key((int, list, tuple, _NONE), about="distance of windows in pixels"),
+    "scales": Key(
+        (list, tuple), (1.0,), about="test-time augmentation: factors of the tested size, averaged"
+    ),
+    "flip": Key((bool,), False, about="test-time augmentation: average with the mirror image"),
 }
-VISUALIZE: dict[str, Key] = {"num_images": Key((int,), 8, minimum=0)}
-DATASET: dict[str, Key] = {"train": Key((dict,)), "val": Key((dict,)), "test": Key((dict,))}
+VISUALIZE: dict[str, Key] = {
+    "num_images": Key((int,), 8, minimum=0, about="rows of the panel figure; 0: no figures but the curves")
+}
+DATASET: dict[str, Key] = {
+    "train": Key((dict,), about="for training"),
+    "val": Key((dict,), about="for evaluation"),
+    "test": Key((dict,), about="for `jseg test`; masks are not needed"),
+}
 
 PLAIN_PARTS: dict[str, dict[str, Key]] = {"inference": INFERENCE, "visualize": VISUALIZE, "dataset": DATASET}
 

@@ -1,13 +1,13 @@
 """Photometric distortion of the released recipe: random brightness, contrast, saturation and hue."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jseg.datasets.transforms import TRANSFORMS, Transform
 
-_PIXELS_AT_ONCE = 1 << 13
+_PIXELS_AT_ONCE = 1 << 15
 
 
 @TRANSFORMS.register()
@@ -15,8 +15,8 @@ class PhotometricDistortion(Transform):
     """Distorts the colours of a uint8 RGB image (mmsegmentation's PhotoMetricDistortion).
 
     In order: brightness; contrast (here or at the end, at random); saturation; hue. Each is applied with
-    probability 1/2 and clips to uint8. Saturation and hue share one conversion to HSV and back, so the image
-    is rounded once where the original rounds twice.
+    probability 1/2 and clips to uint8. Saturation and hue each convert to HSV and back, with the results of
+    OpenCV's 8-bit conversions.
 
     Args:
         brightness_delta: the added value is uniform in +-delta.
@@ -53,66 +53,118 @@ class PhotometricDistortion(Transform):
         contrast = rng.uniform(*self.contrast_range) if rng.integers(2) else 1.0
         if contrast_first:
             image = _affine(image, contrast, 0.0)
-        saturation = rng.uniform(*self.saturation_range) if rng.integers(2) else 1.0
-        turn = int(rng.integers(-self.hue_delta, self.hue_delta)) if rng.integers(2) and self.hue_delta else 0
-        if saturation != 1.0 or turn:
-            image = _shift_colours(image, turn, saturation)
+        if rng.integers(2):
+            image = _saturated(image, rng.uniform(*self.saturation_range))
+        if rng.integers(2) and self.hue_delta:
+            image = _turned(image, int(rng.integers(-self.hue_delta, self.hue_delta)))
         if not contrast_first:
             image = _affine(image, contrast, 0.0)
         return {**sample, "image": image}
 
 
-def _shift_colours(image: np.ndarray, turn: int, saturation: float) -> np.ndarray:
-    """Adds `turn` to the hue and multiplies the saturation, a few rows at a time so that arrays stay in
-    cache."""
+def _saturated(image: np.ndarray, factor: float) -> np.ndarray:
+    return _in_hsv(image, lambda hue, saturation: (hue, _affine(saturation, factor, 0.0)))
+
+
+def _turned(image: np.ndarray, turn: int) -> np.ndarray:
+    """`turn` is in steps of 2 degrees."""
+    table = bytes((hue + turn) % 180 for hue in range(256))
+    return _in_hsv(image, lambda hue, saturation: (_translated(hue, table), saturation))
+
+
+def _in_hsv(
+    image: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Replaces hue and saturation of the image by the results of `change`."""
     result = np.empty(image.shape, np.uint8)
-    rows = max(_PIXELS_AT_ONCE // image.shape[1], 1)
+    rows = max(_PIXELS_AT_ONCE // image.shape[1], 1)  # a few rows at a time stay in cache
     for top in range(0, len(image), rows):
-        hue, strength, value = rgb_to_hsv(image[top : top + rows])
-        result[top : top + rows] = hsv_to_rgb((hue + turn) % 180, _affine(strength, saturation, 0.0), value)
+        hue, saturation, value = rgb_to_hsv(image[top : top + rows])
+        hsv_to_rgb(*change(hue, saturation), value, out=result[top : top + rows])
     return result
 
 
 def rgb_to_hsv(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Converts RGB uint8 to hue int16 0..179 (2 degrees per step), saturation uint8 and value uint8, each (H,
-    W).
+    """Converts RGB uint8 to hue 0..179 (2 degrees per step), saturation and value, uint8 (H, W) each.
 
-    Source: OpenCV's 8-bit RGB2HSV.
+    Source: OpenCV's 8-bit RGB2HSV (modules/imgproc/src/color_hsv.simd.hpp). Its fixed-point arithmetic with
+    12 fractional bits is done here in float32, which holds every intermediate value exactly.
     """
-    red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
-    top = np.maximum(np.maximum(red, green), blue)
-    spread = top - np.minimum(np.minimum(red, green), blue)
-    scale = np.float32(30) / np.maximum(spread, 1)
-    hue = np.where(
-        top == red,
-        (green - blue) * scale,
-        np.where(top == green, 60 + (blue - red) * scale, 120 + (red - green) * scale),
-    )
-    hue = np.floor(hue + np.float32(0.5)).astype(np.int16)
-    hue[hue < 0] += 180
-    saturation = np.floor(255 * spread / np.maximum(top, 1) + np.float32(0.5)).astype(np.uint8)
-    return hue, saturation, top.astype(np.uint8)
+    red, green, blue = (np.ascontiguousarray(image[..., channel]) for channel in range(3))
+    value = np.maximum(np.maximum(red, green), blue)
+    spread = value - np.minimum(np.minimum(red, green), blue)
+    saturation = _fixed_point_ratio(255, value)
+    saturation *= spread
+    saturation += np.float32(0.5)
+    hue = _fixed_point_ratio(30, spread)
+    is_red, is_green = (-(value == channel).astype(np.int16) for channel in (red, green))
+    red, green, blue, wide = (channel.astype(np.int16) for channel in (red, green, blue, spread))
+    other = _select(is_green, blue - red + 2 * wide, red - green + 4 * wide)
+    hue *= _select(is_red, green - blue, other)
+    hue += np.float32(0.5)
+    hue += (hue < 0) * np.float32(180)
+    return hue.astype(np.uint8), saturation.astype(np.uint8), value
 
 
-def hsv_to_rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """The inverse of `rgb_to_hsv`, uint8 (H, W, 3).
+def _fixed_point_ratio(numerator: int, divisor: np.ndarray) -> np.ndarray:
+    """numerator / divisor, float32, rounded to 12 fractional bits; divisor is uint8, where 0 counts as 1."""
+    ratio = np.float32(numerator << 12) / np.maximum(divisor, 1).astype(np.float32)
+    np.rint(ratio, out=ratio)
+    ratio *= np.float32(2**-12)
+    return ratio
 
-    A channel is v * (1 - s * clamp(min(k, 4 - k), 0, 1)) with k = (n + hue / 60 degrees) mod 6 and
-    n = 5, 3, 1 for R, G, B.
+
+def hsv_to_rgb(
+    hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Inverse of `rgb_to_hsv`: uint8 arrays (H, W) -> uint8 (H, W, 3), written to `out` if it is given.
+
+    The largest channel is v, the smallest v (1 - s), and the one between v (1 - s w), where w is the distance
+    of the hue from that of the largest channel in units of 60 degrees. All are truncated, not rounded.
+
+    Source: OpenCV's 8-bit HSV2RGB as its vector code with fused multiply-add computes it. (OpenCV
+    rounds the last pixels of a row whose width is not a multiple of its vectors.)
     """
-    index = hue.astype(np.intp)
-    top = value.astype(np.float32)
-    depth = top * saturation.astype(np.float32) / 255
-    image = np.empty((*hue.shape, 3), np.uint8)
-    for channel, ramp in enumerate(_RAMPS):
-        image[..., channel] = top - depth * ramp[index] + np.float32(0.5)
+    image = np.empty((*hue.shape, 3), np.uint8) if out is None else out
+    unit = value * _UNIT
+    smallest = _cut(unit * (1 - saturation * _UNIT))
+    middle = _cut(unit * _MIDDLE.take((hue.astype(np.uint16) << 8) + saturation))
+    largest = _cut(unit)
+    roles = _translated(hue, _ROLES)
+    for channel in range(3):
+        is_largest, is_middle = (-((roles >> bit) & 1) for bit in (channel, 3 + channel))
+        image[..., channel] = _select(is_middle, middle, _select(is_largest, largest, smallest))
     return image
 
 
-def _hue_ramps() -> np.ndarray:
-    """clamp(min(k, 4 - k), 0, 1) of `hsv_to_rgb` for R, G, B and every hue, float32 (3, 180)."""
-    position = (np.array([[5], [3], [1]], np.float32) + np.arange(180, dtype=np.float32) / 30) % 6
-    return np.clip(np.minimum(position, 4 - position), 0, 1)
+def _select(mask: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns `first` where all mask bits are set and `second` where none is. Faster than np.where."""
+    return second ^ ((first ^ second) & mask)
+
+
+def _cut(share: np.ndarray) -> np.ndarray:
+    """Converts values in 0..1, which are overwritten, to uint8."""
+    share *= np.float32(255)
+    return share.astype(np.uint8)
+
+
+def _translated(values: np.ndarray, table: bytes) -> np.ndarray:
+    """Looks up uint8 values in a table of 256 bytes, several times faster than by array indexing."""
+    return np.frombuffer(values.tobytes().translate(table), np.uint8).reshape(values.shape)
+
+
+def _hue_tables() -> tuple[bytes, np.ndarray]:
+    """For each hue: bits 0, 1, 2 for R, G or B being the largest channel, bits 3, 4, 5 for being the one
+    between. And 1 - s w of `hsv_to_rgb` at [h << 8 | s], float32."""
+    position = np.arange(180, dtype=np.float32) * np.float32(6 / 180)
+    sector = np.trunc(position)
+    distance = position - sector
+    distance = np.where(sector % 2 == 0, 1 - distance, distance)
+    # One rounding for the product and the difference, as a fused multiply-add has.
+    saturation = np.arange(256, dtype=np.float32) * _UNIT
+    product = distance.astype(np.float64)[:, None] * saturation.astype(np.float64)
+    roles = np.array([1 | 16, 2 | 8, 2 | 32, 4 | 16, 4 | 8, 1 | 32], np.uint8)[sector.astype(np.intp)]
+    return np.pad(roles, (0, 256 - 180)).tobytes(), (1 - product).astype(np.float32).ravel()
 
 
 def _affine(values: np.ndarray, factor: float, offset: float) -> np.ndarray:
@@ -122,8 +174,8 @@ def _affine(values: np.ndarray, factor: float, offset: float) -> np.ndarray:
         return values
     results = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(offset)
     table = np.clip(results, 0, 255).astype(np.uint8)
-    # Translating bytes is several times faster than arithmetic on float32 arrays, and than array indexing.
-    return np.frombuffer(values.tobytes().translate(table.tobytes()), np.uint8).reshape(values.shape)
+    return _translated(values, table.tobytes())
 
 
-_RAMPS = _hue_ramps()
+_UNIT = np.float32(1 / 255)
+_ROLES, _MIDDLE = _hue_tables()

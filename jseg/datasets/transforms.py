@@ -90,6 +90,9 @@ class ResizeShortSide(Transform):
     """Resize so that the short side is exactly `short_side` pixels, keeping the aspect ratio.
 
     The long side is at most `MAX_ASPECT` times as long; longer images are squeezed to this ratio.
+
+    Args:
+        short_side: length in pixels.
     """
 
     def __init__(self, short_side: int = 512) -> None:
@@ -108,6 +111,11 @@ class RandomCrop(Transform):
     The window is drawn again, at most `attempts` times, until it contains at least two classes (255 not
     counted) and the largest covers less than `cat_max_ratio` of the labelled pixels. The last draw is kept.
     Sides shorter than the crop are not cropped (`Pad` fills them). Without a label, the first draw is kept.
+
+    Args:
+        crop_size: one number or (height, width) in pixels.
+        cat_max_ratio: largest accepted share of one class.
+        attempts: number of draws.
     """
 
     def __init__(self, crop_size: Size = 512, cat_max_ratio: float = 0.75, attempts: int = 10) -> None:
@@ -145,7 +153,11 @@ class RandomCrop(Transform):
 
 @TRANSFORMS.register()
 class RandomFlip(Transform):
-    """Mirrors the image horizontally with probability `prob`."""
+    """Mirrors the image horizontally at random.
+
+    Args:
+        prob: probability.
+    """
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
@@ -160,8 +172,11 @@ class RandomFlip(Transform):
 
 @TRANSFORMS.register()
 class Normalize(Transform):
-    """Computes (image - mean) / std per RGB channel on the 0-255 scale, float32. The releases use ImageNet's
-    values."""
+    """Computes (image - mean) / std per RGB channel, float32. The releases use ImageNet's values.
+
+    Args:
+        mean, std: red, green, blue on the scale of 0 to 255.
+    """
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
@@ -186,7 +201,12 @@ class Normalize(Transform):
 
 @TRANSFORMS.register()
 class Pad(Transform):
-    """Pads to `size` at the right and bottom: image with `value`, label with 255. Longer sides are kept."""
+    """Pads to `size` at the right and bottom: image with `value`, label with 255. Longer sides are kept.
+
+    Args:
+        size: one number or (height, width) in pixels.
+        value: value of the added pixels of the image.
+    """
 
     def __init__(self, size: Size = 512, value: float = 0) -> None:
         self.size = as_size(size, "Pad.size")

@@ -130,7 +130,8 @@ def predict_windows(predict_fn: PredictFn, image: np.ndarray, plan: WindowPlan) 
 def scaled_copies(
     image: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """Yields the copies of an image for test-time augmentation. The releases use only the image itself.
+    """Yields the copies of an image for test-time augmentation. The published results use only the image
+    itself.
 
     Args:
         image: float32 (3, h, w), normalised, at the size of the test recipe.

@@ -37,15 +37,9 @@ def clip_parameters() -> Iterator[None]:
         _parts.pop()
 
 
-def _is_drawn() -> bool:
+def is_drawn() -> bool:
+    """Whether a new parameter is random; see `filled_by_file`."""
     return "model" not in _filled and not ("clip" in _filled and "clip" in _parts)
-
-
-def uniform(shape: Sequence[int], bound: float) -> jt.Var:
-    """Uniform values between -bound and bound, drawn like those of `trunc_normal`."""
-    if not _is_drawn():
-        return jt.zeros(tuple(shape))
-    return jt.array(np.random.uniform(-bound, bound, tuple(shape)).astype(np.float32))
 
 
 def trunc_normal(shape: Sequence[int], std: float) -> jt.Var:
@@ -54,7 +48,7 @@ def trunc_normal(shape: Sequence[int], std: float) -> jt.Var:
     NumPy's global generator is used, so that `numpy.random.seed` determines the initial weights. Within
     `filled_by_file` nothing is drawn.
     """
-    if not _is_drawn():
+    if not is_drawn():
         return jt.zeros(tuple(shape))
     values = np.random.standard_normal(tuple(shape))
     outside = np.abs(values) > 2

@@ -1,6 +1,7 @@
 """Chooses between the fused kernels and the plain Jittor references."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 from jseg.runtime.backend import jt
@@ -20,6 +21,7 @@ def kernels_allowed() -> bool:
     return os.environ.get("JSEG_FUSED", "1") != "0"
 
 
+@cache  # finding the folder takes as long as a small operator
 def include_headers(*names: str) -> str:
     """Returns `#include` lines for kernel files named relative to this folder.
 

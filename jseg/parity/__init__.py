@@ -8,14 +8,17 @@ A case folder contains `case.json`, whose `kind` determines the other files:
 - `clip`: `openai.pt` (CLIP as published by OpenAI) or `openai.pt.gz`, or the file named by `weights` with its
   configuration; and `io.npz` (image, tokens, recorded features);
 - `dense_clip`: `weights.npz` (an image tower), `inputs.npz` and `outputs.npz` (patch features);
-- `tokenizer`: `cases.json` (texts and token ids).
+- `tokenizer`: `cases.json` (texts and token ids);
+- `training`: `weights.npz`, `inputs.npz` (batches) and `outputs.npz` (losses and learning rates of each step,
+  final weights, moments of the optimizer) of a training run.
 
 Importing this package does not load Jittor; computing a case does.
 """
 
-from jseg.parity.cases import build_segmentor, pending_case, run_case
+from jseg.parity.cases import pending_case, run_case
 from jseg.parity.comparison import Row, compare, format_rows
 from jseg.parity.files import openai_archive
+from jseg.parity.segmentors import build_segmentor
 
 __all__ = [
     "Row",

@@ -30,6 +30,7 @@ CASE_KEYS: dict[str, _Kind] = {
 ONLY_OF_CLIP_RC = ("regions", "recovery_weight")
 CLIP_ARRAYS = {"image": 4, "tokens": 2, "image_features": 2, "text_features": 2, "logits_per_image": 2}
 INPUT_ARRAYS = {"image": 4, "text": 2, "label": 4}
+TRAINING_ARRAYS = {"image": 5, "text": 2, "label": 5}
 _ENCODER_ARRAYS = {
     "backbone.conv1.weight": 4,
     "backbone.proj": 2,
@@ -99,7 +100,7 @@ def check_settings(case: Mapping[str, Any]) -> None:
         ValueError: if not. The message names the key.
     """
     for key, kind in CASE_KEYS.items():
-        if key not in case and key in ONLY_OF_CLIP_RC and case["kind"] != "clip_rc":
+        if key not in case and key in ONLY_OF_CLIP_RC and case["kind"] == "zegclip":
             continue
         if key not in case:
             raise ValueError(f"case.json: key {key!r} is missing; add it or copy the file again")
@@ -113,6 +114,43 @@ def check_settings(case: Mapping[str, Any]) -> None:
     for key, kind, expected in (("seen", int, "class indices"), ("settings", str, "names of settings")):
         if not all(isinstance(entry, kind) for entry in case[key]):
             raise ValueError(f"case.json: key {key!r} is {case[key]!r}, but it must list {expected}")
+
+
+def check_training_settings(case: Mapping[str, Any]) -> None:
+    """Checks what a `case.json` of kind training has beyond that of kind clip_rc.
+
+    Raises:
+        ValueError: if a key is missing or not supported. The message names it.
+    """
+    if not isinstance(case.get("steps"), int) or case["steps"] < 1:
+        raise ValueError(
+            f"case.json: key 'steps' is {case.get('steps')!r}, but it must be a whole number above 0"
+        )
+    wanted = {
+        "optimizer": ("lr", "weight_decay", "betas", "eps"),
+        "schedule": ("max_iters", "power", "min_lr", "warmup_iters"),
+    }
+    for part, keys in wanted.items():
+        if not isinstance(case.get(part), dict):
+            raise ValueError(f"case.json: key {part!r} is {case.get(part)!r}, but it must hold its options")
+        for key in keys:
+            if key not in case[part]:
+                raise ValueError(f"case.json: key {part}.{key} is missing; add it or copy the file again")
+    for part, key, known in (
+        ("optimizer", "type", ("AdamW",)),
+        ("optimizer", "grad_clip", (None,)),
+        ("schedule", "policy", ("poly",)),
+        ("schedule", "warmup", ("linear", None)),
+    ):
+        if key in case[part] and case[part][key] not in known:
+            raise ValueError(
+                f"case.json: key {part}.{key} is {case[part][key]!r}; only {known[0]!r} is supported"
+            )
+    entries = case.get("trained")
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and {"name", "weight_decay"} <= set(entry) for entry in entries
+    ):
+        raise ValueError("case.json: key 'trained' must list objects with 'name' and 'weight_decay'")
 
 
 def check_dense_settings(case: Mapping[str, Any]) -> None:

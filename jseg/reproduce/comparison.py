@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jseg.config import Config
+from jseg.config.differences import differences, flat
 from jseg.names import shortened
 from jseg.reproduce.rows import Row
 
@@ -24,6 +25,7 @@ _INCIDENTAL = (
     "init_from",
     "log_interval",
     "watchdog_seconds",
+    "sinks",
 )
 
 
@@ -90,27 +92,15 @@ def deviations(saved: Mapping[str, Any], config: Path) -> list[str]:
     Args:
         saved: resolved config of the run.
     """
-    shipped = _flat(dict(Config.load(config)))
-    own = _flat(saved)
+    shipped = flat(dict(Config.load(config)))
+    own = flat(saved)
     for values in (shipped, own):
         values["model.clip"] = Path(str(values.get("model.clip"))).name
         for key in list(values):
             if key.split(".")[0] in _INCIDENTAL:
                 del values[key]
-    missing = object()
-    changed = sorted(key for key in {*shipped, *own} if shipped.get(key, missing) != own.get(key, missing))
+    changed = [difference.key for difference in differences(shipped, own)]
     return [f"{config.name} was run with different values of {shortened(changed)}"] if changed else []
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Joins nested keys with dots."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
 
 
 def _values(results: Sequence[Result], metric: str) -> list[float]:

@@ -41,7 +41,7 @@ from jseg.runtime.backend import jt
 
 _LISTED = 6  # number of names of each kind shown in an error
 # Config keys that do not affect training.
-_NOT_TRAINING = ("work_dir", "keep_checkpoints", "num_workers", "visualize", "data_root")
+_NOT_TRAINING = ("work_dir", "keep_checkpoints", "num_workers", "visualize", "data_root", "sinks")
 
 
 def describe(

@@ -50,7 +50,11 @@ def evaluate(
     log: RunLog,
     outputs: ImageOutputs | None = None,
 ) -> dict[str, Any]:
-    """Returns metrics of `model` on a labelled dataset, over all ranks; see `jseg.evaluation.summarise`."""
+    """Returns metrics of `model` on a labelled dataset, over all ranks; see `jseg.evaluation.summarise`.
+
+    `confusion` is the confusion matrix as a list of rows (label), each with a count for every predicted
+    class.
+    """
     confusion = ConfusionMatrix(len(dataset.class_names))
     for index, sample in _samples(dataset, log, "evaluated"):
         prediction = _segmented(model, sample, inference, log)
@@ -62,7 +66,7 @@ def evaluate(
     if outputs is not None:
         outputs.close()
     total = all_reduce_sum(confusion.matrix)
-    return summarise(total, dataset.class_names, dataset.unseen)
+    return {**summarise(total, dataset.class_names, dataset.unseen), "confusion": total.tolist()}
 
 
 def save_predictions(

@@ -33,6 +33,7 @@ from jseg.runner.checkpoint import (
 from jseg.runner.log import RunLog
 from jseg.runner.paths import check_work_dir, default_work_dir, set_aside_earlier_run
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
+from jseg.runner.sinks import SINKS
 from jseg.runner.store import CheckpointStore
 from jseg.runtime.backend import jt
 
@@ -45,6 +46,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "dataset.*.pipeline.#": TRANSFORMS,
     "optimizer": OPTIMIZERS,
     "scheduler": SCHEDULERS,
+    "sinks.#": SINKS,
 }
 
 
@@ -191,7 +193,9 @@ class Experiment:
         if path is None:
             raise FileNotFoundError(f"no checkpoint in {self.store.folder}; train first or give --checkpoint")
         model = self.model()
-        load_weights(model, path, self._clip_sha256)
+        _, metadata = load_weights(model, path, self._clip_sha256)
+        if not metadata:
+            model.evaluates_released_weights()
         return model, path
 
     def _newest_undamaged(self) -> Path | None:

@@ -13,7 +13,7 @@ from jseg.labels import IGNORE_INDEX
 from jseg.models.segmentors import Segmentor
 from jseg.runner.evaluate import predict_mask
 from jseg.runtime.backend import jt
-from jseg.visualization import save_curves, save_panels, save_region_figure
+from jseg.visualization import can_draw, save_curves, save_panels, save_region_figure
 from jseg.visualization.regions import HEADINGS
 
 _CANDIDATES = 4  # candidates for each image drawn, to find unseen classes
@@ -45,7 +45,7 @@ def draw_figures(
             regions = _draw_regions(model, dataset, folder, _most_classes(dataset, chosen))
             written += [] if regions is None else [regions]
     log = Path(work_dir) / "log.jsonl"
-    if log.exists():
+    if log.exists() and can_draw():
         written.append(folder / "curves.png")
         save_curves(written[-1], log, log.with_name("eval.jsonl"))
     return written

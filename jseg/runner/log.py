@@ -13,8 +13,12 @@ import numpy as np
 
 from jseg.distributed import all_reduce_mean
 from jseg.files import TEMPORARY_SUFFIX, PathLike, replacing
+from jseg.runner.sinks import Sinks
 from jseg.runtime.backend import jt
 from jseg.runtime.command import say
+
+_GROUPS = {"log.jsonl": "train", "eval.jsonl": "val"}
+"""JSON file -> group of its values in sinks."""
 
 
 class RunLog:
@@ -23,6 +27,7 @@ class RunLog:
     def __init__(self, work_dir: PathLike | None, active: bool = True) -> None:
         self.work_dir = None if work_dir is None else Path(work_dir)
         self.active = active
+        self._sinks: Sinks | None = None
 
     def info(self, text: str) -> None:
         """Writes a message with the time to `log.txt` and, if there still is one, the console."""
@@ -34,9 +39,18 @@ class RunLog:
             self._append("log.txt", f"{time.strftime('%Y-%m-%d')} {line}")
 
     def record(self, name: str, values: Mapping[str, Any]) -> None:
-        """Appends a JSON object to `name`. NaN and infinity, which JSON does not have, become null."""
+        """Appends a JSON object to `name`. NaN and infinity, which JSON does not have, become null.
+
+        `values` has the key `iter`. The numbers also go to the sinks.
+        """
         if self.active and self.work_dir:
             self._append(name, json.dumps({key: _finite(value) for key, value in values.items()}))
+        if self._sinks is not None:
+            self._sinks.scalars(_GROUPS.get(name, name), int(values["iter"]), values)
+
+    def forward(self, sinks: Sinks) -> None:
+        """Sends all further records to `sinks` too."""
+        self._sinks = sinks
 
     def drop_after(self, iteration: int) -> None:
         """Removes records beyond `iteration`, which a resumed run will write again."""

@@ -17,6 +17,7 @@ from jseg.files import PathLike, replacing
 from jseg.runtime.command import prove_writable
 
 MASKS, PER_IMAGE = "val_predictions", "per_image.jsonl"
+METRICS, CONFUSION = "metrics.json", "confusion.json"
 """Names of files and folders in the work folder."""
 WRITTEN = ".written_by_jseg"
 """File in a folder of masks that lists the files written by jseg, one per line."""

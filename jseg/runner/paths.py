@@ -12,6 +12,8 @@ RUN_FILES = (
     "log.jsonl",
     "eval.jsonl",
     "metrics.json",
+    "confusion.json",
+    "environment.json",
     "checkpoints",
     "pictures",
     "predictions",

@@ -31,6 +31,7 @@ from jseg.evaluation import HEADLINE, format_table, json_ready
 from jseg.files import replacing
 from jseg.models.segmentors import Segmentor
 from jseg.optim import Optimizer
+from jseg.runner.environment import save_environment
 from jseg.runner.evaluate import evaluate, save_predictions
 from jseg.runner.experiment import Experiment, Schedule
 from jseg.runner.figures import draw_figures
@@ -38,9 +39,11 @@ from jseg.runner.folder_lock import occupied
 from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
 from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, clock, gpu_memory_mb, peak_memory_mb
-from jseg.runner.outputs import MASKS, PER_IMAGE, ImageOutputs
+from jseg.runner.outputs import CONFUSION, MASKS, METRICS, PER_IMAGE, ImageOutputs
+from jseg.runner.sinks import Sinks
 from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runtime.backend import device, jt
+from jseg.visualization import MATPLOTLIB_MISSING, can_draw
 
 
 class Runner:
@@ -97,6 +100,7 @@ class Runner:
         if is_main():
             self.work_dir.mkdir(parents=True, exist_ok=True)
             cfg.dump(self.work_dir / "config.py")
+            save_environment(self.work_dir)
         loader = DataLoader(
             dataset,
             batch_size,
@@ -114,22 +118,27 @@ class Runner:
             f"{len(dataset)} images, iterations {start + 1} to {cfg.max_iters}, in {self.work_dir}, "
             f"on {device.line}"
         )
-        batches = loader.batches(start)
+        sinks = Sinks(cfg.sinks if is_main() else (), self.work_dir, start, cfg, self.log.info)
+        self.log.forward(sinks)
+        with contextlib.closing(sinks):
+            with contextlib.closing(loader.batches(start)) as batches:
+                try:
+                    with StopSignals() as stop:
+                        window = LossWindow(start, losses)
+                        self._loop(start, batches, model, optimizer, scheduler, window, stop)
+                except NonFiniteLoss as error:
+                    raise self._not_finite(error, loader) from None
+            sinks.figures(cfg.max_iters, self._draw(model))
+
+    def _not_finite(self, error: NonFiniteLoss, loader: DataLoader) -> FloatingPointError:
+        """Saves the batch of a loss that is not finite, and returns the error that names the file."""
         try:
-            with StopSignals() as stop:
-                self._loop(start, batches, model, optimizer, scheduler, LossWindow(start, losses), stop)
-        except NonFiniteLoss as error:
-            try:
-                kept = (
-                    f"is in {save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))}"
-                )
-            except OSError as problem:  # must not hide the error of the loss
-                kept = f"could not be saved: {problem}"
-            barrier("the files of every process about a loss that is not finite")
-            raise FloatingPointError(f"{error}; its batch {kept}") from None
-        finally:
-            batches.close()
-        self._draw(model)
+            path = save_batch(self.work_dir, error.iteration, loader.batch(error.iteration - 1))
+            kept = f"is in {path}"
+        except OSError as problem:  # must not hide the error of the loss
+            kept = f"could not be saved: {problem}"
+        barrier("the files of every process about a loss that is not finite")
+        return FloatingPointError(f"{error}; its batch {kept}")
 
     def val(
         self, checkpoint: str | None = None, save_masks: bool = False, per_image: bool = False
@@ -154,6 +163,8 @@ class Runner:
             records=self.work_dir / PER_IMAGE if per_image else None,
         )
         summary = self._evaluate(model, outputs=outputs)
+        if is_main():
+            save_environment(self.work_dir)
         self._write_metrics(summary, {"checkpoint": str(path)})
         self._draw(model)
         return summary
@@ -337,11 +348,19 @@ class Runner:
     def _write_metrics(self, summary: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
         if not is_main():
             return
-        text = json.dumps({**extra, **json_ready(dict(summary))}, indent=1) + "\n"
-        with replacing(self.work_dir / "metrics.json") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        scores = dict(summary)
+        matrix = scores.pop("confusion")
+        names = [row["name"] for row in scores["per_class"]]
+        for name, text in (
+            (METRICS, json.dumps({**extra, **json_ready(scores)}, indent=1)),
+            (CONFUSION, json.dumps({"classes": names, "matrix": matrix})),
+        ):
+            with replacing(self.work_dir / name) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
 
-    def _draw(self, model: Segmentor) -> None:
+    def _draw(self, model: Segmentor) -> list[Path]:
+        """Draws the figures on the main rank, and returns their files."""
+        drawn: list[Path] = []
         if is_main():
             model.eval()
             count = self.cfg.visualize["num_images"]
@@ -349,7 +368,11 @@ class Runner:
                 model, self.experiment.dataset("val"), self.cfg.inference, self.work_dir, count
             ):
                 self.log.info(f"drew {path}")
+                drawn.append(path)
+            if not can_draw():
+                self.log.info(MATPLOTLIB_MISSING)
         barrier()
+        return drawn
 
 
 def _rates(schedule: Schedule, iteration: int) -> Callable[[float], float]:

@@ -1,22 +1,25 @@
 """Training curves of losses and of seen and unseen IoU over the iterations, from the JSON logs of a run."""
 
+import io
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from jseg.files import PathLike
-from jseg.visualization.chart import Series, draw_chart
 from jseg.visualization.files import save_png
-from jseg.visualization.fonts import PAPER, Colour, draw_text, line_height, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PAGE_SIZE = (1200, 520)  # pixels
-MARGIN = 20
-TITLE_SIZE = 22
+DPI = 100
+LOGARITHMIC_FROM = 20.0  # ratio of the largest to the smallest loss above which the axis is logarithmic
 SMOOTHING_WINDOWS = 30  # the smoothed line averages over about 1/30 of the points
 
 LOSS_NAMES = {
@@ -27,20 +30,29 @@ LOSS_NAMES = {
     "recovery_loss_k": "recovery (pixels)",
 }
 # Dark for the total, then colours that colour-blind readers can tell apart (Okabe and Ito, 2008).
-COLOURS: tuple[Colour, ...] = (
-    (45, 52, 60),
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (86, 180, 233),
-)
-METRICS: tuple[tuple[str, Colour], ...] = (
-    ("hIoU", (45, 52, 60)),
-    ("mIoU(S)", (0, 114, 178)),
-    ("mIoU(U)", (200, 16, 32)),
-)
+COLOURS = ("#2d343c", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+METRICS = (("hIoU", "#2d343c"), ("mIoU(S)", "#0072b2"), ("mIoU(U)", "#c81020"))
+MATPLOTLIB_MISSING = "no curves are drawn, since matplotlib is missing: pip install matplotlib"
+
+
+class Series(NamedTuple):
+    """A line: its points, each float (n,), and a smoothed copy of `y`, or None."""
+
+    name: str
+    colour: str
+    x: np.ndarray
+    y: np.ndarray
+    smoothed: np.ndarray | None = None
+    strong: bool = False
+
+
+def can_draw() -> bool:
+    """Whether matplotlib, an optional package, is installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def read_records(path: PathLike) -> list[dict[str, Any]]:
@@ -109,39 +121,74 @@ def loss_series(records: Sequence[dict[str, Any]]) -> list[Series]:
 
 
 def metric_series(records: Sequence[dict[str, Any]]) -> list[Series]:
-    """Returns lines for hIoU, mIoU(S) and mIoU(U) in percent, each with its last value in its name."""
+    """Returns lines for hIoU, mIoU(S) and mIoU(U) in percent, each with its last value in its name.
+
+    Without unseen classes, hIoU and mIoU(U) do not exist, and mIoU is drawn alone.
+    """
+    chosen: Sequence[tuple[str, str]] = METRICS
+    if not any(points(records, key)[0].size for key, _ in METRICS[::2]):
+        chosen = (("mIoU", METRICS[1][1]),) if points(records, "mIoU")[0].size else METRICS
     series = []
-    for key, colour in METRICS:
+    for key, colour in chosen:
         x, y = points(records, key)
         name = f"{key} {y[-1]:.1f}" if y.size else key
         series.append(Series(name, colour, x, y, strong=key == "hIoU"))
     return series
 
 
-def draw_curves(
+def curves_figure(
     log: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]], title: str = ""
-) -> Image.Image:
-    """Draws the losses (left) and the IoU values (right) of the records as one 1200 x 520 image."""
+) -> "Figure":
+    """Draws the losses (left) and the IoU values (right) of the records.
+
+    Raises:
+        ImportError: if matplotlib is missing; see `can_draw`.
+    """
+    from matplotlib.figure import Figure
+
     width, height = PAGE_SIZE
-    page = Image.new("RGB", PAGE_SIZE, PAPER)
-    top = MARGIN // 2
-    if title:
-        text = shorten(title, TITLE_SIZE, width - 2 * MARGIN)
-        draw_text(ImageDraw.Draw(page), (width / 2, top), text, TITLE_SIZE, anchor="ma", bold=True)
-        top += line_height(TITLE_SIZE) + 8
-    size = ((width - MARGIN) // 2, height - top - MARGIN // 2)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
     last = max((record["iter"] for record in (*log, *evaluations)), default=1)
-    losses = draw_chart(loss_series(log), "loss", size, last, empty_text="no iteration logged yet")
-    metrics = draw_chart(metric_series(evaluations), "IoU in percent", size, last, 100.0, "no evaluation yet")
-    page.paste(losses, (0, top))
-    page.paste(metrics, (width - size[0], top))
-    return page
+    losses = loss_series(log)
+    draw_series(left, losses, "loss", last, "no iteration logged yet")
+    positive = [line.y[line.y > 0] for line in losses if (line.y > 0).any()]
+    if positive and max(y.max() for y in positive) > LOGARITHMIC_FROM * min(y.min() for y in positive):
+        left.set_yscale("log")
+    else:
+        left.set_ylim(bottom=0)
+    draw_series(right, metric_series(evaluations), "IoU in percent", last, "no evaluation yet")
+    right.set_ylim(0, 100)
+    if title:
+        figure.suptitle(title, fontweight="bold")
+    return figure
+
+
+def draw_series(axes: "Axes", lines: Sequence[Series], label: str, last: float, empty: str) -> None:
+    """Draws lines over iterations 0 to `last`, with a legend, or the text `empty` if there are no points."""
+    for line in (line for line in lines if line.x.size):
+        width = 2.4 if line.strong else 1.6
+        marker = "o" if line.x.size == 1 else ""
+        if line.smoothed is None:
+            axes.plot(line.x, line.y, marker or "-", color=line.colour, linewidth=width, label=line.name)
+        else:
+            axes.plot(line.x, line.y, color=line.colour, linewidth=0.8, alpha=0.25)
+            axes.plot(
+                line.x, line.smoothed, marker or "-", color=line.colour, linewidth=width, label=line.name
+            )
+    axes.set(xlabel="iteration", ylabel=label, xlim=(0, last))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if any(line.x.size for line in lines):
+        axes.legend(frameon=False, fontsize=9)
+    else:
+        axes.text(0.5, 0.5, empty, ha="center", va="center", transform=axes.transAxes, color="#6c757d")
 
 
 def save_curves(
     path: PathLike, log_path: PathLike, eval_path: PathLike | None = None, title: str = ""
 ) -> None:
-    """Draws the curves of a run into the PNG file `path`.
+    """Draws the curves of a run into the PNG file `path`, 1200 x 520 pixels.
 
     Args:
         path: PNG file to write.
@@ -152,7 +199,11 @@ def save_curves(
 
     Raises:
         FileNotFoundError, ValueError: see `read_records` and `save_png`.
+        ImportError: see `curves_figure`.
     """
     log = read_records(log_path)
     evaluations = read_records(eval_path) if eval_path is not None and Path(eval_path).is_file() else []
-    save_png(draw_curves(log, evaluations, title), path)
+    buffer = io.BytesIO()
+    curves_figure(log, evaluations, title).savefig(buffer, format="png")
+    with Image.open(buffer) as image:
+        save_png(image, path)

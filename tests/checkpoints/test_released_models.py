@@ -29,6 +29,8 @@ from jseg.checkpoints import (
     save_arrays,
 )
 from jseg.checkpoints.clip_rc_architecture import REGION_TOKENS
+from jseg.config import Config
+from jseg.runner import Experiment
 from jseg.runner.checkpoint import load_weights
 from jseg.runtime.backend import jt
 
@@ -227,6 +229,25 @@ def test_run_net_evaluates_released_files(run_folder, files):
         assert found.pop("checkpoint").endswith(name)
         metrics.append(found)
     assert metrics[0] == metrics[1] and len(metrics[0]["per_class"]) == 20
+
+
+def test_released_models_get_the_text_of_a_file_as_it_is(run_folder, files, weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(run_folder)
+    width = weights["backbone.proj"].shape[1]
+    text = np.random.default_rng(0).normal(size=(20, width)).astype(np.float16)
+    np.save("text.npy", text)
+    stored = text.astype(np.float32)
+    unit = stored / np.linalg.norm(stored, axis=1, keepdims=True)
+    for option, fresh, released in (("None", unit, stored), ("True", unit, unit), ("False", stored, stored)):
+        overrides = [
+            "model.text_embeddings=text.npy",
+            f"model.normalize_text={option}",
+            f"work_dir={tmp_path}",
+        ]
+        experiment = Experiment(Config.load("released.py", overrides))
+        np.testing.assert_allclose(experiment.model()._text.numpy(), fresh, rtol=1e-6)
+        model, _ = experiment.trained_model(files / "pytorch.pth")
+        np.testing.assert_allclose(model._text.numpy(), released, rtol=1e-6)
 
 
 def test_run_net_says_which_keys_to_set(run_folder, files):

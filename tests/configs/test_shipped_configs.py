@@ -119,7 +119,9 @@ def test_zegclip_has_its_own_lengths_and_numbers(name):
     assert cfg.max_iters == (whole // 2 if setting == "transductive" else whole)
     assert cfg.eval_interval == cfg.checkpoint_interval == cfg.max_iters // 10
     assert cfg.model["loss"] == dict(type="NELLoss", focal_weight=100.0, dice_weight=1.0)
-    assert cfg.model["decode_head"] == dict(type="ZegCLIPHead", num_layers=3, num_heads=8, dropout=0.1)
+    assert cfg.model["decode_head"] == dict(
+        type="ZegCLIPHead", num_layers=3, num_heads=8, dropout=0.1, init="released"
+    )
     prompts = {"voc2012": 10, "context": 35, "coco_stuff": 100}[data]
     assert (cfg.model["backbone"]["num_prompts"], cfg.model["backbone"]["num_regions"]) == (prompts, 0)
     assert cfg.model["templates"] == ("single" if data == "voc2012" else "ensemble15")

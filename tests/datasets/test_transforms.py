@@ -1,11 +1,13 @@
 """Every transform on cases small enough to check by hand."""
 
 import colorsys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bilinear import plain_bilinear
 
+from jseg.datasets import resample
 from jseg.datasets.photometric import PhotometricDistortion, hsv_to_rgb, rgb_to_hsv
 from jseg.datasets.resample import resize_image, resize_label
 from jseg.datasets.transforms import Normalize, Pad, RandomCrop, RandomFlip, Resize, ResizeShortSide
@@ -39,6 +41,26 @@ def test_image_resize_is_the_rounded_definition(size):
     result = resize_image(image, size)
     assert result.dtype == np.uint8 and result.shape == (*size, 3)
     assert np.abs(result - plain_bilinear(image.astype(np.float64), size)).max() < 1.01
+
+
+OPENCV = dict(np.load(Path(__file__).with_name("opencv") / "values.npz"))
+
+
+@pytest.mark.parametrize("number", [name.split(".")[0] for name in OPENCV if name.endswith(".image")])
+def test_image_resize_equals_opencv(number):
+    """Every value, also where both sides are halved, at the borders, and for a single pixel."""
+    expected = OPENCV[f"{number}.resized"]
+    np.testing.assert_array_equal(resize_image(OPENCV[f"{number}.image"], expected.shape[:2]), expected)
+
+
+def test_only_the_rows_that_matter_are_read_and_blocks_do_not_show(monkeypatch):
+    image = sample_of(400, 30)["image"]
+    whole = resize_image(image, (7, 29))
+    image[5:20] = 0  # the first row of the result lies between rows 28 and 29
+    monkeypatch.setattr(resample, "_VALUES_AT_ONCE", 200)
+    np.testing.assert_array_equal(resize_image(image, (7, 29)), whole)
+    image[28] = 0
+    assert (resize_image(image, (7, 29)) != whole).any()
 
 
 def test_image_ramp_doubled_by_hand():
@@ -158,10 +180,19 @@ def test_hsv_agrees_with_the_standard_library():
     hue, saturation, value = rgb_to_hsv(image)
     for pixel, h, s, v in zip(image[0], hue[0], saturation[0], value[0]):
         expected = colorsys.rgb_to_hsv(*(pixel / 255.0))
-        assert min(abs(h - 180 * expected[0]), 180 - abs(h - 180 * expected[0])) <= 0.51
+        assert min(abs(h - 180 * expected[0]), 180 - abs(h - 180 * expected[0])) <= 0.55
         assert abs(s - 255 * expected[1]) <= 0.51 and v == pixel.max()
         back = 255 * np.array(colorsys.hsv_to_rgb(h / 180, s / 255, v / 255))
-        np.testing.assert_allclose(hsv_to_rgb(*(np.array([x]) for x in (h, s, v)))[0], back, atol=0.51)
+        # Cut, not rounded, and v / 255 * 255 may end below v.
+        result = hsv_to_rgb(*(np.array([[x]]) for x in (h, s, v)))[0, 0]
+        assert (result <= back + 1e-3).all() and (result > back - 1.001).all()
+
+
+def test_hsv_equals_opencv():
+    hsv = np.stack(rgb_to_hsv(OPENCV["rgb"]), -1)
+    np.testing.assert_array_equal(hsv, OPENCV["hsv"])
+    planes = (np.ascontiguousarray(hsv[..., channel]) for channel in range(3))
+    np.testing.assert_array_equal(hsv_to_rgb(*planes), OPENCV["back"])
 
 
 def distort(image, *draws):
@@ -179,7 +210,7 @@ def test_distortion_steps_by_hand():
     assert distort(image, 1, -20.0, 1, 1, 1.5, 0, 0).tolist() == [[[0, 120, 255]]]  # 0, 80 * 1.5, 230 * 1.5
     red = np.array([[[200, 0, 0]]], np.uint8)
     assert distort(red, 0, 0, 0, 1, 0.5, 0).tolist() == [[[200, 100, 100]]]  # S 255 -> 127
-    assert distort(red, 0, 0, 0, 0, 1, -15).tolist() == [[[200, 0, 100]]]  # 330 degrees
+    assert distort(red, 0, 0, 0, 0, 1, -15).tolist() == [[[200, 0, 99]]]  # 330 degrees
 
 
 def test_contrast_after_the_colour_steps():

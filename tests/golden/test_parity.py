@@ -32,6 +32,43 @@ def test_zegclip_forward_losses_and_every_gradient():
     _assert_parity(GOLDEN / "zegclip_tiny", least=150)
 
 
+def test_sixty_training_steps_in_each_setting():
+    _assert_parity(GOLDEN / "train_tiny", least=400)
+
+
+def test_comparison_of_training_runs_sees_differences():
+    recorded = {
+        "s.lr": np.array([[1e-4, 2e-4]]),
+        "s.loss_mask": np.array([100.0, 1.0]),
+        "s.recovery_loss_q": np.array([0.0, 1.0]),
+        "s.acc_seg": np.array([0.0, 50.0]),
+        "s.final.q.weight": np.array([1.0, 100.0], np.float32),
+        "s.final.q.k.bias": np.array([1.0], np.float32),
+        "s.exp_avg_sq.q.weight": np.array([1.0], np.float32),
+        "s.pseudo_label": np.zeros((2, 1, 1, 50, 40), np.uint8),
+        "other.loss_mask": np.array(1.0, np.float32),
+    }
+    rows = parity.compare(recorded, recorded)
+    assert all(row.passed for row in rows)
+    assert {row.name for row in rows} == set(recorded) - {"s.final.q.k.bias"}
+    label = recorded["s.pseudo_label"].copy()
+    label[1, 0, 0, 0, :3] = 1
+    for name, value in (
+        ("s.lr", np.array([[1e-4, 2.000001e-4]])),
+        ("s.loss_mask", np.array([100.0, 1.001])),  # relative to its own step
+        ("s.recovery_loss_q", np.array([0.001, 1.0])),
+        ("s.acc_seg", np.array([0.2, 50.0])),
+        ("s.final.q.weight", np.array([1.0, 100.1])),
+        ("s.exp_avg_sq.q.weight", np.array([1.01])),
+        ("s.pseudo_label", label),  # 3 of the 2,000 pixels of a step
+        ("s.loss_mask", np.array([np.nan, 1.0])),
+        ("s.loss_mask", None),
+        ("other.loss_mask", np.array(1.0001)),
+    ):
+        failed = [row.name for row in parity.compare({**recorded, name: value}, recorded) if not row.passed]
+        assert failed == [name]
+
+
 def test_clip_features_from_a_packed_openai_archive():
     _assert_parity(GOLDEN / "clip_tiny", least=3)
 
@@ -116,6 +153,12 @@ def _drop_array(name, array):
     return edit
 
 
+def _flat_images(folder):
+    with np.load(folder / "inputs.npz") as file:
+        arrays = dict(file)
+    np.savez(folder / "inputs.npz", **{**arrays, "image": arrays["image"][0]})
+
+
 def _write(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
@@ -149,6 +192,23 @@ BAD_CASES = {
     "truncated_archive": ("clip_tiny", _truncate("openai.pt.gz"), ["openai.pt.gz", "gzip"]),
     "packed_nonsense": ("clip_tiny", _write("openai.pt.gz", gzip.compress(b"nonsense")), ["openai.pt.gz"]),
     "no_features": ("clip_tiny", _drop_array("io.npz", "text_features"), ["io.npz", "'text_features'"]),
+    "no_steps": ("train_tiny", _edit_case(lambda case: case.pop("steps")), ["case.json", "'steps'"]),
+    "other_optimizer": (
+        "train_tiny",
+        _edit_case(lambda case: case["optimizer"].update(type="SGD")),
+        ["case.json", "optimizer.type", "'SGD'"],
+    ),
+    "no_schedule_power": (
+        "train_tiny",
+        _edit_case(lambda case: case["schedule"].pop("power")),
+        ["case.json", "schedule.power"],
+    ),
+    "other_parameters": (
+        "train_tiny",
+        _edit_case(lambda case: case["trained"].pop()),
+        ["case.json", "'trained'"],
+    ),
+    "images_of_one_batch": ("train_tiny", _flat_images, ["inputs.npz", "'image'"]),
     "no_texts": ("tokenizer", _write("cases.json", b"[]"), ["cases.json"]),
     "text_without_ids": (
         "tokenizer",

@@ -10,7 +10,8 @@ from jseg.config import Config
 from jseg.inference.loading import model_config
 from jseg.inference.segmenter import Segmenter
 from jseg.models.clip import StoredCLIP, load_clip
-from jseg.models.layers import clip_parameters, filled_by_file, trunc_normal, uniform
+from jseg.models.initialization import normal, uniform
+from jseg.models.layers import clip_parameters, filled_by_file, trunc_normal
 from jseg.models.segmentors import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,7 @@ def test_what_no_file_fills_is_drawn() -> None:
     with filled_by_file("clip"):
         with clip_parameters():
             assert not trunc_normal((3, 4), 1.0).numpy().any() and not uniform((3, 4), 1.0).numpy().any()
+            assert not normal((3, 4), 1.0).numpy().any()
         assert trunc_normal((3, 4), 1.0).numpy().all()
         with filled_by_file():
             assert not trunc_normal((3, 4), 1.0).numpy().any()

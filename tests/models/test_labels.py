@@ -47,3 +47,12 @@ def test_pseudo_labels_are_the_best_unseen_class():
     label = np.array([[[5, 5, 2, IGNORED]]], np.int32)
     result = pseudo_label(jt.array(logits), jt.array(label), jt.array(UNSEEN.astype(np.int32)))
     assert result.numpy().tolist() == [[[1, 4, 2, IGNORED]]]
+
+
+def test_saturated_probabilities_tie_and_the_first_unseen_class_wins():
+    """As in the releases. The logits still tell which is larger."""
+    logits = np.zeros((1, 5, 1, 2), np.float32)
+    logits[0, 1, 0], logits[0, 4, 0] = (40, 3), (50, 4)
+    arguments = jt.array(logits), jt.array(np.full((1, 1, 2), 5, np.int32)), jt.array(UNSEEN.astype(np.int32))
+    assert pseudo_label(*arguments).numpy().tolist() == [[[1, 4]]]
+    assert pseudo_label(*arguments, "logits").numpy().tolist() == [[[4, 4]]]

@@ -72,7 +72,7 @@ def test_accuracy_counts_labelled_pixels():
     logits[0, 0, 0, 2:] = 1
     label = jt.array(np.array([[[1, 0, 0, -1]]], np.int32))
     assert pixel_accuracy(jt.array(logits), label).item() == pytest.approx(200 / 3)
-    assert pixel_accuracy(jt.array(logits), jt.array(np.full((1, 1, 4), -1, np.int32))).item() == 0
+    assert pixel_accuracy(jt.array(logits), jt.array(np.full((1, 1, 4), -1, np.int32))).item() == 100
 
 
 def test_recovery_losses_match_float64():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jseg.models.segmentors.text_file import read_text_embeddings
+from jseg.models.segmentors.text_file import normalized, read_text_embeddings
 
 NAMES = ["cat", "dog", "playingfield"]
 
@@ -13,13 +13,15 @@ def write(path, values):
     return str(path)
 
 
-def test_half_precision_rows_become_unit_vectors(tmp_path):
+def test_half_precision_rows_are_read_as_they_are_and_become_unit_vectors(tmp_path):
     values = np.random.default_rng(0).normal(size=(3, 4))
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
-    read = read_text_embeddings(write(tmp_path / "a.npy", values.astype(np.float16)), NAMES, 4)
+    values = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float16)
+    read = read_text_embeddings(write(tmp_path / "a.npy", values), NAMES, 4)
     assert read.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(read, axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(read, values, atol=1e-3)
+    np.testing.assert_array_equal(read, values.astype(np.float32))
+    assert np.abs(np.linalg.norm(read, axis=1) - 1).max() > 1e-5
+    np.testing.assert_allclose(np.linalg.norm(normalized(read), axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(normalized(read), values, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -105,14 +105,29 @@ def test_what_the_metadata_says_in_todays_form():
     assert {**found, "num_regions": 16} == wanted.metadata()
     model = saved_config(metadata)["model"]
     assert model["decode_head"] == dict(
-        type="CLIPRCHead", ram_inputs=("region",), num_layers=1, num_heads=4, recovery=None, dropout=0.1
+        type="CLIPRCHead",
+        ram_inputs=("region",),
+        num_layers=1,
+        num_heads=4,
+        recovery=None,
+        dropout=0.1,
+        feed_forward_dropout=0.0,
+        init="designed",
     )
+    assert (model["normalize_text"], model["pseudo_labels"]) == (None, "probabilities")
     assert model_from_0_1(model) == model
 
 
 def test_a_model_without_region_bridge():
     flat = dict(type="CLIPRC", clip="a", num_regions=16, region_bridge=False, ram_inputs=())
-    assert model_from_0_1(flat)["backbone"] == dict(type="RegionBridgeEncoder", num_regions=0)
+    backbone = dict(type="RegionBridgeEncoder", num_regions=0, init="designed")
+    assert model_from_0_1(flat)["backbone"] == backbone
+
+
+def test_its_text_and_pseudo_labels_stay_as_they_were():
+    flat = dict(type="CLIPRC", num_regions=16, setting="transductive", text_embeddings="a.npy")
+    model = model_from_0_1(flat)
+    assert (model["normalize_text"], model["pseudo_labels"]) == (True, "logits")
 
 
 def test_its_trained_part_alone_can_be_handed_on(make_runner, tmp_path, capsys):

@@ -11,7 +11,8 @@ from jseg.models.backbones.base import BACKBONES, Backbone, ImageFeatures
 from jseg.models.checkpointing import checkpointed
 from jseg.models.clip.model import l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
-from jseg.models.layers import LayerNorm, Linear, PatchConvolution, clip_parameters, trunc_normal, uniform
+from jseg.models.initialization import check_start, normal, pytorch_default, uniform
+from jseg.models.layers import LayerNorm, Linear, PatchConvolution, clip_parameters, trunc_normal
 from jseg.models.state import load_arrays_into
 from jseg.ops import RegionLayout, dropout, linear, replace_rows, transpose_last
 from jseg.ops.region_attention.layout import region_grid
@@ -39,6 +40,8 @@ class RegionBridgeEncoder(Backbone):
         double_class_embedding: release quirk, CLS = class + (pos[0] + class).
         checkpoint_blocks: activation checkpointing: keep only the input of each block for the backward pass
             and compute the block again, which takes less memory and more time.
+        init: of `prompt_proj`, whose weight is normal with standard deviation sqrt(2/D). 'released': not
+            truncated, bias uniform in ±1/sqrt(D). 'designed': truncated at twice that, bias zero.
 
     Raises:
         ValueError: if an option is invalid. The message names it.
@@ -56,6 +59,7 @@ class RegionBridgeEncoder(Backbone):
         dropout: float = 0.1,
         double_class_embedding: bool = True,
         checkpoint_blocks: bool = False,
+        init: str = "released",
     ) -> None:
         super().__init__()
         if num_prompts < 1:
@@ -68,6 +72,7 @@ class RegionBridgeEncoder(Backbone):
             )
         if num_regions:
             region_grid(num_regions)
+        check_start(init)
         layers, width, patch_size = sizes.layers, sizes.width, sizes.patch_size
         self.patch_size, self.num_prompts, self.num_layers = patch_size, num_prompts, layers
         self.num_regions, self.dropout = num_regions, dropout
@@ -84,18 +89,23 @@ class RegionBridgeEncoder(Backbone):
             self.ln_post = LayerNorm(width)
             if train_regions:  # they start from CLIP's values
                 self.region_level_bridge = trunc_normal((num_regions, width), scale)
-        self._make_prompts(width, layers)
+        self._make_prompts(width, layers, init)
         self.trained_regions = num_regions if train_regions else 0
         self._positions: dict[tuple[int, int], jt.Var] = {}
         self.freeze()
 
-    def _make_prompts(self, width: int, layers: int) -> None:
+    def _make_prompts(self, width: int, layers: int, init: str) -> None:
         bound = (6.0 / (3 * self.patch_size**2 + width)) ** 0.5
         self.prompt_embeddings = uniform((1, self.num_prompts, width), bound)
         if layers > 1:
             self.deep_prompt_embeddings = uniform((layers - 1, self.num_prompts, width), bound)
         self.prompt_proj = Linear(width, width)
-        self.prompt_proj.weight = trunc_normal((width, width), (2.0 / width) ** 0.5)
+        std = (2.0 / width) ** 0.5
+        if init == "released":
+            pytorch_default(self.prompt_proj)
+            self.prompt_proj.weight = normal((width, width), std)
+        else:
+            self.prompt_proj.weight = trunc_normal((width, width), std)
         self.prompt_norm = LayerNorm(width, eps=PROMPT_NORM_EPS)
 
     @property

@@ -7,13 +7,20 @@ from typing import Any
 from jseg.checkpoints.clip_rc_architecture import FUSED_FEATURES
 from jseg.models.backbones.base import ImageFeatures
 from jseg.models.heads.base import HEADS, Decoded, Head
-from jseg.models.heads.decoder import DecoderStream, RecoveryDecoder, update_streams
+from jseg.models.heads.decoder import (
+    NO_DROPOUT,
+    DecoderStream,
+    DropoutRates,
+    RecoveryDecoder,
+    update_streams,
+)
 from jseg.models.heads.region_alignment import (
     descriptors,
     project_pixels,
     project_queries,
     region_relations,
 )
+from jseg.models.initialization import check_start, copy_first, normal_weights, pytorch_default
 from jseg.models.layers import Linear
 from jseg.models.losses import RECOVERY_LOSSES, recovery_loss
 from jseg.ops import linear
@@ -77,6 +84,12 @@ class CLIPRCHead(Head):
         num_heads: attention heads of both decoders, a divisor of d.
         recovery: options of the recovery decoder, None for no recovery decoder.
         dropout: dropout rate of all decoder layers in training.
+        feed_forward_dropout: rate between the ReLU and the second matrix of the feed-forward parts. None: the
+            rate `dropout`, as in the releases.
+        init: initial values. 'released': those that the releases train from, which are PyTorch's defaults
+            with identical layers in each stream, and normal 0.02 with zero bias in the recovery decoder.
+            'designed': close to the release's unused `init_weights`: normal 0.02 truncated at two standard
+            deviations, zero bias, and pixel streams that start without a feed-forward part.
 
     Raises:
         ValueError: if options are invalid or do not match each other.
@@ -90,6 +103,8 @@ class CLIPRCHead(Head):
         num_heads: int = 8,
         recovery: RecoveryOptions | None = RecoveryOptions(),
         dropout: float = 0.1,
+        feed_forward_dropout: float | None = None,
+        init: str = "released",
     ) -> None:
         super().__init__()
         unknown = sorted(set(ram_inputs) - set(FUSED_FEATURES))
@@ -99,20 +114,33 @@ class CLIPRCHead(Head):
             raise ValueError(f"num_heads is {num_heads}: it must divide the feature width {width}")
         if num_layers < 1:
             raise ValueError(f"num_layers is {num_layers}: it must be at least 1")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
+        check_start(init)
+        self.dropout = DropoutRates.checked(dropout, feed_forward_dropout)
         self.ram_inputs = tuple(ram_inputs)
         self.num_layers, self.num_heads = num_layers, num_heads
-        self.recovery, self.dropout = recovery, dropout
+        self.recovery = recovery
         self.decoder_q = DecoderStream(width, num_heads, num_layers)
         self.decoder_v = DecoderStream(width, num_heads, num_layers)
         if recovery is not None:
             self.recovery_decoder = RecoveryDecoder(width, num_heads, recovery.num_layers)
         self.lateral_proj = Linear((1 + len(self.ram_inputs)) * width, width)
         self.q_proj = Linear(2 * width, width)
-        # Pixel streams start without a feed-forward part.
+        if init == "released":
+            self._start_as_released()
+        else:
+            self._start_as_designed()
+
+    def _start_as_released(self) -> None:
+        pytorch_default(self)
+        copy_first(self.decoder_q.layers)
+        copy_first(self.decoder_v.layers)
+        if self.recovery is not None:
+            normal_weights(self.recovery_decoder)
+
+    def _start_as_designed(self) -> None:
+        """`Linear` already starts as designed. Pixel streams start without a feed-forward part."""
         pixel_layers = list(self.decoder_v.layers)
-        if recovery is not None:
+        if self.recovery is not None:
             pixel_layers += list(self.recovery_decoder.decouple_v)
         for layer in pixel_layers:
             layer.linear2.weight = jt.zeros(layer.linear2.weight.shape)
@@ -135,7 +163,7 @@ class CLIPRCHead(Head):
 
     def execute(self, features: ImageFeatures, text: jt.Var, training: bool = False) -> CLIPRCDecoded:
         """See `Head.execute`. The loss terms are `recovery_loss_q` and `recovery_loss_k` (Eq. 10)."""
-        rate = self.dropout if training and self.is_training() else 0.0
+        rates = self.dropout if training and self.is_training() else NO_DROPOUT
         relation = region_relations(text, features.global_feature, features.regions)
         queries = project_queries(relation, text, self.q_proj.weight, self.q_proj.bias)
         pixels = project_pixels(
@@ -148,11 +176,11 @@ class CLIPRCHead(Head):
             self.lateral_proj.weight,
             self.lateral_proj.bias,
         )
-        queries, pixels = update_streams(self.decoder_q.layers, self.decoder_v.layers, queries, pixels, rate)
+        queries, pixels = update_streams(self.decoder_q.layers, self.decoder_v.layers, queries, pixels, rates)
         logits = class_maps(queries, pixels, text.shape[0]).reshape(queries.shape[0], -1, *features.grid)
         if not training or self.recovery is None or not self.recovery.weight:
             return CLIPRCDecoded(logits)
-        recovered_queries, recovered_pixels = self.recovery_decoder(queries, pixels, rate)
+        recovered_queries, recovered_pixels = self.recovery_decoder(queries, pixels, rates)
         recovery = Recovery(
             recovered_queries, descriptors(relation, text).detach(), recovered_pixels, features.image.detach()
         )

@@ -1,11 +1,40 @@
 """Two-stream cross-attention layers shared by the segmentation and the recovery decoder (paper, Fig. 3c)."""
 
+from typing import NamedTuple
+
 from jseg.models.layers import LayerNorm, Linear
 from jseg.ops import attention, bias_relu, dropout, linear
 from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
 
 FEED_FORWARD_FACTOR = 4
+
+
+class DropoutRates(NamedTuple):
+    """Dropout of a decoder layer; none by default.
+
+    stream: of the attention probabilities and of what attention and feed-forward part add to their stream.
+    feed_forward: between the ReLU and the second matrix of the feed-forward part.
+    """
+
+    stream: float = 0.0
+    feed_forward: float = 0.0
+
+    @classmethod
+    def checked(cls, dropout: float, feed_forward_dropout: float | None) -> "DropoutRates":
+        """Rates from the options of a head; `feed_forward_dropout` None means that of `dropout`.
+
+        Raises:
+            ValueError: a rate is outside [0, 1); names the option.
+        """
+        rates = cls(dropout, dropout if feed_forward_dropout is None else feed_forward_dropout)
+        for option, rate in zip(("dropout", "feed_forward_dropout"), rates):
+            if not 0 <= rate < 1:
+                raise ValueError(f"{option} is {rate}: it must be at least 0 and below 1")
+        return rates
+
+
+NO_DROPOUT = DropoutRates()
 
 
 class CrossAttention(nn.Module):
@@ -39,11 +68,12 @@ class DecoderLayer(nn.Module):
         self.norm2 = LayerNorm(width)
         self.norm3 = LayerNorm(width)
 
-    def execute(self, x: jt.Var, memory: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
+    def execute(self, x: jt.Var, memory: jt.Var, rates: DropoutRates = NO_DROPOUT) -> jt.Var:
         """x (B, Lq, d), memory (B, Lk, d) -> (B, Lq, d)."""
-        x = self.norm2(x + dropout(self.multihead_attn(x, memory, dropout_rate), dropout_rate))
-        hidden = self.linear2(bias_relu(linear(x, self.linear1.weight), self.linear1.bias))
-        return self.norm3(x + dropout(hidden, dropout_rate))
+        x = self.norm2(x + dropout(self.multihead_attn(x, memory, rates.stream), rates.stream))
+        hidden = bias_relu(linear(x, self.linear1.weight), self.linear1.bias)
+        hidden = self.linear2(dropout(hidden, rates.feed_forward))
+        return self.norm3(x + dropout(hidden, rates.stream))
 
 
 class DecoderStream(nn.Module):
@@ -59,7 +89,7 @@ def update_streams(
     pixel_layers: nn.Sequential,
     queries: jt.Var,
     pixels: jt.Var,
-    dropout_rate: float,
+    rates: DropoutRates,
 ) -> tuple[jt.Var, jt.Var]:
     """Runs paired layers; each pair reads the old values of both streams (Eqs. 7 and 9).
 
@@ -72,8 +102,8 @@ def update_streams(
     """
     for query_layer, pixel_layer in zip(query_layers, pixel_layers):
         queries, pixels = (
-            query_layer(queries, pixels, dropout_rate),
-            pixel_layer(pixels, queries, dropout_rate),
+            query_layer(queries, pixels, rates),
+            pixel_layer(pixels, queries, rates),
         )
     return queries, pixels
 
@@ -96,13 +126,15 @@ class RecoveryDecoder(nn.Module):
         self.linear_q_out = Linear(width, 2 * width)
         self.linear_k_out = Linear(width, width)
 
-    def execute(self, queries: jt.Var, pixels: jt.Var, dropout_rate: float = 0.0) -> tuple[jt.Var, jt.Var]:
+    def execute(
+        self, queries: jt.Var, pixels: jt.Var, rates: DropoutRates = NO_DROPOUT
+    ) -> tuple[jt.Var, jt.Var]:
         """(B, M·C, d), (B, N, d) -> recovered descriptors (B, M·C, 2d) and image features (B, N, d)."""
         queries, pixels = update_streams(
             self.decouple_q,
             self.decouple_v,
             self.linear_q_in(queries),
             self.linear_k_in(pixels),
-            dropout_rate,
+            rates,
         )
         return self.linear_q_out(queries), self.linear_k_out(pixels)

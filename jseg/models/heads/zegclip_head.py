@@ -4,8 +4,9 @@ from typing import Any
 
 from jseg.models.backbones.base import ImageFeatures
 from jseg.models.heads.base import HEADS, Decoded, Head
-from jseg.models.heads.decoder import DecoderLayer
+from jseg.models.heads.decoder import NO_DROPOUT, DecoderLayer, DropoutRates
 from jseg.models.heads.region_alignment import project_queries, region_relations
+from jseg.models.initialization import check_start, copy_first, pytorch_default
 from jseg.models.layers import Linear
 from jseg.ops import linear
 from jseg.runtime.backend import jt, nn
@@ -48,11 +49,11 @@ class Decoder(nn.Module):
         updates = [DecoderLayer(width, num_heads) for _ in range(num_layers - 1)]
         self.layers = nn.Sequential([*updates, ScoreLayer(width, num_heads)])
 
-    def execute(self, queries: jt.Var, pixels: jt.Var, dropout_rate: float) -> jt.Var:
+    def execute(self, queries: jt.Var, pixels: jt.Var, rates: DropoutRates) -> jt.Var:
         """queries (B, C, d), pixels (B, N, d) -> scores (B, C, N)."""
         *updates, last = list(self.layers)
         for layer in updates:
-            queries = layer(queries, pixels, dropout_rate)
+            queries = layer(queries, pixels, rates)
         return last.multihead_attn(queries, pixels)
 
 
@@ -65,23 +66,37 @@ class ZegCLIPHead(Head):
         width: joint width d.
         num_layers: layers of the decoder, the last of which gives the maps.
         num_heads: attention heads, a divisor of d.
-        dropout: dropout rate of the decoder in training.
+        dropout, feed_forward_dropout: dropout rates of the decoder in training, as in `CLIPRCHead`.
+        init: initial values. 'released': those that the release trains from, which are PyTorch's defaults
+            with identical layers. 'designed': those of its unused `init_weights`, which are truncated normal
+            0.02 with zero bias.
 
     Raises:
         ValueError: if an option is invalid. The message names it.
     """
 
-    def __init__(self, width: int, num_layers: int = 3, num_heads: int = 8, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_layers: int = 3,
+        num_heads: int = 8,
+        dropout: float = 0.1,
+        feed_forward_dropout: float | None = None,
+        init: str = "released",
+    ) -> None:
         super().__init__()
         if num_heads < 1 or width % num_heads:
             raise ValueError(f"num_heads is {num_heads}: it must divide the feature width {width}")
         if num_layers < 1:
             raise ValueError(f"num_layers is {num_layers}: it must be at least 1")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
-        self.num_layers, self.num_heads, self.dropout = num_layers, num_heads, dropout
+        check_start(init)
+        self.num_layers, self.num_heads = num_layers, num_heads
+        self.dropout = DropoutRates.checked(dropout, feed_forward_dropout)
         self.decoder_1 = Decoder(width, num_heads, num_layers)
         self.q_proj = Linear(2 * width, width)
+        if init == "released":
+            pytorch_default(self)
+            copy_first(self.decoder_1.layers)
 
     def architecture(self) -> dict[str, Any]:
         """See `Head.architecture`."""
@@ -95,8 +110,8 @@ class ZegCLIPHead(Head):
 
     def execute(self, features: ImageFeatures, text: jt.Var, training: bool = False) -> Decoded:
         """See `Head.execute`. Region features are not used."""
-        rate = self.dropout if training and self.is_training() else 0.0
+        rates = self.dropout if training and self.is_training() else NO_DROPOUT
         relation = region_relations(text, features.global_feature, None)
         queries = project_queries(relation, text, self.q_proj.weight, self.q_proj.bias)
-        scores = self.decoder_1(queries, features.image, rate)
+        scores = self.decoder_1(queries, features.image, rates)
         return Decoded(scores.reshape(scores.shape[0], -1, *features.grid))

@@ -4,24 +4,30 @@ from jseg.runtime.backend import jt
 
 
 def labelled_pixels(label: jt.Var, num_classes: int) -> jt.Var:
-    """(1,) float32: pixels of a label (B, H, W) whose value is a class, 0..C-1."""
-    return _is_class(label.int32(), num_classes).sum().reshape(1)
+    """(1,) float32: 1 + the pixels of a label (B, H, W) whose value is a class, 0..C-1.
+
+    Divisors are raised to at least 1 over the whole batch. The added 1 keeps a batch without labelled pixels
+    apart from one with a single labelled pixel.
+    """
+    return 1 + _is_class(label.int32(), num_classes).sum().reshape(1)
 
 
 def pixel_accuracy(logits: jt.Var, label: jt.Var, pixels: jt.Var | None = None) -> jt.Var:
-    """Percent of labelled pixels whose arg-max class is the label; 0 where no pixel is labelled. No gradient.
+    """Percent of labelled pixels whose arg-max class is the label. No gradient.
+
+    100 where no pixel of the whole batch is labelled, as mmsegmentation's accuracy gives.
 
     Args:
         logits: (B, C, H, W).
         label: (B, H, W) integers; values outside 0..C-1 do not count.
-        pixels: () the divisor; by default the labelled pixels of this batch, at least 1. A batch that is one
-            part of a larger one needs the mean of `labelled_pixels` over all parts.
+        pixels: () the mean of `labelled_pixels` over all parts, for a batch that is one part of a larger one.
     """
     label = label.int32()
     prediction, _ = jt.argmax(logits.detach(), 1)
     labelled = _is_class(label, logits.shape[1])
     correct = (prediction.int32() == label).float32() * labelled
-    return 100 * correct.sum() / (labelled.sum().maximum(1.0) if pixels is None else pixels.detach())
+    total = labelled.sum() if pixels is None else pixels.detach() - 1
+    return 100 * (correct.sum() / total.maximum(1e-6) + (total <= 0).float32())
 
 
 def _is_class(label: jt.Var, num_classes: int) -> jt.Var:

@@ -161,6 +161,10 @@ class Segmentor(nn.Module, Generic[Features]):
             ValueError: if parameters are missing, unknown or have other shapes. The message names them.
         """
 
+    def evaluates_released_weights(self) -> None:
+        """Called after a released model was loaded for evaluation, not for training; by default nothing
+        changes."""
+
     @abstractmethod
     def architecture(self) -> Architecture:
         """Returns the sizes and options that determine names, shapes and meaning of the parameters."""

@@ -31,9 +31,15 @@ from jseg.models.heads import HEADS, Decoded, Head
 from jseg.models.layers import fill_to_patches, filled_by_file
 from jseg.models.losses import LOSSES, Loss, labelled_pixels, pixel_accuracy
 from jseg.models.segmentors.base import MODELS, Segmentor
-from jseg.models.segmentors.labels import SETTINGS, label_table, pseudo_label, split_classes
+from jseg.models.segmentors.labels import (
+    PSEUDO_LABELS,
+    SETTINGS,
+    label_table,
+    pseudo_label,
+    split_classes,
+)
 from jseg.models.segmentors.text_cache import class_embeddings
-from jseg.models.segmentors.text_file import read_text_embeddings
+from jseg.models.segmentors.text_file import normalized, read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import resize_bilinear, transpose_last
 from jseg.runtime.backend import jt, nn
@@ -74,6 +80,10 @@ class CLIPRC(Segmentor[ImageFeatures]):
             table.
         text_embeddings: `.npy` file of the released form, one row for each class, instead of `templates`.
             None: computed from the class words once and cached.
+        normalize_text: whether the rows of `text_embeddings` are normalised. None: yes, except when a
+            released checkpoint is evaluated, because the releases train with the rows as they are.
+        pseudo_labels: pseudo labels of the transductive setting are the arg-max of 'probabilities', as in the
+            releases, or of 'logits'; see `pseudo_label`.
 
     Raises:
         ValueError: if an option is invalid. FileNotFoundError: if weights or embeddings do not exist.
@@ -98,14 +108,18 @@ class CLIPRC(Segmentor[ImageFeatures]):
         ignore_index: int = IGNORE_INDEX,
         image_size: int | Sequence[int] = 512,
         text_embeddings: str | None = None,
+        normalize_text: bool | None = None,
+        pseudo_labels: str = "probabilities",
     ) -> None:
         super().__init__()
         words = get_templates(templates)
         if not Path(clip).is_file():
             raise FileNotFoundError(f"clip: no weight file at '{clip}'; give the path of CLIP weights")
         source = StoredCLIP(clip)
+        stored = None
         if text_embeddings is not None:
-            text = read_text_embeddings(text_embeddings, class_names, source.config.embed_dim)
+            stored = read_text_embeddings(text_embeddings, class_names, source.config.embed_dim)
+            text = stored if normalize_text is False else normalized(stored)
         else:
             text = class_embeddings(source, class_names, words)
         config = source.config
@@ -120,7 +134,8 @@ class CLIPRC(Segmentor[ImageFeatures]):
                 image_size,
             )
         self.backbone.load_clip(source.visual())
-        self._set_classes(text, unseen, setting, seen_bias, ignore_index)
+        self._set_classes(text, unseen, setting, seen_bias, ignore_index, pseudo_labels)
+        self._stored_text = stored if normalize_text is None else None
 
     @classmethod
     def from_sizes(
@@ -137,6 +152,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
         ignore_index: int = IGNORE_INDEX,
         image_size: int | Sequence[int] = 512,
         activation: str = "quick_gelu",
+        pseudo_labels: str = "probabilities",
     ) -> "CLIPRC":
         """Creates a model without CLIP weights, with random parameters.
 
@@ -149,7 +165,8 @@ class CLIPRC(Segmentor[ImageFeatures]):
         self = cls.__new__(cls)
         Segmentor.__init__(self)
         self._build_parts(sizes, heads, activation, backbone, decode_head, loss, image_size)
-        self._set_classes(text, unseen, setting, seen_bias, ignore_index)
+        self._set_classes(text, unseen, setting, seen_bias, ignore_index, pseudo_labels)
+        self._stored_text = None
         return self
 
     def _build_parts(
@@ -191,14 +208,22 @@ class CLIPRC(Segmentor[ImageFeatures]):
         )
 
     def _set_classes(
-        self, text: np.ndarray, unseen: Sequence[int], setting: str, seen_bias: float, ignore_index: int
+        self,
+        text: np.ndarray,
+        unseen: Sequence[int],
+        setting: str,
+        seen_bias: float,
+        ignore_index: int,
+        pseudo_labels: str,
     ) -> None:
         if setting not in SETTINGS:
             raise ValueError(f"setting is '{setting}': choose one of {', '.join(SETTINGS)}")
         seen, hidden = split_classes(len(text), unseen)
         if setting == "transductive" and not len(hidden):
             raise ValueError("setting is 'transductive' but unseen is empty: list classes or use 'full'")
-        self.setting, self._ignore_index = setting, ignore_index
+        if pseudo_labels not in PSEUDO_LABELS:
+            raise ValueError(f"pseudo_labels is '{pseudo_labels}': choose one of {', '.join(PSEUDO_LABELS)}")
+        self.setting, self._ignore_index, self._pseudo_labels = setting, ignore_index, pseudo_labels
         # Leading underscores keep these out of Jittor's parameters and checkpoints.
         text = np.asarray(text, dtype=np.float32)
         self._text = jt.array(text).stop_grad()
@@ -277,7 +302,9 @@ class CLIPRC(Segmentor[ImageFeatures]):
     def _train_label(self, logits: jt.Var | None, label: jt.Var) -> jt.Var:
         """Converts the dataset's label to class indices of the setting. The logits give pseudo labels."""
         label = self._label_table[label.int32()]
-        return pseudo_label(logits, label, self._unseen) if self.setting == "transductive" else label
+        if self.setting != "transductive":
+            return label
+        return pseudo_label(logits, label, self._unseen, self._pseudo_labels)
 
     def encode(self, image: jt.Var, num_regions: int | None = None) -> ImageFeatures:
         """Features of the frozen encoder with prompts and regions; see `Segmentor.encode`."""
@@ -294,6 +321,11 @@ class CLIPRC(Segmentor[ImageFeatures]):
         probabilities = self.probabilities(self.encode(image), self._text, tuple(image.shape[2:]))
         with jt.no_grad():
             return probabilities - self._seen_bias
+
+    def evaluates_released_weights(self) -> None:
+        """See `Segmentor.evaluates_released_weights`: text embeddings of a file as they are stored."""
+        if self._stored_text is not None:
+            self._text = jt.array(self._stored_text).stop_grad()
 
     def architecture(self) -> CLIPRCArchitecture:
         """See `Segmentor.architecture`."""

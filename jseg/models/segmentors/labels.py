@@ -7,6 +7,7 @@ import numpy as np
 from jseg.runtime.backend import jt
 
 SETTINGS = ("inductive", "transductive", "full")
+PSEUDO_LABELS = ("probabilities", "logits")
 IGNORED = -1
 """Internal label of pixels without a class. Datasets use their own `ignore_index`."""
 
@@ -58,16 +59,22 @@ def label_table(setting: str, seen: np.ndarray, unseen: np.ndarray, ignore_index
     return table
 
 
-def pseudo_label(logits: jt.Var, label: jt.Var, unseen: jt.Var) -> jt.Var:
-    """Replaces label C (an unknown unseen class) by the unseen class with the highest logit.
+def pseudo_label(logits: jt.Var, label: jt.Var, unseen: jt.Var, source: str = "probabilities") -> jt.Var:
+    """Replaces label C (an unknown unseen class) by the predicted unseen class.
 
     Args:
         logits: (B, C, H, W), detached.
         label: (B, H, W) int32 labels of `label_table`.
-        unseen: (U,) int32 class indices, U ≥ 1.
+        unseen: (U,) int32 class indices in ascending order, U ≥ 1.
+        source: 'probabilities': the class with the highest sigmoid in float32, as in the releases. Large
+            logits saturate, and the first of equal classes is taken. 'logits': the class with the highest
+            logit.
 
     Returns:
         (B, H, W) int32.
     """
-    best, _ = jt.argmax(logits.detach()[:, unseen], 1)
+    scores = logits.detach()[:, unseen]
+    if source == "probabilities":
+        scores = scores.float32().sigmoid()
+    best, _ = jt.argmax(scores, 1)
     return jt.ternary(label == logits.shape[1], unseen[best].int32(), label)
