@@ -60,17 +60,27 @@ def test_a_status_line_is_replaced_on_a_terminal_only(capsys, monkeypatch, termi
     assert capsys.readouterr().err == expected
 
 
+# Holds the lock until the parent process is blocked by it, which Jittor is only after its message.
+HOLD_UNTIL_BLOCKED = HOLD.format(call="lockf").replace(
+    "sys.stdin.read(1)",
+    """import os, time
+from pathlib import Path
+waiter = f" -> POSIX  ADVISORY  WRITE {os.getppid()} "
+while waiter not in Path("/proc/locks").read_text():
+    time.sleep(0.1)""",
+)
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs /proc/locks, which Linux has")
 def test_jittor_names_the_process_that_compiles_operators(tmp_path, capfd):
     """The C++ side of Jittor used to wait silently."""
     from jseg.runtime.backend import jt
 
     kept = sys.modules["jittor_utils"].lock.lock_path
     path = tmp_path / "jittor.lock"
-    program = HOLD.format(call="lockf").replace("sys.stdin.read(1)", "import time; time.sleep(6)")
     path.touch()
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
-    ) as other:
+    command = [sys.executable, "-c", HOLD_UNTIL_BLOCKED, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         jt.core.set_lock_path(str(path))
         try:
