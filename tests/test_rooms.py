@@ -36,7 +36,7 @@ ROOMS = {
         "runtime",
     },
     "reproduce": {"config"},
-    "report": {"config", "evaluation", "visualization"},
+    "report": {"config", "datasets", "evaluation", "visualization"},
     "download": {"datasets", "checkpoints", "runtime"},
     "zeroshapes": {"models", "optim", "datasets", "runtime"},
     "runner": {

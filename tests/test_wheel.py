@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from setuptools._distutils.filelist import FileList
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,6 +31,24 @@ def test_the_wheel_holds_every_file_of_the_package(installed_wheel: Path) -> Non
 
     shipped = {f"{name}/{path}" for name in ("configs", "weights", "samples") for path in files(ROOT / name)}
     assert files(installed_wheel / "jseg") == files(ROOT / "jseg") | shipped
+
+
+def test_the_source_distribution_holds_every_tracked_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("needs the git repository")
+    found = FileList()
+    monkeypatch.chdir(ROOT)
+    found.findall(".")
+    for line in (ROOT / "MANIFEST.in").read_text(encoding="utf-8").splitlines():
+        found.process_template_line(line)
+    held = {Path(file).as_posix() for file in found.files}
+    # setuptools adds the modules of the package and its own files.
+    added = {"setup.py", "pyproject.toml", "MANIFEST.in", ".gitignore"}
+    tracked = {
+        name for name in listed.stdout.splitlines() if not (name.startswith("jseg/") and name.endswith(".py"))
+    }
+    assert tracked - held - added == set()
 
 
 def test_the_installed_package_finds_its_data_from_an_empty_folder(

@@ -1,24 +1,29 @@
 """Fills the HTML template of a report."""
 
 import base64
+import io
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from PIL import Image
 
 from jseg import __version__
 from jseg.config.differences import differences, flat
 from jseg.evaluation import HEADLINE
+from jseg.report.examples import MASKS, draw_examples
 from jseg.report.plots import class_bars, confusion_map, score_groups, svg
 from jseg.report.run import Run, confusions
 from jseg.visualization.curves import curves_figure
 
 _CONFUSIONS = 10  # rows
-_IMAGES = 5  # best and worst images
+_IMAGES = 5  # best and worst images in the tables
+_SHOWN = 4  # best and worst images drawn
 _CHANGED_CLASSES = 20  # rows of the comparison by class
-_IMAGE_BYTES = 1_200_000  # embedded images of a run, so that a report stays below 3 MB
+_IMAGE_BYTES = 1_500_000  # of all embedded images, so that a report stays below 3 MB
+_JPEG_QUALITY = 82
 _CAPTIONS = {
     "panels": "Image, ground truth and prediction",
     "regions": "Each region classified by the original CLIP and by the trained encoder",
@@ -68,7 +73,7 @@ def report_page(runs: Sequence[Run], title: str = "") -> str:
         files("jseg.report").joinpath("report.html").read_text(encoding="utf-8")
     )
     names = distinct_names(runs)
-    budget = _IMAGE_BYTES // max(1, min(len(runs), 2))
+    budget = _IMAGE_BYTES // len(runs)
     sections = [_section(run, name, f"run{at}", budget) for at, (run, name) in enumerate(zip(runs, names))]
     groups = group_runs(runs, names)
     return template.render(
@@ -145,7 +150,7 @@ def _section(run: Run, name: str, identity: str, image_bytes: int) -> dict[str, 
         "name": name,
         "charts": charts,
         "confusions": worst,
-        "figures": _embedded(run.figures, image_bytes),
+        "figures": _figures(run, image_bytes),
         "worst_images": run.images[:_IMAGES],
         "best_images": run.images[: -_IMAGES - 1 : -1],
         "timing": _timing(run.log),
@@ -153,22 +158,27 @@ def _section(run: Run, name: str, identity: str, image_bytes: int) -> dict[str, 
     }
 
 
-def _embedded(figures: Mapping[str, Path], limit: int) -> list[dict[str, str]]:
-    """Returns the figures as data addresses, up to `limit` bytes together, and a note for larger ones."""
-    found = []
+def _figures(run: Run, limit: int) -> list[dict[str, str]]:
+    """Returns caption and data address of the figures. One that does not fit into `limit` bytes together with
+    those before it has the address "" and the path of its file instead."""
+    images: list[tuple[str, Image.Image, str]] = []
     for name, caption in _CAPTIONS.items():
-        if name not in figures:
-            continue
-        content = figures[name].read_bytes()
+        if name in run.figures:
+            with Image.open(run.figures[name]) as opened:
+                images.append((caption, opened.convert("RGB"), str(run.figures[name])))
+    for caption, records in (("Worst images", run.images[:_SHOWN]), ("Best images", run.images[-_SHOWN:])):
+        drawn = draw_examples(run, [record["name"] for record in records])
+        if drawn is not None:
+            images.append((caption, drawn, str(run.folder / MASKS)))
+    found = []
+    for caption, image, path in images:
+        buffer = io.BytesIO()
+        image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+        content = base64.b64encode(buffer.getvalue()).decode()
         shown = len(content) <= limit
         limit -= len(content) if shown else 0
-        found.append(
-            {
-                "caption": caption,
-                "source": f"data:image/png;base64,{base64.b64encode(content).decode()}" if shown else "",
-                "path": str(figures[name]),
-            }
-        )
+        source = f"data:image/jpeg;base64,{content}" if shown else ""
+        found.append({"caption": caption, "source": source, "path": path})
     return found
 
 

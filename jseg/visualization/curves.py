@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -204,6 +205,9 @@ def save_curves(
     log = read_records(log_path)
     evaluations = read_records(eval_path) if eval_path is not None and Path(eval_path).is_file() else []
     buffer = io.BytesIO()
-    curves_figure(log, evaluations, title).savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        # Compiled operators flush subnormal numbers to zero. NumPy warns of it when matplotlib asks for it.
+        warnings.filterwarnings("ignore", "The value of the smallest subnormal")
+        curves_figure(log, evaluations, title).savefig(buffer, format="png")
     with Image.open(buffer) as image:
         save_png(image, path)

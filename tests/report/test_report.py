@@ -15,7 +15,9 @@ jinja2 = pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from jseg.cli.report import main
+from jseg.datasets import save_mask
 from jseg.report import read_run, report_page
+from jseg.report.examples import draw_examples
 from jseg.report.page import distinct_names, group_runs, mean_and_deviation
 from jseg.report.run import confusions
 
@@ -89,7 +91,7 @@ def test_a_page_of_one_run(tmp_path, capsys):
     outline = parsed(page)
     assert all(link.startswith(("#", "data:")) for link in outline.links), "nothing from outside"
     assert len(outline.ids) == len(set(outline.ids)), "ids of several charts would clash"
-    assert page.count("<svg") == 3 and page.count("data:image/png") >= 1
+    assert page.count("<svg") == 3 and page.count("data:image/jpeg") == 1
     assert "61.2" in page and "88.4" in page, "own and the paper's hIoU"
     assert "&lt;b&gt;blue&lt;/b&gt; $ring" in page and "<b>blue" not in page
     assert re.search(r"40\.0 %", page), "4 of 10 pixels of a class are confused"
@@ -132,6 +134,28 @@ def test_changes_against_the_source_config(tmp_path):
     assert run.paper["hIoU"] == 88.4
     (run.folder / "config.py").write_text("max_itres = 3\n")
     assert "max_itres" in read_run(run.folder).config_problem
+
+
+def test_worst_and_best_images_are_drawn_from_data_and_masks(tmp_path):
+    folder = make_run(tmp_path / "run")
+    data = tmp_path / "data"
+    for part in ("images", "masks"):
+        (data / part).mkdir(parents=True)
+    (folder / "val_predictions").mkdir()
+    for name in ("image1", "image2", "image3"):
+        Image.new("RGB", (40, 30), "red").save(data / "images" / f"{name}.png")
+        save_mask(data / "masks" / f"{name}.png", np.zeros((30, 40), np.uint8), [])
+        save_mask(folder / "val_predictions" / f"{name}.png", np.ones((30, 40), np.uint8), [])
+    (data / "classes.txt").write_text("red\nblue\n")
+    source = shipped_folder("configs") / "clip_rc" / "custom_inductive.py"
+    overrides = [f"data_root={data}", "dataset.val.split=None"]
+    Config.load(source, overrides).dump(folder / "config.py")
+    run = read_run(folder)
+    assert draw_examples(run, ["image1", "image2"]).width > 400
+    assert report_page([run]).count("data:image/jpeg") == 3
+    assert draw_examples(run, ["image1", "nowhere"]) is None
+    (data / "images" / "image1.png").unlink()
+    assert report_page([read_run(folder)]).count("data:image/jpeg") == 1
 
 
 def test_confusions_are_sorted_by_share():
