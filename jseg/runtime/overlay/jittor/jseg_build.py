@@ -91,6 +91,9 @@ def together(files, jittor_path, folder):
 
 
 def _unit(sources, folder):
+    path = Path(folder, f"unit_{sources[0].stem}.cc")
+    if path.is_file() and _included(path) == list(map(str, sources)):  # the copy of Jittor does not change
+        return str(path)
     seen, lines = set(), []
     for number, source in enumerate(sources):
         names = set(_STATIC.findall(source.read_text(encoding="utf-8")))
@@ -99,11 +102,12 @@ def _unit(sources, folder):
         lines += [f"#define {name} {name}_{number}" for name in twice]
         lines.append(f'#include "{source}"')
         lines += [f"#undef {name}" for name in twice]
-    path = Path(folder, f"unit_{sources[0].stem}.cc")
-    text = "\n".join(lines) + "\n"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(path)
+
+
+def _included(unit):
+    return re.findall(r'^#include "(.+)"$', unit.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def size(command):
@@ -111,10 +115,9 @@ def size(command):
     sources = [
         Path(name) for name in re.findall(r'"([^"]+)"', command) if name.endswith((".cc", ".cu", ".cpp"))
     ]
-    if not sources or not sources[0].name.startswith("unit_"):
-        return sum(source.stat().st_size for source in sources)
-    included = re.findall(r'^#include "(.+)"$', sources[0].read_text(encoding="utf-8"), re.MULTILINE)
-    return sum(Path(name).stat().st_size for name in included)
+    if sources and sources[0].name.startswith("unit_"):
+        sources = [Path(name) for name in _included(sources[0])]
+    return sum(source.stat().st_size for source in sources)
 
 
 _started = []
