@@ -1,12 +1,12 @@
 """Times the operators around attention, and whole blocks, against plain Jittor and PyTorch, in turn.
 
-    python benchmarks/blocks.py [--torch-python PYTHON] [--runs 7] [--groups operators blocks] [--no-memory]
-                                [--out blocks.json]
+    python benchmarks/blocks.py [--torch-python PYTHON] [--runs 7] [--groups operators losses blocks]
+                                [--no-memory] [--out blocks.json]
 
 The contenders and columns are those of `attention.py`. `block` is CLIP's residual block at width 768 with
 frozen weights, where the gradient of its input is timed. `decoder layer` is one stream of a decoder layer at
-width 512 with all its gradients. `residual` is x + (y + bias), for which jseg has no operator, because Jittor
-fuses it and is as fast.
+width 512 with all its gradients. `residual` is x + (y + bias) as a pass of its own. `nel` is the loss of
+maps on the patch grid with their resizing, `recovery` the L1 recovery loss, at the sizes of VOC and COCO.
 
 GFLOP/s counts the matrix products of a block and of its gradients (2 per product in the forward pass, as many
 again for the gradient of the input, and for that of trained weights). Attention is counted as in
@@ -28,6 +28,27 @@ def row_operator(op: str, rows: int, width: int) -> Case:
     shapes = [[1, rows, width]] * (2 if op == "residual" else 1) + [[width]] * vectors
     job = {"op": op, "shapes": shapes, "output": [1, rows, width], "repeat": 10}
     return Case(f"{op} {rows}x{width}", job)
+
+
+def nel(images: int, classes: int, grid: int = 32, size: int = 512) -> Case:
+    """Returns a case of the NEL loss of maps on a grid against a label of `size` pixels a side."""
+    job = {"op": "nel", "shapes": [[images, classes, grid, grid]], "size": size, "output": [1]}
+    return Case(f"nel {images}x{classes}x{grid}x{grid} at {size}", job)
+
+
+def recovery(rows: int, width: int) -> Case:
+    """Returns a case of the L1 recovery loss."""
+    return Case(
+        f"recovery {rows}x{width}", {"op": "recovery", "shapes": [[1, rows, width]] * 2, "output": [1]}
+    )
+
+
+def linear_residual(rows: int, inner: int, width: int) -> Case:
+    """Returns a case of residual + x · weightᵀ + bias."""
+    shapes = [[1, rows, inner], [width, inner], [width], [1, rows, width]]
+    job = {"op": "linear_residual", "shapes": shapes, "output": [1, rows, width], "repeat": 3}
+    products = 2.0 * rows * inner * width
+    return Case(f"linear + residual {rows}x{inner}x{width}", job, [products, 2 * products])
 
 
 def block(side: int, regions: int, width: int = 768, batch: int = 1, plain: bool = True) -> Case:
@@ -70,7 +91,9 @@ CASES: dict[str, list[Case]] = {
         row_operator("bias_relu", 1024, 2048),
         row_operator("bias_relu", 512, 256),
         row_operator("residual", 1051, 768),
+        linear_residual(1051, 3072, 768),
     ],
+    "losses": [nel(1, 15), nel(1, 156), recovery(320, 1024), recovery(2736, 1024)],
     "blocks": [
         block(32, 4),
         block(32, 32, plain=False),

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
@@ -195,6 +197,13 @@ def report(cases: dict[str, list[Case]], memory_of: Sequence[str], options: argp
     if options.out:
         options.out.write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n")
     return 0
+
+
+def label_of(job: dict) -> np.ndarray:
+    """Returns the label int32 (B, size, size) of a job, in blocks of an eighth of its side."""
+    (batch, classes, _, _), size = job["shapes"][0], job["size"]
+    blocks = np.random.default_rng(2).integers(0, classes, (batch, 8, 8)).astype(np.int32)
+    return blocks.repeat(size // 8, 1).repeat(size // 8, 2)
 
 
 def peak_bytes() -> int:

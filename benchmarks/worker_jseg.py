@@ -10,11 +10,20 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from harness import serve
+from harness import label_of, serve
 
 from jseg.models.clip.transformer import ResidualAttentionBlock, over_regions
 from jseg.models.heads.decoder import DecoderLayer
-from jseg.ops import RegionLayout, attention, bias_quick_gelu, bias_relu, layer_norm, region_attention
+from jseg.models.losses import NELLoss, recovery_loss
+from jseg.ops import (
+    RegionLayout,
+    attention,
+    bias_quick_gelu,
+    bias_relu,
+    layer_norm,
+    linear,
+    region_attention,
+)
 from jseg.runtime.backend import jt, nn
 
 PLAIN = os.environ.get("JSEG_FUSED") == "0"
@@ -63,6 +72,13 @@ def operator(job: dict) -> tuple[Callable[..., jt.Var], list[jt.Var]]:
         return (stock_layer_norm if PLAIN else layer_norm), []
     if name in ("bias_quick_gelu", "bias_relu"):
         return {"bias_quick_gelu": bias_quick_gelu, "bias_relu": bias_relu}[name], []
+    if name == "nel":
+        label = jt.array(label_of(job))
+        return (lambda x: sum(NELLoss()(x, label).values()).reshape(1)), []
+    if name == "recovery":
+        return (lambda x, target: recovery_loss(x, target).reshape(1)), []
+    if name == "linear_residual":
+        return (lambda x, weight, bias, residual: linear(x, weight, bias, residual)), []
     if name == "residual":
         return (lambda x, y, bias: x + (y + bias)), []
     if name == "block":

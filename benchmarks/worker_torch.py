@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from harness import serve
+from harness import label_of, serve
 
 
 def arrays(job: dict) -> list[np.ndarray]:
@@ -84,6 +84,18 @@ class DecoderLayer(torch.nn.Module):
         return self.norm3(x + F.dropout(self.linear2(F.relu(self.linear1(x))), rate))
 
 
+def nel(maps: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Returns focal and dice loss as the releases compute them, from maps on a grid."""
+    x = F.interpolate(maps, label.shape[1:], mode="bilinear").flatten(2)
+    t = F.one_hot(label.flatten(1).long(), x.shape[1]).transpose(1, 2).float()
+    p = x.sigmoid()
+    miss = p + t - 2 * p * t
+    focal = F.binary_cross_entropy_with_logits(x, t, reduction="none") * miss**2 * (0.75 - 0.5 * t)
+    present = (t.sum(-1) > 0).float()
+    dice = (1 - (2 * (p * t).sum(-1) + 1) / (p.sum(-1) + t.sum(-1) + 1)) * present
+    return (100 * focal.mean(-1).sum() + dice.sum()) / present.sum()
+
+
 def module(job: dict, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     """Returns the module of a job, built once."""
     if repr(job) not in modules:
@@ -107,6 +119,13 @@ def operator(job: dict) -> tuple[Callable[..., torch.Tensor], list[torch.Tensor]
         return (lambda x, bias: (x + bias) * torch.sigmoid(1.702 * (x + bias))), []
     if name == "bias_relu":
         return (lambda x, bias: F.relu(x + bias)), []
+    if name == "nel":
+        label = torch.from_numpy(label_of(job))
+        return (lambda x: nel(x, label).reshape(1)), []
+    if name == "recovery":
+        return (lambda x, target: F.l1_loss(x, target.detach()).reshape(1)), []
+    if name == "linear_residual":
+        return (lambda x, weight, bias, residual: residual + F.linear(x, weight, bias)), []
     if name == "residual":
         return (lambda x, y, bias: x + (y + bias)), []
     if name == "block":
@@ -128,7 +147,7 @@ def prepare(job: dict) -> tuple[Callable[[], None], Callable[[], None]]:
         results[:] = [function(*inputs)]
 
     def backward() -> None:
-        torch.autograd.grad(results[0], inputs + weights, upstream)
+        torch.autograd.grad(results[0], inputs + weights, upstream, allow_unused=True)
 
     return forward, backward
 

@@ -22,7 +22,7 @@ ROOMS = {
     "evaluation": set(),
     "visualization": set(),
     "ops": {"runtime"},
-    "optim": {"checkpoints", "runtime"},
+    "optim": {"ops", "checkpoints", "runtime"},
     "distributed": {"runtime"},
     "models": {"ops", "checkpoints", "runtime"},
     "inference": {

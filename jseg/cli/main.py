@@ -47,6 +47,7 @@ COMMANDS = {
     "doctor": Command("doctor", "report what jseg found on this machine, and run a self-test"),
     "warmup": Command("warmup", "compile everything that a job needs, before it starts"),
     "parity": Command("parity", "compare jseg with recorded outputs of other implementations"),
+    "flops": Command("flops", "count the multiply-adds of CLIP-RC for any number of regions"),
     "completion": Command("completion", "print the script with which a shell completes `jseg`"),
     "gpu-check": Command("gpu_check", "check results and speed on an NVIDIA GPU"),
 }

@@ -15,12 +15,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from jseg.files import PathLike
+from jseg.inference.grid import grid_class_map, grid_copy
 from jseg.inference.images import MAX_PIXELS, ImageLike, expand, read_rgb
 from jseg.inference.loading import Loaded, load_clip_alone, load_segmentor
 from jseg.inference.result import Result
 from jseg.inference.softmax_map import softmax_map, softmax_scores
 from jseg.inference.text import TextEncoder
 from jseg.inference.windows import (
+    ClassMap,
     Pass,
     WindowPlan,
     class_map,
@@ -119,13 +121,20 @@ class View:
         segmenter, count = self._segmenter, len(asked.names)
         text = jt.array(segmenter.text_features(every))
         bias = segmenter._bias(every.names, seen_bias)
-        passes = [
-            Pass(merge_windows(self._scores(copy, text, every, bias), copy.plan), copy.mirrored)
-            for copy in self._copies
-        ]
         size = (self.image.shape[0], self.image.shape[1])
         late = segmenter.model.late_softmax is not None
-        found = softmax_map(passes, size, every.owners) if late else class_map(passes, size)
+        several = len(every.phrases) > len(every.names)
+        scores = None
+        if segmenter.model.resizes_logits and not several and not keep_scores:
+            found = self._grid_class_map(text, bias, size)
+        else:
+            passes = [
+                Pass(merge_windows(self._scores(copy, text, every, bias), copy.plan), copy.mirrored)
+                for copy in self._copies
+            ]
+            found = softmax_map(passes, size, every.owners) if late else class_map(passes, size)
+            if keep_scores:
+                scores = _all_scores(passes, size, every.owners if late else None)[:count]
         nothing = 255 if count <= 255 else 65535
         mask = found.mask.astype(np.uint8 if nothing == 255 else np.uint16)
         mask[found.mask >= count] = nothing
@@ -141,9 +150,17 @@ class View:
             areas=np.bincount(mask.reshape(-1), minlength=nothing + 1)[:count],
             unseen=tuple(i for i, name in enumerate(asked.names) if name not in segmenter.seen),
             regions=self._regions(text, every, count),
-            scores=_all_scores(passes, size, every.owners if late else None)[:count] if keep_scores else None,
+            scores=scores,
             seconds={**self._seconds, "decode": time.perf_counter() - start},
         )
+
+    def _grid_class_map(self, text: jt.Var, bias: np.ndarray, size: tuple[int, int]) -> ClassMap:
+        """The class map of words of one phrase each, without scores of the full size."""
+        model, copies = self._segmenter.model, []
+        for copy in self._copies:
+            logits = [model.decode(features, text) for features in copy.batches]
+            copies.append(grid_copy(logits, copy.plan, copy.mirrored, model.patch_size))
+        return grid_class_map(copies, size, jt.array(bias))
 
     def _scores(self, copy: _Encoded, text: jt.Var, words: Words, bias: np.ndarray) -> Iterator[np.ndarray]:
         """Yields scores float32 (C, *crop) of each window: the maximum over the phrases of a word, minus the

@@ -8,20 +8,28 @@ The front documents the contract. It calls the kernel where one applies and the 
 from jseg.ops.attention import attention
 from jseg.ops.basic import linear, resize_bilinear, transpose_last
 from jseg.ops.bias_activation import bias_gelu, bias_quick_gelu, bias_relu
+from jseg.ops.class_map import ClassMap, GridCopy, class_map
 from jseg.ops.dropout import dropout
+from jseg.ops.focal_dice import focal_dice
 from jseg.ops.layer_norm import layer_norm
+from jseg.ops.mean_difference import mean_difference
 from jseg.ops.region_attention import RegionLayout, region_attention
 from jseg.ops.rows import replace_rows
 
 __all__ = [
+    "ClassMap",
+    "GridCopy",
     "RegionLayout",
     "attention",
     "bias_gelu",
     "bias_quick_gelu",
     "bias_relu",
+    "class_map",
     "dropout",
+    "focal_dice",
     "layer_norm",
     "linear",
+    "mean_difference",
     "region_attention",
     "replace_rows",
     "resize_bilinear",

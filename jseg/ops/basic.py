@@ -95,7 +95,7 @@ def _last_exchanged(ndim: int) -> list[int]:
     return [*range(ndim - 2), ndim - 1, ndim - 2]
 
 
-def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
+def resize_bilinear(x: jt.Var, size: tuple[int, int], rows: slice = slice(None)) -> jt.Var:
     """Resizes bilinearly with half-pixel centres (`align_corners=False`) and clamped borders.
 
     Two small matrix products in float32 do the work, which is faster than Jittor's gather on the CPU.
@@ -103,9 +103,10 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     Args:
         x: (B, C, h, w).
         size: (H, W) of the result.
+        rows: which rows of the result to compute; by default all.
 
     Returns:
-        (B, C, H, W).
+        (B, C, H, W), of which only `rows`.
 
     Raises:
         ValueError: if x does not have four axes, or a side of `size` is below one pixel.
@@ -117,13 +118,13 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     if min(size) < 1:
         raise ValueError(f"cannot resize to {size[0]}x{size[1]} pixels; both sides must be at least 1")
     batch, channels, height, width = x.shape
-    if (height, width) == tuple(size):
+    if (height, width) == tuple(size) and rows == slice(None):
         return x
-    rows, columns = (jt.array(_weights(old, new)) for old, new in ((height, size[0]), (width, size[1])))
+    down, across = _weights(height, size[0])[rows], _weights(width, size[1])
     x = transpose_last(x.reshape(batch * channels, height, width))
-    x = transpose_last(_product(x, rows))  # transposed while the width is still that of the input
-    x = _product(x, columns)
-    return x.reshape(batch, channels, size[0], size[1])
+    x = transpose_last(_product(x, jt.array(down)))  # transposed while the width is still that of the input
+    x = _product(x, jt.array(across))
+    return x.reshape(batch, channels, len(down), size[1])
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ import numpy as np
 
 from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX
 from jseg.names import did_you_mean
+from jseg.ops.adamw import Step, adamw_step
 from jseg.optim.base import OPTIMIZERS, Optimizer
 from jseg.runtime.backend import jt
 
@@ -120,13 +121,18 @@ class AdamW(Optimizer):
 
     def _update(self, name: str, gradient: jt.Var, lr: float) -> None:
         beta1, beta2 = self.betas
-        gradient = gradient.stop_grad()
-        parameter, mean, square = self.parameters[name], *(self._moments[kind][name] for kind in _MOMENTS)
-        mean.update(mean * beta1 + gradient * (1.0 - beta1))
-        square.update(square * beta2 + gradient * gradient * (1.0 - beta2))
-        denominator = jt.sqrt(square) * (1.0 / math.sqrt(1.0 - beta2**self.steps)) + self.eps
-        decayed = parameter * (1.0 - lr * self.settings[name].weight_decay)
-        parameter.update(decayed - mean / denominator * (lr / (1.0 - beta1**self.steps)))
+        step = Step(
+            decay=1.0 - lr * self.settings[name].weight_decay,
+            rate=lr / (1.0 - beta1**self.steps),
+            beta1=beta1,
+            beta2=beta2,
+            root=1.0 / math.sqrt(1.0 - beta2**self.steps),
+            eps=self.eps,
+        )
+        old = (self.parameters[name], *(self._moments[kind][name] for kind in _MOMENTS))
+        new = adamw_step(old[0], gradient.stop_grad(), old[1], old[2], step)
+        for before, after in zip(old, new):
+            before.update(after)
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns `optimizer.exp_avg.<name>`, `optimizer.exp_avg_sq.<name>` and `optimizer.steps`."""

@@ -202,10 +202,11 @@ def train_quantities(segmentor: "CLIPRC", image: "jt.Var", label: "jt.Var") -> d
     from jseg.models.heads.clip_rc_head import CLIPRCDecoded
     from jseg.runtime.backend import jt
 
-    terms, logits, used_label, decoded = segmentor.loss_details(image, label)
+    details = segmentor.loss_details(image, label)
+    decoded = details.decoded
     parameters = segmentor.trainable_parameters()
-    gradients = jt.grad(terms["total"], list(parameters.values()))
-    quantities = {**terms, "pred_masks": logits}
+    gradients = jt.grad(details.terms["total"], list(parameters.values()))
+    quantities = {**details.terms, "pred_masks": details.logits}
     quantities.update({f"grad.{name}": gradient for name, gradient in zip(parameters, gradients)})
     recovery = decoded.recovery if isinstance(decoded, CLIPRCDecoded) else None
     if recovery is not None:
@@ -218,5 +219,5 @@ def train_quantities(segmentor: "CLIPRC", image: "jt.Var", label: "jt.Var") -> d
             }
         )
     if segmentor.setting == "transductive":
-        quantities["pseudo_label"] = used_label
+        quantities["pseudo_label"] = details.label
     return quantities

@@ -1,7 +1,9 @@
 """Runs a segmentor over a dataset, for metrics on labelled images or for predicted masks."""
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,12 @@ from jseg.datasets.transforms import MAX_ASPECT
 from jseg.distributed import alive, all_reduce_sum, gather_objects, rank, world_size
 from jseg.evaluation import ConfusionMatrix, summarise
 from jseg.files import PathLike
+from jseg.inference.grid import grid_class_map, grid_copy
 from jseg.inference.recipe import TestRecipe
 from jseg.inference.softmax_map import softmax_map
-from jseg.inference.windows import Pass, PredictFn, class_map, predict_windows
+from jseg.inference.windows import Pass, PredictFn, WindowPlan, class_map, cut_windows, predict_windows
 from jseg.models.segmentors import Segmentor
+from jseg.models.segmentors.base import GridScores
 from jseg.names import shortened
 from jseg.runner.log import RunLog, clock
 from jseg.runner.outputs import ImageOutputs
@@ -23,6 +27,8 @@ from jseg.runtime.backend import jt
 from jseg.runtime.memory import INFERENCE, OutOfMemory, memory_advice
 
 _PROGRESS_SECONDS = 15.0
+_WINDOWS_TOGETHER = 4  # of an image
+_READ_AHEAD = 2  # images
 
 
 def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
@@ -33,7 +39,22 @@ def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping
         sample: sample of a dataset in test mode, with `image` float32 (3, h, w) and `original_size`.
         inference: see `jseg.inference.recipe`.
     """
-    recipe, predictor = TestRecipe((), inference, model.patch_size), _predictor(model)
+    recipe, size = TestRecipe((), inference, model.patch_size), tuple(sample["original_size"])
+    copies, bias = [], None
+    for copy, plan, mirrored in recipe.copies(sample["image"]):
+        scores = [_grid_scores(model, batch) for batch in _batches(copy, plan)]
+        if scores[0] is None:
+            return _mask_of_full_scores(model, sample, recipe)
+        logits = [part.logits for part in scores if part]
+        copies.append(grid_copy(logits, plan, mirrored, model.patch_size))
+        bias = scores[0].bias
+    assert bias is not None
+    return grid_class_map(copies, size, bias).mask.astype(np.uint8)
+
+
+def _mask_of_full_scores(model: Segmentor, sample: Mapping[str, Any], recipe: TestRecipe) -> np.ndarray:
+    """`predict_mask` of models whose scores exist at the size of the image alone."""
+    predictor = _predictor(model)
     passes = [
         Pass(predict_windows(predictor, copy, plan), mirrored)
         for copy, plan, mirrored in recipe.copies(sample["image"])
@@ -41,6 +62,22 @@ def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping
     size, softmax = sample["original_size"], model.late_softmax
     found = class_map(passes, size) if softmax is None else softmax_map(passes, size, *softmax)
     return found.mask.astype(np.uint8)
+
+
+def _batches(image: np.ndarray, plan: WindowPlan) -> Iterator[np.ndarray]:
+    """The windows of an image, float32 (n, 3, h, w), of which a few are computed together."""
+    windows = list(cut_windows(image, plan))
+    for start in range(0, len(windows), _WINDOWS_TOGETHER):
+        yield np.stack(windows[start : start + _WINDOWS_TOGETHER])
+
+
+def _grid_scores(model: Segmentor, batch: np.ndarray) -> GridScores | None:
+    alive("segmenting an image")
+    with jt.no_grad():
+        found = model.predict_on_grid(jt.array(batch))
+        if found is not None:
+            found.logits.sync()  # so that one batch at a time is in memory
+        return found
 
 
 def evaluate(
@@ -142,9 +179,9 @@ def _samples(
     """
     indices = range(rank(), len(dataset), world_size())
     start = last = time.perf_counter()
-    for done, index in enumerate(indices):
+    for done, (index, read) in enumerate(_read_ahead(dataset, indices)):
         try:
-            sample = dataset.sample(index, 0)
+            sample = read.result()
         except USER_ERRORS as error:
             if unreadable is None:
                 raise
@@ -157,6 +194,22 @@ def _samples(
             left = clock((len(indices) - done - 1) / speed)
             log.info(f"{verb} {done + 1}/{len(indices)} images, {speed:.1f} a second, {left} left")
             last = now
+
+
+def _read_ahead(
+    dataset: Dataset, indices: Sequence[int]
+) -> Iterator[tuple[int, "Future[Mapping[str, Any]]"]]:
+    """Each index, and its sample, which a thread reads while the samples before it are segmented."""
+    waiting: deque[tuple[int, Future[Mapping[str, Any]]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="jseg-evaluation") as thread:
+        try:
+            for index in indices:
+                waiting.append((index, thread.submit(dataset.sample, index, 0)))
+                if len(waiting) > _READ_AHEAD:
+                    yield waiting.popleft()
+            yield from waiting
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def _predictor(model: Segmentor) -> PredictFn:

@@ -1,5 +1,7 @@
 """Pixel accuracy, which training logs with the losses."""
 
+from jseg.ops import GridCopy, class_map, resize_bilinear
+from jseg.ops.dispatch import use_fused
 from jseg.runtime.backend import jt
 
 
@@ -18,14 +20,18 @@ def pixel_accuracy(logits: jt.Var, label: jt.Var, pixels: jt.Var | None = None) 
     100 where no pixel of the whole batch is labelled, as mmsegmentation's accuracy gives.
 
     Args:
-        logits: (B, C, H, W).
+        logits: (B, C, h, w), resized to the label.
         label: (B, H, W) integers; values outside 0..C-1 do not count.
         pixels: () the mean of `labelled_pixels` over all parts, for a batch that is one part of a larger one.
     """
-    label = label.int32()
-    prediction, _ = jt.argmax(logits.detach(), 1)
+    label, size = label.int32(), (label.shape[1], label.shape[2])
+    if use_fused(logits):
+        copy = GridCopy(logits.detach().unsqueeze(1), size, size, [(0, 0)])
+        prediction = class_map([copy], size, as_logits=True).mask
+    else:
+        prediction = jt.argmax(resize_bilinear(logits.detach(), size), 1)[0].int32()
     labelled = _is_class(label, logits.shape[1])
-    correct = (prediction.int32() == label).float32() * labelled
+    correct = (prediction == label).float32() * labelled
     total = labelled.sum() if pixels is None else pixels.detach() - 1
     return 100 * (correct.sum() / total.maximum(1e-6) + (total <= 0).float32())
 

@@ -3,57 +3,29 @@
 Paper, section 3.5; the normalisation is the releases' (MaskFormer's criterion with classes for masks).
 """
 
+from typing import ClassVar
+
 from jseg.models.losses.base import LOSSES, Loss
+from jseg.ops import focal_dice
 from jseg.runtime.backend import jt
 
-FOCAL_ALPHA = 0.25
 DICE_SMOOTH = 1.0
 
 
-def one_hot_label(label: jt.Var, num_classes: int) -> jt.Var:
-    """(B, H, W) integer label -> (B, C, H, W) float 0/1; a value outside 0..C-1 (ignore) gives all zeros."""
-    classes = jt.arange(num_classes).int32().reshape(1, num_classes, 1, 1)
-    return (label.int32().unsqueeze(1) == classes).float32()
-
-
-def focal_loss(logits: jt.Var, target: jt.Var) -> jt.Var:
-    """Sigmoid focal loss (α 0.25, γ 2), mean over pixels, summed over images and class maps.
-
-    Args:
-        logits: (B, C, H, W).
-        target: (B, C, H, W) 0/1. Ignored pixels are 0 everywhere: negatives of every class, as released.
-    """
-    # softplus(±x) in the form that neither overflows nor cancels.
-    tail = (1 + (-logits.abs()).exp()).log()
-    softplus_pos = logits.maximum(0) + tail
-    softplus_neg = softplus_pos - logits
-    probability = logits.sigmoid()
-    miss = 1 - probability
-    positive = FOCAL_ALPHA * miss * miss * softplus_neg
-    negative = (1 - FOCAL_ALPHA) * probability * probability * softplus_pos
-    loss = target * positive + (1 - target) * negative
-    # Row by row, since a single float32 sum over all pixels and classes would lose digits, and parts of a
-    # batch would not add up to the whole.
-    return loss.mean(3).mean(2).sum()
-
-
-def dice_loss(logits: jt.Var, target: jt.Var, present: jt.Var) -> jt.Var:
-    """1 - (2·Σp·t + 1) / (Σp + Σt + 1) summed over the present (image, class) pairs.
-
-    Args:
-        logits, target: (B, C, H, W) as in `focal_loss`; Σ runs over all pixels.
-        present: (B, C) 0/1, classes with at least one labelled pixel.
-    """
-    probability = logits.sigmoid()
-    overlap = (probability * target).sum(3).sum(2)
-    size = probability.sum(3).sum(2) + target.sum(3).sum(2)
-    dice = 1 - (2 * overlap + DICE_SMOOTH) / (size + DICE_SMOOTH)
-    return (dice * present).sum()
+def present_pairs(label: jt.Var, num_classes: int) -> jt.Var:
+    """() float32: (image, class) pairs with at least one labelled pixel."""
+    # Counts need no gradient, and maps of one value each make their resizing cheap.
+    maps = jt.zeros((label.shape[0], num_classes, 1, 1))
+    return (focal_dice(maps, label.int32()).labelled > 0).float32().sum()
 
 
 @LOSSES.register()
 class NELLoss(Loss):
     """Weighted focal and dice terms, both divided by the number of present (image, class) pairs.
+
+    The focal loss (α 0.25, γ 2) is a mean over pixels, summed over images and classes; ignored pixels are
+    negatives of every class, as released. The dice loss is 1 - (2·Σp·t + 1) / (Σp + Σt + 1), summed over the
+    present pairs; Σ runs over all pixels.
 
     Args:
         focal_weight, dice_weight: weights of the terms.
@@ -61,6 +33,8 @@ class NELLoss(Loss):
     Raises:
         ValueError: if a weight is negative.
     """
+
+    resizes: ClassVar[bool] = True
 
     def __init__(self, focal_weight: float = 100.0, dice_weight: float = 1.0) -> None:
         for name, weight in (("focal_weight", focal_weight), ("dice_weight", dice_weight)):
@@ -74,16 +48,21 @@ class NELLoss(Loss):
         Without `divisors`, the terms are divided by the number of pairs in this batch, at least 1, so that a
         batch of only ignored pixels does not fail.
         """
-        target = one_hot_label(label, logits.shape[1])
-        present = (target.sum(3).sum(2) > 0).float32()
+        sums = focal_dice(logits, label.int32())
+        present = (sums.labelled > 0).float32()
         pairs = present.sum().maximum(1.0) if divisors is None else divisors[0]
         pairs = pairs.detach()
+        dice = 1 - (2 * sums.overlap + DICE_SMOOTH) / (sums.size + sums.labelled + DICE_SMOOTH)
         return {
-            "loss_mask": focal_loss(logits, target) * self.focal_weight / pairs,
-            "loss_dice": dice_loss(logits, target, present) * self.dice_weight / pairs,
+            "loss_mask": _total(sums.focal) * self.focal_weight / pairs,
+            "loss_dice": _total(dice * present) * self.dice_weight / pairs,
         }
 
     def divisors(self, label: jt.Var, num_classes: int) -> jt.Var:
         """(1,) float32: present (image, class) pairs."""
-        target = one_hot_label(label, num_classes)
-        return (target.sum(3).sum(2) > 0).float32().sum().reshape(1)
+        return present_pairs(label, num_classes).reshape(1)
+
+
+def _total(terms: jt.Var) -> jt.Var:
+    # Image by image: parts of a batch then add up to the whole, and few digits are lost.
+    return terms.sum(1).sum(0)

@@ -15,6 +15,17 @@ Features = TypeVar("Features")
 """Output of a segmentor's encoder and input of its decoder."""
 
 
+class GridScores(NamedTuple):
+    """Scores before they are resized: sigmoid(resized logits) - bias is what `Segmentor.predict` returns.
+
+    Attributes:
+        logits: (B, C, h, w). bias: (C,).
+    """
+
+    logits: jt.Var
+    bias: jt.Var
+
+
 class LateSoftmax(NamedTuple):
     """What turns logits of phrases, averaged over windows, into classes; see `jseg.inference.softmax_map`.
 
@@ -42,6 +53,12 @@ class Segmentor(nn.Module, Generic[Features]):
     def patch_size(self) -> int:
         """Side length of a patch in pixels. Images are padded to multiples of it. 1 without patches."""
         return 1
+
+    @property
+    def resizes_logits(self) -> bool:
+        """Whether scores are the sigmoid of the resized logits, so that class maps can be made from those."""
+        steps = ("probabilities", "to_pixels", "window_scores")
+        return all(getattr(type(self), step) is getattr(Segmentor, step) for step in steps)
 
     @property
     def late_softmax(self) -> LateSoftmax | None:
@@ -126,6 +143,15 @@ class Segmentor(nn.Module, Generic[Features]):
 
         With `late_softmax`: (B, P, H, W) logits of its phrases.
         """
+
+    def predict_on_grid(self, image: jt.Var) -> GridScores | None:
+        """What `predict` is made from, for callers that need class maps alone; None where a model makes its
+        scores in another way. No dropout.
+
+        Args:
+            image: (B, 3, H, W).
+        """
+        return None
 
     def region_probabilities(
         self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None

@@ -30,7 +30,7 @@ from jseg.models.clip.templates import get_templates
 from jseg.models.heads import HEADS, Decoded, Head
 from jseg.models.layers import fill_to_patches, filled_by_file
 from jseg.models.losses import LOSSES, Loss, labelled_pixels, pixel_accuracy
-from jseg.models.segmentors.base import MODELS, Segmentor
+from jseg.models.segmentors.base import MODELS, GridScores, Segmentor
 from jseg.models.segmentors.labels import (
     PSEUDO_LABELS,
     SETTINGS,
@@ -42,6 +42,7 @@ from jseg.models.segmentors.text_cache import class_embeddings
 from jseg.models.segmentors.text_file import normalized, read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import resize_bilinear, transpose_last
+from jseg.ops.dispatch import use_fused
 from jseg.runtime.backend import jt, nn
 
 REGION_LOGIT_SCALE = 100.0
@@ -51,15 +52,18 @@ REGION_LOGIT_SCALE = 100.0
 class LossDetails(NamedTuple):
     """A loss with its inputs. C' classes of the setting (only the seen ones if inductive).
 
-    terms: name -> (). logits: (B, C', H, W). label: (B, H, W) class indices of the setting, -1 for
-        ignored pixels.
+    terms: name -> (). label: (B, H, W) class indices of the setting, -1 for ignored pixels.
     decoded: output of the head.
     """
 
     terms: dict[str, jt.Var]
-    logits: jt.Var
     label: jt.Var
     decoded: Decoded
+
+    @property
+    def logits(self) -> jt.Var:
+        """(B, C', H, W), the logits at the size of the label."""
+        return resize_bilinear(self.decoded.logits, tuple(self.label.shape[1:]))
 
 
 @MODELS.register(moved=MOVED)
@@ -266,14 +270,16 @@ class CLIPRC(Segmentor[ImageFeatures]):
         """Returns `loss` with its inputs, padded to whole patches."""
         image, label = self._filled(image, label)
         decoded = self.decode_head(self.backbone(image, training=True), self._train_text, training=True)
-        logits = resize_bilinear(decoded.logits, tuple(label.shape[1:]))
-        label = self._train_label(logits, label)
+        label = self._train_label(decoded.logits, label)
         counts, pixels = (None, None) if divisors is None else (divisors[:-1], divisors[-1])
+        logits = decoded.logits
+        if not (self._loss.resizes and use_fused(logits)):  # then loss and accuracy share the resized maps
+            logits = resize_bilinear(logits, tuple(label.shape[1:]))
         terms = {**self._loss(logits, label, counts), **decoded.terms}
         total = sum(terms.values())
         terms["acc_seg"] = pixel_accuracy(logits, label, pixels)
         terms["total"] = total
-        return LossDetails(terms, logits, label, decoded)
+        return LossDetails(terms, label, decoded)
 
     def divisors(self, image: jt.Var, label: jt.Var) -> jt.Var:
         """Returns the divisors of `loss`: those of the loss module, then the number of labelled pixels.
@@ -287,7 +293,6 @@ class CLIPRC(Segmentor[ImageFeatures]):
             if self.setting == "transductive":
                 features = self.backbone(image, training=True)
                 logits = self.decode_head(features, self._train_text, training=True).logits
-                logits = resize_bilinear(logits, tuple(label.shape[1:]))
             label, classes = self._train_label(logits, label), self._train_text.shape[0]
             counts = self._loss.divisors(label, classes)
             pixels = labelled_pixels(label, classes)
@@ -300,10 +305,14 @@ class CLIPRC(Segmentor[ImageFeatures]):
         return fill_to_patches(image, patch), fill_to_patches(label, patch, self._ignore_index)
 
     def _train_label(self, logits: jt.Var | None, label: jt.Var) -> jt.Var:
-        """Converts the dataset's label to class indices of the setting. The logits give pseudo labels."""
+        """Converts the dataset's label to class indices of the setting.
+
+        Pseudo labels are taken from the logits (B, C, h, w), which are resized to the label.
+        """
         label = self._label_table[label.int32()]
         if self.setting != "transductive":
             return label
+        logits = resize_bilinear(logits, tuple(label.shape[1:]))
         return pseudo_label(logits, label, self._unseen, self._pseudo_labels)
 
     def encode(self, image: jt.Var, num_regions: int | None = None) -> ImageFeatures:
@@ -321,6 +330,12 @@ class CLIPRC(Segmentor[ImageFeatures]):
         probabilities = self.probabilities(self.encode(image), self._text, tuple(image.shape[2:]))
         with jt.no_grad():
             return probabilities - self._seen_bias
+
+    def predict_on_grid(self, image: jt.Var) -> GridScores | None:
+        """See `Segmentor.predict_on_grid`."""
+        if not self.resizes_logits or type(self).predict is not CLIPRC.predict:
+            return None  # a subclass makes its scores in another way
+        return GridScores(self.decode(self.encode(image), self._text), self._seen_bias.reshape(-1))
 
     def evaluates_released_weights(self) -> None:
         """See `Segmentor.evaluates_released_weights`: text embeddings of a file as they are stored."""
