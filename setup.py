@@ -62,7 +62,7 @@ setup(
         "jseg.datasets": ["data/*.json"],
         "jseg.models.clip": ["data/*"],
         # Replacements for files of Jittor in the copy from which it is imported.
-        "jseg.runtime.overlay": ["jittor/**/*.h", "jittor/**/*.cc"],
+        "jseg.runtime.overlay": ["jittor/**/*.h", "jittor/**/*.cc", "jittor/*.py"],
         # Headers and a front end of nvcc, which complement the user's CUDA toolkit.
         "jseg.runtime.cuda": ["*.cu", "*.sh", "include/*.h", "include/cub/*.cuh"],
         "jseg.report": ["*.html"],

@@ -269,9 +269,13 @@ def clip_to_hugging_face(state: Arrays) -> dict[str, np.ndarray]:
     return result
 
 
-def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
+def clip_state(tensors: TensorMap, finite: bool = True) -> tuple[dict[str, np.ndarray], NameReport]:
     """Returns a complete CLIP from an opened file: `clip_from_any` and its check, with the file in every
     error.
+
+    Args:
+        finite: read all values and check that they are finite. Otherwise uncompressed files are mapped and
+            not read, and the caller checks the values that it uses with `check_finite`.
 
     Raises:
         ValueError: if it is a ResNet CLIP, a CLIP-RC or something else, names are missing or left over, or
@@ -286,7 +290,8 @@ def clip_state(tensors: TensorMap) -> tuple[dict[str, np.ndarray], NameReport]:
     except ValueError as error:
         raise file_error(tensors.path, str(error)) from error
     report.check(tensors.path)
-    check_finite(tensors.path, state)
+    if finite:
+        check_finite(tensors.path, state)
     _check_shapes(tensors.path, state)
     return state, report
 

@@ -45,6 +45,7 @@ COMMANDS = {
     "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes"),
     "doctor": Command("doctor", "report what jseg found on this machine, and run a self-test"),
+    "warmup": Command("warmup", "compile everything that a job needs, before it starts"),
     "parity": Command("parity", "compare jseg with recorded outputs of other implementations"),
     "flops": Command("flops", "count the multiply-adds of CLIP-RC for any number of regions"),
     "completion": Command("completion", "print the script with which a shell completes `jseg`"),

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import jseg
 from jseg.doctor import selftest_process
 from jseg.runtime import environment, machine, versions
 from jseg.runtime.cuda.report import cuda_lines
+from jseg.runtime.damage import all_libraries, remove_damaged
 from jseg.runtime.device import DEVICES, VARIABLE
 from jseg.runtime.shared_cache import place_of_jittor
 
@@ -30,6 +32,7 @@ ROOT = Path(jseg.__file__).resolve().parents[1]
 
 _GIB = 1 << 30
 _CACHE_BYTES = 2 * _GIB  # Jittor and the kernels of a few models, with a margin
+_SETTLED = 60.0  # seconds; the linker of a running job may still write newer files
 _MEMORY_BYTES = 2 * _GIB  # two compilers, or training of a small model
 
 
@@ -59,7 +62,7 @@ def diagnose() -> list[Finding]:
         _onednn,
         _open_mpi,
     )
-    return [*(check() for check in checks), *_cuda(), _cache(), _cpu(), _memory()]
+    return [*(check() for check in checks), *_cuda(), _cache(), _libraries(), _cpu(), _memory()]
 
 
 def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str], None] = print) -> int:
@@ -83,7 +86,7 @@ def report(self_test: bool = True, timeout: float = 1800.0, write: Callable[[str
         _write(Finding(NOTE, "self-test", "not run: fix the missing items above first"), shown, write)
     else:
         if not _core_is_compiled():
-            write("         (first run: Jittor now compiles itself, 4-5 minutes on two cores)")
+            write("         (first run: Jittor now compiles itself, 3-4 minutes on two cores)")
             sys.stdout.flush()
         findings.append(
             _self_test(timeout, any(found.name == "CUDA" and found.mark == OK for found in findings))
@@ -278,6 +281,22 @@ def _cache() -> Finding:
     if free < _CACHE_BYTES:
         return Finding(NOTE, "cache", text, f"free some space: kernels may need {_CACHE_BYTES // _GIB} GiB")
     return Finding(OK, "cache", text)
+
+
+def _libraries() -> Finding:
+    """Checks the compiled files, which a power failure or a full disk may have left truncated. Jittor builds
+    the removed ones again."""
+    libraries = all_libraries(environment.jittor_cache())
+    limit = time.time() - _SETTLED
+    try:
+        damaged = remove_damaged(path for path in libraries if path.lstat().st_mtime < limit)
+    except OSError as error:
+        return Finding(NOTE, "libraries", f"damaged files cannot be removed: {error}", whole=True)
+    if damaged:
+        return Finding(
+            NOTE, "libraries", f"{len(damaged)} of {len(libraries)} were damaged and have been removed"
+        )
+    return Finding(OK, "libraries", f"{len(libraries)} in the cache, none damaged")
 
 
 def _folder_bytes(folder: Path) -> int:

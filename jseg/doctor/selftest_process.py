@@ -1,6 +1,5 @@
 """Runs `jseg.doctor.selftest` in a process of its own, with a time limit and a progress display."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from jseg.doctor.selftest import MARK
+from jseg.runtime.waiting import StatusLine
 
-_CORE_FILES = 164  # object files of Jittor 1.3.11's core for the CPU
 _COMMAND = (sys.executable, "-m", "jseg.doctor.selftest")
 
 
@@ -40,7 +39,7 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
 
     Args:
         timeout: time limit in seconds, after which the process and its compilers are ended.
-        cache: Jittor's cache folder, which is watched for progress. Progress is printed to stderr.
+        cache: Jittor's cache folder, for the advice. Progress is printed to stderr.
         root: folder that `jseg` is imported from.
         command: another program to run instead (for tests).
     """
@@ -58,7 +57,7 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
             start_new_session=True,
         )
         try:
-            finished = _wait(process, timeout, cache)
+            finished = _wait(process, timeout, Path(log))
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -82,38 +81,28 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
     )
 
 
-def _wait(process: subprocess.Popen, timeout: float, cache: Path) -> bool:
+def _wait(process: subprocess.Popen, timeout: float, log: Path) -> bool:
     """Waits for the end; returns False at the time limit. Shows progress every second, in a log every 30
     seconds."""
     start = time.monotonic()
-    since = time.time()
-    terminal = sys.stderr.isatty()
-    next_report = 2.0 if terminal else 30.0
+    line, step = StatusLine(), 1.0 if sys.stderr.isatty() else 30.0
+    next_report = 2.0 * step
     while process.poll() is None:
         seconds = time.monotonic() - start
         if seconds > timeout:
             return False
         if seconds > next_report:
-            _show(f"self-test: {seconds:.0f} s, {_progress(cache, since)}", terminal)
-            next_report = seconds + (1.0 if terminal else 30.0)
+            line.show(f"self-test: {seconds:.0f} s, {_progress(log)}")
+            next_report = seconds + step
         time.sleep(0.1)
-    if terminal:
-        sys.stderr.write("\r\x1b[K")
+    line.clear()
     return True
 
 
-def _show(text: str, terminal: bool) -> None:
-    sys.stderr.write(f"\r\x1b[K{text}" if terminal else text + "\n")
-    sys.stderr.flush()
-
-
-def _progress(cache: Path, since: float) -> str:
-    """Describes what has been compiled since `since`. With log_silent, Jittor prints nothing for minutes."""
-    done = 0
-    for path in cache.glob("jt*/*/*/*/*/*/*/obj_files/*.o"):
-        with contextlib.suppress(OSError):  # the file is being replaced
-            done += path.stat().st_mtime >= since
-    return f"{done} of about {_CORE_FILES} files of Jittor compiled" if done else "starting Jittor"
+def _progress(log: Path) -> str:
+    """Returns the last line that the self-test printed; a line may be rewritten in place."""
+    lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "starting Jittor")
 
 
 def _last_error(text: str) -> str:

@@ -13,6 +13,7 @@ from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
 from jseg.files import PathLike, file_sha256, find_file
 from jseg.inference.recipe import TestRecipe
 from jseg.models.clip import read_clip_config
+from jseg.models.layers import filled_by_file
 from jseg.models.segmentors import MODELS, DenseCLIP, Segmentor
 from jseg.models.weights import Weights, apply_weights, read_weights
 
@@ -60,7 +61,8 @@ def load_segmentor(
     model_cfg = _with_clip(values, checkpoint, clip)
     names, unseen = _classes(weights, values)
     offered = {"class_names": names or ("object",), "unseen": unseen}
-    model = MODELS.build(model_cfg, where="model", offered=offered)
+    with filled_by_file():
+        model = MODELS.build(model_cfg, where="model", offered=offered)
     sha256 = file_sha256(model_cfg["clip"]) if "clip" in model_cfg else ""
     try:
         apply_weights(model, weights, checkpoint, sha256)

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from jseg.files import PathLike, file_sha256
-from jseg.models.clip import CLIP, load_clip, read_clip_config, text_embeddings, tokenize
+from jseg.models.clip import StoredCLIP, text_embeddings, tokenize
 from jseg.models.clip.templates import get_templates
 from jseg.models.segmentors.text_cache import cached_embeddings
 
@@ -47,15 +47,15 @@ class TextEncoder:
     def _embed(self, phrases: Sequence[str]) -> np.ndarray:
         if not self.on_disk:
             return self._compute(phrases)
-        identity = read_clip_config(self.clip).identity(file_sha256(self.clip))
+        identity = self._stored.config.identity(file_sha256(self.clip))
         return cached_embeddings(identity, phrases, self.templates, lambda: self._compute(phrases))
 
     @cached_property
-    def _model(self) -> CLIP:
-        return load_clip(self.clip)
+    def _stored(self) -> StoredCLIP:
+        return StoredCLIP(self.clip)
 
     def _compute(self, phrases: Sequence[str]) -> np.ndarray:
-        length = self._model.config.context_length
+        length = self._stored.config.context_length
         for phrase in phrases:
             try:
                 tokenize([template.replace("{}", phrase) for template in self.templates], length)
@@ -64,4 +64,4 @@ class TextEncoder:
                     f"the word '{phrase[:60]}' is too long: this CLIP reads {length} tokens, including "
                     "those of the template; shorten it"
                 ) from error
-        return text_embeddings(self._model, phrases, self.templates)
+        return text_embeddings(self._stored.text_tower, phrases, self.templates)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jseg.models.layers import Linear
+from jseg.models.layers import Linear, is_drawn
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.runtime.backend import jt, nn
 
@@ -27,12 +27,17 @@ def check_start(init: str) -> None:
 
 
 def uniform(shape: Sequence[int], bound: float) -> jt.Var:
-    """Values uniform in ±bound, float32, from NumPy's global generator."""
+    """Values uniform in ±bound, float32, from NumPy's global generator. Within `layers.filled_by_file`,
+    zeros."""
+    if not is_drawn():
+        return jt.zeros(tuple(shape))
     return jt.array(np.random.uniform(-bound, bound, tuple(shape)).astype(np.float32))
 
 
 def normal(shape: Sequence[int], std: float) -> jt.Var:
-    """Normal values that are not truncated, float32, from NumPy's global generator."""
+    """Normal values that are not truncated, float32; drawn like those of `uniform`."""
+    if not is_drawn():
+        return jt.zeros(tuple(shape))
     return jt.array((np.random.standard_normal(tuple(shape)) * std).astype(np.float32))
 
 
@@ -58,6 +63,8 @@ def copy_first(layers: nn.Sequential) -> None:
 
     A layer may lack parts of the first; it has no others.
     """
+    if not is_drawn():
+        return
     first, *others = list(layers)
     values = arrays_of(first)
     for layer in others:

@@ -1,18 +1,55 @@
 """Parameter-holding layers shared by CLIP and the CLIP-RC heads, on top of `jseg.ops`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 
 from jseg.ops import layer_norm, linear
 from jseg.runtime.backend import jt, nn
 
+_filled: list[str] = []  # parts of the model that files fill, one entry for each enclosing context
+_parts: list[str] = []  # parts being created, likewise
+
+
+@contextmanager
+def filled_by_file(part: Literal["model", "clip"] = "model") -> Iterator[None]:
+    """Within this context, new parameters are zeros and not random, since they will be loaded from a file.
+
+    Args:
+        part: 'model' for all parameters, 'clip' for those created within `clip_parameters`.
+    """
+    _filled.append(part)
+    try:
+        yield
+    finally:
+        _filled.pop()
+
+
+@contextmanager
+def clip_parameters() -> Iterator[None]:
+    """Within this context, new parameters are those of a CLIP."""
+    _parts.append("clip")
+    try:
+        yield
+    finally:
+        _parts.pop()
+
+
+def is_drawn() -> bool:
+    """Whether a new parameter is random; see `filled_by_file`."""
+    return "model" not in _filled and not ("clip" in _filled and "clip" in _parts)
+
 
 def trunc_normal(shape: Sequence[int], std: float) -> jt.Var:
     """Normal values of standard deviation `std`, redrawn if they are outside ±2 std.
 
-    NumPy's global generator is used, so that `numpy.random.seed` determines the initial weights.
+    NumPy's global generator is used, so that `numpy.random.seed` determines the initial weights. Within
+    `filled_by_file` nothing is drawn.
     """
+    if not is_drawn():
+        return jt.zeros(tuple(shape))
     values = np.random.standard_normal(tuple(shape))
     outside = np.abs(values) > 2
     while outside.any():

@@ -1,6 +1,6 @@
 """Strict loading of arrays into the parameters of a module."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -8,18 +8,21 @@ from jseg.names import difference, shortened
 from jseg.runtime.backend import jt, nn
 
 
-def load_arrays_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
+def load_arrays_into(
+    module: nn.Module, arrays: Mapping[str, np.ndarray], source: str, without: Collection[str] = ()
+) -> None:
     """Loads the array of the same name, as float32, into every parameter of `module`.
 
     Args:
         module: module whose parameters are named as in `module.named_parameters()`.
         arrays: name -> array, exactly one for each parameter.
         source: name of the arrays' origin for error messages, e.g. the file.
+        without: names of parameters that keep their values.
 
     Raises:
         ValueError: if names are missing or left over, or shapes differ. The message lists both sides.
     """
-    parameters = dict(module.named_parameters())
+    parameters = {name: var for name, var in module.named_parameters() if name not in without}
     missing, unexpected = difference(parameters, arrays)
     if missing or unexpected:
         raise ValueError(

@@ -28,9 +28,9 @@ from jseg.runtime.environment import (
     unwritable_cache,
 )
 from jseg.runtime.exchange import exchange_problem
-from jseg.runtime.lock_wait import wait_announced
 from jseg.runtime.shared_cache import first_on_path
 from jseg.runtime.trial import configuration_key, mark_of, process_kept, try_import
+from jseg.runtime.waiting import wait_announced
 
 
 def _import_jittor():

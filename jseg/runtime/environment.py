@@ -3,8 +3,7 @@
 
 Jittor 1.3.11 configures itself during its import, from environment variables and files in its cache. By
 default, it downloads oneDNN, uses any `nvcc` on PATH, and starts MPI in every process. `prepare_jittor()`
-settles each of these beforehand. It never changes `JITTOR_HOME` (which Jittor makes permanent) or a variable
-that the user has set.
+settles each of these beforehand. It never changes a variable that the user has set.
 """
 
 import ctypes
@@ -56,7 +55,7 @@ def jittor_cache() -> Path:
 
 
 def _sticky_jittor_home() -> str | None:
-    """Returns the user's last JITTOR_HOME, which Jittor stores in a JSON file and uses again."""
+    """Returns the JITTOR_HOME that Jittor itself, without the changes of `overlay`, stored in a JSON file."""
     try:
         settings = json.loads((Path.home() / ".cache" / "jittor" / "config.json").read_text())
     except (OSError, ValueError):

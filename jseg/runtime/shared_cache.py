@@ -28,15 +28,19 @@ _PACKAGES = ("jittor", "jittor_utils")
 _PREFIXES = tuple(f"{package}/" for package in _PACKAGES)
 
 # Jittor compiles an operator with asm_tuner.py --cc_path=COMPILER SOURCE OPTION..., which goes through an
-# assembly file to change the instructions between marks. A source without marks is compiled directly, in
-# three quarters of the time. Other steps import jittor_utils, from the same copy, since they would otherwise
-# use another cache.
+# assembly file to change the instructions between marks. A source without marks is compiled directly, with
+# the precompiled header (overlay/jittor/jseg_build.py), or without it if that fails. Other steps import
+# jittor_utils, from the same copy, since they would otherwise use another cache.
 _SCRIPT = """#!/bin/sh
 case "$1 $2" in
 */asm_tuner.py" "--cc_path=*g++*)
     if ! grep -q @begin "$3"; then
         compiler="${{2#--cc_path=}}"
+        header="${{3%/jit/*}}/gen/operators.h"
         shift 2
+        if [ -f "$header.gch" ]; then
+            "$compiler" -include "$header" "$@" 2>/dev/null && exit
+        fi
         exec "$compiler" "$@"
     fi ;;
 esac

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jseg.runtime.device import Device
-from jseg.runtime.lock_wait import waiting_sentence
 from jseg.runtime.machine import cpu_name
 from jseg.runtime.shared_cache import interpreter
 from jseg.runtime.versions import JITTOR_VERSION, installed_version
+from jseg.runtime.waiting import PROGRESS, StatusLine, building_sentence, waiting_sentence
 
 _PROGRAM = """
 import json, sys
@@ -45,7 +45,6 @@ print("IMPORTED", flush=True)
 # anything.
 _ATTEMPTS = 2
 _QUIET_SECONDS = 10.0  # an import without building takes less
-_BUILDING = "compiling Jittor, once on this machine; this takes minutes"
 # Variables that Jittor reads besides those that begin with use_, and those that identify a rank of mpirun.
 _VARIABLES = (
     "cc_path",
@@ -180,23 +179,26 @@ def import_in_child(place: Path | None, device: Device) -> str:
 
 
 def _run(command: list[str], output) -> int:
-    process = subprocess.Popen(
-        command, env=_environment(os.environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output
-    )
-    try:
-        said = ""
-        while True:
-            try:
-                return process.wait(_QUIET_SECONDS)
-            except subprocess.TimeoutExpired:
-                sentence = waiting_sentence(process.pid) or _BUILDING
-                if sentence != said and os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
-                    print(sentence, file=sys.stderr, flush=True)
-                said = sentence
-    finally:
-        if process.poll() is None:  # Ctrl-C
-            process.kill()
-            process.wait()
+    with tempfile.TemporaryDirectory(prefix="jseg-") as folder:
+        progress = Path(folder, "progress")
+        environment = {**_environment(os.environ), PROGRESS: str(progress)}
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        line, seconds = StatusLine(), _QUIET_SECONDS
+        try:
+            while True:
+                try:
+                    return process.wait(seconds)
+                except subprocess.TimeoutExpired:
+                    seconds = 1.0 if sys.stderr.isatty() else _QUIET_SECONDS
+                    if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
+                        line.show(waiting_sentence(process.pid) or building_sentence(progress))
+        finally:
+            line.clear()
+            if process.poll() is None:  # Ctrl-C
+                process.kill()
+                process.wait()
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -201,7 +201,7 @@ def test_device_cuda_without_a_gpu_has_a_fix(installed, machine, problem, fix):
 
 def test_first_run_is_announced(installed, monkeypatch):
     monkeypatch.setattr(doctor, "_core_is_compiled", lambda: False)
-    assert re.search(r"\bJittor\b.*\b4-5 ", _report()[2])
+    assert re.search(r"\bJittor\b.*\b3-4 ", _report()[2])
 
 
 def test_a_compiled_core_is_found(tmp_path, monkeypatch):
@@ -216,6 +216,20 @@ def test_a_compiled_core_is_found(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "jittor_core.cpython-311.so").touch()
     assert doctor._core_is_compiled()
+
+
+def test_damaged_libraries_are_removed_and_counted(installed, tmp_path, monkeypatch):
+    """Jittor does not start with them. A file that is being written is not one of them."""
+    monkeypatch.setattr(environment, "jittor_cache", lambda: tmp_path)
+    damaged, written = (tmp_path / "jt1.3.11" / "g++12" / "jit" / f"{name}_op.so" for name in "ab")
+    damaged.parent.mkdir(parents=True)
+    for path in (damaged, written):
+        path.touch()
+    os.utime(damaged, (0, 0))
+    lines = _report()[1]
+    assert _mark(lines, "libraries") == doctor.NOTE and "1 of 2" in lines[_index(lines, "libraries")]
+    assert not damaged.exists() and written.exists()
+    assert _mark(_report()[1], "libraries") == doctor.OK
 
 
 def _run(code, tmp_path, timeout=60.0):

@@ -1,5 +1,6 @@
 """Clones and environments share compiled files: nothing is recompiled because of its location."""
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jseg.runtime import overlay, shared_cache
-from jseg.runtime.environment import jittor_cache
+from jseg.runtime.environment import find_compiler, jittor_cache
 from jseg.runtime.shared_cache import header_copy, jittor_copy, place_of_jittor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,6 +180,38 @@ def test_a_source_without_marks_is_compiled_at_once(packages: Path, tmp_path: Pa
         assert words[0] == first and words[-3:] == ["-o", "a", "b.so"]
 
 
+@pytest.mark.parametrize("content", ["", "valid", "damaged"])
+def test_an_operator_uses_the_precompiled_header_if_it_can(
+    packages: Path, tmp_path: Path, content: str
+) -> None:
+    """A source that needs the header's text, an empty file instead of the precompiled one, and a header on
+    which the compiler fails."""
+    compiler = find_compiler().path
+    source, header = tmp_path / "jit" / "an_op.cc", tmp_path / "gen" / "operators.h"
+    for path in (source, header):
+        path.parent.mkdir()
+    source.write_text("#ifndef VALUE\n#define VALUE 1\n#endif\nint main() { return VALUE; }\n")
+    header.write_text("#error damaged\n" if content == "damaged" else "#define VALUE 2\n")
+    precompiled = header.with_name("operators.h.gch")
+    if content == "valid":
+        subprocess.run([compiler, "-x", "c++-header", header, "-o", precompiled], check=True)
+        header.write_text("#define VALUE 3\n")  # not read
+    else:
+        precompiled.touch()
+    program = tmp_path / "program"
+    words = [
+        jittor_copy(tmp_path) / "python",
+        "/x/asm_tuner.py",
+        f"--cc_path={compiler}",
+        source,
+        "-o",
+        program,
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert not done.stderr
+    assert subprocess.run([program]).returncode == (1 if content == "damaged" else 2)
+
+
 def test_the_script_follows_the_version_of_jseg(packages: Path, tmp_path: Path) -> None:
     script = jittor_copy(tmp_path) / "python"
     wanted = script.read_text()
@@ -191,9 +224,24 @@ def test_each_change_fits_the_installed_jittor_once(tmp_path: Path) -> None:
     installed = shared_cache._installed_packages()
     for name, before, after in overlay.EDITS:
         text = (installed / name).read_text()
-        assert text.count(before) == 1 and after not in text
+        assert text.count(before) == 1 and (not after or after not in text)
     names = ("src/pyjt/numpy.h", "src/pyjt/numpy.cc")
     assert all((installed / "jittor" / name).is_file() for name in names)
+
+
+def test_jittor_home_is_not_stored_for_later_processes(tmp_path: Path, monkeypatch) -> None:
+    """Jittor wrote it into a file in the home folder, which redirected all later processes of the user."""
+    name = "jittor_utils/__init__.py"
+    text = (shared_cache._installed_packages() / name).read_text()
+    for edited, before, after in overlay.EDITS:
+        text = text.replace(before, after) if edited == name else text
+    function = text[text.index("_jittor_home = None\n") : text.index("class Logwrapper")]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("JITTOR_HOME", str(tmp_path / "other"))
+    names = {"os": os, "json": json, "Path": Path}
+    exec(function, names)
+    assert names["home"]() == str(tmp_path / "other")
+    assert not (tmp_path / ".cache" / "jittor" / "config.json").exists()
 
 
 def test_the_copy_holds_the_changes_and_the_installed_files_do_not(packages: Path, tmp_path: Path) -> None:

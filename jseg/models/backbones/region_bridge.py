@@ -12,8 +12,8 @@ from jseg.models.checkpointing import checkpointed
 from jseg.models.clip.model import l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
 from jseg.models.initialization import check_start, normal, pytorch_default, uniform
-from jseg.models.layers import LayerNorm, Linear, PatchConvolution, trunc_normal
-from jseg.models.state import arrays_of, load_arrays_into
+from jseg.models.layers import LayerNorm, Linear, PatchConvolution, clip_parameters, trunc_normal
+from jseg.models.state import load_arrays_into
 from jseg.ops import RegionLayout, dropout, linear, replace_rows, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt
@@ -78,17 +78,18 @@ class RegionBridgeEncoder(Backbone):
         self.num_regions, self.dropout = num_regions, dropout
         self.double_class_embedding, self.checkpoint_blocks = double_class_embedding, checkpoint_blocks
         self.position_grid = (position_grid[0], position_grid[1])
-        scale = width**-0.5
-        self.class_embedding = trunc_normal((width,), scale)
-        self.positional_embedding = trunc_normal((1 + position_grid[0] * position_grid[1], width), scale)
-        self.proj = trunc_normal((width, sizes.joint_width), scale)
-        self.conv1 = PatchConvolution(width, patch_size, std=scale)
-        self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(width, layers, heads, activation)
-        self.ln_post = LayerNorm(width)
+        with clip_parameters():
+            scale = width**-0.5
+            self.class_embedding = trunc_normal((width,), scale)
+            self.positional_embedding = trunc_normal((1 + position_grid[0] * position_grid[1], width), scale)
+            self.proj = trunc_normal((width, sizes.joint_width), scale)
+            self.conv1 = PatchConvolution(width, patch_size, std=scale)
+            self.ln_pre = LayerNorm(width)
+            self.transformer = Transformer(width, layers, heads, activation)
+            self.ln_post = LayerNorm(width)
+            if train_regions:  # they start from CLIP's values
+                self.region_level_bridge = trunc_normal((num_regions, width), scale)
         self._make_prompts(width, layers, init)
-        if train_regions:
-            self.region_level_bridge = trunc_normal((num_regions, width), scale)
         self.trained_regions = num_regions if train_regions else 0
         self._positions: dict[tuple[int, int], jt.Var] = {}
         self.freeze()
@@ -127,14 +128,13 @@ class RegionBridgeEncoder(Backbone):
         The square position table is resized to the encoder's grid; trained region tokens start as the
         untrained ones: class embedding + pos[0].
         """
-        values = {**arrays_of(self), **visual}
-        values["positional_embedding"] = resize_positions(
-            np.asarray(visual["positional_embedding"], np.float32), self.position_grid
-        )
+        table = np.asarray(visual["positional_embedding"], np.float32)
+        values = {**visual, "positional_embedding": resize_positions(table, self.position_grid)}
         if self.trains_regions:
-            start = visual["class_embedding"] + visual["positional_embedding"][0]
+            start = np.asarray(visual["class_embedding"], np.float32) + table[0]
             values["region_level_bridge"] = np.tile(start, (self.trained_regions, 1))
-        load_arrays_into(self, values, "CLIP's vision transformer")
+        prompts = self.trainable_parameters().keys() - values.keys()
+        load_arrays_into(self, values, "CLIP's vision transformer", without=prompts)
         self.freeze()
 
     def adopt_positions(self, table: np.ndarray, source: str) -> None:

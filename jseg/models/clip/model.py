@@ -4,17 +4,16 @@ Both towers use OpenAI's parameter names, so that weights are loaded without ren
 """
 
 import math
-from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
-from jseg.checkpoints import clip_state, read_tensors
+from jseg.checkpoints import check_finite, clip_state, read_tensors
 from jseg.checkpoints.clip_settings import clip_settings
 from jseg.files import PathLike
 from jseg.models.clip.config import CLIPConfig, config_from_tensors
 from jseg.models.clip.transformer import Transformer, causal, over_regions
-from jseg.models.layers import LayerNorm, PatchConvolution, trunc_normal
+from jseg.models.layers import LayerNorm, PatchConvolution, filled_by_file, trunc_normal
 from jseg.models.state import load_arrays_into
 from jseg.ops import RegionLayout, linear, transpose_last
 from jseg.runtime.backend import jt, nn
@@ -59,12 +58,11 @@ class TokenEmbedding(nn.Module):
         return self.weight[tokens]
 
 
-class CLIP(nn.Module):
-    """Image tower `visual`, text tower (this module's own parameters), and the temperature."""
+class TextTransformer(nn.Module):
+    """CLIP's text tower."""
 
     def __init__(self, config: CLIPConfig) -> None:
         self.config = config
-        self.visual = VisionTransformer(config)
         self.transformer = Transformer(
             config.transformer_width, config.transformer_layers, config.transformer_heads, config.activation
         )
@@ -74,11 +72,6 @@ class CLIP(nn.Module):
         self.text_projection = trunc_normal(
             (config.transformer_width, config.embed_dim), config.transformer_width**-0.5
         )
-        self.logit_scale = jt.array(np.array([math.log(1 / 0.07)], np.float32))
-
-    def encode_image(self, image: jt.Var) -> jt.Var:
-        """(B, 3, R, R) normalised with CLIP's mean and std -> (B, embed_dim), not normalised."""
-        return self.visual(image)
 
     def encode_text(self, tokens: np.ndarray) -> jt.Var:
         """Returns the text features at the end token.
@@ -101,6 +94,19 @@ class CLIP(nn.Module):
         x = x.reshape(-1, x.shape[-1])[jt.array((np.arange(len(tokens)) * length + end).astype(np.int32))]
         return linear(self.ln_final(x), transpose_last(self.text_projection))
 
+
+class CLIP(TextTransformer):
+    """Image tower `visual`, text tower (this module's own parameters), and the temperature."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        self.visual = VisionTransformer(config)
+        super().__init__(config)
+        self.logit_scale = jt.array(np.array([math.log(1 / 0.07)], np.float32))
+
+    def encode_image(self, image: jt.Var) -> jt.Var:
+        """(B, 3, R, R) normalised with CLIP's mean and std -> (B, embed_dim), not normalised."""
+        return self.visual(image)
+
     def execute(self, image: jt.Var, tokens: np.ndarray) -> tuple[jt.Var, jt.Var]:
         """Cosine similarities times the temperature: (logits_per_image (B, T), logits_per_text (T, B))."""
         images, texts = l2_normalize(self.encode_image(image)), l2_normalize(self.encode_text(tokens))
@@ -113,37 +119,78 @@ def l2_normalize(x: jt.Var) -> jt.Var:
     return x / jt.sqrt((x * x).sum(-1, keepdims=True))
 
 
-def read_clip_config(path: PathLike) -> CLIPConfig:
-    """Returns sizes, heads and activation of the CLIP in a file, without building it.
+class StoredCLIP:
+    """A CLIP in a file. Names, shapes and sizes are read at once, the values of a tower only when needed.
+
+    The file may be an archive of OpenAI, a Hugging Face `CLIPModel`, an open_clip file or jseg's own.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        config: sizes, heads and activation.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged or not a CLIP.
     """
-    return _read(path)[1]
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = str(path)
+        tensors = read_tensors(path)
+        self._state, report = clip_state(tensors, finite=False)
+        settings = partial(clip_settings, path, report.kind, metadata=tensors.metadata)
+        self.config: CLIPConfig = config_from_tensors(self._state, self.path, settings)
+
+    def visual(self) -> dict[str, np.ndarray]:
+        """Returns the parameters of the image tower, without `visual.` in their names.
+
+        Raises:
+            ValueError: if values are not finite.
+        """
+        prefix = "visual."
+        state = {name: value for name, value in self._state.items() if name.startswith(prefix)}
+        check_finite(self.path, state)
+        return {name[len(prefix) :]: value for name, value in state.items()}
+
+    @cached_property
+    def text_tower(self) -> TextTransformer:
+        """The text tower, built when first used.
+
+        Raises:
+            ValueError: if values are not finite.
+        """
+        state = {name: value for name, value in self._state.items() if not name.startswith("visual.")}
+        del state["logit_scale"]
+        check_finite(self.path, state)
+        with filled_by_file():
+            tower = TextTransformer(self.config)
+        load_arrays_into(tower, state, self.path)
+        tower.eval()
+        return tower
+
+    def build(self) -> CLIP:
+        """Builds the whole model. Values become float32.
+
+        Raises:
+            ValueError: if values are not finite.
+        """
+        check_finite(self.path, self._state)
+        with filled_by_file():
+            model = CLIP(self.config)
+        # 0-d in the files, one element in the model
+        scale = np.asarray(self._state["logit_scale"]).reshape(-1)
+        load_arrays_into(model, {**self._state, "logit_scale": scale}, self.path)
+        model.eval()
+        return model
+
+
+def read_clip_config(path: PathLike) -> CLIPConfig:
+    """Returns sizes, heads and activation of the CLIP in a file. Arguments and errors are those of
+    `StoredCLIP`."""
+    return StoredCLIP(path).config
 
 
 def load_clip(path: PathLike) -> CLIP:
-    """Builds the CLIP in `path`, with sizes derived from its tensors.
-
-    The file may be an archive of OpenAI, a Hugging Face `CLIPModel`, an open_clip file or jseg's own. Values
-    become float32.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged or not a CLIP.
-    """
-    state, config = _read(path)
-    model = CLIP(config)
-    arrays = {name: np.asarray(value, dtype=np.float32) for name, value in state.items()}
-    arrays["logit_scale"] = arrays["logit_scale"].reshape(-1)  # 0-d in the files, one number in the model
-    load_arrays_into(model, arrays, str(path))
-    model.eval()
-    return model
-
-
-def _read(path: PathLike) -> tuple[Mapping[str, np.ndarray], CLIPConfig]:
-    tensors = read_tensors(path)
-    state, report = clip_state(tensors)
-    settings = partial(clip_settings, path, report.kind, metadata=tensors.metadata)
-    return state, config_from_tensors(state, str(path), settings)
+    """Builds the CLIP in `path`. Arguments and errors are those of `StoredCLIP` and its `build`."""
+    return StoredCLIP(path).build()

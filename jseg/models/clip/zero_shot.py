@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jseg.models.clip.model import CLIP, l2_normalize
+from jseg.models.clip.model import CLIP, TextTransformer, l2_normalize
 from jseg.models.clip.templates import get_templates
 from jseg.models.clip.tokenizer import tokenize
 from jseg.ops import linear
@@ -16,7 +16,7 @@ class ClassWordError(ValueError):
 
 
 def text_embeddings(
-    clip: CLIP,
+    clip: TextTransformer,
     class_names: Sequence[str],
     templates: str | Sequence[str] = "single",
     batch_size: int = 256,
@@ -25,7 +25,7 @@ def text_embeddings(
     """One vector for each class: texts are normalised, averaged over the templates, and normalised again.
 
     Args:
-        clip: its text tower is used, without gradient.
+        clip: a text tower, which a whole CLIP is too; without gradient.
         class_names: C words or phrases, put into the templates as they are.
         templates: a name of `TEMPLATES` or a list of strings with `{}`.
         batch_size: texts encoded at once.

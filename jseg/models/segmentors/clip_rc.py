@@ -25,10 +25,10 @@ from jseg.checkpoints.clip_rc import is_unused
 from jseg.checkpoints.version_0_1 import MOVED
 from jseg.labels import IGNORE_INDEX
 from jseg.models.backbones import BACKBONES, Backbone, ImageFeatures
-from jseg.models.clip.model import load_clip
+from jseg.models.clip.model import StoredCLIP
 from jseg.models.clip.templates import get_templates
 from jseg.models.heads import HEADS, Decoded, Head
-from jseg.models.layers import fill_to_patches
+from jseg.models.layers import fill_to_patches, filled_by_file
 from jseg.models.losses import LOSSES, Loss, labelled_pixels, pixel_accuracy
 from jseg.models.segmentors.base import MODELS, GridScores, Segmentor
 from jseg.models.segmentors.labels import (
@@ -119,24 +119,25 @@ class CLIPRC(Segmentor[ImageFeatures]):
         words = get_templates(templates)
         if not Path(clip).is_file():
             raise FileNotFoundError(f"clip: no weight file at '{clip}'; give the path of CLIP weights")
-        source = load_clip(clip)
+        source = StoredCLIP(clip)
         stored = None
         if text_embeddings is not None:
             stored = read_text_embeddings(text_embeddings, class_names, source.config.embed_dim)
             text = stored if normalize_text is False else normalized(stored)
         else:
-            text = class_embeddings(clip, source, class_names, words)
+            text = class_embeddings(source, class_names, words)
         config = source.config
-        self._build_parts(
-            config.image_encoder,
-            config.vision_heads,
-            config.activation,
-            backbone,
-            decode_head,
-            loss,
-            image_size,
-        )
-        self.backbone.load_clip(arrays_of(source.visual))
+        with filled_by_file("clip"):
+            self._build_parts(
+                config.image_encoder,
+                config.vision_heads,
+                config.activation,
+                backbone,
+                decode_head,
+                loss,
+                image_size,
+            )
+        self.backbone.load_clip(source.visual())
         self._set_classes(text, unseen, setting, seen_bias, ignore_index, pseudo_labels)
         self._stored_text = stored if normalize_text is None else None
 

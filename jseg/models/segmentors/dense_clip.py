@@ -9,12 +9,12 @@ import numpy as np
 from jseg.checkpoints import Architecture
 from jseg.models.backbones import ImageFeatures
 from jseg.models.backbones.dense import DenseEncoder
-from jseg.models.clip.model import load_clip
+from jseg.models.clip.model import StoredCLIP
 from jseg.models.clip.templates import get_templates
-from jseg.models.layers import fill_to_patches
+from jseg.models.layers import fill_to_patches, filled_by_file
 from jseg.models.segmentors.base import MODELS, LateSoftmax, Segmentor
 from jseg.models.segmentors.text_cache import class_embeddings
-from jseg.models.state import arrays_of, load_arrays_into
+from jseg.models.state import load_arrays_into
 from jseg.names import did_you_mean
 from jseg.ops import linear
 from jseg.runtime.backend import jt, nn
@@ -69,10 +69,11 @@ class DenseCLIP(Segmentor[ImageFeatures]):
         if logit_scale <= 0:
             raise ValueError(f"logit_scale is {logit_scale}: it must be positive")
         spoken, self._late_softmax = _phrases(class_names, phrases or {}, background, threshold)
-        words, source = get_templates(templates), load_clip(clip)
-        self.encoder = DenseEncoder(source.config, dense, positions)
-        load_arrays_into(self.encoder, arrays_of(source.visual), clip)
-        self._text = jt.array(class_embeddings(clip, source, spoken, words)).stop_grad()
+        words, source = get_templates(templates), StoredCLIP(clip)
+        with filled_by_file():
+            self.encoder = DenseEncoder(source.config, dense, positions)
+        load_arrays_into(self.encoder, source.visual(), clip)
+        self._text = jt.array(class_embeddings(source, spoken, words)).stop_grad()
         self._logit_scale = logit_scale
         for parameter in self.encoder.parameters():
             parameter.stop_grad()

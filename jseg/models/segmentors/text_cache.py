@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.files import PathLike, expanded, file_sha256, replacing
-from jseg.models.clip.model import CLIP
+from jseg.files import expanded, file_sha256, replacing
+from jseg.models.clip.model import StoredCLIP
 from jseg.models.clip.zero_shot import text_embeddings
 
 CACHE_VARIABLE = "JSEG_CACHE"
@@ -45,13 +45,11 @@ def cached_embeddings(
     return embeddings
 
 
-def class_embeddings(
-    path: PathLike, clip: CLIP, class_names: Sequence[str], templates: Sequence[str]
-) -> np.ndarray:
-    """(C, d) embeddings of class words by a CLIP and the file it was loaded from, through the cache."""
-    identity = clip.config.identity(file_sha256(path))
+def class_embeddings(clip: StoredCLIP, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+    """(C, d) embeddings of class words by a CLIP, through the cache."""
+    identity = clip.config.identity(file_sha256(clip.path))
     return cached_embeddings(
-        identity, class_names, templates, lambda: text_embeddings(clip, class_names, templates)
+        identity, class_names, templates, lambda: text_embeddings(clip.text_tower, class_names, templates)
     )
 
 

@@ -5,6 +5,10 @@ import shutil
 from pathlib import Path
 
 _FILES = Path(__file__).parent / "jittor"
+_BOOTSTRAP = (
+    """cc_path, cc_flags+f" {opt_flags} ", files, """
+    "jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True)"
+)
 EDITS = (
     # Headers of g++ 15 and newer no longer include it indirectly.
     ("jittor/src/types.h", "#include <vector>\n", "#include <cstdint>\n#include <vector>\n"),
@@ -24,14 +28,179 @@ EDITS = (
 Var.__array__ = _array_of_var
 """,
     ),
+    # Fewer and larger translation units, the longest first; see jseg_build.py.
+    ("jittor/compiler.py", "from . import pyjt_compiler\n", "from . import jseg_build, pyjt_compiler\n"),
+    (
+        "jittor/compiler.py",
+        "    jit_utils.run_cmds(cmds, cache_path, jittor_path,",
+        """    cmds.sort(key=jseg_build.size, reverse=True)
+    jit_utils.run_cmds(cmds, cache_path, jittor_path,""",
+    ),
+    (
+        "jittor/compiler.py",
+        "    obj_files += ex_obj_files\n",
+        "    jseg_build.finish()\n    obj_files += ex_obj_files\n",
+    ),
+    (
+        "jittor/compiler.py",
+        "compile(cc_path, cc_flags+opt_flags, files, 'jittor_core'+extension_suffix)",
+        """jseg_build.in_units(
+    lambda names: compile(cc_path, cc_flags+opt_flags, names, 'jittor_core'+extension_suffix),
+    files, cc_type, jittor_path, os.path.join(cache_path, 'gen'))""",
+    ),
+    # The bootstrap library is compiled in one call. Jittor compiles it twice, the second time only to record
+    # what the first one was made from.
+    (
+        "jittor/compiler.py",
+        f"""    recompile = compile({_BOOTSTRAP}\n""",
+        """    def compile_bootstrap():
+        return jseg_build.in_units(
+            lambda names: compile(cc_path, cc_flags+f" {opt_flags} ", names,
+                jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True),
+            files, cc_type, jittor_path, os.path.join(cache_path, 'gen'))
+    recompile = compile_bootstrap()
+""",
+    ),
+    (
+        "jittor/compiler.py",
+        f"""        compile({_BOOTSTRAP}\n""",
+        """        os.environ['jseg_record_only'] = '1'
+        compile_bootstrap()
+        del os.environ['jseg_record_only']
+""",
+    ),
+    (
+        "jittor/src/utils/cache_compile.cc",
+        """not found.";
+        LOGvvv << "Run cmd:" << cmd;
+        check_win_file(output_name);
+        system_with_check(""",
+        """not found.";
+        LOGvvv << "Run cmd:" << cmd;
+        check_win_file(output_name);
+        if (!(file_exist(output_name) && getenv("jseg_record_only"))) system_with_check(""",
+    ),
+    # Assembled at the same time as the core is compiled, not before.
+    (
+        "jittor/compiler.py",
+        """        run_cmd(fix_cl_flags(f"\\"{cc_path}\\" {dflags} -include """,
+        """        jseg_build.start(fix_cl_flags(f"\\"{cc_path}\\" {dflags} -include """,
+    ),
+    (
+        "jittor/compiler.py",
+        """ -c -o \\"{data_o_path}\\""))
+        os.remove(data_s_path)
+        with open(data_gz_md5_path, 'w') as f:
+            f.write(md5)
+""",
+        """ -c -o \\"{data_o_path}\\""), data_s_path, data_gz_md5_path, md5)
+""",
+    ),
+    (
+        "jittor/compiler.py",
+        "flags.nvcc_path = nvcc_path\n",
+        """flags.nvcc_path = nvcc_path
+if cc_type == 'g++':
+    jseg_build.operator_header(cc_path, flags.cc_flags, os.path.join(cache_path, 'gen'))
+""",
+    ),
+    # Progress of a build, for the process that waits for it (jseg/runtime/waiting.py).
+    (
+        "jittor_utils/__init__.py",
+        "    def update(self, i):\n",
+        """    def update(self, i):
+        if 'JSEG_PROGRESS' in os.environ:
+            with open(os.environ['JSEG_PROGRESS'], 'w') as file:
+                file.write(f'{i + 1} {self.n} {time.time() - self.time}')
+""",
+    ),
+    (
+        "jittor/src/parallel_compiler.cc",
+        """            std::cerr << "Compiling Operators(" << i << '/' << n << ")"
+                << " used: " << std::setprecision(3) << std::setw(4) << diff/1e9 << "s eta: "
+                << std::setprecision(3) << std::setw(4) << eta << "s \\r";""",
+        """            std::cerr << "preparing operators, compiled once on this machine: " << i << " of " << n
+                << ", about " << int(eta + 0.5) << " s left \\r";""",
+    ),
+    # Jittor would store the JITTOR_HOME of one process for all later ones of the user.
+    (
+        "jittor_utils/__init__.py",
+        """    if default_path != _home_path:
+        with open(src_path_file,"w") as f:
+            data['JITTOR_HOME'] = _home_path
+            json.dump(data,f)
+""",
+        "",
+    ),
+    # Jittor waits silently while another process compiles operators.
+    ("jittor/src/lock.cc", "#include <errno.h>\n", "#include <errno.h>\n#include <iostream>\n"),
+    (
+        "jittor/src/lock.cc",
+        """    ASSERT(fcntl(lock_fd, F_SETLKW, &lock) == 0);
+#endif
+    _has_lock = 1;
+""",
+        """    wait_for_lock(lock);
+#endif
+    _has_lock = 1;
+""",
+    ),
+    (
+        "jittor/src/lock.cc",
+        """void lock() {
+""",
+        """#ifndef _WIN32
+static int announced_holder = 0;
+
+static void wait_for_lock(struct flock& wanted) {
+    for (int i = 0; i < 500; i++) { // 5 seconds
+        if (fcntl(lock_fd, F_SETLK, &wanted) == 0) return;
+        ASSERT(errno == EACCES || errno == EAGAIN);
+        ASSERT(usleep(10000) == 0) << "interrupted";
+    }
+    struct flock holder = wanted;
+    bool held = fcntl(lock_fd, F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK;
+    if (held && holder.l_pid != announced_holder) {
+        announced_holder = holder.l_pid;
+        std::cerr << "waiting for process " << holder.l_pid
+            << ", which holds the lock of Jittor's cache" << std::endl;
+    }
+    ASSERT(fcntl(lock_fd, F_SETLKW, &wanted) == 0);
+}
+#endif
+
+void lock() {
+""",
+    ),
 )
 """File, text in it, and replacement."""
+
+UNUSED = (
+    "jittor/extern/mkl/ops/cpu_cnn_inference_f32.cpp",
+    "jittor/extern/mkl/ops/mkl_test_op.cc",
+    "jittor/extern/mkl/ops/mkl_test_op.h",
+    *(
+        f"jittor/src/test/test_{name}.cc"
+        for name in (
+            "expr",
+            "fast_shared_ptr",
+            "jit_key",
+            "kernel_ir",
+            "nano_vector",
+            "op_compiler",
+            "op_relay",
+            "setitem_op",
+            "sfrl_allocator",
+        )
+    ),
+)
+"""Sources that hold Jittor's own tests alone."""
 
 
 def content() -> bytes:
     """Returns all changes, for names derived from the contents of a copy."""
     files = [path.relative_to(_FILES).as_posix().encode() + b"\0" + path.read_bytes() for path in _files()]
-    return b"\0".join([repr(EDITS).encode(), *files])
+    return b"\0".join([repr((EDITS, UNUSED)).encode(), *files])
 
 
 def lay_over(packages: Path) -> None:
@@ -47,6 +216,8 @@ def lay_over(packages: Path) -> None:
     for name, before, after in EDITS:
         file = packages / name
         file.write_text(file.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+    for name in UNUSED:
+        (packages / name).unlink(missing_ok=True)
 
 
 def _files() -> list[Path]:

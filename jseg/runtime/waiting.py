@@ -1,12 +1,17 @@
-"""Reports which process Jittor is waiting for: while one holds its lock, all others of the same user wait."""
+"""Reports what Jittor is waiting for: its own build, or another process. While one process holds Jittor's
+lock, all others of the same user wait."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _SECONDS = 5.0  # shorter waits are not reported
+PROGRESS = "JSEG_PROGRESS"
+"""Variable with the file to which Jittor writes the progress of its build; see `jseg.runtime.overlay`."""
+
 _LOCKS = Path("/proc/locks")  # exists only on Linux; elsewhere nothing is reported
 
 
@@ -38,6 +43,42 @@ def waiting_sentence(pid: int) -> str:
         command = ""
     named = f" ({command.strip()[:100]})" if command else ""
     return f"waiting for process {holder}{named}, which holds the lock of Jittor's cache"
+
+
+def building_sentence(progress: Path) -> str:
+    """Describes the progress of Jittor's build.
+
+    Args:
+        progress: file with the finished parts, all parts and the seconds used. It may not exist yet.
+    """
+    sentence = "compiling Jittor, once on this machine"
+    try:
+        words = progress.read_text().split()
+        done, parts, seconds = int(words[0]), int(words[1]), float(words[2])
+    except (OSError, ValueError, IndexError):
+        return f"{sentence}; this takes minutes"
+    left = seconds / done * (parts - done)
+    return f"{sentence}: {done} of {parts} parts, about {left:.0f} s left"
+
+
+class StatusLine:
+    """A line on stderr that is updated in place on a terminal, and otherwise printed again."""
+
+    def __init__(self) -> None:
+        self._terminal, self._said = sys.stderr.isatty(), ""
+
+    def show(self, text: str) -> None:
+        """Shows `text`, unless it is shown already."""
+        if text != self._said:
+            sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
+            sys.stderr.flush()
+            self._said = text
+
+    def clear(self) -> None:
+        """Erases the line on a terminal."""
+        if self._terminal and self._said:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 @contextmanager
