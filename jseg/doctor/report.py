@@ -291,12 +291,14 @@ def _libraries() -> Finding:
     try:
         damaged = remove_damaged(path for path in libraries if path.lstat().st_mtime < limit)
     except OSError as error:
-        return Finding(NOTE, "libraries", f"damaged files cannot be removed: {error}", whole=True)
+        return Finding(NOTE, "compiled", f"damaged files cannot be removed: {error}", whole=True)
     if damaged:
         return Finding(
-            NOTE, "libraries", f"{len(damaged)} of {len(libraries)} were damaged and have been removed"
+            NOTE,
+            "compiled",
+            f"{len(damaged)} of {len(libraries)} libraries were damaged and have been removed",
         )
-    return Finding(OK, "libraries", f"{len(libraries)} in the cache, none damaged")
+    return Finding(OK, "compiled", f"{len(libraries)} libraries in the cache, none damaged")
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -227,9 +227,9 @@ def test_damaged_libraries_are_removed_and_counted(installed, tmp_path, monkeypa
         path.touch()
     os.utime(damaged, (0, 0))
     lines = _report()[1]
-    assert _mark(lines, "libraries") == doctor.NOTE and "1 of 2" in lines[_index(lines, "libraries")]
+    assert _mark(lines, "compiled") == doctor.NOTE and "1 of 2" in lines[_index(lines, "compiled")]
     assert not damaged.exists() and written.exists()
-    assert _mark(_report()[1], "libraries") == doctor.OK
+    assert _mark(_report()[1], "compiled") == doctor.OK
 
 
 def _run(code, tmp_path, timeout=60.0):
