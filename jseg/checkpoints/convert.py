@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.checkpoints.clip import count_layers
+from jseg.checkpoints.clip_settings import clip_sizes
 from jseg.checkpoints.formats.reader import read_tensors
 from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
 from jseg.checkpoints.positions import square_grid
@@ -117,14 +117,13 @@ def file_lines(tensors: TensorMap, kind: str, sha256: str) -> list[str]:
 
 def clip_size_line(state: Mapping[str, np.ndarray]) -> str:
     """Describes the sizes of a CLIP from `clip_state`."""
-    width, _, patch, _ = state["visual.conv1.weight"].shape
-    vocabulary, text_width = state["token_embedding.weight"].shape
+    sizes = clip_sizes(state)
+    vocabulary = state["token_embedding.weight"].shape[0]
     grid, _ = square_grid(state["visual.positional_embedding"])
-    names = list(state)
     return (
-        f"image {grid * patch} px, patch {patch}, "
-        f"{count_layers(names, 'visual.transformer.resblocks.')} layers of width {width}; "
+        f"image {grid * sizes.patch_size} px, patch {sizes.patch_size}, "
+        f"{sizes.vision_layers} layers of width {sizes.vision_width}; "
         f"text {state['positional_embedding'].shape[0]} tokens of {vocabulary}, "
-        f"{count_layers(names, 'transformer.resblocks.')} layers of width {text_width}; "
-        f"joint width {state['text_projection'].shape[1]}"
+        f"{sizes.text_layers} layers of width {sizes.text_width}; "
+        f"joint width {sizes.joint_width}"
     )

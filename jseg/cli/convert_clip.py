@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jseg.checkpoints import clip_state, read_tensors, save_arrays, save_npz
 from jseg.checkpoints.clip import OPENAI
-from jseg.checkpoints.clip_settings import ACTIVATIONS, CHANNELS_PER_HEAD, clip_settings
+from jseg.checkpoints.clip_settings import ACTIVATIONS, CHANNELS_PER_HEAD, clip_settings, clip_sizes
 from jseg.checkpoints.convert import (
     check_output,
     checksum_warning,
@@ -78,10 +78,12 @@ def convert(
     check_output(source, out, force)
     tensors = read_tensors(source)
     state, report = clip_state(tensors)
-    sizes = clip_size_line(state)
-    widths = (state["visual.conv1.weight"].shape[0], state["token_embedding.weight"].shape[1])
-    settings = clip_settings(source, report.kind, widths, tensors.metadata, activation, heads)
-    usual = clip_settings("", OPENAI, widths, {}) if not any(w % CHANNELS_PER_HEAD for w in widths) else None
+    sizes = clip_sizes(state)
+    size_line = clip_size_line(state)
+    settings = clip_settings(source, report.kind, sizes, tensors.metadata, activation, heads)
+    usual = (
+        clip_settings("", OPENAI, sizes, {}) if not any(w % CHANNELS_PER_HEAD for w in sizes[:2]) else None
+    )
     if out.lower().endswith(".npz") and settings != usual:
         raise ValueError(
             f"{out}: an .npz file cannot store that this CLIP has {settings.vision_heads} and "
@@ -90,7 +92,7 @@ def convert(
     sha256 = file_sha256(source)
     for line in file_lines(tensors, report.kind, sha256):
         print(line)
-    print(f"  sizes       {sizes}")
+    print(f"  sizes       {size_line}")
     print(
         f"  settings    {settings.vision_heads} heads for images, {settings.text_heads} for texts, "
         f"activation {settings.activation}"

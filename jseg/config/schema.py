@@ -109,7 +109,7 @@ def check_keys(values: Mapping[str, Any], keys: Mapping[str, Key], where: str = 
     prefix = where + "." if where else ""
     for name, value in values.items():
         if name in RENAMED and keys is TOP_LEVEL:
-            raise KeyProblem(name, f"is now {RENAMED[name]}; change the config or --set")
+            raise KeyProblem(name, f"its name is now {RENAMED[name]}; change the config or --set")
         if name not in keys:
             hint = "" if where else " (a helper variable of a config file begins with an underscore)"
             raise KeyProblem(prefix + name, f"unknown{did_you_mean(name, keys)}{hint}")

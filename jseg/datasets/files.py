@@ -40,6 +40,13 @@ def without_ending(files: Mapping[str, Path], ending: str) -> dict[str, Path]:
     return {stem.removesuffix(ending): path for stem, path in files.items() if stem.endswith(ending)}
 
 
+def ending_of(text: str, suffixes: Sequence[str]) -> str:
+    """Returns an ending without the file suffix: '_leftImg8bit.png', as in mmsegmentation's `img_suffix`, and
+    '_leftImg8bit' mean the same."""
+    suffix = PurePosixPath(f"x{text}").suffix
+    return text.removesuffix(suffix) if suffix.lower() in suffixes else text
+
+
 def read_split(folder: Path, split: str, make: str = "") -> list[str]:
     """Returns the ids in `<folder>/<split>.txt`, one per line.
 

@@ -18,7 +18,14 @@ from typing import NamedTuple
 
 from jseg.datasets.base import DATASETS, PipelineSettings, Record, SegmentationDataset
 from jseg.datasets.classes import load_class_list, resolve_unseen
-from jseg.datasets.files import IMAGE_SUFFIXES, files_by_stem, read_ids, require_files, without_ending
+from jseg.datasets.files import (
+    IMAGE_SUFFIXES,
+    ending_of,
+    files_by_stem,
+    read_ids,
+    require_files,
+    without_ending,
+)
 from jseg.datasets.leftovers import left_out
 from jseg.datasets.words import read_words
 from jseg.files import expanded
@@ -37,8 +44,8 @@ class FolderDataset(SegmentationDataset):
         split: 'train', 'val' or 'test'. None: every image in `image_dir`.
         image_dir: folder of the images.
         mask_dir: folder of the masks. None: images are only segmented (test mode).
-        image_ending: end of image names after the id, before `.jpg`, e.g. '_leftImg8bit'.
-        mask_ending: end of mask names after the id, before `.png`, e.g. '_gtFine_labelTrainIds'.
+        image_ending: end of image names after the id, e.g. '_leftImg8bit' or '_leftImg8bit.png'.
+        mask_ending: end of mask names after the id, e.g. '_labelTrainIds' or '_labelTrainIds.png'.
         classes: text file of class words, or the words.
         unseen: text file of unseen classes, or names or indices. None: `unseen.txt` if it exists, or else no
             classes.
@@ -82,6 +89,8 @@ class FolderDataset(SegmentationDataset):
             )
         if not 0 < val_share < 1:
             raise ValueError(f"val_share: {val_share} is not a valid share; use a number between 0 and 1")
+        image_ending = ending_of(image_ending, IMAGE_SUFFIXES)
+        mask_ending = ending_of(mask_ending, (".png",))
         endings = [image_ending + suffix for suffix in IMAGE_SUFFIXES]
         names, unseen = _classes(root, classes, unseen)
         image_folder = root / expanded(image_dir)

@@ -31,7 +31,7 @@ def left_out(folder: Path, kept: Iterable[Path], parts: Collection[str] = ()) ->
                 count += 1
             elif entry.name not in parts:
                 inside = sum(len(files) for _, _, files in os.walk(entry.path))
-                names.append(f"{entry.name}/ with {inside} files")
+                names.append(f"{entry.name}/ with {inside} file{'s' if inside != 1 else ''}")
                 count += inside
     if not names:
         return []

@@ -102,6 +102,8 @@ def test_images_with_an_ending(root):
         write_mask(root / "masks", f"{name}_gtFine_instanceIds")
     endings = dict(image_ending="_leftImg8bit", mask_ending="_gtFine_labelTrainIds")
     dataset = FolderDataset(str(root), **endings)
+    with_suffix = {option: f"{ending}.png" for option, ending in endings.items()}  # as in mmsegmentation
+    assert FolderDataset(str(root), **with_suffix).records == dataset.records
     assert names(dataset) == NAMES
     assert dataset.records[2].image.name == "p2_leftImg8bit.jpg"
     assert dataset.records[2].mask.name == "p2_gtFine_labelTrainIds.png"

@@ -8,7 +8,7 @@ import numpy as np
 
 from jseg.checkpoints.clip import OPENAI
 from jseg.checkpoints.clip_rc_architecture import EncoderSizes
-from jseg.checkpoints.clip_settings import CLIPSettings, clip_settings
+from jseg.checkpoints.clip_settings import CLIPSettings, CLIPSizes, clip_settings, clip_sizes
 
 # Tensors that determine the sizes, and their numbers of dimensions.
 _DIMENSIONS = {
@@ -59,13 +59,13 @@ class CLIPConfig:
 def config_from_tensors(
     tensors: Mapping[str, np.ndarray],
     source: str,
-    settings: Callable[[tuple[int, int]], CLIPSettings] | None = None,
+    settings: Callable[[CLIPSizes], CLIPSettings] | None = None,
 ) -> CLIPConfig:
     """Derives the sizes from the tensors of a ViT CLIP with OpenAI's names.
 
     Args:
         source: the file, for messages.
-        settings: (vision width, text width) -> settings not stored in the tensors; by default those of
+        settings: sizes of the towers -> settings not stored in the tensors; by default those of
             OpenAI's models.
 
     Raises:
@@ -96,24 +96,19 @@ def config_from_tensors(
         raise ValueError(
             f"{source} has tensors of invalid shapes for a ViT CLIP: {', '.join(wrong)}; choose another file"
         )
-    width, _, patch, _ = tensors["visual.conv1.weight"].shape
-    widths = (int(width), int(tensors["token_embedding.weight"].shape[1]))
-    told = settings(widths) if settings else clip_settings(source, OPENAI, widths, {})
+    sizes = clip_sizes(tensors)
+    told = settings(sizes) if settings else clip_settings(source, OPENAI, sizes, {})
     return CLIPConfig(
-        embed_dim=tensors["text_projection"].shape[1],
-        image_resolution=grid * patch,
-        vision_layers=_count_blocks(tensors, "visual.transformer.resblocks."),
-        vision_width=width,
-        vision_patch_size=patch,
+        embed_dim=sizes.joint_width,
+        image_resolution=grid * sizes.patch_size,
+        vision_layers=sizes.vision_layers,
+        vision_width=sizes.vision_width,
+        vision_patch_size=sizes.patch_size,
         context_length=tensors["positional_embedding"].shape[0],
         vocab_size=tensors["token_embedding.weight"].shape[0],
-        transformer_width=tensors["token_embedding.weight"].shape[1],
-        transformer_layers=_count_blocks(tensors, "transformer.resblocks."),
+        transformer_width=sizes.text_width,
+        transformer_layers=sizes.text_layers,
         vision_heads=told.vision_heads,
         transformer_heads=told.text_heads,
         activation=told.activation,
     )
-
-
-def _count_blocks(tensors: Mapping[str, np.ndarray], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
