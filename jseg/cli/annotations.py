@@ -2,10 +2,10 @@
 
     jseg annotations labelme photos/ mydata
 
-FORMAT is one of coco, labelme, cvat, voc, labelstudio, supervisely, yolo and mmseg. IN is what the annotation
-tool exported, unpacked; it is left as it is. OUT is a new folder of images, masks and class words. At the end
-the classes are counted, what does not fit is listed by file, and OUT/contact_sheet.png shows masks over their
-images. Exit status 1 if something did not fit. docs/annotations.md
+FORMAT is one of coco, labelme, cvat, voc, labelstudio, supervisely, yolo and mmseg. IN is the unpacked export
+of the annotation tool, which is not changed. OUT is a new folder of images, masks and class words. The output
+is a table of the classes, a list of everything that was left out, and OUT/contact_sheet.png with masks drawn
+over their images. The exit status is 1 if something was left out. See docs/annotations.md.
 """
 
 import argparse
@@ -40,19 +40,22 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("source", metavar="IN", type=expanded, help="folder or file of annotations")
     parser.add_argument("out", metavar="OUT", type=expanded, help="new folder")
     parser.add_argument(
-        "--images", type=expanded, metavar="FOLDER", help="where the images are (default: in and below IN)"
+        "--images",
+        type=expanded,
+        metavar="FOLDER",
+        help="folder of the images (default: IN and its subfolders)",
     )
     parser.add_argument(
         "--classes",
         type=expanded,
         metavar="FILE",
-        help="text file of class words, one a line: these classes in this order; others are ignored",
+        help="text file of class words, one per line, in the order of the new classes; others are ignored",
     )
     parser.add_argument(
         "--ignore", nargs="+", default=[], metavar="WORD", help="words whose pixels are ignored"
     )
     parser.add_argument(
-        "--rest", metavar="WORD", help="a class for the pixels that nobody named (default: they are ignored)"
+        "--rest", metavar="WORD", help="a class for unlabelled pixels (default: they are ignored)"
     )
     parser.add_argument(
         "--overlap",
@@ -64,13 +67,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--image-ending",
         default="",
         metavar="TEXT",
-        help="voc, mmseg: what follows the id in names of images",
+        help="voc, mmseg: end of image names after the id",
     )
     parser.add_argument(
-        "--mask-ending", default="", metavar="TEXT", help="voc, mmseg: what follows the id in names of masks"
+        "--mask-ending", default="", metavar="TEXT", help="voc, mmseg: end of mask names after the id"
     )
     parser.add_argument(
-        "--reduce-zero-label", action="store_true", help="mmseg: value 0 is no class, k is class k-1"
+        "--reduce-zero-label", action="store_true", help="mmseg: value 0 is not a class, and k is class k-1"
     )
     parser.add_argument(
         "--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="processes"
@@ -79,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converts; the exit status."""
+    """Converts annotations, and returns the exit status."""
     classes = None if arguments.classes is None else read_words(arguments.classes)
     options = Options(
         arguments.images,
@@ -104,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def draw_sheet(dataset: FolderDataset, conversion: Conversion, path: Path) -> None:
-    """The contact sheet of a few images that show all classes, as far as so few can."""
+    """Draws a contact sheet of a few images that show as many classes as possible."""
     numbers = {dataset.name(index): index for index in range(len(dataset))}
     samples = []
     for name in sheet_images(conversion.shown, _ON_SHEET):
@@ -114,7 +117,7 @@ def draw_sheet(dataset: FolderDataset, conversion: Conversion, path: Path) -> No
 
 
 def sheet_images(shown: Mapping[str, Sequence[int]], limit: int) -> list[str]:
-    """At most so many images: while classes are missing, the one that shows most of them; then others."""
+    """Chooses at most `limit` images. Each next one shows as many of the missing classes as possible."""
     chosen: list[str] = []
     missing = {index for classes in shown.values() for index in classes}
     left = dict(shown)

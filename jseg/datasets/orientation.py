@@ -41,14 +41,14 @@ def _orientation(image: Image.Image) -> object:
         return None
 
 
-def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """(H, W) of the upright picture."""
-    value = _orientation(picture)
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Returns (H, W) of the upright image."""
+    value = _orientation(image)
     swapped = value in _UNDO and value >= _FIRST_SWAPPED
-    return (picture.width, picture.height) if swapped else (picture.height, picture.width)
+    return (image.width, image.height) if swapped else (image.height, image.width)
 
 
-def turned_upright(label: np.ndarray, picture: Image.Image) -> np.ndarray:
-    """A label, uint8 (H, W), of the pixels as they are stored, turned as `upright` turns the picture."""
-    value = _orientation(picture)
+def turned_upright(label: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Returns a label, uint8 (H, W), of the stored pixels, rotated as `upright` rotates the image."""
+    value = _orientation(image)
     return np.asarray(Image.fromarray(label).transpose(_UNDO[value])) if value in _UNDO else label

@@ -24,20 +24,20 @@ from jseg.datasets.annotations.polygons import require_pycocotools
 from jseg.datasets.annotations.regions import PolygonRegion, Region, RunRegion, Unfit, points
 
 _LISTS = ("images", "annotations", "categories")
-# Where the lists are long, the name of the second is far from both ends.
+# In long files, the key of the second list is far from both ends.
 _KEYS = ("images", "categories", "annotations|category_id")
 
 
 def recognise(path: Path) -> bool:
-    """Whether a file or folder holds COCO annotations."""
+    """Whether a path is, or contains, a file of COCO annotations."""
     return any(holds_keys(file, _KEYS) for file in json_files(path))
 
 
 def read(path: Path, options: Options) -> Source:
-    """Reads a file, or all COCO files of a folder and of the folders below it.
+    """Reads a file, or all COCO files of a folder and its subfolders.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or none of this format.
+        FileNotFoundError, ValueError: if there is no such file, or it does not have this format.
     """
     require_pycocotools()
     source = Source(overlap="smaller")
@@ -54,7 +54,7 @@ def _read_file(file: Path, root: Path, finder: ImageFinder, source: Source) -> N
     content = read_json(file)
     if not isinstance(content, Mapping) or not all(isinstance(content.get(key), list) for key in _LISTS):
         raise ValueError(
-            f"{file}: a COCO file has the lists {', '.join(_LISTS)}; this one has not all of them"
+            f"{file} lacks some of the lists {', '.join(_LISTS)} of a COCO file; export it again"
         )
     names = _category_names(file, content, source)
     source.add_words(list(names.values()))
@@ -96,7 +96,7 @@ def _regions(
 
 def _region(annotation: Mapping[str, Any], names: Mapping[Any, str]) -> Region:
     if "segments_info" in annotation:
-        raise Unfit("it is of the panoptic form; take the files of instances and stuff instead")
+        raise Unfit("it has the panoptic format; use the files of instances and stuff instead")
     category = annotation["category_id"]
     if category not in names:
         raise Unfit(f"there is no category {category}")
@@ -105,10 +105,10 @@ def _region(annotation: Mapping[str, Any], names: Mapping[Any, str]) -> Region:
     if isinstance(segmentation, Mapping):
         return RunRegion(word=word, layer=layer, segmentation=segmentation)
     if not segmentation:
-        raise Unfit(f"({word}) it has no segmentation, a box alone")
+        raise Unfit(f"({word}) it is a box without a segmentation")
     return PolygonRegion(word=word, layer=layer, parts=tuple(points(part) for part in segmentation))
 
 
 def _field(entry: Any, name: str) -> Any:
-    """A field of an entry for a message, whatever the entry is."""
-    return entry.get(name, "without " + name) if isinstance(entry, Mapping) else "that is no object"
+    """Returns a field of an entry of any type, for a message."""
+    return entry.get(name, "without " + name) if isinstance(entry, Mapping) else "that is not an object"

@@ -26,23 +26,23 @@ from jseg.labels import IGNORE_INDEX
 from jseg.names import shortened
 
 BACKGROUND = ("background", "_background_")
-"""Words for pixels that nobody has named."""
+"""Words for unlabelled pixels."""
 VOID = ("__ignore__", "ignore", "void", "unlabeled", "unlabelled")
-"""Words for pixels that are no class."""
+"""Words for pixels that do not belong to a class."""
 LEFT_OUT = "left_out.txt"
 _FEW = 200  # images that one process converts before others have started
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may say about the new folder.
+    """Options for the new folder.
 
     Attributes:
-        classes: the class words in order; None takes those of the annotations. What is named otherwise is
+        classes: the class words in order. None: those of the annotations. Regions with other words are
             ignored (255).
         ignored: words whose pixels are ignored.
-        rest: the class of pixels that nobody has named; None ignores them.
-        overlap: 'later' or 'smaller'; None takes the rule of the format.
+        rest: the class of unlabelled pixels. None: they are ignored.
+        overlap: 'later' or 'smaller'. None: the rule of the format.
         link: make symbolic links to the images instead of copies.
         jobs: processes.
     """
@@ -56,7 +56,7 @@ class Settings:
 
 
 class Part(NamedTuple):
-    """The images of a part: ids; for each label its pixels, and the images it occurs in, int64 (256,)."""
+    """The images of a part: ids, and for each label the numbers of pixels and of images, int64 (256,)."""
 
     ids: list[str]
     pixels: np.ndarray
@@ -64,12 +64,12 @@ class Part(NamedTuple):
 
 
 class Conversion(NamedTuple):
-    """What was made.
+    """The result of a conversion.
 
     Attributes:
         names: the class words. parts: 'train', 'val', 'test' -> its images; 'all' without lists.
         shown: image id -> classes in its mask.
-        problems: what did not fit. notes: sentences about the whole.
+        problems: everything that was left out. notes: sentences about the whole conversion.
     """
 
     names: tuple[str, ...]
@@ -100,18 +100,18 @@ class _Written(NamedTuple):
 
 
 def convert(source: Source, out: Path, settings: Settings) -> Conversion:
-    """Writes the new folder, complete or not at all.
+    """Writes the new folder, either completely or not at all.
 
     Args:
-        source: what a format has read.
+        source: the output of a reader.
         out: the folder, which must be new or empty.
 
     Raises:
-        ValueError: `out` holds something, the class words are no list of classes, or no image has a mask.
-        OSError: the disk is full or not writable.
+        ValueError: if `out` is not empty, the class words are invalid, or no image has a mask.
+        OSError: if the disk is full or not writable.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out}: something is there already; name a new folder, or remove this one")
+        raise ValueError(f"{out} already exists; choose another folder, or remove this one")
     names = class_words(source, settings)
     with making_folder(out) as folder:
         (folder / "images").mkdir()
@@ -126,7 +126,7 @@ def convert(source: Source, out: Path, settings: Settings) -> Conversion:
             if outcome.value is not None and outcome.value.classes():
                 written[task.identity] = outcome.value
         if not written:
-            raise ValueError(f"no image has a pixel of a class{f'; {problems[0]}' if problems else ''}")
+            raise ValueError(f"no image contains a pixel of a class{f'; {problems[0]}' if problems else ''}")
         parts, notes = _write_lists(folder, tasks, written)
         (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         if problems:
@@ -139,10 +139,10 @@ def convert(source: Source, out: Path, settings: Settings) -> Conversion:
 
 
 def class_words(source: Source, settings: Settings) -> tuple[str, ...]:
-    """The classes of the new folder, `rest` last if it is new.
+    """Returns the classes of the new folder, with `rest` at the end if it is new.
 
     Raises:
-        ValueError: there is none, there are too many, or one is listed twice.
+        ValueError: if there is no class, there are too many, or one is listed twice.
     """
     left_out = {*BACKGROUND, *VOID, *settings.ignored}
     names = settings.classes or tuple(word for word in source.words if word not in left_out)
@@ -150,18 +150,19 @@ def class_words(source: Source, settings: Settings) -> tuple[str, ...]:
         names = (*names, settings.rest)
     if not names:
         first = f"; {source.problems[0]}" if source.problems else ""
-        raise ValueError(f"no region of the annotations has the name of a class{first}")
+        raise ValueError(f"no region of the annotations has a class{first}")
     if len(names) >= MOST_CLASSES:
         raise ValueError(
-            f"there are {len(names)} classes, and a mask holds {MOST_CLASSES - 1}; choose with --classes FILE"
+            f"there are {len(names)} classes, but at most {MOST_CLASSES - 1} are possible; "
+            "select some with --classes FILE"
         )
     return load_class_list(names).names
 
 
 def unique_ids(names: Sequence[str]) -> list[str]:
-    """An id for each image: the stem of its name, with its folders in front where two have the same stem.
+    """Returns an id for each image: the stem of its name, preceded by its folders if several have this stem.
 
-    Signs that a list of ids cannot hold become `_`.
+    Characters that a list of ids cannot contain become `_`.
     """
     paths = [PurePath(name.replace("\\", "/")) for name in names]
     stems = Counter(path.stem for path in paths)
@@ -179,7 +180,7 @@ def unique_ids(names: Sequence[str]) -> list[str]:
 
 
 def _listable(name: str) -> str:
-    """As `FolderDataset` finds it in a folder and in a list, where it may be given with a suffix."""
+    """Returns an id that `FolderDataset` finds in a folder and in a list, where names may have a suffix."""
     name = re.sub(r"[,;|\t\r\n]", "_", name).strip()
     name = f"_{name[1:]}" if name.startswith(".") else name
     stem, dot, suffix = name.rpartition(".")
@@ -199,20 +200,20 @@ def _tasks(source: Source, settings: Settings, names: Sequence[str], folder: Pat
 
 
 def _problem(image: AnnotatedImage, text: str) -> Problem:
-    """A file of annotations may be of one image or of all of them."""
+    """A problem of an image, which is named if the file has annotations of several images."""
     one = PurePath(image.name).stem in image.source.stem
     return Problem(str(image.source), text if one else f"{image.name}: {text}")
 
 
 def _convert_image(task: _Task) -> _Written:
-    """Writes image and mask of one image; neither, if the mask would show no class.
+    """Writes an image and its mask, or neither if the mask would not contain any class.
 
     Raises:
-        Unfit, ValueError, OSError: the annotation or the image cannot be used.
+        Unfit, ValueError, OSError: if the annotation or the image cannot be used.
     """
     image = task.image
     content: Path | io.BytesIO = io.BytesIO(image.content or b"") if image.image is None else image.image
-    pixels = open_image(content, fix="replace it, and run this again")  # reads it to the end
+    pixels = open_image(content, fix="replace it, and run this again")  # reads the whole file
     with Image.open(content) as opened:
         drawn, turned = _drawn_upright(task, opened)
         suffix = f".{opened.format}".lower() if image.image is None else image.image.suffix.lower()
@@ -230,16 +231,16 @@ def _convert_image(task: _Task) -> _Written:
 
 
 def _drawn_upright(task: _Task, opened: Image.Image) -> tuple[Drawn, bool]:
-    """The label of the upright image, and whether the annotation was for the image as it is stored.
+    """Returns the label of the upright image, and whether the annotation was made for the stored image.
 
     Raises:
-        Unfit: the annotation is for an image of another size.
+        Unfit: if the annotation is for an image of another size.
     """
     upright, stored = upright_size(opened), (opened.height, opened.width)
     declared = task.image.size() or upright
     if declared not in (upright, stored):
         raise Unfit(
-            f"the annotation is for an image of {shown(declared)} pixels, and the image has {shown(upright)}"
+            f"the annotation is for an image of {shown(declared)} pixels, but the image has {shown(upright)}"
         )
     drawn = task.image.draw(task.codes, declared, task.overlap)
     if declared == upright:
@@ -248,7 +249,7 @@ def _drawn_upright(task: _Task, opened: Image.Image) -> tuple[Drawn, bool]:
 
 
 def _copy(content: Path | io.BytesIO, target: Path, link: bool) -> None:
-    """`FolderDataset` obeys the orientation tag, which a copy keeps."""
+    """Copies an image with its orientation tag, which `FolderDataset` applies."""
     if isinstance(content, io.BytesIO):
         target.write_bytes(content.getvalue())
     elif link:
@@ -260,7 +261,7 @@ def _copy(content: Path | io.BytesIO, target: Path, link: bool) -> None:
 def _write_lists(
     folder: Path, tasks: Sequence[_Task], written: Mapping[str, _Written]
 ) -> tuple[dict[str, Part], list[str]]:
-    """Writes train.txt and val.txt where the annotations are split; parts, and notes about them."""
+    """Writes train.txt and val.txt if the annotations are split. Returns the parts and notes."""
     ids: dict[str | None, list[str]] = {}
     for task in tasks:
         if task.identity in written:
@@ -268,12 +269,12 @@ def _write_lists(
     notes = []
     if "train" in ids and "val" not in ids and "test" in ids:
         ids["val"] = ids.pop("test")
-        notes.append("the annotations have no val part; their test part is listed in val.txt")
+        notes.append("the annotations have no val part, so their test part is listed in val.txt")
     if not {"train", "val"} <= ids.keys():
         return {"all": _part(list(written), written)}, notes
     if None in ids:
         rest = ids.pop(None)
-        notes.append(f"images that belong to no part, and are in no list: {len(rest)} ({shortened(rest)})")
+        notes.append(f"images that are not in any part, and not in any list: {len(rest)} ({shortened(rest)})")
     parts = {name: _part(ids[name], written) for name in PARTS if name in ids}
     for name, part in parts.items():
         (folder / f"{name}.txt").write_text("".join(f"{entry}\n" for entry in part.ids), encoding="utf-8")
@@ -291,25 +292,27 @@ def _notes(
     notes = []
     empty = [task.identity for task in tasks if task.identity not in written]
     if empty:
-        notes.append(f"images without a pixel of a class, left out: {len(empty)} ({shortened(empty)})")
+        notes.append(
+            f"images that do not contain any class and were left out: {len(empty)} ({shortened(empty)})"
+        )
     others = [word for word in source.words if word not in names]
     if others:
-        notes.append(f"words that are no class of the new folder: {shortened(others)}")
+        notes.append(f"words that are not classes of the new folder: {shortened(others)}")
     present = {index for entry in written.values() for index in entry.classes()}
     absent = [name for index, name in enumerate(names) if index not in present]
     if absent:
         notes.append(
-            f"classes that no mask shows: {shortened(absent)}; list them in unseen.txt, or leave them out "
-            "with --ignore or --classes"
+            f"classes that are not in any mask: {shortened(absent)}; list them in unseen.txt, or leave them "
+            "out with --ignore or --classes"
         )
     contested = [entry.contested for entry in written.values() if entry.contested]
     if contested:
         winner = "later" if tasks[0].overlap == "later" else "smaller"
         notes.append(
-            f"{sum(contested)} pixels of {len(contested)} images lie in regions of two classes, of which "
-            f"the {winner} region counts"
+            f"{sum(contested)} pixels in {len(contested)} images belong to regions of two classes; they get "
+            f"the class of the {winner} region"
         )
     turned = sum(entry.turned for entry in written.values())
     if turned:
-        notes.append(f"masks that were turned by the orientation tags of their images: {turned}")
+        notes.append(f"masks that were rotated by the orientation tags of their images: {turned}")
     return notes

@@ -1,4 +1,5 @@
-"""What a format hands over, and what the formats share: finding images, reading files, listing problems."""
+"""The output of a reader, and parts that all readers share: finding images, reading files, listing
+problems."""
 
 import json
 import re
@@ -23,7 +24,7 @@ _PART = re.compile(r"(train|val|test)(?:ing|id|idation)?\d*$", re.IGNORECASE)
 
 
 class Problem(NamedTuple):
-    """Something that does not fit: the file, and what it is, in a sentence."""
+    """Something that cannot be converted: the file, and a sentence."""
 
     file: str
     text: str
@@ -34,13 +35,13 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AnnotatedImage(ABC):
-    """An image and what a person has said about it.
+    """An image and its annotation.
 
     Attributes:
-        source: the file that holds the annotation.
+        source: the file that contains the annotation.
         name: path of the image as the annotation gives it; its stem becomes the id.
-        image: the image file, None where the annotation holds the image itself: `content`.
-        part: 'train', 'val' or 'test', None where the annotations are not split.
+        image: the image file, or None if the annotation contains the image itself, in `content`.
+        part: 'train', 'val' or 'test', or None if the annotations are not split.
     """
 
     source: Path
@@ -51,24 +52,24 @@ class AnnotatedImage(ABC):
 
     @abstractmethod
     def size(self) -> Size | None:
-        """(H, W) of the image that the annotation is for, None where it does not say so.
+        """Returns (H, W) of the annotated image, or None if the annotation does not state it.
 
         Raises:
-            Unfit, OSError: the annotation cannot be read.
+            Unfit, OSError: if the annotation cannot be read.
         """
 
     @abstractmethod
     def draw(self, codes: Mapping[str, int], size: Size, overlap: str) -> Drawn:
-        """The label of the image of that size; arguments as in `jseg.datasets.annotations.drawing.draw`.
+        """Returns the label of the image; arguments as in `jseg.datasets.annotations.drawing.draw`.
 
         Raises:
-            Unfit, OSError: the annotation cannot be read.
+            Unfit, OSError: if the annotation cannot be read.
         """
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RegionImage(AnnotatedImage):
-    """An image whose annotation is a list of regions; `declared` is (H, W) if the annotation says so."""
+    """An image whose annotation is a list of regions. `declared` is (H, W) if the annotation states it."""
 
     regions: tuple[Region, ...]
     declared: Size | None = None
@@ -84,11 +85,11 @@ class RegionImage(AnnotatedImage):
 
 @dataclass
 class Source:
-    """Everything that a format has read.
+    """Everything that a reader has found.
 
     Attributes:
-        words: of the classes, in the order of the annotations. images: with their annotations.
-        problems: what could not be read. overlap: the rule for regions that overlap.
+        words: class words, in the order of the annotations. images: images with their annotations.
+        problems: entries that could not be read. overlap: the rule for overlapping regions.
     """
 
     overlap: str
@@ -97,7 +98,7 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
 
     def add_words(self, words: Sequence[str]) -> None:
-        """Adds those that are new."""
+        """Adds the words that are new."""
         self.words.extend(word for word in dict.fromkeys(words) if word not in self.words)
 
     def add_used_words(self) -> None:
@@ -108,7 +109,7 @@ class Source:
         self.add_words(sorted(used))
 
     def merge(self) -> None:
-        """Joins the regions of entries that are about the same image, as in several files of one dataset."""
+        """Joins the regions of entries for the same image, which may be in several files of one dataset."""
         joined: dict[object, AnnotatedImage] = {}
         for image in self.images:
             key = id(image) if image.image is None else image.image.resolve()
@@ -119,24 +120,26 @@ class Source:
 
     @contextmanager
     def listing(self, file: PathLike, what: str) -> Iterator[None]:
-        """What goes wrong within with one entry of an annotation becomes a problem of that file."""
+        """A context in which an error in one entry of an annotation becomes a problem of that file."""
         try:
             yield
         except (Unfit, FileNotFoundError) as problem:
             self.problems.append(Problem(str(file), f"{what}: {problem}"))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
             reason = f"{type(problem).__name__}: {problem}"
-            self.problems.append(Problem(str(file), f"{what} has another form than this format ({reason})"))
+            self.problems.append(
+                Problem(str(file), f"{what} does not have the form of this format ({reason})")
+            )
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say about the files of a format.
+    """Options for reading the files of a format.
 
     Attributes:
         images: folder of the images. classes: class words, in order.
-        image_ending, mask_ending: what follows the id in the names of images and masks, before the suffix.
-        reduce_zero_label: value 0 of masks is no class, and k is class k-1.
+        image_ending, mask_ending: end of the names of images and masks after the id, before the suffix.
+        reduce_zero_label: value 0 of masks is not a class, and k is class k-1.
     """
 
     images: Path | None = None
@@ -147,10 +150,10 @@ class Options:
 
 
 class ImageFinder:
-    """Finds the images that annotations name, wherever they were moved to.
+    """Finds the images that annotations refer to, even if they were moved.
 
     Args:
-        folders: looked through with everything below them.
+        folders: folders to search, including their subfolders.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -158,10 +161,11 @@ class ImageFinder:
         self._index: dict[str, list[Path]] | None = None  # stem -> images
 
     def find(self, name: str, near: Path | None = None) -> Path:
-        """The image of that name: as a path from `near` or a folder, else the one whose path ends most alike.
+        """Returns the image with this path relative to `near` or a folder, or else the image of this name
+        whose folders match best.
 
         Raises:
-            Unfit: there is none, or several are alike.
+            Unfit: if there is none, or several match equally well.
         """
         path = PurePath(name.replace("\\", "/"))
         for folder in ([near] if near else []) + self._folders:
@@ -170,10 +174,10 @@ class ImageFinder:
         return self._closest(path, [other for other in self._of_stem(path.stem) if other.name == path.name])
 
     def find_stem(self, stem: str, mask: Path) -> Path:
-        """The image of that stem, whatever its suffix, whose folder is most like that of the mask.
+        """Returns the image with this stem and any suffix whose folders match those of the mask best.
 
         Raises:
-            Unfit: there is none, or several are alike.
+            Unfit: if there is none, or several match equally well.
         """
         return self._closest(mask.with_name(stem), [other for other in self._of_stem(stem) if other != mask])
 
@@ -184,8 +188,8 @@ class ImageFinder:
             return best[0]
         where = " or ".join(str(folder) for folder in self._folders)
         if best:
-            raise Unfit(f"there are {len(best)} images {path.name} below {where}: {best[0]}, {best[1]}")
-        raise Unfit(f"there is no image {path.name} below {where}; name its folder with --images")
+            raise Unfit(f"there are {len(best)} images named {path.name} in {where}: {best[0]}, {best[1]}")
+        raise Unfit(f"there is no image {path.name} in {where}; give its folder with --images")
 
     def _of_stem(self, stem: str) -> list[Path]:
         if self._index is None:
@@ -196,13 +200,14 @@ class ImageFinder:
 
 
 def root_and_finder(path: Path, options: Options) -> tuple[Path, ImageFinder]:
-    """The folder of the annotations, and a finder for images in `options.images`, else in that folder."""
+    """Returns the folder of the annotations, and a finder for images in `options.images` or else in that
+    folder."""
     root = path if path.is_dir() else path.parent
     return root, ImageFinder([options.images or root])
 
 
 def images_below(folder: Path) -> list[Path]:
-    """All images in a folder and below it, sorted; hidden ones do not count."""
+    """Returns all images in a folder and its subfolders, sorted, without hidden files."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -211,7 +216,7 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def part_of(name: str) -> str | None:
-    """'train', 'val' or 'test' if a word of a file or folder name says so, as in instances_val2017."""
+    """Returns 'train', 'val' or 'test' if a name, such as instances_val2017, contains this word, or None."""
     for word in re.split(r"[^a-zA-Z0-9]+", name):
         match = _PART.match(word)
         if match:
@@ -220,28 +225,28 @@ def part_of(name: str) -> str | None:
 
 
 def part_of_path(path: Path, root: Path) -> str | None:
-    """`part_of` the folders between `root` and a file, the nearest first."""
+    """Returns `part_of` of the folders between `root` and a file, starting with the nearest."""
     folders = path.relative_to(root).parts[:-1]
     return next((part for name in reversed(folders) if (part := part_of(name))), None)
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Returns the content of a JSON file.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: it is none.
+        FileNotFoundError: if there is no such file. ValueError: if it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
-        raise ValueError(f"{path}: this is no readable JSON file ({problem}); export it again") from None
+        raise ValueError(f"{path}: not a valid JSON file ({problem}); export it again") from None
 
 
 def word_of(entry: Any) -> str:
-    """The class word of a region.
+    """Returns the class word of a region.
 
     Raises:
-        Unfit: it has none.
+        Unfit: if it has none.
     """
     word = str(entry).strip() if isinstance(entry, (str, int)) else ""
     if not word:
@@ -250,7 +255,7 @@ def word_of(entry: Any) -> str:
 
 
 def _common_ending(first: PurePath, second: PurePath) -> int:
-    """How many folders of two paths agree, from the end."""
+    """Returns the number of equal folders of two paths, counted from the end."""
     count = 0
     for one, other in zip(reversed(first.parts), reversed(second.parts)):
         if one != other:

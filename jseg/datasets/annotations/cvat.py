@@ -1,6 +1,6 @@
 """CVAT for images 1.1, `annotations.xml`: polygons, masks, rectangles and ellipses.
 
-CVAT's own order of layers (z_order) is kept. CVAT's export of masks draws polygons by COCO's rule too.
+CVAT's order of layers (z_order) is kept. Polygons are drawn by COCO's rule, as in CVAT's export of masks.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -36,7 +36,7 @@ _HEAD = 1 << 12  # bytes
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MaskRegion(Region):
-    """A mask in its box: run lengths, zeros first, row by row."""
+    """A mask in its bounding box: run lengths row by row, beginning with zeros."""
 
     runs: tuple[int, ...]
     left: int
@@ -51,15 +51,15 @@ class MaskRegion(Region):
 
 
 def recognise(path: Path) -> bool:
-    """Whether a file or folder holds annotations of CVAT."""
+    """Whether a path is, or contains, a file of CVAT annotations."""
     return any(_is_cvat(file) for file in files_below(path, ".xml"))
 
 
 def read(path: Path, options: Options) -> Source:
-    """Reads a file, or all files of CVAT in a folder and in the folders below it.
+    """Reads a file, or all CVAT files of a folder and its subfolders.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or none of this format.
+        FileNotFoundError, ValueError: if there is no such file, or it does not have this format.
     """
     require_pycocotools()
     source = Source(overlap="later")
@@ -83,7 +83,7 @@ def _read_file(file: Path, finder: ImageFinder, source: Source) -> None:
     try:
         root = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as problem:
-        raise ValueError(f"{file}: this is no readable XML file ({problem}); export it again") from None
+        raise ValueError(f"{file}: not a valid XML file ({problem}); export it again") from None
     source.add_words(
         [word for label in root.iter("label") if (word := (label.findtext("name") or "").strip())]
     )

@@ -1,9 +1,10 @@
-"""The regions of an image -> its label. Where regions overlap, one rule of two decides.
+"""Draws the regions of an image into a label. One of two rules decides where regions overlap.
 
 'later': a region covers those that come before it in the file, as labelling tools show them.
-'smaller': a smaller region covers a larger one, for formats whose regions have no order.
+'smaller': a smaller region covers a larger one, for formats whose regions are not ordered.
 
-Regions of a higher layer cover lower layers under both rules; of two equal ones, the later covers the other.
+With both rules, regions of a higher layer cover those of lower layers, and of two regions of the same size
+the later one covers the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +18,15 @@ from jseg.labels import IGNORE_INDEX
 
 OVERLAPS = ("later", "smaller")
 UNNAMED = 254
-"""In labels as they are drawn: a pixel that no region names, or one named as background."""
+"""Label of a pixel outside of all regions, or in a region of the background."""
 MOST_CLASSES = UNNAMED
 
 
 class Drawn(NamedTuple):
     """A label, uint8 (H, W): class numbers, `UNNAMED` or 255.
 
-    `contested` is the number of pixels that regions of two classes claim, and `problems` says which regions
-    were left out, one sentence each.
+    `contested` is the number of pixels in regions of two classes. `problems` has one sentence for each region
+    that was left out.
     """
 
     label: np.ndarray
@@ -34,7 +35,7 @@ class Drawn(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """A drawn region, cut out: the place of its upper left corner, its mask, and what it is drawn with."""
+    """The bounding box of a drawn region: its upper left corner, the mask in it, and its label and layer."""
 
     row: int
     column: int
@@ -62,7 +63,7 @@ def draw(regions: Sequence[Region], codes: Mapping[str, int], size: Size, overla
             problems.append(f"region {number} ({region.word}): {problem}")
             continue
         if piece is None:
-            problems.append(f"region {number} ({region.word}) covers no pixel of the image")
+            problems.append(f"region {number} ({region.word}) does not cover any pixel of the image")
         else:
             pieces.append(piece)
     pieces.sort(key=lambda piece: (piece.layer, -piece.area if overlap == "smaller" else 0))
@@ -70,7 +71,7 @@ def draw(regions: Sequence[Region], codes: Mapping[str, int], size: Size, overla
 
 
 def _cut_out(region: Region, code: int, size: Size) -> _Piece | None:
-    """A piece takes the memory of its box: an image may have hundreds."""
+    """Keeps only the bounding box of a region, since an image may have hundreds of them."""
     mask = region.mask(size)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not rows.size:

@@ -1,4 +1,4 @@
-"""The annotation formats by name, and which of them a folder holds."""
+"""The annotation formats by name, and recognition of the format of a folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from jseg.datasets.annotations.core import Options, Source
 
 
 class Format(NamedTuple):
-    """A format: its name for people, its reader, and whether a file or folder looks like it."""
+    """A format: its title, its reader, and a function that recognises its files and folders."""
 
     title: str
     read: Callable[[Path, Options], Source]
@@ -26,11 +26,11 @@ FORMATS = {
     "yolo": Format("YOLO segmentation text files", yolo.read, yolo.recognise),
     "mmseg": Format("mmsegmentation folders", mmseg.read, mmseg.recognise),
 }
-"""Name on the command line -> format; the first that recognises a folder is taken to be its own."""
+"""Name on the command line -> format. If several recognise a folder, the first one counts."""
 
 
 def recognised(path: Path) -> str | None:
-    """The name of the format that a file or folder holds, None if it is none of them."""
+    """Returns the name of the format of a file or folder, or None if it is unknown."""
     return next((name for name, kind in FORMATS.items() if kind.recognise(path)), None)
 
 
@@ -38,14 +38,14 @@ def read(name: str, path: Path, options: Options) -> Source:
     """Reads annotations.
 
     Raises:
-        FileNotFoundError, ValueError: nothing is there, or nothing of this format.
+        FileNotFoundError, ValueError: if nothing is there, or nothing of this format.
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: there is no such file or folder; name what the annotation tool exported"
+            f"{path}: there is no such file or folder; give the export of the annotation tool"
         )
     if path.suffix.lower() in (".zip", ".tar", ".gz"):
-        raise ValueError(f"{path}: this is an archive; unpack it and name the folder")
+        raise ValueError(f"{path}: this is an archive; unpack it and give the folder")
     if options.images is not None and not options.images.is_dir():
         raise FileNotFoundError(f"--images: {options.images}: there is no such folder")
     source = FORMATS[name].read(path, options)

@@ -1,4 +1,4 @@
-"""Labelme JSON, one file an image (github.com/wkentaro/labelme).
+"""Labelme JSON, one file for each image (github.com/wkentaro/labelme).
 
 Regions are drawn with Labelme's own rule for pixels on the border, so that the masks are those of its
 `shapes_to_label`. A file without its image is used with the copy of the image that Labelme stores inside.
@@ -39,7 +39,7 @@ _KEYS = ("shapes", "imagePath|imageHeight")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MaskRegion(Region):
-    """A mask that Labelme's AI tools made: a PNG file in base64, and the place of its corner."""
+    """A mask made by Labelme's AI tools: a PNG file in base64, and the position of its upper left corner."""
 
     data: str
     left: int
@@ -68,15 +68,15 @@ class OutlinedRegion(Region):
 
 
 def recognise(path: Path) -> bool:
-    """Whether a file or folder holds files of Labelme."""
+    """Whether a path is, or contains, a file of Labelme."""
     return any(holds_keys(file, _KEYS) for file in some(json_files(path)))
 
 
 def read(path: Path, options: Options) -> Source:
-    """Reads a file, or all Labelme files of a folder and of the folders below it.
+    """Reads a file, or all Labelme files of a folder and its subfolders.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or none of this format.
+        FileNotFoundError, ValueError: if there is no such file, or it does not have this format.
     """
     source = Source(overlap="later")
     root, finder = root_and_finder(path, options)
@@ -105,7 +105,7 @@ def _read_file(file: Path, root: Path, finder: ImageFinder, source: Source) -> R
             regions.append(_region(shape))
     return RegionImage(
         source=file,
-        # Two folders may have an image of one name; a path that leads out of them says nothing.
+        # The folder of the file, since two folders may have an image of the same name.
         name=str(file.relative_to(root).with_name(Path(name).name)),
         image=image,
         content=stored,

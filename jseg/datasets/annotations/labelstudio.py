@@ -1,6 +1,7 @@
 """Label Studio's JSON export: brush strokes, polygons, rectangles and ellipses.
 
-Of several annotations of an image the first that was not cancelled counts. Places are percent of the image.
+If an image has several annotations, the first one that was not cancelled counts. Coordinates are in percent
+of the image size.
 """
 
 import re
@@ -35,16 +36,16 @@ from jseg.datasets.annotations.regions import (
 )
 
 _KEYS = ("annotations", "data", "result")
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the name of an upload
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # prefix of the names of uploaded files
 _CHANNELS = 4  # brush strokes are RGBA; the last channel is the mask
-_LABELS = "labels"  # how the types of results with class words end: brushlabels, polygonlabels, labels, ...
+_LABELS = "labels"  # end of the types of results with class words: brushlabels, polygonlabels, labels, ...
 _PLACES = ("brush", "polygon", "rectangle", "ellipse")
 _OF_THE_IMAGE = ("choices", "textarea", "rating", "relation", "taxonomy", "number")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BrushRegion(Region):
-    """Brush strokes: RGBA of the whole image, packed as `decode_brush` says."""
+    """Brush strokes: RGBA of the whole image, packed as described in `decode_brush`."""
 
     packed: Sequence[int]
 
@@ -53,31 +54,31 @@ class BrushRegion(Region):
         values = decode_brush(self.packed)
         if values.size != size[0] * size[1] * _CHANNELS:
             raise Unfit(
-                f"its brush strokes are of {values.size // _CHANNELS} pixels, its image of {np.prod(size)}"
+                f"its brush strokes have {values.size // _CHANNELS} pixels, but its image has {np.prod(size)}"
             )
         return values.reshape(*size, _CHANNELS)[..., -1] > 0
 
 
 def decode_brush(packed: Sequence[int]) -> np.ndarray:
-    """The values of brush strokes, uint8 (n,), from the bytes of the packing of thi.ng/rle-pack.
+    """Returns the values of brush strokes, uint8 (n,), from bytes packed by thi.ng/rle-pack.
 
     Bits, highest first: n (32), bits of a value - 1 (5), four lengths of counts - 1 (4 each). Then, until n
     values are there: whether a run follows (1), which length its count has (2), the count - 1, and the value,
     or as many values as the count says.
 
     Raises:
-        Unfit: the bits end too early, or values have more than eight of them.
+        Unfit: if the bits end too early, or values have more than eight bits.
     """
     try:
         bits = np.unpackbits(np.frombuffer(bytes(packed), np.uint8))
     except (TypeError, ValueError):
-        raise Unfit("its brush strokes are no list of bytes") from None
+        raise Unfit("its brush strokes are not a list of bytes") from None
     position = 0
 
     def number(length: int) -> int:
         nonlocal position
         if position + length > bits.size:
-            raise Unfit("its brush strokes end in the middle")
+            raise Unfit("its brush strokes are truncated")
         value = int("".join(map(str, bits[position : position + length].tolist())), 2)
         position += length
         return value
@@ -95,7 +96,7 @@ def decode_brush(packed: Sequence[int]) -> np.ndarray:
         else:
             taken = bits[position : position + width * (until - done)]
             if taken.size < width * (until - done):
-                raise Unfit("its brush strokes end in the middle")
+                raise Unfit("its brush strokes are truncated")
             position += taken.size
             values[done:until] = taken.reshape(-1, width) @ (1 << np.arange(width)[::-1])
         done = until
@@ -103,7 +104,7 @@ def decode_brush(packed: Sequence[int]) -> np.ndarray:
 
 
 def recognise(path: Path) -> bool:
-    """Whether a file or folder holds an export of Label Studio."""
+    """Whether a path is, or contains, an export of Label Studio."""
     return any(holds_keys(file, _KEYS, begins="[") for file in json_files(path))
 
 
@@ -111,7 +112,7 @@ def read(path: Path, options: Options) -> Source:
     """Reads an export, or all exports of a folder.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or none of this format.
+        FileNotFoundError, ValueError: if there is no such file, or it does not have this format.
     """
     require_pycocotools()
     source = Source(overlap="later")
@@ -121,7 +122,7 @@ def read(path: Path, options: Options) -> Source:
             continue
         tasks = read_json(file)
         if not isinstance(tasks, list):
-            raise ValueError(f"{file}: this is no list of tasks; export the project as JSON")
+            raise ValueError(f"{file}: not a list of tasks; export the project as JSON")
         for number, task in enumerate(tasks, 1):
             with source.listing(file, f"task {number}"):
                 source.images.append(_read_task(file, task, finder, source))
@@ -138,17 +139,17 @@ def _read_task(file: Path, task: Mapping[str, Any], finder: ImageFinder, source:
     regions, sizes = [], set()
     named = {result.get("id") for result in results if _kind(result).endswith(_LABELS)}
     for number, result in enumerate(results, 1):
-        # About the whole image, or the place of a region whose words another entry holds.
+        # About the whole image, or the shape of a region whose words are in another entry.
         if _kind(result) in _OF_THE_IMAGE or (_kind(result) in _PLACES and result.get("id") in named):
             continue
         with source.listing(file, f"region {number} of {name}"):
             size = int(result["original_height"]), int(result["original_width"])
             if result.get("image_rotation"):
-                raise Unfit("its image was turned in Label Studio; turn it back and export again")
+                raise Unfit("its image was rotated in Label Studio; rotate it back and export again")
             sizes.add(size)
             regions.append(_region(result, size))
     if len(sizes) > 1:
-        raise Unfit(f"{name}: its regions are of images of different sizes")
+        raise Unfit(f"{name}: its regions belong to images of different sizes")
     image = _find(name, file, finder)
     return RegionImage(
         source=file,
@@ -165,11 +166,11 @@ def _kind(result: Mapping[str, Any]) -> str:
 
 
 def _image_name(task: Mapping[str, Any]) -> str:
-    """The file name in what a task says of its image: a path, an address, or a file of the server."""
+    """Returns the file name of a task's image, given as a path, an address, or a file of the server."""
     texts = [value for value in task["data"].values() if isinstance(value, str)]
     text = task["data"].get("image") or (texts[0] if len(texts) == 1 else "")
     if not isinstance(text, str) or not text:
-        raise Unfit("its data name no image")
+        raise Unfit("its data do not contain an image")
     address = urlsplit(text)
     inside = parse_qs(address.query).get("d")  # /data/local-files/?d=folder/photo.jpg
     return (inside[0] if inside else unquote(address.path)).lstrip("/")
@@ -190,9 +191,9 @@ def _region(result: Mapping[str, Any], size: Size) -> Region:
     kind, value = _kind(result), result["value"]
     words = value.get(kind) or []
     if not kind.endswith(_LABELS) or not any(key in value for key in ("rle", "points", "radiusX", "height")):
-        raise Unfit(f"a region of type {kind} has no area or no class")
+        raise Unfit(f"it is a region of type {kind} without an area or a class")
     if len(words) != 1:
-        raise Unfit(f"it has {len(words)} class names, and a pixel takes one")
+        raise Unfit(f"it has {len(words)} class names, but a pixel can have only one")
     word = word_of(words[0])
     if "rle" in value:
         if value.get("format", "rle") != "rle":
@@ -213,5 +214,5 @@ def _region(result: Mapping[str, Any], size: Size) -> Region:
         )
     right, bottom = place + np.array([value["width"], value["height"]], float) * scale
     corners = rectangle(place[0], place[1], right, bottom)
-    # Rectangles turn about their upper left corner here.
+    # Label Studio rotates rectangles about their upper left corner.
     return PolygonRegion(word=word, parts=(turned(corners, place, degrees) if degrees else corners,))

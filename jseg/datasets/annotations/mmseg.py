@@ -1,6 +1,6 @@
 """Folders of mmsegmentation: `img_dir/train`, `ann_dir/train` and so on, masks of class numbers.
 
-The class words stand in a text file, one a line: `classes.txt` in the folder, or the one of `--classes`.
+The class words are in a text file, one per line: `classes.txt` in the folder, or the file of `--classes`.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _FOLDERS = (("img_dir", "ann_dir"), ("images", "annotations"), ("images", "masks
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NumberImage(AnnotatedImage):
-    """An image with a mask of class numbers; `words` are those of the values from `first` on."""
+    """An image with a mask of class numbers. The first of `words` has the value `first`, and so on."""
 
     words: tuple[str, ...]
     first: int
@@ -48,7 +48,7 @@ class NumberImage(AnnotatedImage):
         problems = []
         if outside.size:
             names = shortened((f"{value} on {counts[value]} pixels" for value in outside), limit=3)
-            problems.append(f"values without a class word are ignored: {names}")
+            problems.append(f"values without a class word, which are ignored: {names}")
         return Drawn(table[values], 0, problems)
 
 
@@ -61,19 +61,19 @@ def read(path: Path, options: Options) -> Source:
     """Reads the masks of a folder.
 
     Raises:
-        FileNotFoundError, ValueError: there are no masks, no images, or no class words.
+        FileNotFoundError, ValueError: if masks, images or class words are missing.
     """
     folders = next((pair for pair in _FOLDERS if all((path / name).is_dir() for name in pair)), None)
     if folders is None:
         raise FileNotFoundError(
-            f"{path}: there are no folders img_dir and ann_dir; name the folder that holds both"
+            f"{path}: there are no folders img_dir and ann_dir; give the folder that contains both"
         )
     words = options.classes
     if words is None:
         if not (path / CLASSES).is_file():
             raise FileNotFoundError(
                 f"{path / CLASSES}: this file is missing; write the class words in the order of the mask "
-                "values, one a line, or name such a file with --classes"
+                "values, one per line, or give such a file with --classes"
             )
         words = read_words(path / CLASSES)
     source = Source(overlap="later")

@@ -1,4 +1,4 @@
-"""Masks that are image files, each with the image of its name."""
+"""Masks that are image files, each paired with the image of the same name."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ _LOSSLESS = (".png", ".bmp", ".tif", ".tiff")  # JPEG changes values
 
 
 def mask_files(folder: Path, ending: str = "") -> list[Path]:
-    """The masks in a folder and below it whose stem has that ending; hidden files do not count."""
+    """Returns the masks in a folder and its subfolders whose stem has this ending, without hidden files."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -23,7 +23,7 @@ def mask_files(folder: Path, ending: str = "") -> list[Path]:
 def paired_images(
     masks: Sequence[Path], finder: ImageFinder, options: Options, source: Source
 ) -> Iterator[tuple[Path, Path]]:
-    """Each mask with its image; a mask without one becomes a problem."""
+    """Yields each mask with its image. A mask without an image becomes a problem."""
     for mask in masks:
         with source.listing(mask, "the mask"):
             stem = mask.stem.removesuffix(options.mask_ending) + options.image_ending

@@ -1,14 +1,15 @@
-"""A look at the beginning of files, to tell what they are without reading all of a large one."""
+"""Recognises files by their beginning and end, without reading large files completely."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _HEAD = 1 << 16  # bytes
-_MOST_FILES = 2000  # looked at in a folder; those of one export are alike
+_MOST_FILES = 2000  # that are checked in a folder; the files of one export are alike
 
 
 def files_below(path: Path, suffix: str) -> Iterator[Path]:
-    """The file itself, or the files of that suffix in a folder and below it; hidden ones do not count."""
+    """Yields the file itself, or the files with this suffix in a folder and its subfolders, without hidden
+    files."""
     if path.is_file():
         yield from [path] if path.suffix.lower() == suffix else []
         return
@@ -23,10 +24,10 @@ def json_files(path: Path) -> list[Path]:
 
 
 def holds_keys(path: Path, keys: Sequence[str], begins: str = "{") -> bool:
-    """Whether a JSON file begins with that bracket and names the keys near its beginning or its end.
+    """Whether a JSON file begins with this bracket and has the keys near its beginning or end.
 
     Args:
-        keys: each a name, or names with `|` between them, of which one is enough.
+        keys: names, or alternatives separated by `|`.
     """
     try:
         with path.open("rb") as file:
@@ -40,5 +41,5 @@ def holds_keys(path: Path, keys: Sequence[str], begins: str = "{") -> bool:
 
 
 def some(files: Sequence[Path]) -> Sequence[Path]:
-    """The first files of a folder: enough to tell what it holds."""
+    """Returns the first files of a folder, which suffice to recognise its format."""
     return files[:_MOST_FILES]

@@ -12,7 +12,7 @@ Size = tuple[int, int]  # (H, W)
 
 
 def require_pycocotools() -> None:
-    """Raises ValueError if pycocotools is absent: better before the work than in the middle of it."""
+    """Raises ValueError if pycocotools is missing, so that a conversion does not fail halfway."""
     try:
         import pycocotools.mask  # noqa: F401
     except ImportError:
@@ -23,12 +23,12 @@ def require_pycocotools() -> None:
 
 
 def fill_polygons(parts: Sequence[np.ndarray], size: Size) -> np.ndarray:
-    """The union of polygons by COCO's rule, bool (H, W).
+    """Returns the union of polygons by COCO's rule, bool (H, W).
 
     A polygon that crosses itself is filled by the even-odd rule.
 
     Args:
-        parts: float (n, 2) each, x and y in pixels, n at least 3. What lies outside the image is cut off.
+        parts: float (n, 2) each, x and y in pixels, n at least 3. Parts outside the image are cut off.
         size: (H, W).
     """
     from pycocotools import mask

@@ -1,4 +1,4 @@
-"""Regions of an image that a person has named, each of which can be drawn as a mask."""
+"""Labelled regions of an image, each of which can be drawn as a mask."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,19 @@ import numpy as np
 from jseg.datasets.annotations.polygons import Size, fill_polygons
 from jseg.datasets.annotations.rle import decode_rle
 
-_FARTHEST = 100_000  # pixels; what lies farther out is no place in an image, and would take long to draw
+_FARTHEST = 100_000  # pixels; coordinates beyond are errors, and would take long to draw
 
 
 class Unfit(ValueError):
-    """Something in an annotation that cannot become part of a mask; the message says what and why."""
+    """Something in an annotation that cannot become part of a mask. The message says what and why."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Region(ABC):
-    """A named region.
+    """A labelled region.
 
     Attributes:
-        word: the name that the person gave it. layer: regions of a higher layer cover those of a lower one.
+        word: its class word. layer: regions of a higher layer cover those of a lower one.
     """
 
     word: str
@@ -30,10 +30,10 @@ class Region(ABC):
 
     @abstractmethod
     def mask(self, size: Size) -> np.ndarray:
-        """bool (H, W).
+        """Returns the mask, bool (H, W).
 
         Raises:
-            Unfit: the region cannot be drawn into an image of this size.
+            Unfit: if the region cannot be drawn into an image of this size.
         """
 
 
@@ -58,13 +58,15 @@ class RunRegion(Region):
         """See `Region.mask`."""
         region = decode_rle(self.segmentation)
         if region.shape != tuple(size):
-            raise Unfit(f"its run lengths are of {shown(region.shape)} pixels, its image of {shown(size)}")
+            raise Unfit(
+                f"its run lengths are for {shown(region.shape)} pixels, but its image has {shown(size)}"
+            )
         return region
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EllipseRegion(Region):
-    """The pixels whose centres lie inside an ellipse, turned clockwise by `degrees`."""
+    """The pixels whose centres lie inside an ellipse, rotated clockwise by `degrees`."""
 
     centre: tuple[float, float]
     radii: tuple[float, float]
@@ -81,36 +83,36 @@ class EllipseRegion(Region):
 
 
 def points(coordinates: Any) -> np.ndarray:
-    """Corners of a polygon, float64 (n, 2), from pairs or from a flat list of numbers.
+    """Returns the corners of a polygon, float64 (n, 2), from pairs or a flat list of numbers.
 
     Raises:
-        Unfit: fewer than three corners, or numbers that are no places in an image.
+        Unfit: if there are fewer than three corners, or coordinates are far outside of any image.
     """
     try:
         corners = np.asarray(coordinates, np.float64).reshape(-1, 2)
     except (TypeError, ValueError):
-        raise Unfit("its outline is no list of points x, y") from None
+        raise Unfit("its outline is not a list of points x, y") from None
     if len(corners) < 3:
-        raise Unfit(f"its outline has {len(corners)} points, and an area needs three")
+        raise Unfit(f"its outline has {len(corners)} points, but an area needs at least three")
     if not (np.abs(corners) < _FARTHEST).all():  # NaN fails too
-        raise Unfit("its outline has points that lie in no image")
+        raise Unfit("its outline has points far outside of any image")
     return corners
 
 
 def rectangle(left: float, top: float, right: float, bottom: float, degrees: float = 0.0) -> np.ndarray:
-    """The corners of a rectangle, turned clockwise by `degrees` about its centre, float64 (4, 2)."""
+    """Returns the corners of a rectangle, rotated clockwise by `degrees` about its centre, float64 (4, 2)."""
     corners = points([(left, top), (right, top), (right, bottom), (left, bottom)])
     return turned(corners, corners.mean(0), degrees) if degrees else corners
 
 
 def turned(corners: np.ndarray, centre: Sequence[float] | np.ndarray, degrees: float) -> np.ndarray:
-    """Points (n, 2) turned clockwise (on the screen, y downwards) about a point."""
+    """Returns points (n, 2), rotated clockwise (on the screen, y downwards) about a point."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return (corners - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre
 
 
 def pasted(patch: np.ndarray, left: int, top: int, size: Size) -> np.ndarray:
-    """A mask (h, w) at its place in an image, bool (H, W); what lies outside is cut off."""
+    """Returns a mask (h, w) at its position in an image, bool (H, W). Parts outside are cut off."""
     whole = np.zeros(size, bool)
     first_row, first_column = max(-top, 0), max(-left, 0)
     inside = patch[first_row : max(size[0] - top, 0), first_column : max(size[1] - left, 0)]
@@ -120,5 +122,5 @@ def pasted(patch: np.ndarray, left: int, top: int, size: Size) -> np.ndarray:
 
 
 def shown(size: Sequence[int]) -> str:
-    """(H, W) as people write it."""
+    """Returns (H, W) as text: WxH."""
     return f"{size[1]}x{size[0]}"

@@ -1,6 +1,6 @@
 """Projects of Supervisely: `meta.json`, and datasets with `img/` and `ann/NAME.json` (docs.supervisely.com).
 
-Polygons are drawn as by OpenCV's `fillPoly`, which Supervisely uses; bitmaps are taken as they are.
+Polygons are drawn as OpenCV's `fillPoly` does, which Supervisely uses. Bitmaps are used unchanged.
 """
 
 import base64
@@ -34,7 +34,7 @@ _KEYS = ("objects", "size")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OutlinedRegion(Region):
-    """A polygon with its outline, without its holes and theirs. Points are centres of pixels."""
+    """A polygon including its outline, without its holes and their outlines. Points are centres of pixels."""
 
     outer: np.ndarray
     holes: tuple[np.ndarray, ...] = ()
@@ -46,7 +46,7 @@ class OutlinedRegion(Region):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BitmapRegion(Region):
-    """A mask at its place: a PNG file, packed by zlib or not, in base64."""
+    """A mask and its position: a PNG file in base64, compressed by zlib or not."""
 
     data: str
     left: int
@@ -63,7 +63,7 @@ class BitmapRegion(Region):
 
 
 def recognise(path: Path) -> bool:
-    """Whether a file or folder holds annotations of Supervisely."""
+    """Whether a path is, or contains, a file of Supervisely."""
     return any(holds_keys(file, _KEYS) for file in some(json_files(path)))
 
 
@@ -71,7 +71,7 @@ def read(path: Path, options: Options) -> Source:
     """Reads all datasets of a project.
 
     Raises:
-        FileNotFoundError, ValueError: a file is none of this format.
+        FileNotFoundError, ValueError: if a file does not have this format.
     """
     source = Source(overlap="later")
     meta = path / META
@@ -120,7 +120,7 @@ def _region(entry: Mapping[str, Any]) -> Region:
 
 
 def _filled(parts: Sequence[np.ndarray], size: Size) -> np.ndarray:
-    """Closed outlines and what is inside of an odd number of them, bool (H, W)."""
+    """Returns the pixels on closed outlines or inside an odd number of them, bool (H, W)."""
     height, width = size
     flips, mask = np.zeros((height, width + 1), np.uint8), np.zeros(size, bool)
     for corners in parts:
@@ -138,7 +138,7 @@ def _filled(parts: Sequence[np.ndarray], size: Size) -> np.ndarray:
 
 
 def _line(x0: int, y0: int, x1: int, y1: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels x, y of a line from left to right, halves rounded towards its beginning (Bresenham)."""
+    """Returns the pixels x, y of a line from left to right, halves rounded to its beginning (Bresenham)."""
     if x1 < x0:
         x0, y0, x1, y1 = x1, y1, x0, y0
     across, down = x1 - x0, abs(y1 - y0)

@@ -1,12 +1,12 @@
-"""Colour masks with a label map, as CVAT and others export 'Segmentation mask 1.1', in the folders of VOC.
+"""Colour masks with a label map in the folders of VOC, such as CVAT's export 'Segmentation mask 1.1'.
 
-    SegmentationClass/*.png   RGB or palette; the colour tells the class
-    labelmap.txt              a line a class: `name:red,green,blue:parts:actions`
+    SegmentationClass/*.png   RGB or palette; the colour determines the class
+    labelmap.txt              one line per class: `name:red,green,blue:parts:actions`
     JPEGImages/               the images
     ImageSets/Segmentation/   optional: train.txt, val.txt
 
-Without a label map, palette masks are those of VOC, with its names. VOC's beige is no class; neither is a
-colour that the label map lacks, which is listed.
+Without a label map, palette masks have the colours and names of VOC. VOC's beige is ignored. Colours that are
+missing in the label map are ignored and listed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ColourImage(AnnotatedImage):
-    """An image with a mask of colours; `colours`: colour -> word."""
+    """An image with a colour mask. `colours`: colour -> word."""
 
     colours: Mapping[Colour, str]
 
@@ -71,7 +71,7 @@ class ColourImage(AnnotatedImage):
 
 
 def recognise(path: Path) -> bool:
-    """Whether a folder holds colour masks: a label map, or masks in colours."""
+    """Whether a folder contains a label map or colour masks."""
     if not path.is_dir():
         return False
     if _label_map(path) is not None:
@@ -85,7 +85,7 @@ def read(path: Path, options: Options) -> Source:
     """Reads the masks of a folder.
 
     Raises:
-        FileNotFoundError, ValueError: there are no masks, no images, or no label map; the map is none.
+        FileNotFoundError, ValueError: if masks, images or the label map are missing, or the map is not valid.
     """
     source = Source(overlap="later")
     found = _label_map(path)
@@ -108,10 +108,10 @@ def read(path: Path, options: Options) -> Source:
 
 
 def read_label_map(path: Path) -> dict[Colour, str]:
-    """Colour -> class of a `labelmap.txt`, in the order of the file.
+    """Returns colour -> class of a `labelmap.txt`, in the order of the file.
 
     Raises:
-        ValueError: a line is no `name:red,green,blue`, or a colour has two names.
+        ValueError: if a line is not `name:red,green,blue`, or a colour has two names.
     """
     colours: dict[Colour, str] = {}
     for line in read_words(path):
@@ -127,7 +127,7 @@ def read_label_map(path: Path) -> dict[Colour, str]:
             raise ValueError(f"{path}: the line '{line}' is no name:red,green,blue with values of 0..255")
         other = colours.setdefault((red, green, blue), name.strip())
         if other != name.strip():
-            raise ValueError(f"{path}: {other} and {name.strip()} have one colour; give each its own")
+            raise ValueError(f"{path}: {other} and {name.strip()} have the same colour; give each its own")
     return colours
 
 
@@ -161,8 +161,8 @@ def _explanation(mode: str, path: Path) -> str:
     if mode == "unreadable":
         return "it cannot be read"
     if mode in _COLOURS:
-        return f"it is in colours (mode {mode}), and {path / LABEL_MAP} is missing, which says what they mean"
-    return f"it is in mode {mode}, not in colours; the format mmseg takes masks of class numbers"
+        return f"it has colours (mode {mode}), but {path / LABEL_MAP}, which lists their classes, is missing"
+    return f"it has mode {mode}, not colours; use the format mmseg for masks of class numbers"
 
 
 def _unknown_colours(pixels: np.ndarray) -> list[str]:
@@ -172,7 +172,7 @@ def _unknown_colours(pixels: np.ndarray) -> list[str]:
     order = np.argsort(-counts, kind="stable")
     names = [f"{value >> 16},{value >> 8 & 255},{value & 255}" for value in values[order].tolist()]
     shown = shortened((f"{name} on {count}" for name, count in zip(names, counts[order])), limit=_SHOWN)
-    return [f"{pixels.size} pixels have colours that the label map lacks, and are ignored: {shown}"]
+    return [f"{pixels.size} pixels have colours that are missing in the label map, and are ignored: {shown}"]
 
 
 def _number(colour: Iterable[int]) -> int:

@@ -1,7 +1,7 @@
-"""Text files of YOLO segmentation (docs.ultralytics.com): `labels/x.txt` for `images/x.jpg`, a region a line.
+"""YOLO segmentation (docs.ultralytics.com): text files `labels/x.txt` for `images/x.jpg`, a region per line.
 
-A line is a class number and the corners of a polygon, x and y as shares of width and height. The class names
-stand in `data.yaml`, or in `classes.txt`, one a line. Lines of four numbers are boxes, which have no outline.
+A line has a class number and the corners of a polygon, x and y as fractions of width and height. The class
+names are in `data.yaml`, or in `classes.txt`, one per line. Lines of four numbers are boxes without outlines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _LABELS, _IMAGES = "labels", "images"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ShareRegion(Region):
-    """A polygon whose points are shares of width and height, drawn by COCO's rule."""
+    """A polygon whose points are fractions of width and height, drawn by COCO's rule."""
 
     shares: np.ndarray
 
@@ -42,7 +42,7 @@ class ShareRegion(Region):
 
 
 def recognise(path: Path) -> bool:
-    """Whether a folder holds label files of YOLO, or a file is one."""
+    """Whether a path is, or contains, a label file of YOLO."""
     if path.is_file():
         return path.suffix.lower() == ".txt" and _looks_like_labels(path)
     return any(map(_looks_like_labels, some(list(files_below(path, ".txt")))))
@@ -52,7 +52,7 @@ def read(path: Path, options: Options) -> Source:
     """Reads the label files of a folder.
 
     Raises:
-        FileNotFoundError, ValueError: there are none, no class names, or no readable data.yaml.
+        FileNotFoundError, ValueError: if label files or class names are missing, or data.yaml is not valid.
     """
     require_pycocotools()
     source = Source(overlap="smaller")
@@ -73,7 +73,7 @@ def read(path: Path, options: Options) -> Source:
 
 
 def _looks_like_labels(file: Path) -> bool:
-    """Whether the first line of a file is a class number and an even number of shares."""
+    """Whether the first line of a file is a class number and an even number of coordinates."""
     try:
         line = next((line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()), "")
         number, *shares = (float(value) for value in line.split())
@@ -83,7 +83,7 @@ def _looks_like_labels(file: Path) -> bool:
 
 
 def _settings(root: Path) -> Mapping[str, Any]:
-    """The content of the one YAML file of the dataset, empty without one."""
+    """Returns the content of the YAML file of the dataset, or nothing if there is none."""
     files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
     file = next((file for file in files if file.stem == "data"), files[0] if files else None)
     if file is None:
@@ -97,7 +97,7 @@ def _settings(root: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{file}: this is no readable YAML file ({problem})") from None
+        raise ValueError(f"{file}: not a valid YAML file ({problem})") from None
     return content if isinstance(content, Mapping) else {}
 
 
@@ -111,13 +111,13 @@ def _names(root: Path, settings: Mapping[str, Any]) -> dict[int, str]:
     if (root / CLASSES).is_file():
         return dict(enumerate(read_words(root / CLASSES)))
     raise FileNotFoundError(
-        f"{root}: there is neither a data.yaml with names nor a {CLASSES}; write the class names of the "
-        "numbers 0, 1, ... into the latter, one a line"
+        f"{root}: there is neither a data.yaml with names nor a {CLASSES}; write the class names in the "
+        "order of the numbers 0, 1, ... to the latter, one per line"
     )
 
 
 def _parts(root: Path, settings: Mapping[str, Any]) -> dict[Path, str]:
-    """Image -> part, as the YAML file says it with folders, or with lists of images."""
+    """Image -> part, from the folders or lists of images in the YAML file."""
     parts: dict[Path, str] = {}
     for part in PARTS:
         given = settings.get(part) or []
@@ -135,13 +135,14 @@ def _parts(root: Path, settings: Mapping[str, Any]) -> dict[Path, str]:
 
 
 def _place(root: Path, base: str, entry: str) -> Path | None:
-    """Where an entry lies: Roboflow writes `../train/images` for `train/images`; None if it is nowhere."""
+    """Returns the path of an entry, or None if it does not exist. Roboflow writes `../train/images` for
+    `train/images`."""
     choices = [root / base / entry, root / entry, root / entry.removeprefix("../")]
     return next((place for place in choices if place.exists()), None)
 
 
 def _image_place(file: Path, root: Path) -> Path:
-    """`images/a/x` for `labels/a/x.txt`: the last folder of that name counts."""
+    """`labels/a/x.txt` -> `images/a/x`. The last folder called `labels` is replaced."""
     parts = list(file.relative_to(root).parts)
     for place in range(len(parts) - 2, -1, -1):
         if parts[place] == _LABELS:

@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_listed_and_the_rest_converted(image, write, conver
     np.testing.assert_array_equal(masks["a"], label((1, 1, 1, 3, 3)))
     texts = [problem.text for problem in result.problems]
     assert len(texts) == len(wrong) + 1 and all(problem.file == str(file) for problem in result.problems)
-    for word in ("box", "category 99", "2 points", "lie in no image", "3x3", "no pixel", "ghost.png"):
+    for word in ("box", "category 99", "2 points", "outside", "3x3", "any pixel", "ghost.png"):
         assert any(word in text for text in texts), word
     listed = (tmp_path / "out/left_out.txt").read_text()
     assert listed.count("\n") == len(texts) and "ghost.png" in listed
