@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from jseg.names import difference, shortened
-from jseg.runtime.backend import jt, nn
+from jseg.ops import set_value
+from jseg.runtime.backend import nn
 
 
 def load_arrays_into(
@@ -37,7 +38,7 @@ def load_arrays_into(
     if wrong:
         raise ValueError(f"{source} has tensors of other sizes than this model: {shortened(wrong)}")
     for name, var in parameters.items():
-        var.update(jt.array(np.asarray(arrays[name], dtype=np.float32)))
+        set_value(var, arrays[name])
 
 
 def arrays_of(module: nn.Module) -> Mapping[str, np.ndarray]:

@@ -19,7 +19,7 @@ from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX, is_run_checkpoint, s
 from jseg.files import PathLike
 from jseg.models.segmentors import Segmentor
 from jseg.names import difference, shortened
-from jseg.runtime.backend import jt
+from jseg.ops import set_value
 
 _LISTED = 6  # names shown of each kind in an error
 
@@ -81,7 +81,7 @@ def apply_weights(model: Segmentor, weights: Weights, path: PathLike, clip_sha25
         )
     check_finite(path, arrays)
     for name, value in trained.items():
-        value.update(jt.array(np.ascontiguousarray(arrays[name], np.float32)))
+        set_value(value, arrays[name])
 
 
 def check_whole_model(whole: CLIPRCArchitecture, own: Architecture, path: PathLike) -> None:

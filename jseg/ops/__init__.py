@@ -6,7 +6,7 @@ The front documents the contract. It calls the kernel where one applies and the 
 """
 
 from jseg.ops.attention import attention
-from jseg.ops.basic import linear, resize_bilinear, transpose_last
+from jseg.ops.basic import linear, resize_bilinear, set_value, transpose_last
 from jseg.ops.bias_activation import bias_gelu, bias_quick_gelu, bias_relu
 from jseg.ops.class_map import ClassMap, GridCopy, class_map
 from jseg.ops.dropout import dropout
@@ -33,5 +33,6 @@ __all__ = [
     "region_attention",
     "replace_rows",
     "resize_bilinear",
+    "set_value",
     "transpose_last",
 ]

@@ -11,6 +11,15 @@ from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
 
 
+def set_value(parameter: jt.Var, array: np.ndarray) -> None:
+    """Replaces the value of a parameter by an array of the same shape, as float32."""
+    parameter.update(jt.array(np.ascontiguousarray(array, np.float32)))
+    if parameter.numel() == 1:
+        # Jittor would write a single number into the operators that use it, as a constant, and after
+        # `update` the compiler refuses them.
+        parameter.sync()
+
+
 class _OneDNNProduct(jt.Function):
     """Computes x · weightᵀ of two matrices, and its gradients, with oneDNN.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX
 from jseg.names import did_you_mean
+from jseg.ops import set_value
 from jseg.ops.adamw import Step, adamw_step
 from jseg.optim.base import OPTIMIZERS, Optimizer
 from jseg.runtime.backend import jt
@@ -167,7 +168,8 @@ class AdamW(Optimizer):
                     f"optimizer state {name} has shape {tuple(arrays[name].shape)} but the model needs "
                     f"{tuple(value.shape)}; resume with the config of that run"
                 )
-            value.update(jt.array(np.ascontiguousarray(arrays[name], np.float32)).stop_grad())
+            set_value(value, arrays[name])
+            value.stop_grad()
         self.steps = int(np.asarray(arrays[_STEPS]).reshape(-1)[0])
 
 

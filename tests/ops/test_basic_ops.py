@@ -7,7 +7,7 @@ import pytest
 from number_formats import PRECISION, limit, rounded
 from op_references import gradients, relative_error, resize_bilinear_float64
 
-from jseg.ops import linear, resize_bilinear, transpose_last
+from jseg.ops import linear, resize_bilinear, set_value, transpose_last
 from jseg.ops.basic import _transpose_last_on_gpu
 from jseg.runtime.backend import jt
 
@@ -91,3 +91,11 @@ def test_resize_to_the_same_size_changes_nothing() -> None:
 def test_resize_to_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\b0x4\b"):
         resize_bilinear(jt.zeros((1, 1, 2, 2)), (0, 4))
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 1, 1)])
+def test_a_loaded_parameter_scales_a_map(shape: tuple[int, ...]) -> None:
+    """A single number, such as a scale that a head learns, once made Jittor's code of the product invalid."""
+    parameter, x, value = jt.zeros(shape), normal(2, 3, 4, 5), np.full(shape, 2.5)
+    set_value(parameter, value)
+    assert np.array_equal((parameter * jt.array(x)).numpy(), np.float32(value) * x)

@@ -57,8 +57,12 @@ class Segmentor(nn.Module, Generic[Features]):
     @property
     def resizes_logits(self) -> bool:
         """Whether scores are the sigmoid of the resized logits, so that class maps can be made from those."""
-        steps = ("probabilities", "to_pixels", "window_scores")
-        return all(getattr(type(self), step) is getattr(Segmentor, step) for step in steps)
+        own = type(self)
+        return (
+            own.probabilities is Segmentor.probabilities
+            and own.to_pixels is Segmentor.to_pixels
+            and own.window_scores is Segmentor.window_scores
+        )
 
     @property
     def late_softmax(self) -> LateSoftmax | None:
