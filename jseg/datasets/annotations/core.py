@@ -22,6 +22,14 @@ PARTS = ("train", "val", "test")
 _PART = re.compile(r"(train|val|test)(?:ing|id|idation)?\d*$", re.IGNORECASE)
 
 
+class UnreadableFile(ValueError):
+    """A file that cannot be read, and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
 class Problem(NamedTuple):
     """Something that does not fit: the file, and what it is, in a sentence."""
 
@@ -124,7 +132,9 @@ class Source:
             yield
         except (Unfit, FileNotFoundError) as problem:
             self.problems.append(Problem(str(file), f"{what}: {problem}"))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
+        except UnreadableFile as problem:
+            self.problems.append(Problem(str(problem.path), problem.reason))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as problem:
             reason = f"{type(problem).__name__}: {problem}"
             self.problems.append(Problem(str(file), f"{what} has another form than this format ({reason})"))
 
@@ -184,7 +194,10 @@ class ImageFinder:
             return best[0]
         where = " or ".join(str(folder) for folder in self._folders)
         if best:
-            raise Unfit(f"there are {len(best)} images {path.name} below {where}: {best[0]}, {best[1]}")
+            raise Unfit(
+                f"there are {len(best)} images {path.name} below {where}: {best[0]}, {best[1]}; name the folder "
+                "of the right ones with --images"
+            )
         raise Unfit(f"there is no image {path.name} below {where}; name its folder with --images")
 
     def _of_stem(self, stem: str) -> list[Path]:
@@ -229,12 +242,12 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: it is none.
+        FileNotFoundError: no such file. UnreadableFile: it is none.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
-        raise ValueError(f"{path}: this is no readable JSON file ({problem}); export it again") from None
+        raise UnreadableFile(path, f"this is no readable JSON file ({problem}); export it again") from None
 
 
 def word_of(entry: Any) -> str:
