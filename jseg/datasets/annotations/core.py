@@ -195,8 +195,8 @@ class ImageFinder:
         where = " or ".join(str(folder) for folder in self._folders)
         if best:
             raise Unfit(
-                f"there are {len(best)} images {path.name} below {where}: {best[0]}, {best[1]}; name the folder "
-                "of the right ones with --images"
+                f"there are {len(best)} images {path.name} below {where}: {best[0]}, {best[1]}; name the "
+                "folder of the right ones with --images"
             )
         raise Unfit(f"there is no image {path.name} below {where}; name its folder with --images")
 

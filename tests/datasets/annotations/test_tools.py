@@ -279,7 +279,7 @@ def test_a_damaged_mask_does_not_stop_the_others(image, source, write, converted
     Image.fromarray(np.full((*SIZE, 3), (9, 0, 0), np.uint8)).save(source / folder / "a.png")
     if name == "mmseg":
         save_mask(source / folder / "a.png", label((0, 0, 0, 4, 4)), [])
-    mask.write_bytes((source / folder / "a.png").read_bytes()[:50] if not damage else damage)
+    mask.write_bytes(damage or (source / folder / "a.png").read_bytes()[:50])
     result, masks = converted(name, options=dict(images=source / "img_dir"))
     assert list(masks) == ["a"]
     (problem,) = result.problems
