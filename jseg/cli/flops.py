@@ -80,8 +80,8 @@ def table(s: Sizes, counts: Sequence[int], paper: bool) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table; returns the exit status."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -89,7 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", type=int, default=20, help="C (default 20)")
     parser.add_argument("--prompts", type=int, default=10, help="K (default 10)")
     parser.add_argument("--size", type=int, default=512, help="side of the image in pixels (default 512)")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; returns the exit status."""
+    parser = make_parser()
+    options = parser.parse_args(argv)
     for name in ("classes", "prompts", "size"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1")

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
 from jseg import __version__
 from jseg.download.answers import (
@@ -105,7 +106,9 @@ class Transfer:
         self._progress, self._stop = progress, stop
         self._notes = part.with_name(f"{part.name}.json")
         # Uses the proxies of the environment (http_proxy, no_proxy and others).
-        self._opener: OpenerDirector = build_opener(_OnlyToHttps())
+        # With a context of its own, since Jittor switches off the check of certificates in its process.
+        secure = HTTPSHandler(context=ssl.create_default_context())
+        self._opener: OpenerDirector = build_opener(secure, _OnlyToHttps())
 
     def run(self) -> None:
         """Completes the file.

@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import os
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def _import_jittor():
     if device.warning:
         _warn(device.warning)
     try:
-        with first_on_path(place), process_kept(), _interrupt_kept(), wait_announced(_tell):
+        with first_on_path(place), process_kept(), _https_kept(), _interrupt_kept(), wait_announced(_tell):
             import jittor
         if place is not None:
             jittor.flags.python_path = str(place / "python")
@@ -134,6 +135,17 @@ def _end_compiler_processes() -> None:
         atexit.unregister(jittor_utils.pool_cleanup)
         jittor_utils.pool_cleanup()
         jittor_utils.pool_size = 0
+
+
+@contextlib.contextmanager
+def _https_kept() -> Iterator[None]:
+    """Undoes that Jittor switches off the check of https certificates in the whole process (Jittor 1.3.11,
+    jittor_utils/__init__.py)."""
+    before = ssl._create_default_https_context
+    try:
+        yield
+    finally:
+        ssl._create_default_https_context = before
 
 
 @contextlib.contextmanager

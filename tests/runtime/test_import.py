@@ -115,12 +115,13 @@ def test_ctrl_c_while_jittor_is_imported():
     ) and "Traceback" not in run.stderr
 
 
-def test_jittor_leaves_no_processes_behind():
-    """The compiler processes started during the import would block the exit of a
-    program whose whole process group is stopped."""
+def test_jittor_leaves_no_processes_and_no_open_https_behind():
+    """The compiler processes started during the import would block the exit of a program whose whole process
+    group is stopped. Jittor also switches off the check of certificates for everything in its process."""
     program = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); from jseg.runtime.backend import jt; "
-        "print('children:', open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split())"
+        "print('children:', open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split()); "
+        "import ssl; print(ssl._create_default_https_context is ssl.create_default_context)"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, str(Path(jseg.__file__).resolve().parents[1])],
@@ -129,4 +130,4 @@ def test_jittor_leaves_no_processes_behind():
         timeout=600,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.strip().splitlines()[-1] == "children: []"
+    assert run.stdout.strip().splitlines()[-2:] == ["children: []", "True"]
