@@ -22,13 +22,18 @@ from jseg.datasets.annotations.drawing import OVERLAPS
 from jseg.datasets.annotations.formats import FORMATS, read
 from jseg.datasets.words import read_words
 from jseg.files import expanded
-from jseg.runtime.command import exit_status
+from jseg.runtime.command import exit_status, prove_writable
 from jseg.visualization import draw_contact_sheet
 from jseg.visualization.files import save_png
 
 CONTACT_SHEET = "contact_sheet.png"
 _ON_SHEET = 12  # images
 _SHOWN = 20  # problems
+_ONLY_FOR = {
+    "image_ending": ("voc", "mmseg"),
+    "mask_ending": ("voc", "mmseg"),
+    "reduce_zero_label": ("mmseg",),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -82,7 +87,18 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converts annotations, and returns the exit status."""
+    """Converts annotations, and returns the exit status.
+
+    Raises:
+        ValueError, OSError: if an option does not apply to the format; see also `read` and `convert`.
+    """
+    for option, formats in _ONLY_FOR.items():
+        if getattr(arguments, option) and arguments.format not in formats:
+            raise ValueError(
+                f"--{option.replace('_', '-')} is only for {' and '.join(formats)}; leave it out"
+            )
+    if not arguments.out.exists():
+        prove_writable(arguments.out)
     classes = None if arguments.classes is None else read_words(arguments.classes)
     options = Options(
         arguments.images,

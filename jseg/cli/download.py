@@ -48,7 +48,10 @@ def make_parser() -> argparse.ArgumentParser:
     clip.add_argument("--root", type=expanded, default=Path(_WEIGHTS), metavar="DIR", help="default: weights")
     for name in BENCHMARKS:
         dataset = commands.add_parser(
-            name.replace("_", "-"), parents=[common], help=f"download and prepare {BENCHMARKS[name].TITLE}"
+            name.replace("_", "-"),
+            aliases=[name] if "_" in name else [],
+            parents=[common],
+            help=f"download and prepare {BENCHMARKS[name].TITLE}",
         )
         dataset.set_defaults(what=name)
         dataset.add_argument(

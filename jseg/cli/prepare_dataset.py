@@ -24,7 +24,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("dataset", choices=sorted(BENCHMARKS))
+    # `jseg download` writes coco-stuff.
+    parser.add_argument("dataset", choices=sorted(BENCHMARKS), type=lambda name: str(name).replace("-", "_"))
     parser.add_argument(
         "--data-root",
         metavar="FOLDER",

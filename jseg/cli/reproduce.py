@@ -92,6 +92,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--from checkpoint needs --checkpoint FILE, a released checkpoint or one of jseg")
     if arguments.checkpoint is not None and len(arguments.seeds or ()) > 1:
         parser.error("--seeds is only for training")
+    if len(set(arguments.seeds or ())) < len(arguments.seeds or ()):
+        parser.error("--seeds: a seed is given twice, and would count twice")
+    if not arguments.tolerance >= 0:  # NaN fails too
+        parser.error("--tolerance must be 0 or more")
+    if arguments.connections < 1:
+        parser.error("--connections must be at least 1")
     return arguments
 
 
@@ -189,7 +195,9 @@ def reproduce(row: Row, arguments: argparse.Namespace) -> int:
         overrides.append(f"data_root={arguments.root}")
 
     def prepared() -> list[list[Step]]:
-        """Returns the steps of each seed, after checking data and weights."""
+        """Returns the steps of each seed, after checking checkpoint, data and weights."""
+        if arguments.checkpoint is not None and not arguments.checkpoint.is_file():
+            raise FileNotFoundError(f"--checkpoint {arguments.checkpoint}: there is no such file")
         plans = [plan(row, seed, overrides, arguments.checkpoint) for seed in arguments.seeds or (None,)]
         steps = [step for steps in plans for step in steps]
         require_data(steps, arguments)

@@ -6,7 +6,8 @@ where the colours are only for display) or 8-bit greyscale PNG. Colours are neve
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -124,20 +125,33 @@ def check_size(
         )
 
 
-def _open(path: str | Path | BinaryIO, kind: str, fix: str, keep_depth: bool = False) -> Image.Image:
+@contextmanager
+def readable(path: str | Path | BinaryIO, kind: str, fix: str) -> Iterator[None]:
+    """Explains errors of Pillow.
+
+    Args:
+        kind: 'image' or 'mask', for the message, which ends with `fix`.
+
+    Raises:
+        FileNotFoundError, ValueError: instead of those errors.
+    """
     try:
-        with Image.open(path) as image:
-            refuse_animation(image)
-            if keep_depth:
-                _refuse_colours(image)
-            image.load()
-            return (image if keep_depth else eight_bits(image)).copy()
+        yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: this {kind} does not exist; {fix}") from None
     except Unsuitable as problem:
         raise ValueError(f"{path}: the {kind} {problem}") from None
     except _DAMAGE as problem:
         raise ValueError(f"{path}: the {kind} cannot be read ({_reason(problem)}); {fix}") from problem
+
+
+def _open(path: str | Path | BinaryIO, kind: str, fix: str, keep_depth: bool = False) -> Image.Image:
+    with readable(path, kind, fix), Image.open(path) as image:
+        refuse_animation(image)
+        if keep_depth:
+            _refuse_colours(image)
+        image.load()
+        return (image if keep_depth else eight_bits(image)).copy()
 
 
 def _reason(problem: BaseException) -> str:

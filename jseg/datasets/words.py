@@ -3,8 +3,11 @@
 from pathlib import Path
 
 
-def read_words(path: str | Path) -> tuple[str, ...]:
+def read_words(path: str | Path, separators: str = ",;|\t") -> tuple[str, ...]:
     """Returns the lines of a UTF-8 text file, stripped and without empty lines.
+
+    Args:
+        separators: signs that an only line must not contain, since it would hold all entries.
 
     Raises:
         FileNotFoundError: if the file is missing. ValueError: if it is not text, is empty, or has all entries
@@ -21,7 +24,7 @@ def read_words(path: str | Path) -> tuple[str, ...]:
     words = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not words:
         raise ValueError(f"{path}: the file is empty; write one entry per line")
-    separator = next((sign for sign in ",;|\t" if sign in words[0]), None)
+    separator = next((sign for sign in separators if sign in words[0]), None)
     if len(words) == 1 and separator:
         count = words[0].count(separator) + 1
         raise ValueError(

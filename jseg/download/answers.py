@@ -5,7 +5,7 @@ import re
 import socket
 import ssl
 import time
-from http.client import HTTPException, HTTPMessage
+from http.client import BadStatusLine, HTTPException, HTTPMessage, RemoteDisconnected
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 
@@ -15,6 +15,7 @@ _TOLERANCE = 0.1  # of a size that is not published to the byte
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _GONE = (404, 410)
+_DIGITS = 18  # of a number of bytes
 
 
 class Refused(ValueError):
@@ -112,8 +113,8 @@ def judge_status(source: Source, url: str, error: HTTPError, offset: int) -> Exc
     Args:
         offset: first byte that was requested.
     """
-    reason = str(error.reason)
-    status = f"{error.code} {reason.splitlines()[0] if reason else ''}".strip()
+    reason = _first_line(str(error.reason))
+    status = f"{error.code} {reason}".strip()
     if error.code == 416:
         match = _CONTENT_RANGE.fullmatch(error.headers.get("Content-Range", ""))
         end = "" if not match or match.group(3) == "*" else f" of a file of {int(match.group(3)):,} bytes"
@@ -143,8 +144,9 @@ def judge_connection(source: Source, error: OSError | HTTPException, timeout: fl
             "the server's name cannot be resolved (no network, or a proxy that is not set in http_proxy and "
             "https_proxy)"
         )
-    text = str(reason) or type(reason).__name__
-    return TryAgain(f"the connection failed ({text.splitlines()[0]})")
+    if isinstance(reason, BadStatusLine) and not isinstance(reason, RemoteDisconnected):
+        return TryAgain("the answer is not HTTP")
+    return TryAgain(f"the connection failed ({_first_line(str(reason)) or type(reason).__name__})")
 
 
 def by_hand(source: Source) -> str:
@@ -188,5 +190,12 @@ def _retry_after(text: str | None) -> float | None:
         return None
 
 
+def _first_line(text: str) -> str:
+    """Returns the first line without what a terminal may take for commands."""
+    first = next(iter(text.strip().splitlines()), "")
+    return "".join(sign for sign in first if sign.isprintable())
+
+
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    """Returns a number of bytes, or None if the text is no such number."""
+    return int(text) if text is not None and text.isdecimal() and len(text) <= _DIGITS else None

@@ -33,16 +33,34 @@ class Mirror:
     """
 
     def __init__(self, place: str) -> None:
-        scheme = urlsplit(place).scheme
         self.folder: Path | None = None
         self.address = place.rstrip("/")
-        if scheme in ("http", "https"):
+        if place.lower().startswith(("http:", "https:")):
+            _check_address(place)
             return
         if "://" in place:
             raise ValueError(f"--mirror {place}: must be an http or https address, or a folder")
         self.folder = expanded(place)
         if not self.folder.is_dir():
             raise FileNotFoundError(f"--mirror {place}: this folder does not exist; correct the path")
+
+
+def _check_address(place: str) -> None:
+    """Raises ValueError if requests for an http(s) address of a mirror would fail anywhere."""
+    try:
+        address = urlsplit(place)
+        host, _ = address.hostname, address.port  # reading the port checks it
+    except ValueError as problem:
+        raise ValueError(f"--mirror {place}: is no valid address ({problem}); correct it") from None
+    if not host:
+        raise ValueError(f"--mirror {place}: names no host; write it as https://host/folder")
+    if address.username is not None or address.query or address.fragment:
+        raise ValueError(
+            "--mirror: addresses with a user name, a password, ? or # are not supported; download the files "
+            "by hand, and pass their folder"
+        )
+    if not place.isascii() or not place.isprintable() or " " in place:
+        raise ValueError(f"--mirror {place}: write spaces and letters beyond ASCII as %XX")
 
 
 def fetch(

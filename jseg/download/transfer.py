@@ -192,6 +192,13 @@ class Transfer:
                 raise judge_status(self._source, self._url, error, offset) from None
         except (OSError, http.client.HTTPException) as error:
             raise judge_connection(self._source, error, self._settings.timeout) from error
+        except Refused:
+            raise
+        except ValueError as problem:  # urllib cannot read the address
+            raise Refused(
+                f"{self._source.name}: {self._url} redirects to an invalid address ({problem}); "
+                f"{by_hand(self._source)}"
+            ) from None
         with response:
             accepted = accept(self._source, response.status, response.headers, offset)
             if accepted.offset < offset:

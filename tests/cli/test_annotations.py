@@ -68,6 +68,11 @@ def test_mistakes_of_the_command_line(main, tmp_path):
     assert status == 2 and "nowhere" in wrong and not (tmp_path / "out").exists()
     status, _, wrong = main(annotations, "yolo", SAMPLES / "labelme", tmp_path / "out")
     assert status == 2 and ("jseg annotations labelme" in wrong or "classes.txt" in wrong)
+    (tmp_path / "file").touch()
+    status, _, wrong = main(annotations, "coco", SAMPLES / "coco", tmp_path / "file/out", *IMAGES)
+    assert status == 2 and "cannot be written" in wrong
+    status, _, wrong = main(annotations, "coco", SAMPLES / "coco", tmp_path / "out", "--mask-ending", "_m")
+    assert status == 2 and "--mask-ending is only for voc and mmseg" in wrong
     with pytest.raises(SystemExit) as stop:
         main(annotations, "cocoa", SAMPLES, tmp_path / "out")
     assert stop.value.code == 2

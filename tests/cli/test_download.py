@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "download"))
 from trick_server import broken_off, serving, status, whole
 
 from jseg.checkpoints import clip_state, convert, read_tensors
-from jseg.cli import download
+from jseg.cli import download, prepare_dataset
 from jseg.datasets.prepare import BENCHMARKS, Work, survey
 from jseg.download import Checksum, Source
 
@@ -159,6 +159,12 @@ def test_clips_that_cannot_be_had(arguments, part, capsys):
 def test_impossible_arguments(arguments):
     with pytest.raises(SystemExit, match="2"):
         download.main(list(arguments))
+
+
+@pytest.mark.parametrize("name", ["coco-stuff", "coco_stuff"])
+def test_both_spellings_of_a_benchmark(name):
+    assert download.parse_arguments([name]).what == "coco_stuff"
+    assert prepare_dataset.make_parser().parse_args([name]).dataset == "coco_stuff"
 
 
 def test_the_list_names_every_address_and_its_source(capsys):

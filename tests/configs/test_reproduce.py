@@ -88,12 +88,17 @@ def test_rows_are_listed_and_arguments_must_fit(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 7
     assert reproduce.main(["table1", "--row", "cityscapes"]) == 2
     assert "its rows: voc2012" in capsys.readouterr().err
+    assert reproduce.main(["table1", "--row", "voc2012", "--checkpoint", "no/such.pth"]) == 2
+    assert "no/such.pth: there is no such file" in capsys.readouterr().err
     for arguments in (
         ["table9"],
         ["--row", "voc2012"],
         ["table1", "--row", "voc2012", "--from", "checkpoint"],
         ["table1", "--row", "voc2012", "--from", "data", "--checkpoint", "x.pth"],
         ["table1", "--row", "voc2012", "--seeds", "0", "1", "--checkpoint", "x.pth"],
+        ["table1", "--row", "voc2012", "--seeds", "0", "0"],
+        ["table1", "--row", "voc2012", "--tolerance", "nan"],
+        ["table1", "--row", "voc2012", "--connections", "0"],
     ):
         with pytest.raises(SystemExit, match="2"):
             reproduce.main(arguments)

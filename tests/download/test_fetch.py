@@ -95,6 +95,10 @@ TEMPORARY = {
         [0, 30_000, 0],
     ),
     "does not say its size": (lambda: [chunked(DATA)], [0]),
+    "says a size that is no number of bytes": (
+        lambda: [claiming(DATA, Content_Length="9" * 5000)],
+        [0],
+    ),
     "breaks off without having said its size": (lambda: [chunked(DATA, end=False), whole(DATA)], None),
     "promises more than comes": (
         lambda: [claiming(DATA[:50_000], Content_Length=len(DATA)), whole(DATA, None)],
@@ -157,6 +161,16 @@ REFUSED = {
         1,
     ),
     "a redirect to nowhere": (lambda: [status(302)], ("invalid redirect", "302"), 1),
+    "a redirect to an invalid address": (
+        lambda: [status(302, Location="https://[x/")],
+        ("invalid address", "look for a copy"),
+        1,
+    ),
+    "an answer that is not HTTP": (
+        lambda: [lambda handler: handler.wfile.write(b"\x1b[2J\r\n")],
+        ("not HTTP", "4 attempts in a row"),
+        4,
+    ),
     "compressed": (lambda: [whole(DATA, Content_Encoding="gzip")], ("gzip",), 1),
     "nothing": (lambda: [status(204)], ("204",), 1),
 }
@@ -168,6 +182,7 @@ def test_other_faults_are_refused(trick, server, source, tmp_path):
     server.answers["/file.zip"] = answers()
     with pytest.raises(ValueError) as refusal:
         fetch([source()], tmp_path, settings=HASTY)
+    assert str(refusal.value).isprintable()
     for part in ("file.zip", *parts):
         assert part in str(refusal.value)
     assert len(server.requests) == requests
@@ -349,7 +364,18 @@ def test_a_folder_as_mirror_is_checked_and_left_as_it_is(server, source, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "place, sentence", [("ftp://host/x", "http or https"), ("no/such", "does not exist")]
+    "place, sentence",
+    [
+        ("ftp://host/x", "http or https"),
+        ("no/such", "does not exist"),
+        ("https://", "names no host"),
+        ("http:/host/x", "names no host"),
+        ("http://host:port/x", "valid address"),
+        ("http://[host/x", "valid address"),
+        ("http://host/a b", "%XX"),
+        ("http://host/\xfc", "%XX"),
+        ("https://name:secret@host/x", "^(?!.*secret).*user name"),
+    ],
 )
 def test_a_mirror_of_another_kind(place, sentence):
     with pytest.raises((ValueError, FileNotFoundError), match=sentence):

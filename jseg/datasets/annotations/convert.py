@@ -15,6 +15,7 @@ from PIL import Image
 
 from jseg.datasets.annotations.core import PARTS, AnnotatedImage, Problem, Source
 from jseg.datasets.annotations.drawing import MOST_CLASSES, UNNAMED, Drawn
+from jseg.datasets.annotations.pairing import REPLACE
 from jseg.datasets.annotations.regions import Unfit, shown
 from jseg.datasets.classes import load_class_list, voc_palette
 from jseg.datasets.files import IMAGE_SUFFIXES
@@ -132,6 +133,9 @@ def convert(source: Source, out: Path, settings: Settings) -> Conversion:
         if problems:
             text = "".join(f"{problem}\n" for problem in problems)
             (folder / LEFT_OUT).write_text(text, encoding="utf-8")
+    unknown = [word for word in settings.ignored if word not in source.words]
+    if unknown:
+        notes.append(f"words to ignore that no region and no class has: {shortened(unknown)}")
     notes = [*_notes(source, names, tasks, written), *notes]
     return Conversion(
         names, parts, {name: entry.classes() for name, entry in written.items()}, problems, notes
@@ -202,6 +206,7 @@ def _tasks(source: Source, settings: Settings, names: Sequence[str], folder: Pat
 def _problem(image: AnnotatedImage, text: str) -> Problem:
     """A problem of an image, which is named if the file has annotations of several images."""
     one = PurePath(image.name).stem in image.source.stem
+    text = text.removeprefix(f"{image.source}: ")
     return Problem(str(image.source), text if one else f"{image.name}: {text}")
 
 
@@ -213,7 +218,7 @@ def _convert_image(task: _Task) -> _Written:
     """
     image = task.image
     content: Path | io.BytesIO = io.BytesIO(image.content or b"") if image.image is None else image.image
-    pixels = open_image(content, fix="replace it, and run this again")  # reads the whole file
+    pixels = open_image(content, fix=REPLACE)  # reads the whole file
     with Image.open(content) as opened:
         drawn, turned = _drawn_upright(task, opened)
         suffix = f".{opened.format}".lower() if image.image is None else image.image.suffix.lower()

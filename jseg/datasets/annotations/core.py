@@ -23,6 +23,14 @@ PARTS = ("train", "val", "test")
 _PART = re.compile(r"(train|val|test)(?:ing|id|idation)?\d*$", re.IGNORECASE)
 
 
+class UnreadableFile(ValueError):
+    """A file that cannot be read, and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
 class Problem(NamedTuple):
     """Something that cannot be converted: the file, and a sentence."""
 
@@ -125,7 +133,9 @@ class Source:
             yield
         except (Unfit, FileNotFoundError) as problem:
             self.problems.append(Problem(str(file), f"{what}: {problem}"))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
+        except UnreadableFile as problem:
+            self.problems.append(Problem(str(problem.path), problem.reason))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as problem:
             reason = f"{type(problem).__name__}: {problem}"
             self.problems.append(
                 Problem(str(file), f"{what} does not have the form of this format ({reason})")
@@ -188,7 +198,10 @@ class ImageFinder:
             return best[0]
         where = " or ".join(str(folder) for folder in self._folders)
         if best:
-            raise Unfit(f"there are {len(best)} images named {path.name} in {where}: {best[0]}, {best[1]}")
+            raise Unfit(
+                f"there are {len(best)} images named {path.name} in {where}: {best[0]}, {best[1]}; give the "
+                "folder of the right ones with --images"
+            )
         raise Unfit(f"there is no image {path.name} in {where}; give its folder with --images")
 
     def _of_stem(self, stem: str) -> list[Path]:
@@ -234,12 +247,12 @@ def read_json(path: Path) -> Any:
     """Returns the content of a JSON file.
 
     Raises:
-        FileNotFoundError: if there is no such file. ValueError: if it is not JSON.
+        FileNotFoundError: if there is no such file. UnreadableFile: if it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
-        raise ValueError(f"{path}: not a valid JSON file ({problem}); export it again") from None
+        raise UnreadableFile(path, f"not a valid JSON file ({problem}); export it again") from None
 
 
 def word_of(entry: Any) -> str:

@@ -82,7 +82,7 @@ def _is_cvat(file: Path) -> bool:
 def _read_file(file: Path, finder: ImageFinder, source: Source) -> None:
     try:
         root = ElementTree.parse(file).getroot()
-    except ElementTree.ParseError as problem:
+    except (ElementTree.ParseError, LookupError, ValueError) as problem:  # LookupError: of its encoding
         raise ValueError(f"{file}: not a valid XML file ({problem}); export it again") from None
     source.add_words(
         [word for label in root.iter("label") if (word := (label.findtext("name") or "").strip())]

@@ -59,7 +59,7 @@ def draw(regions: Sequence[Region], codes: Mapping[str, int], size: Size, overla
     for number, region in enumerate(regions, 1):
         try:
             piece = _cut_out(region, codes.get(region.word, IGNORE_INDEX), size)
-        except (ValueError, TypeError, IndexError, KeyError, AttributeError) as problem:
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as problem:
             problems.append(f"region {number} ({region.word}): {problem}")
             continue
         if piece is None:

@@ -20,13 +20,14 @@ FORMATS = {
     "coco": Format("COCO JSON", coco.read, coco.recognise),
     "labelme": Format("Labelme JSON", labelme.read, labelme.recognise),
     "cvat": Format("CVAT XML", cvat.read, cvat.recognise),
-    "voc": Format("colour masks with a label map (CVAT, VOC)", voc.read, voc.recognise),
     "labelstudio": Format("Label Studio JSON", labelstudio.read, labelstudio.recognise),
     "supervisely": Format("a Supervisely project", supervisely.read, supervisely.recognise),
     "yolo": Format("YOLO segmentation text files", yolo.read, yolo.recognise),
     "mmseg": Format("mmsegmentation folders", mmseg.read, mmseg.recognise),
+    "voc": Format("colour masks with a label map (CVAT, VOC)", voc.read, voc.recognise),
 }
-"""Name on the command line -> format. If several recognise a folder, the first one counts."""
+"""Name on the command line -> format. If several recognise a folder, the first one counts. voc is the last,
+since it accepts any colour images in a folder for masks, which may be the images of another format."""
 
 
 def recognised(path: Path) -> str | None:

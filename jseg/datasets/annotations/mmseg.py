@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from jseg.datasets.annotations.core import AnnotatedImage, ImageFinder, Options, Source, part_of_path
 from jseg.datasets.annotations.drawing import UNNAMED, Drawn
-from jseg.datasets.annotations.pairing import mask_files, paired_images
+from jseg.datasets.annotations.pairing import mask_files, mask_size, paired_images
 from jseg.datasets.annotations.polygons import Size
 from jseg.datasets.masks import read_mask
 from jseg.datasets.words import read_words
@@ -32,8 +31,7 @@ class NumberImage(AnnotatedImage):
 
     def size(self) -> Size:
         """See `AnnotatedImage.size`."""
-        with Image.open(self.source) as mask:
-            return mask.height, mask.width
+        return mask_size(self.source)
 
     def draw(self, codes: Mapping[str, int], size: Size, overlap: str) -> Drawn:
         """See `AnnotatedImage.draw`; nothing overlaps in a mask."""
@@ -53,8 +51,8 @@ class NumberImage(AnnotatedImage):
 
 
 def recognise(path: Path) -> bool:
-    """Whether a folder has the folders of mmsegmentation."""
-    return all((path / name).is_dir() for name in _FOLDERS[0])
+    """Whether a folder has the folders of mmsegmentation. Those with `masks` or `labels` may be of others."""
+    return any((path / images).is_dir() and any(mask_files(path / masks)) for images, masks in _FOLDERS[:2])
 
 
 def read(path: Path, options: Options) -> Source:

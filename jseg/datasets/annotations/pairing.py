@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from jseg.datasets.annotations.core import ImageFinder, Options, Source
+from jseg.datasets.annotations.polygons import Size
+from jseg.datasets.masks import readable
+
+REPLACE = "replace it, and run this again"
+"""What to do about an image or a mask that cannot be read."""
 
 _LOSSLESS = (".png", ".bmp", ".tif", ".tiff")  # JPEG changes values
 
@@ -18,6 +25,16 @@ def mask_files(folder: Path, ending: str = "") -> list[Path]:
         and not path.name.startswith(".")
         and path.is_file()
     )
+
+
+def mask_size(mask: Path) -> Size:
+    """(H, W) of a mask.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    with readable(mask, "mask", REPLACE), Image.open(mask) as opened:
+        return opened.height, opened.width
 
 
 def paired_images(

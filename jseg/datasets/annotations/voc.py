@@ -24,11 +24,11 @@ from jseg.datasets.annotations.core import (
     part_of_path,
 )
 from jseg.datasets.annotations.drawing import UNNAMED, Drawn
-from jseg.datasets.annotations.pairing import mask_files, paired_images
+from jseg.datasets.annotations.pairing import REPLACE, mask_files, mask_size, paired_images
 from jseg.datasets.annotations.polygons import Size
 from jseg.datasets.annotations.regions import Unfit
 from jseg.datasets.classes import load_class_list
-from jseg.datasets.masks import VOID_COLOUR
+from jseg.datasets.masks import VOID_COLOUR, readable
 from jseg.datasets.words import read_words
 from jseg.labels import IGNORE_INDEX
 from jseg.names import shortened
@@ -51,12 +51,11 @@ class ColourImage(AnnotatedImage):
 
     def size(self) -> Size:
         """See `AnnotatedImage.size`."""
-        with Image.open(self.source) as mask:
-            return mask.height, mask.width
+        return mask_size(self.source)
 
     def draw(self, codes: Mapping[str, int], size: Size, overlap: str) -> Drawn:
         """See `AnnotatedImage.draw`; nothing overlaps in a mask."""
-        with Image.open(self.source) as mask:
+        with readable(self.source, "mask", REPLACE), Image.open(self.source) as mask:
             pixels = np.asarray(mask.convert("RGB")).astype(np.int32) @ [1 << 16, 1 << 8, 1]
         table = {(0, 0, 0): UNNAMED, VOID_COLOUR: IGNORE_INDEX}
         table.update({colour: codes.get(word, IGNORE_INDEX) for colour, word in self.colours.items()})
@@ -114,7 +113,7 @@ def read_label_map(path: Path) -> dict[Colour, str]:
         ValueError: if a line is not `name:red,green,blue`, or a colour has two names.
     """
     colours: dict[Colour, str] = {}
-    for line in read_words(path):
+    for line in read_words(path, separators=""):
         if line.startswith("#"):
             continue
         name, _, rest = line.partition(":")

@@ -79,7 +79,7 @@ def _looks_like_labels(file: Path) -> bool:
         number, *shares = (float(value) for value in line.split())
     except (ValueError, OSError, UnicodeDecodeError):
         return False
-    return number == int(number) and len(shares) >= 4 and len(shares) % 2 == 0
+    return number.is_integer() and len(shares) >= 4 and len(shares) % 2 == 0
 
 
 def _settings(root: Path) -> Mapping[str, Any]:
@@ -97,17 +97,23 @@ def _settings(root: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{file}: not a valid YAML file ({problem})") from None
+        reason = " ".join(str(problem).split())
+        raise ValueError(f"{file}: not a valid YAML file ({reason})") from None
     return content if isinstance(content, Mapping) else {}
 
 
 def _names(root: Path, settings: Mapping[str, Any]) -> dict[int, str]:
     """Class number -> name."""
     names = settings.get("names")
-    if isinstance(names, Mapping):
-        return {int(number): word_of(name) for number, name in sorted(names.items())}
     if isinstance(names, list):
-        return dict(enumerate(map(word_of, names)))
+        names = dict(enumerate(names))
+    if isinstance(names, Mapping):
+        try:
+            return dict(sorted((int(number), word_of(name)) for number, name in names.items()))
+        except (TypeError, ValueError, OverflowError) as problem:
+            raise ValueError(
+                f"{root}: the names in the YAML file are no class names by number ({problem}); correct them"
+            ) from None
     if (root / CLASSES).is_file():
         return dict(enumerate(read_words(root / CLASSES)))
     raise FileNotFoundError(

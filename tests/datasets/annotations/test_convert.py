@@ -164,6 +164,25 @@ def test_nothing_is_overwritten_and_nothing_half_made(labelme, source, tmp_path)
     assert (out / "mine.txt").read_text() == "x"
 
 
+def test_numbers_without_end_and_files_of_another_kind_are_listed(labelme, write, converted):
+    labelme("a")
+    write("b.json", '{"shapes": [], "imagePath": "a.jpg", "imageHeight": 1e999, "imageWidth": 3}')
+    write("c.json", '{"shapes": [], "imagePath": ')
+    result, masks = converted("labelme", ignored=("cart",))
+    assert list(masks) == ["a"]
+    assert [problem.text.split(" (")[0] for problem in result.problems] == [
+        "the file does not have the form of this format",
+        "not a valid JSON file",
+    ]
+    assert "words to ignore that no region and no class has: cart" in result.notes
+
+
+def test_an_unknown_encoding(source, write):
+    write("a.xml", '<?xml version="1.0" encoding="klingon"?><annotations></annotations>')
+    with pytest.raises(ValueError, match=r"a\.xml.*encoding"):
+        read("cvat", source, Options())
+
+
 def test_missing_packages_are_named(source, write, monkeypatch):
     write("labels/a.txt", "0 0 0 1 0 1 1\n")
     write("data.yaml", "names: [cat]\n")

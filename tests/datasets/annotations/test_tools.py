@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,6 +173,28 @@ def test_yolo_in_its_layouts(image, write, converted, mode):
     ] * 2
 
 
+@pytest.mark.parametrize("words", ["nan\nrice\n", "inf 1 2 3 4\n"])
+def test_words_that_are_numbers_are_no_labels_of_yolo(write, source, words):
+    write("classes.txt", words)
+    assert recognised(source) is None
+
+
+def test_class_numbers_of_yolo(image, write, source, converted):
+    """As text in another order; and what is no number."""
+    image("images/a.jpg")
+    write("labels/a.txt", "10 0 0 1 0 1 1\n")
+    write("data.yaml", "names: {'2': dog, '10': cat}\n")
+    assert converted("yolo")[0].names == ("dog", "cat")
+    for names in ("{0: cat, x: dog}", "{0: null}", "[[1]]"):
+        write("data.yaml", f"names: {names}\n")
+        with pytest.raises(ValueError, match="YAML file"):
+            read("yolo", source, Options())
+    write("data.yaml", "names: [\n")
+    with pytest.raises(ValueError) as refusal:
+        read("yolo", source, Options())
+    assert "\n" not in str(refusal.value)
+
+
 def test_yolo_holes_are_cut_by_a_seam(image, write, converted):
     """Tools lead the outline to the hole and back along one line."""
     outline = [*box(1, 1, 9, 7), [1, 1], [3, 3], [3, 5], [6, 5], [6, 3], [3, 3]]
@@ -241,6 +265,40 @@ def test_mmsegmentation_folders(image, source, write, converted):
         np.testing.assert_array_equal(mask, label((0, 0, 0, 4, 4), (1, 4, 0, 8, 4)))
     assert list(result.parts) == ["train", "val"] and list(masks) == ["a", "b"]
     assert ["9 on 1 pixels" in problem.text for problem in result.problems] == [True, True]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no image"])
+@pytest.mark.parametrize("name, folder", [("mmseg", "ann_dir"), ("voc", "masks")])
+def test_a_damaged_mask_does_not_stop_the_others(image, source, write, converted, name, folder, damage):
+    for stem in "ab":
+        image(f"img_dir/{stem}.png")
+    write("classes.txt", "cat\ndog\n")
+    write("labelmap.txt", "cat:9,0,0::\n")
+    (source / folder).mkdir()
+    mask = source / folder / "b.png"
+    Image.fromarray(np.full((*SIZE, 3), (9, 0, 0), np.uint8)).save(source / folder / "a.png")
+    if name == "mmseg":
+        save_mask(source / folder / "a.png", label((0, 0, 0, 4, 4)), [])
+    mask.write_bytes(damage or (source / folder / "a.png").read_bytes()[:50])
+    result, masks = converted(name, options=dict(images=source / "img_dir"))
+    assert list(masks) == ["a"]
+    (problem,) = result.problems
+    assert problem.file == str(mask) and "cannot be read" in problem.text and str(mask) not in problem.text
+
+
+def test_masks_of_mmsegmentation_in_other_folders_are_recognised(image, source, write):
+    """As in ADE20K; `annotations/` of COCO holds no masks."""
+    image("images/training/a.jpg")
+    write("annotations/other.txt", "")
+    assert recognised(source) is None
+    save_mask(source / "annotations/a.png", label((0, 0, 0, 4, 4)), [])
+    assert recognised(source) == "mmseg"
+
+
+@pytest.mark.parametrize("name", ["supervisely", "labelstudio"])
+def test_images_among_the_masks_are_not_taken_for_masks(image, source, name):
+    shutil.copytree(Path(__file__).parent / "exports" / name, source / "masks")
+    assert recognised(source) == name
 
 
 def test_supervisely_annotations_in_a_folder_of_masks(image, write, converted):
