@@ -25,6 +25,16 @@ OPENAI_SHA256: Mapping[str, str] = {
 Digest = tuple[tuple[int, ...], str, str]
 
 
+def how_to_download(path: PathLike) -> str:
+    """Returns the command that downloads and converts a file of OpenAI's by its name, converted or not, or ''
+    for other names."""
+    name = Path(path).stem
+    if f"{name.lower()}.pt" not in OPENAI_SHA256:
+        return ""
+    folder = Path(path).parent.as_posix()
+    return f"jseg download clip {name}" + ("" if folder == "weights" else f" --root {folder}")
+
+
 def published_sha256(path: PathLike) -> str | None:
     """Returns the SHA-256 published by OpenAI for a file of this name, or None for other names."""
     return OPENAI_SHA256.get(Path(path).name.lower())

@@ -1,6 +1,7 @@
 """Overrides from the command line: `--set model.backbone.num_regions=4`."""
 
 import ast
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,12 @@ def parse_value(text: str, override: str = "") -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
+        called = re.match(r"(dict|list|tuple|set)\(", text)
+        if called:
+            written = "{'key': value}" if called[1] == "dict" else "[value, value]"
+            raise ValueError(
+                f"--set {override or text}: write {written}, since {called[1]}(...) is not a Python literal"
+            ) from None
         if text[:1] in tuple("[({'\""):
             raise ValueError(
                 f"--set {override or text}: {text} is not a Python literal; check brackets and quotes "

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jseg.checkpoints.convert import how_to_download
 from jseg.checkpoints.run_metadata import saved_config
 from jseg.config import Config, import_plugins
 from jseg.datasets import DATASETS
@@ -126,7 +127,9 @@ def model_config(model: Mapping[str, Any], inference: Mapping[str, Any]) -> dict
             try:
                 filled[key] = find_file(filled[key])
             except FileNotFoundError as error:
-                raise FileNotFoundError(f"config key model.{key}: {error}") from error
+                command = how_to_download(filled[key])
+                hint = f", or download it: {command}" if command else ""
+                raise FileNotFoundError(f"config key model.{key}: {error}{hint}") from error
     return filled
 
 

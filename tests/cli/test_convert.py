@@ -177,6 +177,9 @@ def test_published_sums_are_complete_and_found_by_name():
     assert len(shared.OPENAI_SHA256) == 4 and all(len(value) == 64 for value in shared.OPENAI_SHA256.values())
     assert shared.published_sha256("/some/where/ViT-L-14-336px.pt").startswith("3035c92b")
     assert shared.published_sha256("my-ViT-B-16.pt") is None
+    assert shared.how_to_download("weights/ViT-B-16.safetensors") == "jseg download clip ViT-B-16"
+    assert shared.how_to_download("clips/ViT-B-32.pt") == "jseg download clip ViT-B-32 --root clips"
+    assert shared.how_to_download("weights/mine.safetensors") == ""
 
 
 def test_a_write_that_reads_back_differently_leaves_the_old_file(tmp_path):

@@ -132,6 +132,7 @@ def test_overrides_are_literals_or_strings_and_reach_lists(write):
     [
         ("modle.num_regions=4", ["modle", "model"]),
         ("max_itres=4", ["max_itres", "max_iters"]),
+        ("optimizer.lr_mult=dict(backbone=2.0)", ["optimizer.lr_mult", "{'key': value}"]),
         ("max_iters=many", ["max_iters", "int", "'many'"]),
         ("max_iters=0", ["max_iters", "0", "1"]),
         ("inference.crop=4", ["inference.crop", "crop_size"]),
