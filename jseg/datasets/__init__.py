@@ -1,6 +1,6 @@
 """Datasets, class lists, transforms and the batch loader. Needs NumPy and Pillow, but not Jittor."""
 
-from jseg.datasets.base import DATASETS, Dataset, SegmentationDataset
+from jseg.datasets.base import DATASETS, Dataset, Sample, SegmentationDataset
 from jseg.datasets.classes import ClassList, available_class_lists, class_words_key, load_class_list
 from jseg.datasets.coco_stuff import COCOObjectDataset, COCOStuffDataset
 from jseg.datasets.folder import FolderDataset
@@ -21,6 +21,7 @@ __all__ = [
     "Dataset",
     "FolderDataset",
     "PascalContextDataset",
+    "Sample",
     "SegmentationDataset",
     "Transform",
     "VOCDataset",

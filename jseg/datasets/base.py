@@ -7,7 +7,7 @@ labels, and applies the transforms with a random generator that depends only on 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -29,6 +29,20 @@ class Record(NamedTuple):
     name: str
     image: Path
     mask: Path | None
+
+
+class Sample(TypedDict):
+    """An image as model input.
+
+    Attributes:
+        image: float32 (3, h, w), normalised RGB. label: uint8 (h, w), or (H, W) in test mode, 255 ignored.
+        name: id. original_size: (H, W).
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    name: str
+    original_size: tuple[int, int]
 
 
 class Dataset:
@@ -62,12 +76,8 @@ class Dataset:
         """
 
     @abstractmethod
-    def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
+    def sample(self, index: int, epoch: int = 0) -> Sample:
         """Returns image `index` as model input. Equal arguments give equal arrays, in any process.
-
-        Returns:
-            image: float32 (3, h, w), normalised RGB; label: uint8 (h, w), or (H, W) in test mode, 255
-            ignored; name: id; original_size: (H, W).
 
         Raises:
             FileNotFoundError, ValueError: if a file is missing or invalid. The message names it.
@@ -164,7 +174,7 @@ class SegmentationDataset(Dataset):
         """
         return check_labels(mask, len(self.class_names), self.reduce_zero_label, path)
 
-    def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
+    def sample(self, index: int, epoch: int = 0) -> Sample:
         """See `Dataset.sample`."""
         image, label, name = self.raw(index)
         state: dict[str, Any] = {"image": image, "name": name}
@@ -179,5 +189,5 @@ class SegmentationDataset(Dataset):
             "image": np.ascontiguousarray(state["image"].transpose(2, 0, 1)),
             "label": state.get("label", label),
             "name": name,
-            "original_size": image.shape[:2],
+            "original_size": (image.shape[0], image.shape[1]),
         }

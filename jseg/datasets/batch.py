@@ -2,15 +2,29 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-from jseg.datasets.base import ORDER_STREAM, Dataset
+from jseg.datasets.base import ORDER_STREAM, Dataset, Sample
 
 USER_ERRORS = (FileNotFoundError, OSError, ValueError)
 """Errors that users can cause, the more specific types first."""
 _TRIES = 16  # after this many unreadable images in a row, the storage or the pipeline must be at fault
+
+
+class Batch(TypedDict):
+    """Samples of one size: image float32 (B, 3, H, W), label uint8 (B, H, W), and their B names."""
+
+    image: np.ndarray
+    label: np.ndarray
+    names: list[str]
+
+
+class LoadedBatch(Batch):
+    """A batch, and the images that could not be read for it: name -> reason."""
+
+    bad: dict[str, str]
 
 
 def batch_indices(
@@ -31,7 +45,7 @@ def batch_indices(
     return pairs
 
 
-def load_batch(dataset: Dataset, pairs: Sequence[tuple[int, int]], skip_unreadable: bool) -> dict[str, Any]:
+def load_batch(dataset: Dataset, pairs: Sequence[tuple[int, int]], skip_unreadable: bool) -> LoadedBatch:
     """Loads the batch of the given (index, epoch) pairs: image, label and names as in `collate`, and `bad`.
 
     `bad` maps the name of each unreadable image to the reason. The next readable image of the dataset
@@ -72,7 +86,7 @@ def still_unreadable(dataset: Dataset, names: Iterable[str]) -> dict[str, str]:
     return bad
 
 
-def _stand_in(dataset: Dataset, index: int, epoch: int, bad: dict[str, str]) -> dict[str, Any]:
+def _stand_in(dataset: Dataset, index: int, epoch: int, bad: dict[str, str]) -> Sample:
     tries = min(_TRIES, len(dataset))
     for step in range(tries):
         candidate = (index + step) % len(dataset)
@@ -87,18 +101,22 @@ def _stand_in(dataset: Dataset, index: int, epoch: int, bad: dict[str, str]) -> 
     )
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def collate(samples: Sequence[Sample]) -> Batch:
     """Stacks samples to image float32 (B, 3, H, W), label uint8 (B, H, W) and names.
 
     Raises:
         ValueError: if the samples differ in size.
     """
+    first = samples[0]
     for sample in samples[1:]:
-        for key in ("image", "label"):
-            if sample[key].shape != samples[0][key].shape:
+        for key, size, other in (
+            ("image", first["image"].shape, sample["image"].shape),
+            ("label", first["label"].shape, sample["label"].shape),
+        ):
+            if size != other:
                 raise ValueError(
-                    f"all images of a batch must have the same size, but {key} '{samples[0]['name']}' is "
-                    f"{samples[0][key].shape} and '{sample['name']}' is {sample[key].shape}; "
+                    f"all images of a batch must have the same size, but {key} '{first['name']}' is {size} "
+                    f"and '{sample['name']}' is {other}; "
                     "end the pipeline with RandomCrop and Pad, or set batch_size to 1"
                 )
     return {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jseg.datasets.base import Dataset
-from jseg.datasets.batch import USER_ERRORS, batch_indices, load_batch
+from jseg.datasets.batch import USER_ERRORS, LoadedBatch, batch_indices, load_batch
 
 _PREFETCH = 2  # batches in preparation per worker, one being prepared and one waiting
 _ERROR_KINDS = {kind.__name__: kind for kind in USER_ERRORS}
@@ -73,11 +73,11 @@ class DataLoader:
             iteration, len(self.dataset), self.batch_size, self.seed, self.rank, self.world_size, self.shuffle
         )
 
-    def batch(self, iteration: int) -> dict[str, Any]:
+    def batch(self, iteration: int) -> LoadedBatch:
         """Prepares and returns the batch of `iteration`, with the keys of `load_batch`."""
         return load_batch(self.dataset, self.indices(iteration), self.skip_unreadable)
 
-    def batches(self, start_iteration: int = 0) -> Generator[dict[str, Any], None, None]:
+    def batches(self, start_iteration: int = 0) -> Generator[LoadedBatch, None, None]:
         """Yields the batches of `start_iteration`, `start_iteration` + 1, ... endlessly.
 
         The thread or workers start with the first `next`, and end when the iterator is closed or
@@ -91,7 +91,7 @@ class DataLoader:
             return self._from_thread(start_iteration)
         return self._from_workers(start_iteration)
 
-    def _from_thread(self, start: int) -> Generator[dict[str, Any], None, None]:
+    def _from_thread(self, start: int) -> Generator[LoadedBatch, None, None]:
         ready: queue.Queue[Any] = queue.Queue(maxsize=_PREFETCH)
         stop = threading.Event()
 
@@ -124,7 +124,7 @@ class DataLoader:
             stop.set()
             thread.join()
 
-    def _from_workers(self, start: int) -> Generator[dict[str, Any], None, None]:
+    def _from_workers(self, start: int) -> Generator[LoadedBatch, None, None]:
         # Iteration t belongs to worker (t - start) % n. Reading the pipes in turn keeps the order without a
         # common queue, and a full pipe keeps a fast worker from running ahead.
         workers: list[_Worker] = []
@@ -171,7 +171,7 @@ class _Worker:
         self._pending.append(pairs)
         self._send(pairs)
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self) -> LoadedBatch:
         """Returns the answer to the oldest request."""
         try:
             reply = pickle.load(self._replies)

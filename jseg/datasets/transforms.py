@@ -16,7 +16,7 @@ from jseg.datasets.resample import resize_image, resize_label
 from jseg.labels import IGNORE_INDEX
 from jseg.registry import Registry
 
-Sample = dict[str, Any]
+State = dict[str, Any]
 Size = int | Sequence[int]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -49,7 +49,7 @@ class Transform:
     """One step of a pipeline."""
 
     @abstractmethod
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: State, rng: np.random.Generator) -> State:
         """Returns the transformed sample; see the module docstring for its keys. Randomness comes from
         `rng`."""
 
@@ -77,7 +77,7 @@ class Resize(Transform):
             )
         self.ratio_range = (float(low), float(high))
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: State, rng: np.random.Generator) -> State:
         ratio = rng.uniform(*self.ratio_range)
         long_limit, short_limit = int(max(self.scale) * ratio), int(min(self.scale) * ratio)
         height, width = sample["image"].shape[:2]
@@ -98,7 +98,7 @@ class ResizeShortSide(Transform):
     def __init__(self, short_side: int = 512) -> None:
         self.short_side = as_size(short_side, "ResizeShortSide.short_side")[0]
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: State, rng: np.random.Generator) -> State:
         height, width = sample["image"].shape[:2]
         factor, limit = self.short_side / min(height, width), self.short_side * MAX_ASPECT
         return _resized(sample, (min(_scaled(height, factor), limit), min(_scaled(width, factor), limit)))
@@ -128,7 +128,7 @@ class RandomCrop(Transform):
         self.cat_max_ratio = cat_max_ratio
         self.attempts = attempts
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: State, rng: np.random.Generator) -> State:
         shape = sample["image"].shape[:2]
         window = self._draw(shape, rng)
         if self.cat_max_ratio < 1 and "label" in sample:
@@ -164,7 +164,7 @@ class RandomFlip(Transform):
             raise ValueError(f"RandomFlip.prob: {prob} is not a probability; use a number from 0 to 1")
         self.prob = prob
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: State, rng: np.random.Generator) -> State:
         if rng.random() >= self.prob:
             return sample
         return {**sample, **{key: sample[key][:, ::-1] for key in ("image", "label") if key in sample}}
@@ -185,7 +185,7 @@ class Normalize(Transform):
         levels = np.arange(256, dtype=np.float32)[:, None]
         self._table = ((levels - np.asarray(mean, np.float32)) * inverse_std).T.copy()  # (3, 256)
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: State, rng: np.random.Generator) -> State:
         image = sample["image"]
         if image.dtype != np.uint8:
             raise ValueError(
@@ -212,7 +212,7 @@ class Pad(Transform):
         self.size = as_size(size, "Pad.size")
         self.value = value
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: State, rng: np.random.Generator) -> State:
         height, width = sample["image"].shape[:2]
         missing = ((0, max(self.size[0] - height, 0)), (0, max(self.size[1] - width, 0)))
         if missing == ((0, 0), (0, 0)):
@@ -227,7 +227,7 @@ def _scaled(side: int, factor: float) -> int:
     return max(int(side * factor + 0.5), 1)
 
 
-def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
+def _resized(sample: State, size: tuple[int, int]) -> State:
     resized = {**sample, "image": resize_image(sample["image"], size)}
     if "label" in sample:
         resized["label"] = resize_label(sample["label"], size)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jseg.datasets import Dataset
+from jseg.datasets import Dataset, Sample
 from jseg.datasets.batch import USER_ERRORS
 from jseg.datasets.transforms import MAX_ASPECT
 from jseg.distributed import alive, all_reduce_sum, gather_objects, rank, world_size
@@ -31,7 +31,7 @@ _WINDOWS_TOGETHER = 4  # of an image
 _READ_AHEAD = 2  # images
 
 
-def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any]) -> np.ndarray:
+def predict_mask(model: Segmentor, sample: Sample, inference: Mapping[str, Any]) -> np.ndarray:
     """Returns the class indices (H, W), uint8, of one sample at its original size.
 
     Args:
@@ -39,7 +39,7 @@ def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping
         sample: sample of a dataset in test mode, with `image` float32 (3, h, w) and `original_size`.
         inference: see `jseg.inference.recipe`.
     """
-    recipe, size = TestRecipe((), inference, model.patch_size), tuple(sample["original_size"])
+    recipe, (height, width) = TestRecipe((), inference, model.patch_size), sample["original_size"]
     copies, bias = [], None
     for copy, plan, mirrored in recipe.copies(sample["image"]):
         scores = [_grid_scores(model, batch) for batch in _batches(copy, plan)]
@@ -49,10 +49,10 @@ def predict_mask(model: Segmentor, sample: Mapping[str, Any], inference: Mapping
         copies.append(grid_copy(logits, plan, mirrored, model.patch_size))
         bias = scores[0].bias
     assert bias is not None
-    return grid_class_map(copies, size, bias).mask.astype(np.uint8)
+    return grid_class_map(copies, (height, width), bias).mask.astype(np.uint8)
 
 
-def _mask_of_full_scores(model: Segmentor, sample: Mapping[str, Any], recipe: TestRecipe) -> np.ndarray:
+def _mask_of_full_scores(model: Segmentor, sample: Sample, recipe: TestRecipe) -> np.ndarray:
     """`predict_mask` of models whose scores exist at the size of the image alone."""
     predictor = _predictor(model)
     passes = [
@@ -149,9 +149,7 @@ def save_predictions(
         )
 
 
-def _segmented(
-    model: Segmentor, sample: Mapping[str, Any], inference: Mapping[str, Any], log: RunLog
-) -> np.ndarray:
+def _segmented(model: Segmentor, sample: Sample, inference: Mapping[str, Any], log: RunLog) -> np.ndarray:
     """`predict_mask`, with a warning for extreme images and the image named in errors.
 
     Raises:
@@ -170,7 +168,7 @@ def _segmented(
 
 def _samples(
     dataset: Dataset, log: RunLog, verb: str, unreadable: dict[str, str] | None = None
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
+) -> Iterator[tuple[int, Sample]]:
     """Yields this rank's share of the dataset, and logs the progress from time to time.
 
     Args:
@@ -196,11 +194,9 @@ def _samples(
             last = now
 
 
-def _read_ahead(
-    dataset: Dataset, indices: Sequence[int]
-) -> Iterator[tuple[int, "Future[Mapping[str, Any]]"]]:
+def _read_ahead(dataset: Dataset, indices: Sequence[int]) -> Iterator[tuple[int, "Future[Sample]"]]:
     """Each index, and its sample, which a thread reads while the samples before it are segmented."""
-    waiting: deque[tuple[int, Future[Mapping[str, Any]]]] = deque()
+    waiting: deque[tuple[int, Future[Sample]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="jseg-evaluation") as thread:
         try:
             for index in indices:

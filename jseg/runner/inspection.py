@@ -1,16 +1,15 @@
 """Saves the batch of a failed iteration for inspection."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from jseg.datasets.batch import Batch
 from jseg.distributed import rank
 from jseg.files import PathLike, replacing
 
 
-def save_batch(work_dir: PathLike, iteration: int, batch: Mapping[str, Any]) -> Path:
+def save_batch(work_dir: PathLike, iteration: int, batch: Batch) -> Path:
     """Writes `bad_batch_iter_N_rank_R.npz` with image float32 (B, 3, H, W), label uint8 (B, H, W) and names.
 
     Returns:

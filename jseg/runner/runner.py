@@ -16,6 +16,7 @@ import jseg.models.segmentors
 import jseg.optim  # noqa: F401  (fills the registries of optimizers and schedulers)
 from jseg.config import Config
 from jseg.datasets import DataLoader, Dataset
+from jseg.datasets.batch import LoadedBatch
 from jseg.datasets.leftovers import shared_files
 from jseg.distributed import (
     alive,
@@ -205,7 +206,7 @@ class Runner:
     def _loop(
         self,
         start: int,
-        batches: Iterator[dict[str, Any]],
+        batches: Iterator[LoadedBatch],
         model: Segmentor,
         optimizer: Optimizer,
         scheduler: Schedule,

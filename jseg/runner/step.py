@@ -5,17 +5,16 @@ of summation, for these reasons:
 - Every part has the same number of images, so the mean over parts of a mean over images is the mean over the
   batch.
 - Terms that are divided by a count over the batch (NEL: present (image, class) pairs) are divided by the mean
-of
-  the count over all parts, with a total of at least 1 over the whole batch (`Segmentor.divisors`, passed to
-  `loss`).
+  of the count over all parts, with a total of at least 1 over the whole batch (`Segmentor.divisors`, passed
+  to `loss`).
 - Dropout depends on (seed, iteration, position of the image in the whole batch): `jseg.ops.randomness`.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
+from jseg.datasets.batch import Batch
 from jseg.distributed import all_reduce_sum, average_gradients, rank, world_size
 from jseg.models.segmentors import Segmentor
 from jseg.optim import Optimizer
@@ -56,7 +55,7 @@ class TrainingStep:
         self._parts = accumulate * world_size()
 
     def __call__(
-        self, iteration: int, batch: Mapping[str, Any], learning_rate: Callable[[float], float]
+        self, iteration: int, batch: Batch, learning_rate: Callable[[float], float]
     ) -> dict[str, jt.Var]:
         """Trains on this rank's images of `iteration`.
 
