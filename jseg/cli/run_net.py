@@ -133,6 +133,7 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
         from jseg.distributed import (  # loads Jittor, so only after reading the config
             barrier,
             check_device,
+            check_versions,
             watch,
         )
         from jseg.runner import Interrupted, Runner
@@ -142,6 +143,7 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
         return end_run("interrupted", INTERRUPTED)
     watch(config.watchdog_seconds)
     try:
+        check_versions()
         check_device()
         if args.task != "train":  # training logs it
             name_device()

@@ -87,6 +87,10 @@ class Dataset:
         """Returns the image file of every index, or nothing if images are not files."""
         return []
 
+    def sources(self) -> list[Path]:
+        """Returns every file that is read, or nothing if the data are not files."""
+        return self.files()
+
     def published_values(self) -> np.ndarray:
         """Returns the value of each class, uint8 (C,), in masks as published by the authors of the data."""
         return np.arange(len(self.class_names), dtype=np.uint8)
@@ -148,6 +152,10 @@ class SegmentationDataset(Dataset):
     def files(self) -> list[Path]:
         """See `Dataset.files`."""
         return [record.image for record in self.records]
+
+    def sources(self) -> list[Path]:
+        """Returns the image of every index, followed by its mask if it has one."""
+        return [path for record in self.records for path in (record.image, record.mask) if path is not None]
 
     def published_values(self) -> np.ndarray:
         """See `Dataset.published_values`."""

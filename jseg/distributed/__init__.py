@@ -3,7 +3,7 @@
 Every function named after a collective must be called by all ranks in the same order.
 """
 
-from jseg.distributed.agreement import check_device, check_same
+from jseg.distributed.agreement import check_device, check_same, check_versions
 from jseg.distributed.collectives import (
     all_reduce_max,
     all_reduce_mean,
@@ -27,6 +27,7 @@ __all__ = [
     "broadcast_object",
     "check_device",
     "check_same",
+    "check_versions",
     "gather_objects",
     "is_main",
     "local_rank",

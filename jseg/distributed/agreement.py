@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import socket
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,11 @@ import numpy as np
 from jseg.distributed import mpi
 from jseg.distributed.collectives import broadcast_object, gather_objects
 from jseg.runtime.backend import device
+from jseg.runtime.versions import installed_version
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SOURCES = {".py", ".h", ".cc", ".cu", ".cuh", ".json"}
+_PACKAGES = ("numpy", "pillow", "jittor", "mpi4py")
 
 
 def check_same(things: Mapping[str, Any], advice: str, what: str = "comparing all ranks") -> None:
@@ -58,6 +64,26 @@ def check_device() -> None:
         f"this process runs on: {device.line}; fix that machine, or give all processes the same --device",
         "comparing devices",
     )
+
+
+def check_versions() -> None:
+    """Checks that all processes run the same jseg, and the same packages that read images and draw random
+    numbers.
+
+    Raises:
+        ValueError: on every process if they differ. The message names ranks, package and versions.
+    """
+    if mpi.world_size() == 1:
+        return
+    things: dict[str, Any] = {
+        f"the version of {name}": installed_version(name) or "none" for name in _PACKAGES
+    }
+    things["the source code of jseg"] = [
+        f"{path.relative_to(_PACKAGE).as_posix()}: SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for path in sorted(_PACKAGE.rglob("*"))
+        if path.suffix in _SOURCES
+    ]
+    check_same(things, "install the same packages on every machine", "comparing versions")
 
 
 def _first_difference(thing: Any, what: str) -> str:

@@ -1,13 +1,13 @@
-"""Watches one rank from a separate small process: `python watcher.py SETTINGS`, started by `watchdog.py`.
+"""Watches one rank from a separate small process: `python watcher.py`, with settings on stdin,
+started by `watchdog.py`.
 
 Jittor computes and compiles while holding Python's global interpreter lock, so no thread of the rank itself
-could notice that it hangs. This process needs only the standard library. It reads the rank's heartbeats from
-shared memory and its activity from /proc. A rank that hangs, or whose mpirun has ended, is reported on stderr
-and killed together with its child processes. `mpirun` then ends the other ranks.
+could notice that it hangs. This process loads nothing but the standard library. It reads the rank's
+heartbeats from shared memory and its activity from /proc. A rank that hangs, or whose mpirun has ended, is
+reported on stderr and killed together with its child processes. `mpirun` then ends the other ranks.
 """
 
 import collections
-import contextlib
 import json
 import mmap
 import os
@@ -15,10 +15,14 @@ import re
 import signal
 import struct
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+
+if not __package__:  # started as a script, in isolated mode
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from jseg.runtime.processes import kill, read_text, status
 
 HEADER = struct.Struct("<QI")  # number of heartbeats so far, length of the text that follows in bytes
 SIZE = 512  # bytes of shared memory
@@ -128,9 +132,9 @@ def main(settings: dict[str, Any]) -> None:
         parents = _parents()
     # Child processes that a killed rank leaves behind, such as Jittor's compilers, would wait for it forever.
     for member in (pid, *family):
-        _kill(os.kill, member)
+        kill(member)
     if leads_group:
-        _kill(os.killpg, pid)
+        kill(pid, os.killpg)
 
 
 def _parents() -> dict[int, int]:
@@ -138,7 +142,7 @@ def _parents() -> dict[int, int]:
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            fields = _stat(int(entry.name))
+            fields = status(int(entry.name))
             if fields and fields[0] != "Z":
                 parents[int(entry.name)] = int(fields[1])
     return parents
@@ -156,15 +160,15 @@ def _descendants(pid: int, parents: dict[int, int]) -> set[int]:
 def _excuse(pid: int, family: set[int]) -> str:
     """Returns what the rank may be waiting for through no fault of its own, or ""."""
     for member in family:
-        name = _read(f"/proc/{member}/comm").strip()
+        name = read_text(f"/proc/{member}/comm").strip()
         if name and not name.startswith("python"):  # data workers are Python; compilers are not
             return f"running {name}"
     processes = {str(member) for member in (pid, *family)}
-    for line in _read("/proc/locks").splitlines():
+    for line in read_text("/proc/locks").splitlines():
         fields = line.split()
         if len(fields) > 5 and fields[1] == "->" and fields[5] in processes:
             return "waiting for a file lock, such as that of the compiler's cache"
-    return "waiting for a disk" if (_stat(pid) or [""])[0] == "D" else ""
+    return "waiting for a disk" if status(pid)[:1] == ["D"] else ""
 
 
 def _activity(pid: int) -> float:
@@ -175,27 +179,9 @@ def _activity(pid: int) -> float:
     except OSError:
         return 0.0
     for thread in threads:
-        total += sum(int(value) for value in _read(thread / "schedstat").split()[:2])
+        total += sum(int(value) for value in read_text(thread / "schedstat").split()[:2])
     return total / 1e9
 
 
-def _stat(pid: int) -> list[str] | None:
-    """State, parent, ...: the fields after a process's name in /proc, or None if the process has ended."""
-    text = _read(f"/proc/{pid}/stat")
-    return text[text.rindex(")") + 2 :].split() if ")" in text else None
-
-
-def _read(path: Path | str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _kill(kill: Callable[[int, int], None], number: int) -> None:
-    with contextlib.suppress(OSError):  # it has already ended
-        kill(number, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(json.load(sys.stdin))

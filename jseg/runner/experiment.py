@@ -32,6 +32,7 @@ from jseg.runner.checkpoint import (
 )
 from jseg.runner.log import RunLog
 from jseg.runner.paths import check_work_dir, default_work_dir, set_aside_earlier_run
+from jseg.runner.same_data import check_same_data
 from jseg.runner.seeding import BEFORE_TRAINING, seed_everything
 from jseg.runner.sinks import SINKS
 from jseg.runner.store import CheckpointStore
@@ -269,7 +270,7 @@ class Experiment:
         return None
 
     def _check_same(self, optimizer: Optimizer) -> None:
-        """Checks that every rank starts with the same config, images, weights and optimizer state.
+        """Checks that every rank starts with the same config, data, weights and optimizer state.
 
         Raises:
             ValueError: if not. The message names the ranks and the first difference.
@@ -283,6 +284,7 @@ class Experiment:
                 "give every machine the same files and the same jseg",
                 "the comparison of weights",
             )
+            check_same_data([dataset, self.dataset("val")])
 
     def _model_config(self) -> dict[str, Any]:
         """Returns the model's config with file paths resolved and the crop size filled in."""

@@ -41,6 +41,7 @@ from jseg.runner.inspection import save_batch
 from jseg.runner.interrupt import Interrupted, StopSignals
 from jseg.runner.log import Eta, LossWindow, NonFiniteLoss, clock, gpu_memory_mb, peak_memory_mb
 from jseg.runner.outputs import CONFUSION, MASKS, METRICS, PER_IMAGE, ImageOutputs
+from jseg.runner.same_data import check_same_data
 from jseg.runner.sinks import Sinks
 from jseg.runner.step import TrainingStep, rank_batch_size
 from jseg.runtime.backend import device, jt
@@ -157,6 +158,7 @@ class Runner:
 
     def _val(self, checkpoint: str | None, save_masks: bool, per_image: bool) -> dict[str, Any]:
         model, path = self.experiment.trained_model(checkpoint)
+        check_same_data([self.experiment.dataset("val")])
         self.log.info(f"evaluating {path}")
         outputs = ImageOutputs(
             self.experiment.dataset("val"),
@@ -190,6 +192,7 @@ class Runner:
         self, dataset: Dataset, checkpoint: str | None, published_values: bool, outlines: Sequence[str]
     ) -> Path:
         model, path = self.experiment.trained_model(checkpoint)
+        check_same_data([dataset])
         folder = self.work_dir / "predictions"
         self.log.info(f"segmenting {len(dataset)} images with {path}")
         model.eval()

@@ -24,14 +24,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("unshare", "nsenter", "mount", "ip", "hostname")
+TOOLS = ("unshare", "nsenter", "mount", "ip", "tc", "hostname")
 NETWORK = "10.77.0"  # the hosts' addresses end with their number
 _NAMESPACES = ("--net", "--uts", "--ipc", "--mount")
 # A folder is covered by one of the host's; what lies below it and must stay is put back.
@@ -148,11 +148,11 @@ class Hosts:
         )
         agent.chmod(0o755)
         with self._stack:
-            switch = self._hold(["unshare", "--net"], "echo ready; exec sleep infinity", {})
-            self._network(switch, "ip link add switch type bridge && ip link set switch up")
+            self._switch = self._hold(["unshare", "--net"], "echo ready; exec sleep infinity", {})
+            self._network(self._switch, "ip link add switch type bridge && ip link set switch up")
             names = host_names(self.count)
             for number, name in enumerate(names, 1):
-                self._add(switch, number, name, names)
+                self._add(number, name, names)
             self._stack = self._stack.pop_all()
         return self
 
@@ -181,13 +181,46 @@ class Hosts:
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         }
 
+    def cable(self, host: int, connected: bool) -> None:
+        """Pulls the network cable of a host out of the switch, or puts it back."""
+        self._network(self._switch, f"ip link set port{host + 1} {'up' if connected else 'down'}")
+
+    @contextlib.contextmanager
+    def disturbed(self, host: int, loss: float, delay: float) -> Iterator[None]:
+        """Replaces the cable of a host by one that loses a share of the frames, and needs `delay` seconds."""
+        number, switch = host + 1, self._switch
+        port, near, far = f"port{number}", f"near{number}", f"far{number}"
+        self._network(switch, f"ip link add {near} type veth peer name {far} && ip link set {near} up")
+        self._network(switch, f"ip link set {far} master switch up && ip link set {port} nomaster")
+        script = str(Path(__file__).with_name("bad_cable.py"))
+        enter = ["nsenter", "--target", str(switch.pid), "--net", sys.executable, script]
+        cable = subprocess.Popen([*enter, port, near, str(loss), str(delay)], stdout=subprocess.PIPE, text=True)
+        try:
+            if cable.stdout.readline() != "ready\n":
+                raise RuntimeError("the bad cable could not be made")
+            yield
+        finally:
+            cable.kill()
+            cable.wait()
+            self._network(switch, f"ip link set {port} master switch && ip link del {near}")
+
+    def limit(self, host: int, rate: str) -> None:
+        """Limits what a host sends and receives to `rate`, in the notation of tc(8): 100mbit, 1gbit. "" removes
+        the limit."""
+        for process, card in ((self._switch, f"port{host + 1}"), (self.hosts[host].process, "eth0")):
+            self._network(process, f"tc qdisc del dev {card} root 2>&- || true")
+            if rate:
+                # As large as the kernel's largest frame, and little beside a message.
+                command = f"tc qdisc add dev {card} root tbf rate {rate} burst 256kb latency 100ms"
+                self._network(process, command)
+
     def start(self, command: Sequence[str], host: int = 0, **options: Any) -> subprocess.Popen:
         """Starts a command on a host, in the folder of the hosts; `options` are those of Popen."""
         # The shell looks the folder up on the host.
         enter = [*self.hosts[host].enter(), "sh", "-c", 'cd "$0" && exec "$@"', str(self.folder)]
         return subprocess.Popen([*enter, *command], **{"env": self.environment(), **options})
 
-    def _add(self, switch: subprocess.Popen, number: int, name: str, names: Sequence[str]) -> None:
+    def _add(self, number: int, name: str, names: Sequence[str]) -> None:
         folder = self.folder / name
         for part in ("home", "tmp", "disk"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -205,7 +238,7 @@ class Hosts:
         self._stack.callback(host.kill)
         self.hosts.append(host)
         self._network(
-            switch,
+            self._switch,
             f"ip link add port{number} type veth peer name eth0 netns {process.pid}"
             f" && ip link set port{number} master switch up",
         )

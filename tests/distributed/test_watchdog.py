@@ -12,6 +12,7 @@ import pytest
 
 from jseg.distributed import watcher
 from jseg.distributed.watcher import Judge
+from jseg.runtime.processes import running
 
 LONGEST = 100.0
 
@@ -84,8 +85,10 @@ def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
         HEADER.pack_into(memory, 0, 1, 4)
         memory[HEADER.size:HEADER.size + 4] = b"idle"
         settings = dict(pid=os.getpid(), memory=shared, patience=1.0, longest=60.0, name="rank 3 on here")
-        command = [sys.executable, "-I", {watcher.__file__!r}, json.dumps(settings)]
-        subprocess.Popen(command, pass_fds=(shared,))
+        command = [sys.executable, "-I", {watcher.__file__!r}]
+        process = subprocess.Popen(command, pass_fds=(shared,), stdin=subprocess.PIPE, text=True)
+        with process.stdin:
+            json.dump(settings, process.stdin)
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         print(child.pid, flush=True)
         time.sleep(60)
@@ -95,4 +98,4 @@ def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert "rank 3 on here" in done.stderr and "idle" in done.stderr
     assert re.search(r"\b\d+ s\b.*\b\d+ s\b", done.stderr)  # without a heartbeat, without CPU time
-    assert (watcher._stat(int(done.stdout)) or "Z")[0] == "Z"  # gone, or dead with nobody to collect it
+    assert not running(int(done.stdout))  # gone, or dead with nobody to collect it

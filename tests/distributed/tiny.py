@@ -20,10 +20,17 @@ NEL = NELLoss(focal_weight=10.0, dice_weight=1.0)
 
 @MODELS.register("TestRanksModel")
 class RanksModel(Segmentor[jt.Var]):
-    """A linear map of colours with dropout; losses are counted (NEL) and averaged over pixels."""
+    """A linear map of colours with dropout; losses are counted (NEL) and averaged over pixels.
 
-    def __init__(self, class_names: Sequence[str], unseen: Sequence[int], setting: str = "inductive") -> None:
+    Args:
+        ballast: number of further weights, which make the gradients larger, and the images matter to them too.
+    """
+
+    def __init__(
+        self, class_names: Sequence[str], unseen: Sequence[int], setting: str = "inductive", ballast: int = 0
+    ) -> None:
         super().__init__()
+        self.ballast = jt.zeros((ballast,)) if ballast else None
         self.weight = jt.randn((len(class_names), 3))
         self.bias = jt.zeros((len(class_names),))
 
@@ -51,6 +58,8 @@ class RanksModel(Segmentor[jt.Var]):
         counts, pixels = (None, None) if divisors is None else (divisors[:1], divisors[1])
         terms = NEL(scores, label, counts)
         terms["loss_size"] = scores.sqr().mean()
+        if self.ballast is not None:
+            terms["loss_ballast"] = ((self.ballast - image.mean()).sqr()).mean()
         total = sum(terms.values())
         return {**terms, "acc_seg": pixel_accuracy(scores, label, pixels), "total": total}
 
@@ -64,8 +73,9 @@ class RanksModel(Segmentor[jt.Var]):
         return Architecture()
 
     def trainable_parameters(self) -> dict[str, jt.Var]:
-        """Both."""
-        return {"head.weight": self.weight, "head.bias": self.bias}
+        """All."""
+        ballast = {} if self.ballast is None else {"head.ballast": self.ballast}
+        return {"head.weight": self.weight, "head.bias": self.bias, **ballast}
 
 
 @DATASETS.register("TestRanksImages")
