@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 if not __package__:  # started as a script, in isolated mode
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jseg.runtime.processes import kill, read_text, running, status
+from jseg.runtime.processes import descendants, kill, parents_of_all, read_text, running, status
 
 _ALIVE, _FINISHED, _STOP = b".", b"q", b"x"
 _SECOND = 1.0  # between two signs of life
@@ -83,7 +84,8 @@ def main(settings: dict[str, Any]) -> None:
     daemons = {int(fields[1]) for pid in pids if (fields := status(pid))}
     daemons = {pid for pid in daemons if read_text(f"/proc/{pid}/comm").strip() in _DAEMONS}
     peers = _accept(settings) if "listener" in settings else _connect(settings)
-    while peers and any(running(pid) for pid in pids):
+    next_sign = monotonic()
+    while peers:
         verdicts = {peer.name: peer.look(monotonic(), patience) for peer in peers}
         lost = [text for text in verdicts.values() if text not in ("", "finished")]
         peers = [peer for peer in peers if not verdicts[peer.name]]
@@ -94,8 +96,13 @@ def main(settings: dict[str, Any]) -> None:
             _send(peers, _STOP)
             _end(pids, daemons)
             return
-        _send(peers, _ALIVE)
-        sleep(_SECOND)
+        if not any(running(pid) for pid in pids):
+            break
+        if monotonic() >= next_sign:
+            _send(peers, _ALIVE)
+            next_sign = monotonic() + _SECOND
+        # Wakes up at once when a connection is closed: mpirun, if it notices too, soon prints nothing more.
+        select.select([peer.connection for peer in peers], [], [], max(0.0, next_sign - monotonic()))
     _send(peers, _FINISHED)
 
 
@@ -168,8 +175,11 @@ def _end(pids: list[int], daemons: set[int]) -> None:
     deadline = monotonic() + _GRACE
     while any(running(pid) for pid in daemons) and monotonic() < deadline:
         sleep(0.1)
+    parents = parents_of_all()
     for pid in daemons:
         kill(pid)
+        for child in descendants(pid, parents):  # such as the `ssh` that waits for the lost host
+            kill(child)
 
 
 if __name__ == "__main__":

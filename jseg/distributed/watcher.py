@@ -22,7 +22,7 @@ from typing import Any
 if not __package__:  # started as a script, in isolated mode
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jseg.runtime.processes import kill, read_text, status
+from jseg.runtime.processes import descendants, kill, parents_of_all, read_text, status
 
 HEADER = struct.Struct("<QI")  # number of heartbeats so far, length of the text that follows in bytes
 SIZE = 512  # bytes of shared memory
@@ -104,11 +104,11 @@ def main(settings: dict[str, Any]) -> None:
     pid = settings["pid"]
     memory = mmap.mmap(settings["memory"], SIZE)
     judge = Judge(settings["patience"], settings["longest"], monotonic())
-    parents = _parents()
+    parents = parents_of_all()
     parent, family = parents.get(pid), set()
     leads_group = os.getpgid(pid) == pid  # as under mpirun
     while pid in parents:
-        family = _descendants(pid, parents) - {os.getpid()}
+        family = descendants(pid, parents) - {os.getpid()}
         signs, length = HEADER.unpack_from(memory)
         doing = memory[HEADER.size : HEADER.size + length].decode("utf-8", "replace")
         reason = judge.look(
@@ -129,32 +129,12 @@ def main(settings: dict[str, Any]) -> None:
             )
             break
         sleep(_LOOK_SECONDS)
-        parents = _parents()
+        parents = parents_of_all()
     # Child processes that a killed rank leaves behind, such as Jittor's compilers, would wait for it forever.
     for member in (pid, *family):
         kill(member)
     if leads_group:
         kill(pid, os.killpg)
-
-
-def _parents() -> dict[int, int]:
-    """Maps each visible process that has not ended to its parent."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            fields = status(int(entry.name))
-            if fields and fields[0] != "Z":
-                parents[int(entry.name)] = int(fields[1])
-    return parents
-
-
-def _descendants(pid: int, parents: dict[int, int]) -> set[int]:
-    found: set[int] = set()
-    fresh = {pid}
-    while fresh:
-        fresh = {child for child, parent in parents.items() if parent in fresh} - found
-        found |= fresh
-    return found
 
 
 def _excuse(pid: int, family: set[int]) -> str:

@@ -4,7 +4,7 @@ rank start without the rest of jseg."""
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -32,3 +32,24 @@ def kill(pid: int, send: Callable[[int, int], None] = os.kill) -> None:
     """Sends SIGKILL to a process, or with `send=os.killpg` to a group, that may have ended already."""
     with contextlib.suppress(OSError):
         send(pid, signal.SIGKILL)
+
+
+def parents_of_all() -> dict[int, int]:
+    """Maps each visible process that has not ended to its parent."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            fields = status(int(entry.name))
+            if fields and fields[0] != "Z":
+                parents[int(entry.name)] = int(fields[1])
+    return parents
+
+
+def descendants(pid: int, parents: Mapping[int, int]) -> set[int]:
+    """Returns children, their children and so on. `parents`: as from `parents_of_all`."""
+    found: set[int] = set()
+    fresh = {pid}
+    while fresh:
+        fresh = {child for child, parent in parents.items() if parent in fresh} - found
+        found |= fresh
+    return found

@@ -41,7 +41,7 @@ IFS='
 '
 cover() {
     mount --rbind "$1" /mnt
-    mount --bind "$2" "$1"
+    mount --rbind "$2" "$1"
     for path in $KEPT; do
         case "$path" in "$1"/*)
             mkdir -p "$path"
@@ -55,6 +55,11 @@ ip link set lo up
 mount --bind "$FOLDER/hosts" /etc/hosts
 mount -t tmpfs tmpfs /dev/shm
 mount --bind "$FOLDER/disk" "$DISK"
+# Jittor's cache, so that the hosts need not compile everything again; what they write is their own.
+if [ -d "$HOME/.cache/jittor" ]; then
+    cache="lowerdir=$HOME/.cache/jittor,upperdir=$FOLDER/cache/upper,workdir=$FOLDER/cache/work"
+    mount -t overlay -o "$cache" overlay "$FOLDER/home/.cache/jittor"
+fi
 cover "$HOME" "$FOLDER/home"
 cover /tmp "$FOLDER/tmp"
 echo ready
@@ -194,7 +199,9 @@ class Hosts:
         self._network(switch, f"ip link set {far} master switch up && ip link set {port} nomaster")
         script = str(Path(__file__).with_name("bad_cable.py"))
         enter = ["nsenter", "--target", str(switch.pid), "--net", sys.executable, script]
-        cable = subprocess.Popen([*enter, port, near, str(loss), str(delay)], stdout=subprocess.PIPE, text=True)
+        cable = subprocess.Popen(
+            [*enter, port, near, str(loss), str(delay)], stdout=subprocess.PIPE, text=True
+        )
         try:
             if cable.stdout.readline() != "ready\n":
                 raise RuntimeError("the bad cable could not be made")
@@ -205,8 +212,8 @@ class Hosts:
             self._network(switch, f"ip link set {port} master switch && ip link del {near}")
 
     def limit(self, host: int, rate: str) -> None:
-        """Limits what a host sends and receives to `rate`, in the notation of tc(8): 100mbit, 1gbit. "" removes
-        the limit."""
+        """Limits what a host sends and receives to `rate`, in the notation of tc(8): 100mbit, 1gbit.
+        "" removes the limit."""
         for process, card in ((self._switch, f"port{host + 1}"), (self.hosts[host].process, "eth0")):
             self._network(process, f"tc qdisc del dev {card} root 2>&- || true")
             if rate:
@@ -222,9 +229,9 @@ class Hosts:
 
     def _add(self, number: int, name: str, names: Sequence[str]) -> None:
         folder = self.folder / name
-        for part in ("home", "tmp", "disk"):
+        for part in ("home/.cache/jittor", "tmp", "disk", "cache/upper", "cache/work"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        self._copy_cache(folder / "home")
+        self._stack.callback(shutil.rmtree, folder / "cache", ignore_errors=True)
         lines = [f"{NETWORK}.{index} {other}\n" for index, other in enumerate(names, 1)]
         (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(lines))
         kept = sorted({str(path) for path in (ROOT, Path(sys.prefix), Path(sys.base_prefix), self.folder)})
@@ -243,16 +250,6 @@ class Hosts:
             f" && ip link set port{number} master switch up",
         )
         self._network(process, f"ip address add {host.address}/24 dev eth0 && ip link set eth0 up")
-
-    def _copy_cache(self, home: Path) -> None:
-        """Copies Jittor's cache, so that the hosts need not compile everything again."""
-        cache = Path.home() / ".cache" / "jittor"
-        copy = home / ".cache" / "jittor"
-        if cache.is_dir() and not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            # Not checked: a file that another process removes meanwhile is no loss, only compiled again.
-            subprocess.run(["cp", "--archive", str(cache), str(copy)], stderr=subprocess.DEVNULL)
-        self._stack.callback(shutil.rmtree, copy, ignore_errors=True)
 
     def _hold(self, unshare: Sequence[str], script: str, variables: dict[str, str]) -> subprocess.Popen:
         process = subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 
 from jseg.distributed import watcher
 from jseg.distributed.watcher import Judge
-from jseg.runtime.processes import running
+from jseg.runtime.processes import descendants, running
 
 LONGEST = 100.0
 
@@ -68,7 +68,7 @@ def test_compiling_may_take_long_but_not_for_ever():
 
 
 def test_descendants_of_descendants_are_found():
-    assert watcher._descendants(1, {1: 0, 2: 1, 3: 2, 4: 9}) == {2, 3}
+    assert descendants(1, {1: 0, 2: 1, 3: 2, 4: 9}) == {2, 3}
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the watcher reads /proc")

@@ -23,7 +23,7 @@ class RanksModel(Segmentor[jt.Var]):
     """A linear map of colours with dropout; losses are counted (NEL) and averaged over pixels.
 
     Args:
-        ballast: number of further weights, which make the gradients larger, and the images matter to them too.
+        ballast: number of further weights, which depend on the images too, to make the gradients larger.
     """
 
     def __init__(
