@@ -42,6 +42,9 @@ TOP_LEVEL: dict[str, Key] = {
         (int,), required=True, minimum=1, about="images per update, over all ranks and accumulation steps"
     ),
     "accumulate": Key((int,), 1, minimum=1, about="parts in which a rank processes its share of the batch"),
+    "compress_gradients": Key(
+        (bool,), False, about="gradients travel between ranks as bfloat16, with error feedback"
+    ),
     "data_root": Key(
         (str, _NONE),
         about="folder of the data. None: the variable JSEG_DATA_ROOT, or else `data`",

@@ -12,11 +12,13 @@ from jseg.distributed.collectives import (
     broadcast_object,
     gather_objects,
 )
+from jseg.distributed.compression import Compression
 from jseg.distributed.gradients import average_gradients
 from jseg.distributed.mpi import abort, is_main, local_rank, local_size, rank, set_wait_observer, world_size
 from jseg.distributed.watchdog import alive, watch
 
 __all__ = [
+    "Compression",
     "abort",
     "alive",
     "all_reduce_max",

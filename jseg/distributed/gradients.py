@@ -4,29 +4,42 @@ Communication starts after the backward pass has ended. Measurements showed no b
 two; see benchmarks/README.md, `distributed.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
 
 from jseg.distributed import mpi
+from jseg.distributed.compression import Compression
 from jseg.runtime.backend import jt
 
 BUCKET_NUMBERS = 1 << 24
 """Elements in one message (64 MiB of float32), unless a single gradient has more."""
 
 
-def average_gradients(gradients: Sequence[jt.Var], what: str = "gradients") -> list[jt.Var]:
+def average_gradients(
+    gradients: Sequence[jt.Var], what: str = "gradients", compression: Compression | None = None
+) -> list[jt.Var]:
     """Returns the mean of each gradient over all processes, detached, after computing pending operations.
 
-    All processes get bitwise identical results. On GPUs with NCCL, the messages stay on the devices.
+    All processes get bitwise identical results. On GPUs with NCCL, the messages stay on the devices, unless
+    they are compressed.
 
     Args:
         gradients: float32, with the same shapes in the same order on every process.
+        compression: halves the bytes, at the price of rounding.
     """
     gradients = list(gradients)
     if mpi.world_size() == 1:
         return gradients
     averaged: list[jt.Var] = []
-    for bucket in buckets([gradient.numel() for gradient in gradients]):
-        averaged += _average([gradients[index] for index in bucket], what)
+    for number, bucket in enumerate(buckets([gradient.numel() for gradient in gradients])):
+        if compression is None:
+            add = partial(mpi.all_reduce, operation="sum", what=what)
+        else:
+            add = partial(compression.sum, number, what=what)
+        on_devices = compression is None and _on_devices()
+        averaged += _average([gradients[index] for index in bucket], None if on_devices else add, what)
     return averaged
 
 
@@ -44,18 +57,19 @@ def buckets(sizes: Sequence[int], largest: int = BUCKET_NUMBERS) -> list[list[in
     return groups
 
 
-def _average(gradients: list[jt.Var], what: str) -> list[jt.Var]:
+def _average(gradients: list[jt.Var], add: Callable[[np.ndarray], None] | None, what: str) -> list[jt.Var]:
+    """`add`: replaces an array by its sum over all processes; None to add on the devices."""
     flat = jt.concat([gradient.reshape(-1) for gradient in gradients]).stop_grad()
-    if _on_devices():
+    if add is None:
         flat.sync()
         mpi.arrive(what)
         flat = flat.mpi_all_reduce("add").stop_grad()
     elif jt.flags.use_cuda:
         host = flat.numpy()
-        mpi.all_reduce(host, "sum", what)
+        add(host)
         flat = jt.array(host).stop_grad()
     else:
-        mpi.all_reduce(flat.data, "sum", what)  # in place, in the Var's memory
+        add(flat.data)  # in place, in the Var's memory
     parts, first = [], 0
     for gradient in gradients:
         size = gradient.numel()

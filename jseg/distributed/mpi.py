@@ -97,6 +97,26 @@ def broadcast(array: np.ndarray, root: int, what: str) -> None:
         _mpi4py().COMM_WORLD.Bcast(part, root)
 
 
+def all_to_all(array: np.ndarray, what: str) -> np.ndarray:
+    """Sends the i-th of equal parts of `array` to process i. Returns the received parts in rank order.
+
+    Args:
+        array: contiguous (N,), with N a multiple of the number of processes and the same everywhere.
+    """
+    arrive(what)
+    received = np.empty_like(array)
+    _mpi4py().COMM_WORLD.Alltoall(array, received)
+    return received
+
+
+def all_gather(array: np.ndarray, what: str) -> np.ndarray:
+    """Returns the arrays of all processes, contiguous (N,) with the same N, one after the other."""
+    arrive(what)
+    received = np.empty(array.size * world_size(), array.dtype)
+    _mpi4py().COMM_WORLD.Allgather(array, received)
+    return received
+
+
 def abort(code: int) -> None:
     """Ends every process of the job immediately, on all machines, with exit status `code` of `mpirun`.
 

@@ -19,6 +19,7 @@ from jseg.datasets import DataLoader, Dataset
 from jseg.datasets.batch import LoadedBatch
 from jseg.datasets.leftovers import shared_files
 from jseg.distributed import (
+    Compression,
     alive,
     all_reduce_max,
     barrier,
@@ -217,7 +218,8 @@ class Runner:
         stop: StopSignals,
     ) -> None:
         cfg, eta = self.cfg, Eta()
-        step = TrainingStep(model, optimizer, self.seed, cfg.accumulate)
+        compression = Compression() if cfg.compress_gradients else None
+        step = TrainingStep(model, optimizer, self.seed, cfg.accumulate, compression)
         if (
             start
             and self._due(start, cfg.eval_interval)
@@ -247,6 +249,8 @@ class Runner:
                 self._report(done, window.close(), scheduler(optimizer.base_lr, iteration), eta)
             if save:
                 self._save(done, optimizer)
+                if compression:  # a run that is resumed here starts without it, too
+                    compression.reset()
             if measure:
                 self._measure(done, model, optimizer, stop)
                 model.train()

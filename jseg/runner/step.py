@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jseg.datasets.batch import Batch
-from jseg.distributed import all_reduce_sum, average_gradients, rank, world_size
+from jseg.distributed import Compression, all_reduce_sum, average_gradients, rank, world_size
 from jseg.models.segmentors import Segmentor
 from jseg.optim import Optimizer
 from jseg.runner.seeding import seed_everything
@@ -47,12 +47,21 @@ class TrainingStep:
         seed: seed of the run.
         accumulate: number of parts in which this rank processes its images, which must be a multiple of it.
             Only one part is in memory at a time.
+        compression: how gradients travel between ranks. None: as they are.
     """
 
-    def __init__(self, model: Segmentor, optimizer: Optimizer, seed: int, accumulate: int = 1) -> None:
+    def __init__(
+        self,
+        model: Segmentor,
+        optimizer: Optimizer,
+        seed: int,
+        accumulate: int = 1,
+        compression: Compression | None = None,
+    ) -> None:
         self._model, self._optimizer = model, optimizer
         self._seed, self._accumulate = seed, accumulate
         self._parts = accumulate * world_size()
+        self._compression = compression
 
     def __call__(
         self, iteration: int, batch: Batch, learning_rate: Callable[[float], float]
@@ -90,7 +99,9 @@ class TrainingStep:
         if self._accumulate > 1:
             gradients = [(gradient * (1.0 / self._accumulate)).stop_grad() for gradient in gradients]
             terms = [{name: sum(part[name] for part in terms) / self._accumulate for name in terms[0]}]
-        gradients = average_gradients(gradients, f"gradients of iteration {iteration + 1}")
+        gradients = average_gradients(
+            gradients, f"gradients of iteration {iteration + 1}", self._compression
+        )
         self._optimizer.apply(gradients, learning_rate)
         return terms[0]
 

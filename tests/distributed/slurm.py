@@ -34,9 +34,9 @@ from several_hosts import Cluster, logged
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 PAGE = ROOT / "docs" / "clusters.md"
-SLOW = "10mbit"  # about 7 s for an iteration
+SLOW = "5mbit"  # about 14 s for an iteration
 STEPS = 3  # before something happens
-SECONDS = 400.0  # for a job, with the time that SLURM waits before it starts one again
+SECONDS = 600.0  # for a job, with the time that SLURM waits before it starts one again
 SETTINGS = """\
 ClusterName=jseg
 SlurmctldHost={first.name}({first.address})
@@ -193,7 +193,7 @@ def time_limit(slurm: Slurm, work_dir: Path) -> None:
     """SIGUSR1 at the time that `--signal` gives; the script puts its job back into the queue."""
     slurm.hosts.limit(1, SLOW)
     # SLURM counts in minutes, and signals up to a minute early.
-    job = slurm.submit(work_dir, "--time=2", "--signal=B:USR1@90")
+    job = slurm.submit(work_dir, "--time=4", "--signal=B:USR1@60")
     wait(SECONDS, lambda: "stopped by SIGUSR1" in slurm.log(work_dir))
     print(f"    after {logged(work_dir)} iterations: SIGUSR1, then {slurm.state(job)}", flush=True)
     slurm.hosts.limit(1, "")
