@@ -1,9 +1,9 @@
 """Sums of gradients over processes in half the bytes, for slow networks.
 
-Numbers travel as bfloat16: the upper half of float32, with its range. What rounding removes is kept, and added
-to the numbers of the next call ("error feedback": Seide et al., "1-Bit Stochastic Gradient Descent", 2014), so
-that it is late, not lost. As in Tang et al., "1-bit Adam" (2021), this is done twice: by each process for what
-it sends, and by the process that adds a part for the sum that it distributes.
+Numbers travel as bfloat16: the upper half of float32, with its range. What rounding removes is kept, and
+added to the numbers of the next call ("error feedback": Seide et al., "1-Bit Stochastic Gradient Descent",
+2014), so that it is late, not lost. As in Tang et al., "1-bit Adam" (2021), this is done twice: by each
+process for what it sends, and by the process that adds a part for the sum that it distributes.
 """
 
 import sys

@@ -88,7 +88,6 @@ def main(settings: dict[str, Any]) -> None:
     while peers:
         verdicts = {peer.name: peer.look(monotonic(), patience) for peer in peers}
         lost = [text for text in verdicts.values() if text not in ("", "finished")]
-        peers = [peer for peer in peers if not verdicts[peer.name]]
         if lost:
             for text in lost:
                 if text != "stop":  # the host of rank 0 has reported the reason
@@ -96,6 +95,7 @@ def main(settings: dict[str, Any]) -> None:
             _send(peers, _STOP)
             _end(pids, daemons)
             return
+        peers = [peer for peer in peers if not verdicts[peer.name]]
         if not any(running(pid) for pid in pids):
             break
         if monotonic() >= next_sign:

@@ -99,9 +99,7 @@ class TrainingStep:
         if self._accumulate > 1:
             gradients = [(gradient * (1.0 / self._accumulate)).stop_grad() for gradient in gradients]
             terms = [{name: sum(part[name] for part in terms) / self._accumulate for name in terms[0]}]
-        gradients = average_gradients(
-            gradients, f"gradients of iteration {iteration + 1}", self._compression
-        )
+        gradients = average_gradients(gradients, f"gradients of iteration {iteration + 1}", self._compression)
         self._optimizer.apply(gradients, learning_rate)
         return terms[0]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jseg.distributed import (
+    Compression,
     agreement,
     all_reduce_max,
     all_reduce_mean,
@@ -58,6 +59,25 @@ def variables(own: int, size: int) -> None:
     own_gradients = [jt.ones(shape) * (own + index) for index, shape in enumerate(shapes)]
     for index, (mean, shape) in enumerate(zip(average_gradients(own_gradients), shapes)):
         np.testing.assert_allclose(mean.numpy(), np.full(shape, (size - 1) / 2 + index), rtol=1e-6)
+
+
+def compressed(own: int, size: int) -> None:
+    """Each sum is rounded; what is removed comes with the next, so that many sums together are right."""
+    compression = Compression()
+    everybody = np.random.default_rng(0).standard_normal((size, 1003)).astype(np.float32)
+    exact, calls, total = everybody.sum(0, dtype=np.float64), 30, np.zeros(1003)
+    errors = []
+    for _ in range(calls):
+        values = everybody[own].copy()
+        compression.sum(0, values, "a test")
+        check_same({"sums": values}, "")
+        total += values
+        errors.append(np.abs(values - exact).max())
+    assert 1e-3 < max(errors) < 0.1, errors
+    # Without feedback, the first error would come `calls` times.
+    assert np.abs(total - calls * exact).max() < 3 * max(errors)
+    (mean,) = average_gradients([jt.ones((7,)) * own], compression=Compression())
+    assert (mean.numpy() == (size - 1) / 2).all()
 
 
 def objects(own: int, size: int) -> None:
@@ -135,6 +155,7 @@ if __name__ == "__main__":
     assert is_main() == (me == 0)
     numbers(me, everybody)
     variables(me, everybody)
+    compressed(me, everybody)
     objects(me, everybody)
     long_messages(me, everybody)
     one_library()

@@ -21,6 +21,7 @@ from jseg.distributed import (
     rank,
     world_size,
 )
+from jseg.distributed.compression import from_bfloat16, to_bfloat16
 from jseg.distributed.gradients import buckets
 from jseg.runtime.backend import jt
 from jseg.runtime.environment import EnvironmentProblem
@@ -83,3 +84,14 @@ def test_an_mpi_library_that_jittor_has_not_initialised_is_refused(monkeypatch):
 def test_gradients_fill_buckets_in_order():
     assert buckets([3, 4, 2, 20, 1, 1], largest=8) == [[0, 1], [2], [3], [4, 5]]
     assert buckets([], largest=8) == []
+
+
+def test_bfloat16_is_the_nearest_upper_half_of_float32():
+    numbers = np.array([1.0, -2.5, 1.0 + 2**-9, 1.0 + 3 * 2**-9, 3e38, np.inf, np.nan, 0.0], np.float32)
+    bits = to_bfloat16(numbers)
+    assert bits.dtype == np.uint16 and hex(bits[0]) == "0x3f80"
+    back = from_bfloat16(bits)
+    assert back[:4].tolist() == [1.0, -2.5, 1.0, 1.0 + 2**-7]
+    assert np.isinf(back[5]) and np.isnan(back[6]) and back[7] == 0.0
+    many = np.random.default_rng(0).standard_normal(10_000).astype(np.float32)
+    assert np.abs(from_bfloat16(to_bfloat16(many)) / many - 1).max() <= 2**-8

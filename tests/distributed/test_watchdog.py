@@ -1,11 +1,14 @@
 """When a rank counts as hanging, and that its watcher kills it. The watcher does not use MPI, and neither do
 these tests."""
 
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -99,3 +102,72 @@ def test_a_process_that_sleeps_is_named_and_killed_with_its_children(tmp_path):
     assert "rank 3 on here" in done.stderr and "idle" in done.stderr
     assert re.search(r"\b\d+ s\b.*\b\d+ s\b", done.stderr)  # without a heartbeat, without CPU time
     assert not running(int(done.stdout))  # gone, or dead with nobody to collect it
+
+
+# A host watcher that stays a child of this process, with a "rank" that sleeps.
+WATCH = f"""
+import json, sys
+sys.path.insert(0, {str(Path(watcher.__file__).parent)!r})
+import host_watcher
+host_watcher.main(json.load(sys.stdin))
+"""
+
+
+def start_host(settings: dict, *descriptors: int) -> tuple[subprocess.Popen, subprocess.Popen]:
+    """(watcher, rank) of a host."""
+    sleeping = subprocess.Popen(["sleep", "60"])
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-c", WATCH],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=descriptors,
+        text=True,
+    )
+    json.dump({"token": "t" * 32, "patience": 3.0, "pids": [sleeping.pid], **settings}, process.stdin)
+    process.stdin.close()
+    return process, sleeping
+
+
+@pytest.fixture
+def two_hosts():
+    """The host of rank 0, called a, and another, b."""
+    with socket.create_server(("", 0)) as listener:
+        center = {"name": "a", "listener": listener.fileno(), "hosts": {"1": "b (rank 1)"}}
+        port = listener.getsockname()[1]
+        other = {"name": "b", "number": 1, "center": "a (rank 0)", "port": port, "addresses": ["127.0.0.1"]}
+        hosts = start_host(center, listener.fileno()), start_host(other)
+    time.sleep(2.0)  # they are connected
+    yield hosts
+    for process in (process for host in hosts for process in host):
+        process.kill()
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the watcher reads /proc")
+@pytest.mark.parametrize(
+    "number, said", [(signal.SIGSTOP, "silent for 3 s"), (signal.SIGKILL, "closed its connection")]
+)
+def test_a_host_that_stops_or_dies_is_named_and_its_loss_ends_the_other(two_hosts, number, said):
+    (watcher_a, rank_a), (watcher_b, rank_b) = two_hosts
+    watcher_b.send_signal(number)
+    assert watcher_a.wait(20) == 0 and rank_a.wait(5) == -signal.SIGKILL
+    message = watcher_a.stderr.read()
+    assert "error: a ends: b (rank 1)" in message and said in message and "--resume auto" in message
+    assert rank_b.poll() is None
+    watcher_b.send_signal(signal.SIGCONT)  # a host that goes on has been told to stop, and needs no message
+    if number == signal.SIGSTOP:
+        assert watcher_b.wait(20) == 0 and rank_b.wait(5) == -signal.SIGKILL
+        assert watcher_b.stderr.read() == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the watcher reads /proc")
+def test_hosts_whose_ranks_end_say_so(two_hosts):
+    (watcher_a, rank_a), (watcher_b, rank_b) = two_hosts
+    rank_b.kill()
+    rank_b.wait()
+    assert watcher_b.wait(10) == 0
+    time.sleep(1.5)
+    assert rank_a.poll() is None  # another rank that ends is mpirun's business
+    assert watcher_a.wait(10) == 0 and watcher_a.stderr.read() == watcher_b.stderr.read() == ""
