@@ -9,7 +9,7 @@ LINT   := $(VENV)/.lint
 CONFIG := configs/clip_rc/zeroshapes_demo.py
 WORK   := work_dirs/zeroshapes_demo
 
-.PHONY: help setup demo test test-fast lint format clean
+.PHONY: help setup demo test test-fast lint format wheelhouse clean
 
 help:
 	@echo "make setup   create $(VENV) and install jseg with its dependencies"
@@ -17,6 +17,7 @@ help:
 	@echo "make test    setup, then run the tests"
 	@echo "make test-fast   setup, then run the tests without those marked slow"
 	@echo "make lint    check formatting, style and types      make format   format files"
+	@echo "make wheelhouse   collect wheels of jseg and its dependencies, for machines without a network"
 	@echo "make clean   remove $(VENV) and Python caches; data/ and work_dirs/ are kept"
 
 setup: $(STAMP)
@@ -67,6 +68,13 @@ format: $(LINT)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+# For the Python of $(VENV), on machines with the same Python, operating system and processor. docs/clusters.md
+wheelhouse: | $(VENV)/bin/pip
+	rm -rf wheelhouse
+	$(PY) -m pip wheel --disable-pip-version-check --quiet --wheel-dir wheelhouse --no-deps jittor==1.3.11.0
+	$(PY) -m pip wheel --disable-pip-version-check --quiet --wheel-dir wheelhouse --find-links wheelhouse .
+	@ls wheelhouse | wc -l | xargs echo "packages in wheelhouse/:"
+
 clean:
-	rm -rf $(VENV) .pytest_cache build dist *.egg-info
+	rm -rf $(VENV) wheelhouse .pytest_cache build dist *.egg-info
 	find jseg tests tools configs -name __pycache__ -type d -prune -exec rm -rf {} +

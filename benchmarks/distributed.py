@@ -223,11 +223,11 @@ class Clock:
             reduce(array, operation, what)
             self._parts["transfer"] += time.perf_counter() - start - (self._parts["waiting"] - before)
 
-        def timed_average(gradients: Any, what: str) -> Any:
+        def timed_average(gradients: Any, *options: Any) -> Any:
             jt.sync(list(gradients))
             jt.sync_all(True)
             start, before = time.perf_counter(), sum(self._parts.values())
-            means = average(gradients, what)
+            means = average(gradients, *options)
             jt.sync(list(means))
             jt.sync_all(True)
             self._parts["packing"] += time.perf_counter() - start - (sum(self._parts.values()) - before)

@@ -79,7 +79,7 @@ def check_versions() -> None:
         f"the version of {name}": installed_version(name) or "none" for name in _PACKAGES
     }
     things["the source code of jseg"] = [
-        f"{path.relative_to(_PACKAGE).as_posix()}: SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        f"{path.relative_to(_PACKAGE).as_posix()}: SHA-256 {_digest(path.read_text('utf-8')).hex()[:16]}"
         for path in sorted(_PACKAGE.rglob("*"))
         if path.suffix in _SOURCES
     ]

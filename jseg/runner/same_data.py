@@ -30,7 +30,7 @@ def check_same_data(parts: Iterable[Dataset]) -> None:
     # Sizes are known to be equal, so every host chooses the same files.
     chosen = spread([int(size.split()[-2]) for size in sizes], CONTENT_BYTES)
     _compared(
-        "contents", lambda: [f"{paths[index]}: SHA-256 {file_sha256(paths[index])}" for index in chosen]
+        "contents", lambda: [f"{paths[index]}: SHA-256 {file_sha256(paths[index])[:16]}" for index in chosen]
     )
 
 

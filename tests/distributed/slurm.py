@@ -120,7 +120,7 @@ class Slurm:
     def output(self, *command: str) -> str:
         """What a command of SLURM prints."""
         process = self.start(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return process.communicate(timeout=60)[0].strip()
+        return process.communicate(timeout=SECONDS)[0].strip()
 
     def idle(self) -> bool:
         """Waits for the nodes to be idle."""
@@ -235,10 +235,21 @@ def ranks_by_srun(slurm: Slurm, work_dir: Path) -> None:
     """Whether `srun` can start ranks without `mpirun`. Only reported."""
     program = "from mpi4py import MPI; print(MPI.COMM_WORLD.rank, 'of', MPI.COMM_WORLD.size)"
     print(f"    {slurm.output('srun', '--mpi=list')}".replace("\n", " "))
+    start = ["srun", "--quiet", "-N", "2", "--ntasks-per-node=1"]
     for kind in ("none", "pmi2", "pmix"):
-        command = ["srun", "-N", "2", "--ntasks-per-node=1", f"--mpi={kind}", sys.executable, "-c", program]
-        lines = slurm.output(*command).splitlines()
+        lines = slurm.output(*start, f"--mpi={kind}", sys.executable, "-c", program).splitlines()
         print(f"    srun --mpi={kind}: {'; '.join(lines[:4])[:300]}", flush=True)
+    # What mpirun sets, and jseg and Jittor read before MPI starts.
+    names = ("RANK=$SLURM_PROCID", "SIZE=$SLURM_NTASKS", "LOCAL_RANK=$SLURM_LOCALID", "LOCAL_SIZE=1")
+    variables = " ".join(f"OMPI_COMM_WORLD_{name}" for name in names)
+    command = (
+        f"export {variables}; exec python {ROOT / 'tools' / 'run_net.py'} --config {slurm.cluster.config}"
+    )
+    output = slurm.output(*start, "--mpi=pmix", "sh", "-c", f"{command} --work-dir {work_dir}")
+    work_dir.with_suffix(".log").write_text(output)
+    same = curve(work_dir) == curve(slurm.hosts.shared / "completes")
+    print(f"    training by srun --mpi=pmix: {'same curve' if same else output[-300:]}", flush=True)
+    shutil.rmtree(work_dir, ignore_errors=True)
 
 
 TRIALS = (completes, time_limit, cancelled, node_fails, ranks_by_srun)
@@ -250,7 +261,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="new folder for the hosts and outputs")
+    parser.add_argument("--only", default="", help="part of the names of the trials, besides the first")
     options = parser.parse_args(argv)
+    trials = [trial for trial in TRIALS if trial is completes or options.only in trial.__name__]
     absent = [name for name in DAEMONS if shutil.which(name) is None]
     reason = f"{', '.join(absent)} not found; apt-get install slurm-wlm munge" if absent else missing()
     reason = reason or (f"{options.out} exists; name a new folder" if options.out.exists() else "")
@@ -260,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cluster = Cluster(hosts)
         prepare(cluster)
         with Slurm(hosts, cluster) as slurm:
-            for trial in TRIALS:
+            for trial in trials:
                 work_dir = hosts.shared / trial.__name__
                 print(f"{trial.__name__}:", flush=True)
                 start = time.monotonic()
@@ -272,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             version = slurm.output("sinfo", "--version")
     for problem in slurm.problems:
         print(f"problem: {problem}")
-    print(f"{len(TRIALS)} trials on {version}: {len(slurm.problems)} problems")
+    print(f"{len(trials)} trials on {version}: {len(slurm.problems)} problems")
     return 1 if slurm.problems else 0
 
 

@@ -1,0 +1,108 @@
+"""Measures how long gradients of CLIP-RC on ViT-B/16 are under way between hosts, over networks of several
+speeds.
+
+    python benchmarks/network.py --hosts 2 --out /tmp/network
+
+The hosts are network namespaces of this machine (tests/distributed/hosts.py), which need root; the kernel
+limits their cards with `tc`. One rank on each averages ready gradients, as they are and compressed. The table
+also shows the time that the bytes alone need at that speed, and the parts of a compressed sum that are
+arithmetic.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "distributed"), str(ROOT / "benchmarks")]
+
+from distributed import vit_b_shapes
+from hosts import Hosts, missing
+
+RATES = {"no limit": 0.0, "10gbit": 1e10, "1gbit": 1e9, "100mbit": 1e8}  # bits per second
+
+
+def rank_program(repeats: int) -> None:
+    """On each rank: prints `RESULT {json}` on rank 0, median seconds with and without compression."""
+    from jseg.distributed import Compression, average_gradients, barrier, is_main
+    from jseg.distributed.compression import from_bfloat16, to_bfloat16
+    from jseg.runtime.backend import jt
+
+    shapes = vit_b_shapes()
+    numbers = sum(int(np.prod(shape)) for shape in shapes)
+    result: dict[str, float] = {"numbers": numbers}
+    for name, compression in (("float32", None), ("bfloat16", Compression())):
+        seconds = []
+        for _ in range(repeats + 1):
+            gradients = [jt.random(shape).stop_grad() for shape in shapes]
+            jt.sync_all(True)
+            barrier()
+            start = time.perf_counter()
+            jt.sync(average_gradients(gradients, compression=compression))
+            jt.sync_all(True)
+            seconds.append(time.perf_counter() - start)
+        result[name] = float(np.median(seconds[1:]))  # without the first, which may compile
+    values = np.random.default_rng(0).standard_normal(numbers).astype(np.float32)
+    start = time.perf_counter()
+    from_bfloat16(to_bfloat16(values))
+    result["rounding"] = time.perf_counter() - start
+    if is_main():
+        print("\nRESULT " + json.dumps(result), flush=True)
+
+
+def measure(hosts: Hosts, count: int, repeats: int) -> dict[str, float]:
+    """Result of one run of `rank_program` on the first `count` hosts."""
+    options = ["--hostfile", str(hosts.hostfile(count, 1)), "-n", str(count), "--bind-to", "none"]
+    options += ["-x", "PATH", "-x", "PYTHONPATH", "--mca", "btl_tcp_if_include", "eth0"]
+    program = [sys.executable, str(Path(__file__).resolve()), "--ranks", "--repeats", str(repeats)]
+    command = ["mpirun", "--prefix", sys.prefix, *options, *program]
+    process = hosts.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output, _ = process.communicate()
+    lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        raise RuntimeError(f"the ranks failed:\n{output[-3000:]}")
+    return json.loads(lines[0][7:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--hosts", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="folder for the hosts")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ranks", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.ranks:
+        rank_program(options.repeats)
+        return 0
+    reason = missing() or ("" if options.out else "--out FOLDER is missing")
+    if reason:
+        parser.error(reason)
+    print("| hosts | network | float32 s | its bytes alone s | bfloat16 s | its bytes alone s | rounding s |")
+    print("|---:|---|---:|---:|---:|---:|---:|")
+    with Hosts(options.out, options.hosts) as hosts:
+        for rate, bits in RATES.items():
+            for host in range(options.hosts):
+                hosts.limit(host, rate if bits else "")
+            result = measure(hosts, options.hosts, options.repeats)
+            # Each host sends 2 (n - 1) / n of the numbers, in either way of adding.
+            sent = 2 * (options.hosts - 1) / options.hosts * result["numbers"] * 8
+            alone = [f"{sent * size / bits:.2f}" if bits else "-" for size in (4, 2)]
+            print(
+                f"| {options.hosts} | {rate} | {result['float32']:.2f} | {alone[0]} "
+                f"| {result['bfloat16']:.2f} | {alone[1]} | {result['rounding']:.2f} |",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
