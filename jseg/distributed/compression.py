@@ -12,6 +12,9 @@ import numpy as np
 
 from jseg.distributed import mpi
 
+_BLOCK = 1 << 17
+_UPPER = 1 if sys.byteorder == "little" else 0  # place of the upper half of a uint32
+
 
 class Compression:
     """Adds arrays over all processes, again and again, with error feedback.
@@ -41,31 +44,36 @@ class Compression:
             self._removed[number] = np.zeros(length * ranks, np.float32), np.zeros(length, np.float32)
         own, part = self._removed[number]
         own[: values.size] += values
-        sent = to_bfloat16(own)
-        own -= from_bfloat16(sent)
-        for received in mpi.all_to_all(sent, what).reshape(ranks, length):
-            part += from_bfloat16(received)
-        total = to_bfloat16(part)
-        part -= from_bfloat16(total)
-        values[:] = from_bfloat16(mpi.all_gather(total, what))[: values.size]
+        for received in mpi.all_to_all(rounded(own), what).reshape(ranks, length):
+            add(part, received)
+        total = mpi.all_gather(rounded(part), what)
+        values[:] = 0.0
+        add(values, total[: values.size])
 
 
-def to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """Rounds contiguous float32 to the nearest bfloat16, ties away from zero.
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Rounds contiguous float32 (N,) to the nearest bfloat16, ties away from zero.
 
     Returns:
-        Their bits, uint16 with the same shape. Infinities and NaN stay what they are.
+        Their bits, uint16 (N,). `values` keeps what rounding removed. An infinity or NaN stays what it is.
     """
-    return _upper(values.view(np.uint32) + np.uint32(0x8000)).copy()
+    bits = np.empty(values.size, np.uint16)
+    for block in _blocks(values.size):
+        whole = values[block].view(np.uint32) + np.uint32(0x8000)
+        bits[block] = whole.view(np.uint16)[_UPPER::2]
+        whole &= np.uint32(0xFFFF0000)
+        values[block] -= whole.view(np.float32)
+    return bits
 
 
-def from_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """Returns the float32 numbers of bits from `to_bfloat16`."""
-    values = np.zeros(bits.shape, np.uint32)
-    _upper(values)[...] = bits
-    return values.view(np.float32)
+def add(values: np.ndarray, bits: np.ndarray) -> None:
+    """Adds bfloat16 numbers, given as bits from `rounded`, to float32 (N,) in place."""
+    for block in _blocks(values.size):
+        whole = np.zeros(bits[block].size, np.uint32)
+        whole.view(np.uint16)[_UPPER::2] = bits[block]
+        values[block] += whole.view(np.float32)
 
 
-def _upper(bits: np.ndarray) -> np.ndarray:
-    """The upper halves of uint32, a view."""
-    return bits.view(np.uint16)[..., 1 if sys.byteorder == "little" else 0 :: 2]
+def _blocks(size: int) -> list[slice]:
+    """Parts that fit into a processor's cache, in which the steps above are several times as fast."""
+    return [slice(first, min(first + _BLOCK, size)) for first in range(0, size, _BLOCK)]
