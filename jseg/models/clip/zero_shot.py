@@ -59,7 +59,7 @@ def text_embeddings(
 
 
 def _encoded(clip: TextTransformer, tokens: np.ndarray, batch_size: int) -> np.ndarray:
-    """Unit rows (n, embed_dim) of n texts. Texts of similar length share a batch, which is cut to its longest."""
+    """Unit rows (n, embed_dim) of n texts. Texts of similar length share a batch, cut to its longest."""
     order = tokens.argmax(axis=1).argsort(kind="stable")
     features = np.empty((len(tokens), clip.config.embed_dim), np.float32)
     with jt.no_grad():
