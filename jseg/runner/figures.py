@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jseg.datasets import Dataset
+from jseg.distributed import alive
 from jseg.files import PathLike
 from jseg.labels import IGNORE_INDEX
 from jseg.models.segmentors import Segmentor
@@ -17,6 +18,7 @@ from jseg.visualization import can_draw, save_curves, save_panels, save_region_f
 from jseg.visualization.regions import HEADINGS
 
 _CANDIDATES = 4  # candidates for each image drawn, to find unseen classes
+_DRAWING = "drawing a figure"  # at first, matplotlib lists the fonts of the machine, which may take a minute
 _FIGURE_REGIONS = 16  # the 4 x 4 grid of the paper's Fig. 2
 
 
@@ -47,6 +49,7 @@ def draw_figures(
     log = Path(work_dir) / "log.jsonl"
     if log.exists() and can_draw():
         written.append(folder / "curves.png")
+        alive(_DRAWING)
         save_curves(written[-1], log, log.with_name("eval.jsonl"))
     return written
 
@@ -75,6 +78,7 @@ def _draw_panels(
         rows.append(dict(image=image, label=label, prediction=prediction, name=name))
     ignored = any((row["label"] == IGNORE_INDEX).any() for row in rows)
     path = folder / "panels.png"
+    alive(_DRAWING)
     save_panels(path, rows, dataset.class_names, dataset.palette, dataset.unseen, mask_ignore=ignored)
     return path
 
@@ -107,6 +111,7 @@ def _draw_regions(model: Segmentor, dataset: Dataset, folder: Path, index: int) 
     original_heading, trained_heading = HEADINGS
     if count != model.num_regions:
         trained_heading = f"CLIP-RC encoder (trained with {model.num_regions} regions)"
+    alive(_DRAWING)
     save_region_figure(
         path,
         shown,

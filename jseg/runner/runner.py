@@ -370,7 +370,6 @@ class Runner:
         """Draws the figures on the main rank, and returns their files."""
         drawn: list[Path] = []
         if is_main():
-            alive("drawing the figures")  # the first time for this user, matplotlib lists all fonts
             model.eval()
             count = self.cfg.visualize["num_images"]
             for path in draw_figures(
