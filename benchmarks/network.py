@@ -4,9 +4,10 @@ speeds.
     python benchmarks/network.py --hosts 2 --out /tmp/network
 
 The hosts are network namespaces of this machine (tests/distributed/hosts.py), which need root; the kernel
-limits their cards with `tc`. One rank on each averages ready gradients, as they are and compressed. The table
-also shows the time that the bytes alone need at that speed, and the CPU seconds of rounding all numbers and
-adding them again, which a compressed sum does twice.
+limits their cards with `tc`. One rank on each averages gradients, as they are and compressed: first the calls
+of MPI alone, then the whole average of ready gradients. The table also shows the time that the bytes need at
+that speed, and the CPU seconds of rounding all numbers and adding them again, which a compressed sum does
+twice.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,30 +26,40 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "distributed"), str(ROOT / "benc
 from distributed import vit_b_shapes
 from hosts import Hosts, missing
 
-RATES = {"100mbit": 1e8, "1gbit": 1e9, "10gbit": 1e10, "no limit": 0.0}
+RATES = {"no limit": 0.0, "10gbit": 1e10, "1gbit": 1e9, "100mbit": 1e8}
 
 
 def rank_program(repeats: int) -> None:
     """On each rank: prints `RESULT {json}` on rank 0, median seconds with and without compression."""
-    from jseg.distributed import Compression, average_gradients, barrier, is_main
+    from jseg.distributed import Compression, average_gradients, barrier, is_main, mpi, world_size
     from jseg.distributed.compression import add, rounded
     from jseg.runtime.backend import jt
 
-    shapes = vit_b_shapes()
-    numbers = sum(int(np.prod(shape)) for shape in shapes)
-    result: dict[str, float] = {"numbers": numbers}
-    for name, compression in (("float32", None), ("bfloat16", Compression())):
+    def median(action: Callable[[], object]) -> float:
         seconds = []
         for _ in range(repeats + 1):
-            gradients = [jt.random(shape).stop_grad() for shape in shapes]
-            jt.sync_all(True)
             barrier()
             start = time.perf_counter()
-            jt.sync(average_gradients(gradients, compression=compression))
-            jt.sync_all(True)
+            action()
             seconds.append(time.perf_counter() - start)
-        result[name] = float(np.median(seconds[1:]))  # without the first, which may compile
+        return float(np.median(seconds[1:]))  # without the first, which may compile
+
+    shapes = vit_b_shapes()
+    numbers = sum(int(np.prod(shape)) for shape in shapes)
     values = np.random.default_rng(0).standard_normal(numbers).astype(np.float32)
+    bits = rounded(values.copy())[: numbers // world_size() * world_size()]
+    part = bits[: bits.size // world_size()]
+    result: dict[str, float] = {"numbers": numbers}
+    result["float32 calls"] = median(lambda: mpi.all_reduce(values, "sum", "a measurement"))
+    result["bfloat16 calls"] = median(
+        lambda: (mpi.all_to_all(bits, "a measurement"), mpi.all_gather(part, "a measurement"))
+    )
+    for name, compression in (("float32", None), ("bfloat16", Compression())):
+        gradients = [jt.ones(shape).stop_grad() for shape in shapes]
+        jt.sync_all(True)
+        result[name] = median(
+            lambda own=gradients, how=compression: jt.sync(average_gradients(own, compression=how))
+        )
     start = time.process_time()
     add(values, rounded(values))
     result["rounding"] = time.process_time() - start
@@ -86,8 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     reason = missing() or ("" if options.out else "--out FOLDER is missing")
     if reason:
         parser.error(reason)
-    print("| hosts | network | float32 s | its bytes alone s | bfloat16 s | its bytes alone s | rounding s |")
-    print("|---:|---|---:|---:|---:|---:|---:|")
+    print(
+        "| hosts | network | float32: bytes alone s | calls s | average s "
+        "| bfloat16: bytes alone s | calls s | average s | rounding s |\n"
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|"
+    )
     with Hosts(options.out, options.hosts) as hosts:
         for rate, bits in RATES.items():
             for host in range(options.hosts):
@@ -96,10 +110,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Each host sends 2 (n - 1) / n of the numbers, in either way of adding.
             sent = 2 * (options.hosts - 1) / options.hosts * result["numbers"] * 8
             alone = [f"{sent * size / bits:.2f}" if bits else "-" for size in (4, 2)]
+            columns = [
+                column
+                for name, least in zip(("float32", "bfloat16"), alone)
+                for column in (least, f"{result[f'{name} calls']:.2f}", f"{result[name]:.2f}")
+            ]
             print(
-                f"| {options.hosts} | {rate} | {result['float32']:.2f} | {alone[0]} "
-                f"| {result['bfloat16']:.2f} | {alone[1]} | {result['rounding']:.2f} |",
-                flush=True,
+                f"| {options.hosts} | {rate} | {' | '.join(columns)} | {result['rounding']:.2f} |", flush=True
             )
     return 0
 

@@ -71,6 +71,7 @@ def save_mask(path: str | Path, label: np.ndarray, palette: np.ndarray | Sequenc
 
     Raises:
         ValueError: if `label` is not 2-D or does not fit into 8 bits.
+        OSError: if the file cannot be written. The message names it.
     """
     label = np.asarray(label)
     if label.ndim != 2 or (label.size and (label.min() < 0 or label.max() > 255)):
@@ -81,7 +82,11 @@ def save_mask(path: str | Path, label: np.ndarray, palette: np.ndarray | Sequenc
     colours[: len(palette)] = palette
     image = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
     image.putpalette(colours.tobytes())
-    image.save(path, format="PNG")
+    try:
+        image.save(path, format="PNG")
+    except OSError as error:
+        reason = f"cannot write {path}: {error.strerror or error}; free space or choose another place"
+        raise OSError(error.errno, reason) from error
 
 
 def check_labels(mask: np.ndarray, num_classes: int, reduce_zero_label: bool, path: str | Path) -> np.ndarray:

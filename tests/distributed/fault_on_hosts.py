@@ -237,7 +237,7 @@ FAULTS = (
     Fault("loss of 5 %, 50 ms", bad_network, midway=False),
     Fault("100 Mbit/s", slow_network, midway=False),
     Fault("clock an hour ahead", other_clock, midway=False),
-    Fault("full disk", full_disk, r"error: [^\n]*No space left[^\n]*rank 1 on {host}", False, logs=False),
+    Fault("full disk", full_disk, r"error: [^\n]*\.png: No space [^\n]*rank 1 on {host}", False, logs=False),
     Fault("other NumPy", other_numpy, r"error: rank 1 on {host} [^\n]*version of numpy \(1\.26\.3 in", False),
     Fault("other jseg", other_jseg, r"error: rank 1 on {host} [^\n]*optim/adamw\.py", False),
     Fault("other image", other_image, r"error: rank 1 on {host} [^\n]*train_00005\.png", False),
