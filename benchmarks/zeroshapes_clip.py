@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jseg.drawn.pretrain import zero_shot_accuracy
 from jseg.models.clip import load_clip
 from jseg.runtime.command import exit_status
-from jseg.zeroshapes.pretrain import zero_shot_accuracy
 
 
 def main() -> int:

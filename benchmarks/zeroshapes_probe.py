@@ -19,11 +19,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jseg.checkpoints import load_arrays
+from jseg.drawn.pretrain import normalise_images
+from jseg.drawn.zeroshapes import CLASSES, SHAPES, draw_scene
 from jseg.models.segmentors import CLIPRC
 from jseg.runtime.backend import jt
 from jseg.runtime.command import exit_status
-from jseg.zeroshapes import CLASS_NAMES, SHAPES, UNSEEN, draw_scene
-from jseg.zeroshapes.pretrain import normalise_images
 
 GRID, PATCH, BATCH, RIDGE = 8, 8, 50, 1e-2
 
@@ -40,7 +40,7 @@ def draw(split: str, count: int) -> Patches:
     scenes = [draw_scene(0, split, index) for index in range(count)]
     labels = np.stack([scene.label for scene in scenes]).reshape(count, GRID, PATCH, GRID, PATCH)
     labels = labels.transpose(0, 1, 3, 2, 4).reshape(count, GRID * GRID, PATCH * PATCH)
-    pixels = np.stack([(labels == index).sum(-1) for index in range(len(CLASS_NAMES))], axis=-1)
+    pixels = np.stack([(labels == index).sum(-1) for index in range(len(CLASSES.names))], axis=-1)
     return Patches(
         normalise_images(np.stack([scene.image for scene in scenes])),
         pixels.argmax(-1),
@@ -55,8 +55,8 @@ def encoder_of(clip: str, checkpoint: str | None):
         ValueError, OSError: if a file is missing, damaged or of another model; the message names it.
     """
     backbone = CLIPRC(
-        CLASS_NAMES,
-        UNSEEN,
+        CLASSES.names,
+        CLASSES.unseen,
         clip=clip,
         decode_head=dict(type="CLIPRCHead", num_heads=1),
         image_size=GRID * PATCH,
@@ -102,7 +102,7 @@ def probe(train: Patches, known: np.ndarray, test: Patches, asked: np.ndarray) -
         chosen = values[patches.filled].astype(np.float64)
         return np.concatenate([chosen, np.ones((len(chosen), 1))], axis=1)
 
-    inputs, answers = rows(known, train), np.eye(len(CLASS_NAMES))[train.classes[train.filled]]
+    inputs, answers = rows(known, train), np.eye(len(CLASSES.names))[train.classes[train.filled]]
     weights = np.linalg.solve(inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1]), inputs.T @ answers)
     guess, truth = (rows(asked, test) @ weights).argmax(1), test.classes[test.filled]
     shape = (guess % len(SHAPES) == truth % len(SHAPES)).mean()

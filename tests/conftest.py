@@ -24,7 +24,7 @@ _ORDER = (
     "datasets",
     "download",
     "inference",
-    "zeroshapes",
+    "drawn",
     "visualization",
     "checkpoints",
     "runtime",
@@ -88,10 +88,10 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def zeroshapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small ZeroShapes dataset for whole programs. Do not change it."""
-    from jseg.zeroshapes import write_zeroshapes
+    from jseg.drawn import write_dataset
 
     root = tmp_path_factory.mktemp("data") / "zeroshapes"
-    write_zeroshapes(root, {"train": 4, "val": 4, "test": 2})
+    write_dataset("zeroshapes", root, {"train": 4, "val": 4, "test": 2})
     return root
 
 

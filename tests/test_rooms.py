@@ -38,7 +38,7 @@ ROOMS = {
     "reproduce": {"config"},
     "report": {"config", "datasets", "evaluation", "visualization"},
     "download": {"datasets", "checkpoints", "runtime"},
-    "zeroshapes": {"models", "optim", "datasets", "runtime"},
+    "drawn": {"models", "optim", "datasets", "runtime"},
     "runner": {
         "models",
         "inference",
@@ -63,7 +63,7 @@ ROOMS = {
         "doctor",
         "runner",
         "inference",
-        "zeroshapes",
+        "drawn",
         "reproduce",
         "report",
         "download",

@@ -41,10 +41,9 @@ class Experiment(NamedTuple):
 
 def dataset_name(part: dict[str, object]) -> str:
     """A short name of a dataset's config."""
-    if part.get("classes") == "zeroshapes":
-        return "ZeroShapes"
-    if part.get("classes") == "voc21":
-        return "VOC-21"
+    named = {"zeroshapes": "ZeroShapes", "zerowords": "ZeroWords", "voc21": "VOC-21"}
+    if part.get("classes") in named:
+        return named[str(part["classes"])]
     if part["type"] == "PascalContextDataset":
         return "Context-60" if part.get("background", True) else "Context-59"
     return _NAMES.get(str(part["type"]), str(part["type"]))

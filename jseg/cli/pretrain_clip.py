@@ -1,18 +1,21 @@
-"""Pretrain the tiny CLIP that ZeroShapes starts from.
+"""Pretrain the tiny CLIP that ZeroShapes or ZeroWords starts from.
 
     jseg pretrain-clip weights/zeroshapes_clip.npz
+    jseg pretrain-clip weights/zerowords_clip.npz --dataset zerowords
 
 Images and captions are drawn during training; nothing is read from disk. The file is written after every
 test, so an interrupted run leaves its latest state. The defaults are those of `PretrainSettings`
-(jseg/zeroshapes/pretrain.py): 3000 iterations, batch size 96, 20000 scenes, seed 0.
+(jseg/drawn/pretrain.py): 3000 iterations, batch size 96, 20000 scenes, seed 0.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jseg.checkpoints import save_npz
+from jseg.drawn import DRAWN
 from jseg.files import expanded
 from jseg.runtime.command import exit_status, prove_writable
 from jseg.runtime.device import add_device_options
@@ -32,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("out", type=expanded, help="file to write (.npz, half precision, compressed)")
+    parser.add_argument("--dataset", choices=tuple(DRAWN), help="the dataset that is drawn")
     parser.add_argument("--iterations", type=int, help="training steps")
     parser.add_argument("--batch-size", type=int, help="images per step")
     parser.add_argument(
@@ -43,8 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses `out`, and those of device, precision, iterations, batch_size, num_scenes and seed that are
-    given.
+    """Parses `out`, and those of device, precision, dataset, iterations, batch_size, num_scenes and seed
+    that are given.
 
     Raises:
         SystemExit: with status 2 after a message, if a number is out of range.
@@ -60,14 +64,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def train(out: Path, given: dict[str, int]) -> None:
+def train(out: Path, given: dict[str, Any]) -> None:
     """Pretrains with the given settings, and defaults for the others, and writes `out`.
 
     Raises:
         ValueError, OSError: if `out` cannot be written.
     """
+    from jseg.drawn.pretrain import PretrainSettings, pretrain
     from jseg.models.clip import CLIPConfig
-    from jseg.zeroshapes.pretrain import PretrainSettings, pretrain
 
     config = CLIPConfig(
         embed_dim=64,

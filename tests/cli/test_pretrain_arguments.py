@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-import jseg.zeroshapes.pretrain as room
+import jseg.drawn.pretrain as room
 from jseg.cli import pretrain_clip
-from jseg.zeroshapes.pretrain import PretrainSettings
+from jseg.drawn.pretrain import PretrainSettings
 
 
 @pytest.fixture
