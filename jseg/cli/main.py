@@ -15,7 +15,7 @@ from jseg.runtime.command import exit_status, quiet_interrupt, refuse
 
 
 class Command(NamedTuple):
-    """A command: its module in `jseg.cli`, a line for the list, and the task or dataset that its name means."""
+    """A command: its module in `jseg.cli`, a line for the list, and the task or dataset it stands for."""
 
     module: str
     summary: str
