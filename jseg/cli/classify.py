@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.cli import shipped
 from jseg.datasets.clip_image import read_clip_image
 from jseg.runtime.command import exit_status
 from jseg.runtime.device import add_device_options
@@ -33,11 +32,12 @@ def classify(path: str, words: Sequence[str], clip: str, templates: Sequence[str
     Raises:
         ValueError, OSError: if a file cannot be read, or a template or word is not valid.
     """
+    from jseg.checkpoints.convert import find_weights
     from jseg.models.clip import TEMPLATES, class_probabilities, load_clip, text_embeddings
     from jseg.runtime.backend import jt
 
     named = (len(templates) == 1 and "{}" not in templates[0]) or templates[0] in TEMPLATES
-    model = load_clip(clip)
+    model = load_clip(find_weights(clip))
     image = read_clip_image(path, model.config.image_resolution)
     text = text_embeddings(model, words, templates[0] if named else list(templates))
     probabilities = class_probabilities(model, jt.array(image[None]), text)[0]
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         if not Path(args.image).exists():
             raise FileNotFoundError(f"{args.image}: no such image; check the path")
         with memory_advice(ONE_INPUT):
-            rows = classify(args.image, args.words, shipped(args.clip), args.templates)
+            rows = classify(args.image, args.words, args.clip, args.templates)
         name_device()
         for word, probability in sorted(rows, key=lambda row: -row[1]):
             print(f"{probability:8.4f}  {word}")
