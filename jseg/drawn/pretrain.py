@@ -36,8 +36,19 @@ class PretrainSettings:
     weight_decay: float = 0.05
     num_scenes: int = 20000  # drawn once; `DrawnDataset.augmented` makes several images of each
     single_object_share: float = 0.3  # share of scenes with one object; the others may hold several
+    single_first: float = 0.0  # share of the iterations, the first ones, that only show single objects
     seed: int = 0
     dataset: str = "zeroshapes"  # a name in `DRAWN`
+
+
+DEFAULTS: dict[str, PretrainSettings] = {
+    "zeroshapes": PretrainSettings(),
+    # Outlines are learned much faster from single objects first.
+    "zerowords": PretrainSettings(
+        dataset="zerowords", iterations=2000, num_scenes=8000, single_object_share=0.5, single_first=0.5
+    ),
+}
+"""Name of a dataset -> the settings of its CLIP that comes with jseg."""
 
 
 class SceneBank:
@@ -47,9 +58,9 @@ class SceneBank:
         self.settings, self.dataset = settings, DRAWN[settings.dataset]
         self.classes: list[tuple[int, ...]] = []
         images = []
-        singles = int(settings.num_scenes * settings.single_object_share)
+        self._singles = int(settings.num_scenes * settings.single_object_share)
         for i in range(settings.num_scenes):
-            scene = self.dataset.draw_for_pretraining(settings.seed, i, size, i < singles)
+            scene = self.dataset.draw_for_pretraining(settings.seed, i, size, i < self._singles)
             images.append(scene.image)
             self.classes.append(scene.classes)
             progress(i + 1, settings.num_scenes)
@@ -65,7 +76,8 @@ class SceneBank:
             truth: (B, 2·B) bool, True where the sentence is true of the image.
         """
         rng = np.random.default_rng((self.settings.seed, iteration))
-        chosen = rng.integers(len(self.images), size=self.settings.batch_size)
+        early = iteration < self.settings.single_first * self.settings.iterations
+        chosen = rng.integers(self._singles if early else len(self.images), size=self.settings.batch_size)
         images = self.dataset.augmented(rng, self.images[chosen])
         named = [some_of(rng, self.classes[index]) for index in chosen]
         named += [self.dataset.altered(rng, classes) for classes in named]

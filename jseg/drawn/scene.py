@@ -116,11 +116,17 @@ class Canvas:
         return Scene((colours.clip(0, 1) * 255).round().astype(np.uint8), self._label, tuple(self._drawn))
 
 
-def surface(rng: np.random.Generator, hue: float, shape: tuple[int, ...]) -> np.ndarray:
+def surface(
+    rng: np.random.Generator,
+    hue: float,
+    shape: tuple[int, ...],
+    saturation: tuple[float, float] = (0.7, 1.0),
+    value: tuple[float, float] = (0.7, 1.0),
+) -> np.ndarray:
     """Draws a surface (h, w, 3) in 0..1 of one hue in degrees, with stripes, checks, dots or a ramp of
     brightness."""
     height, width = shape
-    base = np.array(colorsys.hsv_to_rgb(hue % 360 / 360, rng.uniform(0.7, 1.0), rng.uniform(0.7, 1.0)))
+    base = np.array(colorsys.hsv_to_rgb(hue % 360 / 360, rng.uniform(*saturation), rng.uniform(*value)))
     y, x = np.mgrid[:height, :width]
     angle, period = rng.uniform(0, math.pi), rng.uniform(4, 9)
     u = (math.cos(angle) * x + math.sin(angle) * y) * (2 * math.pi / period)

@@ -19,6 +19,8 @@ CLASSES = load_class_list("zerowords")
 EDITION = 1  # edition of the drawing code: another edition draws other images
 
 _STREAM = (1,)  # images of ZeroShapes have the streams without a further number
+# Light objects on dark backgrounds: which pixels belong to an object is easy, which word it is, is not.
+_DARK, _SATURATION, _VALUE = 0.45, (0.25, 0.6), (0.8, 1.0)
 _SAMPLES = 3  # per pixel and direction
 _MARGIN = 8  # pixels by which images for pretraining are larger than a crop
 
@@ -46,14 +48,14 @@ def draw_scene(
     """
     rng = generator_of(seed, split, index, _STREAM)
     check_sizes(objects, size, radius)
-    tint = 0.25 * rng.random() * (rng.random(3) - 0.5)
-    canvas = Canvas(background(rng, size) + tint)
+    canvas = Canvas(_DARK * background(rng, size) + rng.uniform(0, 0.12, 3))
     for _ in range(int(rng.integers(objects[0], objects[1] + 1))):
         class_index = int(rng.integers(len(CLASSES.names)))
         outline = partial(_coverage, CLASSES.names[class_index])
         cover = canvas.find_place(rng, outline, radius)
         if cover is not None:
-            canvas.place(class_index, cover, surface(rng, rng.uniform(0, 360), cover.alpha.shape))
+            look = surface(rng, rng.uniform(0, 360), cover.alpha.shape, _SATURATION, _VALUE)
+            canvas.place(class_index, cover, look)
     return canvas.scene(rng)
 
 
