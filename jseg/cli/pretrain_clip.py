@@ -4,9 +4,9 @@
     jseg pretrain-clip weights/zerowords_clip.npz --dataset zerowords
 
 Images and captions are drawn during training; nothing is read from disk. The file is written after every
-test, so an interrupted run leaves its latest state. The defaults are the settings of the CLIPs that come
-with jseg (`DEFAULTS` in jseg/drawn/pretrain.py): batch size 96 and seed 0, 3000 iterations and 20000 scenes
-for ZeroShapes, 2000 iterations and 8000 scenes for ZeroWords.
+test, so an interrupted run leaves its latest state. The defaults are the settings for each dataset
+(`DEFAULTS` in jseg/drawn/pretrain.py): batch size 96 and seed 0, 3000 iterations and 20000 scenes
+for ZeroShapes, 4000 iterations and 12000 scenes for ZeroWords.
 """
 
 import argparse

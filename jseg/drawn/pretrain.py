@@ -45,10 +45,10 @@ DEFAULTS: dict[str, PretrainSettings] = {
     "zeroshapes": PretrainSettings(),
     # Outlines are learned much faster from single objects first.
     "zerowords": PretrainSettings(
-        dataset="zerowords", iterations=2000, num_scenes=8000, single_object_share=0.5, single_first=0.5
+        dataset="zerowords", iterations=4000, num_scenes=12000, single_object_share=0.5, single_first=0.5
     ),
 }
-"""Name of a dataset -> the settings of its CLIP that comes with jseg."""
+"""Name of a dataset -> the settings for its CLIP."""
 
 
 class SceneBank:
