@@ -9,10 +9,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-from tqdm import tqdm
-
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.files import expanded
-from jseg.runtime.command import exit_status
+from jseg.progress import progress
 from jseg.zeroshapes import holds_zeroshapes, write_zeroshapes
 
 
@@ -34,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--force", action="store_true", help="replace the folder if it was written with other settings"
     )
+    add_output_options(parser, "the folder, its settings, and whether it was drawn or existed")
     return parser
 
 
@@ -46,7 +46,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, record: Record) -> None:
     """Draws the dataset unless it already exists.
 
     Raises:
@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = dict(counts=counts, seed=arguments.seed, size=arguments.size)
     if holds_zeroshapes(arguments.out, **settings):
         print(f"{arguments.out} already contains this dataset")
+        record({"out": arguments.out, "drawn": False, **settings})
         return
     if arguments.out.exists() and not arguments.force:
         raise ValueError(
@@ -65,14 +66,15 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         if arguments.out.exists():
             shutil.rmtree(arguments.out)
-        with tqdm(total=sum(counts.values()), unit="image", desc="ZeroShapes", disable=None) as bar:
+        with progress(total=sum(counts.values()), unit="image", label="ZeroShapes") as bar:
             write_zeroshapes(arguments.out, progress=bar.update, **settings)
     except OSError as error:
         raise OSError(f"cannot write {arguments.out}: {error}") from error
     print(f"wrote {arguments.out}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+    record({"out": arguments.out, "drawn": True, **settings})
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
     arguments = parse_arguments(argv)
-    return exit_status(lambda: run(arguments))
+    return command_status(arguments, lambda record: run(arguments, record))

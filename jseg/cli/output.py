@@ -1,8 +1,8 @@
-"""`--json` and `--quiet`, which mean the same for all commands.
+"""`--json` and `--quiet`, which mean the same in all commands.
 
 `--json` prints the result as one JSON object per line on stdout, and nothing else there. `--quiet` prints
-nothing on stdout. Both hide progress bars and the name of the device. Errors and problems of single files are
-printed on stderr in any case, and the exit status is the same.
+nothing on stdout. Both hide progress bars and the name of the device. Errors, and problems of single files,
+are printed on stderr in any case, and the exit status is the same.
 """
 
 import argparse
@@ -11,12 +11,12 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jseg import progress
-from jseg.runtime.command import exit_status, say
+from jseg.runtime.command import exit_status
 
 Record = Callable[[Mapping[str, Any]], None]
 """Takes the result of a command, and prints it if `--json` was given."""
@@ -27,12 +27,12 @@ def add_output_options(parser: argparse.ArgumentParser, content: str, quiet: boo
 
     Args:
         content: what `--json` prints, for the help.
-        quiet: also add `--quiet`, for commands whose main result is a file.
+        quiet: also add `--quiet`, for commands whose result is a file, or an exit status.
     """
-    group = parser.add_argument_group("printing").add_mutually_exclusive_group()
-    group.add_argument("--json", action="store_true", help=f"print one JSON object per line instead of text: {content}")
+    options = parser.add_mutually_exclusive_group()
+    options.add_argument("--json", action="store_true", help=f"print JSON instead of text: {content}")
     if quiet:
-        group.add_argument("--quiet", action="store_true", help="print only errors")
+        options.add_argument("--quiet", action="store_true", help="print only errors")
 
 
 def command_status(
@@ -41,38 +41,46 @@ def command_status(
     """Runs a command like `exit_status`, with the output that its options ask for.
 
     Args:
-        run: the command. It prints text, and also hands its result to the function that it gets.
+        run: the command. It prints text, and also passes its result to the function that it is given.
         interrupted: message printed after Ctrl-C.
     """
 
-    def printing() -> int | None:
+    def with_output() -> int | None:
         with chosen_output(arguments) as record:
             return run(record)
 
-    return exit_status(printing, interrupted)
+    return exit_status(with_output, interrupted)
 
 
 @contextlib.contextmanager
-def chosen_output(arguments: argparse.Namespace):
-    """Within this context, text is printed only if neither `--json` nor `--quiet` was given.
+def chosen_output(arguments: argparse.Namespace) -> Iterator[Record]:
+    """Within this context, stdout and progress are discarded if `--json` or `--quiet` was given.
 
     Yields:
         The function for the result.
     """
     if not (arguments.json or getattr(arguments, "quiet", False)):
-        yield _no_record
+        yield _discard
         return
     stdout = sys.stdout
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), progress.hidden():
-        yield (lambda result: say(json.dumps(plain(result)), stdout)) if arguments.json else _no_record
+
+    def print_record(result: Mapping[str, Any]) -> None:
+        print(json.dumps(plain(result)), file=stdout, flush=True)
+
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        progress.hidden(),
+    ):
+        yield print_record if arguments.json else _discard
 
 
-def _no_record(_: Mapping[str, Any]) -> None:
-    """Without `--json`."""
+def _discard(_: Mapping[str, Any]) -> None:
+    """Takes the result if it is not printed as JSON."""
 
 
 def plain(value: Any) -> Any:
-    """Returns a value as JSON has them: paths as text, numbers that are not finite as null."""
+    """Returns a value in the types of JSON: paths as text, and None for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Path):

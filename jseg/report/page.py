@@ -13,6 +13,7 @@ from PIL import Image
 from jseg import __version__
 from jseg.config.differences import differences, flat
 from jseg.evaluation import HEADLINE
+from jseg.progress import progress
 from jseg.report.examples import MASKS, draw_examples
 from jseg.report.plots import class_bars, confusion_map, score_groups, svg
 from jseg.report.run import Run, confusions
@@ -74,7 +75,10 @@ def report_page(runs: Sequence[Run], title: str = "") -> str:
     )
     names = distinct_names(runs)
     budget = _IMAGE_BYTES // len(runs)
-    sections = [_section(run, name, f"run{at}", budget) for at, (run, name) in enumerate(zip(runs, names))]
+    sections = [
+        _section(run, name, f"run{at}", budget)
+        for at, (run, name) in enumerate(zip(progress(runs, unit="run"), names))
+    ]
     groups = group_runs(runs, names)
     return template.render(
         title=title or ", ".join(names),

@@ -17,6 +17,7 @@ from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddi
 from jseg.models.clip.templates import TEMPLATES
 from jseg.models.state import arrays_of
 from jseg.optim import AdamW, WarmupPoly
+from jseg.progress import progress
 from jseg.runtime.backend import jt, nn
 from jseg.zeroshapes.captions import CAPTION_FORMS, altered_classes, caption
 from jseg.zeroshapes.drawing import CLASS_NAMES, SHAPES, UNSEEN, draw_scene
@@ -43,16 +44,15 @@ class PretrainSettings:
 class SceneBank:
     """Drawn scenes in memory, where the batch of iteration t depends only on (seed, t)."""
 
-    def __init__(self, settings: PretrainSettings, size: int, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, settings: PretrainSettings, size: int) -> None:
         self.settings = settings
         self.images = np.empty((settings.num_scenes, size, size, 3), np.uint8)
         self.classes: list[tuple[int, ...]] = []
         singles = int(settings.num_scenes * settings.single_object_share)
-        for i in range(settings.num_scenes):
+        for i in progress(range(settings.num_scenes), unit="scene", label="drawing"):
             scene = draw_scene(settings.seed, "pretrain", i, size, 1 if i < singles else settings.max_objects)
             self.images[i] = scene.image
             self.classes.append(scene.classes)
-            progress(i + 1, settings.num_scenes)
 
     def batch(self, iteration: int) -> tuple[np.ndarray, list[str], np.ndarray]:
         """Returns the images and sentences of one iteration, and which sentence is true of which image.
@@ -175,13 +175,7 @@ def pretrain(
         decay_mult={name: 0.0 for name in parameters if parameters[name].ndim < 2},
     )
     schedule = WarmupPoly(settings.iterations, power=1.0, min_lr=0.0, warmup_iters=settings.warmup_iterations)
-    started = time.time()
-
-    def drawing(done: int, total: int) -> None:
-        if done % 5000 == 0:
-            log(f"drew {done}/{total} scenes in {time.time() - started:.0f} s")
-
-    bank = SceneBank(settings, config.image_resolution, drawing)
+    bank = SceneBank(settings, config.image_resolution)
     started = time.time()
     for iteration in range(settings.iterations):
         images, texts, truth = bank.batch(iteration)
