@@ -60,7 +60,9 @@ def test_scores(masks, capsys):
 
 def test_errors_are_printed_in_any_case(masks, capsys):
     for option in ("--json", "--quiet"):
-X        assert status == 2 and printed == [] and err.startswith("error: ") and "nowhere" in err
+        command = ("evaluate-masks", "nowhere", masks[1], "--classes", masks[2], option)
+        status, printed, err = run(capsys, *command)
+        assert status == 2 and printed == [] and err.startswith("error: ") and "nowhere" in err
     with pytest.raises(SystemExit, match="2"):
         main(["evaluate-masks", *masks[:2], "--classes", masks[2], "--json", "--quiet"])
 
