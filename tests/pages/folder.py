@@ -96,6 +96,8 @@ def reduced_config(path: Path) -> Config:
     """A config for one iteration, and if it is for ViT-B/16, for a tiny CLIP."""
     options = ["max_iters=1", "checkpoint_interval=1", "eval_interval=None", "num_workers=0"]
     config = Config.load(path)
+    if config.init_from and "iter_" in config.init_from:
+        options.append(f"init_from={re.sub(r'iter_[0-9]+', 'iter_1', config.init_from)}")
     if CLIP in config.model["clip"]:
         options += miniature.reduced(config)
     else:
@@ -160,6 +162,10 @@ def _annotated(_: Store, path: Path) -> None:
     )
 
 
+def _archive(store: Store, path: Path) -> None:
+    shutil.copy(store.archives / path.name, path)
+
+
 def _embeddings(_: Store, path: Path) -> None:
     np.save(path, np.random.default_rng(0).normal(size=(20, _WIDTH)).astype(np.float32))
 
@@ -168,12 +174,28 @@ def _copy(name: str, store: Store, path: Path) -> None:
     shutil.copytree(ROOT / name, path) if (ROOT / name).is_dir() else shutil.copy(ROOT / name, path)
 
 
+def _runs(store: Store, path: Path) -> None:
+    for name in ("seed0", "seed1", "baseline"):
+        shutil.copytree(store.run, path.with_name(name))
+
+
+def _masks(_: Store, path: Path) -> None:
+    """Masks and words for the predictions that `jseg segment samples/` wrote into masks/."""
+    path.mkdir()
+    for mask in (path.parent / "masks").glob("*[0-9].png"):
+        shutil.copy(mask, path)
+    (path.parent / "classes.txt").write_text("red circle\nyellow ring\nblue triangle\n")
+
+
+_CHECKPOINT = "checkpoints/iter_1.safetensors"
 _FILES: tuple[tuple[str, str, Callable[[Store, Path], None]], ...] = (
-    (r"zeroshapes_(?!clip)\w+\.py|\bmy_config", "data/zeroshapes", _zeroshapes),
+    (r"zeroshapes_(?!clip)\w+\.py", "data/zeroshapes", _zeroshapes),
+    (r"prepare_dataset", "data/benchmark.tgz", _archive),
+    (r"prepare_dataset", "data/VOCtrainval_11-May-2012.tar", _archive),
     (_BIG, "data/VOCdevkit", _link(lambda store: store.data / "VOCdevkit")),
     (r"coco|table4", "data/coco_stuff164k", _link(lambda store: store.data / "coco_stuff164k")),
     (
-        rf"{_BIG}|weights/{CLIP}\.safetensors(?! weights)|work_dirs/(run|RUN)/",
+        rf"{_BIG}|^(?!.*convert_clip).*weights/{CLIP}\.safetensors|work_dirs/(run|RUN)/",
         f"weights/{CLIP}.safetensors",
         _link(lambda store: store.clip),
     ),
@@ -181,18 +203,12 @@ _FILES: tuple[tuple[str, str, Callable[[Store, Path], None]], ...] = (
     (r"\bRELEASED\.pth", "RELEASED.pth", _link(lambda store: store.released)),
     (r"--checkpoint voc\.pth", "voc.pth", _link(lambda store: store.released)),
     (r"=CHECKPOINT\b", "CHECKPOINT", _link(lambda store: store.released)),
-    (
-        r"\bA\.safetensors",
-        "A.safetensors",
-        _link(lambda store: store.run / "checkpoints/iter_1.safetensors"),
-    ),
-    (
-        r"\bB\.safetensors",
-        "B.safetensors",
-        _link(lambda store: store.run / "checkpoints/iter_1.safetensors"),
-    ),
+    (r"\bA\.safetensors", "A.safetensors", _link(lambda store: store.run / _CHECKPOINT)),
+    (r"\bB\.safetensors", "B.safetensors", _link(lambda store: store.run / _CHECKPOINT)),
     (r"work_dirs/run/", "work_dirs/run", _link(lambda store: store.run)),
     (r"work_dirs/RUN/", "work_dirs/RUN", _link(lambda store: store.run)),
+    (r"work_dirs/seed0", "work_dirs/seed0", _runs),
+    (r"truth/", "truth", _masks),
     (r"\bphoto\.jpg", "photo.jpg", partial(_copy, "samples/annotated/photos/chelsea.jpg")),
     (r"segment photos/", "photos", partial(_copy, "samples/annotated/photos")),
     (r"labelme photos/", "photos", partial(_copy, "samples/annotated")),

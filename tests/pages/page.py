@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import contextlib
 import io
 import re
 import runpy
@@ -57,7 +58,7 @@ class Page:
 
         if self.name != "docs/tour.md":  # the tour draws the curves; elsewhere they would cost a second each
             self.patch.setattr(figures, "can_draw", lambda: False)
-        self.patch.setattr(Server, "serve_until_interrupted", self._serve)
+        self.patch.setattr(Server, "serve_until_interrupted", lambda server: self._serve(server))
 
     def leave(self) -> None:
         """Restores the process, and removes the folder."""
@@ -76,20 +77,25 @@ class Page:
             check_unrun(command)
             _unrun[rule.reason] += 1
             return
-        folder.provide(command, self.folder, self.store)
         replaced = stand_ins(command)
-        words, stdin = list(command.words), command.stdin
+        words, stdin = without_launcher(list(command.words)), command.stdin
         for stand_in in replaced:
             if stand_in.old:
                 words = [re.sub(stand_in.old, stand_in.new, word) for word in words]
                 stdin = re.sub(stand_in.old, stand_in.new, stdin)
             words += stand_in.more
-        print("$", *words)
-        status = self._execute([word for word in without_launcher(words) if word], stdin, command.target)
+        changed = Command(tuple(word for word in words if word), stdin)
+        folder.provide(changed, self.folder, self.store)
+        print("$", *changed.words)
+        with contextlib.ExitStack() as redirected:
+            if command.target:
+                file = redirected.enter_context(Path(command.target).open("w", encoding="utf-8"))
+                redirected.enter_context(contextlib.redirect_stdout(file))
+            status = self._execute(list(changed.words), stdin)
         assert status in (0, None), f"exit status {status}: {command.text}"
         _ran["stand-in" if replaced else "as written"] += 1
 
-    def _execute(self, words: list[str], stdin: str, target: str) -> int | None:
+    def _execute(self, words: list[str], stdin: str) -> int | None:
         if words[0] == "export":
             name, _, value = words[1].partition("=")
             self.patch.setenv(name, value)

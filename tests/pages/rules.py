@@ -48,41 +48,54 @@ class StandIn(NamedTuple):
     more: tuple[str, ...] = ()
 
 
+# Small files, such as data and weights, are made by `pages.folder.provide`.
 # configs/ of the folder that a page runs in holds reduced copies; see `pages.folder`.
 STAND_INS = (
-    StandIn(r"--config (?!project|my_)", "configs of one iteration, with a small CLIP in place of ViT-B/16"),
+    StandIn(r"--config (?!my_)", "configs of one iteration, with a small CLIP in place of ViT-B/16"),
+    StandIn(
+        r"--config CONFIG .*RELEASED",
+        "the config of the released checkpoint",
+        r"^CONFIG$",
+        "configs/clip_rc/voc2012_inductive.py",
+    ),
     StandIn(
         r"--config (…|CONFIG)",
-        "the config of ZeroShapes for `…`",
+        "the config of ZeroShapes for any config",
         r"^(…|CONFIG)$",
         "configs/clip_rc/zeroshapes_inductive.py",
     ),
     StandIn(r"^mpirun ", "one process in place of several"),
-    StandIn(r"^/usr/bin/time ", "64 pixels in place of 512, and no measurement", r"=512$", "=64"),
+    StandIn(
+        r"^/usr/bin/time ", "images of 64 pixels in place of 512, without a measurement", r"=512$", "=64"
+    ),
     StandIn(r"max_iters=[1-9]", "one iteration", r"max_iters=\d+", "max_iters=1"),
     StandIn(r"iter_\d+\.safetensors", "the checkpoint of the first iteration", r"iter_\d+\.", "iter_1."),
-    StandIn(r"batch_size=[4-9]", "two images in a batch", r"batch_size=\d", "batch_size=2"),
+    StandIn(r"batch_size=4|accumulate=4", "two images in a batch", r"^(\w+)=4$", r"\1=2"),
     StandIn(
         r"^jseg zeroshapes --out data/zeroshapes$",
         "six drawings in place of 3,400",
         more=("--train", "4", "--val", "1", "--test", "1"),
     ),
-    StandIn(r"^python -$", "12 drawings in place of 120 and 300", r"\b(300|100)\b|, 20\)", "8"),
+    StandIn(r"^python -\n", "12 drawings in place of 300, 8 in place of 100", r"\b(30|10)0\b", "12"),
     StandIn(
-        r"ViT-B-16|RELEASED|CHECKPOINT|[AB]\.safetensors|voc\.(pth|safetensors)|work_dirs/(run|RUN)/",
-        "weights of a small CLIP and of a CLIP-RC trained with it",
+        r"ViT-B-16|RELEASED|CHECKPOINT|[AB]\.safetensors|voc\.(pth|safetensors)|work_dirs/(run|RUN|seed0)\b",
+        "weights of a small CLIP, and a CLIP-RC trained with it for one iteration",
     ),
     StandIn(r"photo\.jpg|photos/", "the sample photos and their annotations"),
-    StandIn(r" mydata(/|$| )|data_root=mydata", "the sample photos as data of one's own"),
+    StandIn(r"data_root=mydata$", "the sample photos as data of one's own"),
+    StandIn(r"truth/", "masks and words of drawings"),
+    StandIn(r"data_root=/path/to/data", "drawings", r"=/path/to/data$", "=data/zeroshapes"),
     StandIn(r"=/(path/to/)?data$", "a folder of the test", r"/(path/to/)?data$", "data"),
+    StandIn(r"prepare_dataset", "a miniature of the archives"),
+    StandIn(r"^jseg download (voc2012|clip)", "miniatures from a local folder", more=("--mirror", "MIRROR")),
     StandIn(
-        r"^jseg (download (voc2012|clip)|reproduce table)|prepare_dataset",
-        "a miniature of the benchmark, from a local folder",
+        r"jseg reproduce table\d --row",
+        "two iterations on the miniature of a benchmark",
+        more=("--any-count", "--set", "REDUCED"),
     ),
-    StandIn(r"^jseg reproduce table\d ", "two iterations", more=("--any-count", "--set", "REDUCED")),
     StandIn(r"--seeds 0 1 2", "one seed", r"^[12]$", ""),
-    StandIn(r"pretrain_clip", "one iteration", r"^(3000|96|20000)$", "2"),
-    StandIn(r"^jseg web", "no server is left running", r"^8000$", "0"),
+    StandIn(r"pretrain_clip", "two iterations", r"^(3000|96|20000)$", "2"),
+    StandIn(r"^jseg web", "an application that is asked once, without a server", r"^8000$", "0"),
     StandIn(r"^curl ", "requests without a network"),
 )
 
