@@ -227,8 +227,15 @@ def _comparison(groups: Sequence[Group]) -> dict[str, Any]:
 def _class_changes(first: Group, other: Group) -> dict[str, Any]:
     """Returns the classes whose mean IoU differs most between two groups."""
     before, after = _class_means(first), _class_means(other)
+    unseen = {row["name"] for row in other.runs[0].per_class if row.get("unseen")}
     rows: list[dict[str, Any]] = [
-        {"name": name, "before": before[name], "after": after[name], "change": after[name] - before[name]}
+        {
+            "name": name,
+            "unseen": name in unseen,
+            "before": before[name],
+            "after": after[name],
+            "change": after[name] - before[name],
+        }
         for name in before
         if name in after
     ]
