@@ -19,7 +19,7 @@ from jseg.checkpoints import convert
 from jseg.cli import convert_checkpoint, convert_clip, download, run_net
 from jseg.config import Config
 from jseg.datasets.prepare import BENCHMARKS, Work, survey
-from jseg.download import Checksum, clip_source, dataset_sources
+from jseg.download import Checksum, Source, clip_source, dataset_sources
 from jseg.runtime.command import make_encodable
 from jseg.zeroshapes import write_zeroshapes
 
@@ -111,8 +111,10 @@ def reduced_config(path: Path) -> Config:
 def publish(store: Store, patch: pytest.MonkeyPatch) -> None:
     """Makes the miniatures what jseg takes for the published files: their checksums, sizes and counts."""
 
-    def small(source):
+    def small(source: Source) -> Source:
         path = store.archives / source.name
+        if not path.exists():
+            return source
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         size = path.stat().st_size
         return dataclasses.replace(source, size=size, exact=True, checksum=Checksum("sha256", digest))
@@ -133,7 +135,7 @@ def make(folder: Path, store: Store) -> Path:
     (page / "samples").symlink_to(ROOT / "samples")
     (page / "configs").symlink_to(store.configs)
     for name in ("zeroshapes_clip.npz", "zeroshapes_clip_rc.safetensors"):
-        (page / "weights" / name).symlink_to(ROOT / "weights" / name)
+        shutil.copy(ROOT / "weights" / name, page / "weights")  # some pages replace them
     return page
 
 
@@ -193,6 +195,7 @@ _FILES: tuple[tuple[str, str, Callable[[Store, Path], None]], ...] = (
     (r"prepare_dataset", "data/benchmark.tgz", _archive),
     (r"prepare_dataset", "data/VOCtrainval_11-May-2012.tar", _archive),
     (_BIG, "data/VOCdevkit", _link(lambda store: store.data / "VOCdevkit")),
+    (r"table4", "data/VOCdevkit/VOC2010", _link(lambda store: store.data / "VOCdevkit/VOC2010")),
     (r"coco|table4", "data/coco_stuff164k", _link(lambda store: store.data / "coco_stuff164k")),
     (
         rf"{_BIG}|^(?!.*convert_clip).*weights/{CLIP}\.safetensors|work_dirs/(run|RUN)/",
@@ -200,6 +203,7 @@ _FILES: tuple[tuple[str, str, Callable[[Store, Path], None]], ...] = (
         _link(lambda store: store.clip),
     ),
     (rf"\b{CLIP}\.pt\b", f"{CLIP}.pt", _link(lambda store: store.openai)),
+    (r"\bother_clip\.pt\b", "other_clip.pt", _link(lambda store: store.openai)),
     (r"\bRELEASED\.pth", "RELEASED.pth", _link(lambda store: store.released)),
     (r"--checkpoint voc\.pth", "voc.pth", _link(lambda store: store.released)),
     (r"=CHECKPOINT\b", "CHECKPOINT", _link(lambda store: store.released)),

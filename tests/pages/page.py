@@ -195,7 +195,7 @@ def check_unrun(command: Command) -> None:
         assert all(name in extras for word in words for name in re.findall(r"\[(.+)\]", word)), words
     elif words[0] == "python":
         assert (ROOT / words[1]).is_file(), words[1]
-        parse_options(ROOT / words[1], words[2:])
+        parse_options(ROOT / words[1], [word.replace("$!", "1") for word in words[2:]])
 
 
 def parse_options(script: Path, options: list[str]) -> None:

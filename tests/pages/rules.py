@@ -78,7 +78,7 @@ STAND_INS = (
     ),
     StandIn(r"^python -\n", "12 drawings in place of 300, 8 in place of 100", r"\b(30|10)0\b", "12"),
     StandIn(
-        r"ViT-B-16|RELEASED|CHECKPOINT|[AB]\.safetensors|voc\.(pth|safetensors)|work_dirs/(run|RUN|seed0)\b",
+        r"ViT-B-16|other_clip|RELEASED|CHECKPOINT|[AB]\.safetensors|voc\.(pth|safetensors)|work_dirs/(run|RUN|seed0)\b",
         "weights of a small CLIP, and a CLIP-RC trained with it for one iteration",
     ),
     StandIn(r"photo\.jpg|photos/", "the sample photos and their annotations"),
@@ -93,6 +93,7 @@ STAND_INS = (
         "two iterations on the miniature of a benchmark",
         more=("--any-count", "--set", "REDUCED"),
     ),
+    StandIn(r"doctor\.py$", "without the self-test, which tests/doctor runs", more=("--no-self-test",)),
     StandIn(r"--seeds 0 1 2", "one seed", r"^[12]$", ""),
     StandIn(r"pretrain_clip", "two iterations", r"^(3000|96|20000)$", "2"),
     StandIn(r"^jseg web", "an application that is asked once, without a server", r"^8000$", "0"),
