@@ -1,6 +1,8 @@
 """`--json` and `--quiet`: which commands have them, and what they print."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +106,13 @@ def test_progress_is_hidden_within_the_command_alone(capsys):
         print("text")
         record({"value": 1})
     assert not progress.is_hidden() and capsys.readouterr().out == ""
+
+
+def test_output_has_no_colours():
+    """So there is nothing that NO_COLOR would have to switch off."""
+    for path in Path(progress.__file__).parent.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(\\x1b|\\033|\x1b)\[[0-9;]*m", text), path
 
 
 def test_values_that_json_does_not_have(tmp_path):

@@ -43,7 +43,11 @@ class Page:
         self.folder = folder.make(self._top, store)
         self._server: Any = None
         self._image = ""
-        self._enter()
+        try:
+            self._enter()
+        except BaseException:
+            self.leave()
+            raise
 
     def _enter(self) -> None:
         self.patch.chdir(self.folder)
@@ -147,13 +151,10 @@ class Page:
             if word == "-H":
                 name, _, value = next(rest).partition(": ")
                 headers[name] = value
-            elif word in ("-d", "--data-binary"):
-                text = next(rest)
-                data = (
-                    Path(text[1:]).read_bytes()
-                    if text[0] == "@"
-                    else text.replace("NAME", self._image).encode()
-                )
+            elif word == "--data-binary":
+                data = Path(next(rest).removeprefix("@")).read_bytes()
+            elif word == "-d":
+                data = next(rest).replace("NAME", self._image).encode()
             elif not word.startswith("-"):
                 address = word
         assert address.startswith("http://127.0.0.1:8000/") and self._server is not None
