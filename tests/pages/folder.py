@@ -71,9 +71,23 @@ class Store:
         return self.folder / "archives"
 
     @cached_property
+    def prepared(self) -> tuple[Path, dict[str, int]]:
+        """The folder of all benchmarks in miniature, with one image each to evaluate, and what VOC held before."""
+        root = miniature.prepared(self.folder / "data")
+        counts = dict(survey("voc2012", Work(root, root, any_count=True)).counts)
+        for split in ("VOC2012/ImageSets/Segmentation", "VOC2010/ImageSets/SegmentationContext"):
+            path = root / "VOCdevkit" / split / "val.txt"
+            path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+        for name in miniature.COCO["val2017"][1:]:
+            (root / f"coco_stuff164k/images/val2017/{name}.jpg").unlink()
+            for mask in (root / "coco_stuff164k/annotations/val2017").glob(f"{name}*"):
+                mask.unlink()
+        return root, counts
+
+    @property
     def data(self) -> Path:
-        """All benchmarks in miniature, prepared."""
-        return miniature.prepared(self.folder / "data")
+        """That folder."""
+        return self.prepared[0]
 
     @cached_property
     def run(self) -> Path:
@@ -123,8 +137,7 @@ def publish(store: Store, patch: pytest.MonkeyPatch) -> None:
     patch.setitem(convert.OPENAI_SHA256, f"{CLIP.lower()}.pt", digest)
     patch.setattr(download, "clip_source", lambda name: small(clip_source(name)))
     patch.setattr(download, "dataset_sources", lambda *wanted: tuple(map(small, dataset_sources(*wanted))))
-    counts = survey("voc2012", Work(store.data, store.data, any_count=True)).counts
-    patch.setattr(BENCHMARKS["voc2012"], "PUBLISHED", (counts,))
+    patch.setattr(BENCHMARKS["voc2012"], "PUBLISHED", (store.prepared[1],))
 
 
 def make(folder: Path, store: Store) -> Path:

@@ -128,7 +128,7 @@ class Page:
         for word in words:
             if word == "REDUCED":
                 options = miniature.reduced(Config.load(ROOT / folder.VOC))
-                filled += [*options, "max_iters=2", "checkpoint_interval=1"]
+                filled += [*options, "max_iters=2", "checkpoint_interval=1", "model.templates=single"]
             elif word == "MIRROR":
                 filled.append(str(self.store.archives))
             else:
