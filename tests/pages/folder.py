@@ -72,7 +72,7 @@ class Store:
 
     @cached_property
     def prepared(self) -> tuple[Path, dict[str, int]]:
-        """The folder of all benchmarks in miniature, with one image each to evaluate, and what VOC held before."""
+        """All benchmarks in miniature, with one image each to evaluate, and what VOC held before."""
         root = miniature.prepared(self.folder / "data")
         counts = dict(survey("voc2012", Work(root, root, any_count=True)).counts)
         for split in ("VOC2012/ImageSets/Segmentation", "VOC2010/ImageSets/SegmentationContext"):
