@@ -191,7 +191,9 @@ def _copy(name: str, store: Store, path: Path) -> None:
 
 def _runs(store: Store, path: Path) -> None:
     for name in ("seed0", "seed1", "baseline"):
-        shutil.copytree(store.run, path.with_name(name))
+        shutil.copytree(
+            store.run, path.with_name(name), ignore=shutil.ignore_patterns("checkpoints", "*.jsonl")
+        )
 
 
 def _masks(_: Store, path: Path) -> None:
@@ -227,7 +229,7 @@ _FILES: tuple[tuple[str, str, Callable[[Store, Path], None]], ...] = (
     (r"work_dirs/seed0", "work_dirs/seed0", _runs),
     (r"truth/", "truth", _masks),
     (r"\bphoto\.jpg", "photo.jpg", partial(_copy, "samples/annotated/photos/chelsea.jpg")),
-    (r"segment photos/", "photos", partial(_copy, "samples/annotated/photos")),
+    (r"segment photos/", "photos/coffee.jpg", partial(_copy, "samples/annotated/photos/coffee.jpg")),
     (r"labelme photos/", "photos", partial(_copy, "samples/annotated")),
     (r"\bwords\.txt", "words.txt", lambda _, path: path.write_text("cat\ncup\n")),
     (r"data_root=mydata\b", "mydata", _annotated),

@@ -76,7 +76,7 @@ STAND_INS = (
         "six drawings in place of 3,400",
         more=("--train", "4", "--val", "1", "--test", "1"),
     ),
-    StandIn(r"^python -\n", "12 drawings in place of 300, 8 in place of 100", r"\b(30|10)0\b", "12"),
+    StandIn(r"^python -\n", "six drawings in place of 300 and 100", r"\b(30|10)0\b", "6"),
     StandIn(
         r"ViT-B-16|other_clip|RELEASED|CHECKPOINT|[AB]\.safetensors|voc\.(pth|safetensors)|work_dirs/(run|RUN|seed0)\b",
         "weights of a small CLIP, and a CLIP-RC trained with it for one iteration",
