@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def cost(item: pytest.Item) -> tuple[bool, int]:
         top, *rest = item.path.relative_to(TESTS.parent).parts
-        folder = rest[0] if top == TESTS.name else top
+        folder = rest[0] if top == TESTS.name else "docs"
         return item.get_closest_marker("slow") is not None, _ORDER.index(folder) if folder in _ORDER else -1
 
     items.sort(key=cost)

@@ -9,7 +9,7 @@ from jseg.runtime.command import quiet_interrupt
 
 quiet_interrupt()
 
-from jseg.cli.draw import main
+from jseg.cli.make_zeroshapes import main
 
 if __name__ == "__main__":
-    sys.exit(main(name="zeroshapes"))
+    sys.exit(main())

@@ -9,7 +9,7 @@ from jseg.runtime.command import quiet_interrupt
 
 quiet_interrupt()
 
-from jseg.cli.draw import main
+from jseg.cli.make_zerowords import main
 
 if __name__ == "__main__":
-    sys.exit(main(name="zerowords"))
+    sys.exit(main())

@@ -13,6 +13,7 @@ from jseg.checkpoints.formats.reader import read_tensors
 from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
 from jseg.checkpoints.positions import square_grid
 from jseg.files import PathLike, find_file, replacing
+from jseg.progress import progress
 
 OPENAI_SHA256: Mapping[str, str] = {
     "vit-b-32.pt": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
@@ -69,7 +70,7 @@ def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, Digest]:
     """Returns name -> (shape, type, SHA-256 of the values), for comparisons with arrays no longer in
     memory."""
     result = {}
-    for name in arrays:
+    for name in progress(arrays, unit="tensor", label="comparing"):
         array = np.asarray(arrays[name])
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         result[name] = (array.shape, array.dtype.name, hashlib.sha256(data.data).hexdigest())

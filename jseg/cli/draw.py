@@ -1,27 +1,20 @@
-"""Draw the benchmark {title}.
-
-    jseg {name} --out data/{name}
-
-Writes images, masks and split files in the PASCAL VOC folder layout. The same seed gives the same files.
-"""
+"""What the commands that draw a dataset have in common."""
 
 import argparse
 import shutil
 from pathlib import Path
 
-from tqdm import tqdm
-
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.drawn import DRAWN, holds_dataset, write_dataset
 from jseg.files import expanded
-from jseg.runtime.command import exit_status
+from jseg.progress import progress
 
 
-def make_parser(name: str = "zeroshapes") -> argparse.ArgumentParser:
+def drawing_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """The options of the command that draws the dataset `name`."""
     dataset = DRAWN[name]
     parser = argparse.ArgumentParser(
-        description=__doc__.format(name=name, title=dataset.title),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--out", type=expanded, default=Path("data", name), help="folder to write (default: %(default)s)"
@@ -43,19 +36,19 @@ def make_parser(name: str = "zeroshapes") -> argparse.ArgumentParser:
     parser.add_argument(
         "--force", action="store_true", help="replace the folder if it was written with other settings"
     )
+    add_output_options(parser, "the folder, its settings, and whether it was drawn or existed")
     return parser
 
 
-def parse_arguments(argv: list[str] | None = None, name: str = "zeroshapes") -> argparse.Namespace:
+def parse_arguments(parser: argparse.ArgumentParser, argv: list[str] | None, name: str) -> argparse.Namespace:
     """The command line."""
-    parser, smallest = make_parser(name), DRAWN[name].smallest
-    arguments = parser.parse_args(argv)
+    arguments, smallest = parser.parse_args(argv), DRAWN[name].smallest
     if min(arguments.train, arguments.val, arguments.test) < 1 or arguments.size < smallest:
         parser.error(f"--train, --val and --test must be at least 1, --size at least {smallest}")
     return arguments
 
 
-def run(arguments: argparse.Namespace, name: str) -> None:
+def run(arguments: argparse.Namespace, name: str, record: Record) -> None:
     """Draws the dataset unless it already exists.
 
     Raises:
@@ -65,6 +58,7 @@ def run(arguments: argparse.Namespace, name: str) -> None:
     settings = dict(counts=counts, seed=arguments.seed, size=arguments.size)
     if holds_dataset(name, arguments.out, **settings):
         print(f"{arguments.out} already contains this dataset")
+        record({"out": arguments.out, "drawn": False, **settings})
         return
     if arguments.out.exists() and not arguments.force:
         raise ValueError(
@@ -74,14 +68,15 @@ def run(arguments: argparse.Namespace, name: str) -> None:
     try:
         if arguments.out.exists():
             shutil.rmtree(arguments.out)
-        with tqdm(total=sum(counts.values()), unit="image", desc=DRAWN[name].title, disable=None) as bar:
+        with progress(total=sum(counts.values()), unit="image", label=DRAWN[name].title) as bar:
             write_dataset(name, arguments.out, progress=bar.update, **settings)
     except OSError as error:
         raise OSError(f"cannot write {arguments.out}: {error}") from error
     print(f"wrote {arguments.out}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+    record({"out": arguments.out, "drawn": True, **settings})
 
 
-def main(argv: list[str] | None = None, name: str = "zeroshapes") -> int:
-    """Returns 0 on success, 2 after a user error."""
-    arguments = parse_arguments(argv, name)
-    return exit_status(lambda: run(arguments, name))
+def draw(parser: argparse.ArgumentParser, argv: list[str] | None, name: str) -> int:
+    """Runs the command. Returns 0 on success, 2 after a user error."""
+    arguments = parse_arguments(parser, argv, name)
+    return command_status(arguments, lambda record: run(arguments, name, record))

@@ -15,7 +15,7 @@ from jseg.runtime.command import exit_status, quiet_interrupt, refuse
 
 
 class Command(NamedTuple):
-    """A command: its module in `jseg.cli`, a line for the list, and the task or dataset it stands for."""
+    """A command: its module in `jseg.cli`, a line for the list, and the task implied by its name."""
 
     module: str
     summary: str
@@ -42,8 +42,8 @@ COMMANDS = {
     "report": Command("report", "write a report on finished runs as one HTML file"),
     "configs": Command("list_configs", "show the table of experiments"),
     "config-keys": Command("config_keys", "print the reference of all config keys"),
-    "zeroshapes": Command("draw", "draw the ZeroShapes benchmark", "zeroshapes"),
-    "zerowords": Command("draw", "draw the ZeroWords benchmark", "zerowords"),
+    "zeroshapes": Command("make_zeroshapes", "draw the ZeroShapes benchmark"),
+    "zerowords": Command("make_zerowords", "draw the ZeroWords benchmark"),
     "pretrain-clip": Command("pretrain_clip", "pretrain the tiny CLIP of ZeroShapes or ZeroWords"),
     "doctor": Command("doctor", "report what jseg found on this machine, and run a self-test"),
     "warmup": Command("warmup", "compile everything that a job needs, before it starts"),

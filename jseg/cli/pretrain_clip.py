@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from jseg.checkpoints import save_npz
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.drawn import DRAWN
 from jseg.files import expanded
-from jseg.runtime.command import exit_status, prove_writable
+from jseg.runtime.command import prove_writable
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import memory_advice
 from jseg.runtime.selection import name_device, select_device
@@ -46,6 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--scenes", type=int, dest="num_scenes", metavar="SCENES", help="scenes drawn before training"
     )
     parser.add_argument("--seed", type=int, help="seed of weights, scenes and batches")
+    add_output_options(parser, "the file and its size")
+    parser.set_defaults(json=False, quiet=False)
     add_device_options(parser)
     return parser
 
@@ -68,7 +71,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def train(out: Path, given: dict[str, Any]) -> None:
+def train(out: Path, given: dict[str, Any], record: Record) -> None:
     """Pretrains with the given settings, and defaults for the others, and writes `out`.
 
     Raises:
@@ -97,18 +100,20 @@ def train(out: Path, given: dict[str, Any]) -> None:
     settings = replace(DEFAULTS[given.get("dataset", "zeroshapes")], **given)
     pretrain(config, settings, lambda line: print(line, flush=True), save)
     print(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
+    record({"out": out, "bytes": out.stat().st_size})
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
-    given = vars(parse_arguments(argv))
+    arguments = parse_arguments(argv)
+    given = {name: value for name, value in vars(arguments).items() if name not in ("json", "quiet")}
     out = given.pop("out")
 
-    def run() -> None:
+    def run(record: Record) -> None:
         select_device(given.pop("device", None), given.pop("precision", None))
         prove_writable(out, replaced=True)
         name_device()
         with memory_advice("lower --batch-size"):
-            train(out, given)
+            train(out, given, record)
 
-    return exit_status(run)
+    return command_status(arguments, run)

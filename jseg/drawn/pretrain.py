@@ -19,6 +19,7 @@ from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddi
 from jseg.models.clip.templates import TEMPLATES
 from jseg.models.state import arrays_of
 from jseg.optim import AdamW, WarmupPoly
+from jseg.progress import progress
 from jseg.runtime.backend import jt, nn
 
 # Above this scale, a few pairs would dominate (Radford et al., section 2.5).
@@ -54,16 +55,15 @@ DEFAULTS: dict[str, PretrainSettings] = {
 class SceneBank:
     """Drawn scenes in memory, where the batch of iteration t depends only on (seed, t)."""
 
-    def __init__(self, settings: PretrainSettings, size: int, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, settings: PretrainSettings, size: int) -> None:
         self.settings, self.dataset = settings, DRAWN[settings.dataset]
         self.classes: list[tuple[int, ...]] = []
         images = []
         self._singles = int(settings.num_scenes * settings.single_object_share)
-        for i in range(settings.num_scenes):
+        for i in progress(range(settings.num_scenes), unit="scene", label="drawing"):
             scene = self.dataset.draw_for_pretraining(settings.seed, i, size, i < self._singles)
             images.append(scene.image)
             self.classes.append(scene.classes)
-            progress(i + 1, settings.num_scenes)
         self.images = np.stack(images)
 
     def batch(self, iteration: int) -> tuple[np.ndarray, list[str], np.ndarray]:
@@ -188,13 +188,7 @@ def pretrain(
         decay_mult={name: 0.0 for name in parameters if parameters[name].ndim < 2},
     )
     schedule = WarmupPoly(settings.iterations, power=1.0, min_lr=0.0, warmup_iters=settings.warmup_iterations)
-    started = time.time()
-
-    def drawing(done: int, total: int) -> None:
-        if done % 5000 == 0:
-            log(f"drew {done}/{total} scenes in {time.time() - started:.0f} s")
-
-    bank = SceneBank(settings, config.image_resolution, drawing)
+    bank = SceneBank(settings, config.image_resolution)
     started = time.time()
     for iteration in range(settings.iterations):
         images, texts, truth = bank.batch(iteration)
