@@ -254,6 +254,27 @@ def test_the_copy_holds_the_changes_and_the_installed_files_do_not(packages: Pat
     assert "NPY_OPPBYTE" in (folder / "jittor" / "src" / "pyjt" / "numpy.h").read_text()
 
 
+def test_compilers_of_one_version_have_folders_of_their_own(tmp_path: Path, monkeypatch) -> None:
+    """They would recompile each other's files. A folder may have several names, like /bin and /usr/bin."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "g++").symlink_to(find_compiler().path)
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.delenv("JITTOR_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(jittor_copy(tmp_path)))
+    folders = []
+    for name in ("a", "b", "link"):
+        monkeypatch.setenv("cc_path", str(tmp_path / name / "g++"))
+        program = "import jittor_utils; print(jittor_utils.cc_path, jittor_utils.cache_path)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        compiler, folder = done.stdout.split()[-2:]
+        assert compiler == str(tmp_path / name.replace("link", "a") / "g++")
+        folders.append(folder)
+    assert folders[0] == folders[2] != folders[1]
+    assert all("/g++" in folder for folder in folders)
+
+
 def test_another_change_makes_another_copy(packages: Path, tmp_path: Path, monkeypatch) -> None:
     """Running programs have the old one open."""
     before = place_of_jittor(tmp_path)
