@@ -8,6 +8,7 @@ compiled. Therefore, Jittor is imported from a copy, and kernels are read from c
 their contents and not on their origin. The copy is also where `overlay` changes Jittor.
 """
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -157,12 +158,32 @@ def _installed_packages() -> Path | None:
 def _recorded_digest(installed: Path) -> str | None:
     """Returns the digest of Jittor's files as recorded by pip, independent of who installed them and where,
     and of the changes to them."""
-    for record in installed.glob("jittor-*.dist-info/RECORD"):
-        lines = record.read_text(encoding="utf-8").splitlines()
-        files = sorted(line for line in lines if line.startswith(_PREFIXES) and ",sha256=" in line)
-        if files and not _edited(installed, record.stat().st_ctime):
-            return hashlib.sha256("\n".join(files).encode() + overlay.content()).hexdigest()[:16]
-    return None
+    record = _record(installed)
+    if record is None:
+        return None
+    names = record.read_text(encoding="utf-8").splitlines()
+    if record.name == "RECORD":
+        files = sorted(line for line in names if line.startswith(_PREFIXES) and ",sha256=" in line)
+    else:
+        names = [name.removeprefix("../") for name in names if "__pycache__" not in name]
+        files = sorted(_line(installed, name) for name in names if name.startswith(_PREFIXES))
+    if not files or _edited(installed, record.stat().st_ctime):
+        return None
+    return hashlib.sha256("\n".join(files).encode() + overlay.content()).hexdigest()[:16]
+
+
+def _record(installed: Path) -> Path | None:
+    """Returns the list of files that pip wrote. Before 23.1, in an environment without the package wheel, pip
+    runs Jittor's setup.py, and the list is another file, without hashes."""
+    wheels = installed.glob("jittor-*.dist-info/RECORD")
+    return next(wheels, None) or next(installed.glob("jittor-*.egg-info/installed-files.txt"), None)
+
+
+def _line(installed: Path, name: str) -> str:
+    """Returns the line for a file in the RECORD of a wheel."""
+    content = (installed / name).read_bytes()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+    return f"{name},sha256={digest},{len(content)}"
 
 
 def _edited(installed: Path, recorded: float) -> bool:

@@ -150,6 +150,25 @@ def test_a_jittor_that_was_edited_or_not_installed_by_pip_stays_where_it_is(
     assert not (tmp_path / "jseg").exists()
 
 
+def test_an_installation_without_a_wheel_is_the_same_jittor(packages: Path, tmp_path: Path) -> None:
+    """As pip makes it in a new environment on Debian 12 and Ubuntu 22.04, where jseg did not adapt Jittor."""
+    names = sorted({name for name, _, _ in overlay.EDITS})
+    empty = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0"
+    record = next(packages.glob("*/RECORD"))
+    record.write_text("\n".join(f"{name},{empty}" for name in names))
+    place = place_of_jittor(tmp_path)
+    record.unlink()
+    listed = packages / "jittor-1.0-py3.11.egg-info" / "installed-files.txt"
+    listed.parent.mkdir()
+    listed.write_text(
+        "\n".join([*(f"../{name}" for name in names), "../jittor/__pycache__/x.pyc", "PKG-INFO"])
+    )
+    assert place and place_of_jittor(tmp_path) == place
+    time.sleep(0.1)  # clocks of file systems tick
+    (packages / names[0]).write_text("edited")
+    assert place_of_jittor(tmp_path) is None
+
+
 def test_an_interrupted_copy_is_made_anew(
     packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
