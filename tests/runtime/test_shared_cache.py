@@ -1,5 +1,6 @@
 """Clones and environments share compiled files: nothing is recompiled because of its location."""
 
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from jseg.runtime.environment import find_compiler, jittor_cache
 from jseg.runtime.shared_cache import header_copy, jittor_copy, place_of_jittor
 
 ROOT = Path(__file__).resolve().parents[2]
+EMPTY = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0"  # of a file, in RECORD
 
 # Each fused operator forwards, and two backwards; one at a time,
 # so that Jittor has nothing to fuse them with.
@@ -153,9 +155,8 @@ def test_a_jittor_that_was_edited_or_not_installed_by_pip_stays_where_it_is(
 def test_an_installation_without_a_wheel_is_the_same_jittor(packages: Path, tmp_path: Path) -> None:
     """As pip makes it in a new environment on Debian 12 and Ubuntu 22.04, where jseg did not adapt Jittor."""
     names = sorted({name for name, _, _ in overlay.EDITS})
-    empty = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0"
     record = next(packages.glob("*/RECORD"))
-    record.write_text("\n".join(f"{name},{empty}" for name in names))
+    record.write_text("\n".join(f"{name},{EMPTY}" for name in names))
     place = place_of_jittor(tmp_path)
     record.unlink()
     listed = packages / "jittor-1.0-py3.11.egg-info" / "installed-files.txt"
@@ -167,6 +168,30 @@ def test_an_installation_without_a_wheel_is_the_same_jittor(packages: Path, tmp_
     time.sleep(0.1)  # clocks of file systems tick
     (packages / names[0]).write_text("edited")
     assert place_of_jittor(tmp_path) is None
+
+
+def test_a_copied_environment_is_the_same_jittor(packages: Path, tmp_path: Path, monkeypatch) -> None:
+    """An image of a container or chown change the time of every file, in any order."""
+    record, file = next(packages.glob("*/RECORD")), packages / "jittor" / "compiler.py"
+    lines = f"jittor/__init__.py,{EMPTY}\njittor/compiler.py,{EMPTY}"
+    record.write_text(lines)
+    monkeypatch.setattr(shared_cache, "RELEASE", hashlib.sha256(lines.encode()).hexdigest())
+    place = place_of_jittor(tmp_path)
+    time.sleep(0.1)  # clocks of file systems tick
+    file.chmod(0o600)
+    assert shared_cache._touched(packages, record.stat().st_ctime)
+    assert place and place_of_jittor(tmp_path) == place
+    file.write_text("edited")
+    assert place_of_jittor(tmp_path) is None
+    file.write_text("")
+    (packages / "jittor" / "__init__.py").unlink()
+    assert place_of_jittor(tmp_path) is None
+
+
+def test_the_release_is_the_installed_jittor() -> None:
+    installed = shared_cache._installed_packages()
+    lines = shared_cache._record(installed).read_text().splitlines()
+    assert shared_cache._released(installed, [line.removeprefix("../") for line in lines])
 
 
 def test_an_interrupted_copy_is_made_anew(
