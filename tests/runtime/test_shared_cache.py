@@ -319,6 +319,18 @@ def test_compilers_of_one_version_have_folders_of_their_own(tmp_path: Path, monk
     assert all("/g++" in folder for folder in folders)
 
 
+def test_compiled_python_files_are_no_change(packages: Path, tmp_path: Path, monkeypatch) -> None:
+    """pip compiles the files of a wheel: each installation of one used to compile Jittor again."""
+    place = place_of_jittor(tmp_path)
+    shutil.copytree(overlay._FILES, tmp_path / "jittor")
+    (tmp_path / "jittor" / "__pycache__").mkdir(exist_ok=True)
+    (tmp_path / "jittor" / "__pycache__" / "jseg_build.cpython-311.pyc").write_text("other")
+    monkeypatch.setattr(overlay, "_FILES", tmp_path / "jittor")
+    assert place and place_of_jittor(tmp_path) == place
+    (tmp_path / "jittor" / "jseg_build.py").write_text("")
+    assert place_of_jittor(tmp_path) != place
+
+
 def test_another_change_makes_another_copy(packages: Path, tmp_path: Path, monkeypatch) -> None:
     """Running programs have the old one open."""
     before = place_of_jittor(tmp_path)

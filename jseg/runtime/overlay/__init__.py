@@ -236,4 +236,5 @@ def lay_over(packages: Path) -> None:
 
 
 def _files() -> list[Path]:
-    return sorted(path for path in _FILES.rglob("*") if path.is_file())
+    """Returns the files without those that pip or an import of one compiles, which differ each time."""
+    return sorted(path for path in _FILES.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
