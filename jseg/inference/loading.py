@@ -101,7 +101,7 @@ def load_clip_alone(clip: PathLike, dense: str = "clearclip", short_side: int | 
     patch = config.vision_patch_size
     if side < patch:
         raise ValueError(f"short_side is {side}: it must be at least the patch size {patch}")
-    model = DenseCLIP(("object",), (), path, dense)
+    model = DenseCLIP((), (), path, dense)
     model.eval()
     pipeline = dict(short_side=side, mean=CLIP_MEAN, std=CLIP_STD)
     inference = dict(mode="slide", crop_size=side, stride=max(side // 2, 1))

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from jseg.files import PathLike, file_sha256
-from jseg.models.clip import StoredCLIP, text_embeddings, tokenize
+from jseg.models.clip import ClassWordError, StoredCLIP, text_embeddings
 from jseg.models.clip.templates import get_templates
 from jseg.models.segmentors.text_cache import cached_embeddings
 
@@ -55,13 +55,11 @@ class TextEncoder:
         return StoredCLIP(self.clip)
 
     def _compute(self, phrases: Sequence[str]) -> np.ndarray:
-        length = self._stored.config.context_length
-        for phrase in phrases:
-            try:
-                tokenize([template.replace("{}", phrase) for template in self.templates], length)
-            except ValueError as error:
-                raise ValueError(
-                    f"the word '{phrase[:60]}' is too long: this CLIP reads {length} tokens, including "
-                    "those of the template; shorten it"
-                ) from error
-        return text_embeddings(self._stored.text_tower, phrases, self.templates)
+        try:
+            return text_embeddings(self._stored.text_tower, phrases, self.templates)
+        except ClassWordError as error:
+            length = self._stored.config.context_length
+            raise ValueError(
+                f"the word '{error.word[:60]}' is too long: this CLIP reads {length} tokens, including "
+                "those of the template; shorten it"
+            ) from error

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from compiled import MAPS, loaded
 from PIL import Image
 
 from jseg import Segmenter
@@ -67,6 +68,23 @@ def test_a_view_answers_other_words_as_a_new_call_would(segmenter, images, monke
     assert view.features.shape == (8, 8, 64)
     np.testing.assert_allclose(np.linalg.norm(view.features, axis=-1), 1, atol=1e-4)
     assert segmenter.text_features("red circle, blue ring").shape == (2, 64)
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="needs Linux's list of loaded files")
+def test_images_of_any_size_use_the_same_operators(segmenter):
+    """Jittor compiles an operator for each kind of graph; a size that changes the graph would cost seconds."""
+    generator = np.random.default_rng()  # other sizes at each run, so that nothing has compiled them before
+
+    def segment(height: int, width: int) -> None:
+        image = generator.integers(0, 256, (height, width, 3), np.uint8)
+        segmenter.segment(image, ["red circle", "blue ring"])
+
+    for height, width in ((64, 64), (60, 150), (150, 60)):
+        segment(height, width)
+    before = loaded()
+    for height, width in generator.integers(40, 160, (20, 2)):
+        segment(height, width)
+    assert len(loaded() - before) <= 2
 
 
 def test_synonyms_background_and_threshold(segmenter, images):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compiled import MAPS, loaded
 from op_references import gradients
 
 from jseg.ops import RegionLayout, attention, dropout, layer_norm, region_attention
@@ -19,7 +20,6 @@ from jseg.ops.randomness import set_first_sample
 from jseg.runtime.backend import jt
 
 ROOT = Path(__file__).resolve().parents[2]
-MAPS = Path("/proc/self/maps")
 
 
 def draw(*shape: int) -> jt.Var:
@@ -56,15 +56,6 @@ def run_dropout(rows: int, width: int, rate: float, first: int) -> None:
         run(lambda x: dropout(x, rate), draw(2, rows, width))
     finally:
         set_first_sample(0)
-
-
-def loaded() -> set[str]:
-    """Returns the compiled operators that this process has loaded.
-
-    The cache is not listed, since other processes may add to it at the same time.
-    """
-    folder = str(jt.flags.cache_path)
-    return {line.split(maxsplit=5)[5] for line in MAPS.read_text().splitlines() if folder in line}
 
 
 WAYS = {

@@ -108,14 +108,22 @@ def check_finite(path: PathLike, state: Mapping[str, np.ndarray]) -> None:
         ValueError: if there are any. The message names the first such parameter.
     """
     for name, array in state.items():
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(array.astype(np.float32, copy=False)).all()
-        if not finite:
+        if not _all_finite(array):
             raise file_error(
                 path,
                 "contains non-finite values; the file is damaged or its training diverged, use another",
                 name,
             )
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    """Whether no value becomes infinite or NaN in float32."""
+    if array.dtype == np.float16:
+        # NumPy has no fast path for float16: an exponent of ones only means infinite or NaN.
+        exponent = np.uint16(0x7C00)
+        return bool(((array.view(np.uint16) & exponent) != exponent).all())
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(array.astype(np.float32, copy=False)).all())
 
 
 def element_count(shape: Sequence[int]) -> int:

@@ -12,14 +12,22 @@ from jseg.runtime.backend import jt, nn
 
 
 class ClassWordError(ValueError):
-    """A class word that the text encoder cannot process."""
+    """A class word that the text encoder cannot process.
+
+    Attributes:
+        word: the class word.
+    """
+
+    def __init__(self, word: str, problem: str) -> None:
+        super().__init__(f"class '{word[:60]}': {problem}")
+        self.word = word
 
 
 def text_embeddings(
     clip: TextTransformer,
     class_names: Sequence[str],
     templates: str | Sequence[str] = "single",
-    batch_size: int = 256,
+    batch_size: int = 64,
     tokenizer: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> np.ndarray:
     """One vector for each class: texts are normalised, averaged over the templates, and normalised again.
@@ -44,15 +52,21 @@ def text_embeddings(
         try:
             tokens.append(encode([pattern.replace("{}", name) for pattern in patterns]))
         except ValueError as error:
-            raise ClassWordError(f"class '{name[:60]}': {error}") from error
-    tokens = np.concatenate(tokens)
-    with jt.no_grad():
-        features = [
-            l2_normalize(clip.encode_text(tokens[start : start + batch_size])).numpy()
-            for start in range(0, len(tokens), batch_size)
-        ]
-    mean = np.concatenate(features).reshape(len(class_names), len(patterns), -1).mean(axis=1)
+            raise ClassWordError(name, str(error)) from error
+    features = _encoded(clip, np.concatenate(tokens), batch_size)
+    mean = features.reshape(len(class_names), len(patterns), -1).mean(axis=1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def _encoded(clip: TextTransformer, tokens: np.ndarray, batch_size: int) -> np.ndarray:
+    """Unit rows (n, embed_dim) of n texts. Texts of similar length share a batch, cut to its longest."""
+    order = tokens.argmax(axis=1).argsort(kind="stable")
+    features = np.empty((len(tokens), clip.config.embed_dim), np.float32)
+    with jt.no_grad():
+        for start in range(0, len(tokens), batch_size):
+            chosen = order[start : start + batch_size]
+            features[chosen] = l2_normalize(clip.encode_text(tokens[chosen])).numpy()
+    return features
 
 
 def class_probabilities(clip: CLIP, image: jt.Var, text: np.ndarray) -> np.ndarray:

@@ -47,6 +47,8 @@ def cached_embeddings(
 
 def class_embeddings(clip: StoredCLIP, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
     """(C, d) embeddings of class words by a CLIP, through the cache."""
+    if not class_names:  # a model for words that are given later
+        return np.zeros((0, clip.config.embed_dim), np.float32)
     identity = clip.config.identity(file_sha256(clip.path))
     return cached_embeddings(
         identity, class_names, templates, lambda: text_embeddings(clip.text_tower, class_names, templates)
