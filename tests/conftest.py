@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,13 @@ _ORDER = (
     "configs",
     "distributed",
 )
+
+
+def pytest_configure() -> None:
+    """A shell starts commands in the background with SIGINT ignored, also for their child processes. Some
+    tests interrupt themselves or others."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         default=1800.0,
         metavar="SECONDS",
-        help="limit for the self-test (default: %(default).0f)",
+        help="end the self-test after so long without progress (default: %(default).0f)",
     )
     parser.add_argument("--device", choices=DEVICES, help="device of the self-test (default: auto)")
     add_output_options(parser, "every line of the report, and whether jseg works")

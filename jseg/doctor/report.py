@@ -65,13 +65,13 @@ def diagnose() -> list[Finding]:
 
 
 def report(
-    self_test: bool = True, timeout: float = 1800.0, write: Callable[[str], None] = print
+    self_test: bool = True, patience: float = 1800.0, write: Callable[[str], None] = print
 ) -> list[Finding]:
     """Prints the report.
 
     Args:
         self_test: also compute something with Jittor. The first run compiles Jittor.
-        timeout: time limit of the self-test in seconds.
+        patience: seconds without progress after which the self-test is ended.
         write: function that prints one line of text.
 
     Returns:
@@ -90,7 +90,7 @@ def report(
             write("         (first run: Jittor now compiles itself, 3-4 minutes on two cores)")
             sys.stdout.flush()
         findings.append(
-            _self_test(timeout, any(found.name == "CUDA" and found.mark == OK for found in findings))
+            _self_test(patience, any(found.name == "CUDA" and found.mark == OK for found in findings))
         )
     _write(findings[-1], shown, write)
     problems = sum(finding.mark == MISSING for finding in findings)
@@ -224,8 +224,7 @@ def _reason(found: environment.Found) -> str:
 def _compiler() -> Finding:
     found = environment.find_compiler()
     if found.path is None:
-        fix = "unset cc_path" if "cc_path" in os.environ else environment.COMPILER_HINT
-        return Finding(MISSING, "compiler", _reason(found), fix)
+        return Finding(MISSING, "compiler", _reason(found), found.note.split("; ")[-1])
     return Finding(OK, "compiler", f"{found.path}: {found.note}")
 
 
@@ -337,9 +336,9 @@ def _core_is_compiled() -> bool:
     return any(cache.glob(f"jt*/*/py{platform.python_version()}/*/*/{key}/*/jittor_core*.so"))
 
 
-def _self_test(timeout: float, on_cuda: bool) -> Finding:
+def _self_test(patience: float, on_cuda: bool) -> Finding:
     """Runs the self-test and turns its outcome into a finding. `on_cuda`: a usable GPU was found."""
-    outcome = selftest_process.run(timeout, environment.jittor_cache(), ROOT)
+    outcome = selftest_process.run(patience, environment.jittor_cache(), ROOT)
     if outcome.result is None:
         return Finding(MISSING, "self-test", outcome.problem, outcome.fix, whole=True)
     result = outcome.result
