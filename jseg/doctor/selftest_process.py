@@ -1,4 +1,4 @@
-"""Runs `jseg.doctor.selftest` in a process of its own, with a time limit and a progress display."""
+"""Runs `jseg.doctor.selftest` in a process of its own, shows its progress, and ends it if there is none."""
 
 import hashlib
 import json
@@ -34,11 +34,12 @@ def place_key(jittor_utils_file: str) -> str:
     return hashlib.md5(jittor_utils_file.encode()).hexdigest()[:4]
 
 
-def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMAND) -> Outcome:
+def run(patience: float, cache: Path, root: Path, command: Sequence[str] = _COMMAND) -> Outcome:
     """Runs the self-test. The first run compiles Jittor, which takes minutes.
 
     Args:
-        timeout: time limit in seconds, after which the process and its compilers are ended.
+        patience: seconds without any progress after which the process and its compilers are ended. Compiling
+            has no other limit, since a slow or busy machine may need an hour.
         cache: Jittor's cache folder, for the advice. Progress is printed to stderr.
         root: folder that `jseg` is imported from.
         command: another program to run instead (for tests).
@@ -57,7 +58,7 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
             start_new_session=True,
         )
         try:
-            finished = _wait(process, timeout, Path(log))
+            finished = _wait(process, patience, Path(log))
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -66,8 +67,8 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
     if not finished:
         return Outcome(
             None,
-            f"not finished after {timeout:.0f} s; output in {log}",
-            f"python tools/doctor.py --timeout {2 * timeout:.0f}   (continues where it stopped)",
+            f"no progress for {patience:.0f} s, last: {_progress(Path(log))}; output in {log}",
+            f"python tools/doctor.py --timeout {2 * patience:.0f}   (continues where it stopped)",
         )
     for line in reversed(text.splitlines()):
         if MARK in line:
@@ -81,16 +82,20 @@ def run(timeout: float, cache: Path, root: Path, command: Sequence[str] = _COMMA
     )
 
 
-def _wait(process: subprocess.Popen, timeout: float, log: Path) -> bool:
-    """Waits for the end; returns False at the time limit. Shows progress every second, in a log every 30
-    seconds."""
-    start = time.monotonic()
+def _wait(process: subprocess.Popen, patience: float, log: Path) -> bool:
+    """Waits for the end; returns False if `log` has not grown for `patience` seconds. Shows progress every
+    second, in a log every 30 seconds."""
+    start = moved = time.monotonic()
+    size = 0
     line, step = StatusLine(), 1.0 if sys.stderr.isatty() else 30.0
     next_report = 2.0 * step
     while process.poll() is None:
-        seconds = time.monotonic() - start
-        if seconds > timeout:
+        now, before, size = time.monotonic(), size, log.stat().st_size
+        if size != before:
+            moved = now
+        if now - moved > patience:
             return False
+        seconds = now - start
         if seconds > next_report:
             line.show(f"self-test: {seconds:.0f} s, {_progress(log)}")
             next_report = seconds + step

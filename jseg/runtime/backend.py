@@ -85,7 +85,8 @@ def _importable() -> tuple[Device, Path | None, str]:
     importing it once in a child process. If a GPU fails and was not requested, the CPU is used."""
     device = prepare_jittor()
     place = shared_jittor()
-    key = configuration_key(device, str(place or sys.prefix), find_compiler().note)
+    compiler = find_compiler()
+    key = configuration_key(device, str(place or sys.prefix), f"{compiler.path} {compiler.note}")
     try:
         _repair_cache(key)
         problem = try_import(jittor_cache(), key, place, device)

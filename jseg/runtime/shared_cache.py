@@ -8,13 +8,14 @@ compiled. Therefore, Jittor is imported from a copy, and kernels are read from c
 their contents and not on their origin. The copy is also where `overlay` changes Jittor.
 """
 
+import base64
 import contextlib
 import hashlib
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,8 @@ INTERPRETER = "JSEG_PYTHON"
 """Variable with the interpreter for Jittor's compile steps, read by a script in the cache."""
 
 _PACKAGES = ("jittor", "jittor_utils")
+RELEASE = "796447e6e960b0025de5ed272223e89d978786a5edc0053f9fa4a68c97870b69"
+"""SHA-256 of the lines for Jittor 1.3.11.0 in the RECORD of its wheel, without the compiled Python files."""
 _PREFIXES = tuple(f"{package}/" for package in _PACKAGES)
 
 # Jittor compiles an operator with asm_tuner.py --cc_path=COMPILER SOURCE OPTION..., which goes through an
@@ -157,15 +160,40 @@ def _installed_packages() -> Path | None:
 def _recorded_digest(installed: Path) -> str | None:
     """Returns the digest of Jittor's files as recorded by pip, independent of who installed them and where,
     and of the changes to them."""
-    for record in installed.glob("jittor-*.dist-info/RECORD"):
-        lines = record.read_text(encoding="utf-8").splitlines()
+    record = _record(installed)
+    if record is None:
+        return None
+    lines = record.read_text(encoding="utf-8").splitlines()
+    if record.name == "RECORD":
         files = sorted(line for line in lines if line.startswith(_PREFIXES) and ",sha256=" in line)
-        if files and not _edited(installed, record.stat().st_ctime):
-            return hashlib.sha256("\n".join(files).encode() + overlay.content()).hexdigest()[:16]
-    return None
+    else:
+        files = _contents(installed, (line.removeprefix("../") for line in lines))
+    if not files:
+        return None
+    if _touched(installed, record.stat().st_ctime) and not _released(installed, files):
+        return None
+    return hashlib.sha256("\n".join(files).encode() + overlay.content()).hexdigest()[:16]
 
 
-def _edited(installed: Path, recorded: float) -> bool:
+def _record(installed: Path) -> Path | None:
+    """Returns the list of files that pip wrote. Before 23.1, in an environment without the package wheel, pip
+    runs Jittor's setup.py, and the list is another file, without hashes."""
+    wheels = installed.glob("jittor-*.dist-info/RECORD")
+    return next(wheels, None) or next(installed.glob("jittor-*.egg-info/installed-files.txt"), None)
+
+
+def _contents(installed: Path, names: Iterable[str]) -> list[str]:
+    """Returns the lines for Jittor's files in the RECORD of a wheel."""
+    lines = []
+    for name in names:
+        if name.startswith(_PREFIXES) and "/__pycache__/" not in name:
+            content = (installed / name).read_bytes()
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+            lines.append(f"{name},sha256={digest},{len(content)}")
+    return sorted(lines)
+
+
+def _touched(installed: Path, recorded: float) -> bool:
     """Whether a file of Jittor changed after pip wrote its record, which it does last. Compares the time of
     the last status change, which programs cannot set when they write or copy a file."""
     for package in _PACKAGES:
@@ -174,3 +202,13 @@ def _edited(installed: Path, recorded: float) -> bool:
             if any(Path(parent, name).stat().st_ctime > recorded for name in names):
                 return True
     return False
+
+
+def _released(installed: Path, files: list[str]) -> bool:
+    """Whether the contents of the files are those of the release. Copying an environment, also as an image of
+    a container, and chown change the times of all files."""
+    try:
+        contents = _contents(installed, (line.split(",")[0] for line in files))
+    except OSError:
+        return False
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest() == RELEASE

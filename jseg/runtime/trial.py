@@ -45,9 +45,9 @@ print("IMPORTED", flush=True)
 # anything.
 _ATTEMPTS = 2
 _QUIET_SECONDS = 10.0  # an import without building takes less
-# Variables that Jittor reads besides those that begin with use_, and those that identify a rank of mpirun.
+# Variables that Jittor reads besides cc_path and those that begin with use_, and those that identify a rank
+# of mpirun.
 _VARIABLES = (
-    "cc_path",
     "cc_flags",
     "kernel_flags",
     "nvcc_path",
@@ -88,7 +88,7 @@ def configuration_key(device: Device, place: str, compiler: str) -> str:
     Args:
         device: the selected device.
         place: folder that Jittor is imported from.
-        compiler: the C++ compiler and its version.
+        compiler: path and version of the C++ compiler.
     """
     chosen = {
         name: value for name, value in os.environ.items() if name in _VARIABLES or name.startswith("use_")

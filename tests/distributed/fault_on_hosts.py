@@ -35,8 +35,8 @@ from fault_injection import END_SECONDS, TIMING  # first: it finds jseg uninstal
 from hosts import ROOT, Hosts, missing
 from several_hosts import Cluster, logged, read
 
+from jseg.drawn import write_dataset
 from jseg.runtime.processes import running
-from jseg.zeroshapes import write_zeroshapes
 
 VICTIM = 1  # the second host
 ITERATIONS = 24
@@ -247,7 +247,8 @@ FAULTS = (
 def prepare(cluster: Cluster) -> None:
     """Data, and a config of a few seconds, in the folder that all hosts share."""
     shared = cluster.hosts.shared
-    write_zeroshapes(shared / "data", counts=dict(train=24, val=6, test=1), seed=0, size=64)
+    counts = dict(train=24, val=6, test=1)
+    write_dataset("zeroshapes", shared / "data", counts=counts, seed=0, size=64)
     bases = [str(ROOT / "configs" / "_base_" / name) for name in ("datasets/zeroshapes.py", "schedule.py")]
     cluster.config.write_text(
         f"_base_ = {bases!r}\nimports = ['tiny']\nmodel = dict(type='TestRanksModel', ballast={1 << 20})\n"

@@ -138,7 +138,7 @@ class Slurm:
         config = work_dir.with_suffix(".py")
         config.write_text(f"_base_ = {str(self.cluster.config)!r}\nwork_dir = {str(work_dir)!r}\n")
         script = work_dir.with_suffix(".sh")
-        text = re.search(r"```\n(#!/bin/bash\n#SBATCH.*?)```", PAGE.read_text(), re.DOTALL)[1]
+        text = re.search(r"```bash\n(#!/bin/bash\n#SBATCH.*?)```", PAGE.read_text(), re.DOTALL)[1]
         program = f"{ROOT / 'tools' / 'run_net.py'} --config {config}"
         script.write_text(text.replace("tools/run_net.py --config …", program))
         small = ["--ntasks-per-node=1", "--cpus-per-task=1", "--gpus-per-node=0", "--nodes=2", "--time=10"]

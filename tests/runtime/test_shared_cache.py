@@ -1,5 +1,6 @@
 """Clones and environments share compiled files: nothing is recompiled because of its location."""
 
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from jseg.runtime.environment import find_compiler, jittor_cache
 from jseg.runtime.shared_cache import header_copy, jittor_copy, place_of_jittor
 
 ROOT = Path(__file__).resolve().parents[2]
+EMPTY = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0"  # of a file, in RECORD
 
 # Each fused operator forwards, and two backwards; one at a time,
 # so that Jittor has nothing to fuse them with.
@@ -150,6 +152,48 @@ def test_a_jittor_that_was_edited_or_not_installed_by_pip_stays_where_it_is(
     assert not (tmp_path / "jseg").exists()
 
 
+def test_an_installation_without_a_wheel_is_the_same_jittor(packages: Path, tmp_path: Path) -> None:
+    """As pip makes it in a new environment on Debian 12 and Ubuntu 22.04, where jseg did not adapt Jittor."""
+    names = sorted({name for name, _, _ in overlay.EDITS})
+    record = next(packages.glob("*/RECORD"))
+    record.write_text("\n".join(f"{name},{EMPTY}" for name in names))
+    place = place_of_jittor(tmp_path)
+    record.unlink()
+    listed = packages / "jittor-1.0-py3.11.egg-info" / "installed-files.txt"
+    listed.parent.mkdir()
+    listed.write_text(
+        "\n".join([*(f"../{name}" for name in names), "../jittor/__pycache__/x.pyc", "PKG-INFO"])
+    )
+    assert place and place_of_jittor(tmp_path) == place
+    time.sleep(0.1)  # clocks of file systems tick
+    (packages / names[0]).write_text("edited")
+    assert place_of_jittor(tmp_path) is None
+
+
+def test_a_copied_environment_is_the_same_jittor(packages: Path, tmp_path: Path, monkeypatch) -> None:
+    """An image of a container or chown change the time of every file, in any order."""
+    record, file = next(packages.glob("*/RECORD")), packages / "jittor" / "compiler.py"
+    lines = f"jittor/__init__.py,{EMPTY}\njittor/compiler.py,{EMPTY}"
+    record.write_text(lines)
+    monkeypatch.setattr(shared_cache, "RELEASE", hashlib.sha256(lines.encode()).hexdigest())
+    place = place_of_jittor(tmp_path)
+    time.sleep(0.1)  # clocks of file systems tick
+    file.chmod(0o600)
+    assert shared_cache._touched(packages, record.stat().st_ctime)
+    assert place and place_of_jittor(tmp_path) == place
+    file.write_text("edited")
+    assert place_of_jittor(tmp_path) is None
+    file.write_text("")
+    (packages / "jittor" / "__init__.py").unlink()
+    assert place_of_jittor(tmp_path) is None
+
+
+def test_the_release_is_the_installed_jittor() -> None:
+    installed = shared_cache._installed_packages()
+    lines = shared_cache._record(installed).read_text().splitlines()
+    assert shared_cache._released(installed, [line.removeprefix("../") for line in lines])
+
+
 def test_an_interrupted_copy_is_made_anew(
     packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +296,39 @@ def test_the_copy_holds_the_changes_and_the_installed_files_do_not(packages: Pat
     folder = jittor_copy(tmp_path)
     assert (packages / name).read_text() == before and (folder / name).read_text() == after
     assert "NPY_OPPBYTE" in (folder / "jittor" / "src" / "pyjt" / "numpy.h").read_text()
+
+
+def test_compilers_of_one_version_have_folders_of_their_own(tmp_path: Path, monkeypatch) -> None:
+    """They would recompile each other's files. A folder may have several names, like /bin and /usr/bin."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "g++").symlink_to(find_compiler().path)
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.delenv("JITTOR_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(jittor_copy(tmp_path)))
+    folders = []
+    for name in ("a", "b", "link"):
+        monkeypatch.setenv("cc_path", str(tmp_path / name / "g++"))
+        program = "import jittor_utils; print(jittor_utils.cc_path, jittor_utils.cache_path)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        compiler, folder = done.stdout.split()[-2:]
+        assert compiler == str(tmp_path / name.replace("link", "a") / "g++")
+        folders.append(folder)
+    assert folders[0] == folders[2] != folders[1]
+    assert all("/g++" in folder for folder in folders)
+
+
+def test_compiled_python_files_are_no_change(packages: Path, tmp_path: Path, monkeypatch) -> None:
+    """pip compiles the files of a wheel: each installation of one used to compile Jittor again."""
+    place = place_of_jittor(tmp_path)
+    shutil.copytree(overlay._FILES, tmp_path / "jittor")
+    (tmp_path / "jittor" / "__pycache__").mkdir(exist_ok=True)
+    (tmp_path / "jittor" / "__pycache__" / "jseg_build.cpython-311.pyc").write_text("other")
+    monkeypatch.setattr(overlay, "_FILES", tmp_path / "jittor")
+    assert place and place_of_jittor(tmp_path) == place
+    (tmp_path / "jittor" / "jseg_build.py").write_text("")
+    assert place_of_jittor(tmp_path) != place
 
 
 def test_another_change_makes_another_copy(packages: Path, tmp_path: Path, monkeypatch) -> None:

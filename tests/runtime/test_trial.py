@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jseg.runtime import overlay
+from jseg.runtime.environment import find_compiler
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +71,8 @@ def start(tmp_path):
     ):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_text(text)
-    kept = {name: value for name, value in os.environ.items() if name not in ("JITTOR_HOME", "JSEG_PYTHON")}
+    unset = ("JITTOR_HOME", "JSEG_PYTHON", "cc_path")  # Jittor sets the last one in a process that imports it
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
 
     def run(behaviour: str, before: str = "", after: str = "") -> tuple[str, int]:
         notes.write_text("")
@@ -97,6 +99,19 @@ def start(tmp_path):
 def test_a_rebuild_happens_in_a_child_and_once(start):
     assert start("rebuild work") == ("IMPORTED True", 3)  # two attempts of children, then this process
     assert start("work") == ("IMPORTED True", 1)  # the configuration is known to work
+
+
+def test_another_compiler_of_the_same_version_is_another_configuration(start, tmp_path):
+    """Jittor would rebuild itself in the importing process, which ended the program at each change."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "g++").symlink_to(find_compiler().path)
+    first = "import os; os.environ['PATH'] = '{}' + os.pathsep + os.environ['PATH']"
+    assert [start("work", first.format(tmp_path / name))[1] for name in "abab"] == [2, 2, 1, 1]
+    chosen = (
+        f"import os; os.environ['cc_path'] = '{tmp_path / 'a' / 'g++'}'"  # Jittor sets it for child processes
+    )
+    assert start("work", chosen) == ("IMPORTED True", 1)
 
 
 def test_jittor_cannot_start_the_program_anew(start):

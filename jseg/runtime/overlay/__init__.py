@@ -122,6 +122,21 @@ if cc_type == 'g++':
         """            std::cerr << "preparing operators, compiled once on this machine: " << i << " of " << n
                 << ", about " << int(eta + 0.5) << " s left \\r";""",
     ),
+    # Two compilers of one version, such as those of two conda environments, would otherwise share a folder
+    # and recompile everything at each change. /bin and /usr/bin are one folder.
+    (
+        "jittor_utils/__init__.py",
+        "ccv = cc_type+get_version(cc_path)[1:-1] \\\n",
+        "ccv = cc_type+get_version(cc_path)[1:-1]+'-'+get_str_hash(cc_path)[:4] \\\n",
+    ),
+    (
+        "jittor_utils/__init__.py",
+        """os.environ["cc_path"] = cc_path\n""",
+        """cc_path = shutil.which(cc_path)
+cc_path = os.path.join(os.path.realpath(os.path.dirname(cc_path)), os.path.basename(cc_path))
+os.environ["cc_path"] = cc_path
+""",
+    ),
     # Jittor would store the JITTOR_HOME of one process for all later ones of the user.
     (
         "jittor_utils/__init__.py",
@@ -221,4 +236,5 @@ def lay_over(packages: Path) -> None:
 
 
 def _files() -> list[Path]:
-    return sorted(path for path in _FILES.rglob("*") if path.is_file())
+    """Returns the files without those that pip or an import of one compiles, which differ each time."""
+    return sorted(path for path in _FILES.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
