@@ -8,7 +8,8 @@ data are images of ZeroShapes.
 
 The second host loses its cable (for good, or for ten seconds), its power, all its processes, or stops; it
 has a slow network, or one that loses 5 % of the frames and needs 50 ms; its disk is full; its NumPy, jseg or
-images differ. Either the training must go on, with the curve of an undisturbed one. Or a message must name the host and the reason, and every process on both hosts must have
+images differ. Either the training must go on, with the curve of an undisturbed one. Or a message must
+name the host and the reason, and every process on both hosts must have
 ended within 60 s; then the same command with `--resume auto` must end with that curve, bit for bit. Ends with
 
     11 faults on 2 hosts: 0 problems
