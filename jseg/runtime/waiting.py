@@ -41,7 +41,8 @@ def waiting_sentence(pid: int) -> str:
         command = Path(f"/proc/{holder}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         command = ""
-    named = f" ({command.strip()[:100]})" if command else ""
+    command = " ".join(command.split())  # one line, also for a program after -c
+    named = f" ({command[:100]})" if command else ""
     return f"waiting for process {holder}{named}, which holds the lock of Jittor's cache"
 
 

@@ -38,6 +38,7 @@ def test_the_holder_of_a_lock_is_named(tmp_path, call):
         with path.open("a") as file, wait_announced(told, seconds=0.2):
             getattr(fcntl, call)(file, fcntl.LOCK_EX)
         assert len(said) == 1 and f"process {other.pid} " in said[0] and "import fcntl" in said[0]
+        assert "\n" not in said[0]
 
 
 def test_the_progress_of_the_build(tmp_path):
