@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from zeroshapes import SCORES, train
+from study import SCORES, train
 
 from jseg.runtime.command import exit_status, prove_writable
 

@@ -45,6 +45,7 @@ def find_file(path: PathLike) -> str:
     if own.exists():
         return str(own)
     places = [own.absolute(), *(() if own.is_absolute() else (folder / own for folder in SHIPPED))]
+    places = list(dict.fromkeys(places))
     for place in places:
         if place.exists():
             return str(place)

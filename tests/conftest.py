@@ -25,7 +25,7 @@ _ORDER = (
     "datasets",
     "download",
     "inference",
-    "zeroshapes",
+    "drawn",
     "visualization",
     "checkpoints",
     "runtime",
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def cost(item: pytest.Item) -> tuple[bool, int]:
         top, *rest = item.path.relative_to(TESTS.parent).parts
-        folder = rest[0] if top == TESTS.name else top
+        folder = rest[0] if top == TESTS.name else "docs"
         return item.get_closest_marker("slow") is not None, _ORDER.index(folder) if folder in _ORDER else -1
 
     items.sort(key=cost)
@@ -96,10 +96,10 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def zeroshapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small ZeroShapes dataset for whole programs. Do not change it."""
-    from jseg.zeroshapes import write_zeroshapes
+    from jseg.drawn import write_dataset
 
     root = tmp_path_factory.mktemp("data") / "zeroshapes"
-    write_zeroshapes(root, {"train": 4, "val": 4, "test": 2})
+    write_dataset("zeroshapes", root, {"train": 4, "val": 4, "test": 2})
     return root
 
 

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from pages import commands as blocks
+from pages import rules
 
 from jseg.cli.main import COMMANDS, Command, load
 from jseg.reproduce.rows import TABLES
@@ -13,6 +15,8 @@ from jseg.reproduce.rows import TABLES
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+_COMMAND = re.compile(r"(?:^|\s)(?:jseg|python tools/(\w+)\.py) (.*)")
+_BESIDE = 8  # lines
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -66,14 +70,44 @@ def test_rows_of_the_model_zoo_exist_with_their_numbers():
         assert [paper[key] for key in keys] == [float(number) for number in numbers], (table, row)
 
 
+@pytest.mark.parametrize("rule", [*rules.ONLY_PARSED, *rules.STAND_INS], ids=lambda rule: rule.pattern)
+def test_every_rule_matches_a_command_of_the_pages(rule):
+    texts = [command.text for page in blocks.PAGES for command in blocks.commands_of(page)]
+    assert any(re.search(rule.pattern, text) for text in texts)
+
+
+def test_blocks_of_commands_are_marked_as_bash():
+    """The tests run only those."""
+    for page in blocks.PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            command = re.search(r"^(jseg|python|mpirun|pip|make) ", block, re.MULTILINE)
+            assert language or not command, f"{page}: {block}"
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "images").iterdir()), ids=lambda path: path.name)
+def test_a_picture_is_shown_and_the_command_that_makes_it_is_named_beside_it(path):
+    shown = 0
+    for page in PAGES:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        for at in (at for at, line in enumerate(lines) if re.search(rf"\]\([\w/]*{path.name}\)", line)):
+            shown += 1
+            beside = "\n".join(lines[max(at - _BESIDE, 0) : at + _BESIDE])
+            scripts, names = re.findall(r"python ([\w/]+\.py)", beside), re.findall(r"jseg ([\w-]+)", beside)
+            block = f'.save("{path.name}")' in beside  # Python blocks are run
+            assert scripts or names or block, f"{page.name}: {path.name}"
+            assert all((ROOT / script).is_file() for script in scripts)
+            assert all(name in COMMANDS for name in names)
+    assert shown
+
+
 def commands():
-    """Yields (page, arguments) of every `jseg` command in the bash blocks, also as `python tools/NAME.py`."""
+    """Yields (page, tool, arguments) of the commands in blocks. `tool` is NAME of `python tools/NAME.py`."""
     for page in [*PAGES, ROOT / "weights" / "README.md", ROOT / "benchmarks" / "README.md"]:
-        for block in re.findall(
-            r"^```(?:bash)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-        ):
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"^```(?:bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                found = re.search(r"(?:^|\s)(?:jseg|python tools/(\w+)\.py) (.*)", line)
+                found = _COMMAND.search(line)
                 if found is None or "…" in line or "..." in line or line.lstrip().startswith("#"):
                     continue
                 try:
@@ -83,24 +117,57 @@ def commands():
                 yield page.name, found[1], words
 
 
+def parser_of(tool, words):
+    """The parser of a command, and the command without its name; None for another program."""
+    if tool is None and (not words or words[0] not in COMMANDS):
+        return None, words
+    command = COMMANDS[words[0]] if tool is None else Command(tool, "")
+    make = load(command).make_parser
+    return make() if command.task is None else make(command.task), words[tool is None :]
+
+
 def test_documented_commands_have_valid_options(capsys):
     seen = 0
     for page, tool, words in commands():
         words = list(itertools.takewhile(lambda word: word not in ("|", "&&", "&", ">", ";"), words))
-        if tool is None and (not words or words[0] not in COMMANDS):
+        parser, arguments = parser_of(tool, words)
+        if parser is None:
             continue
-        name = tool or words.pop(0)
-        command = COMMANDS[name] if tool is None else Command(tool, "")
-        make = load(command).make_parser
-        parser = make() if command.task is None else make(command.task)
         try:
-            given, unknown = parser.parse_known_args(words)
+            given, unknown = parser.parse_known_args(arguments)
         except SystemExit as stop:
-            assert not stop.code, f"{page}: {name} {' '.join(words)}\n{capsys.readouterr().err}"
+            assert not stop.code, f"{page}: {' '.join(words)}\n{capsys.readouterr().err}"
             continue
-        assert not unknown, f"{page}: {name} has no {unknown}"
+        assert not unknown, f"{page}: {' '.join(words)} has no {unknown}"
         config = getattr(given, "config", None)
         if config and str(config).startswith("configs/"):
             assert (ROOT / config).is_file(), f"{page}: {config}"
         seen += 1
     assert seen > 60
+
+
+def test_commands_within_sentences_have_valid_options():
+    """They may leave something out, but not name what does not exist."""
+    seen = 0
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for code in re.findall(r"`((?:jseg|python tools/)[^`]*)`", text):
+            found = _COMMAND.match(code.replace("\n", " "))
+            if found is None:
+                continue
+            parser, arguments = parser_of(found[1], found[2].split())
+            if parser is None:
+                continue
+            parsers = [parser]
+            for inner in parsers:
+                parsers += [
+                    part
+                    for action in inner._actions
+                    if action.nargs == "A..."
+                    for part in action.choices.values()
+                ]
+            known = {option for inner in parsers for option in inner._option_string_actions}
+            options = {word.split("=")[0] for word in arguments if word.startswith("--") and len(word) > 2}
+            assert options <= known, f"{page.name}: `{code}`"
+            seen += 1
+    assert seen > 50

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "jseg"
 
 # From the bottom up. Each package may import the listed packages, the foundation and itself. Imports inside
 # functions count too. The foundation consists of the top-level modules.
-FOUNDATION = {"files", "interpolation", "labels", "names", "registry"}
+FOUNDATION = {"files", "interpolation", "labels", "names", "progress", "registry"}
 ROOMS = {
     "runtime": set(),
     "config": set(),
@@ -38,7 +38,7 @@ ROOMS = {
     "reproduce": {"config"},
     "report": {"config", "datasets", "evaluation", "visualization"},
     "download": {"datasets", "checkpoints", "runtime"},
-    "zeroshapes": {"models", "optim", "datasets", "runtime"},
+    "drawn": {"models", "optim", "datasets", "runtime"},
     "runner": {
         "models",
         "inference",
@@ -63,7 +63,7 @@ ROOMS = {
         "doctor",
         "runner",
         "inference",
-        "zeroshapes",
+        "drawn",
         "reproduce",
         "report",
         "download",
@@ -167,13 +167,14 @@ def test_the_package_itself_imports_nothing() -> None:
 
 
 def test_runtime_and_foundation_need_the_standard_library_alone() -> None:
-    """Jittor is imported by the backend, and NumPy by what compares it with Jittor and by the interpolation
-    weights."""
+    """Jittor is imported by the backend, NumPy by what compares it with Jittor and by the interpolation
+    weights, and tqdm when a bar is drawn."""
     allowed = {"jseg", *sys.stdlib_module_names}
     exceptions = {
         "jseg.runtime.backend": {"jittor", "jittor_utils"},
         "jseg.runtime.exchange": {"numpy"},
         "jseg.interpolation": {"numpy"},
+        "jseg.progress": {"tqdm"},
     }
     for module, path in modules().items():
         if room(module) in ("runtime", "foundation", "config", "doctor") and module != "jseg.doctor.selftest":

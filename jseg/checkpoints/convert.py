@@ -12,7 +12,8 @@ from jseg.checkpoints.clip_settings import clip_sizes
 from jseg.checkpoints.formats.reader import read_tensors
 from jseg.checkpoints.formats.tensor_map import TensorMap, file_error
 from jseg.checkpoints.positions import square_grid
-from jseg.files import PathLike, replacing
+from jseg.files import PathLike, find_file, replacing
+from jseg.progress import progress
 
 OPENAI_SHA256: Mapping[str, str] = {
     "vit-b-32.pt": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
@@ -35,6 +36,20 @@ def how_to_download(path: PathLike) -> str:
     return f"jseg download clip {name}" + ("" if folder == "weights" else f" --root {folder}")
 
 
+def find_weights(path: PathLike) -> str:
+    """Finds a weight file, as `jseg.files.find_file` does.
+
+    Raises:
+        FileNotFoundError: if it does not exist. For a file of OpenAI, the message says how to download it.
+    """
+    try:
+        return find_file(path)
+    except FileNotFoundError as error:
+        command = how_to_download(path)
+        hint = f", or download it: {command}" if command else ""
+        raise FileNotFoundError(f"{error}{hint}") from None
+
+
 def published_sha256(path: PathLike) -> str | None:
     """Returns the SHA-256 published by OpenAI for a file of this name, or None for other names."""
     return OPENAI_SHA256.get(Path(path).name.lower())
@@ -55,7 +70,7 @@ def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, Digest]:
     """Returns name -> (shape, type, SHA-256 of the values), for comparisons with arrays no longer in
     memory."""
     result = {}
-    for name in arrays:
+    for name in progress(arrays, unit="tensor", label="comparing"):
         array = np.asarray(arrays[name])
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         result[name] = (array.shape, array.dtype.name, hashlib.sha256(data.data).hexdigest())

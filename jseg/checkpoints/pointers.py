@@ -20,7 +20,10 @@ def behind_pointer(path: PathLike) -> Path:
         with path.open(encoding="utf-8") as file:
             path = path.parent / file.readline().strip()
     if path.is_dir():
-        raise FileNotFoundError(f"checkpoint {path} is a folder; name a file in it")
+        latest = next(
+            (file for file in (path / POINTER, path / "checkpoints" / POINTER) if file.is_file()), ""
+        )
+        raise FileNotFoundError(f"checkpoint {path} is a folder; name a file in it{latest and f': {latest}'}")
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist; correct the path")
     return path

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jseg.cli.check_dataset import Content, table
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.datasets import FolderDataset
 from jseg.datasets.annotations.convert import LEFT_OUT, Conversion, Settings, convert
 from jseg.datasets.annotations.core import Options
@@ -22,7 +23,7 @@ from jseg.datasets.annotations.drawing import OVERLAPS
 from jseg.datasets.annotations.formats import FORMATS, read
 from jseg.datasets.words import read_words
 from jseg.files import expanded
-from jseg.runtime.command import exit_status, prove_writable
+from jseg.runtime.command import prove_writable
 from jseg.visualization import draw_contact_sheet
 from jseg.visualization.files import save_png
 
@@ -83,10 +84,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="processes"
     )
+    add_output_options(parser, "counts, classes, notes and problems")
     return parser
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, record: Record) -> int:
     """Converts annotations, and returns the exit status.
 
     Raises:
@@ -118,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
     conversion = convert(read(arguments.format, arguments.source, options), arguments.out, settings)
     dataset = FolderDataset(str(arguments.out), unseen=())
     draw_sheet(dataset, conversion, arguments.out / CONTACT_SHEET)
-    report(dataset, conversion, arguments.out)
+    report(dataset, conversion, arguments.out, record)
     return 1 if conversion.problems else 0
 
 
@@ -144,7 +146,7 @@ def sheet_images(shown: Mapping[str, Sequence[int]], limit: int) -> list[str]:
     return chosen
 
 
-def report(dataset: FolderDataset, conversion: Conversion, out: Path) -> None:
+def report(dataset: FolderDataset, conversion: Conversion, out: Path, record: Record) -> None:
     """Prints counts, notes and problems."""
     parts = [
         (name, Content(len(part.ids), part.pixels, part.occurs, []))
@@ -162,9 +164,18 @@ def report(dataset: FolderDataset, conversion: Conversion, out: Path) -> None:
     print(f"look at {out / CONTACT_SHEET}, and at the words in {out / 'classes.txt'}, which CLIP reads")
     if conversion.problems:
         print(f"{len(conversion.problems)} things did not fit; all of them: {out / LEFT_OUT}")
+    record(
+        {
+            "out": out,
+            "images": {name: content.images for name, content in parts},
+            "classes": conversion.names,
+            "notes": conversion.notes,
+            "problems": [str(problem) for problem in conversion.problems],
+        }
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """0 on success, 1 if something did not fit, 2 after an error of the user, 130 after Ctrl-C."""
     arguments = make_parser().parse_args(argv)
-    return exit_status(lambda: run(arguments))
+    return command_status(arguments, lambda record: run(arguments, record))

@@ -20,12 +20,13 @@ import numpy as np
 import jseg.datasets as datasets
 from jseg.checkpoints.formats.reader import read_tensors
 from jseg.cli import shipped
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.config import Config, import_plugins
 from jseg.datasets import DATASETS, Dataset, class_words_key
 from jseg.datasets.annotations.formats import FORMATS, recognised
 from jseg.datasets.leftovers import shared_files
 from jseg.files import expanded, find_file
-from jseg.runtime.command import exit_status
+from jseg.progress import progress
 
 _TEMPLATE_BYTES = 60  # more than any template adds to a word
 
@@ -39,8 +40,9 @@ class Content(NamedTuple):
     problems: list[str]
 
 
-def read_part(dataset: Dataset, jobs: int) -> Content:
-    """Reads all images and masks. Pillow releases Python's lock while decoding, so threads are enough."""
+def read_part(dataset: Dataset, jobs: int, name: str) -> Content:
+    """Reads all images and masks of the part `name`. Pillow releases Python's lock while decoding, so threads
+    are enough."""
 
     def counts(index: int) -> tuple[np.ndarray | None, str]:
         try:
@@ -50,7 +52,8 @@ def read_part(dataset: Dataset, jobs: int) -> Content:
 
     pixels, occurs, problems = np.zeros(256, np.int64), np.zeros(256, np.int64), []
     with ThreadPoolExecutor(jobs) as pool:
-        for found, problem in pool.map(counts, range(len(dataset))):
+        read = pool.map(counts, range(len(dataset)))
+        for found, problem in progress(read, len(dataset), "image", name):
             if found is None:
                 problems.append(problem)
             else:
@@ -152,7 +155,7 @@ def _context_length(clip: Any) -> int:
         return 77  # the length of all CLIPs of OpenAI; training reports problems of the file
 
 
-def run(config: Config, jobs: int) -> int:
+def run(config: Config, jobs: int, record: Record) -> int:
     """Checks the parts that have masks, and returns the exit status."""
     import_plugins(config.imports)
     parts: list[tuple[str, Content]] = []
@@ -166,7 +169,7 @@ def run(config: Config, jobs: int) -> int:
             continue
         offered: dict[str, Any] = {"seed": 0, "data_root": datasets.configured_root(config.data_root)}
         dataset = build_part(name, part, offered)
-        content = read_part(dataset, jobs)
+        content = read_part(dataset, jobs, name)
         parts.append((name, content))
         notes.extend([*dataset.notes(), *remarks(dataset, name, content)])
         files.append(dataset.files())
@@ -179,12 +182,30 @@ def run(config: Config, jobs: int) -> int:
     if dataset.unseen:
         print("* unseen in training")
     print("\n" + ", ".join(f"{name} {content.images} images" for name, content in parts))
-    for note in dict.fromkeys([*notes, *(shared_files(*files) if len(files) > 1 else ())]):
+    notes = list(dict.fromkeys([*notes, *(shared_files(*files) if len(files) > 1 else ())]))
+    for note in notes:
         print(f"note: {note}")
     for problem in dict.fromkeys(problems):
         print(problem, file=sys.stderr)
-    print(f"{len(dict.fromkeys(problems))} problems" if problems else "all files are good")
+    problems = list(dict.fromkeys(problems))
+    print(f"{len(problems)} problems" if problems else "all files are good")
+    described = {name: describe(dataset, content) for name, content in parts}
+    record({"parts": described, "notes": notes, "problems": problems})
     return 1 if problems else 0
+
+
+def describe(dataset: Dataset, content: Content) -> dict[str, Any]:
+    """Returns the numbers of images, and the images and pixels of each class."""
+    classes = [
+        {
+            "name": word,
+            "unseen": index in dataset.unseen,
+            "images": int(content.occurs[index]),
+            "pixels": int(content.pixels[index]),
+        }
+        for index, word in enumerate(dataset.class_names)
+    ]
+    return {"images": content.images, "classes": classes}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -197,9 +218,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE"
     )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="threads")
+    add_output_options(parser, "images and pixels of each class, notes and problems")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
-    return exit_status(lambda: run(Config.load(shipped(args.config), args.overrides), max(args.jobs, 1)))
+
+    def checked(record: Record) -> int:
+        return run(Config.load(shipped(args.config), args.overrides), max(args.jobs, 1), record)
+
+    return command_status(args, checked)

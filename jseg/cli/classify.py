@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jseg.cli import shipped
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.datasets.clip_image import read_clip_image
-from jseg.runtime.command import exit_status
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import ONE_INPUT, memory_advice
 from jseg.runtime.selection import name_device, select_device
@@ -33,11 +32,12 @@ def classify(path: str, words: Sequence[str], clip: str, templates: Sequence[str
     Raises:
         ValueError, OSError: if a file cannot be read, or a template or word is not valid.
     """
+    from jseg.checkpoints.convert import find_weights
     from jseg.models.clip import TEMPLATES, class_probabilities, load_clip, text_embeddings
     from jseg.runtime.backend import jt
 
     named = (len(templates) == 1 and "{}" not in templates[0]) or templates[0] in TEMPLATES
-    model = load_clip(clip)
+    model = load_clip(find_weights(clip))
     image = read_clip_image(path, model.config.image_resolution)
     text = text_embeddings(model, words, templates[0] if named else list(templates))
     probabilities = class_probabilities(model, jt.array(image[None]), text)[0]
@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="TEMPLATE",
         help="a name (single, ensemble15) or sentences with {} in place of the word (default: single)",
     )
+    add_output_options(parser, "the words with their probabilities, highest first", quiet=False)
     add_device_options(parser)
     return parser
 
@@ -71,14 +72,17 @@ def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
     args = make_parser().parse_args(argv)
 
-    def run() -> None:
+    def run(record: Record) -> None:
         select_device(args.device, args.precision)
         if not Path(args.image).exists():
             raise FileNotFoundError(f"{args.image}: no such image; check the path")
         with memory_advice(ONE_INPUT):
-            rows = classify(args.image, args.words, shipped(args.clip), args.templates)
+            rows = classify(args.image, args.words, args.clip, args.templates)
         name_device()
-        for word, probability in sorted(rows, key=lambda row: -row[1]):
+        rows.sort(key=lambda row: -row[1])
+        for word, probability in rows:
             print(f"{probability:8.4f}  {word}")
+        found = [{"word": word, "probability": probability} for word, probability in rows]
+        record({"image": args.image, "clip": args.clip, "words": found})
 
-    return exit_status(run)
+    return command_status(args, run)

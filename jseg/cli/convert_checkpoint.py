@@ -42,8 +42,8 @@ from jseg.checkpoints.clip_rc_architecture import is_zegclip
 from jseg.checkpoints.complete import CompleteModel, complete_model
 from jseg.checkpoints.convert import check_output, file_lines, write_verified
 from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX, is_run_checkpoint
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.files import expanded, file_sha256
-from jseg.runtime.command import exit_status
 
 TARGETS = ("jseg", "pytorch", "safetensors", "trained")
 
@@ -114,8 +114,11 @@ def write(out: str, target: str, model: CompleteModel, text: Mapping[str, str]) 
     write_verified(out, dict(arrays), savers[target])
 
 
-def convert(source: str, out: str, to: str | None, clip: str | None, force: bool) -> None:
+def convert(source: str, out: str, to: str | None, clip: str | None, force: bool) -> dict[str, object]:
     """Reads and describes `source`, and writes and verifies `out`.
+
+    Returns:
+        What was written, for `--json`.
 
     Raises:
         ValueError, OSError: as in `complete_model`, or if `out` exists or does not match `to`.
@@ -125,7 +128,7 @@ def convert(source: str, out: str, to: str | None, clip: str | None, force: bool
     tensors = read_tensors(source)
     if target == "trained":
         keep_trained(tensors, out)
-        return
+        return written(source, out, target)
     model = complete_model(tensors, clip)
     check_finite(source, model.state)
     sha256 = file_sha256(source)
@@ -150,6 +153,18 @@ def convert(source: str, out: str, to: str | None, clip: str | None, force: bool
     write(out, target, model, text)
     for line in file_lines(read_tensors(out), f"{kind} for {target}, read back and equal", file_sha256(out)):
         print(line)
+    return {**written(source, out, target), "kind": kind, "parameters": parameters}
+
+
+def written(source: str, out: str, target: str) -> dict[str, object]:
+    """Returns both files with their checksums."""
+    return {
+        "source": source,
+        "source_sha256": file_sha256(source),
+        "out": out,
+        "sha256": file_sha256(out),
+        "target": target,
+    }
 
 
 def keep_trained(tensors: TensorMap, out: str) -> None:
@@ -185,10 +200,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--clip", type=expanded, metavar="PATH", help="CLIP weights, for a checkpoint of a jseg run"
     )
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    add_output_options(parser, "both files with their SHA-256")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
     args = make_parser().parse_args(argv)
-    return exit_status(lambda: convert(args.source, args.out, args.to, args.clip, args.force))
+
+    def run(record: Record) -> None:
+        record(convert(args.source, args.out, args.to, args.clip, args.force))
+
+    return command_status(args, run)

@@ -12,6 +12,7 @@ OpenAI's are used: heads of 64 channels and QuickGELU. The safetensors file stor
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from jseg.checkpoints.convert import (
     published_sha256,
     write_verified,
 )
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.files import file_sha256
-from jseg.runtime.command import exit_status
 
 _SUFFIXES = (".safetensors", ".npz")
 
@@ -67,8 +68,11 @@ def convert(
     force: bool,
     activation: str | None = None,
     heads: tuple[int, int] | None = None,
-) -> None:
+) -> dict[str, object]:
     """Reads and describes `source`, and writes and verifies `out`.
+
+    Returns:
+        What was written, for `--json`.
 
     Raises:
         ValueError, OSError: as in the readers, or if `out` exists or the SHA-256 is not the published one.
@@ -118,6 +122,14 @@ def convert(
     )
     for line in file_lines(read_tensors(out), "jseg CLIP, read back and equal", file_sha256(out)):
         print(line)
+    return {
+        "source": source,
+        "source_sha256": sha256,
+        "kind": report.kind,
+        "out": out,
+        "sha256": file_sha256(out),
+        **dataclasses.asdict(settings),
+    }
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -139,10 +151,15 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="VISION,TEXT",
         help="attention heads of both towers, if there is none",
     )
+    add_output_options(parser, "both files with their SHA-256")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
     args = make_parser().parse_args(argv)
-    return exit_status(lambda: convert(args.source, args.out, args.force, args.activation, args.heads))
+
+    def run(record: Record) -> None:
+        record(convert(args.source, args.out, args.force, args.activation, args.heads))
+
+    return command_status(args, run)

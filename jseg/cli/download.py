@@ -11,11 +11,13 @@ http_proxy, https_proxy and no_proxy.
 """
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 
 from jseg.checkpoints import read_tensors
 from jseg.cli import convert_clip, prepare_dataset
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Work, check, prepare, survey
 from jseg.datasets.prepare.matlab import require_scipy
@@ -30,7 +32,7 @@ from jseg.download import (
     fetch,
 )
 from jseg.files import expanded
-from jseg.runtime.command import exit_status, say
+from jseg.runtime.command import say
 
 _WEIGHTS = "weights"
 
@@ -43,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     common = argparse.ArgumentParser(add_help=False)
     add_download_options(common)
+    add_output_options(common, "what was made, or exists already")
     clip = commands.add_parser("clip", parents=[common], help="download and convert weights of OpenAI's CLIP")
     clip.add_argument("name", metavar="NAME", help=", ".join(CLIP_NAMES))
     clip.add_argument("--root", type=expanded, default=Path(_WEIGHTS), metavar="DIR", help="default: weights")
@@ -74,7 +77,8 @@ def make_parser() -> argparse.ArgumentParser:
                 help="json: lists of the paper; mat: release of 459 classes, whose lists have two more "
                 "images for training and one more for validation (default: json)",
             )
-    commands.add_parser("list", help="show addresses, sizes, checksums and their public sources")
+    sources = commands.add_parser("list", help="show addresses, sizes, checksums and their public sources")
+    add_output_options(sources, "one object for each file", quiet=False)
     return parser
 
 
@@ -107,8 +111,9 @@ def add_download_options(parser: argparse.ArgumentParser) -> None:
 
 def download_dataset(
     name: str, work: Work, mirror: str | None, settings: Settings, annotations: str = "json"
-) -> int:
-    """Downloads, prepares and checks a benchmark, unless it is complete. Returns the exit status.
+) -> dict[str, object]:
+    """Downloads, prepares and checks a benchmark, unless it is complete. Returns what there is then; see
+    `prepare_dataset.describe`.
 
     Raises:
         ValueError, OSError: see `jseg.download.fetch` and `jseg.datasets.prepare`.
@@ -117,7 +122,7 @@ def download_dataset(
     if not report.problems:
         counts = ", ".join(f"{count} {title}" for title, count in report.counts.items())
         say(f"nothing to download: {report.home}: {counts}")
-        return 0
+        return prepare_dataset.describe(report)
     sources = dataset_sources(name, annotations)
     if name == "voc2012" or (name == "context" and annotations == "mat"):
         require_scipy()  # before downloading gigabytes
@@ -131,17 +136,17 @@ def download_dataset(
             report = step(name, work)
             prepare_dataset.show(report, prepare_dataset.SHOWN)
             if report.problems:
-                return 1
+                return prepare_dataset.describe(report)
     except Problems as error:
         prepare_dataset.print_problems(list(error.problems), prepare_dataset.SHOWN)
-        return 1
+        return {"complete": False, "problems": list(error.problems)}
     if from_there is None or from_there.folder is None:
         say(f"no longer needed: {', '.join(str(path) for path in paths)}")
-    return 0
+    return prepare_dataset.describe(report)
 
 
-def download_clip(name: str, folder: Path, mirror: str | None, settings: Settings) -> None:
-    """Downloads and converts a CLIP, unless the converted file exists.
+def download_clip(name: str, folder: Path, mirror: str | None, settings: Settings) -> dict[str, object]:
+    """Downloads and converts a CLIP, unless the converted file exists. Returns the files.
 
     Raises:
         ValueError, OSError: see `jseg.download.fetch` and `jseg.cli.convert_clip`.
@@ -155,13 +160,13 @@ def download_clip(name: str, folder: Path, mirror: str | None, settings: Setting
                 f"{out} exists, but is not converted from OpenAI's {source.name}; rename it"
             )
         say(f"nothing to download: {out} was converted from OpenAI's {source.name}")
-        return
+        return {"source_sha256": source.checksum.digits, "out": out}
     # The converted file is about as large.
     paths = fetch(
         [source], folder, None if mirror is None else Mirror(mirror), unpacked=source.size, settings=settings
     )
     folder.mkdir(parents=True, exist_ok=True)
-    convert_clip.convert(str(paths[0]), str(out), force=False)
+    return convert_clip.convert(str(paths[0]), str(out), force=False)
 
 
 def describe(sources: list[Source]) -> str:
@@ -176,34 +181,42 @@ def describe(sources: list[Source]) -> str:
     return "\n".join(lines)
 
 
-def list_sources() -> None:
+def list_sources(record: Record) -> None:
     """Prints all files that can be downloaded."""
     for name in BENCHMARKS:
         print(f"{BENCHMARKS[name].TITLE}: jseg download {name.replace('_', '-')}\n")
         sources = [*dataset_sources(name), *([ANNOTATIONS["mat"]] if name == "context" else [])]
         print(describe(sources) + "\n")
+        for source in sources:
+            record({"for": name, **dataclasses.asdict(source)})
     print("CLIP: jseg download clip NAME\n")
     print(describe([clip_source(name) for name in CLIP_NAMES]))
+    for name in CLIP_NAMES:
+        record({"for": name, **dataclasses.asdict(clip_source(name))})
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, record: Record) -> int:
     """Runs the command and returns the exit status."""
     if arguments.what == "list":
-        list_sources()
+        list_sources(record)
         return 0
     settings = Settings(connections=arguments.connections)
     if arguments.what == "clip":
-        download_clip(arguments.name, arguments.root, arguments.mirror, settings)
+        record(download_clip(arguments.name, arguments.root, arguments.mirror, settings))
         return 0
     root = Path(configured_root(arguments.root))
     work = Work(root, root, arguments.jobs)
     annotations = getattr(arguments, "annotations", "json")
-    return download_dataset(arguments.what, work, arguments.mirror, settings, annotations)
+    made = download_dataset(arguments.what, work, arguments.mirror, settings, annotations)
+    record(made)
+    return 0 if made["complete"] else 1
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 1 if a dataset is not complete, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
-    return exit_status(
-        lambda: run(arguments), "interrupted; received data is kept, and the same command continues from here"
+    return command_status(
+        arguments,
+        lambda record: run(arguments, record),
+        "interrupted; received data is kept, and the same command continues from here",
     )

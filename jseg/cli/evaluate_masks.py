@@ -11,13 +11,13 @@ COCO-Stuff, those named _labelTrainIds). Prints the same table and values as the
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.datasets import load_class_list
 from jseg.datasets.classes import resolve_unseen
 from jseg.datasets.files import read_ids
@@ -26,7 +26,8 @@ from jseg.evaluation import format_table, json_ready, summarise
 from jseg.evaluation.per_image import image_record, write_records
 from jseg.files import expanded
 from jseg.inference.stored_masks import MASK_FORMS, MaskForm, Pair, find_pairs, image_confusion
-from jseg.runtime.command import exit_status, prove_writable
+from jseg.progress import progress
+from jseg.runtime.command import prove_writable
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--per-image", type=expanded, metavar="FILE", help="write the scores of every image as JSON lines"
     )
+    add_output_options(parser, "the metrics, as --out writes them")
     return parser
 
 
@@ -106,14 +108,12 @@ def class_setup(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, .
 
 
 def confusions(pairs: list[Pair], num_classes: int, form: MaskForm) -> Iterator[tuple[Pair, np.ndarray]]:
-    """Yields the confusion matrix of every image, and shows progress on a terminal."""
-    for done, pair in enumerate(pairs, 1):
+    """Yields the confusion matrix of every image, and shows the progress."""
+    for pair in progress(pairs, unit="image"):
         yield pair, image_confusion(pair, num_classes, form.reduce_zero_label)
-        if sys.stderr.isatty():
-            print(f"\r{done}/{len(pairs)} images", end="\n" if done == len(pairs) else "", file=sys.stderr)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, record: Record) -> None:
     """Scores, prints and writes; that the files can be written is tried before the masks are read."""
     names, unseen, form = class_setup(args)
     split = read_ids(args.split) if args.split else None
@@ -131,13 +131,15 @@ def run(args: argparse.Namespace) -> None:
     print(f"\n{len(pairs)} images" + ("" if split else "; --split FILE checks that none is missing"))
     if args.per_image:
         write_records(args.per_image, records)
+    result = {"images": len(pairs), **json_ready(summary)}
     if args.out:
         with Path(args.out).open("w", encoding="utf-8") as file:
-            json.dump({"images": len(pairs), **json_ready(summary)}, file, indent=1)
+            json.dump(result, file, indent=1)
             file.write("\n")
+    record(result)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
     args = parse_args(argv)
-    return exit_status(lambda: run(args))
+    return command_status(args, lambda record: run(args, record))

@@ -15,7 +15,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jseg.runtime.command import exit_status
+from jseg.cli.output import Record, add_output_options, command_status
 
 PAPER = {1: 119.8, 4: 121.2, 16: 126.7, 64: 148.9, 256: 238.2, 1024: 609.2}
 """Table 6, frozen region tokens, PASCAL VOC."""
@@ -89,6 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--classes", type=int, default=20, help="C (default 20)")
     parser.add_argument("--prompts", type=int, default=10, help="K (default 10)")
     parser.add_argument("--size", type=int, default=512, help="side of the image in pixels (default 512)")
+    add_output_options(parser, "one object for each number of regions, in multiply-adds", quiet=False)
     return parser
 
 
@@ -104,12 +105,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     s = Sizes((options.size // Sizes.patch) ** 2, options.classes, options.prompts)
     as_in_paper = s == Sizes()
 
-    def show() -> int:
+    def show(record: Record) -> int:
         print(
             f"10^9 multiply-adds for one image of {options.size}x{options.size} pixels, C {s.classes}, "
             f"K {s.prompts}; the parts are those of the release\n"
         )
         print(table(s, options.regions, as_in_paper))
+        for m in options.regions:
+            parts = multiply_adds(s, m, True)
+            own = sum(multiply_adds(s, m, False).values())
+            record({"regions": m, "release": sum(parts.values()), "jseg": own, "parts": parts})
         return 0
 
-    return exit_status(show)
+    return command_status(options, show)

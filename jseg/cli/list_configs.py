@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.config import Config
 from jseg.config.headers import FIELDS, base_config, header_fields
 from jseg.files import shipped_folder
 from jseg.names import natural
-from jseg.runtime.command import exit_status
 
 _NAMES = {
     "VOCDataset": "VOC",
@@ -41,10 +41,9 @@ class Experiment(NamedTuple):
 
 def dataset_name(part: dict[str, object]) -> str:
     """A short name of a dataset's config."""
-    if part.get("classes") == "zeroshapes":
-        return "ZeroShapes"
-    if part.get("classes") == "voc21":
-        return "VOC-21"
+    named = {"zeroshapes": "ZeroShapes", "zerowords": "ZeroWords", "voc21": "VOC-21"}
+    if part.get("classes") in named:
+        return named[str(part["classes"])]
     if part["type"] == "PascalContextDataset":
         return "Context-60" if part.get("background", True) else "Context-59"
     return _NAMES.get(str(part["type"]), str(part["type"]))
@@ -109,10 +108,18 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "names", nargs="*", help="only configs whose path contains one of these, e.g. table6 coco"
     )
+    add_output_options(parser, "one object for each config", quiet=False)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
     args = make_parser().parse_args(argv)
-    return exit_status(lambda: print(table([experiment(path) for path in find(args.names)])))
+
+    def run(record: Record) -> None:
+        found = [experiment(path) for path in find(args.names)]
+        print(table(found))
+        for row in found:
+            record(row._asdict())
+
+    return command_status(args, run)

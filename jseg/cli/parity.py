@@ -14,9 +14,10 @@ import argparse
 
 import numpy as np
 
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.files import expanded
 from jseg.parity import compare, format_rows, run_case
-from jseg.runtime.command import exit_status, prove_writable
+from jseg.runtime.command import prove_writable
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import ONE_INPUT, memory_advice
 from jseg.runtime.selection import name_device, select_device
@@ -29,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("case_dir", type=expanded, help="folder with case.json")
     parser.add_argument("--out", type=expanded, help="write the computed arrays to this .npz file")
+    add_output_options(parser, "every quantity with its difference and tolerance")
     add_device_options(parser)
     return parser
 
@@ -36,10 +38,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 if all differences are within tolerance, 1 if not, 2 after a user error."""
     options = make_parser().parse_args(argv)
-    return exit_status(lambda: run(options))
+    return command_status(options, lambda record: run(options, record))
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, record: Record) -> int:
     """Computes and compares a case, and returns the exit status.
 
     Raises:
@@ -66,4 +68,7 @@ def run(options: argparse.Namespace) -> int:
             np.savez(file, **computed)
     name_device()
     print(table)
-    return 0 if all(row.passed for row in rows) else 1
+    passed = all(row.passed for row in rows)
+    quantities = [{**row._asdict(), "passed": row.passed} for row in rows]
+    record({"case": options.case_dir, "passed": passed, "quantities": quantities})
+    return 0 if passed else 1

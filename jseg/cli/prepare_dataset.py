@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Problems, Report, Work, check, prepare
 from jseg.files import expanded
-from jseg.runtime.command import exit_status
 
 SHOWN = 50  # problems printed after preparing; --check prints all
 
@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="number of processes (default: %(default)s, the number of CPUs)",
     )
+    add_output_options(parser, "the folder, what it holds, notes and problems")
     return parser
 
 
@@ -62,7 +63,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, record: Record) -> int:
     """Prepares or checks the dataset, and returns the exit status."""
     root = Path(configured_root(arguments.data_root))
     archives = arguments.archives or root
@@ -76,9 +77,22 @@ def run(arguments: argparse.Namespace) -> int:
         report = (check if arguments.check else prepare)(arguments.dataset, work)
     except Problems as error:
         print_problems(list(error.problems), SHOWN)
+        record({"complete": False, "problems": list(error.problems)})
         return 1
     show(report, None if arguments.check else SHOWN)
+    record(describe(report))
     return 1 if report.problems else 0
+
+
+def describe(report: Report) -> dict[str, object]:
+    """Returns a report for `--json`."""
+    return {
+        "home": report.home,
+        "complete": not report.problems,
+        "counts": report.counts,
+        "notes": report.notes,
+        "problems": report.problems,
+    }
 
 
 def show(report: Report, limit: int | None) -> None:
@@ -103,6 +117,8 @@ def print_problems(problems: list[str], limit: int | None) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 if the dataset is complete, 1 if it is not, 2 after another error, 130 after Ctrl-C."""
     arguments = parse_arguments(argv)
-    return exit_status(
-        lambda: run(arguments), "interrupted; finished work is kept, and the same command continues from here"
+    return command_status(
+        arguments,
+        lambda record: run(arguments, record),
+        "interrupted; finished work is kept, and the same command continues from here",
     )

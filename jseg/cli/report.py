@@ -11,8 +11,9 @@ Needs Jinja2 and matplotlib (`pip install 'jseg[report]'`).
 import argparse
 from pathlib import Path
 
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.files import expanded, replacing
-from jseg.runtime.command import exit_status, say
+from jseg.runtime.command import say
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -29,10 +30,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="default: report.html in the work folder, or in the current folder for several",
     )
     parser.add_argument("--title", default="", help="heading (default: the names of the folders)")
+    add_output_options(parser, "the file, and the scores of each run")
     return parser
 
 
-def run(folders: list[Path], output: Path | None, title: str) -> None:
+def run(folders: list[Path], output: Path | None, title: str, record: Record) -> None:
     """Writes the report.
 
     Raises:
@@ -50,9 +52,10 @@ def run(folders: list[Path], output: Path | None, title: str) -> None:
     with replacing(output, durable=False) as temporary:
         temporary.write_text(page, encoding="utf-8")
     say(f"wrote {output}")
+    record({"report": output, "runs": [{"folder": run.folder, "scores": run.scores} for run in runs]})
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after an error of the user."""
     args = make_parser().parse_args(argv)
-    return exit_status(lambda: run(args.folders, args.output, args.title))
+    return command_status(args, lambda record: run(args.folders, args.output, args.title, record))

@@ -21,13 +21,14 @@ from jseg.checkpoints import read_tensors
 from jseg.checkpoints.run_metadata import saved_config
 from jseg.cli import run_net
 from jseg.cli.download import add_download_options, download_clip, download_dataset
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.datasets import configured_root
 from jseg.datasets.prepare import BENCHMARKS, Work, survey
 from jseg.download import CLIP_NAMES, Settings
 from jseg.files import expanded, find_file
 from jseg.reproduce import TABLES, Result, Row, Step, compare, deviations, find_row, origin, plan, rows
 from jseg.reproduce.comparison import TOLERANCE
-from jseg.runtime.command import USER_ERROR, exit_status, say
+from jseg.runtime.command import USER_ERROR, say
 from jseg.runtime.device import add_device_options
 from jseg.runtime.selection import select_device
 
@@ -76,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="accepted difference from the paper (default: %(default)s)",
     )
     run_net.add_overrides(parser, "override config keys of all runs; the result is then not comparable")
+    add_output_options(parser, "one object for each row, or the paper's numbers and the results of a row")
     add_device_options(parser)
     return parser
 
@@ -101,11 +103,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def show_rows(found: Sequence[Row]) -> None:
+def show_rows(found: Sequence[Row], record: Record) -> None:
     """Prints the rows with their configs and the numbers of the paper."""
     for row in found:
         numbers = ", ".join(f"{name} {value:.1f}" for name, value in row.paper.items()) or "out of memory"
         print(f"{row.table} --row {row.name:20}  {row.config.stem:36}  paper: {numbers}")
+        record({"table": row.table, "row": row.name, "config": row.config.name, "paper": row.paper})
 
 
 def require_data(steps: Sequence[Step], arguments: argparse.Namespace) -> None:
@@ -122,7 +125,7 @@ def require_data(steps: Sequence[Step], arguments: argparse.Namespace) -> None:
         problems = survey(name, work).problems
         if problems and arguments.download:
             settings = Settings(connections=arguments.connections)
-            if download_dataset(name, work, arguments.mirror, settings):
+            if not download_dataset(name, work, arguments.mirror, settings)["complete"]:
                 raise ValueError(f"{BENCHMARKS[name].TITLE} is not complete (see above)")
         elif problems:
             command = f"jseg download {name.replace('_', '-')} --root {root}"
@@ -188,7 +191,7 @@ def agreed(make: Callable[[], Value], arguments: argparse.Namespace) -> Value:
     return broadcast_object(value, what="the plan of the runs")
 
 
-def reproduce(row: Row, arguments: argparse.Namespace) -> int:
+def reproduce(row: Row, arguments: argparse.Namespace, record: Record) -> int:
     """Runs the incomplete steps, prints the comparison, and returns the exit status."""
     overrides = list(arguments.overrides)
     if arguments.root is not None:
@@ -225,7 +228,17 @@ def reproduce(row: Row, arguments: argparse.Namespace) -> int:
         ]
         steps = [step for steps in plans for step in steps]
         print(f"\n{row.table}, {row.name} ({row.config.stem})")
-        print(compare(row, results, departures(steps, arguments), arguments.tolerance))
+        departed = departures(steps, arguments)
+        print(compare(row, results, departed, arguments.tolerance))
+        record(
+            {
+                "table": row.table,
+                "row": row.name,
+                "paper": row.paper,
+                "results": [result._asdict() for result in results],
+                "departures": departed,
+            }
+        )
     return 0
 
 
@@ -258,5 +271,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     if arguments.table is None or arguments.row is None:
         tables = TABLES if arguments.table is None else [arguments.table]
-        return exit_status(lambda: show_rows([row for table in tables for row in rows(table)]))
-    return exit_status(lambda: reproduce(find_row(arguments.table, arguments.row), arguments))
+        found = [row for table in tables for row in rows(table)]
+        return command_status(arguments, lambda record: show_rows(found, record))
+    return command_status(
+        arguments, lambda record: reproduce(find_row(arguments.table, arguments.row), arguments, record)
+    )

@@ -11,13 +11,16 @@ All files of a run are in its work folder, by default work_dirs/NAME of the conf
 """
 
 import argparse
+import json
 import os
 import socket
 import sys
 import time
 import traceback
+from pathlib import Path
 
 from jseg.cli import shipped
+from jseg.cli.output import Record, add_output_options, chosen_output
 from jseg.config import Config
 from jseg.datasets.outlines import OUTLINE_FORMS
 from jseg.runtime.command import INTERRUPTED, interrupt_first, make_encodable, say
@@ -78,6 +81,7 @@ def make_parser(task: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument("--seed", type=int)
+    add_output_options(parser, "the work folder with the metrics of the evaluation or the folder of masks")
     add_device_options(parser)
     return parser
 
@@ -127,12 +131,19 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
     """
     args = parse_args(argv, task)
     make_encodable()
+    with chosen_output(args) as record:
+        return run(args, record)
+
+
+def run(args: argparse.Namespace, record: Record) -> int:
+    """Runs the task, and returns the exit status; see `main`."""
     try:
         config = load_config(args)
         select_device(args.device, args.precision)
         from jseg.distributed import (  # loads Jittor, so only after reading the config
             barrier,
             check_device,
+            is_main,
             watch,
         )
         from jseg.runner import Interrupted, Runner
@@ -153,6 +164,8 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
                 runner.val(args.checkpoint, args.save_predictions, args.per_image)
             else:
                 runner.test(args.checkpoint, args.published_values, args.outlines)
+        if is_main():
+            record(outcome(args.task, runner.work_dir))
         barrier("the end of the run")  # watched, unlike the barrier inside MPI_Finalize
     except (ValueError, OSError, FloatingPointError) as error:
         return end_run(f"error: {error}", 2)
@@ -170,6 +183,15 @@ def main(argv: list[str] | None = None, task: str | None = None) -> int:
             raise
         return end_run(traceback.format_exc().rstrip(), 1)
     return 0
+
+
+def outcome(task: str, work_dir: Path) -> dict[str, object]:
+    """Returns the result of a task from its files."""
+    if task == "test":
+        return {"task": task, "predictions": work_dir / "predictions"}
+    metrics = work_dir / "metrics.json"
+    scores = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else None
+    return {"task": task, "work_dir": work_dir, "metrics": scores}
 
 
 def end_run(message: str, code: int, agreed: bool = False) -> int:

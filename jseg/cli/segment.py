@@ -17,7 +17,6 @@ for all images. `--class-list voc2012 --published-values` writes masks with the 
 
 import argparse
 import contextlib
-import json
 import math
 import os
 import sys
@@ -26,8 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jseg.cli import shipped
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.files import find_file, shipped_folder
-from jseg.runtime.command import USER_ERROR, exit_status, prove_writable, refuse
+from jseg.progress import progress
+from jseg.runtime.command import USER_ERROR, prove_writable, refuse
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import ONE_INPUT, memory_advice
 from jseg.runtime.selection import name_device, select_device
@@ -93,8 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
         "nothing; COCO-Stuff: its ids)",
     )
     output.add_argument("--force", action="store_true", help="overwrite files of an earlier call")
-    output.add_argument("--json", action="store_true", help="print one JSON object per line instead of text")
-    output.add_argument("--quiet", action="store_true", help="print only errors")
+    add_output_options(parser, "one object for each image")
     parser.add_argument(
         "--sample", action="store_true", help="use the sample images, their words and their model"
     )
@@ -130,10 +130,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 1 if an image could not be segmented, 2 after a user error, 130 after Ctrl-C."""
     args = parse_args(argv)
-    return exit_status(lambda: run(args))
+    return command_status(args, lambda record: run(args, record))
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, record: Record) -> int:
     """Segments every image, and returns the exit status.
 
     Raises:
@@ -157,11 +157,10 @@ def run(args: argparse.Namespace) -> int:
     coco = CocoFile(names, values) if "coco" in args.save else None
     select_device(args.device, args.precision)
     segmenter = load(args)
-    if not args.quiet and not args.json:
-        name_device()
+    name_device()
     failed = 0
     with written_at_the_end(coco, Path(args.output) / COCO_FILE):
-        for number, (image, stem) in enumerate(progress(list(zip(images, stems)), args)):
+        for number, (image, stem) in enumerate(shown(list(zip(images, stems)))):
             try:
                 with memory_advice(ONE_INPUT):
                     result = segment(segmenter, image, words, args)
@@ -172,7 +171,8 @@ def run(args: argparse.Namespace) -> int:
                 continue
             if coco is not None:
                 coco.add(number, image_names[number], result.size, result.outlines())
-            report(result, files, args)
+            report(result)
+            record({**result.to_dict(), "files": files})
     if failed:
         print(f"{failed} of {len(images)} images were not segmented", file=sys.stderr)
     return (USER_ERROR if failed == len(images) else 1) if failed else 0
@@ -283,23 +283,20 @@ def segment(
     return view.segment(words, background, threshold, args.seen_bias)
 
 
-def progress(pairs: list[tuple[Path, str]], args: argparse.Namespace) -> Iterator[tuple[Path, str]]:
-    """Yields the pairs, with a progress bar on stderr if that is a terminal and there are several."""
-    from tqdm import tqdm
-
-    shown = sys.stderr.isatty() and len(pairs) > 1 and not (args.quiet or args.json)
-    with contextlib.closing(tqdm(pairs, unit="image", disable=not shown)) as bar:
+def shown(pairs: list[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
+    """Yields the pairs, with a progress bar if there are several."""
+    if len(pairs) < 2:
+        yield from pairs
+        return
+    with contextlib.closing(progress(pairs, unit="image")) as bar:
         yield from bar
 
 
-def report(result: "Result", files: Sequence[Path], args: argparse.Namespace) -> None:
+def report(result: "Result") -> None:
     """Prints the areas found in an image."""
-    if args.json:
-        print(json.dumps({**result.to_dict(), "files": [str(path) for path in files]}), flush=True)
-    elif not args.quiet:
-        content = result.to_dict()
-        rows = sorted((row for row in content["classes"] if row["pixels"]), key=lambda row: -row["pixels"])
-        found = [f"{row['name']} {100 * row['share']:.1f} %" for row in rows]
-        if content["nothing"]["pixels"]:
-            found.append(f"nothing {100 * content['nothing']['share']:.1f} %")
-        print(f"{result.path}: {', '.join(found)}", flush=True)
+    content = result.to_dict()
+    rows = sorted((row for row in content["classes"] if row["pixels"]), key=lambda row: -row["pixels"])
+    found = [f"{row['name']} {100 * row['share']:.1f} %" for row in rows]
+    if content["nothing"]["pixels"]:
+        found.append(f"nothing {100 * content['nothing']['share']:.1f} %")
+    print(f"{result.path}: {', '.join(found)}", flush=True)

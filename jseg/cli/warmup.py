@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from jseg.cli import shipped
+from jseg.cli.output import Record, add_output_options, command_status
 from jseg.config import Config
-from jseg.runtime.command import exit_status
+from jseg.progress import progress
 from jseg.runtime.device import add_device_options
 from jseg.runtime.memory import TRAINING, memory_advice
 from jseg.runtime.selection import name_device, select_device
@@ -27,6 +28,7 @@ DEFAULT_CONFIG = "configs/clip_rc/zeroshapes_demo.py"
 _WORDS = ("cat", "dog", "grass", "sky")  # compiled files depend neither on them nor on their number
 _IMAGES = 4
 _ITERATIONS = 2  # the second one updates the state of the optimizer, which the first one creates
+_PARTS = 2  # the run, which takes most of the time, and segmentation
 _MEGABYTE = 1e6
 
 
@@ -47,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override config keys, as for the job",
     )
+    add_output_options(parser, "the number of compiled operators, and the cache with its size")
     add_device_options(parser)
     return parser
 
@@ -54,10 +57,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 on success, 2 after a user error."""
     arguments = make_parser().parse_args(argv)
-    return exit_status(lambda: run(arguments))
+    return command_status(arguments, lambda record: run(arguments, record))
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, record: Record) -> None:
     """Compiles, and reports the result.
 
     Raises:
@@ -77,8 +80,10 @@ def run(arguments: argparse.Namespace) -> None:
     ):
         use_model(config, Path(folder))
     after = _compiled(jittor_cache())
-    size = sum(file.stat().st_size for file in jittor_cache().rglob("*") if file.is_file()) / _MEGABYTE
-    print(f"ready: {len(after - before)} operators compiled; {jittor_cache()} now takes {size:.0f} MB")
+    size = sum(file.stat().st_size for file in jittor_cache().rglob("*") if file.is_file())
+    compiled = len(after - before)
+    print(f"ready: {compiled} operators compiled; {jittor_cache()} now takes {size / _MEGABYTE:.0f} MB")
+    record({"compiled": compiled, "cache": jittor_cache(), "bytes": size})
 
 
 def use_model(config: Config, folder: Path) -> None:
@@ -92,20 +97,24 @@ def use_model(config: Config, folder: Path) -> None:
 
     _write_data(folder / "data")
     short = shortened(config, folder)
-    if short.model.get("setting") == "transductive":  # starts from an inductive run
-        first = shortened(config, folder)
-        first["model"]["setting"] = "inductive"
-        first["work_dir"] = str(folder / "first")
-        Runner(first).train()
-        short["init_from"] = str(folder / "first" / "checkpoints" / f"iter_{_ITERATIONS}.safetensors")
-    runner = Runner(short)
-    if runner.experiment.model().trainable_parameters():
-        runner.train()
-        segmenter = Segmenter.from_checkpoint(folder / "work" / "checkpoints" / "latest")
-    else:
-        runner.val()
-        segmenter = Segmenter.from_clip(short.model["clip"], short.model.get("dense", "clearclip"))
-    segmenter.segment(folder / "data" / "images" / "0.png", list(_WORDS))
+    with progress(total=_PARTS, unit="part", label="compiling") as bar:
+        if short.model.get("setting") == "transductive":  # starts from an inductive run
+            first = shortened(config, folder)
+            first["model"]["setting"] = "inductive"
+            first["work_dir"] = str(folder / "first")
+            Runner(first).train()
+            short["init_from"] = str(folder / "first" / "checkpoints" / f"iter_{_ITERATIONS}.safetensors")
+        runner = Runner(short)
+        if runner.experiment.model().trainable_parameters():
+            runner.train()
+            bar.update()
+            segmenter = Segmenter.from_checkpoint(folder / "work" / "checkpoints" / "latest")
+        else:
+            runner.val()
+            bar.update()
+            segmenter = Segmenter.from_clip(short.model["clip"], short.model.get("dense", "clearclip"))
+        segmenter.segment(folder / "data" / "images" / "0.png", list(_WORDS))
+        bar.update()
 
 
 def shortened(config: Config, folder: Path) -> Config:

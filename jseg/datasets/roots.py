@@ -26,6 +26,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
 # Class list of a dataset -> the command that prepares it.
 _COMMANDS: dict[str, str] = {
     "zeroshapes": "tools/make_zeroshapes.py",
+    "zerowords": "tools/make_zerowords.py",
     "voc2012": "tools/prepare_dataset.py voc2012",
     "voc21": "tools/prepare_dataset.py voc2012",
     "context60": "tools/prepare_dataset.py context",

@@ -4,7 +4,6 @@ This module needs only the standard library, so that it also runs before anythin
 imported only by the self-test, in a process of its own.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import os
@@ -23,7 +22,7 @@ from jseg.doctor import selftest_process
 from jseg.runtime import environment, machine, versions
 from jseg.runtime.cuda.report import cuda_lines
 from jseg.runtime.damage import all_libraries, remove_damaged
-from jseg.runtime.device import DEVICES, VARIABLE
+from jseg.runtime.device import VARIABLE
 from jseg.runtime.shared_cache import place_of_jittor
 
 OK, MISSING, NOTE = "ok", "missing", "note"
@@ -65,7 +64,9 @@ def diagnose() -> list[Finding]:
     return [*(check() for check in checks), *_cuda(), _cache(), _libraries(), _cpu(), _memory()]
 
 
-def report(self_test: bool = True, patience: float = 1800.0, write: Callable[[str], None] = print) -> int:
+def report(
+    self_test: bool = True, patience: float = 1800.0, write: Callable[[str], None] = print
+) -> list[Finding]:
     """Prints the report.
 
     Args:
@@ -74,16 +75,16 @@ def report(self_test: bool = True, patience: float = 1800.0, write: Callable[[st
         write: function that prints one line of text.
 
     Returns:
-        0 if everything required is present and works, else 1.
+        All lines. jseg works if none is marked MISSING.
     """
     shown: set = set()
     findings = diagnose()
     for finding in findings:
         _write(finding, shown, write)
     if not self_test:
-        _write(Finding(NOTE, "self-test", "not run (--no-self-test)"), shown, write)
+        findings.append(Finding(NOTE, "self-test", "not run (--no-self-test)"))
     elif any(finding.mark == MISSING for finding in findings):
-        _write(Finding(NOTE, "self-test", "not run: fix the missing items above first"), shown, write)
+        findings.append(Finding(NOTE, "self-test", "not run: fix the missing items above first"))
     else:
         if not _core_is_compiled():
             write("         (first run: Jittor now compiles itself, 3-4 minutes on two cores)")
@@ -91,14 +92,14 @@ def report(self_test: bool = True, patience: float = 1800.0, write: Callable[[st
         findings.append(
             _self_test(patience, any(found.name == "CUDA" and found.mark == OK for found in findings))
         )
-        _write(findings[-1], shown, write)
+    _write(findings[-1], shown, write)
     problems = sum(finding.mark == MISSING for finding in findings)
     write(
         f"{problems} problem{'s' * (problems > 1)}: follow the lines marked fix, then run this again"
         if problems
         else "everything required is present and works"
     )
-    return 1 if problems else 0
+    return findings
 
 
 def _write(finding: Finding, shown: set, write: Callable[[str], None]) -> None:
@@ -361,38 +362,3 @@ def _self_test(patience: float, on_cuda: bool) -> Finding:
     return Finding(
         OK, "self-test", f"operators and gradients match NumPy on the {result['device']} ({seconds})"
     )
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Report what jseg found on this machine, and test it.\n\n"
-        "    jseg doctor\n"
-        "    jseg doctor --no-self-test    # at once, without Jittor",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--no-self-test", action="store_true", help="do not start Jittor")
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=1800.0,
-        metavar="SECONDS",
-        help="end the self-test after so long without progress (default: %(default).0f)",
-    )
-    parser.add_argument("--device", choices=DEVICES, help="device of the self-test (default: auto)")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of `tools/doctor.py`."""
-    parser = make_parser()
-    arguments = parser.parse_args(argv)
-    if arguments.timeout <= 0:
-        parser.error("--timeout must be above 0")
-    if arguments.device:
-        os.environ[VARIABLE] = arguments.device
-    return report(not arguments.no_self_test, arguments.timeout)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from jseg.progress import is_hidden, progress
 from jseg.runtime.command import say
 
 _LINE_EVERY = 60.0  # seconds, if there is no terminal
@@ -25,10 +26,8 @@ class Progress:
         self._label, self._total = label, total
         self._start = self._last = time.monotonic()
         self._done = self._first = 0
-        self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total, unit="B", unit_scale=True, desc=label, position=position, disable=not self._terminal
-        )
+        self._terminal, self._hidden = sys.stderr.isatty(), is_hidden()
+        self._bar = progress(total=total, unit="B", label=label, position=position)
 
     def begin(self, done: int, total: int | None) -> None:
         """Starts, or restarts, at `done` of `total` bytes."""
@@ -42,7 +41,7 @@ class Progress:
         """Adds `count` bytes."""
         self._done += count
         self._bar.update(count)
-        if not self._terminal and time.monotonic() - self._last >= _LINE_EVERY:
+        if not (self._terminal or self._hidden) and time.monotonic() - self._last >= _LINE_EVERY:
             self._last = time.monotonic()
             say(self.line(), sys.stderr)
 

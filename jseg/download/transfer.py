@@ -30,6 +30,7 @@ from jseg.download.answers import (
 )
 from jseg.download.progress import Progress, megabytes, tell
 from jseg.download.sources import Source
+from jseg.progress import is_hidden
 
 _PIECE = 1 << 20  # bytes read at most at a time
 _PROGRESS = 1 << 20  # bytes after which an attempt counts as successful
@@ -117,7 +118,8 @@ class Transfer:
             Refused: if it cannot be downloaded. Stopped: if the user interrupted it. OSError: on disk errors.
         """
         there = f", resuming at {megabytes(self._size())}" if self._size() else ""
-        tell(f"{self._source.name}: from {self._url}{there}", sys.stderr)
+        if not is_hidden():
+            tell(f"{self._source.name}: from {self._url}{there}", sys.stderr)
         failures = 0
         while True:
             before = self._size()

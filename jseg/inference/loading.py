@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jseg.checkpoints.convert import how_to_download
+from jseg.checkpoints.convert import find_weights
 from jseg.checkpoints.run_metadata import saved_config
 from jseg.config import Config, import_plugins
 from jseg.datasets import DATASETS
@@ -94,7 +94,7 @@ def load_clip_alone(clip: PathLike, dense: str = "clearclip", short_side: int | 
     Raises:
         FileNotFoundError, ValueError: if the file is not a CLIP, or an option is invalid.
     """
-    path = find_file(clip)
+    path = find_weights(clip)
     config = read_clip_config(path)
     own = config.image_resolution
     side = short_side if short_side is not None else (own if own < _SMALLEST_CLIP else _SHORT_SIDE)
@@ -125,11 +125,9 @@ def model_config(model: Mapping[str, Any], inference: Mapping[str, Any]) -> dict
     for key in ("clip", "text_embeddings"):
         if isinstance(filled.get(key), str):
             try:
-                filled[key] = find_file(filled[key])
+                filled[key] = find_weights(filled[key])
             except FileNotFoundError as error:
-                command = how_to_download(filled[key])
-                hint = f", or download it: {command}" if command else ""
-                raise FileNotFoundError(f"config key model.{key}: {error}{hint}") from error
+                raise FileNotFoundError(f"config key model.{key}: {error}") from error
     return filled
 
 

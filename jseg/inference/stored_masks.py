@@ -29,6 +29,7 @@ MASK_FORMS: dict[str, MaskForm] = {
     "voc2012": MaskForm(reduce_zero_label=True),
     "voc21": MaskForm(),
     "zeroshapes": MaskForm(reduce_zero_label=True),
+    "zerowords": MaskForm(reduce_zero_label=True),
     "context60": MaskForm(),
     "context59": MaskForm(reduce_zero_label=True),
     "coco_stuff164k": MaskForm(ending=MASK_ENDING),

@@ -13,6 +13,7 @@ from PIL import Image
 from jseg import __version__
 from jseg.config.differences import differences, flat
 from jseg.evaluation import HEADLINE
+from jseg.progress import progress
 from jseg.report.examples import MASKS, draw_examples
 from jseg.report.plots import class_bars, confusion_map, score_groups, svg
 from jseg.report.run import Run, confusions
@@ -74,7 +75,10 @@ def report_page(runs: Sequence[Run], title: str = "") -> str:
     )
     names = distinct_names(runs)
     budget = _IMAGE_BYTES // len(runs)
-    sections = [_section(run, name, f"run{at}", budget) for at, (run, name) in enumerate(zip(runs, names))]
+    sections = [
+        _section(run, name, f"run{at}", budget)
+        for at, (run, name) in enumerate(zip(progress(runs, unit="run"), names))
+    ]
     groups = group_runs(runs, names)
     return template.render(
         title=title or ", ".join(names),
@@ -223,8 +227,15 @@ def _comparison(groups: Sequence[Group]) -> dict[str, Any]:
 def _class_changes(first: Group, other: Group) -> dict[str, Any]:
     """Returns the classes whose mean IoU differs most between two groups."""
     before, after = _class_means(first), _class_means(other)
+    unseen = {row["name"] for row in other.runs[0].per_class if row.get("unseen")}
     rows: list[dict[str, Any]] = [
-        {"name": name, "before": before[name], "after": after[name], "change": after[name] - before[name]}
+        {
+            "name": name,
+            "unseen": name in unseen,
+            "before": before[name],
+            "after": after[name],
+            "change": after[name] - before[name],
+        }
         for name in before
         if name in after
     ]

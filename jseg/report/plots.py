@@ -98,11 +98,12 @@ def score_groups(groups: Sequence[tuple[str, Mapping[str, tuple[float, float]]]]
     for index, (name, scores) in enumerate(groups):
         places = [at for at, key in enumerate(metrics) if key in scores]
         found = [scores[metrics[at]] for at in places]
+        deviations = [deviation for _, deviation in found]
         axes.bar(
             [at + (index - (len(groups) - 1) / 2) * width for at in places],
             [mean for mean, _ in found],
             width * 0.92,
-            yerr=[deviation for _, deviation in found],
+            yerr=deviations if any(deviations) else None,
             color=COLOURS[index % len(COLOURS)],
             error_kw={"elinewidth": 1, "capsize": 2},
             label=_text(name),
@@ -110,7 +111,7 @@ def score_groups(groups: Sequence[tuple[str, Mapping[str, tuple[float, float]]]]
     axes.set_xticks(range(len(metrics)), metrics)
     axes.set(ylabel="percent", ylim=(0, 100))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(groups), 3))
     return figure
 
 

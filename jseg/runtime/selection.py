@@ -3,6 +3,7 @@
 import os
 import sys
 
+from jseg import progress
 from jseg.runtime.command import say
 from jseg.runtime.device import (
     PRECISION_VARIABLE,
@@ -38,9 +39,11 @@ def select_device(name: str | None, precision: str | None = None) -> None:
 
 
 def name_device() -> None:
-    """Prints the device on stderr, in one line and under mpirun from one process. Loads Jittor if
-    necessary."""
+    """Prints the device on stderr, in one line and under mpirun from one process, unless output is hidden.
+    Loads Jittor if necessary."""
     from jseg.runtime.backend import device
 
-    if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0" and not (device.kind == "cpu" and device.warning):
+    if progress.is_hidden() or os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0":
+        return
+    if not (device.kind == "cpu" and device.warning):
         say(f"computing on: {device.line}", sys.stderr)

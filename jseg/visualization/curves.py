@@ -98,14 +98,19 @@ def points(records: Sequence[dict[str, Any]], key: str) -> tuple[np.ndarray, np.
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Computes an exponential moving average over about 1/30 of the points, corrected for its zero start."""
+    """Computes an exponential moving average over about 1/30 of the points, corrected for its zero start.
+
+    It is the geometric mean if all values are positive: losses fall by orders of magnitude at the beginning,
+    and an arithmetic mean would stay at the first ones for long.
+    """
+    positive = bool((values > 0).all())
     decay = 1.0 - 1.0 / max(1.0, len(values) / SMOOTHING_WINDOWS)
     result, mean, weight = np.empty(len(values)), 0.0, 0.0
-    for index, value in enumerate(values):
+    for index, value in enumerate(np.log(values) if positive else values):
         mean = decay * mean + (1.0 - decay) * value
         weight = decay * weight + (1.0 - decay)
         result[index] = mean / weight
-    return result
+    return np.exp(result) if positive else result
 
 
 def loss_series(records: Sequence[dict[str, Any]]) -> list[Series]:

@@ -179,6 +179,8 @@ def test_published_sums_are_complete_and_found_by_name():
     assert shared.published_sha256("my-ViT-B-16.pt") is None
     assert shared.how_to_download("weights/ViT-B-16.safetensors") == "jseg download clip ViT-B-16"
     assert shared.how_to_download("clips/ViT-B-32.pt") == "jseg download clip ViT-B-32 --root clips"
+    with pytest.raises(FileNotFoundError, match="download it: jseg download clip ViT-B-32 --root nowhere"):
+        shared.find_weights("nowhere/ViT-B-32.pt")
     assert shared.how_to_download("weights/mine.safetensors") == ""
 
 

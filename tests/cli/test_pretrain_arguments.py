@@ -1,12 +1,13 @@
 """tools/pretrain_clip.py: settings passed on, and options refused before anything is drawn."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
-import jseg.zeroshapes.pretrain as room
+import jseg.drawn.pretrain as room
 from jseg.cli import pretrain_clip
-from jseg.zeroshapes.pretrain import PretrainSettings
+from jseg.drawn.pretrain import DEFAULTS, PretrainSettings
 
 
 @pytest.fixture
@@ -26,14 +27,19 @@ def test_only_what_was_given_departs_from_the_defaults(runs, tmp_path):
     out = tmp_path / "new" / "clip.npz"
     assert pretrain_clip.main([str(out)]) == 0
     assert pretrain_clip.main([str(out), "--scenes", "7", "--batch-size", "3"]) == 0
-    assert runs == [PretrainSettings(), PretrainSettings(num_scenes=7, batch_size=3)]
+    assert pretrain_clip.main([str(out), "--dataset", "zerowords", "--seed", "2"]) == 0
+    assert runs[:2] == [PretrainSettings(), PretrainSettings(num_scenes=7, batch_size=3)]
+    assert runs[2:] == [replace(DEFAULTS["zerowords"], seed=2)]
     assert [path.name for path in out.parent.iterdir()] == ["clip.npz"]
 
 
 def test_help_tells_the_defaults():
-    settings = PretrainSettings()
-    defaults = (settings.iterations, settings.batch_size, settings.num_scenes, settings.seed)
-    assert set(map(str, defaults)) <= set(re.findall(r"\b\d+\b", pretrain_clip.__doc__))
+    defaults = {
+        str(value)
+        for settings in DEFAULTS.values()
+        for value in (settings.iterations, settings.batch_size, settings.num_scenes, settings.seed)
+    }
+    assert defaults <= set(re.findall(r"\b\d+\b", pretrain_clip.__doc__))
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,8 @@ def test_images_of_equal_names_are_told_apart():
 def test_ctrl_c_keeps_what_is_finished(call, images, monkeypatch):
     report = segment.report
 
-    def stop_after_one(result, files, args):
-        report(result, files, args)
+    def stop_after_one(result):
+        report(result)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(segment, "report", stop_after_one)

@@ -13,7 +13,7 @@ from jseg.checkpoints.native import load_arrays
 from jseg.cli import check_dataset, evaluate_masks, run_net
 from jseg.config import Config
 from jseg.datasets import save_mask
-from jseg.zeroshapes import CLASS_NAMES, PALETTE, UNSEEN, draw_scene
+from jseg.drawn.zeroshapes import CLASSES, draw_scene
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "clip_rc"
 
@@ -26,10 +26,10 @@ def own_data(tmp_path):
     for number in range(8):
         scene = draw_scene(0, "train", number)
         Image.fromarray(scene.image).save(root / f"images/{number}.png")
-        save_mask(root / f"masks/{number}.png", scene.label, PALETTE)
+        save_mask(root / f"masks/{number}.png", scene.label, CLASSES.palette)
     Image.fromarray(draw_scene(0, "test", 0).image).save(root / "test/new.png")
-    (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
-    (root / "unseen.txt").write_text("".join(f"{CLASS_NAMES[index]}\n" for index in UNSEEN))
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES.names))
+    (root / "unseen.txt").write_text("".join(f"{CLASSES.names[index]}\n" for index in CLASSES.unseen))
     return root
 
 
@@ -40,7 +40,7 @@ def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, capsys):
     options = ["--set", f"data_root={own_data}", "max_iters=2", "visualize.num_images=1", "batch_size=2"]
     assert check_dataset.main(["--config", config, *options]) == 0
     captured = capsys.readouterr()
-    assert all(name in captured.out for name in CLASS_NAMES) and captured.err == ""
+    assert all(name in captured.out for name in CLASSES.names) and captured.err == ""
     assert run_net.main(["--config", config, "--task", "train", *options]) == 0
     assert (run / "pictures/panels.png").exists()
     assert (
@@ -49,7 +49,7 @@ def test_from_files_to_a_report(own_data, tmp_path, monkeypatch, capsys):
     )
     assert run_net.main(["--config", config, "--task", "test", *options]) == 0
     label = np.array(Image.open(run / "predictions/new.png"))
-    assert label.shape == (64, 64) and label.max() < len(CLASS_NAMES)
+    assert label.shape == (64, 64) and label.max() < len(CLASSES.names)
     alone = tmp_path / "alone"  # without masks, lists and images to learn from
     alone.mkdir()
     for name in ("test", "classes.txt", "unseen.txt"):
@@ -120,7 +120,7 @@ def test_a_class_word_too_long_for_clip_is_found_by_the_check(
     """The context is that of the config's CLIP, and the template counts; training says the same."""
     word = ("a very long description of a thing " * words).strip()
     path = own_data / "classes.txt"
-    path.write_text(path.read_text().replace(CLASS_NAMES[0], word))
+    path.write_text(path.read_text().replace(CLASSES.names[0], word))
     (own_data / "unseen.txt").unlink()
     options = ["--config", str(CONFIGS / f"custom_{name}.py"), "--set", f"data_root={own_data}"]
     found = rf"dataset\.train\.classes \(classes\.txt\).*a very long.*\b{tokens}\b.*\b{context}\b"
@@ -137,7 +137,7 @@ def test_fine_tuning_takes_everything_over_but_the_words(own_data, tmp_path):
 
     for path in (own_data / "masks").iterdir():
         label = np.array(Image.open(path))
-        save_mask(path, np.where(label < 255, label % 4, 255), PALETTE)
+        save_mask(path, np.where(label < 255, label % 4, 255), CLASSES.palette)
     (own_data / "classes.txt").write_text("circle\ntriangle\ncross\nring\n")
     (own_data / "unseen.txt").write_text("ring\n")
     options = (f"data_root={own_data}", "max_iters=1", "batch_size=2", "visualize.num_images=0")

@@ -68,8 +68,13 @@ def test_missing_data_and_weights_are_named_with_their_commands(command, tmp_pat
     status, _, err, started = command(*row)
     assert status == 2 and "`jseg download coco-stuff --root empty`" in err and not started
     brought = []
-    monkeypatch.setattr(reproduce, "download_dataset", lambda name, *_: brought.append(name) or 0)
-    monkeypatch.setattr(reproduce, "download_clip", lambda name, *_: brought.append(name))
+
+    def bring(name, *_):
+        brought.append(name)
+        return {"complete": True}
+
+    monkeypatch.setattr(reproduce, "download_dataset", bring)
+    monkeypatch.setattr(reproduce, "download_clip", bring)
     weights = ("model.clip=weights/ViT-L-14.safetensors",)
     monkeypatch.setattr(run_net, "main", lambda *_: 7)  # all is there: the run would begin
     assert command(*row, "--download", more=weights)[0] == 7

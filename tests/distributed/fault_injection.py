@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from jseg.checkpoints import load_arrays
-from jseg.zeroshapes import write_zeroshapes
+from jseg.drawn import write_dataset
 
 MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
 SIGNAL_OF = {
@@ -167,7 +167,9 @@ class Trial:
 def write_config(options: argparse.Namespace) -> None:
     """A schedule of a few seconds on 24 images, with a checkpoint every other iteration."""
     if not (options.out / "data").exists():
-        write_zeroshapes(options.out / "data", counts=dict(train=24, val=2, test=1), seed=0, size=64)
+        write_dataset(
+            "zeroshapes", options.out / "data", counts=dict(train=24, val=2, test=1), seed=0, size=64
+        )
     options.config = options.out / "faults.py"
     options.config.write_text(
         f"_base_ = {str(ROOT / 'configs' / 'clip_rc' / 'zeroshapes_inductive.py')!r}\n"

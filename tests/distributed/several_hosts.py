@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from hosts import Hosts, missing
 
-from jseg.zeroshapes import write_zeroshapes
+from jseg.drawn import write_dataset
 
 TOLERANCE = 1e-3  # of a loss, relative
 SECONDS = 600.0  # for one command: the first of a host may compile
@@ -127,7 +127,9 @@ def prepare(cluster: Cluster) -> None:
     """Data, and a config of a few seconds, in the folder that all hosts share."""
     shared = cluster.hosts.shared
     if not (shared / "data").exists():
-        write_zeroshapes(shared / "data", counts=dict(train=24, val=VAL_PICTURES, test=1), seed=0, size=64)
+        write_dataset(
+            "zeroshapes", shared / "data", counts=dict(train=24, val=VAL_PICTURES, test=1), seed=0, size=64
+        )
     cluster.config.write_text(
         f"_base_ = {str(ROOT / 'configs' / 'clip_rc' / 'zeroshapes_inductive.py')!r}\n"
         f"data_root = {str(shared / 'data')!r}\nmax_iters = {ITERATIONS}\nbatch_size = 4\nlog_interval = 1\n"

@@ -72,7 +72,7 @@ def test_a_view_answers_other_words_as_a_new_call_would(segmenter, images, monke
 
 @pytest.mark.skipif(not MAPS.exists(), reason="needs Linux's list of loaded files")
 def test_images_of_any_size_use_the_same_operators(segmenter):
-    """Jittor compiles an operator for each kind of graph; a size that changes the graph would cost seconds."""
+    """Jittor compiles an operator for each kind of graph; a size that changes the graph costs seconds."""
     generator = np.random.default_rng()  # other sizes at each run, so that nothing has compiled them before
 
     def segment(height: int, width: int) -> None:

@@ -114,7 +114,7 @@ def test_seeds_are_joined_and_others_compared(tmp_path):
     page = report_page(runs)
     parsed(page)
     assert "62.2 ± 1.4" in page and "model.backbone.num_regions" in page
-    assert re.search(r"green cross</td>.*?63\.0.*?57\.0.*?-6\.0", page, re.DOTALL)
+    assert re.search(r"green cross</td>.*?63\.0.*?57\.0.*?−6\.0", page, re.DOTALL)
     assert mean_and_deviation([3.0]) == (3.0, 0.0)
 
 

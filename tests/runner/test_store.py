@@ -39,6 +39,8 @@ def test_the_newest_regular_ones_and_the_best_stay(store):
     store.point_to_best(50, 7.1)
     assert store.iterations() == [40, 50]
     assert behind_pointer(store.folder / "best") == store.path(50)
+    with pytest.raises(FileNotFoundError, match="checkpoints/latest"):
+        behind_pointer(store.folder.parent)
 
 
 def test_a_failed_save_keeps_the_earlier_checkpoint(store, monkeypatch):

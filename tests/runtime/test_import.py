@@ -12,7 +12,7 @@ _WITHOUT_JITTOR = (
     "jseg.registry",
     "jseg.config",
     "jseg.datasets",
-    "jseg.zeroshapes",
+    "jseg.drawn",
     "jseg.evaluation",
     "jseg.inference",
     "jseg.inference.stored_masks",

@@ -59,7 +59,10 @@ def test_smoothing_keeps_constants_and_calms_noise():
     np.testing.assert_allclose(smooth(np.full(200, 2.5)), 2.5)
     noise = np.random.default_rng(0).normal(size=600)
     assert smooth(noise).std() < 0.5 * noise.std()
-    assert smooth(np.array([7.0])).tolist() == [7.0]
+    np.testing.assert_allclose(smooth(np.array([7.0])), [7.0])
+    falling = np.array([1e4, 10.0] + [1.0] * 200)
+    assert smooth(falling)[30] < 5  # an arithmetic mean would still be above 100
+    assert smooth(np.array([-1.0, 1.0])).tolist() == [-1.0, 1.0]
 
 
 @pytest.mark.parametrize("smallest, scale", [(0.1, "log"), (5.0, "linear")])

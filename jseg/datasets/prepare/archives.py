@@ -11,11 +11,10 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
-
-from tqdm import tqdm
+from typing import IO, Any, NamedTuple
 
 from jseg.datasets.prepare.files import unfinished
+from jseg.progress import progress
 
 # Errors that tarfile, zipfile and the decompressors raise for truncated or damaged archives.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
@@ -77,8 +76,8 @@ def unpack(archive: Archive, source: Path, target: Path) -> int:
     return written
 
 
-def _bar(source: Path, label: str) -> tqdm:
-    return tqdm(total=source.stat().st_size, unit="B", unit_scale=True, desc=label, disable=None)
+def _bar(source: Path, label: str) -> Any:
+    return progress(total=source.stat().st_size, unit="B", label=label)
 
 
 def _members(source: Path) -> Iterator[_Member]:
@@ -109,7 +108,7 @@ def _members(source: Path) -> Iterator[_Member]:
                 raise tarfile.ReadError("unreadable data after the last member")
 
 
-def _check_sum(source: Path, bar: tqdm) -> None:
+def _check_sum(source: Path, bar: Any) -> None:
     """Reads a compressed tar to its end, where its checksum is stored. Raises one of `_DAMAGE` if it differs.
 
     This happens before anything is written: files from a damaged archive can have the right size, and would

@@ -12,7 +12,7 @@ from functools import partial
 from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
+from jseg.progress import progress
 
 _CHUNK = 8  # number of tasks that a process takes at a time
 
@@ -39,7 +39,7 @@ def run_tasks(function: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, l
         OSError: for errors that would affect every further task, such as a full disk or an unwritable folder.
         ChildProcessError: if a process was killed.
     """
-    bar = partial(tqdm, total=len(tasks), desc=label, unit="file", disable=None)
+    bar = partial(progress, total=len(tasks), label=label)
     if jobs == 1 or len(tasks) < 2:
         return list(bar(map(partial(_attempt, function), tasks)))
     # spawn, because a forked child would inherit the threads and locks of this process.

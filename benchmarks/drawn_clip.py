@@ -1,10 +1,9 @@
-"""Measures the zero-shot accuracy of the tiny CLIP on whole images of single objects, over several seeds.
+"""Measures the zero-shot accuracy of a tiny CLIP on whole images of single objects, over several seeds.
 
-    python benchmarks/zeroshapes_clip.py weights/zeroshapes_clip.npz --seeds 0 1 2
+    python benchmarks/drawn_clip.py zeroshapes weights/zeroshapes_clip.npz --seeds 0 1 2
 
 Each seed draws other test images (split "test", which pretraining never uses). The accuracies, in percent,
-are those over all 20 classes, on images of seen and of unseen classes, and of the colour word and the shape
-word alone.
+are those over all classes, on images of seen and of unseen classes, and of parts of the class words.
 """
 
 import argparse
@@ -15,15 +14,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jseg.drawn import DRAWN
+from jseg.drawn.pretrain import zero_shot_accuracy
 from jseg.models.clip import load_clip
 from jseg.runtime.command import exit_status
-from jseg.zeroshapes.pretrain import zero_shot_accuracy
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("dataset", choices=tuple(DRAWN))
     parser.add_argument("clip", help="weight file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=1000, help="number of images of each seed")
@@ -41,7 +42,8 @@ def report(arguments: argparse.Namespace) -> int:
     """
     clip = load_clip(arguments.clip)
     results = [
-        zero_shot_accuracy(clip, seed, count=arguments.images, split="test") for seed in arguments.seeds
+        zero_shot_accuracy(clip, DRAWN[arguments.dataset], seed, count=arguments.images, split="test")
+        for seed in arguments.seeds
     ]
     print(
         "| zero-shot accuracy, % | " + " | ".join(results[0]) + " |\n" + "|---" * (len(results[0]) + 1) + "|"

@@ -4,18 +4,21 @@ import re
 
 import numpy as np
 
-from jseg.zeroshapes import CAPTION_FORMS, CLASS_NAMES, SHAPES, altered_classes, caption, draw_scene
+from jseg.drawn import CAPTION_FORMS, DRAWN, caption
+from jseg.drawn.zeroshapes import CLASSES, SHAPES, altered_classes, draw_scene
 
 
 def test_a_caption_names_every_object_as_often_as_it_occurs() -> None:
     rng = np.random.default_rng(0)
     for scene in (draw_scene(7, "train", index) for index in range(60)):
-        named = re.findall(r"a (\w+ (?:circle|triangle|cross|ring))", caption(rng, scene.classes))
-        assert sorted(named) == sorted(CLASS_NAMES[i] for i in scene.classes)
+        named = re.findall(
+            r"a (\w+ (?:circle|triangle|cross|ring))", caption(rng, scene.classes, CLASSES.names)
+        )
+        assert sorted(named) == sorted(CLASSES.names[i] for i in scene.classes)
 
 
 def test_order_and_form_vary() -> None:
-    texts = {caption(np.random.default_rng(seed), (0, 5)) for seed in range(200)}
+    texts = {caption(np.random.default_rng(seed), (0, 5), CLASSES.names) for seed in range(200)}
     assert len(texts) == 2 * len(CAPTION_FORMS)
     assert "a photo of a red circle and a yellow triangle." in texts
 
@@ -33,4 +36,10 @@ def test_altered_classes_keep_the_colours_and_are_not_the_scene() -> None:
 
 
 def test_same_generator_same_caption() -> None:
-    assert len({caption(np.random.default_rng(4), (1, 2, 3)) for _ in range(3)}) == 1
+    assert len({caption(np.random.default_rng(4), (1, 2, 3), CLASSES.names) for _ in range(3)}) == 1
+
+
+def test_an_before_a_vowel() -> None:
+    words = DRAWN["zerowords"].classes.names
+    texts = {caption(np.random.default_rng(seed), [words.index("umbrella"), 0], words) for seed in range(60)}
+    assert all("an umbrella" in text and "a star" in text for text in texts)

@@ -1,4 +1,4 @@
-"""Contrastive pretraining of a tiny CLIP on ZeroShapes images and their captions.
+"""Contrastive pretraining of a tiny CLIP on the images of a drawn dataset and their captions.
 
 The model sees whole images and sentences, of all classes, but never a mask. This pretraining takes the place
 of OpenAI's pretraining on web data.
@@ -13,13 +13,14 @@ from functools import partial
 import numpy as np
 
 from jseg.datasets.transforms import CLIP_MEAN, CLIP_STD
+from jseg.drawn.captions import CAPTION_FORMS, caption, with_article
+from jseg.drawn.dataset import DRAWN, DrawnDataset
 from jseg.models.clip import CLIP, CLIPConfig, class_probabilities, text_embeddings, tokenize
 from jseg.models.clip.templates import TEMPLATES
 from jseg.models.state import arrays_of
 from jseg.optim import AdamW, WarmupPoly
+from jseg.progress import progress
 from jseg.runtime.backend import jt, nn
-from jseg.zeroshapes.captions import CAPTION_FORMS, altered_classes, caption
-from jseg.zeroshapes.drawing import CLASS_NAMES, SHAPES, UNSEEN, draw_scene
 
 # Above this scale, a few pairs would dominate (Radford et al., section 2.5).
 _MAX_LOGIT_SCALE = math.log(100.0)
@@ -34,47 +35,57 @@ class PretrainSettings:
     learning_rate: float = 1e-3
     warmup_iterations: int = 200
     weight_decay: float = 0.05
-    num_scenes: int = 20000  # drawn once; flips and quarter turns make eight images of each
-    max_objects: int = 3
-    single_object_share: float = 0.3  # share of scenes with one object; the others hold 1 to max_objects
+    num_scenes: int = 20000  # drawn once; `DrawnDataset.augmented` makes several images of each
+    single_object_share: float = 0.3  # share of scenes with one object; the others may hold several
+    single_first: float = 0.0  # share of the iterations, the first ones, that only show single objects
     seed: int = 0
+    dataset: str = "zeroshapes"  # a name in `DRAWN`
+
+
+DEFAULTS: dict[str, PretrainSettings] = {
+    "zeroshapes": PretrainSettings(),
+    # Outlines are learned much faster from single objects first.
+    "zerowords": PretrainSettings(
+        dataset="zerowords", iterations=4000, num_scenes=12000, single_object_share=0.5, single_first=0.5
+    ),
+}
+"""Name of a dataset -> the settings for its CLIP."""
 
 
 class SceneBank:
     """Drawn scenes in memory, where the batch of iteration t depends only on (seed, t)."""
 
-    def __init__(self, settings: PretrainSettings, size: int, progress: Callable[[int, int], None]) -> None:
-        self.settings = settings
-        self.images = np.empty((settings.num_scenes, size, size, 3), np.uint8)
+    def __init__(self, settings: PretrainSettings, size: int) -> None:
+        self.settings, self.dataset = settings, DRAWN[settings.dataset]
         self.classes: list[tuple[int, ...]] = []
-        singles = int(settings.num_scenes * settings.single_object_share)
-        for i in range(settings.num_scenes):
-            scene = draw_scene(settings.seed, "pretrain", i, size, 1 if i < singles else settings.max_objects)
-            self.images[i] = scene.image
+        images = []
+        self._singles = int(settings.num_scenes * settings.single_object_share)
+        for i in progress(range(settings.num_scenes), unit="scene", label="drawing"):
+            scene = self.dataset.draw_for_pretraining(settings.seed, i, size, i < self._singles)
+            images.append(scene.image)
             self.classes.append(scene.classes)
-            progress(i + 1, settings.num_scenes)
+        self.images = np.stack(images)
 
     def batch(self, iteration: int) -> tuple[np.ndarray, list[str], np.ndarray]:
         """Returns the images and sentences of one iteration, and which sentence is true of which image.
 
         Returns:
             images: (B, 3, H, W) float32, normalised.
-            sentences: 2·B sentences. The first B name some objects of their image. The others are wrong in
-                one or two words (`altered_classes`).
+            sentences: 2·B sentences. The first B name some objects of their image. The others are similar
+                and mostly wrong (`DrawnDataset.altered`).
             truth: (B, 2·B) bool, True where the sentence is true of the image.
         """
         rng = np.random.default_rng((self.settings.seed, iteration))
-        chosen = rng.integers(len(self.images), size=self.settings.batch_size)
-        images = np.empty((len(chosen), *self.images.shape[1:]), np.uint8)
-        turns, flips = rng.integers(4, size=len(chosen)), rng.random(len(chosen)) < 0.5
-        for row, index, turn, flip in zip(images, chosen, turns, flips):
-            image = np.rot90(self.images[index], turn)
-            row[...] = image[:, ::-1] if flip else image
+        early = iteration < self.settings.single_first * self.settings.iterations
+        chosen = rng.integers(self._singles if early else len(self.images), size=self.settings.batch_size)
+        images = self.dataset.augmented(rng, self.images[chosen])
         named = [some_of(rng, self.classes[index]) for index in chosen]
-        named += [altered_classes(rng, classes) for classes in named]
-        shown, said = _object_counts([self.classes[index] for index in chosen]), _object_counts(named)
+        named += [self.dataset.altered(rng, classes) for classes in named]
+        names = self.dataset.classes.names
+        shown = _object_counts([self.classes[index] for index in chosen], len(names))
+        said = _object_counts(named, len(names))
         truth = (said[None, :, :] <= shown[:, None, :]).all(axis=2)
-        return normalise_images(images), [caption(rng, classes) for classes in named], truth
+        return normalise_images(images), [caption(rng, classes, names) for classes in named], truth
 
 
 def some_of(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]:
@@ -86,9 +97,9 @@ def some_of(rng: np.random.Generator, classes: Sequence[int]) -> tuple[int, ...]
     return tuple(int(c) for c in rng.choice(np.array(classes), size=count, replace=False))
 
 
-def _object_counts(scenes: Sequence[Sequence[int]]) -> np.ndarray:
-    """Counts how often each class occurs, as an array (len(scenes), number of classes)."""
-    return np.stack([np.bincount(classes, minlength=len(CLASS_NAMES)) for classes in scenes])
+def _object_counts(scenes: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:
+    """Counts how often each class occurs, as an array (len(scenes), num_classes)."""
+    return np.stack([np.bincount(classes, minlength=num_classes) for classes in scenes])
 
 
 def normalise_images(images: np.ndarray) -> np.ndarray:
@@ -105,10 +116,11 @@ class Vocabulary:
     the model. The order is kept because the end token is found as the largest id.
     """
 
-    def __init__(self, context_length: int) -> None:
-        phrases = [form.format(f"a {name} and a {name}") for form in CAPTION_FORMS for name in CLASS_NAMES]
+    def __init__(self, context_length: int, class_names: Sequence[str]) -> None:
+        objects = [with_article(name) for name in class_names]
+        phrases = [form.format(f"{each} and {each}") for form in CAPTION_FORMS for each in objects]
         phrases += [
-            form.format(name) for forms in TEMPLATES.values() for form in forms for name in CLASS_NAMES
+            form.format(name) for forms in TEMPLATES.values() for form in forms for name in class_names
         ]
         self.context_length = context_length
         self.ids = np.unique(np.append(tokenize(phrases, context_length), 0))
@@ -164,7 +176,8 @@ def pretrain(
         evaluate_every: iterations between zero-shot evaluations on the validation split.
     """
     jt.set_global_seed(settings.seed)
-    vocabulary = Vocabulary(config.context_length)
+    dataset = DRAWN[settings.dataset]
+    vocabulary = Vocabulary(config.context_length, dataset.classes.names)
     clip = CLIP(CLIPConfig(**{**vars(config), "vocab_size": len(vocabulary.ids)}))
     parameters = dict(clip.named_parameters())
     optimizer = AdamW(
@@ -175,13 +188,7 @@ def pretrain(
         decay_mult={name: 0.0 for name in parameters if parameters[name].ndim < 2},
     )
     schedule = WarmupPoly(settings.iterations, power=1.0, min_lr=0.0, warmup_iters=settings.warmup_iterations)
-    started = time.time()
-
-    def drawing(done: int, total: int) -> None:
-        if done % 5000 == 0:
-            log(f"drew {done}/{total} scenes in {time.time() - started:.0f} s")
-
-    bank = SceneBank(settings, config.image_resolution, drawing)
+    bank = SceneBank(settings, config.image_resolution)
     started = time.time()
     for iteration in range(settings.iterations):
         images, texts, truth = bank.batch(iteration)
@@ -196,25 +203,31 @@ def pretrain(
                 f"{rate:.2f} it/s eta {(settings.iterations - iteration - 1) / rate / 60:.1f} min"
             )
         if (iteration + 1) % evaluate_every == 0 or iteration + 1 == settings.iterations:
-            accuracy = zero_shot_accuracy(clip, settings.seed, vocabulary.compact)
+            accuracy = zero_shot_accuracy(clip, dataset, settings.seed, vocabulary.compact)
             shares = ", ".join(f"{key} {value:.1f} %" for key, value in accuracy.items())
             log(f"iter {iteration + 1} zero-shot {shares}")
             save(vocabulary.expand(arrays_of(clip), config.vocab_size))
 
 
 def zero_shot_accuracy(
-    clip: CLIP, seed: int, tokenizer: Callable | None = None, count: int = 400, split: str = "val"
+    clip: CLIP,
+    dataset: DrawnDataset,
+    seed: int,
+    tokenizer: Callable | None = None,
+    count: int = 400,
+    split: str = "val",
 ) -> dict[str, float]:
     """Measures zero-shot accuracy in percent on single-object images of a split that was not trained on.
 
     Returns:
-        `class`: accuracy over all 20 classes.
-        `seen`, `unseen`: accuracy on images of seen and unseen classes, among all 20 classes.
-        `colour`, `shape`: share of images where that word of the predicted class is right.
+        `class`: accuracy over all classes.
+        `seen`, `unseen`: accuracy on images of seen and unseen classes, among all classes.
+        The names of `dataset.parts`: share of images where that part of the predicted class is right.
     """
-    scenes = [draw_scene(seed, split, i, clip.config.image_resolution, max_objects=1) for i in range(count)]
+    size = clip.config.image_resolution
+    scenes = [dataset.draw_single(seed, split, i, size) for i in range(count)]
     truth = np.array([scene.classes[0] for scene in scenes])
-    text = text_embeddings(clip, CLASS_NAMES, "single", tokenizer=tokenizer)
+    text = text_embeddings(clip, dataset.classes.names, "single", tokenizer=tokenizer)
     images = normalise_images(np.stack([scene.image for scene in scenes]))
     predicted = np.concatenate(
         [
@@ -222,12 +235,9 @@ def zero_shot_accuracy(
             for i in range(0, count, 100)
         ]
     )
-    unseen = np.isin(truth, UNSEEN)
-    hits = {
-        "class": predicted == truth,
-        "seen": (predicted == truth)[~unseen],
-        "unseen": (predicted == truth)[unseen],
-        "colour": predicted // len(SHAPES) == truth // len(SHAPES),
-        "shape": predicted % len(SHAPES) == truth % len(SHAPES),
-    }
+    right = predicted == truth
+    unseen = np.isin(truth, dataset.classes.unseen)
+    hits = {"class": right, "seen": right[~unseen], "unseen": right[unseen]}
+    for name, groups in dataset.parts.items():
+        hits[name] = np.array(groups)[predicted] == np.array(groups)[truth]
     return {name: 100.0 * float(values.mean()) for name, values in hits.items()}

@@ -7,19 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from jseg.drawn import SPLITS, Scene
+from jseg.drawn.scene import Canvas
+from jseg.drawn.zeroshapes import CLASSES, COLOURS, HUE_JITTER, SHAPES, draw_scene
 from jseg.labels import IGNORE_INDEX
-from jseg.zeroshapes import (
-    CLASS_NAMES,
-    COLOURS,
-    HUE_JITTER,
-    PALETTE,
-    SHAPES,
-    SPLITS,
-    UNSEEN,
-    Scene,
-    draw_scene,
-    drawing,
-)
 
 MIN_VISIBLE = 0.8
 
@@ -49,33 +40,31 @@ def hue_distance(a: float, b: float) -> float:
 def whole_areas(monkeypatch: pytest.MonkeyPatch, index: int, **options: object) -> tuple[Scene, list[int]]:
     """A scene, and the pixels each object would show if nothing lay on it, noted down while it is drawn."""
     areas: list[int] = []
-    find_place = drawing._find_place
+    place = Canvas.place
 
-    def noting_place(*arguments: object) -> object:
-        place = find_place(*arguments)
-        if place is not None:
-            areas.append(int((place[2] > 0.5).sum()))
-        return place
+    def noting_place(self: Canvas, class_index: int, cover, surface: np.ndarray) -> None:
+        areas.append(int((cover.alpha > 0.5).sum()))
+        place(self, class_index, cover, surface)
 
     with monkeypatch.context() as patch:
-        patch.setattr(drawing, "_find_place", noting_place)
+        patch.setattr(Canvas, "place", noting_place)
         return draw_scene(7, "train", index, **options), areas
 
 
 class TestClasses:
     def test_fifteen_seen_and_five_unseen(self) -> None:
-        assert len(CLASS_NAMES) == len(set(CLASS_NAMES)) == 20
-        assert len(UNSEEN) == len(set(UNSEEN)) == 5
-        assert list(CLASS_NAMES) == [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
+        assert len(CLASSES.names) == len(set(CLASSES.names)) == 20
+        assert len(CLASSES.unseen) == len(set(CLASSES.unseen)) == 5
+        assert list(CLASSES.names) == [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
 
     def test_every_word_of_an_unseen_class_is_seen_elsewhere(self) -> None:
-        seen = [CLASS_NAMES[i].split() for i in range(20) if i not in UNSEEN]
+        seen = [CLASSES.names[i].split() for i in range(20) if i not in CLASSES.unseen]
         for words in (COLOURS, SHAPES):
             for word in words:
                 assert sum(word in name for name in seen) >= 2, word
 
     def test_every_colour_has_an_unseen_class_and_every_shape_too(self) -> None:
-        unseen = [CLASS_NAMES[i].split() for i in UNSEEN]
+        unseen = [CLASSES.names[i].split() for i in CLASSES.unseen]
         assert {name[0] for name in unseen} == set(COLOURS) and {name[1] for name in unseen} == set(SHAPES)
 
     def test_hues_can_be_told_apart(self) -> None:
@@ -84,9 +73,9 @@ class TestClasses:
         assert nearest > 4 * HUE_JITTER
 
     def test_palette_is_distinct_and_of_the_right_hue(self) -> None:
-        assert PALETTE.shape == (20, 3) and PALETTE.dtype == np.uint8
-        assert len({tuple(colour) for colour in PALETTE}) == 20
-        for name, colour in zip(CLASS_NAMES, PALETTE):
+        assert CLASSES.palette.shape == (20, 3) and CLASSES.palette.dtype == np.uint8
+        assert len({tuple(colour) for colour in CLASSES.palette}) == 20
+        for name, colour in zip(CLASSES.names, CLASSES.palette):
             assert hue_distance(hue_of(colour[None]), COLOURS[name.split()[0]]) < 2
 
 
@@ -156,9 +145,9 @@ class TestImages:
         checked = 0
         for scene in scenes(80):
             for index in set(scene.classes):
-                colour = CLASS_NAMES[index].split()[0]
+                colour = CLASSES.names[index].split()[0]
                 hue = hue_of(scene.image[scene.label == index])
-                assert hue_distance(hue, COLOURS[colour]) < HUE_JITTER + 12, (CLASS_NAMES[index], hue)
+                assert hue_distance(hue, COLOURS[colour]) < HUE_JITTER + 12, (CLASSES.names[index], hue)
                 checked += 1
         assert checked > 100
 
@@ -182,7 +171,7 @@ class TestImages:
             scene = draw_scene(1, "train", index, size=160, max_objects=1, radius=(30.0, 30.0))
             inside = scene.label != IGNORE_INDEX
             if not (inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any()):
-                found[CLASS_NAMES[scene.classes[0]].split()[1]].append(inside.sum() / 30.0**2)
+                found[CLASSES.names[scene.classes[0]].split()[1]].append(inside.sum() / 30.0**2)
         for shape, areas in found.items():
             assert len(areas) >= 5 and np.allclose(areas, expected[shape], rtol=0.02), shape
 
