@@ -148,7 +148,7 @@ def test_everything_missing_fits_one_screen(installed, machine, monkeypatch):
     monkeypatch.setattr(environment, "find_python_headers", lambda: environment.Found(None, "x" * 300))
     monkeypatch.setattr(doctor.machine, "memory", lambda: (1 << 20, 1 << 30))
     status, lines, text = _report()
-    assert status == 1 and len(lines) <= 24 and text.isascii()
+    assert status == 1 and len(lines) <= 24 and text.replace(str(doctor.ROOT), "").isascii()
     assert all(len(line) <= 100 for line in lines if not _FIX.match(line))
     fixes = [line for line in lines if _FIX.match(line)]
     assert len(fixes) == len(set(fixes)) >= 5
