@@ -16,7 +16,8 @@ TRAINED = [
 ]
 ABLATIONS = sorted(f"ablations/{path.stem}" for path in (CONFIGS / "ablations").glob("*.py"))
 CROSS = ["coco_stuff_to_context60", "coco_stuff_to_context59"]
-OTHERS = {"custom": "test_custom_data.py", "zeroshapes": "make demo"}  # and what runs them
+# And what runs them.
+OTHERS = {"custom": "test_custom_data.py", "zeroshapes": "make demo", "zerowords": "docs/zerowords.md"}
 
 
 def test_no_config_is_forgotten():
