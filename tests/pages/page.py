@@ -196,7 +196,7 @@ def check_unrun(command: Command) -> None:
     Raises:
         AssertionError: a target, extra, script or option does not exist.
     """
-    words = [word for word in command.words if not re.match(r"[A-Z_]+=\d", word)]
+    words = [word for word in command.words if not re.match(r"[A-Z_]+=", word)]
     if words[0] == "make":
         targets = (ROOT / "Makefile").read_text(encoding="utf-8")
         assert all(re.search(rf"^{target}:", targets, re.MULTILINE) for target in words[1:]), words

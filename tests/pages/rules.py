@@ -22,7 +22,9 @@ ONLY_PARSED = (
     OnlyParsed(r"^make ", "makes an environment, or runs all of this"),
     OnlyParsed(r"^(pip|apt-get) install ", "installs packages"),
     OnlyParsed(r"^\. \.venv/bin/activate$", "enters the environment that the tests run in"),
-    OnlyParsed(r"^(trap|wait|exit|\[) |^mpirun=", "a batch job; tests/distributed/slurm.py submits it"),
+    OnlyParsed(
+        r"^(trap|wait|exit|\[) |^(mpirun|status)=", "a batch job; tests/distributed/slurm.py submits it"
+    ),
     OnlyParsed(r"^srun ", "needs SLURM; tests/distributed/slurm.py runs it"),
     OnlyParsed(r"^apptainer ", "needs Apptainer, and minutes"),
     OnlyParsed(r"^(python3 -m venv |\.venv/bin/)", "an environment of its own, from a wheelhouse"),
