@@ -285,7 +285,7 @@ def test_a_photo_that_the_server_has_dropped_is_sent_again(open_page, server):
 
 def test_a_link_restores_words_options_and_sample(open_page, address):
     page = open_page()
-    page.locator("[data-sample=drawing_2]").click()
+    answered(page, lambda: page.locator("[data-sample=drawing_2]").click())
     answered(page, lambda: add(page, "purple ring|violet ring"))
     answered(page, lambda: slide(page, "threshold", 0.4))
     slide(page, "opacity", 0.25)
