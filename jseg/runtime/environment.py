@@ -22,7 +22,7 @@ from pathlib import Path
 from jseg.files import replacing
 from jseg.runtime.cuda.prepare import NoCuda, prepare_cuda
 from jseg.runtime.device import Device
-from jseg.runtime.shared_cache import INTERPRETER, interpreter, jittor_copy, point_link
+from jseg.runtime.shared_cache import INTERPRETER, cache_name, interpreter, jittor_copy, point_link
 from jseg.runtime.threads import prepare_threads
 from jseg.runtime.versions import first_refusal, installed_version, original_refusal
 
@@ -182,10 +182,11 @@ def prepare_jittor() -> Device:
     os.environ.setdefault("log_silent", "1")
     # If PyTorch is installed, Jittor imports it at start to avoid a conflict that cannot occur in jseg.
     os.environ.setdefault("FIX_TORCH_ERROR", "0")
-    # Jittor names its cache after the git branch of its own files. In a virtual environment inside a clone,
-    # it would recompile everything, which takes minutes, after each change of branch.
-    os.environ.setdefault("cache_name", "default")
     try:
+        # Jittor names its cache after the git branch of its own files. In a virtual environment inside a
+        # clone, it would recompile everything, which takes minutes, after each change of branch.
+        if "cache_name" not in os.environ:
+            os.environ["cache_name"] = cache_name(jittor_cache())
         device = prepare_cuda(jittor_cache(), str(compiler.path))
     except NoCuda as problem:
         raise EnvironmentProblem(str(problem)) from problem

@@ -1,5 +1,6 @@
 """Properties of this machine: CPU, cores and memory, with the limits of containers."""
 
+import hashlib
 import os
 import platform
 from collections.abc import Iterator
@@ -16,6 +17,30 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+# Beginnings of the names that /proc/cpuinfo gives to instruction sets which compilers use, on x86 and ARM.
+# The other names are those of features for the kernel, of which newer kernels list more.
+_INSTRUCTION_SETS = (
+    *("3dnow", "abm", "adx", "aes", "amx", "avx", "bmi", "f16c", "fma", "gfni", "lwp", "movbe", "movdir"),
+    *("pclmul", "popcnt", "rdrand", "rdseed", "sha", "sm3", "sm4", "sse", "ssse", "tbm", "vaes", "vpcl"),
+    *("xop", "asimd", "bf16", "i8mm", "lrcpc", "atomics", "sve"),
+)
+
+
+def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Returns a short digest of the instruction sets that a compiler may use for the first CPU; "" if the
+    kernel does not report them. CPUs of one model name may differ in them, virtual ones above all.
+    """
+    try:
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("flags", "Features"):
+                names = sorted(name for name in value.split() if name.startswith(_INSTRUCTION_SETS))
+                return hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
+    except OSError:
+        pass
+    return ""
 
 
 def usable_cores() -> int:

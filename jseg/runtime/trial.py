@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jseg.runtime.device import Device
-from jseg.runtime.machine import cpu_name
+from jseg.runtime.machine import cpu_name, instruction_sets
 from jseg.runtime.shared_cache import interpreter
 from jseg.runtime.versions import JITTOR_VERSION, installed_version
 from jseg.runtime.waiting import PROGRESS, StatusLine, building_sentence, waiting_sentence
@@ -103,6 +103,7 @@ def configuration_key(device: Device, place: str, compiler: str) -> str:
         platform.platform(),
         platform.node(),
         cpu_name(),
+        instruction_sets(),
         *sorted(map("=".join, chosen.items())),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
