@@ -12,6 +12,7 @@ using namespace jseg_simd;
 using jseg_dropout::Dropout;  // of probabilities: rows count over images, heads and queries
 
 constexpr long kQueries = 48, kForwardKeys = 512, kBackwardKeys = 256;  // of a block; multiples of the tiles' sizes
+constexpr long kGroup = 64 * kQueries;  // queries that are packed at a time, backwards
 constexpr long kPackedFloats = 4l << 20;  // of packed keys and values at a time, if that gives each thread a head
 
 // The score of what a row does not see, whatever its other scores are: its exponential is 0. The largest score of a row
@@ -64,9 +65,9 @@ inline void scale_row(float* y, float factor, long n) {
     for (long i = 0; i < n; i++) y[i] *= factor;
 }
 
-// A block of rows, scaled, each padded with zeros to `width`; the block itself is padded to kQueries rows.
+// Rows, scaled, each padded with zeros to `width`; their number is padded to a multiple of kQueries.
 inline void gather(const Problem& p, Input source, long first, long count, float factor, long width, float* block) {
-    std::memset(block, 0, kQueries * width * sizeof(float));
+    std::memset(block, 0, round_up(count, kQueries) * width * sizeof(float));
     for (long i = 0; i < count; i++) {
         const float* row = source[p.row(first + i)];
         for (long c = 0; c < p.channels; c++) block[i * width + c] = factor * row[c];
@@ -195,18 +196,19 @@ struct BackwardBlock {
     float *share, *slope;                      // kQueries x kLd: probabilities, gradients of the scores
     float *key_panels, *value_panels;          // packed for products with queries
     float *keys, *dkeys, *dvalues;             // kKeyRows x padded
-    float *query, *grad_output, *dquery;       // kQueries x padded
+    float *query, *grad_output, *dquery;       // group x padded
+    static long group(const Problem& p) { return std::min(kGroup, round_up(std::max(p.queries, 1l), kQueries)); }
     static long floats(const Problem& p) {
-        return 2 * kQueries * kLd + 2 * kBackwardKeys * p.channels + 3 * (kKeyRows + kQueries) * p.padded() + 64;
+        return 2 * kQueries * kLd + 2 * kBackwardKeys * p.channels + 3 * (kKeyRows + group(p)) * p.padded() + 64;
     }
     BackwardBlock(const Problem& p, float* memory) {
         auto take = [&](long count) { float* start = memory; memory += round_up(count, 4); return start; };
         share = take(kQueries * kLd); slope = take(kQueries * kLd);
         key_panels = take(kBackwardKeys * p.channels); value_panels = take(kBackwardKeys * p.channels);
         keys = take(kKeyRows * p.padded()); dkeys = take(kKeyRows * p.padded()); dvalues = take(kKeyRows * p.padded());
-        query = take(kQueries * p.padded());
-        grad_output = take(kQueries * p.padded());
-        dquery = take(kQueries * p.padded());
+        query = take(group(p) * p.padded());
+        grad_output = take(group(p) * p.padded());
+        dquery = take(group(p) * p.padded());
     }
 };
 
@@ -229,15 +231,15 @@ inline void backward_row(float* score, float* slope, long n, float log_sum, floa
     }
 }
 
-// One block of queries against the keys `start` ... packed in `w`: adds to dkeys and dvalues, and to rows of dq.
-inline void backward_block(const Problem& p, const Dropout& dropout, long pair, long first, long start, long keys,
-                           Input q, Input grad, const float* log_sum, const float* delta, Output dq, BackwardBlock& w) {
+// One block of queries, `offset` rows into the group in `w`, against the keys `start` ... packed there: adds to dquery,
+// dkeys and dvalues.
+inline void backward_block(const Problem& p, const Dropout& dropout, long pair, long first, long offset, long start,
+                           long keys, const float* log_sum, const float* delta, BackwardBlock& w) {
     const long count = std::min(kQueries, p.queries - first), width = p.padded(), ld = BackwardBlock::kLd;
     const long rows = round_up(count, kTallRows), panels = round_up(keys, kPanel) / kPanel;
-    gather(p, q, first, count, p.scale(), width, w.query);
-    gather(p, grad, first, count, 1.f, width, w.grad_output);
-    panel_product(rows, panels, p.channels, w.query, width, w.key_panels, w.share, ld);
-    panel_product(rows, panels, p.channels, w.grad_output, width, w.value_panels, w.slope, ld);
+    const float *query = w.query + offset * width, *grad_output = w.grad_output + offset * width;
+    panel_product(rows, panels, p.channels, query, width, w.key_panels, w.share, ld);
+    panel_product(rows, panels, p.channels, grad_output, width, w.value_panels, w.slope, ld);
     for (long i = 0; i < count; i++) {
         long row = pair * p.rows + p.row(first + i);
         float* score = w.share + i * ld;
@@ -246,37 +248,55 @@ inline void backward_block(const Problem& p, const Dropout& dropout, long pair, 
         backward_row(score, w.slope + i * ld, panels * kPanel, log_sum[row], delta[row], dropout,
                      dropout.row_key(pair * p.queries + first + i), start);
     }
-    add_product(keys, count, width, w.share, 1, ld, w.grad_output, w.dvalues);
-    add_product(keys, count, width, w.slope, 1, ld, w.query, w.dkeys);
-    std::memset(w.dquery, 0, kQueries * width * sizeof(float));
-    add_product(rows, keys, width, w.slope, ld, 1, w.keys, w.dquery);
-    for (long i = 0; i < count; i++) add_scaled(dq[p.row(first + i)], p.scale(), w.dquery + i * width, p.channels);
+    add_product(keys, count, width, w.share, 1, ld, grad_output, w.dvalues);
+    add_product(keys, count, width, w.slope, 1, ld, query, w.dkeys);
+    add_product(rows, keys, width, w.slope, ld, 1, w.keys, w.dquery + offset * width);
 }
 
-// The keys of blocks `from` ... `to` of one head against all its queries; q ... dv point at that head.
+inline void pack_keys(const Problem& p, Input k, Input v, long start, long keys, BackwardBlock& w) {
+    const long width = p.padded();
+    for (long x = 0; x < keys; x += kPanel) {
+        long count = std::min((long)kPanel, keys - x);
+        pack_panel(k[start + x], k.row, count, p.channels, w.key_panels + x * p.channels);
+        pack_panel(v[start + x], v.row, count, p.channels, w.value_panels + x * p.channels);
+    }
+    std::memset(w.keys, 0, keys * width * sizeof(float));
+    for (long x = 0; x < keys; x++) std::copy(k[start + x], k[start + x] + p.channels, w.keys + x * width);
+    std::memset(w.dkeys, 0, BackwardBlock::kKeyRows * width * sizeof(float));
+    std::memset(w.dvalues, 0, BackwardBlock::kKeyRows * width * sizeof(float));
+}
+
+// The keys of blocks `from` ... `to` of one head against all its queries; q ... dv point at that head. Rows of q, grad
+// and dq lie far apart, so they are read and written once for each group, and not for each block of keys.
 inline void backward_keys(const Problem& p, const Dropout& dropout, long pair, long from, long to, Input q, Input k,
                           Input v, Input grad, const float* log_sum, const float* delta, Output dq, Output dk,
                           Output dv, BackwardBlock& w) {
-    const long width = p.padded();
-    for (long i = 0; i < p.queries; i++) std::fill(dq[p.row(i)], dq[p.row(i)] + p.channels, 0.f);
-    for (long block = from; block < to; block++) {
-        const long start = block * kBackwardKeys, keys = std::min(kBackwardKeys, p.keys - start);
-        for (long x = 0; x < keys; x += kPanel) {
-            long count = std::min((long)kPanel, keys - x);
-            pack_panel(k[start + x], k.row, count, p.channels, w.key_panels + x * p.channels);
-            pack_panel(v[start + x], v.row, count, p.channels, w.value_panels + x * p.channels);
+    const long width = p.padded(), group = BackwardBlock::group(p);
+    long begin = 0;
+    do {  // once if there are no queries
+        const long count = std::min(group, p.queries - begin), end = begin + count;
+        gather(p, q, begin, count, p.scale(), width, w.query);
+        gather(p, grad, begin, count, 1.f, width, w.grad_output);
+        std::memset(w.dquery, 0, round_up(count, kQueries) * width * sizeof(float));
+        for (long block = from; block < to; block++) {
+            const long start = block * kBackwardKeys, keys = std::min(kBackwardKeys, p.keys - start);
+            pack_keys(p, k, v, start, keys, w);
+            const long seen = p.causal ? start / kQueries * kQueries : 0;
+            for (long first = std::max(begin, seen); first < end; first += kQueries)
+                backward_block(p, dropout, pair, first, first - begin, start, keys, log_sum, delta, w);
+            for (long x = 0; x < keys; x++) {
+                if (!begin) {
+                    std::fill(dk[start + x], dk[start + x] + p.channels, 0.f);
+                    std::fill(dv[start + x], dv[start + x] + p.channels, 0.f);
+                }
+                add_scaled(dk[start + x], 1.f, w.dkeys + x * width, p.channels);
+                add_scaled(dv[start + x], 1.f, w.dvalues + x * width, p.channels);
+            }
         }
-        std::memset(w.keys, 0, keys * width * sizeof(float));
-        for (long x = 0; x < keys; x++) std::copy(k[start + x], k[start + x] + p.channels, w.keys + x * width);
-        std::memset(w.dkeys, 0, BackwardBlock::kKeyRows * width * sizeof(float));
-        std::memset(w.dvalues, 0, BackwardBlock::kKeyRows * width * sizeof(float));
-        for (long first = p.causal ? start / kQueries * kQueries : 0; first < p.queries; first += kQueries)
-            backward_block(p, dropout, pair, first, start, keys, q, grad, log_sum, delta, dq, w);
-        for (long x = 0; x < keys; x++) {
-            std::copy(w.dkeys + x * width, w.dkeys + x * width + p.channels, dk[start + x]);
-            std::copy(w.dvalues + x * width, w.dvalues + x * width + p.channels, dv[start + x]);
-        }
-    }
+        for (long i = 0; i < count; i++)
+            for (long c = 0; c < p.channels; c++) dq[p.row(begin + i)][c] = p.scale() * w.dquery[i * width + c];
+        begin = end;
+    } while (begin < p.queries);
 }
 
 // Into how many parts the keys of a head are split, so that the threads have equal work.
