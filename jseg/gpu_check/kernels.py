@@ -65,8 +65,18 @@ def kernels_stage(small: bool) -> dict[str, Any]:
 
 def _kernel_calls(dtype: str) -> list[Call]:
     """Calls all fused operators with operands of a type, as the tests do."""
-    from jseg.ops import RegionLayout, attention, dropout, layer_norm, region_attention
+    from jseg.ops import (
+        GridCopy,
+        RegionLayout,
+        attention,
+        class_map,
+        dropout,
+        focal_dice,
+        layer_norm,
+        region_attention,
+    )
     from jseg.ops.cuda import HEAD_WIDTHS
+    from jseg.runtime.backend import jt
 
     layout, heads, calls = RegionLayout((4, 4), (2, 2), 2, 1), 2, []
     # This builds the plain version where there is no kernel.
@@ -80,6 +90,10 @@ def _kernel_calls(dtype: str) -> list[Call]:
     calls.append(_call(layer_norm, dtype, (2, 5, 32), (32,), (32,)))
     if dtype == "float32":
         calls += [_call(lambda x: dropout(x, 0.5), dtype, (2,) * axes) for axes in (2, 3, 4)]
+        label = jt.array(np.zeros((2, 5, 7), np.int32))
+        calls.append(_call(lambda maps: focal_dice(maps, label).focal, dtype, (2, 3, 2, 2)))
+        best = class_map([GridCopy(_numbers((2, 1, 3, 2, 2)), (5, 7), (5, 7), [(0, 0)])], (5, 7))
+        calls.append((best.confidence, []))
     return calls
 
 
@@ -161,7 +175,7 @@ def _gradients(output: Any, operands: Sequence[Any]) -> list[Any]:
     """Returns gradients of a weighted sum of the output, without computing them yet."""
     from jseg.runtime.backend import jt
 
-    return jt.grad((output * _numbers(output.shape)).sum(), list(operands))
+    return jt.grad((output * _numbers(output.shape)).sum(), list(operands)) if operands else []
 
 
 def _numbers(shape: Sequence[int]) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jseg.ops.dispatch import include_headers, kernels_allowed
+from jseg.ops.dispatch import include_headers, kernels_allowed, use_fused
 from jseg.runtime.backend import jt
 
 HEAD_WIDTHS = (16, 32, 64, 128)
@@ -31,6 +31,13 @@ def use_cuda_kernels(*inputs: jt.Var, head_width: int = 1) -> bool:
         return False
     dtypes = {str(x.dtype) for x in inputs}
     return len(dtypes) == 1 and head_width <= MOST_CHANNELS.get(dtypes.pop(), 0)
+
+
+def resizes_maps(*maps: jt.Var) -> bool:
+    """Returns whether `focal_dice` and `class_map` have a kernel for these maps, on the CPU or on a GPU: then
+    none of them is made at full size."""
+    float32 = all(x.dtype == "float32" for x in maps)
+    return use_fused(*maps) or (float32 and use_cuda_kernels(*maps))
 
 
 def cuda_code(headers: Sequence[str], source: str, dtype: str, head_width: int = 1) -> dict[str, str]:

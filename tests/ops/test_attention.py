@@ -63,8 +63,8 @@ def test_values_and_gradients(
     ],
 )
 def test_sizes_around_the_blocks(batch: int, queries: int, keys: int, heads: int, channels: int) -> None:
-    """A block has 48 query rows and 512 keys, and a tile 12 rows and 32 keys. The backward pass has blocks of 256
-    keys, and packs 3072 queries at a time."""
+    """A block has 48 query rows and 512 keys, and a tile 12 rows and 32 keys. The backward pass has blocks of
+    256 keys, and packs 3072 queries at a time."""
     assert_agrees(batch, queries, keys, heads, channels)
 
 

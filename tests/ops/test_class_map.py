@@ -2,48 +2,11 @@
 
 import numpy as np
 import pytest
+from map_references import assert_best, random_copy
 
-from jseg.interpolation import interpolation_matrix
 from jseg.ops import GridCopy, class_map
 from jseg.ops.class_map import reference
 from jseg.runtime.backend import jt
-
-
-def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    rows, columns = (interpolation_matrix(maps.shape[-2 + i], size[i]) for i in range(2))
-    return rows @ maps @ columns.T
-
-
-def scores(copies: list[GridCopy], size: tuple[int, int], bias: np.ndarray) -> np.ndarray:
-    """(B, C, *size) by the definition."""
-    total = 0.0
-    for copy in copies:
-        maps = copy.logits.numpy().astype(np.float64)
-        height, width = copy.size[0] + copy.crop[0], copy.size[1] + copy.crop[1]
-        mean, count = np.zeros((maps.shape[0], len(bias), height, width)), np.zeros((height, width))
-        for index, (top, left) in enumerate(copy.positions):
-            window = np.s_[..., top : top + copy.crop[0], left : left + copy.crop[1]]
-            logits = resized(maps[:, index], copy.covered or copy.crop)[..., : copy.crop[0], : copy.crop[1]]
-            mean[window] += 1 / (1 + np.exp(-logits)) - bias[:, None, None]
-            count[window] += 1
-        mean = mean[..., : copy.size[0], : copy.size[1]] / count[: copy.size[0], : copy.size[1]]
-        mean = resized(mean, size)
-        total = total + (mean[..., ::-1] if copy.mirrored else mean)
-    return total / len(copies)
-
-
-def copy_of(rng, batch, classes, grid, size, crop, positions, mirrored=False, scale=3.0) -> GridCopy:
-    logits = (scale * rng.standard_normal((batch, len(positions), classes, *grid))).astype(np.float32)
-    return GridCopy(jt.array(logits), size, crop, positions, mirrored)
-
-
-def assert_best(copies: list[GridCopy], size: tuple[int, int], bias: np.ndarray) -> None:
-    """Where two classes are within rounding, either may win."""
-    found, expected = class_map(copies, size, jt.array(bias)), scores(copies, size, bias)
-    mask, confidence = found.mask.numpy(), found.confidence.numpy()
-    np.testing.assert_allclose(confidence, expected.max(1), atol=2e-6)
-    np.testing.assert_allclose(np.take_along_axis(expected, mask[:, None], 1)[:, 0], confidence, atol=2e-6)
-    assert (mask == expected.argmax(1)).mean() > 0.999
 
 
 def test_overlapping_windows_copies_and_batches(either_path: str) -> None:
@@ -53,9 +16,9 @@ def test_overlapping_windows_copies_and_batches(either_path: str) -> None:
     bias = np.array([0.1, 0, 0.1, 0, 0], np.float32)
     slid = [(0, 0), (0, 20), (12, 0), (12, 20)]
     copies = [
-        copy_of(rng, 2, 5, (4, 4), (40, 52), (32, 32), slid),
-        copy_of(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True),
-        copy_of(rng, 2, 5, (4, 4), (40, 50), (30, 31), [(0, 0), (0, 19), (10, 0), (10, 19)])._replace(
+        random_copy(rng, 2, 5, (4, 4), (40, 52), (32, 32), slid),
+        random_copy(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True),
+        random_copy(rng, 2, 5, (4, 4), (40, 50), (30, 31), [(0, 0), (0, 19), (10, 0), (10, 19)])._replace(
             covered=(32, 32)
         ),
     ]
@@ -66,7 +29,7 @@ def test_strips_of_the_reference_equal_the_whole(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("JSEG_FUSED", "0")
     monkeypatch.setattr(reference, "_STRIP_VALUES", 1000)
     rng = np.random.default_rng(0)
-    copies = [copy_of(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True)]
+    copies = [random_copy(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True)]
     assert_best(copies, (37, 71), np.zeros(5, np.float32))
 
 
@@ -74,14 +37,14 @@ def test_a_copy_that_is_shrunk(either_path: str) -> None:
     """A pixel of the result then lies further from the next than two vectors reach."""
     rng = np.random.default_rng(1)
     assert_best(
-        [copy_of(rng, 1, 3, (6, 90), (12, 180), (12, 180), [(0, 0)])], (5, 7), np.zeros(3, np.float32)
+        [random_copy(rng, 1, 3, (6, 90), (12, 180), (12, 180), [(0, 0)])], (5, 7), np.zeros(3, np.float32)
     )
 
 
 def test_many_classes_of_which_few_can_win() -> None:
     """Smooth maps far apart: classes are left out tile by tile, and the result is that of all classes."""
     rng = np.random.default_rng(2)
-    copy = copy_of(rng, 1, 40, (16, 16), (256, 256), (256, 256), [(0, 0)], scale=0.5)
+    copy = random_copy(rng, 1, 40, (16, 16), (256, 256), (256, 256), [(0, 0)], scale=0.5)
     peaks = np.zeros((40, 16, 16), np.float32)
     for index in range(40):
         peaks[index, index % 5 * 3 : index % 5 * 3 + 4, index // 5 * 2 : index // 5 * 2 + 3] = 8

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 from emulated import round_to
+from map_references import assert_best, assert_sums_and_gradients, random_copy
 from op_references import (
     attention_float64,
     dropout_factors,
@@ -164,6 +165,23 @@ def test_layer_norm(dtype: str, limit: float) -> None:
     output, grads = layer_norm_float64(x, weight, bias, 1e-5, d)
     for actual, expected in zip(values(layer_norm(*variables), d, variables), (output, *grads)):
         assert relative_error(actual, expected) < limit
+
+
+def test_class_map() -> None:
+    rng = np.random.default_rng(0)
+    slid = [(0, 0), (0, 20), (12, 0), (12, 20)]
+    copies = [
+        random_copy(rng, 2, 171, (4, 4), (40, 52), (32, 32), slid),
+        random_copy(rng, 2, 171, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True),
+    ]
+    assert_best(copies, (337, 471), np.linspace(0, 0.1, 171).astype(np.float32), error=1e-5)
+    assert_best(copies[:1], (40, 52), np.zeros(171, np.float32), error=1e-5)
+
+
+@pytest.mark.parametrize("grid, size", [((4, 3), (37, 21)), ((32, 32), (512, 512)), ((9, 8), (5, 8))])
+def test_focal_dice(grid: tuple[int, int], size: tuple[int, int]) -> None:
+    """Jittor compiles with --use_fast_math, whose exponential and division are less exact."""
+    assert_sums_and_gradients(2, 15, grid, size, error=1e-5)
 
 
 def test_same_bits_again() -> None:

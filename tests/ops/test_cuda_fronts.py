@@ -2,11 +2,13 @@
 
 import ctypes
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 from emulated import EMULATOR, built_once, kernel_sources
+from map_references import assert_best, assert_sums_and_gradients, random_copy
 from op_references import (
     attention_float64,
     dropout_factors,
@@ -16,11 +18,11 @@ from op_references import (
     relative_error,
 )
 
-from jseg.ops import RegionLayout, attention, layer_norm, region_attention
+from jseg.ops import GridCopy, RegionLayout, attention, class_map, layer_norm, region_attention
 from jseg.ops import cuda as cuda_module
 from jseg.runtime.backend import jt
 
-TYPES = {"float32": "float", "float16": "__half"}
+TYPES = {"float32": "float", "float16": "__half", "int32": "int"}
 
 
 class EmulatedJittor:
@@ -41,13 +43,14 @@ class EmulatedJittor:
         inputs: list[jt.Var],
         cuda_header: str,
         cuda_src: str,
-        data: dict[str, float],
+        data: Mapping[str, float] = MappingProxyType({}),
         cpu_header: str = "",
         cpu_src: str = "",
     ) -> list[jt.Var]:
         arrays = [np.ascontiguousarray(x.numpy()) for x in inputs]
         outputs = [
-            np.full([int(n) for n in shape], np.nan, str(dtype)) for shape, dtype in zip(shapes, dtypes)
+            np.full([int(n) for n in shape], -1 if "int" in str(dtype) else np.nan, str(dtype))
+            for shape, dtype in zip(shapes, dtypes)
         ]
         entry = self._build(arrays, outputs, cuda_header, cuda_src, sorted(data))
         sizes = np.array([n for array in (*arrays, *outputs) for n in array.shape], np.int64)
@@ -145,6 +148,42 @@ def test_layer_norm(on_cuda: EmulatedJittor) -> None:
     expected, grads = layer_norm_float64(x, weight, bias, 1e-5, d)
     assert relative_error(output.numpy(), expected) < 1e-6
     assert all(relative_error(a, b) < 2e-6 for a, b in zip(gradients(output, d, variables), grads))
+
+
+def test_class_map(on_cuda: EmulatedJittor) -> None:
+    """Overlapping windows, a mirrored and larger copy, windows with parts of patches, two images, strange
+    sizes; and a copy of the image's own size, whose scores are not resized again."""
+    rng = np.random.default_rng(0)
+    bias = np.array([0.1, 0, 0.1, 0, 0], np.float32)
+    slid = [(0, 0), (0, 20), (12, 0), (12, 20)]
+    copies = [
+        random_copy(rng, 2, 5, (4, 4), (40, 52), (32, 32), slid),
+        random_copy(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True),
+        random_copy(rng, 2, 5, (4, 4), (40, 50), (30, 31), [(0, 0), (0, 19), (10, 0), (10, 19)])._replace(
+            covered=(32, 32)
+        ),
+    ]
+    assert_best(copies, (37, 71), bias)
+    assert_best(copies[:1], (40, 52), bias)
+    assert on_cuda.sources
+
+
+def test_class_map_of_logits(on_cuda: EmulatedJittor) -> None:
+    logits = np.zeros((1, 1, 3, 2, 2), np.float32)
+    logits[0, 0, :, :, 0] = np.array([30, 20, 30])[:, None]
+    logits[0, 0, :, :, 1] = np.array([20, 40, 40])[:, None]
+    copies = [GridCopy(jt.array(logits), (2, 2), (2, 2), [(0, 0)])]
+    assert class_map(copies, (2, 2)).mask.numpy().tolist() == [[[0, 0], [0, 0]]]
+    assert class_map(copies, (2, 2), as_logits=True).mask.numpy().tolist() == [[[0, 1], [0, 1]]]
+
+
+@pytest.mark.parametrize(
+    "images, classes, grid, size",
+    [(2, 3, (4, 3), (37, 21)), (1, 2, (1, 1), (2, 1)), (1, 2, (9, 8), (5, 8)), (1, 2, (3, 5), (70, 75))],
+)
+def test_focal_dice(on_cuda: EmulatedJittor, images: int, classes: int, grid, size) -> None:
+    assert_sums_and_gradients(images, classes, grid, size)
+    assert len(on_cuda.sources) == 2
 
 
 def test_float16(on_cuda: EmulatedJittor) -> None:

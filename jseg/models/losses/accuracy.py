@@ -1,7 +1,7 @@
 """Pixel accuracy, which training logs with the losses."""
 
 from jseg.ops import GridCopy, class_map, resize_bilinear
-from jseg.ops.dispatch import use_fused
+from jseg.ops.cuda import resizes_maps
 from jseg.runtime.backend import jt
 
 
@@ -25,7 +25,7 @@ def pixel_accuracy(logits: jt.Var, label: jt.Var, pixels: jt.Var | None = None) 
         pixels: () the mean of `labelled_pixels` over all parts, for a batch that is one part of a larger one.
     """
     label, size = label.int32(), (label.shape[1], label.shape[2])
-    if use_fused(logits):
+    if resizes_maps(logits):
         copy = GridCopy(logits.detach().unsqueeze(1), size, size, [(0, 0)])
         prediction = class_map([copy], size, as_logits=True).mask
     else:

@@ -42,7 +42,7 @@ from jseg.models.segmentors.text_cache import class_embeddings
 from jseg.models.segmentors.text_file import normalized, read_text_embeddings
 from jseg.models.state import arrays_of, load_arrays_into
 from jseg.ops import resize_bilinear, transpose_last
-from jseg.ops.dispatch import use_fused
+from jseg.ops.cuda import resizes_maps
 from jseg.runtime.backend import jt, nn
 
 REGION_LOGIT_SCALE = 100.0
@@ -273,7 +273,7 @@ class CLIPRC(Segmentor[ImageFeatures]):
         label = self._train_label(decoded.logits, label)
         counts, pixels = (None, None) if divisors is None else (divisors[:-1], divisors[-1])
         logits = decoded.logits
-        if not (self._loss.resizes and use_fused(logits)):  # then loss and accuracy share the resized maps
+        if not (self._loss.resizes and resizes_maps(logits)):  # then loss and accuracy share the resized maps
             logits = resize_bilinear(logits, tuple(label.shape[1:]))
         terms = {**self._loss(logits, label, counts), **decoded.terms}
         total = sum(terms.values())

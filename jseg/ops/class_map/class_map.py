@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jseg.interpolation import bilinear_taps
 from jseg.ops.checks import require_tensors
 from jseg.ops.class_map.reference import class_map_reference
 from jseg.ops.class_map.types import ClassMap, GridCopy
-from jseg.ops.dispatch import include_headers, use_fused
+from jseg.ops.cuda import cuda_code, resizes_maps
+from jseg.ops.dispatch import include_headers
 from jseg.runtime.backend import jt
 
 _HEADERS = ("simd.h", "bilinear_cpu.h", "class_map/class_map_cpu.h")
@@ -17,6 +19,16 @@ _SOURCE = """
     auto copies = jseg_class_map::read_copies(in2_p, in2_shape0, in3_p, out0_shape1, out0_shape2);
     jseg_class_map::run(in0_shape0, in0_shape1, in0_p, copies, in1_shape0, in1_p, data["as_logits"] > 0,
                         out0_shape1, out0_shape2, out0_p, out1_p);
+"""
+
+_CUDA_HEADERS = ("class_map/class_map_cuda.cuh",)
+_CUDA_SOURCE = """
+    namespace kernel = jseg_class_map_cuda;
+    kernel::Problem problem{(int)in0_shape0, (int)in2_shape0, (int)in1_shape0, (int)out0_shape1,
+                            (int)out0_shape2, (long)in0_shape1, data["as_logits"] > 0, in0_p, in1_p,
+                            (const kernel::Copy*)in2_p, (const kernel::Window*)in3_p,
+                            (const kernel::Pair<int>*)in4_p, (const kernel::Pair<float>*)in5_p};
+    kernel::run(problem, out0_p, out1_p);
 """
 
 
@@ -44,11 +56,12 @@ def class_map(
     bias = jt.zeros((classes,)) if bias is None else bias
     _check(copies, size, bias)
     with jt.no_grad():
-        if not use_fused(bias, *(copy.logits for copy in copies)):
+        if not resizes_maps(bias, *(copy.logits for copy in copies)):
             return class_map_reference(copies, size, bias, as_logits)
         batch = copies[0].logits.shape[0]
         maps = [copy.logits.reshape(batch, -1) for copy in copies]
-        tables = _tables(copies)
+        cuda = cuda_code(_CUDA_HEADERS, _CUDA_SOURCE, "float32")
+        tables = _cuda_tables(copies, size) if cuda else _tables(copies)
         mask, confidence = jt.code(
             [[batch, *size]] * 2,
             ["int32", "float32"],
@@ -56,6 +69,7 @@ def class_map(
             cpu_header=include_headers(*_HEADERS),
             cpu_src=_SOURCE,
             data={"as_logits": float(as_logits)},
+            **cuda,
         )
     return ClassMap(mask, confidence)
 
@@ -103,3 +117,38 @@ def _tables(copies: Sequence[GridCopy]) -> _Tables:
             windows.append((offset, height, width, top, left, *copy.crop, *(copy.covered or copy.crop)))
             offset += classes * height * width
     return _Tables(np.array(rows, np.int32), np.array(windows, np.int32))
+
+
+class _CudaTables(NamedTuple):
+    """Tables of the CUDA kernel: int32 rows of the structures `Copy` and `Window` in class_map_cuda.cuh, and
+    of all taps the two samples (int32) and their weights (float32)."""
+
+    copies: np.ndarray
+    windows: np.ndarray
+    places: np.ndarray
+    weights: np.ndarray
+
+
+def _cuda_tables(copies: Sequence[GridCopy], size: tuple[int, int]) -> _CudaTables:
+    starts: dict[tuple[int, int], int] = {}
+    places: list[np.ndarray] = []
+    weights: list[np.ndarray] = []
+
+    def taps(available: int, length: int) -> int:
+        """The first row of the taps of `length` samples among `available` ones."""
+        if (available, length) not in starts:
+            starts[available, length] = sum(len(each) for each in places)
+            first, second, weight = bilinear_taps(available, length)
+            places.append(np.stack([first, second], 1))
+            weights.append(np.stack([1 - weight, weight], 1))
+        return starts[available, length]
+
+    plain = _tables(copies)
+    of_copies = [(*row, taps(row[0], size[0]), taps(row[1], size[1])) for row in plain.copies.tolist()]
+    of_windows = [(*row[:7], taps(row[1], row[7]), taps(row[2], row[8])) for row in plain.windows.tolist()]
+    return _CudaTables(
+        np.array(of_copies, np.int32),
+        np.array(of_windows, np.int32),
+        np.concatenate(places).astype(np.int32),
+        np.concatenate(weights).astype(np.float32),
+    )

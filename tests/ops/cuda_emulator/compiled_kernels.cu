@@ -9,6 +9,9 @@
 #include "region_attention/region_rows_cuda.cuh"
 #include "region_attention/region_attention_cuda.cuh"
 #include "layer_norm/layer_norm_cuda.cuh"
+#include "bilinear_cuda.cuh"
+#include "focal_dice/focal_dice_cuda.cuh"
+#include "class_map/class_map_cuda.cuh"
 
 using Half = jseg_device::SixteenBit<__half>;
 using Bfloat = jseg_device::SixteenBit<__nv_bfloat16>;
@@ -32,3 +35,8 @@ template void jseg_dropout_cuda::apply<T>(const jseg_dropout_cuda::Dropout&, lon
 template void jseg_layer_norm_cuda::forward<T>(long, int, const T*, const T*, const T*, float, T*, float*);
 template void jseg_layer_norm_cuda::backward_input<T>(long, int, const T*, const T*, const float*, const T*, T*);
 template void jseg_layer_norm_cuda::backward_weight<T>(long, int, const T*, const float*, const T*, T*, T*);
+
+// These have one format.
+void (*const kSums)(const jseg_focal_dice_cuda::Problem&, float*, float*) = jseg_focal_dice_cuda::forward;
+void (*const kGradients)(const jseg_focal_dice_cuda::Problem&, const float*, float*) = jseg_focal_dice_cuda::backward;
+void (*const kClassMap)(const jseg_class_map_cuda::Problem&, int*, float*) = jseg_class_map_cuda::run;
