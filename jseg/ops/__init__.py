@@ -14,7 +14,7 @@ from jseg.ops.focal_dice import focal_dice
 from jseg.ops.layer_norm import layer_norm
 from jseg.ops.mean_difference import mean_difference
 from jseg.ops.region_attention import RegionLayout, region_attention
-from jseg.ops.rows import replace_rows
+from jseg.ops.rows import drop_rows, insert_rows
 
 __all__ = [
     "ClassMap",
@@ -25,13 +25,14 @@ __all__ = [
     "bias_quick_gelu",
     "bias_relu",
     "class_map",
+    "drop_rows",
     "dropout",
     "focal_dice",
+    "insert_rows",
     "layer_norm",
     "linear",
     "mean_difference",
     "region_attention",
-    "replace_rows",
     "resize_bilinear",
     "set_value",
     "transpose_last",

@@ -41,7 +41,7 @@ for name, value in {"elementwise": a * 2 + 1, "matrix product": a @ a,
     value.sync()
     print("dispatched:", name, flush=True)
 from jseg.models.checkpointing import checkpointed
-from jseg.ops import RegionLayout, attention, dropout, layer_norm, region_attention, replace_rows
+from jseg.ops import RegionLayout, attention, dropout, insert_rows, layer_norm, region_attention
 layout = RegionLayout((4, 4), (2, 2), 3, skipped=2)
 for dtype in ("float32", "bfloat16"):
     x, packed = (jt.ones((1, layout.tokens, width), dtype) for width in (64, 192))
@@ -54,13 +54,14 @@ for dtype in ("float32", "bfloat16"):
     print("dispatched: operators of jseg in", dtype, flush=True)
 import numpy as np
 x, rows = (jt.array(np.arange(n, dtype=np.float32).reshape(2, -1, 4)) for n in (40, 16))
-changed = replace_rows(x, rows, 1)
+changed = insert_rows(x, rows, 1)
 gradient, = jt.grad(changed.sum(), [x])
 gradient.sync()
 # These are copies, which do run.
 assert (changed.numpy()[:, 1:3] == rows.numpy()).all(), changed
-assert (changed.numpy()[:, 3:] == x.numpy()[:, 3:]).all(), changed
-print("copied: replace_rows", flush=True)
+assert (changed.numpy()[:, 3:] == x.numpy()[:, 1:]).all(), changed
+assert (gradient.numpy() == 1).all(), gradient
+print("copied: insert_rows, drop_rows", flush=True)
 print("dry run passed", flush=True)
 """
 _CREATED = "(void** p) { static int object; *p = &object; return 0; }"

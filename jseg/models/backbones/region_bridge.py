@@ -14,7 +14,7 @@ from jseg.models.clip.transformer import Transformer, over_regions
 from jseg.models.initialization import check_start, normal, pytorch_default, uniform
 from jseg.models.layers import LayerNorm, Linear, PatchConvolution, clip_parameters, trunc_normal
 from jseg.models.state import load_arrays_into
-from jseg.ops import RegionLayout, dropout, linear, replace_rows, transpose_last
+from jseg.ops import RegionLayout, drop_rows, dropout, insert_rows, linear, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt
 
@@ -205,20 +205,20 @@ class RegionBridgeEncoder(Backbone):
         """
         batch, _, height, width = image.shape
         grid, regions = self._grid(height, width), self._region_grid(num_regions)
-        prefix = 1 + (self.num_prompts if use_prompts else 0)
-        start = prefix + grid[0] * grid[1]
-        # A layer's outputs at prompts are replaced in the next layer, or not part of the features.
-        attend = over_regions(RegionLayout(grid, regions, prefix, skipped=prefix - 1))
+        prompts = self.num_prompts if use_prompts else 0
+        # Prompts are keys and values of one layer, and each layer has its own: their rows end with attention.
+        attend = over_regions(RegionLayout(grid, regions, prefix=1 + prompts, skipped=prompts))
+        keep = partial(drop_rows, start=1, count=prompts) if prompts else None
         cls, patches, bridge = self._embed(image, grid, num_regions, doubled=use_prompts)
-        tokens = [cls] + ([self._prompt(0, batch, dropout_rate)] if use_prompts else []) + [patches]
-        x = jt.concat(tokens + ([bridge] if num_regions else []), dim=1)
+        x = jt.concat([cls, patches, *([bridge] if num_regions else [])], dim=1)
         for i, block in enumerate(self.transformer.resblocks):
-            if i and use_prompts:
-                x = replace_rows(x, self._prompt(i, batch, dropout_rate), 1)
-            run = partial(block, attend=attend)
+            if prompts:
+                x = insert_rows(x, self._prompt(i, batch, dropout_rate), 1)
+            run = partial(block, attend=attend, keep=keep)
             x = checkpointed(run, x) if self.checkpoint_blocks else run(x)
+        start = 1 + grid[0] * grid[1]
         return ImageFeatures(
-            image=self._joint(x[:, prefix:start], use_prompts),
+            image=self._joint(x[:, 1:start], use_prompts),
             global_feature=self._joint(x[:, 0], use_prompts),
             regions=self._joint(x[:, start:], False) if num_regions else None,
             grid=grid,

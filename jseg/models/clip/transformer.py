@@ -22,6 +22,10 @@ def causal(packed: jt.Var, heads: int) -> jt.Var:
     return attention(q, k, v, heads, causal=True)
 
 
+Keep = Callable[[jt.Var], jt.Var]
+"""Leaves tokens out: (B, L, D) -> (B, L', D)."""
+
+
 def over_regions(layout: RegionLayout) -> Attend:
     """Vision tower: tokens see what `layout` says; without regions all see all."""
     return partial(region_attention, layout=layout)
@@ -39,10 +43,11 @@ class MultiheadAttention(nn.Module):
         self.out_proj = Linear(width, width)
         self.heads = heads
 
-    def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
-        """x (B, L, D) -> (B, L, D)."""
+    def execute(self, x: jt.Var, attend: Attend, keep: Keep | None = None) -> jt.Var:
+        """x (B, L, D) -> (B, L, D), or the tokens that `keep` leaves."""
         (packed,) = lower(linear(x, self.in_proj_weight, self.in_proj_bias))
-        return self.out_proj(attend(packed, self.heads))
+        mixed = attend(packed, self.heads)
+        return self.out_proj(mixed if keep is None else keep(mixed))
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -61,9 +66,10 @@ class ResidualAttentionBlock(nn.Module):
         self.ln_2 = LayerNorm(width)
         self._activation = _ACTIVATIONS[activation]
 
-    def execute(self, x: jt.Var, attend: Attend) -> jt.Var:
-        """x (B, L, D) -> (B, L, D)."""
-        return self.feed_forward(x + self.attn(self.ln_1(x), attend))
+    def execute(self, x: jt.Var, attend: Attend, keep: Keep | None = None) -> jt.Var:
+        """x (B, L, D) -> (B, L, D), or the tokens that `keep` leaves: the others are keys and values only."""
+        kept = x if keep is None else keep(x)
+        return self.feed_forward(kept + self.attn(self.ln_1(x), attend, keep))
 
     def feed_forward(self, x: jt.Var) -> jt.Var:
         """x + mlp(ln_2(x))."""
