@@ -8,9 +8,10 @@ PyTorch layers with the decoder's attention written out as in the released code 
 `scaled_dot_product_attention`, and `sdpa`, with all attention through it. All have the same random weights
 (those of the first contender, by the names of released checkpoints), image and label. Each is a process of
 its own; they take turns, and the table shows medians after a first call that compiles. CPU seconds are those
-of all threads. Peak memory is what the timed calls add to the process with its weights. Parity is the largest
-difference from jseg relative to the largest value, without dropout: of the probabilities for inference, of
-the loss terms for training. Nothing is cached between timed calls.
+of all threads. Peak memory is the largest size of the process so far above that with its weights and data,
+gradients and optimizer's state included. Parity is the largest difference from jseg relative to the largest
+value, without dropout: of the probabilities for inference, of the loss terms for training. Nothing is cached
+between timed calls.
 """
 
 import argparse

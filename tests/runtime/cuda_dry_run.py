@@ -53,6 +53,13 @@ for dtype in ("float32", "bfloat16"):
             value.sync()
     print("dispatched: operators of jseg in", dtype, flush=True)
 import numpy as np
+from jseg.ops import GridCopy, class_map, focal_dice
+maps, label = jt.ones((2, 3, 4, 4)), jt.zeros((2, 60, 70), "int32")
+focal = focal_dice(maps, label).focal
+best = class_map([GridCopy(maps.unsqueeze(1), (64, 64), (64, 64), [(0, 0)])], (60, 70))
+for value in (focal, *jt.grad(focal.sum(), [maps]), *best):
+    value.sync()
+print("dispatched: operators on maps", flush=True)
 x, rows = (jt.array(np.arange(n, dtype=np.float32).reshape(2, -1, 4)) for n in (40, 16))
 changed = insert_rows(x, rows, 1)
 gradient, = jt.grad(changed.sum(), [x])
