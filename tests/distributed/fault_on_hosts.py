@@ -7,12 +7,12 @@ take a third of a second at 100 Mbit/s, so that a cable is nearly always cut in 
 data are images of ZeroShapes.
 
 The second host loses its cable (for good, or for ten seconds), its power, all its processes, or stops; it
-has a slow network, or one that loses 5 % of the frames and needs 50 ms; its disk is full; its NumPy, jseg or
-images differ. Either the training must go on, with the curve of an undisturbed one. Or a message must
-name the host and the reason, and every process on both hosts must have
-ended within 60 s; then the same command with `--resume auto` must end with that curve, bit for bit. Ends with
+has a slow network, or one that loses 5 % of the frames and needs 50 ms; its clock is an hour ahead; its disk
+is full; its NumPy, jseg or images differ. Either the training must go on, with the curve of an undisturbed
+one. Or a message must name the host and the reason, and every process on both hosts must have ended within
+60 s; then the same command with `--resume auto` must end with that curve, bit for bit. Ends with
 
-    11 faults on 2 hosts: 0 problems
+    12 faults on 2 hosts: 0 problems
 
 and exit status 0, or says what differs, with status 1. `--only` runs those whose names contain a word.
 """
@@ -174,6 +174,28 @@ def slow_network(job: Job) -> Iterator[None]:
     job.hosts.limit(VICTIM, "")
 
 
+def other_clock(job: Job) -> Iterator[None]:
+    """Its Pythons start again with a library that shifts the clock; the log tells whether they did."""
+    disk = job.victim.folder / "disk"
+    library, packages = disk / "other_clock.so", disk / "packages"
+    source = Path(__file__).with_name("other_clock.cpp")
+    subprocess.run(["g++", "-O2", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    packages.mkdir(exist_ok=True)
+    seen = job.hosts.disk / "other_clock.so"
+    (packages / "sitecustomize.py").write_text(
+        f"import os, sys, time\nif 'LD_PRELOAD' not in os.environ:\n"
+        f"    os.environ['LD_PRELOAD'] = {str(seen)!r}\n    os.execv(sys.executable, sys.orig_argv)\n"
+        f"print('clock of {job.victim.name}:', round(time.time()), file=sys.stderr, flush=True)\n"
+    )
+    yield
+    hours = [
+        int(second) - time.time() for second in re.findall(r"clock of \S+: (\d+)", job.output.read_text())
+    ]
+    if not any(3000 < each < 3700 for each in hours):
+        raise RuntimeError(f"the clock was not shifted, see {job.output}")
+    shutil.rmtree(packages)
+
+
 def full_disk(job: Job) -> Iterator[None]:
     """An evaluation, whose masks every host writes on its own disk."""
     checkpoint = str(job.hosts.shared / "undisturbed" / "checkpoints" / f"iter_{ITERATIONS}.safetensors")
@@ -223,6 +245,7 @@ FAULTS = (
     Fault("cable out for 10 s", cable_out),
     Fault("loss of 5 %, 50 ms", bad_network, midway=False),
     Fault("100 Mbit/s", slow_network, midway=False),
+    Fault("clocks an hour apart", other_clock, midway=False),
     Fault("full disk", full_disk, r"error: [^\n]*\.png: No space [^\n]*rank 1 on {host}", False, logs=False),
     Fault("other NumPy", other_numpy, r"error: rank 1 on {host} [^\n]*version of numpy \(1\.26\.3 in", False),
     Fault("other jseg", other_jseg, r"error: rank 1 on {host} [^\n]*optim/adamw\.py", False),
@@ -313,10 +336,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     faults = [fault for fault in FAULTS if any(word in fault.name for word in options.only)]
-    absent = "" if shutil.which("faketime") else "faketime not found; apt-get install faketime"
-    reason = (
-        missing() or absent or (f"{options.out} exists; name a new folder" if options.out.exists() else "")
-    )
+    reason = missing() or (f"{options.out} exists; name a new folder" if options.out.exists() else "")
     if reason:
         parser.error(reason)
     with Hosts(options.out, 2) as hosts:
