@@ -115,7 +115,7 @@ int main(int count, char** words) {
         kernels("320 over 1024, 8 heads", 8, 320, 1024, found);
         kernels("1024 over 320, 8 heads", 8, 1024, 320, found);
     }
-    std::printf("| part | GFLOP/s |\n|---|---:|\n");
+    std::printf("| part | GFLOP/s, or as named |\n|---|---:|\n");
     for (auto& [name, rates] : found) {
         std::nth_element(rates.begin(), rates.begin() + rates.size() / 2, rates.end());
         std::printf("| %s | %.1f |\n", name.c_str(), rates[rates.size() / 2]);

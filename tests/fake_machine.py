@@ -26,6 +26,7 @@ _VARIABLES = (
     "log_silent",
     "FIX_TORCH_ERROR",
     "cache_name",
+    "JSEG_CACHE_NAME",
     "kernel_flags",
     INTERPRETER,
     "JITTOR_HOME",

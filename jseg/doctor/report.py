@@ -333,7 +333,8 @@ def _core_is_compiled() -> bool:
     if spec is None or spec.origin is None:
         return False
     key = selftest_process.place_key(str(copy / "jittor_utils" / "__init__.py") if copy else spec.origin)
-    return any(cache.glob(f"jt*/*/py{platform.python_version()}/*/*/{key}/*/jittor_core*.so"))
+    folder = f"{key}/{environment.cache_name()}"
+    return any(cache.glob(f"jt*/*/py{platform.python_version()}/*/*/{folder}/jittor_core*.so"))
 
 
 def _self_test(patience: float, on_cuda: bool) -> Finding:

@@ -20,16 +20,18 @@ import numpy as np
 from jseg.gpu_check.settings import MARK, SETTINGS, SMALL_SETTINGS, TIMED_RUNS, Setting
 
 KERNELS = {
-    "region attention": "/jseg/ops/region_attention/",
-    "attention": "/jseg/ops/attention/",
-    "layer norm": "/jseg/ops/layer_norm/",
-    "bias and activation": "/jseg/ops/bias_activation/",
-    "dropout": "/jseg/ops/dropout/",
+    "region attention": "/region_attention_",
+    "attention": "/attention_",
+    "layer norm": "/layer_norm_",
+    "bias and activation": "/bias_activation_",
+    "losses": "/focal_dice_",
+    "class map": "/class_map_",
+    "dropout": "/dropout_",
 }
-"""Kernels of this project, each with a folder that only it and the kernels listed before it are built
-from."""
+"""Kernels of this project, each with the beginning of the names of files that only it and the kernels listed
+before it are built from."""
 
-CUDA_KERNELS = ("region attention", "attention", "layer norm", "dropout")
+CUDA_KERNELS = ("region attention", "attention", "layer norm", "losses", "class map", "dropout")
 """The kernels that every training step on a GPU runs."""
 
 

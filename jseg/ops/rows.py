@@ -90,9 +90,11 @@ def insert_rows(x: jt.Var, rows: jt.Var, start: int) -> jt.Var:
             f"insert_rows expects x (B, L, D), rows (B, K, D) and a place from 0 to L; got {list(x.shape)} "
             f"{x.dtype}, {list(rows.shape)} {rows.dtype} and {start}"
         )
-    if not x.shape[1]:
-        return rows
-    return _InsertRows(rows.shape[1], start)(x, rows) if rows.shape[1] else x
+    if not rows.shape[1]:
+        return x
+    if not x.shape[0] or not x.shape[1]:
+        return jt.concat([x, rows], 1)
+    return _InsertRows(rows.shape[1], start)(x, rows)
 
 
 def drop_rows(x: jt.Var, start: int, count: int) -> jt.Var:
@@ -112,7 +114,9 @@ def drop_rows(x: jt.Var, start: int, count: int) -> jt.Var:
             f"drop_rows expects x (B, L, D) with more than the {count} rows from {start} on; got "
             f"{list(x.shape)}"
         )
-    return _DropRows(count, start)(x) if count else x
+    if not count:
+        return x
+    return _DropRows(count, start)(x) if x.shape[0] else x[:, count:]
 
 
 class _Rows(jt.Function):

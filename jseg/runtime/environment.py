@@ -22,7 +22,8 @@ from pathlib import Path
 from jseg.files import replacing
 from jseg.runtime.cuda.prepare import NoCuda, prepare_cuda
 from jseg.runtime.device import Device
-from jseg.runtime.shared_cache import INTERPRETER, cache_name, interpreter, jittor_copy, point_link
+from jseg.runtime.machine import instruction_sets
+from jseg.runtime.shared_cache import INTERPRETER, interpreter, jittor_copy, point_link
 from jseg.runtime.threads import prepare_threads
 from jseg.runtime.versions import first_refusal, installed_version, original_refusal
 
@@ -30,6 +31,8 @@ from jseg.runtime.versions import first_refusal, installed_version, original_ref
 _ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"
 # The `kernel_flags` set by jseg and the user's own, for processes started from this one.
 _OUR_FLAGS, _USER_FLAGS = "JSEG_KERNEL_FLAGS", "JSEG_USER_KERNEL_FLAGS"
+# The `cache_name` set by jseg, likewise: a job may inherit it from another kind of machine.
+_OUR_NAME = "JSEG_CACHE_NAME"
 COMPILER_HINT = "apt-get install g++"
 _COMPILER = "clang++" if sys.platform == "darwin" else "g++"
 _CHOICE_HINT = "unset cc_path, or set it to g++ or clang++"
@@ -182,11 +185,8 @@ def prepare_jittor() -> Device:
     os.environ.setdefault("log_silent", "1")
     # If PyTorch is installed, Jittor imports it at start to avoid a conflict that cannot occur in jseg.
     os.environ.setdefault("FIX_TORCH_ERROR", "0")
+    _prepare_cache_name()
     try:
-        # Jittor names its cache after the git branch of its own files. In a virtual environment inside a
-        # clone, it would recompile everything, which takes minutes, after each change of branch.
-        if "cache_name" not in os.environ:
-            os.environ["cache_name"] = cache_name(jittor_cache())
         device = prepare_cuda(jittor_cache(), str(compiler.path))
     except NoCuda as problem:
         raise EnvironmentProblem(str(problem)) from problem
@@ -198,6 +198,21 @@ def prepare_jittor() -> Device:
     if os.environ.get("use_mkl", "1") == "1":
         _prepare_onednn()
     return device
+
+
+def cache_name() -> str:
+    """Returns the name of the last folder on the way to Jittor's compiled files: the user's `cache_name`, or
+    one for the instruction sets of this CPU.
+
+    Below the compiler, Python and the CPU's model, this tells CPUs of one model name with other instruction
+    sets apart, whose compiled files would end in an illegal instruction here. By default, Jittor names the
+    folder after the git branch of its own files, and would recompile everything after each change of branch
+    of a clone with a virtual environment.
+    """
+    chosen = os.environ.get("cache_name")
+    if chosen and chosen != os.environ.get(_OUR_NAME):
+        return chosen
+    return instruction_sets() or "default"
 
 
 def shared_jittor() -> Path | None:
@@ -216,6 +231,12 @@ def shared_jittor() -> Path | None:
     if refusal:
         raise EnvironmentProblem(str(refusal))
     return place
+
+
+def _prepare_cache_name() -> None:
+    name = cache_name()
+    if name != os.environ.get("cache_name"):
+        os.environ["cache_name"] = os.environ[_OUR_NAME] = name
 
 
 def _prepare_mpi() -> None:

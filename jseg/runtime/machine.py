@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 
@@ -20,18 +21,19 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 # Beginnings of the names that /proc/cpuinfo gives to instruction sets which compilers use, on x86 and ARM.
-# The other names are those of features for the kernel, of which newer kernels list more.
+# Most other names are those of features for the kernel. A newer kernel may list more of both.
 _INSTRUCTION_SETS = (
-    *("3dnow", "abm", "adx", "aes", "amx", "avx", "bmi", "f16c", "fma", "gfni", "lwp", "movbe", "movdir"),
-    *("pclmul", "popcnt", "rdrand", "rdseed", "sha", "sm3", "sm4", "sse", "ssse", "tbm", "vaes", "vpcl"),
-    *("xop", "asimd", "bf16", "i8mm", "lrcpc", "atomics", "sve"),
+    *("3dnow", "abm", "adx", "aes", "amx", "apx", "avx", "bmi", "cmpccxadd", "cx16", "f16c", "fma", "gfni"),
+    *("lwp", "movbe", "movdir", "pclmul", "pni", "popcnt", "rdrand", "rdseed", "sha", "sm3", "sm4", "sse"),
+    *("ssse", "tbm", "vaes", "vpcl", "xop"),
+    *("asimd", "atomics", "bf16", "fcma", "i8mm", "jscvt", "lrcpc", "sve"),
 )
 
 
+@cache
 def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Returns a short digest of the instruction sets that a compiler may use for the first CPU; "" if the
-    kernel does not report them. CPUs of one model name may differ in them, virtual ones above all.
-    """
+    kernel does not report them. CPUs of one model name may differ in them, virtual ones above all."""
     try:
         for line in cpuinfo.read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")

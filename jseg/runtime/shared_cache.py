@@ -21,7 +21,6 @@ from pathlib import Path
 
 from jseg.files import making_folder, replacing
 from jseg.runtime import overlay
-from jseg.runtime.machine import cpu_name, instruction_sets
 
 INTERPRETER = "JSEG_PYTHON"
 """Variable with the interpreter for Jittor's compile steps, read by a script in the cache."""
@@ -50,30 +49,6 @@ case "$1 $2" in
 esac
 PYTHONPATH={folder}"${{PYTHONPATH:+:$PYTHONPATH}}" exec "${{{variable}:-python3}}" "$@"
 """
-
-
-def cache_name(cache: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Returns the name of the folder for compiled files, below that of the CPU's model.
-
-    The first CPU of a model takes 'default'. CPUs of the same model name with other instruction sets, whose
-    compiled files would end in an illegal instruction here, get folders of their own.
-
-    Args:
-        cache: Jittor's cache folder, which contains a link for each model to the digest of the first one.
-        cpuinfo: the kernel's list of CPUs.
-
-    Raises:
-        OSError: if the cache cannot be written.
-    """
-    instructions = instruction_sets(cpuinfo)
-    if not instructions:
-        return "default"
-    model = hashlib.sha256(cpu_name(cpuinfo).encode()).hexdigest()[:8]
-    first = cache / "jseg" / "cpus" / model
-    first.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        first.symlink_to(instructions)
-    return "default" if str(first.readlink()) == instructions else instructions
 
 
 @cache

@@ -16,13 +16,21 @@ import pytest
 from jseg.cli import gpu_check
 from jseg.gpu_check import checks, golden, processes, rounds, speed, speed_check, training
 from jseg.gpu_check import job as jobs
+from jseg.ops.dispatch import include_headers
 from jseg.runtime.command import INTERRUPTED
 
 ROOT = Path(__file__).resolve().parents[2]
 
 STEP = {
     "milliseconds": 100.0,
-    "shares": {"region attention": 0.2, "attention": 0.25, "layer norm": 0.1, "dropout": 0.1},
+    "shares": {
+        "region attention": 0.2,
+        "attention": 0.25,
+        "layer norm": 0.1,
+        "losses": 0.1,
+        "class map": 0.05,
+        "dropout": 0.1,
+    },
     "on_cpu": [],
     "cpu_share": 0.0,
 }
@@ -377,14 +385,12 @@ def test_limits_of_the_golden_vectors():
 def test_shares_of_a_profile():
     """As on a GPU, where the files of region attention include
     those of attention, and these those of dropout."""
-    attention = (
-        '#include "/x/jseg/ops/dropout/dropout_cuda.cuh"\n'
-        '#include "/x/jseg/ops/attention/attention_backward.cuh"\n'
-    )
+    attention = include_headers("dropout/dropout_cuda.cuh", "attention/attention_backward.cuh")
+    region = include_headers("region_attention/region_attention_cuda.cuh")
     keys = {
         f"code«IN_SIZE:3«HEADER:{attention}"
         "«CODE:jseg_attention_cuda::forward<Format>();«JIT:1«JIT_cuda:1": "3e6",
-        f'code«HEADER:{attention}#include "/x/jseg/ops/region_attention/region_attention_cuda.cuh"\n«CODE:'
+        f"code«HEADER:{attention}{region}«CODE:"
         "jseg_region_attention_cuda::backward<Format>();«JIT:1«JIT_cuda:1": "1e6",
         "transpose«Tx:float32«DIM=2«JIT:1«JIT_cpu:1": "4e6",
         "«opkey0:array«T:float32«o:0«opkey1:unary«Tx:float32«Ty:float32«OP:sigmoid«opkey2:reduce«Tx:float32«OP:add"
@@ -401,6 +407,8 @@ def test_shares_of_a_profile():
         "attention": 0.3,
         "layer norm": 0,
         "bias and activation": 0,
+        "losses": 0,
+        "class map": 0,
         "dropout": 0,
     }
     assert [row["name"] for row in summary["costliest"]] == [

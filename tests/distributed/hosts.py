@@ -16,14 +16,12 @@ outlives the processes that hold the namespaces, except the folder.
 
 import argparse
 import contextlib
-import hashlib
-import itertools
 import os
-import platform
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +153,7 @@ class Hosts:
         with self._stack:
             self._switch = self._hold(["unshare", "--net"], "echo ready; exec sleep infinity", {})
             self._network(self._switch, "ip link add switch type bridge && ip link set switch up")
-            names = host_names(self.count)
+            names = [f"node{number}" for number in range(1, self.count + 1)]
             for number, name in enumerate(names, 1):
                 self._add(number, name, names)
             self._stack = self._stack.pop_all()
@@ -187,8 +185,19 @@ class Hosts:
         }
 
     def cable(self, host: int, connected: bool) -> None:
-        """Pulls the network cable of a host out of the switch, or puts it back."""
+        """Pulls the network cable of a host out of the switch, or puts it back and waits until that works."""
         self._network(self._switch, f"ip link set port{host + 1} {'up' if connected else 'down'}")
+        end = time.monotonic() + 30
+        while connected and not self._reaches(host, self.hosts[host - 1]) and time.monotonic() < end:
+            time.sleep(0.2)
+
+    def _reaches(self, host: int, other: "Host") -> bool:
+        """Whether `other` refuses a connection from a host, instead of saying nothing."""
+        enter = ["nsenter", "--target", str(self.hosts[host].process.pid), "--net", sys.executable, "-c"]
+        probe = f"import socket; socket.create_connection(({other.address!r}, 9), 1)"
+        return (
+            "ConnectionRefusedError" in subprocess.run([*enter, probe], capture_output=True, text=True).stderr
+        )
 
     @contextlib.contextmanager
     def disturbed(self, host: int, loss: float, delay: float) -> Iterator[None]:
@@ -274,22 +283,6 @@ class Hosts:
         done = subprocess.run(enter, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{script}: {done.stderr.strip()}")
-
-
-def host_names(count: int) -> list[str]:
-    """node1-..., node2-..., with endings for which Jittor takes a copy of this machine's cache as its own.
-
-    Jittor names the folder after two hexadecimal digits of a hash of the system's and the host's name.
-    """
-
-    def digits(name: str) -> str:
-        return hashlib.md5((platform.platform() + name).encode()).hexdigest()[:2]
-
-    wanted = digits(platform.node())
-    return [
-        next(name for ending in itertools.count() if digits(name := f"node{number}-{ending}") == wanted)
-        for number in range(1, count + 1)
-    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

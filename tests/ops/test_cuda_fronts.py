@@ -110,6 +110,7 @@ class EmulatedJittor:
 def on_cuda(monkeypatch: pytest.MonkeyPatch) -> EmulatedJittor:
     emulated = EmulatedJittor()
     monkeypatch.setattr(cuda_module, "jt", emulated)
+    monkeypatch.setattr(cuda_module, "use_fused", lambda *maps: False)
     monkeypatch.setattr(jt, "code", emulated.code)
     return emulated
 
@@ -200,13 +201,14 @@ def test_what_the_kernels_do_not_take(on_cuda: EmulatedJittor, monkeypatch: pyte
     assert takes(x, x, head_width=64) and not takes(x, head_width=65)
     assert takes(x.cast("float16"), head_width=128) and not takes(x.cast("float16"), head_width=129)
     assert not takes(x.cast("float64")) and not takes(x, x.cast("float16"))
+    assert cuda_module.resizes_maps(x, x) and not cuda_module.resizes_maps(x.cast("float16"))
     with monkeypatch.context() as patch:
         patch.setattr(on_cuda.flags, "cuda_archs", [75, 80])
-        assert not takes(x)
+        assert not takes(x) and not cuda_module.resizes_maps(x)
         patch.setattr(on_cuda.flags, "cuda_archs", [])
         assert not takes(x)
     monkeypatch.setenv("JSEG_FUSED", "0")
-    assert not takes(x)
+    assert not takes(x) and not cuda_module.resizes_maps(x)
 
 
 def test_tf32_where_jittor_allows_it(on_cuda: EmulatedJittor, monkeypatch: pytest.MonkeyPatch) -> None:

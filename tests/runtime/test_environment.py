@@ -10,6 +10,7 @@ import pytest
 
 from jseg.runtime import environment, threads
 from jseg.runtime.environment import EnvironmentProblem, exact_division, prepare_jittor
+from jseg.runtime.machine import instruction_sets
 from jseg.runtime.shared_cache import point_link
 
 _FOLDER = Path("mkl") / "dnnl_lnx_2.2.0_cpu_gomp"
@@ -271,3 +272,32 @@ def test_cache_folder_follows_what_jittor_remembers(tmp_path, monkeypatch):
     for text, home in (('{"JITTOR_HOME": "/data"}', Path("/data")), ("not JSON", tmp_path), ("[]", tmp_path)):
         (folder / "config.json").write_text(text)
         assert environment.jittor_cache() == home / ".cache" / "jittor"
+
+
+def test_compiled_files_are_told_apart_by_instruction_sets(tmp_path):
+    def digest(flags: str, key: str = "flags") -> str:
+        cpuinfo = tmp_path / f"cpuinfo_{len(list(tmp_path.iterdir()))}"
+        cpuinfo.write_text(f"processor : 0\nmodel name : AMD EPYC\n{key} : {flags}\n\n{key} : later\n")
+        return instruction_sets(cpuinfo)
+
+    plain = digest("fpu sse sse2 avx avx2")
+    assert plain and plain == digest("avx2 avx sse2 sse newer_kernel")
+    assert len({plain, digest("fpu sse sse2 avx avx2 avx512f"), digest("asimd sve", "Features")}) == 3
+    assert instruction_sets(tmp_path / "missing") == ""
+
+
+def test_the_cache_is_named_by_the_user_or_by_this_cpu(machine, monkeypatch):
+    """A name that another machine's jseg has set, and that a job has inherited, does not count."""
+    monkeypatch.setattr(environment, "instruction_sets", lambda: "1a2b")
+    prepare_jittor()
+    assert os.environ["cache_name"] == "1a2b"
+    monkeypatch.setattr(environment, "instruction_sets", lambda: "3c4d")
+    prepare_jittor()
+    assert os.environ["cache_name"] == "3c4d"
+    os.environ["cache_name"] = "mine"
+    prepare_jittor()
+    assert os.environ["cache_name"] == "mine"
+    monkeypatch.delenv("cache_name")
+    monkeypatch.setattr(environment, "instruction_sets", lambda: "")
+    prepare_jittor()
+    assert os.environ["cache_name"] == "default"

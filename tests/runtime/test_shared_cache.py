@@ -14,7 +14,7 @@ import pytest
 
 from jseg.runtime import overlay, shared_cache
 from jseg.runtime.environment import find_compiler, jittor_cache
-from jseg.runtime.shared_cache import cache_name, header_copy, jittor_copy, place_of_jittor
+from jseg.runtime.shared_cache import header_copy, jittor_copy, place_of_jittor
 
 ROOT = Path(__file__).resolve().parents[2]
 EMPTY = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0"  # of a file, in RECORD
@@ -336,18 +336,3 @@ def test_another_change_makes_another_copy(packages: Path, tmp_path: Path, monke
     before = place_of_jittor(tmp_path)
     monkeypatch.setattr(overlay, "EDITS", overlay.EDITS[1:])
     assert place_of_jittor(tmp_path) not in (before, None)
-
-
-def test_cpus_of_one_name_with_other_instructions_have_folders_of_their_own(tmp_path):
-    def named(model: str, flags: str) -> str:
-        cpuinfo = tmp_path / "cpuinfo"
-        cpuinfo.write_text(f"processor : 0\nmodel name : {model}\nflags : {flags}\n\nflags : later\n")
-        return cache_name(tmp_path / "cache", cpuinfo)
-
-    plain, wide = "fpu sse sse2 avx avx2", "fpu sse sse2 avx avx2 avx512f"
-    assert named("AMD EPYC", plain) == "default"
-    other = named("AMD EPYC", wide)
-    assert other != "default" and named("AMD EPYC", wide) == other
-    assert named("AMD EPYC", "avx2 avx sse2 sse newer_kernel") == "default"
-    assert named("Xeon", wide) == "default"
-    assert cache_name(tmp_path / "cache", tmp_path / "missing") == "default"

@@ -12,7 +12,7 @@ using namespace jseg_simd;
 using jseg_dropout::Dropout;  // of probabilities: rows count over images, heads and queries
 
 constexpr long kQueries = 48, kForwardKeys = 512, kBackwardKeys = 256;  // of a block; multiples of the tiles' sizes
-constexpr long kGroup = 64 * kQueries;  // queries that are packed at a time, backwards
+constexpr long kGroupFloats = 64 * kQueries * 64;  // of packed queries at a time, backwards: 3072 of 64 channels
 constexpr long kPackedFloats = 4l << 20;  // of packed keys and values at a time, if that gives each thread a head
 
 // The score of what a row does not see, whatever its other scores are: its exponential is 0. The largest score of a row
@@ -197,7 +197,10 @@ struct BackwardBlock {
     float *key_panels, *value_panels;          // packed for products with queries
     float *keys, *dkeys, *dvalues;             // kKeyRows x padded
     float *query, *grad_output, *dquery;       // group x padded
-    static long group(const Problem& p) { return std::min(kGroup, round_up(std::max(p.queries, 1l), kQueries)); }
+    static long group(const Problem& p) {
+        const long most = std::max(1l, kGroupFloats / p.padded() / kQueries) * kQueries;
+        return std::min(most, round_up(std::max(p.queries, 1l), kQueries));
+    }
     static long floats(const Problem& p) {
         return 2 * kQueries * kLd + 2 * kBackwardKeys * p.channels + 3 * (kKeyRows + group(p)) * p.padded() + 64;
     }

@@ -1,4 +1,4 @@
-"""Plain Jittor class map, which documents the kernel and replaces it where it does not apply, as on a GPU."""
+"""Plain Jittor class map, which documents the kernel and replaces it where it does not apply."""
 
 from collections.abc import Sequence
 

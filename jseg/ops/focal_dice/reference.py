@@ -1,4 +1,4 @@
-"""Plain Jittor sums, which document the fused kernel and replace it where it does not apply, as on a GPU."""
+"""Plain Jittor sums, which document the fused kernel and replace it where it does not apply."""
 
 from jseg.ops.basic import resize_bilinear
 from jseg.runtime.backend import jt

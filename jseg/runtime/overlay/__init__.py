@@ -137,6 +137,13 @@ cc_path = os.path.join(os.path.realpath(os.path.dirname(cc_path)), os.path.basen
 os.environ["cc_path"] = cc_path
 """,
     ),
+    # What was compiled on one host is for all hosts with the same CPU and C library, whatever their names and
+    # kernels: jobs use what was compiled on a login node, or while an image was built.
+    (
+        "jittor_utils/__init__.py",
+        "    osv = platform.platform() + platform.node()\n",
+        "    osv = platform.system() + platform.machine() + ''.join(platform.libc_ver())\n",
+    ),
     # Jittor would store the JITTOR_HOME of one process for all later ones of the user.
     (
         "jittor_utils/__init__.py",
