@@ -207,16 +207,19 @@ def test_first_run_is_announced(installed, monkeypatch):
 
 
 def test_a_compiled_core_is_found(tmp_path, monkeypatch):
+    """That of another kind of CPU, which has another name, does not count."""
     copy = tmp_path / "jseg" / "jittor-0123"
     monkeypatch.setattr(environment, "jittor_cache", lambda: tmp_path)
     monkeypatch.setattr(doctor, "place_of_jittor", lambda cache: copy)
     assert not doctor._core_is_compiled()
     key = selftest_process.place_key(str(copy / "jittor_utils" / "__init__.py"))
-    folder = (
-        tmp_path / "jt1.3.11" / "g++12" / f"py{platform.python_version()}" / "Linux" / "CPU" / key / "default"
-    )
+    version = f"py{platform.python_version()}"
+    folder = tmp_path / "jt1.3.11" / "g++12" / version / "Linux" / "CPU" / key / "1a2b"
     folder.mkdir(parents=True)
     (folder / "jittor_core.cpython-311.so").touch()
+    monkeypatch.setattr(environment, "cache_name", lambda: "3c4d")
+    assert not doctor._core_is_compiled()
+    monkeypatch.setattr(environment, "cache_name", lambda: "1a2b")
     assert doctor._core_is_compiled()
 
 
