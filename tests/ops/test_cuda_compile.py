@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from emulated import EMULATOR, FORMATS, KERNELS, built_once
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of all kernels together, on a busy machine
 
 
 def find_nvcc() -> str | None:
