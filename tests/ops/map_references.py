@@ -37,6 +37,18 @@ def random_copy(rng, batch, classes, grid, size, crop, positions, mirrored=False
     return GridCopy(jt.array(logits), size, crop, positions, mirrored)
 
 
+def mixed_copies(rng: np.random.Generator) -> list[GridCopy]:
+    """Copies of two images with five classes: overlapping windows that reach beyond a copy, a mirrored and
+    larger copy, and windows with parts of patches."""
+    slid = [(0, 0), (0, 20), (12, 0), (12, 20)]
+    parts = random_copy(rng, 2, 5, (4, 4), (40, 50), (30, 31), [(0, 0), (0, 19), (10, 0), (10, 19)])
+    return [
+        random_copy(rng, 2, 5, (4, 4), (40, 52), (32, 32), slid),
+        random_copy(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True),
+        parts._replace(covered=(32, 32)),
+    ]
+
+
 def assert_best(copies: list[GridCopy], size: tuple[int, int], bias: np.ndarray, error: float = 2e-6) -> None:
     """Compares `class_map` with its definition. Where two classes are within rounding, either may win."""
     found, expected = class_map(copies, size, jt.array(bias)), scores(copies, size, bias)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from map_references import assert_best, random_copy
+from map_references import assert_best, mixed_copies, random_copy
 
 from jseg.ops import GridCopy, class_map
 from jseg.ops.class_map import reference
@@ -14,14 +14,7 @@ def test_overlapping_windows_copies_and_batches(either_path: str) -> None:
     patches; two images."""
     rng = np.random.default_rng(0)
     bias = np.array([0.1, 0, 0.1, 0, 0], np.float32)
-    slid = [(0, 0), (0, 20), (12, 0), (12, 20)]
-    copies = [
-        random_copy(rng, 2, 5, (4, 4), (40, 52), (32, 32), slid),
-        random_copy(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True),
-        random_copy(rng, 2, 5, (4, 4), (40, 50), (30, 31), [(0, 0), (0, 19), (10, 0), (10, 19)])._replace(
-            covered=(32, 32)
-        ),
-    ]
+    copies = mixed_copies(rng)
     assert_best(copies, (37, 71), bias)
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 from emulated import EMULATOR, built_once, kernel_sources
-from map_references import assert_best, assert_sums_and_gradients, random_copy
+from map_references import assert_best, assert_sums_and_gradients, mixed_copies
 from op_references import (
     attention_float64,
     dropout_factors,
@@ -152,18 +152,10 @@ def test_layer_norm(on_cuda: EmulatedJittor) -> None:
 
 
 def test_class_map(on_cuda: EmulatedJittor) -> None:
-    """Overlapping windows, a mirrored and larger copy, windows with parts of patches, two images, strange
-    sizes; and a copy of the image's own size, whose scores are not resized again."""
+    """Also for a copy of the image's own size, whose scores are not resized again."""
     rng = np.random.default_rng(0)
     bias = np.array([0.1, 0, 0.1, 0, 0], np.float32)
-    slid = [(0, 0), (0, 20), (12, 0), (12, 20)]
-    copies = [
-        random_copy(rng, 2, 5, (4, 4), (40, 52), (32, 32), slid),
-        random_copy(rng, 2, 5, (7, 9), (50, 70), (56, 72), [(0, 0)], mirrored=True),
-        random_copy(rng, 2, 5, (4, 4), (40, 50), (30, 31), [(0, 0), (0, 19), (10, 0), (10, 19)])._replace(
-            covered=(32, 32)
-        ),
-    ]
+    copies = mixed_copies(rng)
     assert_best(copies, (37, 71), bias)
     assert_best(copies[:1], (40, 52), bias)
     assert on_cuda.sources
