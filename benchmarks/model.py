@@ -1,7 +1,8 @@
 """Times CLIP-RC as a whole, inference or a training step, beside plain PyTorch layers, in turn.
 
     python benchmarks/model.py inference|training [--preset coco] [--regions 256 ...] [--torch-python PYTHON]
-                               [--baseline FOLDER] [--runs 5] [--breakdown] [--out model.json]
+                               [--baseline FOLDER] [--precision bfloat16] [--runs 5] [--breakdown]
+                               [--out model.json]
 
 Contenders: `jseg`; with --baseline `baseline`, another checkout of jseg; with --torch-python `release`, plain
 PyTorch layers with the decoder's attention written out as in the released code and the encoder's through
@@ -11,7 +12,9 @@ its own; they take turns, and the table shows medians after a first call that co
 of all threads. Peak memory is the largest size of the process so far above that with its weights and data,
 gradients and optimizer's state included. Parity is the largest difference from jseg relative to the largest
 value, without dropout: of the probabilities for inference, of the loss terms for training. Nothing is cached
-between timed calls.
+between timed calls. All use a GPU if there is one (JSEG_DEVICE=cpu: the CPU); peak memory is that of the
+host. With --precision bfloat16, PyTorch computes under `autocast`; on a CPU, jseg only rounds to bfloat16,
+and computes in float32.
 """
 
 import argparse
@@ -33,6 +36,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from model_sizes import MARK, Sizes, add_size_options, sizes_of
 
 from jseg.runtime.command import exit_status, prove_writable
+from jseg.runtime.device import PRECISIONS
 
 
 class Contender:
@@ -72,13 +76,14 @@ def contenders(options: argparse.Namespace, sizes: Sizes, folder: str) -> Iterat
     """Starts the workers one after the other; jseg comes first, since it makes the weights."""
     arguments = [options.kind, json.dumps(sizes), folder]
     jseg = [sys.executable, str(HERE / "model_jseg.py"), *arguments]
-    yield Contender("jseg", jseg, {"JSEG_TREE": str(HERE.parent)})
+    precision = {"JSEG_PRECISION": options.precision}
+    yield Contender("jseg", jseg, {"JSEG_TREE": str(HERE.parent), **precision})
     if options.baseline:
-        yield Contender("baseline", jseg, {"JSEG_TREE": str(options.baseline)})
+        yield Contender("baseline", jseg, {"JSEG_TREE": str(options.baseline), **precision})
     if options.torch_python:
         torch = [options.torch_python, str(HERE / "model_torch.py"), *arguments]
-        yield Contender("release", [*torch, "written-out"], {})
-        yield Contender("sdpa", [*torch, "sdpa"], {})
+        yield Contender("release", [*torch, "written-out"], precision)
+        yield Contender("sdpa", [*torch, "sdpa"], precision)
 
 
 def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
@@ -130,7 +135,7 @@ def report(options: argparse.Namespace) -> int:
     print(f"{options.kind}: {', '.join(f'{k} {v}' for k, v in sizes._asdict().items())}")
     print(
         f"threads {os.environ.get('OMP_NUM_THREADS', 'all')}, cores {os.cpu_count()}, load "
-        f"{os.getloadavg()[0]:.1f}, median of {options.runs} runs in turn\n",
+        f"{os.getloadavg()[0]:.1f}, {options.precision}, median of {options.runs} runs in turn\n",
         flush=True,
     )
     rows = measure(options, sizes)
@@ -156,6 +161,7 @@ def main() -> int:
     )
     parser.add_argument("kind", choices=["inference", "training"])
     add_size_options(parser)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: float32")
     parser.add_argument("--runs", type=int, default=5, help="measured calls of each contender (default 5)")
     parser.add_argument("--torch-python", help="Python that has PyTorch (default: PyTorch is left out)")
     parser.add_argument("--baseline", type=Path, help="another checkout of jseg, measured in turn")

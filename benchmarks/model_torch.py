@@ -2,9 +2,11 @@
 
 The last argument says how the decoder attends: 'written-out' (scores, softmax, dropout and product, as in
 the released code) or 'sdpa'. The encoder calls `scaled_dot_product_attention` with the dense mask. Parameter
-names are those of released checkpoints.
+names are those of released checkpoints. JSEG_DEVICE and JSEG_PRECISION choose device and precision, as in
+jseg.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from model_worker import Job, read_job, serve
 
 WRITTEN_OUT = len(sys.argv) > 4 and sys.argv[4] == "written-out"
 DROPOUT = 0.1
+DEVICE = "cuda" if torch.cuda.is_available() and os.environ.get("JSEG_DEVICE") != "cpu" else "cpu"
+PRECISION = os.environ.get("JSEG_PRECISION", "float32")
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
@@ -87,7 +91,7 @@ class Backbone(nn.Module):
         self.prompt_norm = nn.LayerNorm(s.width, eps=1e-6)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_("prompt" in name)
-        self._mask = self.mask()
+        self.register_buffer("_mask", self.mask(), persistent=False)
 
     def mask(self) -> Tensor:
         """Dense additive mask of the region-level bridge."""
@@ -233,20 +237,24 @@ def build(job: Job) -> Model:
     model = Model(job.sizes)
     with np.load(job.folder / "weights.npz") as arrays:
         model.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
-    return model
+    return model.to(DEVICE)
 
 
 def main() -> None:
     job = read_job()
     model = build(job)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
-    image, label, text = (torch.from_numpy(a) for a in (job.image, job.label, job.text))
+    image, label, text = (torch.from_numpy(a).to(DEVICE) for a in (job.image, job.label, job.text))
+    torch.backends.cuda.matmul.allow_tf32 = PRECISION == "tf32"
+    low = torch.autocast(DEVICE, torch.bfloat16, enabled=PRECISION == "bfloat16")
 
     def work() -> None:
         if job.kind == "inference":
-            model.eval().predict(image, text)
+            with low:
+                model.eval().predict(image, text).cpu()
             return
-        terms = model.train().loss(image, label, text[: job.sizes.seen])
+        with low:
+            terms = model.train().loss(image, label, text[: job.sizes.seen])
         optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()
         optimizer.step()
@@ -254,11 +262,11 @@ def main() -> None:
 
     def parity() -> dict[str, np.ndarray]:
         model.eval()
-        if job.kind == "inference":
-            return {"probabilities": model.predict(image, text).numpy()}
-        with torch.no_grad():
+        with torch.no_grad(), low:
+            if job.kind == "inference":
+                return {"probabilities": model.predict(image, text).float().cpu().numpy()}
             terms = model.loss(image, label, text[: job.sizes.seen])
-        return {name: term.numpy() for name, term in terms.items() if name != "acc_seg"}
+        return {name: term.float().cpu().numpy() for name, term in terms.items() if name != "acc_seg"}
 
     serve(job, work, parity)
 

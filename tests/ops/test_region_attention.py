@@ -76,6 +76,35 @@ def test_windows_that_are_no_squares_and_nothing_skipped() -> None:
     assert_agrees(1, RegionLayout((6, 5), (1, 1), 4, skipped=4), 2, 16)  # no query before the patches
 
 
+@pytest.mark.parametrize(
+    "grid, side, prompts, batch, heads, channels",
+    [
+        ((4, 4), 2, 10, 1, 1, 16),
+        ((5, 7), 3, 1, 2, 3, 24),
+        ((6, 6), 0, 40, 2, 2, 64),
+        ((32, 32), 4, 100, 1, 2, 64),
+    ],
+)
+def test_gradients_of_prompts_alone(
+    either_path: str, grid: tuple[int, int], side: int, prompts: int, batch: int, heads: int, channels: int
+) -> None:
+    """With frozen=True, keys and values of skipped tokens get the same gradients."""
+    layout = prompted(grid, side, prompts)
+    qkv, weights = arrays(batch, layout, heads * channels)
+    expected, expected_gradient = region_attention_float64(qkv, heads, layout, weights)
+    variable = jt.array(qkv)
+    output = region_attention(variable, heads, layout, frozen=True)
+    assert relative_error(output.numpy(), expected) < limit(2e-6)
+    (gradient,) = gradients(output, weights, (variable,))
+    wanted = np.s_[:, 1 : 1 + prompts, heads * channels :]
+    assert relative_error(gradient[wanted], expected_gradient[wanted]) < limit(6e-6)
+
+
+def test_frozen_needs_skipped_tokens() -> None:
+    with pytest.raises(ValueError, match="frozen=True"):
+        region_attention(jt.zeros((1, 5, 12)), 1, RegionLayout((2, 2), (0, 0), 1), frozen=True)
+
+
 def test_large_scores(either_path: str) -> None:
     """Scores of several hundred make rows one-hot, and nothing overflows.
 

@@ -207,15 +207,21 @@ class RegionBridgeEncoder(Backbone):
         grid, regions = self._grid(height, width), self._region_grid(num_regions)
         prompts = self.num_prompts if use_prompts else 0
         # Prompts are keys and values of one layer, and each layer has its own: their rows end with attention.
-        attend = over_regions(RegionLayout(grid, regions, prefix=1 + prompts, skipped=prompts))
+        layout = RegionLayout(grid, regions, prefix=1 + prompts, skipped=prompts)
+        attend = over_regions(layout)
         keep = partial(drop_rows, start=1, count=prompts) if prompts else None
         cls, patches, bridge = self._embed(image, grid, num_regions, doubled=use_prompts)
         x = jt.concat([cls, patches, *([bridge] if num_regions else [])], dim=1)
         for i, block in enumerate(self.transformer.resblocks):
+            run, tokens = partial(block, attend=attend, keep=keep), x
             if prompts:
-                x = insert_rows(x, self._prompt(i, batch, dropout_rate), 1)
-            run = partial(block, attend=attend, keep=keep)
-            x = checkpointed(run, x) if self.checkpoint_blocks else run(x)
+                prompt = self._prompt(i, batch, dropout_rate)
+                if i or self.trains_regions:
+                    tokens = insert_rows(x, prompt, 1)
+                else:  # in the first layer, nothing but prompts needs gradients
+                    frozen = over_regions(layout, frozen=True)
+                    run, tokens = partial(block.with_prompts, x=x, attend=frozen, keep=keep), prompt
+            x = checkpointed(run, tokens) if self.checkpoint_blocks else run(tokens)
         start = 1 + grid[0] * grid[1]
         return ImageFeatures(
             image=self._joint(x[:, 1:start], use_prompts),

@@ -5,7 +5,15 @@ from collections.abc import Callable
 from functools import partial
 
 from jseg.models.layers import LayerNorm, Linear, trunc_normal
-from jseg.ops import RegionLayout, attention, bias_gelu, bias_quick_gelu, linear, region_attention
+from jseg.ops import (
+    RegionLayout,
+    attention,
+    bias_gelu,
+    bias_quick_gelu,
+    insert_rows,
+    linear,
+    region_attention,
+)
 from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
 
@@ -26,9 +34,10 @@ Keep = Callable[[jt.Var], jt.Var]
 """Leaves tokens out: (B, L, D) -> (B, L', D)."""
 
 
-def over_regions(layout: RegionLayout) -> Attend:
-    """Vision tower: tokens see what `layout` says; without regions all see all."""
-    return partial(region_attention, layout=layout)
+def over_regions(layout: RegionLayout, frozen: bool = False) -> Attend:
+    """Vision tower: tokens see what `layout` says; without regions all see all. `frozen`: see
+    `region_attention`."""
+    return partial(region_attention, layout=layout, frozen=frozen)
 
 
 class MultiheadAttention(nn.Module):
@@ -45,7 +54,14 @@ class MultiheadAttention(nn.Module):
 
     def execute(self, x: jt.Var, attend: Attend, keep: Keep | None = None) -> jt.Var:
         """x (B, L, D) -> (B, L, D), or the tokens that `keep` leaves."""
-        (packed,) = lower(linear(x, self.in_proj_weight, self.in_proj_bias))
+        return self.mix(self.project(x), attend, keep)
+
+    def project(self, x: jt.Var) -> jt.Var:
+        """x (B, L, D) -> packed query, key and value (B, L, 3·D)."""
+        return lower(linear(x, self.in_proj_weight, self.in_proj_bias))[0]
+
+    def mix(self, packed: jt.Var, attend: Attend, keep: Keep | None = None) -> jt.Var:
+        """What `project` returned -> (B, L, D), or the tokens that `keep` leaves."""
         mixed = attend(packed, self.heads)
         return self.out_proj(mixed if keep is None else keep(mixed))
 
@@ -70,6 +86,13 @@ class ResidualAttentionBlock(nn.Module):
         """x (B, L, D) -> (B, L, D), or the tokens that `keep` leaves: the others are keys and values only."""
         kept = x if keep is None else keep(x)
         return self.feed_forward(kept + self.attn(self.ln_1(x), attend, keep))
+
+    def with_prompts(self, prompts: jt.Var, x: jt.Var, attend: Attend, keep: Keep) -> jt.Var:
+        """The same for prompts (B, K, D) behind the first token of frozen x (B, L, D), to whose projection no
+        gradient flows. Returns the tokens of x."""
+        frozen = self.attn.project(self.ln_1(x)).stop_grad()
+        packed = insert_rows(frozen, self.attn.project(self.ln_1(prompts)), 1)
+        return self.feed_forward(x + self.attn.mix(packed, attend, keep))
 
     def feed_forward(self, x: jt.Var) -> jt.Var:
         """x + mlp(ln_2(x))."""

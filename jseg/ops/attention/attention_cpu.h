@@ -25,6 +25,7 @@ struct Rows {
     T* data;
     long row, batch;  // strides
     Rows shifted(long columns) const { return {data + columns, row, batch}; }
+    Rows from(long first) const { return {data + first * row, row, batch}; }
     Rows head(long b, long h, long channels) const { return {data + b * batch + h * channels, row, batch}; }
     T* operator[](long i) const { return data + i * row; }
 };

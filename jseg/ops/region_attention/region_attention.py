@@ -31,10 +31,13 @@ _FORWARD = (
 _BACKWARD = (
     _PROBLEM
     + """
+    jseg_attention::Input o{in1_p, width, tokens * width}, grad{in2_p, width, tokens * width};
     jseg_attention::Output dq{out0_p, packed, tokens * packed};
-    jseg_attention::region_backward(problem, regions, q, k, v, {in1_p, width, tokens * width},
-                                    {in2_p, width, tokens * width}, in3_p, dq, dq.shifted(width),
-                                    dq.shifted(2 * width));
+    auto dk = dq.shifted(width), dv = dq.shifted(2 * width);
+    if ((bool)data["frozen"])
+        jseg_attention::skipped_backward(problem, q, k, v, o, grad, in3_p, dq, dk, dv);
+    else
+        jseg_attention::region_backward(problem, regions, q, k, v, o, grad, in3_p, dq, dk, dv);
 """
 )
 
@@ -64,7 +67,7 @@ _CUDA_BACKWARD = (
 )
 
 
-def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Var:
+def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout, frozen: bool = False) -> jt.Var:
     """Computes self-attention softmax(q kᵀ / √c) v, where each row runs over the keys that `layout` allows.
 
     For any number of regions, the time is that of (prefix + N)² pairs, N being the number of patches, and the
@@ -77,6 +80,8 @@ def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Va
             h·c … (h+1)·c of each.
         num_heads: H.
         layout: order of the tokens. `layout.allowed()` is the mask that is applied.
+        frozen: only the gradients of keys and values of skipped tokens are needed. Those of the others are
+            undefined then, since computing them would take most of the time.
 
     Returns:
         (B, E, H·c), where rows of skipped tokens are 0. Differentiable, except that the query of a skipped
@@ -94,17 +99,19 @@ def region_attention(qkv: jt.Var, num_heads: int, layout: RegionLayout) -> jt.Va
             f"region attention over {num_heads} heads expects qkv (B, {layout.tokens}, 3·heads·c), "
             f"c at least 1; got {list(shape)}"
         )
+    if frozen and not layout.skipped:
+        raise ValueError("region attention: frozen=True leaves no gradient, since the layout skips no token")
     if shape[0] == 0:
         return qkv[:, :, : shape[2] // 3]
     if not (use_fused(qkv) or use_cuda_kernels(qkv, head_width=qkv.shape[2] // (3 * num_heads))):
         return region_attention_reference(qkv, num_heads, layout)
-    return _FusedRegionAttention(num_heads, layout)(qkv)
+    return _FusedRegionAttention(num_heads, layout, frozen)(qkv)
 
 
 class _FusedRegionAttention(jt.Function):
     """Keeps one value per row instead of its probabilities, and recomputes them in the backward pass."""
 
-    def __init__(self, num_heads: int, layout: RegionLayout) -> None:
+    def __init__(self, num_heads: int, layout: RegionLayout, frozen: bool) -> None:
         # Scalars are passed in `data`, so that new sizes do not need a recompilation.
         self.data = {
             "heads": num_heads,
@@ -114,6 +121,7 @@ class _FusedRegionAttention(jt.Function):
             "regions_w": layout.regions[1],
             "prefix": layout.prefix,
             "skipped": layout.skipped,
+            "frozen": int(frozen),
         }
 
     def execute(self, qkv: jt.Var) -> jt.Var:

@@ -90,6 +90,23 @@ struct PairGradient {
     }
 };
 
+// The gradients of keys and values of skipped tokens alone; all others are 0.
+inline void skipped_backward(const Problem& p, Input q, Input k, Input v, Input o, Input grad, const float* log_sum,
+                             Output dq, Output dk, Output dv) {
+    const long first = p.first_skipped, end = first + p.skipped, c = p.channels;
+    Problem skipped = p;
+    skipped.keys = p.skipped;
+    backward(skipped, Dropout(), q, k.from(first), v.from(first), o, grad, log_sum, dq, dk.from(first), dv.from(first));
+    #pragma omp parallel for collapse(2) schedule(static)
+    for (long b = 0; b < p.batch; b++)
+        for (long token = 0; token < p.rows; token++)
+            for (Output rows : {dq, dk, dv}) {
+                if (rows.data != dq.data && token >= first && token < end) continue;
+                float* row = rows.head(b, 0, c)[token];
+                std::fill(row, row + p.heads * c, 0.f);
+            }
+}
+
 inline void region_backward(const Problem& p, const Regions& regions, Input q, Input k, Input v, Input o, Input grad,
                             const float* log_sum, Output dq, Output dk, Output dv) {
     backward(p, Dropout(), q, k, v, o, grad, log_sum, dq, dk, dv);
