@@ -1,6 +1,5 @@
 """CLIP-RC on ZeroWords, inductive: trained with the masks of 18 words, tested on 24.
 
-    jseg pretrain-clip weights/zerowords_clip.npz --dataset zerowords    # does not come with jseg
     jseg train --config configs/clip_rc/zerowords_inductive.py
 
 Measured: not yet

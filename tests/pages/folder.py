@@ -147,7 +147,7 @@ def make(folder: Path, store: Store) -> Path:
     (folder / "jseg").symlink_to(ROOT)
     (page / "samples").symlink_to(ROOT / "samples")
     (page / "configs").symlink_to(store.configs)
-    for name in ("zeroshapes_clip.npz", "zeroshapes_clip_rc.safetensors"):
+    for name in ("zeroshapes_clip.npz", "zeroshapes_clip_rc.safetensors", "zerowords_clip.npz"):
         shutil.copy(ROOT / "weights" / name, page / "weights")  # some pages replace them
     return page
 
