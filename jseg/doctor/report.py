@@ -31,6 +31,7 @@ ROOT = Path(jseg.__file__).resolve().parents[1]
 
 _GIB = 1 << 30
 _CACHE_BYTES = 2 * _GIB  # Jittor and the kernels of a few models, with a margin
+_SSH_VARIABLES = {"OMPI_MCA_plm", "OMPI_MCA_plm_rsh_agent"}  # make mpirun start processes in another way
 _SETTLED = 60.0  # seconds; the linker of a running job may still write newer files
 _MEMORY_BYTES = 2 * _GIB  # two compilers, or training of a small model
 
@@ -254,6 +255,9 @@ def _open_mpi() -> Finding:
     if version is None:
         text = "mpi4py is not installed (only needed for training with mpirun)"
         return Finding(NOTE, "Open MPI", text, _wheel_command("pip install mpi4py"))
+    if not any(shutil.which(name) for name in ("ssh", "rsh")) and not _SSH_VARIABLES & os.environ.keys():
+        text = "mpirun does not start without ssh, even on one machine"
+        return Finding(NOTE, "Open MPI", text, "apt-get install openssh-client")
     return Finding(OK, "Open MPI", f"{found.note} at {found.path.parent}, mpi4py {version}")
 
 

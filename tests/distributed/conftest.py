@@ -9,8 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `tiny`
 
+from fault_injection import MPIRUN, WITHOUT_MPIRUN
+
 ROOT = Path(__file__).resolve().parents[2]
-MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
 # More ranks than cores are welcome here, and so is root: containers run tests as root.
 OPTIONS = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
 
@@ -30,8 +31,8 @@ def clean_environment(**changes: str) -> dict[str, str]:
 def mpirun(tmp_path):
     """mpirun(ranks, program, *arguments) -> what it printed, in no
     order of ranks; its failure fails the test."""
-    if not MPIRUN.is_file():
-        pytest.skip("Open MPI is not installed in this environment")
+    if WITHOUT_MPIRUN:
+        pytest.skip(WITHOUT_MPIRUN)
 
     def run(
         ranks: int, program: str, *arguments: str, status: int = 0, changes: dict[str, str] | None = None

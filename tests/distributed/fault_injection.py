@@ -39,6 +39,13 @@ from jseg.checkpoints import load_arrays
 from jseg.drawn import write_dataset
 
 MPIRUN = Path(sys.prefix) / "bin" / "mpirun"
+WITHOUT_MPIRUN = (
+    "Open MPI is not installed in this environment"
+    if not MPIRUN.is_file()
+    else ""
+    if shutil.which("ssh") or shutil.which("rsh")
+    else "mpirun does not start without ssh: apt-get install openssh-client"
+)
 SIGNAL_OF = {
     "kill rank": signal.SIGKILL,
     "kill save": signal.SIGKILL,

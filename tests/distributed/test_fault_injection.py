@@ -9,9 +9,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.skipif(
-    not fault_injection.MPIRUN.is_file(), reason="Open MPI is not installed in this environment"
-)
+@pytest.mark.skipif(bool(fault_injection.WITHOUT_MPIRUN), reason=fault_injection.WITHOUT_MPIRUN)
 def test_killed_trainings_lose_nothing_and_repeat_the_unbroken_curve(tmp_path, capsys):
     status = fault_injection.main(
         ["--kills", "2", "--ranks", "2", "--iterations", "7", "--seed", "1", "--out", str(tmp_path)]

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -128,8 +129,23 @@ def test_mpi4py_is_optional(installed, monkeypatch):
     status, lines, _ = _report()
     assert status == 0 and _fix_below(lines, "Open MPI").endswith("pip install mpi4py")
     installed["mpi4py"] = "4.1.2"
+    monkeypatch.setenv("OMPI_MCA_plm", "isolated")  # as if this machine had ssh
     status, lines, _ = _report()
     assert status == 0 and _mark(lines, "Open MPI") == doctor.OK
+
+
+def test_mpirun_needs_ssh(installed, monkeypatch):
+    installed["mpi4py"] = "4.1.2"
+    mpicc = environment.Found(Path("/usr/bin/mpicc"), "mpirun (Open MPI) 4.1.8")
+    monkeypatch.setattr(environment, "find_mpicc", lambda: mpicc)
+    which = shutil.which
+    monkeypatch.setattr(
+        doctor.shutil, "which", lambda name, **more: None if name in ("ssh", "rsh") else which(name, **more)
+    )
+    status, lines, _ = _report()
+    assert status == 0 and _fix_below(lines, "Open MPI").endswith("install openssh-client")
+    monkeypatch.setenv("OMPI_MCA_plm_rsh_agent", "an_agent")
+    assert _mark(_report()[1], "Open MPI") == doctor.OK
 
 
 def test_python_outside_the_range_is_a_problem(installed, monkeypatch):
