@@ -91,9 +91,10 @@ def test_another_environment_compiles_nothing_again(tmp_path: Path) -> None:
     compilations(ROOT)
     installed = shared_cache._installed_packages()
     site = tmp_path / "site-packages"
-    for folder in (*shared_cache._PACKAGES, next(installed.glob("jittor-*.dist-info")).name):
+    record = shared_cache._record(installed)  # of a wheel, or of an installation without one
+    for folder in (*shared_cache._PACKAGES, record.parent.name):
         shutil.copytree(installed / folder, site / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    os.utime(next(site.glob("*/RECORD")))
+    os.utime(site / record.parent.name / record.name)
     assert compiled_again(ROOT, site) == []
 
 
