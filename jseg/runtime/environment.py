@@ -8,9 +8,11 @@ settles each of these beforehand. It never changes a variable that the user has 
 
 import ctypes
 import ctypes.util
+import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import site
 import subprocess
@@ -247,13 +249,35 @@ def _prepare_mpi() -> None:
         return
     mpicc = find_mpicc()
     if mpicc.path is not None:
-        os.environ.setdefault("mpicc_path", str(mpicc.path))
+        os.environ.setdefault("mpicc_path", str(_plain_mpicc(mpicc.path)))
     elif launched_by_mpi():
         raise EnvironmentProblem(mpicc.note)
     if launched_by_mpi():
         # Without this, a waiting rank keeps a core busy that another rank may need.
         os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
         prepare_threads()
+
+
+def _plain_mpicc(mpicc: Path) -> Path:
+    """Returns a program without special characters in its path, since Jittor runs mpicc in a shell without
+    quotes, and passes on the options that it prints in the same way.
+
+    If the path has some, as in a folder whose name contains a space, this is a script in the cache, which
+    tells mpicc that its installation is where a link beside the script leads.
+    """
+    if shlex.quote(str(mpicc)) == str(mpicc):
+        return mpicc
+    prefix = mpicc.resolve().parents[1]
+    folder = jittor_cache() / "jseg" / f"mpi-{hashlib.sha256(str(prefix).encode()).hexdigest()[:16]}"
+    script, link = folder / "mpicc", folder / "installation"
+    text = f'#!/bin/sh\nOPAL_PREFIX={shlex.quote(str(link))} exec {shlex.quote(str(mpicc))} "$@"\n'
+    folder.mkdir(parents=True, exist_ok=True)
+    point_link(link, prefix)
+    if not script.is_file() or script.read_text() != text:
+        with replacing(script, durable=False) as temporary:
+            temporary.write_text(text)
+            temporary.chmod(0o755)
+    return script
 
 
 def _prepare_onednn() -> None:

@@ -203,6 +203,19 @@ def test_mpi_is_only_asked_for_under_mpirun(machine):
     assert environment.find_mpicc().note == "mpirun (Open MPI) 4.1.8"
 
 
+def test_mpicc_in_a_folder_whose_name_has_a_space(machine, monkeypatch):
+    """Jittor passes its path, and the paths that it prints, to a shell without quotes."""
+    prefix = machine.root / "zero shot – Größe"
+    mpicc = machine.program(prefix / "bin" / "mpicc", "")
+    mpicc.write_text('#!/bin/sh\necho "-I$OPAL_PREFIX/include" "$@"\n')
+    monkeypatch.setattr(environment, "find_mpicc", lambda: environment.Found(mpicc, ""))
+    os.environ["OMPI_COMM_WORLD_SIZE"] = "2"
+    prepare_jittor()
+    command = os.environ["mpicc_path"] + " --showme:compile"
+    option, argument = subprocess.run(command, shell=True, capture_output=True, text=True).stdout.split()
+    assert argument == "--showme:compile" and Path(option[2:]).parent.resolve() == prefix
+
+
 def test_a_rank_takes_its_share_of_the_cores_unless_told_otherwise(machine, monkeypatch):
     machine.program(machine.prefix / "bin" / "mpicc", "cc")
     monkeypatch.setattr(threads, "usable_cores", lambda: 8)
