@@ -67,10 +67,13 @@ def rank_program(repeats: int) -> None:
         print("\nRESULT " + json.dumps(result), flush=True)
 
 
-def measure(hosts: Hosts, count: int, repeats: int) -> dict[str, float]:
-    """Result of one run of `rank_program` on the first `count` hosts."""
+def measure(
+    hosts: Hosts, count: int, repeats: int, parameters: Sequence[Sequence[str]] = ()
+) -> dict[str, float]:
+    """Result of `rank_program` on the first `count` hosts, with names and values of Open MPI parameters."""
     options = ["--hostfile", str(hosts.hostfile(count, 1)), "-n", str(count), "--bind-to", "none"]
     options += ["-x", "PATH", "-x", "PYTHONPATH", "--mca", "btl_tcp_if_include", "eth0"]
+    options += [word for parameter in parameters for word in ("--mca", *parameter)]
     program = [sys.executable, str(Path(__file__).resolve()), "--ranks", "--repeats", str(repeats)]
     command = ["mpirun", "--prefix", sys.prefix, *options, *program]
     process = hosts.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -89,6 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--out", type=Path, help="folder for the hosts")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--mca",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="parameter of Open MPI, in place of what jseg sets",
+    )
     parser.add_argument("--ranks", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.ranks:
@@ -106,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for rate, bits in RATES.items():
             for host in range(options.hosts):
                 hosts.limit(host, rate if bits else "")
-            result = measure(hosts, options.hosts, options.repeats)
+            result = measure(hosts, options.hosts, options.repeats, options.mca)
             # Each host sends 2 (n - 1) / n of the numbers, in either way of adding.
             sent = 2 * (options.hosts - 1) / options.hosts * result["numbers"] * 8
             alone = [f"{sent * size / bits:.2f}" if bits else "-" for size in (4, 2)]

@@ -46,7 +46,7 @@ _VARIABLES = (
     prepare.OURS,
     prepare.FAILED,
     "OMP_NUM_THREADS",
-    "OMPI_MCA_mpi_yield_when_idle",
+    *(f"OMPI_MCA_{name}" for name in environment.MPI_SETTINGS),
 )
 
 

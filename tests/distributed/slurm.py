@@ -3,14 +3,14 @@
     python tests/distributed/slurm.py --out /tmp/slurm
 
 The nodes are the hosts of hosts.py, which needs root, each with a `slurmd`; the first has `slurmctld`.
-`apt-get install --no-install-recommends slurm-wlm munge` installs what is needed. A small training must reach
-the curve of a single process, bit for bit that of an undisturbed job on two nodes, when
+`apt-get install --no-install-recommends slurm-wlm munge libpmix2 libpmix-dev` installs what is needed. A
+small training must reach the curve of an undisturbed job on two nodes, bit for bit, when
 
 - nothing happens; its time limit comes; a node fails and comes back: it goes on by itself;
-- it is cancelled: it goes on when the script is submitted again.
+- it is cancelled: it goes on when the script is submitted again;
+- `srun --mpi=pmix` starts the ranks, if SLURM has it.
 
-After each, no process of the job may be left on any node. Also tries whether `srun` alone can start ranks.
-Ends with
+After each, no process of the job may be left on any node. Ends with
 
     5 trials on slurm-wlm VERSION: 0 problems
 
@@ -232,9 +232,10 @@ def node_fails(slurm: Slurm, work_dir: Path) -> None:
 
 
 def ranks_by_srun(slurm: Slurm, work_dir: Path) -> None:
-    """Whether `srun` can start ranks without `mpirun`. Only reported."""
+    """Whether `srun` can start ranks without `mpirun`; if SLURM has PMIx, it must train."""
     program = "from mpi4py import MPI; print(MPI.COMM_WORLD.rank, 'of', MPI.COMM_WORLD.size)"
-    print(f"    {slurm.output('srun', '--mpi=list')}".replace("\n", " "))
+    kinds = slurm.output("srun", "--mpi=list").split()
+    print(f"    {' '.join(kinds)}")
     start = ["srun", "--quiet", "-N", "2", "--ntasks-per-node=1"]
     for kind in ("none", "pmi2", "pmix"):
         lines = slurm.output(*start, f"--mpi={kind}", sys.executable, "-c", program).splitlines()
@@ -249,6 +250,7 @@ def ranks_by_srun(slurm: Slurm, work_dir: Path) -> None:
     work_dir.with_suffix(".log").write_text(output)
     same = curve(work_dir) == curve(slurm.hosts.shared / "completes")
     print(f"    training by srun --mpi=pmix: {'same curve' if same else output[-300:]}", flush=True)
+    slurm.check(same or "pmix" not in kinds, f"{work_dir.name}: another curve")
     shutil.rmtree(work_dir, ignore_errors=True)
 
 

@@ -216,6 +216,17 @@ def test_mpicc_in_a_folder_whose_name_has_a_space(machine, monkeypatch):
     assert argument == "--showme:compile" and Path(option[2:]).parent.resolve() == prefix
 
 
+def test_a_rank_sets_parameters_of_open_mpi_unless_they_are_set(machine):
+    machine.program(machine.prefix / "bin" / "mpicc", "cc")
+    prepare_jittor()
+    assert "OMPI_MCA_btl_tcp_flags" not in os.environ  # not under mpirun
+    del os.environ["use_mpi"]
+    os.environ.update(OMPI_COMM_WORLD_SIZE="2", OMPI_MCA_mpi_yield_when_idle="0")
+    prepare_jittor()
+    assert "put" not in os.environ["OMPI_MCA_btl_tcp_flags"].split(",")
+    assert os.environ["OMPI_MCA_mpi_yield_when_idle"] == "0"
+
+
 def test_a_rank_takes_its_share_of_the_cores_unless_told_otherwise(machine, monkeypatch):
     machine.program(machine.prefix / "bin" / "mpicc", "cc")
     monkeypatch.setattr(threads, "usable_cores", lambda: 8)

@@ -40,6 +40,36 @@ y.sync()
 jt.grad(y.sum(), x).sync()
 print("IMPORTED", jseg.__file__, jittor.__file__)
 """
+# A sitecustomize.py, with which folders are listed in the order of no real file system.
+_LISTED_BACKWARDS = """
+import os
+
+listdir, scandir = os.listdir, os.scandir
+
+
+class Backwards:
+    def __init__(self, *path):
+        with scandir(*path) as entries:
+            self._entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=True))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._entries)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    close = __exit__
+
+
+os.listdir = lambda *path: sorted(listdir(*path), reverse=True)
+os.scandir = Backwards
+"""
 
 
 def compilations(clone: Path, *search_path: Path) -> list[str]:
@@ -96,6 +126,14 @@ def test_another_environment_compiles_nothing_again(tmp_path: Path) -> None:
         shutil.copytree(installed / folder, site / folder, ignore=shutil.ignore_patterns("__pycache__"))
     os.utime(site / record.parent.name / record.name)
     assert compiled_again(ROOT, site) == []
+
+
+@pytest.mark.slow
+def test_a_file_system_with_another_order_compiles_nothing_again(tmp_path: Path) -> None:
+    """An image of a container keeps compiled files on another one. Jittor compiled all of itself there."""
+    compilations(ROOT)
+    (tmp_path / "sitecustomize.py").write_text(_LISTED_BACKWARDS)
+    assert compiled_again(ROOT, tmp_path) == []
 
 
 def test_headers_are_copied_once_for_each_content(tmp_path: Path) -> None:

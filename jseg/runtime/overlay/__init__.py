@@ -9,6 +9,7 @@ _BOOTSTRAP = (
     """cc_path, cc_flags+f" {opt_flags} ", files, """
     "jit_utils.cache_path+'/jit_utils_core'+extension_suffix, True)"
 )
+_SOURCES = """glob.glob(jittor_path+"/src/**/*.cc", recursive=True)"""
 EDITS = (
     # Headers of g++ 15 and newer no longer include it indirectly.
     ("jittor/src/types.h", "#include <vector>\n", "#include <cstdint>\n#include <vector>\n"),
@@ -143,6 +144,36 @@ os.environ["cc_path"] = cc_path
         "jittor_utils/__init__.py",
         "    osv = platform.platform() + platform.node()\n",
         "    osv = platform.system() + platform.machine() + ''.join(platform.libc_ver())\n",
+    ),
+    # Generated files and units would follow the order in which a file system lists its folders. In a cache
+    # that was moved to another one, as into the image of a container, each start would compile all again.
+    *(
+        (
+            "jittor/compiler.py",
+            f"def {name}():\n    all_src = {_SOURCES}\n",
+            f"def {name}():\n    all_src = sorted({_SOURCES})\n",
+        )
+        for name in ("gen_jit_tests", "gen_jit_flags")
+    ),
+    (
+        "jittor/compiler.py",
+        """op_headers = glob.glob(jittor_path+"/src/ops/**/*op.h", recursive=True)\n""",
+        """op_headers = sorted(glob.glob(jittor_path+"/src/ops/**/*op.h", recursive=True))\n""",
+    ),
+    (
+        "jittor/compiler.py",
+        """files4 = glob.glob(jittor_path+"/src/**/*."+ext_args, recursive=True)\n""",
+        """files4 = sorted(glob.glob(jittor_path+"/src/**/*."+ext_args, recursive=True))\n""",
+    ),
+    (
+        "jittor/compiler.py",
+        "    for name in filenames:\n        name = os.path.realpath(name)\n",
+        "    for name in sorted(filenames):\n        name = os.path.realpath(name)\n",
+    ),
+    (
+        "jittor/pyjt_compiler.py",
+        "    headers = headers1 + headers2\n",
+        "    headers = sorted(headers1) + sorted(headers2)\n",
     ),
     # Jittor would store the JITTOR_HOME of one process for all later ones of the user.
     (
