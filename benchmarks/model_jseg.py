@@ -8,7 +8,7 @@ import numpy as np
 
 sys.path[:0] = [os.environ["JSEG_TREE"], str(Path(__file__).resolve().parent)]
 
-from model_worker import Job, read_job, serve
+from model_worker import Job, read_job, resident, serve
 
 from jseg.checkpoints import EncoderSizes
 from jseg.gpu_check.speed import profile_summary
@@ -41,12 +41,14 @@ def build(job: Job) -> CLIPRC:
 def main() -> None:
     job = read_job()
     model = build(job)
-    optimizer = AdamW(model.trainable_parameters(), lr=1e-4)
     image, label = jt.array(job.image), jt.array(job.label)
+    jt.sync_all(True)
+    held = resident()
+    optimizer = AdamW(model.trainable_parameters(), lr=1e-4) if job.kind == "training" else None
     jt.sync_all(True)
 
     def work() -> None:
-        if job.kind == "training":
+        if optimizer:
             model.train()
             terms = model.loss(image, label)
             optimizer.step(terms["total"], lambda base: base)
@@ -69,7 +71,7 @@ def main() -> None:
         rows = profile_summary(jt.profiler.report())["costliest"]
         return [(f"{row['count']} x {row['name']}", row["milliseconds"]) for row in rows]
 
-    serve(job, work, parity, breakdown)
+    serve(job, work, parity, held, breakdown)
     os._exit(0)  # Jittor may crash while it is unloaded, although everything went well
 
 

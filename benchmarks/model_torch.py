@@ -18,7 +18,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from model_sizes import PATCH, Sizes
-from model_worker import Job, read_job, serve
+from model_worker import Job, read_job, resident, serve
 
 WRITTEN_OUT = len(sys.argv) > 4 and sys.argv[4] == "written-out"
 DROPOUT = 0.1
@@ -243,8 +243,9 @@ def build(job: Job) -> Model:
 def main() -> None:
     job = read_job()
     model = build(job)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     image, label, text = (torch.from_numpy(a).to(DEVICE) for a in (job.image, job.label, job.text))
+    held = resident()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     torch.backends.cuda.matmul.allow_tf32 = PRECISION == "tf32"
     low = torch.autocast(DEVICE, torch.bfloat16, enabled=PRECISION == "bfloat16")
 
@@ -268,7 +269,7 @@ def main() -> None:
             terms = model.loss(image, label, text[: job.sizes.seen])
         return {name: term.float().cpu().numpy() for name, term in terms.items() if name != "acc_seg"}
 
-    serve(job, work, parity)
+    serve(job, work, parity, held)
 
 
 if __name__ == "__main__":

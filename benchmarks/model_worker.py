@@ -38,11 +38,12 @@ def serve(
     job: Job,
     work: Callable[[], None],
     parity: Callable[[], dict[str, np.ndarray]],
+    held: int,
     breakdown: Callable[[], list[tuple[str, float]]] | None = None,
 ) -> None:
-    """Answers orders until the input ends. `work` does one step and waits for it."""
+    """Answers orders until the input ends. `work` does one step and waits for it. `held`: of `resident` with
+    weights and data, before there is an optimizer."""
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of building the model
-    weights = _resident("VmRSS")
     for order in sys.stdin:
         if order.strip() == "parity":
             path = job.folder / f"outputs-{time.time_ns()}.npz"
@@ -56,7 +57,7 @@ def serve(
             answer = {
                 "seconds": time.perf_counter() - start,
                 "cpu_seconds": _cpu_seconds() - used,
-                "peak_bytes": _resident("VmHWM") - weights,
+                "peak_bytes": resident("VmHWM") - held,
             }
         print(MARK + json.dumps(answer), flush=True)
 
@@ -66,6 +67,7 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _resident(field: str) -> int:
+def resident(field: str = "VmRSS") -> int:
+    """Bytes of this process in memory, now or at most so far ("VmHWM")."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(row.split()[1] for row in status.splitlines() if row.startswith(field)))
