@@ -31,7 +31,8 @@ ROOT = Path(jseg.__file__).resolve().parents[1]
 
 _GIB = 1 << 30
 _CACHE_BYTES = 2 * _GIB  # Jittor and the kernels of a few models, with a margin
-_SSH_VARIABLES = {"OMPI_MCA_plm", "OMPI_MCA_plm_rsh_agent"}  # make mpirun start processes in another way
+# With these, mpirun starts processes in another way.
+_SSH_VARIABLES = {"OMPI_MCA_plm", "OMPI_MCA_plm_rsh_agent", "SLURM_JOB_ID"}
 _SETTLED = 60.0  # seconds; the linker of a running job may still write newer files
 _MEMORY_BYTES = 2 * _GIB  # two compilers, or training of a small model
 

@@ -279,12 +279,15 @@ def _plain_mpicc(mpicc: Path) -> Path:
     folder = jittor_cache() / "jseg" / f"mpi-{hashlib.sha256(str(prefix).encode()).hexdigest()[:16]}"
     script, link = folder / "mpicc", folder / "installation"
     text = f'#!/bin/sh\nOPAL_PREFIX={shlex.quote(str(link))} exec {shlex.quote(str(mpicc))} "$@"\n'
-    folder.mkdir(parents=True, exist_ok=True)
-    point_link(link, prefix)
-    if not script.is_file() or script.read_text() != text:
-        with replacing(script, durable=False) as temporary:
-            temporary.write_text(text)
-            temporary.chmod(0o755)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        point_link(link, prefix)
+        if not script.is_file() or script.read_text() != text:
+            with replacing(script, durable=False) as temporary:
+                temporary.write_text(text)
+                temporary.chmod(0o755)
+    except OSError as error:
+        raise unwritable_cache(error) from error
     return script
 
 

@@ -267,7 +267,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     trials = [trial for trial in TRIALS if trial is completes or options.only in trial.__name__]
     absent = [name for name in DAEMONS if shutil.which(name) is None]
-    reason = f"{', '.join(absent)} not found; apt-get install slurm-wlm munge" if absent else missing()
+    reason = (
+        f"{', '.join(absent)} not found; apt-get install slurm-wlm munge libpmix2 libpmix-dev"
+        if absent
+        else missing()
+    )
     reason = reason or (f"{options.out} exists; name a new folder" if options.out.exists() else "")
     if reason:
         parser.error(reason)
