@@ -270,22 +270,25 @@ def _plain_mpicc(mpicc: Path) -> Path:
     """Returns a program without special characters in its path, since Jittor runs mpicc in a shell without
     quotes, and passes on the options that it prints in the same way.
 
-    If the path has some, as in a folder whose name contains a space, this is a script in the cache, which
-    tells mpicc that its installation is where a link beside the script leads.
+    If the path has some, as in a folder whose name contains a space, this is a script in the cache that
+    prints those options with a link in place of mpicc's installation.
     """
     if shlex.quote(str(mpicc)) == str(mpicc):
         return mpicc
     prefix = mpicc.resolve().parents[1]
     folder = jittor_cache() / "jseg" / f"mpi-{hashlib.sha256(str(prefix).encode()).hexdigest()[:16]}"
     script, link = folder / "mpicc", folder / "installation"
-    text = f'#!/bin/sh\nOPAL_PREFIX={shlex.quote(str(link))} exec {shlex.quote(str(mpicc))} "$@"\n'
+    lines = ["#!/bin/sh", 'case "$1" in']
+    for option in ("--showme:compile", "--showme:link"):
+        shown = subprocess.run([str(mpicc), option], capture_output=True, text=True).stdout.strip()
+        lines.append(f"{option}) echo {shlex.quote(shown.replace(str(prefix), str(link)))} ;;")
+    lines += [f'*) exec {shlex.quote(str(mpicc))} "$@" ;;', "esac", ""]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         point_link(link, prefix)
-        if not script.is_file() or script.read_text() != text:
-            with replacing(script, durable=False) as temporary:
-                temporary.write_text(text)
-                temporary.chmod(0o755)
+        with replacing(script, durable=False) as temporary:
+            temporary.write_text("\n".join(lines))
+            temporary.chmod(0o755)
     except OSError as error:
         raise unwritable_cache(error) from error
     return script

@@ -207,7 +207,7 @@ def test_mpicc_in_a_folder_whose_name_has_a_space(machine, monkeypatch):
     """Jittor passes its path, and the paths that it prints, to a shell without quotes."""
     prefix = machine.root / "zero shot – Größe"
     mpicc = machine.program(prefix / "bin" / "mpicc", "")
-    mpicc.write_text('#!/bin/sh\necho "-I$OPAL_PREFIX/include" "$@"\n')
+    mpicc.write_text(f"#!/bin/sh\necho '-I{prefix}/include' \"$@\"\n")
     monkeypatch.setattr(environment, "find_mpicc", lambda: environment.Found(mpicc, ""))
     os.environ["OMPI_COMM_WORLD_SIZE"] = "2"
     prepare_jittor()
