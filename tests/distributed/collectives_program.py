@@ -117,7 +117,7 @@ def one_library() -> None:
     """mpi4py calls the library that Jittor has initialised, and does not load a second one."""
     maps = Path("/proc/self/maps")
     if maps.is_file():
-        paths = {line.split()[-1] for line in maps.read_text().splitlines()}
+        paths = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines()}  # may hold spaces
         names = [Path(path).name for path in paths if path.startswith("/")]
         assert sum(name.startswith("libmpi.so") for name in names) == 1, sorted(paths)
         assert any(name.startswith("MPI.") for name in names), sorted(paths)  # mpi4py's
