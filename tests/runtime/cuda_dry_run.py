@@ -1,7 +1,7 @@
 """Jittor on CUDA without a GPU: does it build, import, compile
 and dispatch? Minutes of compiling; run by hand.
 
-    python tests/runtime/cuda_dry_run.py FOLDER [--libraries SITE_PACKAGES] [--architecture 120]
+    python tests/runtime/cuda_dry_run.py FOLDER [--libraries SITE_PACKAGES] [--architecture 120] [--count]
 
 nvcc and g++ are the real ones. The driver and the libraries are stubs that say yes to everything: device
 memory is host memory and no kernel runs, so results are not looked at. FOLDER keeps the stubs and a home
@@ -9,6 +9,8 @@ folder with Jittor's cache, so that a second run is quick. The first nvcc that i
 headers and names of functions of its libraries; those that a toolkit lacks are taken from the wheels in
 SITE_PACKAGES (nvidia-cublas, nvidia-curand). The GPU is an sm_90, or what --architecture says: Jittor asks
 for code of sm_90 at most, jseg for that of the GPU. Ends with "dry run passed", or the error.
+
+--count prints what training steps and evaluation ask of a GPU instead (`cuda_counts.py`).
 """
 
 import argparse
@@ -69,6 +71,30 @@ print("dry run passed", flush=True)
 """
 
 
+def stubbed(folder: Path, wheels: Path | None, architecture: int, home: str) -> dict[str, str]:
+    """Makes the stubs, and returns the variables of a process that takes them for a GPU.
+
+    Args:
+        home: name of the home folder in `folder`.
+    """
+    found = sorted(wheels.glob("nvidia/*")) if wheels else []
+    toolkit = make_toolkit(
+        folder, [Place("wheels", wheel / "include", wheel / "lib") for wheel in found], architecture
+    )
+    driver = folder / "driver"
+    driver.mkdir(exist_ok=True)
+    build(["#include <string.h>", DRIVER], driver / "libcuda.so.1", toolkit / "include", architecture)
+    (folder / home).mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        "HOME": str(folder / home),
+        "CUDA_HOME": str(toolkit),
+        "JSEG_DEVICE": "cuda",
+        "LD_LIBRARY_PATH": str(driver),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
 def main() -> int:
     """Returns 0 if everything succeeded."""
     parser = argparse.ArgumentParser(
@@ -79,29 +105,29 @@ def main() -> int:
     parser.add_argument(
         "--architecture", type=int, default=90, metavar="NUMBER", help="of the GPU (default: 90)"
     )
-    arguments = parser.parse_args()
-    folder = arguments.folder.resolve()
-    wheels = sorted(arguments.libraries.resolve().glob("nvidia/*")) if arguments.libraries else []
-    home = make_toolkit(
-        folder,
-        [Place("wheels", wheel / "include", wheel / "lib") for wheel in wheels],
-        arguments.architecture,
+    parser.add_argument(
+        "--count", nargs="*", metavar="SETTING", help="print what steps do instead; options of cuda_counts.py"
     )
-    driver = folder / "driver"
-    driver.mkdir(exist_ok=True)
-    build(["#include <string.h>", DRIVER], driver / "libcuda.so.1", home / "include", arguments.architecture)
-    (folder / "home").mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
-        "HOME": str(folder / "home"),
-        "CUDA_HOME": str(home),
-        "JSEG_DEVICE": "cuda",
-        "LD_LIBRARY_PATH": str(driver),
-        "PYTHONPATH": str(ROOT),
-    }
-    run = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, stdout=subprocess.PIPE, text=True)
-    print(run.stdout, end="")
-    return 0 if "dry run passed" in run.stdout else 1
+    arguments = parser.parse_args()
+    counts = arguments.count is not None
+    environment = stubbed(
+        arguments.folder.resolve(),
+        arguments.libraries.resolve() if arguments.libraries else None,
+        arguments.architecture,
+        "home_of_counts" if counts else "home",
+    )
+    command = ["-c", _PROGRAM]
+    if counts:  # unoptimised, which saves time, and which Jittor's cache does not tell apart
+        environment["cc_flags"] = " -O0 "
+        command = [str(Path(__file__).with_name("cuda_counts.py")), *arguments.count]
+    with subprocess.Popen(
+        [sys.executable, *command], env=environment, stdout=subprocess.PIPE, text=True
+    ) as run:
+        lines = []
+        for line in run.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    return 0 if "dry run passed\n" in lines else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,194 @@
+"""Counts what training steps and the evaluation of images ask of a GPU, at the sizes of the paper.
+
+`cuda_dry_run.py --count` starts it with stubs in place of CUDA's libraries. It prints a table in Markdown, in
+which every number is the largest of `TIMES` repetitions after some that compile and fill Jittor's pools:
+
+operators     runs of operators that Jittor compiles, and how many of them on the CPU
+new           operators that were loaded in the first run of this row: what would have to be compiled
+kernels       kernels that Jittor and jseg start, and calls of cuBLAS, which starts its own
+to the device, to the host, on the device: copies, and their bytes
+waits         for the GPU by the host, including those of copies
+allocations   of memory, on the device or pinned
+"""
+
+import contextlib
+import functools
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from cuda_calls import KINDS, Calls, Counts
+
+from jseg.datasets.pipeline import build_pipeline
+from jseg.gpu_check.settings import SETTINGS, SMALL_SETTINGS, Setting
+from jseg.gpu_check.speed import profiled, random_segmentor
+from jseg.optim import AdamW
+from jseg.runner.evaluate import predict_mask
+from jseg.runner.log import LossWindow, NonFiniteLoss
+from jseg.runner.step import TrainingStep
+from jseg.runtime.backend import jt
+
+BATCH, WARM, TIMES = 2, 3, 3
+IMAGES = ((500, 375), (375, 500), (500, 333), (500, 500), (640, 480), (640, 360), (800, 250))
+"""(width, height): one, two, four and five windows of 512 pixels after the short side is resized to 512."""
+
+
+class Row(NamedTuple):
+    """A row of the table. on_cpu: Jittor's keys of operators that ran on the CPU, repeated."""
+
+    case: str
+    operators: int
+    on_cpu: list[str]
+    new: int
+    counts: Counts
+
+
+class Observer:
+    """Runs pieces of work, and counts."""
+
+    def __init__(self) -> None:
+        self._calls = Calls()
+
+    def __call__(self, case: str, work: Callable[[], Any], before: Callable[[], Any] | None = None) -> Row:
+        """Counts `work`, which neither waits for the GPU nor needs to.
+
+        Args:
+            before: runs before each repetition and is not counted.
+        """
+
+        def once() -> Counts:
+            if before:
+                before()
+            self._calls.reset()
+            work()
+            return self._calls.counts()
+
+        known = loaded_operators()
+        once()
+        new = len(loaded_operators() - known)
+        for _ in range(WARM - 1):
+            once()
+        counts = largest([once() for _ in range(TIMES)])
+        if before:
+            before()
+        table = profiled(work)
+        name, count = table[0].index("Name"), table[0].index("Count")
+        runs = [(row[name], int(float(row[count]))) for row in table[1:]]
+        on_cpu = [key for key, times in runs if "JIT_cpu" in key for _ in range(times)]
+        return Row(case, sum(times for _, times in runs), on_cpu, new, counts)
+
+
+def largest(several: Sequence[Counts]) -> Counts:
+    """The largest of each number, and of each kind the copies with the most bytes."""
+    numbers = [max(values) for values in zip(*(counts[:-1] for counts in several))]
+    copies = {kind: max((counts.copies[kind] for counts in several), key=sum) for kind in KINDS}
+    return Counts(*numbers, copies=copies)
+
+
+def loaded_operators() -> set[str]:
+    """Files of the operators that Jittor has loaded, compiled now or earlier."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {line.split(maxsplit=5)[5] for line in lines if "/jit/" in line and ".so" in line}
+
+
+def training(setting: Setting, observe: Observer) -> Iterator[Row]:
+    """The steps of the trainer (`jseg.runner.Runner`), and what logging one of them adds."""
+    rng = np.random.default_rng(0)
+    segmentor = random_segmentor(setting, rng)
+    segmentor.train()
+    step = TrainingStep(segmentor, AdamW(segmentor.trainable_parameters(), lr=2e-4), seed=0)
+    window, iterations = LossWindow(0), itertools.count()
+    images = (setting.batch, 3, setting.size, setting.size)
+
+    def iterate() -> None:
+        iteration = next(iterations)
+        batch: Any = {
+            "image": rng.standard_normal(images, np.float32),
+            "label": rng.integers(0, setting.classes, (images[0], *images[2:]), np.uint8),
+            "names": [""] * setting.batch,
+        }
+        window.add(step(iteration, batch, lambda base: base * (1 - iteration / 1000)), 0.0)
+        jt.sync_all()
+
+    def log() -> None:
+        with contextlib.suppress(NonFiniteLoss):  # no kernel ran
+            window.close()
+
+    def forget() -> None:
+        if len(window):
+            log()
+        iterate()
+
+    yield observe(f"{setting.name}, training step", iterate)
+    yield observe(f"{setting.name}, logging one step", log, forget)
+
+
+def evaluation(setting: Setting, observe: Observer) -> Iterator[Row]:
+    """The mask of an image, as the evaluation makes it, for images of several shapes."""
+    rng = np.random.default_rng(0)
+    segmentor = random_segmentor(setting, rng)
+    segmentor.eval()
+    inference = dict(
+        mode="slide", crop_size=setting.size, stride=setting.size * 426 // 512, scales=(1.0,), flip=False
+    )
+    for width, height in IMAGES:
+        sample: dict[str, Any] = {"image": rng.integers(0, 256, (height, width, 3), np.uint8), "name": ""}
+        for transform in build_pipeline({"short_side": setting.size}, test_mode=True):
+            sample = transform(sample, rng)
+        sample["image"] = np.ascontiguousarray(sample["image"].transpose(2, 0, 1), np.float32)
+        sample["original_size"] = (height, width)
+        mask = functools.partial(predict_mask, segmentor, sample, inference)
+        yield observe(f"{setting.name}, mask of {width} x {height}", mask)
+
+
+def line(row: Row) -> str:
+    """A line of the table."""
+    counts = row.counts
+    copies = (
+        f"{len(sizes)} ({readable(sum(sizes))})" for sizes in (counts.copies[kind] for kind in KINDS[1:])
+    )
+    cells = (
+        row.case,
+        f"{row.operators} ({len(row.on_cpu)})",
+        row.new,
+        f"{counts.launches} + {counts.products}",
+        *copies,
+        counts.syncs,
+        counts.allocations,
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def readable(size: int) -> str:
+    """1234567 -> '1.2 MB'."""
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
+def main() -> None:
+    """Prints the table, and then the operators that ran on the CPU."""
+    settings = {setting.name: setting for setting in (*SETTINGS, *SMALL_SETTINGS)}
+    names = sys.argv[1:] or [setting.name for setting in SETTINGS]
+    observe, rows = Observer(), []
+    print(
+        "| | operators (CPU) | new | kernels + cuBLAS | " + " | ".join(KINDS[1:]) + " | waits | allocations |"
+    )
+    print("|---|" + "---:|" * 8, flush=True)
+    for name in names:
+        for part in (training, evaluation):
+            for row in part(settings[name]._replace(batch=BATCH), observe):
+                rows.append(row)
+                print(line(row), flush=True)
+            jt.gc()
+    for key in sorted({key for row in rows for key in row.on_cpu}):
+        print("on the CPU:", key)
+    print("dry run passed", flush=True)
+
+
+if __name__ == "__main__":
+    main()
