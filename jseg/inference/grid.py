@@ -29,4 +29,4 @@ def grid_class_map(copies: Sequence[GridCopy], size: tuple[int, int], bias: jt.V
 
 def grid_mask(copies: Sequence[GridCopy], size: tuple[int, int], bias: jt.Var) -> np.ndarray:
     """The mask of `grid_class_map` as uint8, for at most 256 classes; nothing else leaves the device."""
-    return class_map(copies, size, bias).mask[0].uint8().numpy()
+    return class_map(copies, size, bias).mask.uint8().numpy()[0]

@@ -31,7 +31,9 @@ from jseg.runner.log import LossWindow, NonFiniteLoss
 from jseg.runner.step import TrainingStep
 from jseg.runtime.backend import jt
 
-BATCH, WARM, TIMES = 2, 3, 3
+BATCHES = (2, 4)
+"""Images of a training step: two numbers, since counts could grow with the images of a step."""
+WARM, TIMES = 3, 3
 IMAGES = ((500, 375), (375, 500), (500, 333), (500, 500), (640, 480), (640, 360), (800, 250))
 """(width, height): one, two, four and five windows of 512 pixels after the short side is resized to 512."""
 
@@ -101,14 +103,13 @@ def training(setting: Setting, observe: Observer) -> Iterator[Row]:
     segmentor.train()
     step = TrainingStep(segmentor, AdamW(segmentor.trainable_parameters(), lr=2e-4), seed=0)
     window, iterations = LossWindow(0), itertools.count()
-    images = (setting.batch, 3, setting.size, setting.size)
 
-    def iterate() -> None:
+    def iterate(images: int) -> None:
         iteration = next(iterations)
         batch: Any = {
-            "image": rng.standard_normal(images, np.float32),
-            "label": rng.integers(0, setting.classes, (images[0], *images[2:]), np.uint8),
-            "names": [""] * setting.batch,
+            "image": rng.standard_normal((images, 3, setting.size, setting.size), np.float32),
+            "label": rng.integers(0, setting.classes, (images, setting.size, setting.size), np.uint8),
+            "names": [""] * images,
         }
         window.add(step(iteration, batch, lambda base: base * (1 - iteration / 1000)), 0.0)
         jt.sync_all()
@@ -120,9 +121,10 @@ def training(setting: Setting, observe: Observer) -> Iterator[Row]:
     def forget() -> None:
         if len(window):
             log()
-        iterate()
+        iterate(BATCHES[-1])
 
-    yield observe(f"{setting.name}, training step", iterate)
+    for images in BATCHES:
+        yield observe(f"{setting.name}, training step of {images} images", functools.partial(iterate, images))
     yield observe(f"{setting.name}, logging one step", log, forget)
 
 
@@ -181,7 +183,7 @@ def main() -> None:
     print("|---|" + "---:|" * 8, flush=True)
     for name in names:
         for part in (training, evaluation):
-            for row in part(settings[name]._replace(batch=BATCH), observe):
+            for row in part(settings[name], observe):
                 rows.append(row)
                 print(line(row), flush=True)
             jt.gc()

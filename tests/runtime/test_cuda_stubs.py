@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cuda_calls import Calls, Copy, counts_of
+from cuda_counts import Row, largest, line
 from cuda_stubs import make_stub
 
 _FUNCTIONS = (
@@ -107,3 +108,10 @@ def test_functions_that_only_look_alike_are_not_counted():
 def test_a_library_that_is_no_stub_is_refused():
     with pytest.raises(OSError, match="no stub"):
         Calls([Path("libc.so.6")])
+
+
+def test_the_largest_counts_of_several_runs_stand_in_the_table():
+    few = counts_of(Counter(cudaLaunchKernel=2, cudaMalloc=1), [Copy("to the host", 1500)])
+    many = counts_of(Counter(cudaLaunchKernel=1, cublasGemmEx=1), [Copy("to the host", 1)] * 3)
+    row = Row("a step", 7, ["key of an operator"], 4, largest([few, many]))
+    assert line(row) == "| a step | 7 (1) | 4 | 2 + 1 | 0 (0 B) | 1 (1.5 kB) | 0 (0 B) | 0 | 1 |"
