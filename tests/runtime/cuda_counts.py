@@ -9,6 +9,9 @@ kernels       kernels that Jittor and jseg start, and calls of cuBLAS, which sta
 to the device, to the host, on the device: copies, and their bytes
 waits         for the GPU by the host, including those of copies
 allocations   of memory, on the device or pinned
+
+Then follow violations of what should hold: nothing on the CPU, no allocation, no wait and nothing to the host
+but logged losses and masks, and nothing compiled for an image with as many windows as an earlier one.
 """
 
 import contextlib
@@ -25,6 +28,7 @@ from cuda_calls import KINDS, Calls, Counts
 from jseg.datasets.pipeline import build_pipeline
 from jseg.gpu_check.settings import SETTINGS, SMALL_SETTINGS, Setting
 from jseg.gpu_check.speed import profiled, random_segmentor
+from jseg.inference.recipe import TestRecipe
 from jseg.optim import AdamW
 from jseg.runner.evaluate import predict_mask
 from jseg.runner.log import LossWindow, NonFiniteLoss
@@ -34,8 +38,17 @@ from jseg.runtime.backend import jt
 BATCHES = (2, 4)
 """Images of a training step: two numbers, since counts could grow with the images of a step."""
 WARM, TIMES = 3, 3
-IMAGES = ((500, 375), (375, 500), (500, 333), (500, 500), (640, 480), (640, 360), (800, 250))
+IMAGES = ((500, 375), (375, 500), (500, 333), (500, 500), (640, 480), (640, 360), (800, 250), (1000, 250))
 """(width, height): one, two, four and five windows of 512 pixels after the short side is resized to 512."""
+
+
+class Limits(NamedTuple):
+    """What a piece of work may do: waits for the GPU, bytes that it copies to the host, and whether it may
+    need operators that nothing before it needed."""
+
+    waits: int = 0
+    to_host: int = 0
+    new: bool = False
 
 
 class Row(NamedTuple):
@@ -46,6 +59,18 @@ class Row(NamedTuple):
     on_cpu: list[str]
     new: int
     counts: Counts
+
+    def violations(self, limits: Limits) -> list[str]:
+        """What exceeds the limits, and what no work may do."""
+        counts, to_host = self.counts, sum(self.counts.copies["to the host"])
+        found = {
+            f"{len(self.on_cpu)} operators on the CPU": self.on_cpu,
+            f"{counts.allocations} allocations": counts.allocations,
+            f"{counts.syncs} waits": counts.syncs > limits.waits,
+            f"{to_host} bytes to the host": to_host > limits.to_host,
+            f"{self.new} new operators": self.new and not limits.new,
+        }
+        return [f"{self.case}: {what}" for what, exceeds in found.items() if exceeds]
 
 
 class Observer:
@@ -96,13 +121,14 @@ def loaded_operators() -> set[str]:
     return {line.split(maxsplit=5)[5] for line in lines if "/jit/" in line and ".so" in line}
 
 
-def training(setting: Setting, observe: Observer) -> Iterator[Row]:
+def training(setting: Setting, observe: Observer) -> Iterator[tuple[Row, Limits]]:
     """The steps of the trainer (`jseg.runner.Runner`), and what logging one of them adds."""
     rng = np.random.default_rng(0)
     segmentor = random_segmentor(setting, rng)
     segmentor.train()
     step = TrainingStep(segmentor, AdamW(segmentor.trainable_parameters(), lr=2e-4), seed=0)
     window, iterations = LossWindow(0), itertools.count()
+    terms: dict[str, jt.Var] = {}
 
     def iterate(images: int) -> None:
         iteration = next(iterations)
@@ -111,7 +137,8 @@ def training(setting: Setting, observe: Observer) -> Iterator[Row]:
             "label": rng.integers(0, setting.classes, (images, setting.size, setting.size), np.uint8),
             "names": [""] * images,
         }
-        window.add(step(iteration, batch, lambda base: base * (1 - iteration / 1000)), 0.0)
+        terms.update(step(iteration, batch, lambda base: base * (1 - iteration / 1000)))
+        window.add(terms, 0.0)
         jt.sync_all()
 
     def log() -> None:
@@ -124,11 +151,13 @@ def training(setting: Setting, observe: Observer) -> Iterator[Row]:
         iterate(BATCHES[-1])
 
     for images in BATCHES:
-        yield observe(f"{setting.name}, training step of {images} images", functools.partial(iterate, images))
-    yield observe(f"{setting.name}, logging one step", log, forget)
+        case = f"{setting.name}, training step of {images} images"
+        yield observe(case, functools.partial(iterate, images)), Limits(new=images == BATCHES[0])
+    # One number for each term.
+    yield observe(f"{setting.name}, logging one step", log, forget), Limits(len(terms), 4 * len(terms), True)
 
 
-def evaluation(setting: Setting, observe: Observer) -> Iterator[Row]:
+def evaluation(setting: Setting, observe: Observer) -> Iterator[tuple[Row, Limits]]:
     """The mask of an image, as the evaluation makes it, for images of several shapes."""
     rng = np.random.default_rng(0)
     segmentor = random_segmentor(setting, rng)
@@ -136,6 +165,7 @@ def evaluation(setting: Setting, observe: Observer) -> Iterator[Row]:
     inference = dict(
         mode="slide", crop_size=setting.size, stride=setting.size * 426 // 512, scales=(1.0,), flip=False
     )
+    seen: set[int] = set()
     for width, height in IMAGES:
         sample: dict[str, Any] = {"image": rng.integers(0, 256, (height, width, 3), np.uint8), "name": ""}
         for transform in build_pipeline({"short_side": setting.size}, test_mode=True):
@@ -143,7 +173,11 @@ def evaluation(setting: Setting, observe: Observer) -> Iterator[Row]:
         sample["image"] = np.ascontiguousarray(sample["image"].transpose(2, 0, 1), np.float32)
         sample["original_size"] = (height, width)
         mask = functools.partial(predict_mask, segmentor, sample, inference)
-        yield observe(f"{setting.name}, mask of {width} x {height}", mask)
+        windows = len(TestRecipe((), inference).plan(sample["image"].shape[1:]).positions)
+        case = f"{setting.name}, mask of {width} x {height}, windows: {windows}"
+        # Jittor waits twice for an array: for the GPU, and for the copy.
+        yield observe(case, mask), Limits(2, width * height, windows not in seen)
+        seen.add(windows)
 
 
 def line(row: Row) -> str:
@@ -173,23 +207,26 @@ def readable(size: int) -> str:
 
 
 def main() -> None:
-    """Prints the table, and then the operators that ran on the CPU."""
+    """Prints the table, operators that ran on the CPU, and violations."""
     settings = {setting.name: setting for setting in (*SETTINGS, *SMALL_SETTINGS)}
-    names = sys.argv[1:] or [setting.name for setting in SETTINGS]
-    observe, rows = Observer(), []
+    observe, on_cpu, violations = Observer(), set(), []
     print(
         "| | operators (CPU) | new | kernels + cuBLAS | " + " | ".join(KINDS[1:]) + " | waits | allocations |"
     )
     print("|---|" + "---:|" * 8, flush=True)
-    for name in names:
+    for name in sys.argv[1:] or [setting.name for setting in SETTINGS]:
         for part in (training, evaluation):
-            for row in part(settings[name], observe):
-                rows.append(row)
+            for row, limits in part(settings[name], observe):
+                on_cpu.update(row.on_cpu)
+                violations += row.violations(limits)
                 print(line(row), flush=True)
             jt.gc()
-    for key in sorted({key for row in rows for key in row.on_cpu}):
+    for key in sorted(on_cpu):
         print("on the CPU:", key)
-    print("dry run passed", flush=True)
+    for violation in violations:
+        print("violation:", violation)
+    if not violations:
+        print("dry run passed", flush=True)
 
 
 if __name__ == "__main__":

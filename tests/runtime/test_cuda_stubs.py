@@ -5,11 +5,14 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cuda_calls import Calls, Copy, counts_of
-from cuda_counts import Row, largest, line
+from cuda_counts import Limits, Row, largest, line
 from cuda_stubs import make_stub
+
+from jseg.runtime.backend import _copy_arrays_at_once
 
 _FUNCTIONS = (
     "cudaMalloc",
@@ -115,3 +118,26 @@ def test_the_largest_counts_of_several_runs_stand_in_the_table():
     many = counts_of(Counter(cudaLaunchKernel=1, cublasGemmEx=1), [Copy("to the host", 1)] * 3)
     row = Row("a step", 7, ["key of an operator"], 4, largest([few, many]))
     assert line(row) == "| a step | 7 (1) | 4 | 2 + 1 | 0 (0 B) | 1 (1.5 kB) | 0 (0 B) | 0 | 1 |"
+
+
+def test_violations_of_what_should_hold():
+    free = counts_of(Counter(cudaLaunchKernel=9), [Copy("to the device", 100)])
+    assert Row("a step", 7, [], 0, free).violations(Limits()) == []
+    counts = counts_of(Counter(cudaMemcpy=1, cudaMalloc=1), [Copy("to the host", 24)])
+    row = Row("a step", 7, ["key of an operator"], 2, counts)
+    assert row.violations(Limits(1, 24, True)) == ["a step: 1 operators on the CPU", "a step: 1 allocations"]
+    assert [text.split(": ")[1] for text in row.violations(Limits())[2:]] == [
+        "1 waits",
+        "24 bytes to the host",
+        "2 new operators",
+    ]
+
+
+def test_arrays_are_copied_without_waiting_unless_the_user_decides(monkeypatch):
+    jittor = SimpleNamespace(flags=SimpleNamespace(use_cuda_host_allocator=1))
+    monkeypatch.setenv("use_cuda_host_allocator", "1")
+    _copy_arrays_at_once(jittor)
+    assert jittor.flags.use_cuda_host_allocator == 1
+    monkeypatch.delenv("use_cuda_host_allocator")
+    _copy_arrays_at_once(jittor)
+    assert jittor.flags.use_cuda_host_allocator == 0
