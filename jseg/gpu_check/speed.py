@@ -13,11 +13,14 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jseg.gpu_check.settings import MARK, SETTINGS, SMALL_SETTINGS, TIMED_RUNS, Setting
+
+if TYPE_CHECKING:  # Jittor is imported late
+    from jseg.models.segmentors import CLIPRC
 
 KERNELS = {
     "region attention": "/region_attention_",
@@ -44,7 +47,7 @@ def time_setting(setting: Setting, runs: int) -> dict[str, Any]:
     jt.gc()  # frees the memory of an earlier setting
     train, infer = model(setting)
     training, memory = _seconds(train, runs), gpu_memory_mb()
-    step = profile_summary(_profile(train))
+    step = profile_summary(profiled(train))
     return {
         "setting": setting.name,
         "batch": setting.batch,
@@ -61,22 +64,11 @@ def model(setting: Setting) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
     Neither of them waits for its results.
     """
-    from jseg.checkpoints import EncoderSizes
-    from jseg.models.segmentors import CLIPRC
     from jseg.optim import AdamW
     from jseg.runtime.backend import jt
 
     rng = np.random.default_rng(0)
-    text = rng.standard_normal((setting.classes, setting.joint)).astype(np.float32)
-    segmentor = CLIPRC.from_sizes(
-        EncoderSizes(setting.layers, setting.width, 16, setting.joint),
-        setting.width // 64,
-        text / np.linalg.norm(text, axis=1, keepdims=True),
-        range(setting.seen, setting.classes),
-        backbone=dict(type="RegionBridgeEncoder", num_prompts=setting.prompts, num_regions=setting.regions),
-        decode_head=dict(type="CLIPRCHead", num_heads=setting.joint // 64),
-        image_size=setting.size,
-    )
+    segmentor = random_segmentor(setting, rng)
     optimizer = AdamW(segmentor.trainable_parameters(), lr=1e-4)
     image = jt.array(rng.standard_normal((setting.batch, 3, setting.size, setting.size)).astype(np.float32))
     label = jt.array(
@@ -94,7 +86,24 @@ def model(setting: Setting) -> tuple[Callable[[], Any], Callable[[], Any]]:
     return train, infer
 
 
-def _profile(work: Callable[[], None]) -> list[list[str]]:
+def random_segmentor(setting: Setting, rng: np.random.Generator) -> "CLIPRC":
+    """Returns the model of a setting with random weights."""
+    from jseg.checkpoints import EncoderSizes
+    from jseg.models.segmentors import CLIPRC
+
+    text = rng.standard_normal((setting.classes, setting.joint)).astype(np.float32)
+    return CLIPRC.from_sizes(
+        EncoderSizes(setting.layers, setting.width, 16, setting.joint),
+        setting.width // 64,
+        text / np.linalg.norm(text, axis=1, keepdims=True),
+        range(setting.seen, setting.classes),
+        backbone=dict(type="RegionBridgeEncoder", num_prompts=setting.prompts, num_regions=setting.regions),
+        decode_head=dict(type="CLIPRCHead", num_heads=setting.joint // 64),
+        image_size=setting.size,
+    )
+
+
+def profiled(work: Callable[[], None]) -> list[list[str]]:
     """Runs `work`, waiting for each operator, and returns Jittor's table of the operators, header first."""
     from jseg.runtime.backend import jt
 

@@ -6,7 +6,7 @@ The front documents the contract. It calls the kernel where one applies and the 
 """
 
 from jseg.ops.attention import attention
-from jseg.ops.basic import linear, resize_bilinear, set_value, transpose_last
+from jseg.ops.basic import linear, products_by_image, resize_bilinear, set_value, transpose_last
 from jseg.ops.bias_activation import bias_gelu, bias_quick_gelu, bias_relu
 from jseg.ops.class_map import ClassMap, GridCopy, class_map
 from jseg.ops.dropout import dropout
@@ -32,6 +32,7 @@ __all__ = [
     "layer_norm",
     "linear",
     "mean_difference",
+    "products_by_image",
     "region_attention",
     "resize_bilinear",
     "set_value",

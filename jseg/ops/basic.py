@@ -84,6 +84,30 @@ def _product(x: jt.Var, weight: jt.Var) -> jt.Var:
     return y.reshape(*leading, weight.shape[0]) if len(leading) != 1 else y
 
 
+def products_by_image(x: jt.Var, y: jt.Var) -> jt.Var:
+    """Computes x · yᵀ for each image.
+
+    Args:
+        x: (B, n, d). y: (B, m, d), of the same floating-point type.
+
+    Returns:
+        (B, n, m) in that type.
+
+    Raises:
+        ValueError: if the shapes do not match; the message names them.
+        TypeError: if x or y is not a Jittor tensor.
+    """
+    require_tensors("products_by_image", x, y)
+    if x.ndim != 3 or y.ndim != 3 or (x.shape[0], x.shape[2]) != (y.shape[0], y.shape[2]):
+        raise ValueError(
+            f"products_by_image expects (B, n, d) and (B, m, d); got {list(x.shape)} and {list(y.shape)}"
+        )
+    if jt.flags.use_cuda:
+        return nn.bmm_transpose(*lower(x, y)).cast(x.dtype)
+    # Jittor's batched product takes a slow generic path on the CPU.
+    return jt.stack([linear(x[image], y[image]) for image in range(x.shape[0])])
+
+
 def transpose_last(x: jt.Var) -> jt.Var:
     """Transposes the last two axes, (..., n, m) -> (..., m, n)."""
     return _transpose_last_on_gpu(x) if jt.flags.use_cuda else x.transpose(_last_exchanged(x.ndim))

@@ -14,7 +14,7 @@ from jseg.datasets.transforms import MAX_ASPECT
 from jseg.distributed import alive, all_reduce_sum, gather_objects, rank, world_size
 from jseg.evaluation import ConfusionMatrix, summarise
 from jseg.files import PathLike
-from jseg.inference.grid import grid_class_map, grid_copy
+from jseg.inference.grid import grid_copy, grid_mask
 from jseg.inference.recipe import TestRecipe
 from jseg.inference.softmax_map import softmax_map
 from jseg.inference.windows import Pass, PredictFn, WindowPlan, class_map, cut_windows, predict_windows
@@ -49,7 +49,7 @@ def predict_mask(model: Segmentor, sample: Sample, inference: Mapping[str, Any])
         copies.append(grid_copy(logits, plan, mirrored, model.patch_size))
         bias = scores[0].bias
     assert bias is not None
-    return grid_class_map(copies, (height, width), bias).mask.astype(np.uint8)
+    return grid_mask(copies, (height, width), bias)
 
 
 def _mask_of_full_scores(model: Segmentor, sample: Sample, recipe: TestRecipe) -> np.ndarray:

@@ -48,6 +48,7 @@ def _import_jittor():
         if device.kind == "cuda":
             jittor.flags.use_cuda = 1
             jittor.flags.use_tensorcore = int(wanted_precision() == "tf32")
+            _copy_arrays_at_once(jittor)
     except (Exception, SystemExit) as error:
         # It was imported in this configuration before. Jittor cannot be imported twice in a process, and
         # exits with SystemExit(0) after rebuilding itself, so the next process must check again in a child.
@@ -61,6 +62,17 @@ def _import_jittor():
     _end_compiler_processes()
     _compare_arrays(jittor)
     return jittor, device
+
+
+def _copy_arrays_at_once(jittor: ModuleType) -> None:
+    """Lets `jt.array` copy to the GPU without waiting for it.
+
+    By default, Jittor 1.3.11 takes pinned memory for everything on the host, and then makes arrays on the
+    CPU: each waits for the GPU, is copied from there before anything is in it, and copied back
+    (src/pyjt/py_array_op.cc, src/executor.cc).
+    """
+    if "use_cuda_host_allocator" not in os.environ:
+        jittor.flags.use_cuda_host_allocator = 0
 
 
 def _adopted(jittor: ModuleType) -> tuple[ModuleType, Device]:

@@ -1,4 +1,4 @@
-"""linear, transpose_last and resize_bilinear against float64 NumPy."""
+"""linear, products_by_image, transpose_last and resize_bilinear against float64 NumPy."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pytest
 from number_formats import PRECISION, limit, rounded
 from op_references import gradients, relative_error, resize_bilinear_float64
 
-from jseg.ops import linear, resize_bilinear, set_value, transpose_last
+from jseg.ops import linear, products_by_image, resize_bilinear, set_value, transpose_last
 from jseg.ops.basic import _transpose_last_on_gpu
 from jseg.runtime.backend import jt
 
@@ -41,6 +41,22 @@ def test_linear_other_ranks_and_no_bias() -> None:
 def test_linear_widths_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"\[2, 3, 5\].*\[4, 6\]"):
         linear(jt.zeros((2, 3, 5)), jt.zeros((4, 6)))
+
+
+def test_products_of_each_image() -> None:
+    x, y, weights = normal(3, 5, 17), normal(3, 9, 17), normal(3, 5, 9)
+    variables = (jt.array(x), jt.array(y))
+    output = products_by_image(*variables)
+    wide_x, wide_y, d = (array.astype(np.float64) for array in (x, y, weights))
+    assert relative_error(output.numpy(), wide_x @ wide_y.swapaxes(1, 2)) < limit(2e-6)
+    dx, dy = gradients(output, weights, variables)
+    assert relative_error(dx, d @ wide_y) < limit(2e-6)
+    assert relative_error(dy, d.swapaxes(1, 2) @ wide_x) < limit(2e-6)
+
+
+def test_products_of_images_that_do_not_match() -> None:
+    with pytest.raises(ValueError, match=r"\[2, 3, 5\].*\[1, 3, 5\]"):
+        products_by_image(jt.zeros((2, 3, 5)), jt.zeros((1, 3, 5)))
 
 
 @pytest.mark.parametrize("function", [transpose_last, _transpose_last_on_gpu])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_clip_rc import segmentor
 
 from jseg.cli import evaluate_masks
 from jseg.datasets import FolderDataset, SegmentationDataset, VOCDataset, save_mask
@@ -187,6 +188,20 @@ def test_test_time_augmentation_by_options():
     )
     np.testing.assert_array_equal(plain, flipped)
     assert (plain != scaled).any()
+
+
+def test_nothing_but_the_mask_leaves_the_device(monkeypatch):
+    fetched, fetch = [], jt.Var.numpy
+    model = segmentor()
+    model.eval()
+    image = np.random.default_rng(2).normal(size=(3, 40, 56)).astype(np.float32)
+    slide = dict(mode="slide", crop_size=32, stride=24, scales=(1.0,), flip=True)
+    sample = {"image": image, "original_size": (31, 45)}
+    predict_mask(model, sample, slide)  # keeps positions
+    monkeypatch.setattr(jt.Var, "numpy", lambda x: fetched.append(fetch(x)) or fetched[-1])
+    mask = predict_mask(model, sample, slide)
+    assert mask.shape == (31, 45) and mask.dtype == np.uint8
+    assert sum(array.nbytes for array in fetched) == mask.nbytes
 
 
 @pytest.mark.parametrize(

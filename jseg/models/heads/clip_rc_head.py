@@ -23,7 +23,7 @@ from jseg.models.heads.region_alignment import (
 from jseg.models.initialization import check_start, copy_first, normal_weights, pytorch_default
 from jseg.models.layers import Linear
 from jseg.models.losses import RECOVERY_LOSSES, recovery_loss
-from jseg.ops import linear
+from jseg.ops import products_by_image
 from jseg.runtime.backend import jt
 
 
@@ -210,5 +210,4 @@ def class_maps(queries: jt.Var, pixels: jt.Var, num_classes: int) -> jt.Var:
     """
     batch, _, width = queries.shape
     mean = queries.reshape(batch, -1, num_classes, width).mean(1)
-    # One 2-D product per image: Jittor's batched product takes a slow generic path on the CPU.
-    return jt.stack([linear(mean[i], pixels[i]) for i in range(batch)])
+    return products_by_image(mean, pixels)

@@ -8,7 +8,7 @@ from jseg.models.heads.decoder import NO_DROPOUT, DecoderLayer, DropoutRates
 from jseg.models.heads.region_alignment import project_queries, region_relations
 from jseg.models.initialization import check_start, copy_first, pytorch_default
 from jseg.models.layers import Linear
-from jseg.ops import linear
+from jseg.ops import products_by_image
 from jseg.runtime.backend import jt, nn
 
 
@@ -28,9 +28,7 @@ class Scores(nn.Module):
 
     def execute(self, query: jt.Var, memory: jt.Var) -> jt.Var:
         """query (B, C, d), memory (B, N, d) -> (B, C, N)."""
-        q, k = self.q(query) * self.scale, self.k(memory)
-        # One 2-D product per image: Jittor's batched product takes a slow generic path on the CPU.
-        return jt.stack([linear(q[i], k[i]) for i in range(q.shape[0])])
+        return products_by_image(self.q(query) * self.scale, self.k(memory))
 
 
 class ScoreLayer(nn.Module):
