@@ -194,7 +194,9 @@ def report(arguments: argparse.Namespace) -> int:
                 pass
     runs = finished(out)
     for title in dict.fromkeys(row.table for row in rows):
-        print("\n" + table([row for row in rows if row.table == title], runs))
+        text = table([row for row in rows if row.table == title], runs)
+        if text:
+            print("\n" + text)
     return 0
 
 
