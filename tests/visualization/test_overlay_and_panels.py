@@ -159,7 +159,7 @@ def test_failed_write_keeps_the_previous_image(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("os.replace", fail)
+    monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         save_panels(path, [make_sample((64, 64))], NAMES, PALETTE, [2])
     assert path.read_bytes() == before
