@@ -31,7 +31,7 @@ AXES = {
     "classes": ("number of classes C", (4, 20, 60, 171)),
     "size": ("side of the image in pixels", (256, 384, 512, 640)),
 }
-LARGEST = {"inference": 1024, "training": 256}  # M; beyond it, training in PyTorch needs more than 24 GiB
+LARGEST = {"inference": 1024, "training": 256}  # M; more would take PyTorch minutes for each point
 COLOURS = {"jseg": "#d55e00", "sdpa": "#0072b2", "release": "#2d343c"}
 CHARTS = (
     ("inference", "seconds", "inference, s"),
