@@ -1,8 +1,8 @@
 """Counts what training steps and the evaluation of images ask of a GPU, at the sizes of the paper.
 
-`cuda_dry_run.py --count` starts it with stubs in place of CUDA's libraries. It prints a table in Markdown. Every
-number is the largest of `TIMES` repetitions (of allocations, the smallest) after some that compile and fill
-Jittor's pools:
+`cuda_dry_run.py --count` starts it with stubs in place of CUDA's libraries. It prints a table in Markdown.
+Every number is the largest of `TIMES` repetitions (of allocations, the smallest) after some that compile and
+fill Jittor's pools:
 
 operators     runs of operators that Jittor compiles, and how many of them on the CPU; a product that Jittor
               passes to cuBLAS counts twice
