@@ -1,9 +1,11 @@
 """Counts what training steps and the evaluation of images ask of a GPU, at the sizes of the paper.
 
-`cuda_dry_run.py --count` starts it with stubs in place of CUDA's libraries. It prints a table in Markdown, in
-which every number is the largest of `TIMES` repetitions after some that compile and fill Jittor's pools:
+`cuda_dry_run.py --count` starts it with stubs in place of CUDA's libraries. It prints a table in Markdown.
+Every number is the largest of `TIMES` repetitions (of allocations, the smallest) after some that compile and
+fill Jittor's pools:
 
-operators     runs of operators that Jittor compiles, and how many of them on the CPU
+operators     runs of operators that Jittor compiles, and how many of them on the CPU; a product that Jittor
+              passes to cuBLAS counts twice
 new           operators that were loaded in the first run of this row: what would have to be compiled
 kernels       kernels that Jittor and jseg start, and calls of cuBLAS, which starts its own
 to the device, to the host, on the device: copies, and their bytes
@@ -109,10 +111,14 @@ class Observer:
 
 
 def largest(several: Sequence[Counts]) -> Counts:
-    """The largest of each number, and of each kind the copies with the most bytes."""
+    """The largest of each number, and of each kind the copies with the most bytes.
+
+    Of allocations the smallest: Jittor's pools still grow now and then after hundreds of allocations in the
+    first steps, where work that allocates would do so each time.
+    """
     numbers = [max(values) for values in zip(*(counts[:-1] for counts in several))]
     copies = {kind: max((counts.copies[kind] for counts in several), key=sum) for kind in KINDS}
-    return Counts(*numbers, copies=copies)
+    return Counts(*numbers, copies=copies)._replace(allocations=min(counts.allocations for counts in several))
 
 
 def loaded_operators() -> set[str]:
