@@ -8,7 +8,8 @@ Every finished run is one JSON line of `--out` (benchmarks/NAME.jsonl), and a ru
 not repeated. An interrupted run resumes from its last checkpoint. All rows take their turn on a seed before
 the next seed, so that any number of finished rounds compares like with like. A row that occurs in several
 tables is trained once. Tables show mean ± standard deviation over the seeds, in percent, beside the numbers
-of the paper, which belong to PASCAL VOC.
+of the paper, which belong to PASCAL VOC. The last table compares pairs of rows of which the paper finds one
+better: mean ± standard error of the differences of runs with the same seed.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from study_rows import STUDIES, Row
+from study_rows import CLAIMS, STUDIES, Row
 
 from jseg.config import Config
 from jseg.config.headers import header_fields, paper_numbers
@@ -153,6 +154,45 @@ def _paper(row: Row) -> str:
     return f"{numbers['mIoU(U)']:.1f}, {numbers['hIoU']:.1f}" if "hIoU" in numbers else "–"
 
 
+def comparisons(rows: Sequence[Row], runs: Mapping[Run, Mapping[str, float]]) -> str:
+    """A Markdown table of the claims of the paper about pairs of rows that share at least two seeds.
+
+    A claim is followed if mIoU(U) differs by more than two standard errors; empty without such a pair.
+    """
+    by_label, lines = {row.label: row for row in rows}, []
+    for claim in CLAIMS:
+        if not {claim.better, claim.worse} <= by_label.keys():
+            continue
+        pair = [by_label[claim.better], by_label[claim.worse]]
+        better, worse = (
+            {run.seed: runs[run] for run in runs if run == run_of(row, run.seed)} for row in pair
+        )
+        seeds = sorted(better.keys() & worse.keys())
+        if len(seeds) < 2:
+            continue
+        array = np.array(
+            [[better[seed][name] - worse[seed][name] for name in ("mIoU(U)", "hIoU")] for seed in seeds]
+        )
+        means, errors = array.mean(0), array.std(0, ddof=1) / len(seeds) ** 0.5
+        cells = [f"{mean:+.1f} ± {error:.1f}" for mean, error in zip(means, errors)]
+        found = "yes" if means[0] > 2 * errors[0] else "no, reversed" if means[0] < -2 * errors[0] else "open"
+        papers = _paper_difference(*pair)
+        lines.append(
+            f"| {claim.source}: {claim.better} over {claim.worse} | {len(seeds)} | {' | '.join(cells)} | "
+            f"{papers} | {found} |"
+        )
+    head = "| the paper's claim | seeds | mIoU(U) | hIoU | paper's mIoU(U), hIoU | found |"
+    return "\n".join([head, "|---|---:|---:|---:|---:|---|", *lines]) if lines else ""
+
+
+def _paper_difference(better: Row, worse: Row) -> str:
+    if better.paper is None or worse.paper is None:
+        return "–"
+    first, second = (paper_numbers(header_fields(ROOT / "configs" / row.paper)) for row in (better, worse))
+    known = [name for name in ("mIoU(U)", "hIoU") if name in first and name in second]
+    return ", ".join(f"{first[name] - second[name]:+.1f}" for name in known) or "–"
+
+
 def missing(rows: Sequence[Row], seeds: Sequence[int], done: Mapping[Run, Any]) -> Iterator[tuple[Row, Run]]:
     """The runs that have no line yet, each once, in the order in which they are trained."""
     seen = set(done)
@@ -197,6 +237,9 @@ def report(arguments: argparse.Namespace) -> int:
         text = table([row for row in rows if row.table == title], runs)
         if text:
             print("\n" + text)
+    text = comparisons(rows, runs)
+    if text:
+        print("\n" + text)
     return 0
 
 

@@ -19,6 +19,14 @@ class Row(NamedTuple):
     starts_from: str | None = None
 
 
+class Claim(NamedTuple):
+    """Labels of two rows of which the paper finds the first better, and where it says so."""
+
+    better: str
+    worse: str
+    source: str
+
+
 _VOC = "clip_rc/voc2012_inductive.py"
 _NO_BRIDGE = ("model.backbone.num_regions=0", "model.decode_head.ram_inputs=()")
 _NO_RAM = "model.decode_head.ram_inputs=()"
@@ -40,7 +48,13 @@ def _settings(name: str) -> list[Row]:
     """Tables 1 to 3."""
     table = "Settings"
     return [
-        Row(table, "ZegCLIP, inductive", f"zegclip/zegclip_{name}_inductive.py", (), None),
+        Row(
+            table,
+            "ZegCLIP, inductive",
+            f"zegclip/zegclip_{name}_inductive.py",
+            (),
+            "zegclip/zegclip_voc2012_inductive.py",
+        ),
         Row(table, "inductive", f"clip_rc/{name}_inductive.py", (), _VOC),
         Row(
             table,
@@ -113,3 +127,27 @@ STUDIES: dict[str, tuple[Row, ...]] = {
     ),
 }
 """Name -> rows, in the order in which they are trained."""
+
+CLAIMS = (
+    Claim("inductive", "ZegCLIP, inductive", "Table 1"),
+    Claim("transductive", "inductive", "Table 1"),
+    Claim("RLB, RAM, RDL", "none", "Table 5"),
+    Claim("RLB", "none", "Table 5"),
+    Claim("RLB, RAM", "RLB", "Table 5"),
+    Claim("RLB, RAM, RDL", "RLB, RAM", "Table 5"),
+    Claim("4, frozen", "1, frozen", "Table 6"),
+    Claim("9, frozen", "4, frozen", "Table 6"),
+    Claim("16, frozen", "9, frozen", "Table 6"),
+    Claim("36, frozen", "16, frozen", "Table 6"),
+    Claim("9, frozen", "9, updated", "Table 6"),
+    Claim("[CLS]", "nothing", "Table 7"),
+    Claim("regions", "nothing", "Table 7"),
+    Claim("[CLS], regions", "[CLS]", "Table 7"),
+    Claim("[CLS], regions", "regions", "Table 7"),
+    Claim("L1, 1 layer", "L2, 1 layer", "Table 8"),
+    Claim("L1, 1 layer", "KD, 1 layer", "Table 8"),
+    Claim("L1, 1 layer", "L1, 0 layers", "Table 8"),
+    Claim("L1, 1 layer", "L1, 2 layers", "Table 8"),
+    Claim("L1, 1 layer", "L1, 3 layers", "Table 8"),
+)
+"""What the paper finds, for the rows that a study has."""
