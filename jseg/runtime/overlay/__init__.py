@@ -185,6 +185,33 @@ os.environ["cc_path"] = cc_path
 """,
         "",
     ),
+    # Memory of CPUs comes in arenas of 1 GiB, whose free parts merge. Jittor takes a block of its own size for
+    # each variable above 5 MiB; the free ones of a training step fit no other and are a third of its memory.
+    # Only touched pages count; where an arena is refused (ulimit -v), blocks have their own size as before.
+    (
+        "jittor/src/mem/allocator/sfrl_allocator.cc",
+        "constexpr int64 sfrl_large_block_size_cpu=5242880;",
+        "constexpr int64 sfrl_large_block_size_cpu=1ll<<30;",
+    ),
+    (
+        "jittor/src/mem/allocator/sfrl_allocator.cc",
+        """            gc_all();
+            ptr = underlying->alloc(alloc_size, allocation);
+""",
+        """            gc_all();
+            if (alloc_size > LARGE_ALIGN_SIZE)
+                alloc_size = (size + LARGE_ALIGN_SIZE - 1) / LARGE_ALIGN_SIZE * LARGE_ALIGN_SIZE;
+            ptr = underlying->alloc(alloc_size, allocation);
+""",
+    ),
+    (
+        "jittor/src/mem/allocator/aligned_allocator.cc",
+        "    return aligned_alloc(alignment, size);\n",
+        """    void* memory = aligned_alloc(alignment, size);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+""",
+    ),
     # Jittor waits silently while another process compiles operators.
     ("jittor/src/lock.cc", "#include <errno.h>\n", "#include <errno.h>\n#include <iostream>\n"),
     (
