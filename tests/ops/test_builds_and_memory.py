@@ -15,7 +15,7 @@ import pytest
 from compiled import MAPS, loaded
 from op_references import gradients
 
-from jseg.ops import RegionLayout, attention, bias_relu, dropout, layer_norm, linear, region_attention
+from jseg.ops import RegionLayout, attention, bias_quick_gelu, dropout, layer_norm, linear, region_attention
 from jseg.ops.randomness import set_first_sample
 from jseg.runtime.backend import jt
 
@@ -94,6 +94,7 @@ def test_other_sizes_and_flags_build_nothing(name: str) -> None:
         assert before is None or after == before, sorted(after - before)
         before = after
 
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_product_keeps_what_its_gradients_need(frozen: bool) -> None:
     """The input of a product with a frozen weight is freed before the backward pass."""
@@ -101,11 +102,13 @@ def test_a_product_keeps_what_its_gradients_need(frozen: bool) -> None:
     if frozen:
         second = second.stop_grad()
     before = _bytes_in_use()
-    y = linear(bias_relu(linear(x, first), bias), second)
+    y = linear(bias_quick_gelu(linear(x, first), bias), second)
     hidden = 64 * 4096 * 4  # bytes; the activation keeps its input
     assert _bytes_in_use() - before == pytest.approx((1 if frozen else 2) * hidden, rel=0.01)
     of_x, of_first = (value.numpy() for value in jt.grad(y.sum(), [x, first]))
-    gradient = (x.numpy() @ first.numpy().T + bias.numpy() > 0) * second.numpy().sum(0)
+    t = x.numpy() @ first.numpy().T + bias.numpy()
+    share = 1 / (1 + np.exp(-1.702 * t))
+    gradient = share * (1 + 1.702 * t * (1 - share)) * second.numpy().sum(0)
     for found, wanted in ((of_x, gradient @ first.numpy()), (of_first, gradient.T @ x.numpy())):
         np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 

@@ -1,6 +1,7 @@
 """Front of bias + activation, applied in one pass after the first product of a feed-forward layer.
 
-The backward pass recomputes the activation from the product, so that only the product is kept.
+The backward pass recomputes GELU from the product, and reads off the output of ReLU where it is 0, so that
+only one of both is kept.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,13 @@ from jseg.ops.bias_activation.reference import (
 )
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.dispatch import include_headers, use_fused
+from jseg.ops.dropout.dropout import FusedDropout, check_dropout, dropout
 from jseg.runtime.backend import jt
 
 _HEADERS = ("simd.h", "bias_activation/bias_activation_cpu.h")
+_RELU_BACKWARD = (
+    'jseg_bias_activation::relu_backward(in0_shape0, in0_shape1, in0_p, data["scale"], in1_p, out0_p);'
+)
 
 
 def bias_quick_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
@@ -40,41 +45,85 @@ def bias_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
     return _apply("Gelu", bias_gelu_reference, x, bias)
 
 
-def bias_relu(x: jt.Var, bias: jt.Var) -> jt.Var:
-    """Computes max(x + bias, 0), with arguments, result and errors as in `bias_quick_gelu`."""
-    return _apply("Relu", bias_relu_reference, x, bias)
+def bias_relu(x: jt.Var, bias: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
+    """Computes max(x + bias, 0), and drops elements of it as `jseg.ops.dropout` does.
+
+    Nothing but the result is kept for the backward pass. Arguments, result and errors are otherwise as in
+    `bias_quick_gelu` and `dropout`.
+    """
+    _check(x, bias)
+    if dropout_rate:
+        check_dropout(x, dropout_rate)
+    if not use_fused(x, bias):
+        y = bias_relu_reference(x, bias)
+        return dropout(y, dropout_rate) if dropout_rate else y
+    dropped = FusedDropout(x.shape, dropout_rate) if dropout_rate and 0 not in x.shape else None
+    return _FusedRelu(dropped)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)
 
 
 def _apply(activation: str, reference: Callable[[jt.Var, jt.Var], jt.Var], x: jt.Var, bias: jt.Var) -> jt.Var:
+    _check(x, bias)
+    if not use_fused(x, bias):
+        return reference(x, bias)
+    return _FusedActivation(activation)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)
+
+
+def _check(x: jt.Var, bias: jt.Var) -> None:
     require_one_floating_type("an activation of x + bias", x, bias)
     if bias.ndim != 1 or bias.shape[0] != x.shape[-1]:
         raise ValueError(
             f"an activation over {x.shape[-1]} channels got a bias {list(bias.shape)}; "
             f"it expects [{x.shape[-1]}]"
         )
-    if not use_fused(x, bias):
-        return reference(x, bias)
-    return _FusedActivation(activation)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)
+
+
+def _forward(activation: str, x: jt.Var, bias: jt.Var) -> jt.Var:
+    source = (
+        f"jseg_bias_activation::forward<jseg_bias_activation::{activation}>"
+        "(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
+    )
+    return jt.code(x.shape, x.dtype, [x, bias], cpu_header=include_headers(*_HEADERS), cpu_src=source)
 
 
 class _FusedActivation(jt.Function):
     def __init__(self, activation: str) -> None:
-        self.activation = f"<jseg_bias_activation::{activation}>"
+        self.activation = activation
 
     def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
         self.saved = (x, bias)
-        source = (
-            f"jseg_bias_activation::forward{self.activation}(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
-        )
-        return jt.code(x.shape, x.dtype, [x, bias], cpu_header=include_headers(*_HEADERS), cpu_src=source)
+        return _forward(self.activation, x, bias)
 
     def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var]:
         x, bias = self.saved
         source = (
-            f"jseg_bias_activation::backward{self.activation}"
+            f"jseg_bias_activation::backward<jseg_bias_activation::{self.activation}>"
             "(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p);"
         )
         dx = jt.code(
             x.shape, x.dtype, [x, bias, grad_output], cpu_header=include_headers(*_HEADERS), cpu_src=source
+        )
+        return dx, dx.sum(0)
+
+
+class _FusedRelu(jt.Function):
+    """ReLU and the dropout behind it, if there is one."""
+
+    def __init__(self, dropped: FusedDropout | None) -> None:
+        self.dropped = dropped
+
+    def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
+        y = _forward("Relu", x, bias)
+        self.saved = y if self.dropped is None else self.dropped.execute(y)
+        return self.saved
+
+    def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var]:
+        y = self.saved
+        dx = jt.code(
+            y.shape,
+            y.dtype,
+            [y, grad_output],
+            cpu_header=include_headers(*_HEADERS),
+            cpu_src=_RELU_BACKWARD,
+            data={"scale": 1.0 if self.dropped is None else self.dropped.scale},
         )
         return dx, dx.sum(0)

@@ -1,5 +1,7 @@
 """Front of dropout: input checks, dispatch, and the `jt.Function` around the kernel."""
 
+import numpy as np
+
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.cuda import cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
@@ -37,20 +39,28 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
             floating-point.
         TypeError: if x is not a Jittor tensor.
     """
+    check_dropout(x, rate)
+    if rate == 0 or 0 in x.shape:
+        return x
+    if not (use_fused(x) or use_cuda_kernels(x)):
+        return dropout_reference(x, rate)
+    return FusedDropout(x.shape, rate)(x)
+
+
+def check_dropout(x: jt.Var, rate: float) -> None:
+    """Raises the errors of `dropout`."""
     require_one_floating_type("dropout", x)
     if not 0.0 <= rate < 1.0 or x.ndim < 2:
         raise ValueError(
             f"dropout expects a rate in [0, 1) and x (B, ..., n); got {rate} and {list(x.shape)}"
         )
-    if rate == 0 or 0 in x.shape:
-        return x
-    if not (use_fused(x) or use_cuda_kernels(x)):
-        return dropout_reference(x, rate)
-    return _FusedDropout(x.shape, rate)(x)
 
 
-class _FusedDropout(jt.Function):
-    """Applies the same pattern to the gradient in the backward pass, by computing it again."""
+class FusedDropout(jt.Function):
+    """Applies the same pattern to the gradient in the backward pass, by computing it again.
+
+    shape: of x, (B, ..., n); rows may be folded when it is called.
+    """
 
     def __init__(self, shape: jt.NanoVector, rate: float) -> None:
         # Scalars are passed in `data`, so that new values do not need a recompilation.
@@ -77,3 +87,8 @@ class _FusedDropout(jt.Function):
 
     def grad(self, grad_output: jt.Var) -> jt.Var:
         return self.execute(grad_output)
+
+    @property
+    def scale(self) -> float:
+        """The factor of what is kept."""
+        return float(1 / (1 - np.float32(self.data["rate"])))

@@ -185,13 +185,23 @@ os.environ["cc_path"] = cc_path
 """,
         "",
     ),
-    # Memory of CPUs comes in arenas of 1 GiB, whose free parts merge. Jittor takes a block of its own size for
-    # each variable above 5 MiB; the free ones of a training step fit no other and are a third of its memory.
-    # Only touched pages count; where an arena is refused (ulimit -v), blocks have their own size as before.
+    # Memory of CPUs comes in arenas of 1 GiB, for variables up to 1 MiB of 64 MiB, whose free parts merge.
+    # Jittor takes a block of its own size for each variable above 5 MiB, and free ones fit no other; its
+    # blocks of 1 MiB lie between the buffers of other libraries in malloc's heap, which cannot shrink then.
+    # Only touched pages count. Where an arena is refused (ulimit -v), blocks have their own size as before.
     (
         "jittor/src/mem/allocator/sfrl_allocator.cc",
         "constexpr int64 sfrl_large_block_size_cpu=5242880;",
         "constexpr int64 sfrl_large_block_size_cpu=1ll<<30;",
+    ),
+    (
+        "jittor/src/mem/allocator/sfrl_allocator.cc",
+        """    if (size <= SMALL_BLOCK_SIZE)
+        return SMALL_BLOCK_SIZE;
+    int64""",
+        """    if (size <= SMALL_BLOCK_SIZE)
+        return is_cuda() ? SMALL_BLOCK_SIZE : size_t(64) << 20;
+    int64""",
     ),
     (
         "jittor/src/mem/allocator/sfrl_allocator.cc",
