@@ -13,13 +13,21 @@ from jseg.ops.bias_activation.reference import (
 )
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.dispatch import include_headers, use_fused
-from jseg.ops.dropout.dropout import FusedDropout, check_dropout, dropout
+from jseg.ops.dropout.dropout import check_dropout, dropout, pattern
 from jseg.runtime.backend import jt
 
-_HEADERS = ("simd.h", "bias_activation/bias_activation_cpu.h")
-_RELU_BACKWARD = (
-    'jseg_bias_activation::relu_backward(in0_shape0, in0_shape1, in0_p, data["scale"], in1_p, out0_p);'
+_HEADERS = ("simd.h", "dropout/dropout_cpu.h", "bias_activation/bias_activation_cpu.h")
+_RELU = (
+    "jseg_bias_activation::forward<jseg_bias_activation::Relu>(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
 )
+_DROPOUT = """
+    jseg_dropout::Dropout dropout(data["rate"], (unsigned)data["seed"], (uint64_t)data["first_row"]);
+    jseg_dropout::apply(dropout, in0_shape0, in0_shape1, out0_p, out0_p);
+"""
+_RELU_BACKWARD = """
+    jseg_dropout::Dropout dropout(data["rate"], 0, 0);
+    jseg_bias_activation::relu_backward(in0_shape0, in0_shape1, in0_p, dropout.scale, in1_p, out0_p);
+"""
 
 
 def bias_quick_gelu(x: jt.Var, bias: jt.Var) -> jt.Var:
@@ -57,8 +65,7 @@ def bias_relu(x: jt.Var, bias: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
     if not use_fused(x, bias):
         y = bias_relu_reference(x, bias)
         return dropout(y, dropout_rate) if dropout_rate else y
-    dropped = FusedDropout(x.shape, dropout_rate) if dropout_rate and 0 not in x.shape else None
-    return _FusedRelu(dropped)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)
+    return _FusedRelu(x.shape, dropout_rate)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)
 
 
 def _apply(activation: str, reference: Callable[[jt.Var, jt.Var], jt.Var], x: jt.Var, bias: jt.Var) -> jt.Var:
@@ -77,26 +84,21 @@ def _check(x: jt.Var, bias: jt.Var) -> None:
         )
 
 
-def _forward(activation: str, x: jt.Var, bias: jt.Var) -> jt.Var:
-    source = (
-        f"jseg_bias_activation::forward<jseg_bias_activation::{activation}>"
-        "(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
-    )
-    return jt.code(x.shape, x.dtype, [x, bias], cpu_header=include_headers(*_HEADERS), cpu_src=source)
-
-
 class _FusedActivation(jt.Function):
     def __init__(self, activation: str) -> None:
-        self.activation = activation
+        self.activation = f"<jseg_bias_activation::{activation}>"
 
     def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
         self.saved = (x, bias)
-        return _forward(self.activation, x, bias)
+        source = (
+            f"jseg_bias_activation::forward{self.activation}(in0_shape0, in0_shape1, in0_p, in1_p, out0_p);"
+        )
+        return jt.code(x.shape, x.dtype, [x, bias], cpu_header=include_headers(*_HEADERS), cpu_src=source)
 
     def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var]:
         x, bias = self.saved
         source = (
-            f"jseg_bias_activation::backward<jseg_bias_activation::{self.activation}>"
+            f"jseg_bias_activation::backward{self.activation}"
             "(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, out0_p);"
         )
         dx = jt.code(
@@ -106,24 +108,23 @@ class _FusedActivation(jt.Function):
 
 
 class _FusedRelu(jt.Function):
-    """ReLU and the dropout behind it, if there is one."""
+    """ReLU and the dropout behind it in one operator: Jittor keeps what lies between two of them.
 
-    def __init__(self, dropped: FusedDropout | None) -> None:
-        self.dropped = dropped
+    shape: of x before its rows are folded.
+    """
+
+    def __init__(self, shape: jt.NanoVector, dropout_rate: float) -> None:
+        self.data = pattern(shape, dropout_rate) if dropout_rate else {"rate": 0.0}
 
     def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
-        y = _forward("Relu", x, bias)
-        self.saved = y if self.dropped is None else self.dropped.execute(y)
+        source = _RELU + (_DROPOUT if self.data["rate"] else "")
+        self.saved = self._run(source, x, bias)
         return self.saved
 
     def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var]:
-        y = self.saved
-        dx = jt.code(
-            y.shape,
-            y.dtype,
-            [y, grad_output],
-            cpu_header=include_headers(*_HEADERS),
-            cpu_src=_RELU_BACKWARD,
-            data={"scale": 1.0 if self.dropped is None else self.dropped.scale},
-        )
+        dx = self._run(_RELU_BACKWARD, self.saved, grad_output)
         return dx, dx.sum(0)
+
+    def _run(self, source: str, x: jt.Var, y: jt.Var) -> jt.Var:
+        headers = include_headers(*_HEADERS)
+        return jt.code(x.shape, x.dtype, [x, y], cpu_header=headers, cpu_src=source, data=self.data)

@@ -1,7 +1,5 @@
 """Front of dropout: input checks, dispatch, and the `jt.Function` around the kernel."""
 
-import numpy as np
-
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.cuda import cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
@@ -44,7 +42,7 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
         return x
     if not (use_fused(x) or use_cuda_kernels(x)):
         return dropout_reference(x, rate)
-    return FusedDropout(x.shape, rate)(x)
+    return _FusedDropout(x.shape, rate)(x)
 
 
 def check_dropout(x: jt.Var, rate: float) -> None:
@@ -56,23 +54,27 @@ def check_dropout(x: jt.Var, rate: float) -> None:
         )
 
 
-class FusedDropout(jt.Function):
-    """Applies the same pattern to the gradient in the backward pass, by computing it again.
+def pattern(shape: jt.NanoVector, rate: float) -> dict[str, float]:
+    """Draws a seed and returns what the kernels need to know of the pattern for x of a shape (B, ..., n).
 
-    shape: of x, (B, ..., n); rows may be folded when it is called.
+    Scalars are passed in `data`, so that new values do not need a recompilation.
     """
+    rows_of_sample = 1
+    for size in shape[1:-1]:
+        rows_of_sample *= size
+    return {
+        "rate": rate,
+        "width": shape[-1],
+        "seed": float(next_seed()),
+        "first_row": float(first_sample() * rows_of_sample),
+    }
+
+
+class _FusedDropout(jt.Function):
+    """Applies the same pattern to the gradient in the backward pass, by computing it again."""
 
     def __init__(self, shape: jt.NanoVector, rate: float) -> None:
-        # Scalars are passed in `data`, so that new values do not need a recompilation.
-        rows_of_sample = 1
-        for size in shape[1:-1]:
-            rows_of_sample *= size
-        self.data = {
-            "rate": rate,
-            "width": shape[-1],
-            "seed": float(next_seed()),
-            "first_row": float(first_sample() * rows_of_sample),
-        }
+        self.data = pattern(shape, rate)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return jt.code(
@@ -87,8 +89,3 @@ class FusedDropout(jt.Function):
 
     def grad(self, grad_output: jt.Var) -> jt.Var:
         return self.execute(grad_output)
-
-    @property
-    def scale(self) -> float:
-        """The factor of what is kept."""
-        return float(1 / (1 - np.float32(self.data["rate"])))

@@ -222,6 +222,15 @@ os.environ["cc_path"] = cc_path
     return memory;
 """,
     ),
+    # A product has no gradient of its own (jseg/ops/basic.py adds it), so its operands and its result need
+    # not stay for it.
+    (
+        "jittor/extern/mkl/ops/mkl_matmul_op.cc",
+        "    c = create_output(nullptr, a->dtype());\n",
+        """    c = create_output(nullptr, a->dtype());
+    flags.set(NodeFlags::_manual_set_vnbb);
+""",
+    ),
     # Jittor waits silently while another process compiles operators.
     ("jittor/src/lock.cc", "#include <errno.h>\n", "#include <errno.h>\n#include <iostream>\n"),
     (
