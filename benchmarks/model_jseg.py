@@ -62,7 +62,9 @@ def main() -> None:
         model.eval()
         if job.kind == "inference":
             return {"probabilities": model.predict(image).numpy()}
-        return {name: term.numpy() for name, term in model.loss(image, label).items() if name != "acc_seg"}
+        with jt.no_grad():
+            terms = model.loss(image, label)
+        return {name: term.numpy() for name, term in terms.items() if name != "acc_seg"}
 
     def breakdown() -> list[tuple[str, float]]:
         jt.profiler.start(0, 0)

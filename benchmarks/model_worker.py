@@ -41,14 +41,14 @@ def serve(
     held: int,
     breakdown: Callable[[], list[tuple[str, float]]] | None = None,
 ) -> None:
-    """Answers orders until the input ends. `work` does one step and waits for it. `held`: of `resident` with
-    weights and data, before there is an optimizer."""
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of building the model
+    """Answers orders until the input ends, 'parity' first. `work` does one step and waits for it. `held`: of
+    `resident` with weights and data, before there is an optimizer."""
     for order in sys.stdin:
         if order.strip() == "parity":
             path = job.folder / f"outputs-{time.time_ns()}.npz"
             np.savez(path, **parity())
             answer: dict = {"file": str(path)}
+            Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
         elif order.strip() == "breakdown" and breakdown is not None:
             answer = {"rows": breakdown()}
         else:

@@ -27,13 +27,16 @@ class _OneDNNProduct(jt.Function):
     """
 
     def execute(self, x: jt.Var, weight: jt.Var) -> jt.Var:
-        self.saved = (x, weight)
+        # What is saved stays in memory until the backward pass. Behind a frozen weight, x is not needed.
+        self.x = None if weight.is_stop_grad() else x
+        self.weight = None if x.is_stop_grad() else weight
         return jt.mkl_ops.mkl_matmul(x, weight, False, True)
 
-    def grad(self, grad_output: jt.Var) -> tuple[jt.Var, jt.Var]:
-        x, weight = self.saved
+    def grad(self, grad_output: jt.Var) -> tuple[jt.Var | None, jt.Var | None]:
         matmul = jt.mkl_ops.mkl_matmul
-        return matmul(grad_output, weight, False, False), matmul(grad_output, x, True, False)
+        of_x = None if self.weight is None else matmul(grad_output, self.weight, False, False)
+        of_weight = None if self.x is None else matmul(grad_output, self.x, True, False)
+        return of_x, of_weight
 
 
 def linear(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None) -> jt.Var:

@@ -87,6 +87,16 @@ void bias_activation(long rows, long width) {
     write(dx);
 }
 
+// x, bias, gradient -> output, dx.
+void bias_relu(long rows, long width) {
+    const Array x = read(rows * width), bias = read(width), grad = read(rows * width);
+    Array y = unwritten(x.size()), dx = y;
+    jseg_bias_activation::forward<jseg_bias_activation::Relu>(rows, width, x.data(), bias.data(), y.data());
+    jseg_bias_activation::relu_backward(rows, width, y.data(), 1.f, grad.data(), dx.data());
+    write(y);
+    write(dx);
+}
+
 // x -> output.
 void dropout(long rows, long width, double rate, long seed) {
     const Array x = read(rows * width);
@@ -108,7 +118,7 @@ int main(int count, char** words) {
     else if (op == "layer_norm") layer_norm(whole(0), whole(1), (float)n[2]);
     else if (op == "dropout") dropout(whole(0), whole(1), n[2], whole(3));
     else if (op == "bias_quick_gelu") bias_activation<jseg_bias_activation::QuickGelu>(whole(0), whole(1));
-    else if (op == "bias_relu") bias_activation<jseg_bias_activation::Relu>(whole(0), whole(1));
+    else if (op == "bias_relu") bias_relu(whole(0), whole(1));
     else return 2;
     return 0;
 }

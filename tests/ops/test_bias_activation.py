@@ -7,7 +7,7 @@ import pytest
 from number_formats import limit
 from op_references import gradients, relative_error
 
-from jseg.ops import bias_gelu, bias_quick_gelu, bias_relu
+from jseg.ops import bias_gelu, bias_quick_gelu, bias_relu, dropout
 from jseg.runtime.backend import jt
 
 
@@ -55,6 +55,30 @@ def test_far_from_zero(either_path: str) -> None:
     output = bias_quick_gelu(*variables)
     assert np.allclose(output.numpy(), np.maximum(x, 0), atol=1e-6)
     assert np.allclose(gradients(output, np.ones_like(x), variables)[0], (x > 0) + 0.5 * (x == 0), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 7, 37), (2, 80, 130)])
+def test_relu_with_dropout(either_path: str, shape: tuple[int, ...]) -> None:
+    """As if `dropout` followed, with its pattern, and the same numbers whether it is fused or not."""
+    rng = np.random.default_rng(3)
+    x, bias, weights = (rng.standard_normal(s).astype(np.float32) for s in (shape, shape[-1:], shape))
+    np.random.seed(7)
+    together = bias_relu(jt.array(x), jt.array(bias), 0.3)
+    np.random.seed(7)
+    apart = dropout(bias_relu(jt.array(x), jt.array(bias)), 0.3)
+    np.testing.assert_array_equal(together.numpy(), apart.numpy())
+    results = []
+    for call in (lambda *v: bias_relu(*v, 0.3), lambda *v: dropout(bias_relu(*v), 0.3)):
+        np.random.seed(7)
+        variables = jt.array(x), jt.array(bias)
+        results.append(gradients(call(*variables), weights, variables))
+    for found, wanted in zip(*results):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_an_impossible_rate_of_dropout(either_path: str) -> None:
+    with pytest.raises(ValueError, match=r"rate in \[0, 1\).*1\.5"):
+        bias_relu(jt.zeros((2, 6)), jt.ones((6,)), 1.5)
 
 
 def test_wrong_width_names_the_shapes() -> None:

@@ -136,3 +136,43 @@ def test_memory_of_many_regions(fused: str) -> None:
     ).stdout
     share = next(float(line.split()[1]) for line in answer.splitlines() if line.startswith("TOOK"))
     assert share < 0.5 if fused == "1" else share > 2
+
+
+FEED_FORWARD = """
+import sys
+sys.path[:0] = [{root!r}, {benchmarks!r}]
+import numpy as np
+from harness import peak_bytes, reset_peak
+from jseg.ops import bias_quick_gelu, bias_relu, linear
+from jseg.runtime.backend import jt
+
+def run(rows, activation, frozen, *options):
+    x, first, second = (jt.array(np.ones(shape, np.float32)) for shape in ((rows, 8), (4096, 8), (8, 4096)))
+    bias, y = jt.array(np.ones(4096, np.float32)), x
+    if frozen:
+        first, second, bias = (value.stop_grad() for value in (first, second, bias))
+    for _ in range(8):
+        y = linear(activation(linear(y, first), bias, *options), second)
+    y.sync()
+    jt.grad(y.sum(), [x])[0].sync()
+
+for case in ((bias_quick_gelu, True), (bias_relu, False, 0.5), (bias_quick_gelu, False)):
+    run(2, *case)  # loads the code
+reset_peak()
+before = peak_bytes()
+for case in ((bias_quick_gelu, True), (bias_relu, False, 0.5), (bias_quick_gelu, False)):
+    run(1024, *case)
+    print("KEPT", (peak_bytes() - before) / (1024 * 4096 * 4))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's largest resident size")
+@pytest.mark.slow
+def test_what_feed_forward_parts_keep() -> None:
+    """Of eight parts, one hidden tensor each where weights are frozen, and behind ReLU and dropout, but the
+    input of GELU and that of the product behind it where weights are trained."""
+    program = FEED_FORWARD.format(root=str(ROOT), benchmarks=str(ROOT / "benchmarks"))
+    answer = subprocess.run([sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, check=True)
+    lines = answer.stdout.splitlines()
+    frozen, relu, trained = (float(line.split()[1]) for line in lines if line.startswith("KEPT"))
+    assert 8 <= frozen < 11 and 8 <= relu < 12 and trained >= 16, (frozen, relu, trained)

@@ -71,8 +71,8 @@ class DecoderLayer(nn.Module):
     def execute(self, x: jt.Var, memory: jt.Var, rates: DropoutRates = NO_DROPOUT) -> jt.Var:
         """x (B, Lq, d), memory (B, Lk, d) -> (B, Lq, d)."""
         x = self.norm2(x + dropout(self.multihead_attn(x, memory, rates.stream), rates.stream))
-        hidden = bias_relu(linear(x, self.linear1.weight), self.linear1.bias)
-        hidden = self.linear2(dropout(hidden, rates.feed_forward))
+        hidden = bias_relu(linear(x, self.linear1.weight), self.linear1.bias, rates.feed_forward)
+        hidden = self.linear2(hidden)
         return self.norm3(x + dropout(hidden, rates.stream))
 
 

@@ -34,7 +34,6 @@ struct Gelu {
 
 struct Relu {
     static Vec value(Vec t) { return maximum(t, Vec{}); }
-    static Vec slope(Vec t) { return t > Vec{} ? Vec{} + 1.f : Vec{}; }
 };
 
 // Applies f to the vectors of each row; what is left over at the end of a row goes through a padded vector.
@@ -59,6 +58,13 @@ template <class Activation>
 inline void backward(long rows, long width, const float* x, const float* bias, const float* dy, float* dx) {
     for_each_vector(rows, width, [=](long i, long c, long n) {
         store_some(dx + i, load_some(dy + i, n) * Activation::slope(load_some(x + i, n) + load_some(bias + c, n)), n);
+    });
+}
+
+// The gradient of ReLU, and of a dropout behind it that scales by `scale`, from the output y of both.
+inline void relu_backward(long rows, long width, const float* y, float scale, const float* dy, float* dx) {
+    for_each_vector(rows, width, [=](long i, long, long n) {
+        store_some(dx + i, load_some(y + i, n) > Vec{} ? load_some(dy + i, n) * scale : Vec{}, n);
     });
 }
 

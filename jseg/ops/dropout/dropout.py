@@ -37,11 +37,7 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
             floating-point.
         TypeError: if x is not a Jittor tensor.
     """
-    require_one_floating_type("dropout", x)
-    if not 0.0 <= rate < 1.0 or x.ndim < 2:
-        raise ValueError(
-            f"dropout expects a rate in [0, 1) and x (B, ..., n); got {rate} and {list(x.shape)}"
-        )
+    check_dropout(x, rate)
     if rate == 0 or 0 in x.shape:
         return x
     if not (use_fused(x) or use_cuda_kernels(x)):
@@ -49,20 +45,36 @@ def dropout(x: jt.Var, rate: float) -> jt.Var:
     return _FusedDropout(x.shape, rate)(x)
 
 
+def check_dropout(x: jt.Var, rate: float) -> None:
+    """Raises the errors of `dropout`."""
+    require_one_floating_type("dropout", x)
+    if not 0.0 <= rate < 1.0 or x.ndim < 2:
+        raise ValueError(
+            f"dropout expects a rate in [0, 1) and x (B, ..., n); got {rate} and {list(x.shape)}"
+        )
+
+
+def pattern(shape: jt.NanoVector, rate: float) -> dict[str, float]:
+    """Draws a seed and returns what the kernels need to know of the pattern for x of a shape (B, ..., n).
+
+    Scalars are passed in `data`, so that new values do not need a recompilation.
+    """
+    rows_of_sample = 1
+    for size in shape[1:-1]:
+        rows_of_sample *= size
+    return {
+        "rate": rate,
+        "width": shape[-1],
+        "seed": float(next_seed()),
+        "first_row": float(first_sample() * rows_of_sample),
+    }
+
+
 class _FusedDropout(jt.Function):
     """Applies the same pattern to the gradient in the backward pass, by computing it again."""
 
     def __init__(self, shape: jt.NanoVector, rate: float) -> None:
-        # Scalars are passed in `data`, so that new values do not need a recompilation.
-        rows_of_sample = 1
-        for size in shape[1:-1]:
-            rows_of_sample *= size
-        self.data = {
-            "rate": rate,
-            "width": shape[-1],
-            "seed": float(next_seed()),
-            "first_row": float(first_sample() * rows_of_sample),
-        }
+        self.data = pattern(shape, rate)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return jt.code(

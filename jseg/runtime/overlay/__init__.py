@@ -185,6 +185,52 @@ os.environ["cc_path"] = cc_path
 """,
         "",
     ),
+    # Memory of CPUs comes in arenas of 1 GiB, for variables up to 1 MiB of 64 MiB, whose free parts merge.
+    # Jittor takes a block of its own size for each variable above 5 MiB, and free ones fit no other; its
+    # blocks of 1 MiB lie between the buffers of other libraries in malloc's heap, which cannot shrink then.
+    # Only touched pages count. Where an arena is refused (ulimit -v), blocks have their own size as before.
+    (
+        "jittor/src/mem/allocator/sfrl_allocator.cc",
+        "constexpr int64 sfrl_large_block_size_cpu=5242880;",
+        "constexpr int64 sfrl_large_block_size_cpu=1ll<<30;",
+    ),
+    (
+        "jittor/src/mem/allocator/sfrl_allocator.cc",
+        """    if (size <= SMALL_BLOCK_SIZE)
+        return SMALL_BLOCK_SIZE;
+    int64""",
+        """    if (size <= SMALL_BLOCK_SIZE)
+        return is_cuda() ? SMALL_BLOCK_SIZE : size_t(64) << 20;
+    int64""",
+    ),
+    (
+        "jittor/src/mem/allocator/sfrl_allocator.cc",
+        """            gc_all();
+            ptr = underlying->alloc(alloc_size, allocation);
+""",
+        """            gc_all();
+            if (alloc_size > LARGE_ALIGN_SIZE)
+                alloc_size = (size + LARGE_ALIGN_SIZE - 1) / LARGE_ALIGN_SIZE * LARGE_ALIGN_SIZE;
+            ptr = underlying->alloc(alloc_size, allocation);
+""",
+    ),
+    (
+        "jittor/src/mem/allocator/aligned_allocator.cc",
+        "    return aligned_alloc(alignment, size);\n",
+        """    void* memory = aligned_alloc(alignment, size);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+""",
+    ),
+    # A product has no gradient of its own (jseg/ops/basic.py adds it), so its operands and its result need
+    # not stay for it.
+    (
+        "jittor/extern/mkl/ops/mkl_matmul_op.cc",
+        "    c = create_output(nullptr, a->dtype());\n",
+        """    c = create_output(nullptr, a->dtype());
+    flags.set(NodeFlags::_manual_set_vnbb);
+""",
+    ),
     # Jittor waits silently while another process compiles operators.
     ("jittor/src/lock.cc", "#include <errno.h>\n", "#include <errno.h>\n#include <iostream>\n"),
     (
