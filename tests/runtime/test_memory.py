@@ -1,5 +1,9 @@
 """Out of memory: one sentence of advice for any source. Other errors are unchanged."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from jseg.runtime.memory import INFERENCE, TRAINING, OutOfMemory, memory_advice
@@ -13,6 +17,23 @@ _CUDA = (
 _OVERFLOW = (
     "******* GPU memory is overflow, please reduce your batch_size or data size! Total: 80GB Used: 79GB"
 )
+
+
+_ROOT = Path(__file__).resolve().parents[2]
+_LIMITED = """
+import resource, sys
+sys.path.insert(0, {root!r})
+from jseg.runtime.backend import jt
+from jseg.runtime.memory import TRAINING, memory_advice
+
+jt.ones((8, 8)).sync()  # compiles
+used = next(int(row.split()[1]) for row in open("/proc/self/status") if row.startswith("VmSize")) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (600 << 20), resource.RLIM_INFINITY))
+kept = [jt.ones((1 << 20, n)) for n in (16, 12, 20)]
+jt.sync(kept)
+with memory_advice(TRAINING):
+    jt.ones((1 << 20, 1024)).sync()
+"""
 
 
 @pytest.mark.parametrize(
@@ -44,3 +65,13 @@ def test_other_errors_pass_and_inference_has_its_own_advice():
         raise MemoryError()
     with memory_advice(TRAINING):
         pass
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's size of a process")
+def test_variables_fit_below_a_limit_and_a_refused_one_is_an_error():
+    """No arena of 1 GiB fits there; three blocks of their own size do, and 4 GiB do not."""
+    answer = subprocess.run(
+        [sys.executable, "-c", _LIMITED.format(root=str(_ROOT))], stderr=subprocess.PIPE, text=True
+    )
+    assert answer.returncode == 1
+    assert "OutOfMemory: the machine is out of memory: raise accumulate" in answer.stderr
