@@ -77,7 +77,8 @@ def contenders(options: argparse.Namespace, sizes: Sizes, folder: str) -> Iterat
     arguments = [options.kind, json.dumps(sizes), folder]
     jseg = [sys.executable, str(HERE / "model_jseg.py"), *arguments]
     precision = {"JSEG_PRECISION": options.precision}
-    yield Contender("jseg", jseg, {"JSEG_TREE": str(HERE.parent), **precision})
+    checkpoint = {"JSEG_CHECKPOINT_BLOCKS": str(int(options.checkpoint_blocks))}
+    yield Contender("jseg", jseg, {"JSEG_TREE": str(HERE.parent), **precision, **checkpoint})
     if options.baseline:
         yield Contender("baseline", jseg, {"JSEG_TREE": str(options.baseline), **precision})
     if options.torch_python:
@@ -165,6 +166,11 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="measured calls of each contender (default 5)")
     parser.add_argument("--torch-python", help="Python that has PyTorch (default: PyTorch is left out)")
     parser.add_argument("--baseline", type=Path, help="another checkout of jseg, measured in turn")
+    parser.add_argument(
+        "--checkpoint-blocks",
+        action="store_true",
+        help="jseg computes the blocks of the encoder again in the backward pass",
+    )
     parser.add_argument("--breakdown", action="store_true", help="time of jseg's operators in one more call")
     parser.add_argument("--out", type=Path, help="also write the rows to this JSON file")
     options = parser.parse_args()

@@ -78,7 +78,7 @@ def measure_missing(options: argparse.Namespace) -> None:
     """Adds a line to `options.points` for each point that has none."""
     for kind, sizes in missing(read_points(options.points)):
         print(f"{kind}: {', '.join(f'{k} {v}' for k, v in sizes._asdict().items())}", flush=True)
-        how = dict(kind=kind, baseline=None, precision="float32", breakdown=False)
+        how = dict(kind=kind, baseline=None, precision="float32", breakdown=False, checkpoint_blocks=False)
         rows = measure(argparse.Namespace(**{**vars(options), **how}), sizes)
         if kind == "inference":  # mostly that of probabilities at full size, which evaluation does not make
             for row in rows:

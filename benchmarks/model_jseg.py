@@ -1,4 +1,5 @@
-"""Worker of `model.py` for jseg. JSEG_TREE names the checkout to import, this one or an older one."""
+"""Worker of `model.py` for jseg. JSEG_TREE names the checkout to import, this one or an older one, and
+JSEG_CHECKPOINT_BLOCKS=1 turns on activation checkpointing."""
 
 import os
 import sys
@@ -26,7 +27,12 @@ def build(job: Job) -> CLIPRC:
         s.width // 64,
         job.text,
         range(s.seen, s.classes),
-        backbone=dict(type="RegionBridgeEncoder", num_prompts=s.prompts, num_regions=s.regions),
+        backbone=dict(
+            type="RegionBridgeEncoder",
+            num_prompts=s.prompts,
+            num_regions=s.regions,
+            checkpoint_blocks=os.environ.get("JSEG_CHECKPOINT_BLOCKS") == "1",
+        ),
         decode_head=dict(type="CLIPRCHead", num_heads=s.joint // 64),
         image_size=s.size,
     )

@@ -46,7 +46,9 @@ def draw(tables: Mapping[str, list[tuple]], path: Path) -> None:
 
     heights = [len(rows) + 1 for rows in tables.values()]
     figure = Figure(figsize=(10, 0.36 * sum(heights)), dpi=100, layout="constrained")
-    grid = figure.subplots(len(tables), 2, gridspec_kw={"height_ratios": heights}, squeeze=False, sharex="col")
+    grid = figure.subplots(
+        len(tables), 2, gridspec_kw={"height_ratios": heights}, squeeze=False, sharex="col"
+    )
     for (ours, paper), (title, rows) in zip(grid, tables.items()):
         for place, (row, found) in enumerate(rows):
             for name, colour in COLOURS.items():
