@@ -3,9 +3,14 @@
 import argparse
 import importlib
 import json
+import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from jseg.drawn import DRAWN
 
 SCORES = {"pAcc": 80.0, "mIoU(S)": 70.0, "mIoU(U)": 60.0}
 
@@ -97,6 +102,64 @@ def test_a_line_of_another_config_is_another_run(study, tmp_path):
     (tmp_path / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in changed))
     study.report(study_arguments(tmp_path, 0))
     assert len(study.trained) == 8 and study.trained[-1][0] == changed[0]["config"]
+
+
+@pytest.mark.parametrize(
+    "gains, found",
+    [((3.0, 4.0, 5.0), "yes"), ((-3.0, -4.0, -5.0), "no, reversed"), ((-3.0, 4.0, 5.0), "open")],
+)
+def test_claims_are_compared_by_seed(study, gains, found):
+    """The difference of two rows has the spread of its seeds, not that of the rows."""
+    rows = {row.label: row for row in study.STUDIES["zerowords"]}
+    runs = {}
+    for seed, gain in enumerate(gains):
+        scores = {**SCORES, "mIoU(U)": 20.0 * seed, "hIoU": 10.0 * seed}
+        runs[study.run_of(rows["none"], seed)] = scores
+        runs[study.run_of(rows["RLB"], seed)] = {**scores, "mIoU(U)": 20.0 * seed + gain}
+    table = study.comparisons(study.STUDIES["zerowords"], runs).splitlines()
+    mean, error = sum(gains) / 3, statistics.stdev(gains) / 3**0.5
+    assert table[2:] == [
+        f"| Table 5: RLB over none | 3 | {mean:+.1f} ± {error:.1f} | +0.0 ± 0.0 | +2.2, +1.1 | {found} |"
+    ]
+    one = {run: scores for run, scores in runs.items() if run.seed == 0}
+    assert study.comparisons(study.STUDIES["zerowords"], one) == ""
+
+
+def test_a_chart_of_finished_runs(study, tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = importlib.import_module("study_figure")
+    study.report(study_arguments(tmp_path, 0, 1))
+    options = argparse.Namespace(
+        study="zeroshapes", picture=tmp_path / "chart.png", runs=tmp_path / "runs.jsonl"
+    )
+    assert figure.run(options) == 0
+    with Image.open(options.picture) as image:
+        assert image.width == 1000 and len(image.getcolors(1 << 20)) > 10
+    (tmp_path / "runs.jsonl").write_text("")
+    with pytest.raises(ValueError, match="has no run of the study"):
+        figure.run(options)
+
+
+def test_confusions_separate_words_from_seen_and_unseen(study, tmp_path, capsys):
+    """Half of the pixels of unseen words are called a seen word, and of the rest a third is right."""
+    confusions = importlib.import_module("study_confusions")
+    matrix = np.zeros((24, 24))
+    unseen = DRAWN["zerowords"].classes.unseen
+    for index in range(24):
+        matrix[index, index] = 3
+    matrix[unseen, unseen] = 1
+    matrix[unseen, np.roll(unseen, 1)] = 2
+    matrix[unseen, 0] = 3
+    row = study.STUDIES["zerowords"][0]
+    folder = tmp_path / study.run_of(row, 4).name
+    folder.mkdir()
+    (folder / "confusion.json").write_text(json.dumps({"classes": [], "matrix": matrix.tolist()}))
+    arguments = argparse.Namespace(study="zerowords", work_root=tmp_path)
+    assert confusions.report(arguments) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == "| Settings: ZegCLIP, inductive | 1 | 50.0 | 33.3 | 100.0 | 100.0 |"
+    with pytest.raises(ValueError, match=r"no confusion\.json"):
+        confusions.report(argparse.Namespace(study="zerowords", work_root=tmp_path / "other"))
 
 
 @pytest.mark.parametrize("name", ["zeroshapes", "zerowords"])
