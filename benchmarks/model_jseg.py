@@ -9,7 +9,7 @@ import numpy as np
 
 sys.path[:0] = [os.environ["JSEG_TREE"], str(Path(__file__).resolve().parent)]
 
-from model_worker import Job, read_job, resident, serve
+from model_worker import Job, read_job, serve, settled
 
 from jseg.checkpoints import EncoderSizes
 from jseg.gpu_check.speed import profile_summary
@@ -49,7 +49,7 @@ def main() -> None:
     model = build(job)
     image, label = jt.array(job.image), jt.array(job.label)
     jt.sync_all(True)
-    held = resident()
+    held = settled()
     optimizer = AdamW(model.trainable_parameters(), lr=1e-4) if job.kind == "training" else None
     jt.sync_all(True)
 

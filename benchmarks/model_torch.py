@@ -18,7 +18,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from model_sizes import PATCH, Sizes
-from model_worker import Job, read_job, resident, serve
+from model_worker import Job, read_job, serve, settled
 
 WRITTEN_OUT = len(sys.argv) > 4 and sys.argv[4] == "written-out"
 DROPOUT = 0.1
@@ -244,7 +244,7 @@ def main() -> None:
     job = read_job()
     model = build(job)
     image, label, text = (torch.from_numpy(a).to(DEVICE) for a in (job.image, job.label, job.text))
-    held = resident()
+    held = settled()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     torch.backends.cuda.matmul.allow_tf32 = PRECISION == "tf32"
     low = torch.autocast(DEVICE, torch.bfloat16, enabled=PRECISION == "bfloat16")

@@ -1,5 +1,7 @@
 """What the workers of `model.py` share: data, the loop of orders, time and memory; needs only NumPy."""
 
+import ctypes
+import gc
 import json
 import resource
 import sys
@@ -42,7 +44,7 @@ def serve(
     breakdown: Callable[[], list[tuple[str, float]]] | None = None,
 ) -> None:
     """Answers orders until the input ends, 'parity' first. `work` does one step and waits for it. `held`: of
-    `resident` with weights and data, before there is an optimizer."""
+    `settled` with weights and data, before there is an optimizer."""
     for order in sys.stdin:
         if order.strip() == "parity":
             path = job.folder / f"outputs-{time.time_ns()}.npz"
@@ -65,6 +67,13 @@ def serve(
 def _cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def settled() -> int:
+    """Bytes of this process in memory, without what malloc has kept of freed memory."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return resident()
 
 
 def resident(field: str = "VmRSS") -> int:

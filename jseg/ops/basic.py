@@ -21,7 +21,7 @@ def set_value(parameter: jt.Var, array: np.ndarray) -> None:
 
 
 class _OneDNNProduct(jt.Function):
-    """Computes x · weightᵀ of two matrices, and its gradients, with oneDNN.
+    """Computes x · weightᵀ of two matrices, and its first gradients, with oneDNN.
 
     Jittor's own product reaches oneDNN only where its compiler recognises the pattern in the graph.
     """
@@ -113,7 +113,8 @@ def products_by_image(x: jt.Var, y: jt.Var) -> jt.Var:
 
 def transpose_last(x: jt.Var) -> jt.Var:
     """Transposes the last two axes, (..., n, m) -> (..., m, n)."""
-    return _transpose_last_on_gpu(x) if jt.flags.use_cuda else x.transpose(_last_exchanged(x.ndim))
+    y = _transpose_last_on_gpu(x) if jt.flags.use_cuda else x.transpose(_last_exchanged(x.ndim))
+    return y.stop_grad() if x.is_stop_grad() else y  # Jittor marks only what it is told
 
 
 def _transpose_last_on_gpu(x: jt.Var) -> jt.Var:
@@ -158,8 +159,10 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int], rows: slice = slice(None))
         return x
     down, across = _weights(height, size[0])[rows], _weights(width, size[1])
     x = transpose_last(x.reshape(batch * channels, height, width))
-    x = transpose_last(_product(x, jt.array(down)))  # transposed while the width is still that of the input
-    x = _product(x, jt.array(across))
+    x = transpose_last(
+        _product(x, jt.array(down).stop_grad())
+    )  # transposed while the width is still that of the input
+    x = _product(x, jt.array(across).stop_grad())
     return x.reshape(batch, channels, len(down), size[1])
 
 

@@ -115,3 +115,26 @@ def test_a_loaded_parameter_scales_a_map(shape: tuple[int, ...]) -> None:
     parameter, x, value = jt.zeros(shape), normal(2, 3, 4, 5), np.full(shape, 2.5)
     set_value(parameter, value)
     assert np.array_equal((parameter * jt.array(x)).numpy(), np.float32(value) * x)
+
+
+@pytest.mark.parametrize("frozen", [(), ("x",), ("weight",), ("x", "bias")])
+def test_linear_with_frozen_operands(either_path: str, frozen: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(4)
+    arrays = {
+        "x": rng.standard_normal((2, 5, 7)),
+        "weight": rng.standard_normal((3, 7)),
+        "bias": rng.standard_normal(3),
+    }
+    operands = {name: jt.array(array.astype(np.float32)) for name, array in arrays.items()}
+    for name in frozen:
+        operands[name] = operands[name].stop_grad()
+    d = rng.standard_normal((2, 5, 3))
+    wanted = {
+        "x": d @ arrays["weight"],
+        "weight": np.einsum("bno,bni->oi", d, arrays["x"]),
+        "bias": d.sum((0, 1)),
+    }
+    trained = {name: value for name, value in operands.items() if name not in frozen}
+    loss = (linear(**operands) * jt.array(d.astype(np.float32))).sum()
+    for name, found in zip(trained, jt.grad(loss, list(trained.values()))):
+        np.testing.assert_allclose(found.numpy(), wanted[name], rtol=1e-4, atol=1e-5)

@@ -74,4 +74,4 @@ def test_variables_fit_below_a_limit_and_a_refused_one_is_an_error():
         [sys.executable, "-c", _LIMITED.format(root=str(_ROOT))], stderr=subprocess.PIPE, text=True
     )
     assert answer.returncode == 1
-    assert "OutOfMemory: the machine is out of memory: raise accumulate" in answer.stderr
+    assert "OutOfMemory: the machine is out of memory (4.00 GiB more were needed): raise" in answer.stderr

@@ -1,7 +1,7 @@
-"""Front of bias + activation, applied in one pass after the first product of a feed-forward layer.
+"""Front of bias + activation, applied after the first product of a feed-forward layer.
 
 The backward pass recomputes GELU from the product, and reads off the output of ReLU where it is 0, so that
-only one of both is kept.
+only one of the two is kept.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jseg.ops.bias_activation.reference import (
 )
 from jseg.ops.checks import require_one_floating_type
 from jseg.ops.dispatch import include_headers, use_fused
-from jseg.ops.dropout.dropout import check_dropout, dropout, pattern
+from jseg.ops.dropout.dropout import check_dropout, dropout, dropout_pattern
 from jseg.runtime.backend import jt
 
 _HEADERS = ("simd.h", "dropout/dropout_cpu.h", "bias_activation/bias_activation_cpu.h")
@@ -65,7 +65,8 @@ def bias_relu(x: jt.Var, bias: jt.Var, dropout_rate: float = 0.0) -> jt.Var:
     if not use_fused(x, bias):
         y = bias_relu_reference(x, bias)
         return dropout(y, dropout_rate) if dropout_rate else y
-    return _FusedRelu(x.shape, dropout_rate)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)
+    rate = 0.0 if 0 in x.shape else dropout_rate
+    return _FusedRelu(x.shape, rate)(x.reshape(-1, x.shape[-1]), bias).reshape(x.shape)
 
 
 def _apply(activation: str, reference: Callable[[jt.Var, jt.Var], jt.Var], x: jt.Var, bias: jt.Var) -> jt.Var:
@@ -114,7 +115,7 @@ class _FusedRelu(jt.Function):
     """
 
     def __init__(self, shape: jt.NanoVector, dropout_rate: float) -> None:
-        self.data = pattern(shape, dropout_rate) if dropout_rate else {"rate": 0.0}
+        self.data = dropout_pattern(shape, dropout_rate) if dropout_rate else {"rate": 0.0}
 
     def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
         source = _RELU + (_DROPOUT if self.data["rate"] else "")

@@ -54,7 +54,7 @@ def check_dropout(x: jt.Var, rate: float) -> None:
         )
 
 
-def pattern(shape: jt.NanoVector, rate: float) -> dict[str, float]:
+def dropout_pattern(shape: jt.NanoVector, rate: float) -> dict[str, float]:
     """Draws a seed and returns what the kernels need to know of the pattern for x of a shape (B, ..., n).
 
     Scalars are passed in `data`, so that new values do not need a recompilation.
@@ -74,7 +74,7 @@ class _FusedDropout(jt.Function):
     """Applies the same pattern to the gradient in the backward pass, by computing it again."""
 
     def __init__(self, shape: jt.NanoVector, rate: float) -> None:
-        self.data = pattern(shape, rate)
+        self.data = dropout_pattern(shape, rate)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return jt.code(

@@ -188,7 +188,8 @@ os.environ["cc_path"] = cc_path
     # Memory of CPUs comes in arenas of 1 GiB, for variables up to 1 MiB of 64 MiB, whose free parts merge.
     # Jittor takes a block of its own size for each variable above 5 MiB, and free ones fit no other; its
     # blocks of 1 MiB lie between the buffers of other libraries in malloc's heap, which cannot shrink then.
-    # Only touched pages count. Where an arena is refused (ulimit -v), blocks have their own size as before.
+    # Only touched pages count. Where an arena is refused (ulimit -v), a block has its own size. Where that is
+    # refused too, the error can be read; Jittor would write to address 0.
     (
         "jittor/src/mem/allocator/sfrl_allocator.cc",
         "constexpr int64 sfrl_large_block_size_cpu=5242880;",
@@ -205,20 +206,27 @@ os.environ["cc_path"] = cc_path
     ),
     (
         "jittor/src/mem/allocator/sfrl_allocator.cc",
-        """            gc_all();
+        """        try {
             ptr = underlying->alloc(alloc_size, allocation);
+        } catch (...) {
 """,
-        """            gc_all();
-            if (alloc_size > LARGE_ALIGN_SIZE)
-                alloc_size = (size + LARGE_ALIGN_SIZE - 1) / LARGE_ALIGN_SIZE * LARGE_ALIGN_SIZE;
-            ptr = underlying->alloc(alloc_size, allocation);
+        """        try {
+            try {
+                ptr = underlying->alloc(alloc_size, allocation);
+            } catch (...) {
+                size_t own_size = (size + LARGE_ALIGN_SIZE - 1) / LARGE_ALIGN_SIZE * LARGE_ALIGN_SIZE;
+                if (is_cuda() || own_size >= alloc_size) throw;
+                ptr = underlying->alloc(alloc_size = own_size, allocation);
+            }
+        } catch (...) {
 """,
     ),
     (
         "jittor/src/mem/allocator/aligned_allocator.cc",
         "    return aligned_alloc(alignment, size);\n",
         """    void* memory = aligned_alloc(alignment, size);
-    if (memory == nullptr) throw std::bad_alloc();
+    if (memory == nullptr)
+        throw std::runtime_error("Unable to alloc memory for size " + std::to_string(size));
     return memory;
 """,
     ),
