@@ -9,7 +9,6 @@ seconds, and peak memory in training. Needs matplotlib (`pip install 'jseg[repor
 """
 
 import argparse
-import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -91,9 +90,8 @@ def measure_missing(options: argparse.Namespace) -> None:
 def draw(points: Mapping[tuple[str, Sizes], list[dict[str, Any]]], path: Path) -> None:
     """Draws a row of charts for each of CHARTS and a column for each of AXES into a PNG file."""
     from matplotlib.figure import Figure
-    from PIL import Image
 
-    from jseg.visualization.files import save_png
+    from jseg.visualization.files import save_figure
 
     figure = Figure(figsize=(11, 9), dpi=100, layout="constrained")
     for row, (kind, key, label) in zip(figure.subplots(len(CHARTS), len(AXES)), CHARTS):
@@ -116,10 +114,7 @@ def draw(points: Mapping[tuple[str, Sizes], list[dict[str, Any]]], path: Path) -
             axes.grid(alpha=0.3, which="both")
             axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    with Image.open(buffer) as image:
-        save_png(image, path)
+    save_figure(figure, path)
 
 
 def run(options: argparse.Namespace) -> int:

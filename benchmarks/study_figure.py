@@ -8,7 +8,6 @@ has one number for each row, from PASCAL VOC, on a scale of its own. Needs matpl
 """
 
 import argparse
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,9 +39,8 @@ def tables_of(rows: Sequence[Row], runs: Mapping[Run, Mapping[str, float]]) -> d
 def draw(tables: Mapping[str, list[tuple]], path: Path) -> None:
     """Draws a row of two charts for each table: this study, and the paper."""
     from matplotlib.figure import Figure
-    from PIL import Image
 
-    from jseg.visualization.files import save_png
+    from jseg.visualization.files import save_figure
 
     heights = [len(rows) + 1 for rows in tables.values()]
     figure = Figure(figsize=(10, 0.36 * sum(heights)), dpi=100, layout="constrained")
@@ -70,10 +68,7 @@ def draw(tables: Mapping[str, list[tuple]], path: Path) -> None:
         axes.set_xlabel("mean IoU, %")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     grid[0, 0].legend(handles[:2], labels[:2], frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    with Image.open(buffer) as image:
-        save_png(image, path)
+    save_figure(figure, path)
 
 
 def run(options: argparse.Namespace) -> int:

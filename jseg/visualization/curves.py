@@ -1,6 +1,5 @@
 """Training curves of losses and of seen and unseen IoU over the iterations, from the JSON logs of a run."""
 
-import io
 import json
 import math
 import warnings
@@ -9,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from jseg.files import PathLike
-from jseg.visualization.files import save_png
+from jseg.visualization.files import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,10 +207,7 @@ def save_curves(
     """
     log = read_records(log_path)
     evaluations = read_records(eval_path) if eval_path is not None and Path(eval_path).is_file() else []
-    buffer = io.BytesIO()
     with warnings.catch_warnings():
         # Compiled operators flush subnormal numbers to zero. NumPy warns of it when matplotlib asks for it.
         warnings.filterwarnings("ignore", "The value of the smallest subnormal")
-        curves_figure(log, evaluations, title).savefig(buffer, format="png")
-    with Image.open(buffer) as image:
-        save_png(image, path)
+        save_figure(curves_figure(log, evaluations, title), path)

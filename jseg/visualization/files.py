@@ -1,10 +1,15 @@
 """Saving of images so that a reader sees either the old file or the complete new one."""
 
+import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from jseg.files import PathLike, replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def save_png(image: Image.Image, path: PathLike) -> Path:
@@ -25,3 +30,11 @@ def save_png(image: Image.Image, path: PathLike) -> Path:
     with replacing(target) as temporary:
         image.save(temporary, format="PNG")
     return target
+
+
+def save_figure(figure: "Figure", path: PathLike) -> Path:
+    """Saves a matplotlib figure as `save_png` saves an image, with the same errors."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    with Image.open(buffer) as image:
+        return save_png(image, path)
