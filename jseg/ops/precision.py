@@ -24,4 +24,5 @@ def lower(*inputs: jt.Var) -> tuple[jt.Var, ...]:
 
 def _rounded(x: jt.Var) -> jt.Var:
     low = x.bfloat16()
-    return low if jt.flags.use_cuda else low.float32()
+    low = low if jt.flags.use_cuda else low.float32()
+    return low.stop_grad() if x.is_stop_grad() else low  # Jittor marks only what it is told
