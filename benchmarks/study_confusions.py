@@ -4,8 +4,8 @@
 
 IoU mixes how well a model tells words apart with how often it takes a seen word for an unseen one, on which
 the seen bias has much influence. This table separates them. For pixels of unseen words: how many are given to
-any unseen word, and of those, how many to the right one; likewise for seen words. Means over the runs whose
-confusion.json is in the work folder, in percent.
+any unseen word, and of those, how many to the right one; likewise for seen words. Means over the finished
+runs of benchmarks/NAME.jsonl whose confusion.json is in the work folder, in percent.
 """
 
 import argparse
@@ -18,13 +18,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from study import run_of
+from study import finished, run_of
 from study_rows import STUDIES
 
 from jseg.drawn import DRAWN
 from jseg.runtime.command import exit_status
-
-SEEDS = range(10)
 
 
 def shares(matrix: np.ndarray, chosen: np.ndarray) -> tuple[float, float]:
@@ -44,9 +42,9 @@ def report(arguments: argparse.Namespace) -> int:
     lines = []
     for row in STUDIES[arguments.study]:
         values = []
-        for seed in SEEDS:
-            path = arguments.work_root / run_of(row, seed).name / "confusion.json"
-            if path.exists():
+        for run in finished(arguments.runs or ROOT / "benchmarks" / f"{arguments.study}.jsonl"):
+            path = arguments.work_root / run.name / "confusion.json"
+            if run == run_of(row, run.seed) and path.exists():
                 matrix = np.array(json.loads(path.read_text(encoding="utf-8"))["matrix"], np.float64)
                 values.append(
                     [*shares(matrix, np.flatnonzero(unseen)), *shares(matrix, np.flatnonzero(~unseen))]
@@ -69,6 +67,7 @@ def main() -> int:
     )
     parser.add_argument("study", choices=tuple(STUDIES))
     parser.add_argument("--work-root", type=Path, required=True, help="that of benchmarks/study.py")
+    parser.add_argument("--runs", type=Path, help="JSON lines of benchmarks/study.py; default: those of jseg")
     return exit_status(lambda: report(parser.parse_args()))
 
 

@@ -151,15 +151,18 @@ def test_confusions_separate_words_from_seen_and_unseen(study, tmp_path, capsys)
     matrix[unseen, np.roll(unseen, 1)] = 2
     matrix[unseen, 0] = 3
     row = study.STUDIES["zerowords"][0]
-    folder = tmp_path / study.run_of(row, 4).name
-    folder.mkdir()
-    (folder / "confusion.json").write_text(json.dumps({"classes": [], "matrix": matrix.tolist()}))
-    arguments = argparse.Namespace(study="zerowords", work_root=tmp_path)
+    for seed in (4, 5):  # run 5 is not finished
+        folder = tmp_path / study.run_of(row, seed).name
+        folder.mkdir()
+        (folder / "confusion.json").write_text(json.dumps({"classes": [], "matrix": matrix.tolist()}))
+    (tmp_path / "runs.jsonl").write_text(study.run_of(row, 4).line({**SCORES, "hIoU": 1.0}) + "\n")
+    arguments = argparse.Namespace(study="zerowords", work_root=tmp_path, runs=tmp_path / "runs.jsonl")
     assert confusions.report(arguments) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert line == "| Settings: ZegCLIP, inductive | 1 | 50.0 | 33.3 | 100.0 | 100.0 |"
     with pytest.raises(ValueError, match=r"no confusion\.json"):
-        confusions.report(argparse.Namespace(study="zerowords", work_root=tmp_path / "other"))
+        arguments.work_root = tmp_path / "other"
+        confusions.report(arguments)
 
 
 @pytest.mark.parametrize("name", ["zeroshapes", "zerowords"])
