@@ -109,8 +109,6 @@ class PatchConvolution(nn.Module):
         patches = image.reshape(batch, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
         patches = patches.reshape(batch * rows * columns, channels * patch * patch)
         weight = self.weight.reshape(self.weight.shape[0], -1)
-        if self.weight.is_stop_grad():
-            weight = weight.stop_grad()
         return linear(patches, weight).reshape(batch, rows * columns, -1)
 
 

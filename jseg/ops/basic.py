@@ -159,9 +159,8 @@ def resize_bilinear(x: jt.Var, size: tuple[int, int], rows: slice = slice(None))
         return x
     down, across = _weights(height, size[0])[rows], _weights(width, size[1])
     x = transpose_last(x.reshape(batch * channels, height, width))
-    x = transpose_last(
-        _product(x, jt.array(down).stop_grad())
-    )  # transposed while the width is still that of the input
+    x = _product(x, jt.array(down).stop_grad())
+    x = transpose_last(x)  # while the width is still that of the input
     x = _product(x, jt.array(across).stop_grad())
     return x.reshape(batch, channels, len(down), size[1])
 
