@@ -12,9 +12,9 @@ its own; they take turns, and the table shows medians after a first call that co
 of all threads. Peak memory is the largest size of the process so far above that with its weights and data,
 gradients and optimizer's state included. Parity is the largest difference from jseg relative to the largest
 value, without dropout: of the probabilities for inference, of the loss terms for training. Nothing is cached
-between timed calls. All use a GPU if there is one (JSEG_DEVICE=cpu: the CPU); peak memory is that of the
-host. With --precision bfloat16, PyTorch computes under `autocast`; on a CPU, jseg only rounds to bfloat16,
-and computes in float32.
+between timed calls but what jseg keeps of the model alone: keys and values of prompts, the projected words.
+All use a GPU if there is one (JSEG_DEVICE=cpu: the CPU); peak memory is that of the host. With --precision
+bfloat16, PyTorch computes under `autocast`; on a CPU, jseg only rounds to bfloat16, and computes in float32.
 """
 
 import argparse

@@ -7,8 +7,9 @@ The paper's GFLOPs column (Table 6) counts a multiplication with its addition as
 in both products of attention, for one image through encoder and decoder at test time, with the dense region
 mask. The text encoder, norms and activations are left out, as is the recovery decoder, which runs in training
 alone. The column "release" follows that convention. The column "jseg" counts what jseg computes for the same
-result: a region token attends to its own patches, prompts are no queries and end with attention, text and
-[CLS] are projected once, and queries are averaged over regions before the class maps.
+result: a region token attends to its own patches, prompts are no queries and end with attention, [CLS] is
+projected once, queries are averaged over regions before the class maps, and what depends on the model and the
+words alone is not computed for each image.
 """
 
 import argparse
@@ -49,16 +50,17 @@ def multiply_adds(s: Sizes, regions: int, as_released: bool) -> dict[str, int]:
         projections = queries * 2 * d * d + n * 3 * d * d
         maps = queries * n * d
     else:
-        # CLS and patches see CLS, prompts and patches. A patch and its region see each other. Rows of prompts
-        # end with attention, after query, key and value: 3 of the 12 products of a row.
-        row_products = (tokens - k) * 12 + k * 3
+        # CLS and patches see CLS, prompts and patches. A patch and its region see each other. Query, key and
+        # value, 3 of the 12 products of a row, are known of prompts, and of CLS and regions in the first layer.
+        row_products = (tokens - k) * 12
         pairs, outputs = (1 + n) * (1 + k + n) + 2 * n + regions, 1 + n + regions
-        projections = (queries + c) * d * d + (n + 1 + regions) * d * d
+        projections = queries * d * d + (n + 1 + regions) * d * d
         maps = c * n * d
+    known = 0 if as_released else (1 + regions) * 3
     decoder = s.decoder_layers * (queries + n) * 12 * d * d  # own q, output, feed-forward; k, v of the other
     return {
         "patch embedding": n * 3 * s.patch**2 * width,
-        "encoder, products": s.layers * row_products * width**2,
+        "encoder, products": (s.layers * row_products - known) * width**2,
         "encoder, attention": s.layers * 2 * pairs * width,
         "joint projection": outputs * width * d,
         "alignment": projections,

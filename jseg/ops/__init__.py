@@ -13,7 +13,7 @@ from jseg.ops.dropout import dropout
 from jseg.ops.focal_dice import focal_dice
 from jseg.ops.layer_norm import layer_norm
 from jseg.ops.mean_difference import mean_difference
-from jseg.ops.region_attention import RegionLayout, region_attention
+from jseg.ops.region_attention import RegionLayout, region_attention, shared_region_attention
 from jseg.ops.rows import drop_rows, insert_rows
 
 __all__ = [
@@ -36,5 +36,6 @@ __all__ = [
     "region_attention",
     "resize_bilinear",
     "set_value",
+    "shared_region_attention",
     "transpose_last",
 ]

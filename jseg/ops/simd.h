@@ -102,10 +102,14 @@ inline __attribute__((always_inline)) void tile(long depth, const float* a, long
         for (int j = 0; j < VECTORS; j++) store(c + i * ldc + j * kLanes, sums[i][j]);
 }
 
-// Copies n rows of `source` into panels of kPanel columns, transposed: panel[k * kPanel + x] = row x, channel k.
-inline void pack_panel(const float* source, long stride, long n, long channels, float* panel) {
-    for (long x = 0; x < n; x++)
-        for (long k = 0; k < channels; k++) panel[k * kPanel + x] = source[x * stride + k];
+// Copies n rows of `source`, from `first` on, into panels of kPanel columns, transposed:
+// panel[k * kPanel + x] = row x, channel k.
+template <class Source>
+inline void pack_panel(const Source& source, long first, long n, long channels, float* panel) {
+    for (long x = 0; x < n; x++) {
+        const float* row = source[first + x];
+        for (long k = 0; k < channels; k++) panel[k * kPanel + x] = row[k];
+    }
     for (long x = n; x < kPanel; x++)
         for (long k = 0; k < channels; k++) panel[k * kPanel + x] = 0.f;
 }

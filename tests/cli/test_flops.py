@@ -10,8 +10,8 @@ def test_the_paper_s_column() -> None:
 
 def test_by_hand() -> None:
     """One patch, region, class and prompt, one layer, widths 2: 4 tokens that all count as pairs in the
-    release; in jseg CLS and the patch see 3 keys each, patch and region one another, the region itself. The
-    prompt ends with its query, key and value."""
+    release; in jseg CLS and the patch see 3 keys each, patch and region one another, the region itself.
+    Query, key and value of all but the patch are known."""
     s = Sizes(patches=1, classes=1, prompts=1, layers=1, width=2, joint=2, decoder_layers=1, patch=1)
     assert multiply_adds(s, 1, True) == {
         "patch embedding": 6,
@@ -25,7 +25,7 @@ def test_by_hand() -> None:
     }
     own = multiply_adds(s, 1, False)
     assert own["encoder, attention"] == 2 * (6 + 2 + 1) * 2
-    assert own["encoder, products"] == 3 * 48 + 12
+    assert own["encoder, products"] == 3 * 48 - 2 * 12
 
 
 def test_the_table(capsys) -> None:

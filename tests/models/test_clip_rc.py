@@ -6,7 +6,13 @@ from small_clip_rc import CLASSES, JOINT, UNSEEN, batch, embeddings, numbers, se
 
 from jseg.checkpoints import EncoderSizes
 from jseg.interpolation import interpolation_matrix
-from jseg.models.heads.region_alignment import descriptors, project_pixels, project_queries, region_relations
+from jseg.models.heads.region_alignment import (
+    descriptors,
+    project_pixels,
+    project_queries,
+    project_text,
+    region_relations,
+)
 from jseg.models.segmentors import CLIPRC
 from jseg.ops.randomness import set_first_sample
 from jseg.runtime.backend import jt
@@ -93,7 +99,8 @@ def test_alignment_without_concatenation_equals_equations_4_to_6(num_regions):
     relation = region_relations(jt.array(text), jt.array(glob), jt.array(regions) if num_regions else None)
     assert np.allclose(descriptors(relation, jt.array(text)).numpy(), stacked, atol=1e-6)
     weight, bias = random.normal(size=(4, 8)).astype(np.float32), random.normal(size=4).astype(np.float32)
-    queries = project_queries(relation, jt.array(text), jt.array(weight), jt.array(bias)).numpy()
+    of_text = project_text(jt.array(text), jt.array(weight), jt.array(bias))
+    queries = project_queries(relation, of_text, jt.array(weight)).numpy()
     assert np.allclose(queries, stacked @ weight.T + bias, atol=1e-5)
     if not num_regions:
         return

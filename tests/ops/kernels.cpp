@@ -43,7 +43,7 @@ void attention(long batch, long heads, long channels, long queries, long keys, b
           log_sum = unwritten(batch * heads * queries);
     const Dropout dropout(rate, (uint32_t)seed, 0);
     const Input qs{q.data(), width, a}, ks{k.data(), width, b}, vs{v.data(), width, b};
-    forward(p, dropout, qs, ks, vs, {o.data(), width, a}, log_sum.data());
+    forward(p, dropout, qs, ks, vs, Output{o.data(), width, a}, log_sum.data());
     backward(p, dropout, qs, ks, vs, {o.data(), width, a}, {grad.data(), width, a}, log_sum.data(),
              {dq.data(), width, a}, {dk.data(), width, b}, {dv.data(), width, b});
     for (const Array& x : {o, dq, dk, dv}) write(x);
@@ -57,7 +57,9 @@ void region_attention(long batch, long heads, long channels, const Regions& regi
     Array o = unwritten(grad.size()), d = unwritten(qkv.size()), log_sum = unwritten(batch * heads * p.rows);
     const Input q{qkv.data(), 3 * width, 3 * size}, k = q.shifted(width), v = q.shifted(2 * width);
     const Output dq{d.data(), 3 * width, 3 * size};
-    region_forward(p, regions, q, k, v, {o.data(), width, size}, log_sum.data());
+    const Output out{o.data(), width, size};
+    region_forward(p, regions, q, k, v, out, log_sum.data());
+    clear_skipped(p, out, log_sum.data());
     region_backward(p, regions, q, k, v, {o.data(), width, size}, {grad.data(), width, size}, log_sum.data(), dq,
                     dq.shifted(width), dq.shifted(2 * width));
     write(o);

@@ -13,10 +13,12 @@ from jseg.models.clip.model import l2_normalize
 from jseg.models.clip.transformer import Transformer, over_regions
 from jseg.models.initialization import check_start, normal, pytorch_default, uniform
 from jseg.models.layers import LayerNorm, Linear, PatchConvolution, clip_parameters, trunc_normal
+from jseg.models.remembered import Remembered
 from jseg.models.state import load_arrays_into
 from jseg.ops import RegionLayout, drop_rows, dropout, insert_rows, linear, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt
+from jseg.runtime.device import wanted_precision
 
 PROMPT_NORM_EPS = 1e-6
 
@@ -92,6 +94,7 @@ class RegionBridgeEncoder(Backbone):
         self._make_prompts(width, layers, init)
         self.trained_regions = num_regions if train_regions else 0
         self._positions: dict[tuple[int, int], jt.Var] = {}
+        self._shared_rows = Remembered()
         self.freeze()
 
     def _make_prompts(self, width: int, layers: int, init: str) -> None:
@@ -172,7 +175,8 @@ class RegionBridgeEncoder(Backbone):
     def execute(self, image: jt.Var, training: bool = False, num_regions: int | None = None) -> ImageFeatures:
         """See `Backbone.execute`."""
         rate = self.dropout if training and self.is_training() else 0.0
-        return self.encode(image, self.num_regions if num_regions is None else num_regions, rate)
+        regions = self.num_regions if num_regions is None else num_regions
+        return self.encode(image, regions, rate, fixed=not training and bool(jt.flags.no_grad))
 
     def region_features(
         self, image: jt.Var, original_clip: bool = False, num_regions: int | None = None
@@ -190,7 +194,12 @@ class RegionBridgeEncoder(Backbone):
         return self.encode(image, num_regions or self.num_regions, use_prompts=not original_clip)
 
     def encode(
-        self, image: jt.Var, num_regions: int, dropout_rate: float = 0.0, use_prompts: bool = True
+        self,
+        image: jt.Var,
+        num_regions: int,
+        dropout_rate: float = 0.0,
+        use_prompts: bool = True,
+        fixed: bool = False,
     ) -> ImageFeatures:
         """Encodes a batch with the given options instead of the encoder's.
 
@@ -199,29 +208,19 @@ class RegionBridgeEncoder(Backbone):
             num_regions: M, a square; 0 for no region tokens.
             dropout_rate: dropout rate of the prompts.
             use_prompts: False leaves prompts, prompt norm and the doubled class embedding out.
+            fixed: without dropout and gradients. What depends on the parameters alone is then computed once:
+                keys and values of prompts, and of [CLS] and regions in the first layer.
 
         Raises:
             ValueError: if the image size or the number of regions is not supported.
         """
-        batch, _, height, width = image.shape
-        grid, regions = self._grid(height, width), self._region_grid(num_regions)
+        grid, regions = self._grid(*image.shape[2:]), self._region_grid(num_regions)
         prompts = self.num_prompts if use_prompts else 0
         # Prompts are keys and values of one layer, and each layer has its own: their rows end with attention.
         layout = RegionLayout(grid, regions, prefix=1 + prompts, skipped=prompts)
-        attend = over_regions(layout)
-        keep = partial(drop_rows, start=1, count=prompts) if prompts else None
         cls, patches, bridge = self._embed(image, grid, num_regions, doubled=use_prompts)
         x = jt.concat([cls, patches, *([bridge] if num_regions else [])], dim=1)
-        for i, block in enumerate(self.transformer.resblocks):
-            run, tokens = partial(block, attend=attend, keep=keep), x
-            if prompts:
-                prompt = self._prompt(i, batch, dropout_rate)
-                if i or self.trains_regions:
-                    tokens = insert_rows(x, prompt, 1)
-                else:  # in the first layer, nothing but prompts needs gradients
-                    frozen = over_regions(layout, frozen=True)
-                    run, tokens = partial(block.with_prompts, x=x, attend=frozen, keep=keep), prompt
-            x = checkpointed(run, tokens) if self.checkpoint_blocks else run(tokens)
+        x = self._run_fixed(x, layout) if fixed and prompts else self._run(x, layout, dropout_rate)
         start = 1 + grid[0] * grid[1]
         return ImageFeatures(
             image=self._joint(x[:, 1:start], use_prompts),
@@ -230,6 +229,46 @@ class RegionBridgeEncoder(Backbone):
             grid=grid,
             region_grid=regions,
         )
+
+    def _run(self, x: jt.Var, layout: RegionLayout, dropout_rate: float) -> jt.Var:
+        """All blocks: [CLS], patches and regions (B, E − skipped, D) -> the same shape."""
+        prompts, attend = layout.skipped, over_regions(layout)
+        keep = partial(drop_rows, start=1, count=prompts) if prompts else None
+        for i, block in enumerate(self.transformer.resblocks):
+            run, tokens = partial(block, attend=attend, keep=keep), x
+            if prompts:
+                prompt = self._prompt(i, x.shape[0], dropout_rate)
+                if i or self.trains_regions:
+                    tokens = insert_rows(x, prompt, 1)
+                else:  # in the first layer, nothing but prompts needs gradients
+                    frozen = over_regions(layout, frozen=True)
+                    run, tokens = partial(block.with_prompts, x=x, attend=frozen, keep=keep), prompt
+            x = checkpointed(run, tokens) if self.checkpoint_blocks else run(tokens)
+        return x
+
+    def _run_fixed(self, x: jt.Var, layout: RegionLayout) -> jt.Var:
+        """`_run` with prompts, without dropout and gradients. The projected rows of prompts, and in the first
+        layer those of [CLS] and regions, depend on the parameters alone and are computed once."""
+        patches = layout.base - layout.prefix
+        for i, block in enumerate(self.transformer.resblocks):
+            own = x if i else x[:, 1 : 1 + patches]
+            others = [] if i else [x[:1, :1], x[:1, 1 + patches :]]
+            x = block.with_shared(x, own, self._projected(i, others), layout)
+        return x
+
+    def _projected(self, layer: int, others: list[jt.Var]) -> jt.Var:
+        """(S, 3·D): projected rows of the prompts of a layer, and of `others`, [CLS] before and regions after
+        them, (1, ..., D) each."""
+        block, made_from = self.transformer.resblocks[layer], self._prompt_parameters(layer)
+        if others:
+            made_from += self._start_parameters()
+
+        def project() -> jt.Var:
+            tokens = [*others[:1], self._prompt(layer, 1, 0.0), *others[1:]]
+            return block.project_tokens(jt.concat(tokens, 1) if others else tokens[0])[0]
+
+        key = layer, wanted_precision(), sum(tokens.shape[1] for tokens in others)
+        return self._shared_rows(key, [*made_from, *block.projection], project)
 
     def attention_allowed(self, image_size: tuple[int, int], num_regions: int) -> np.ndarray:
         """(E, E) bool: which token may attend to which, for an image of (H, W) pixels with prompts."""
@@ -278,6 +317,22 @@ class RegionBridgeEncoder(Backbone):
         if doubled and self.double_class_embedding:
             cls = cls + self.class_embedding
         return self.ln_pre(cls.reshape(1, 1, width)).expand(batch, 1, width), patches, bridge
+
+    def _start_parameters(self) -> list[jt.Var]:
+        """What [CLS] and regions of the first layer are made from."""
+        regions = [self.region_level_bridge] if self.trained_regions else []
+        return [
+            self.class_embedding,
+            self.positional_embedding,
+            self.ln_pre.weight,
+            self.ln_pre.bias,
+            *regions,
+        ]
+
+    def _prompt_parameters(self, layer: int) -> list[jt.Var]:
+        """What `_prompt` is made from."""
+        embeddings = self.deep_prompt_embeddings if layer else self.prompt_embeddings
+        return [embeddings, self.prompt_proj.weight, self.prompt_proj.bias]
 
     def _prompt(self, layer: int, batch: int, dropout_rate: float) -> jt.Var:
         """(B, K, D) prompts of a layer."""

@@ -13,6 +13,7 @@ from jseg.ops import (
     insert_rows,
     linear,
     region_attention,
+    shared_region_attention,
 )
 from jseg.ops.precision import lower
 from jseg.runtime.backend import jt, nn
@@ -90,9 +91,33 @@ class ResidualAttentionBlock(nn.Module):
     def with_prompts(self, prompts: jt.Var, x: jt.Var, attend: Attend, keep: Keep) -> jt.Var:
         """The same for prompts (B, K, D) behind the first token of frozen x (B, L, D), to whose projection no
         gradient flows. Returns the tokens of x."""
-        frozen = self.attn.project(self.ln_1(x)).stop_grad()
-        packed = insert_rows(frozen, self.attn.project(self.ln_1(prompts)), 1)
+        frozen = self.project_tokens(x).stop_grad()
+        packed = insert_rows(frozen, self.project_tokens(prompts), 1)
         return self.feed_forward(x + self.attn.mix(packed, attend, keep))
+
+    def with_shared(self, x: jt.Var, own: jt.Var, shared: jt.Var, layout: RegionLayout) -> jt.Var:
+        """The same without gradient, where some rows of the projection are the same for all images.
+
+        Args:
+            x: (B, E − skipped, D), all tokens that are not skipped.
+            own: (B, L, D), the tokens whose rows are computed.
+            shared: (S, 3·D), the other rows, which `project_tokens` returned.
+            layout: order of the tokens; see `shared_region_attention`.
+
+        Returns:
+            (B, E − skipped, D).
+        """
+        mixed = shared_region_attention(self.project_tokens(own), shared, self.attn.heads, layout)
+        return self.feed_forward(x + self.attn.out_proj(mixed))
+
+    def project_tokens(self, x: jt.Var) -> jt.Var:
+        """Norm and packed projection of tokens: (B, L, D) -> (B, L, 3·D)."""
+        return self.attn.project(self.ln_1(x))
+
+    @property
+    def projection(self) -> tuple[jt.Var, ...]:
+        """Parameters of `project_tokens`."""
+        return self.ln_1.weight, self.ln_1.bias, self.attn.in_proj_weight, self.attn.in_proj_bias
 
     def feed_forward(self, x: jt.Var) -> jt.Var:
         """x + mlp(ln_2(x))."""

@@ -18,11 +18,13 @@ from jseg.models.heads.region_alignment import (
     descriptors,
     project_pixels,
     project_queries,
+    project_text,
     region_relations,
 )
 from jseg.models.initialization import check_start, copy_first, normal_weights, pytorch_default
 from jseg.models.layers import Linear
 from jseg.models.losses import RECOVERY_LOSSES, recovery_loss
+from jseg.models.remembered import Remembered
 from jseg.ops import products_by_image
 from jseg.runtime.backend import jt
 
@@ -125,6 +127,7 @@ class CLIPRCHead(Head):
             self.recovery_decoder = RecoveryDecoder(width, num_heads, recovery.num_layers)
         self.lateral_proj = Linear((1 + len(self.ram_inputs)) * width, width)
         self.q_proj = Linear(2 * width, width)
+        self._of_text = Remembered()
         if init == "released":
             self._start_as_released()
         else:
@@ -165,7 +168,9 @@ class CLIPRCHead(Head):
         """See `Head.execute`. The loss terms are `recovery_loss_q` and `recovery_loss_k` (Eq. 10)."""
         rates = self.dropout if training and self.is_training() else NO_DROPOUT
         relation = region_relations(text, features.global_feature, features.regions)
-        queries = project_queries(relation, text, self.q_proj.weight, self.q_proj.bias)
+        weight, bias = self.q_proj.weight, self.q_proj.bias
+        of_text = self._of_text("q_proj", (text, weight, bias), lambda: project_text(text, weight, bias))
+        queries = project_queries(relation, of_text, weight)
         pixels = project_pixels(
             features.image,
             features.global_feature,

@@ -33,23 +33,34 @@ def region_relations(text: jt.Var, global_feature: jt.Var, regions: jt.Var | Non
     return relation.reshape(batch, -1, width)
 
 
-def project_queries(relation: jt.Var, text: jt.Var, weight: jt.Var, bias: jt.Var) -> jt.Var:
-    """q_proj of the regional relationship descriptors R̂ = concat[T ⊙ R_a, T].
+def project_text(text: jt.Var, weight: jt.Var, bias: jt.Var) -> jt.Var:
+    """The part of `project_queries` that depends on the text alone.
 
     Args:
-        relation: (B, M·C, d) from `region_relations`.
         text: (C, d).
         weight: (d, 2d).
         bias: (d,).
 
     Returns:
+        (C, d).
+    """
+    return linear(text, weight[:, text.shape[1] :], bias)
+
+
+def project_queries(relation: jt.Var, of_text: jt.Var, weight: jt.Var) -> jt.Var:
+    """q_proj of the regional relationship descriptors R̂ = concat[T ⊙ R_a, T].
+
+    Args:
+        relation: (B, M·C, d) from `region_relations`.
+        of_text: (C, d) from `project_text`.
+        weight: (d, 2d).
+
+    Returns:
         (B, M·C, d).
     """
-    width = text.shape[1]
-    of_text = linear(text, weight[:, width:], bias)
-    queries = linear(relation, weight[:, :width])
-    queries = queries.reshape(relation.shape[0], -1, text.shape[0], weight.shape[0])
-    return (queries + of_text.reshape(1, 1, *of_text.shape)).reshape(relation.shape[0], -1, weight.shape[0])
+    batch, _, width = relation.shape
+    queries = linear(relation, weight[:, :width]).reshape(batch, -1, *of_text.shape)
+    return (queries + of_text.reshape(1, 1, *of_text.shape)).reshape(batch, -1, of_text.shape[1])
 
 
 def descriptors(relation: jt.Var, text: jt.Var) -> jt.Var:

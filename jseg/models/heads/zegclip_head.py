@@ -5,9 +5,10 @@ from typing import Any
 from jseg.models.backbones.base import ImageFeatures
 from jseg.models.heads.base import HEADS, Decoded, Head
 from jseg.models.heads.decoder import NO_DROPOUT, DecoderLayer, DropoutRates
-from jseg.models.heads.region_alignment import project_queries, region_relations
+from jseg.models.heads.region_alignment import project_queries, project_text, region_relations
 from jseg.models.initialization import check_start, copy_first, pytorch_default
 from jseg.models.layers import Linear
+from jseg.models.remembered import Remembered
 from jseg.ops import products_by_image
 from jseg.runtime.backend import jt, nn
 
@@ -92,6 +93,7 @@ class ZegCLIPHead(Head):
         self.dropout = DropoutRates.checked(dropout, feed_forward_dropout)
         self.decoder_1 = Decoder(width, num_heads, num_layers)
         self.q_proj = Linear(2 * width, width)
+        self._of_text = Remembered()
         if init == "released":
             pytorch_default(self)
             copy_first(self.decoder_1.layers)
@@ -110,6 +112,8 @@ class ZegCLIPHead(Head):
         """See `Head.execute`. Region features are not used."""
         rates = self.dropout if training and self.is_training() else NO_DROPOUT
         relation = region_relations(text, features.global_feature, None)
-        queries = project_queries(relation, text, self.q_proj.weight, self.q_proj.bias)
+        weight, bias = self.q_proj.weight, self.q_proj.bias
+        of_text = self._of_text("q_proj", (text, weight, bias), lambda: project_text(text, weight, bias))
+        queries = project_queries(relation, of_text, weight)
         scores = self.decoder_1(queries, features.image, rates)
         return Decoded(scores.reshape(scores.shape[0], -1, *features.grid))

@@ -21,7 +21,8 @@ _PROBLEM = """
 _FORWARD = (
     _PROBLEM
     + """
-    jseg_attention::forward(problem, dropout, q, k, v, {out0_p, width, query_batch}, out1_p);
+    jseg_attention::forward(problem, dropout, q, k, v, jseg_attention::Output{out0_p, width, query_batch},
+                            out1_p);
 """
 )
 _BACKWARD = (

@@ -67,7 +67,8 @@ inline void scale_row(float* y, float factor, long n) {
 }
 
 // Rows, scaled, each padded with zeros to `width`; their number is padded to a multiple of kQueries.
-inline void gather(const Problem& p, Input source, long first, long count, float factor, long width, float* block) {
+template <class Source>
+inline void gather(const Problem& p, const Source& source, long first, long count, float factor, long width, float* block) {
     std::memset(block, 0, round_up(count, kQueries) * width * sizeof(float));
     for (long i = 0; i < count; i++) {
         const float* row = source[p.row(first + i)];
@@ -108,10 +109,10 @@ struct ForwardBlock {
 };
 
 // Rows `first` ... of one head against packed keys and values.
-template <class ExtraKey>
-inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey extra, long pair, long first, Input q,
-                          Input k, Input v, const float* panels, const float* values, Output o, float* log_sum,
-                          ForwardBlock& w) {
+template <class ExtraKey, class Source, class Target>
+inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey extra, long pair, long first,
+                          const Source& q, const Source& k, const Source& v, const float* panels, const float* values,
+                          const Target& o, float* log_sum, ForwardBlock& w) {
     const long count = std::min(kQueries, p.queries - first), width = p.padded(), ld = ForwardBlock::kLd;
     const long rows = round_up(count, kTallRows), last = p.causal ? first + count : p.keys;
     gather(p, q, first, count, p.scale(), width, w.query);
@@ -149,9 +150,9 @@ inline void forward_block(const Problem& p, const Dropout& dropout, ExtraKey ext
 }
 
 // log_sum: (batch, heads, rows), logarithm of the sum of exponentials of each row's scores.
-template <class ExtraKey = NoExtraKey>
-inline void forward(const Problem& p, const Dropout& dropout, Input q, Input k, Input v, Output o, float* log_sum,
-                    ExtraKey extra = {}) {
+template <class Source, class Target, class ExtraKey = NoExtraKey>
+inline void forward(const Problem& p, const Dropout& dropout, const Source& q, const Source& k, const Source& v,
+                    const Target& o, float* log_sum, ExtraKey extra = {}) {
     const long width = p.padded(), panels = (p.keys + kPanel - 1) / kPanel,
                packed = panels * kPanel * (p.channels + width);
     const long blocks = (p.queries + kQueries - 1) / kQueries, threads = omp_get_max_threads();
@@ -165,13 +166,14 @@ inline void forward(const Problem& p, const Dropout& dropout, Input q, Input k, 
             #pragma omp for collapse(2) schedule(static)
             for (long pair = begin; pair < end; pair++)
                 for (long panel = 0; panel < panels; panel++) {
-                    Input kh = k.head(pair / p.heads, pair % p.heads, p.channels),
-                          vh = v.head(pair / p.heads, pair % p.heads, p.channels);
+                    Source kh = k.head(pair / p.heads, pair % p.heads, p.channels),
+                           vh = v.head(pair / p.heads, pair % p.heads, p.channels);
                     float *to = store_of_keys + (pair - begin) * packed, *values = to + panels * kPanel * p.channels;
                     long start = panel * kPanel, count = std::min((long)kPanel, p.keys - start);
-                    pack_panel(kh[start], kh.row, count, p.channels, to + start * p.channels);
+                    pack_panel(kh, start, count, p.channels, to + start * p.channels);
                     for (long x = start; x < start + count; x++) {
-                        std::copy(vh[x], vh[x] + p.channels, values + x * width);
+                        const float* row = vh[x];
+                        std::copy(row, row + p.channels, values + x * width);
                         std::fill(values + x * width + p.channels, values + (x + 1) * width, 0.f);
                     }
                 }
@@ -261,8 +263,8 @@ inline void pack_keys(const Problem& p, Input k, Input v, long start, long keys,
     const long width = p.padded();
     for (long x = 0; x < keys; x += kPanel) {
         long count = std::min((long)kPanel, keys - x);
-        pack_panel(k[start + x], k.row, count, p.channels, w.key_panels + x * p.channels);
-        pack_panel(v[start + x], v.row, count, p.channels, w.value_panels + x * p.channels);
+        pack_panel(k, start + x, count, p.channels, w.key_panels + x * p.channels);
+        pack_panel(v, start + x, count, p.channels, w.value_panels + x * p.channels);
     }
     std::memset(w.keys, 0, keys * width * sizeof(float));
     for (long x = 0; x < keys; x++) std::copy(k[start + x], k[start + x] + p.channels, w.keys + x * width);

@@ -51,6 +51,17 @@ class RegionLayout:
         """E, the number of all tokens."""
         return self.base + self.regions[0] * self.regions[1]
 
+    def numbers(self) -> dict[str, int]:
+        """The sizes as the kernels read them, by name."""
+        return {
+            "grid_h": self.grid[0],
+            "grid_w": self.grid[1],
+            "regions_h": self.regions[0],
+            "regions_w": self.regions[1],
+            "prefix": self.prefix,
+            "skipped": self.skipped,
+        }
+
     def allowed(self) -> np.ndarray:
         """Returns the attention mask, bool (E, E), True where the row may attend to the column.
 

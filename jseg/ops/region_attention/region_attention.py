@@ -7,32 +7,41 @@ from jseg.ops.region_attention.layout import RegionLayout
 from jseg.ops.region_attention.reference import region_attention_reference
 from jseg.runtime.backend import jt
 
-_HEADERS = (
+HEADERS = (
     "simd.h",
     "dropout/dropout_cpu.h",
     "attention/attention_cpu.h",
     "region_attention/region_attention_cpu.h",
 )
 
-_PROBLEM = """
-    long width = in0_shape2 / 3, packed = in0_shape2, tokens = in0_shape1;
+PROBLEM = """
+    long width = in0_shape2 / 3, packed = in0_shape2, rows = in0_shape1;
     jseg_attention::Regions regions{(long)data["grid_h"], (long)data["grid_w"], (long)data["regions_h"],
                                     (long)data["regions_w"], (long)data["prefix"], (long)data["skipped"]};
     jseg_attention::Problem problem =
         regions.problem(in0_shape0, (int)data["heads"], width / (long)data["heads"]);
-    jseg_attention::Input q{in0_p, packed, tokens * packed}, k = q.shifted(width), v = q.shifted(2 * width);
 """
-_FORWARD = (
-    _PROBLEM
+"""Source of the kernel's calls: sizes, from qkv (B, rows, packed) and the numbers of the layout."""
+
+_QKV = (
+    PROBLEM
     + """
-    jseg_attention::region_forward(problem, regions, q, k, v, {out0_p, width, tokens * width}, out1_p);
+    jseg_attention::Input q{in0_p, packed, rows * packed}, k = q.shifted(width), v = q.shifted(2 * width);
+"""
+)
+_FORWARD = (
+    _QKV
+    + """
+    jseg_attention::Output o{out0_p, width, rows * width};
+    jseg_attention::region_forward(problem, regions, q, k, v, o, out1_p);
+    jseg_attention::clear_skipped(problem, o, out1_p);
 """
 )
 _BACKWARD = (
-    _PROBLEM
+    _QKV
     + """
-    jseg_attention::Input o{in1_p, width, tokens * width}, grad{in2_p, width, tokens * width};
-    jseg_attention::Output dq{out0_p, packed, tokens * packed};
+    jseg_attention::Input o{in1_p, width, rows * width}, grad{in2_p, width, rows * width};
+    jseg_attention::Output dq{out0_p, packed, rows * packed};
     auto dk = dq.shifted(width), dv = dq.shifted(2 * width);
     if ((bool)data["frozen"])
         jseg_attention::skipped_backward(problem, q, k, v, o, grad, in3_p, dq, dk, dv);
@@ -113,16 +122,7 @@ class _FusedRegionAttention(jt.Function):
 
     def __init__(self, num_heads: int, layout: RegionLayout, frozen: bool) -> None:
         # Scalars are passed in `data`, so that new sizes do not need a recompilation.
-        self.data = {
-            "heads": num_heads,
-            "grid_h": layout.grid[0],
-            "grid_w": layout.grid[1],
-            "regions_h": layout.regions[0],
-            "regions_w": layout.regions[1],
-            "prefix": layout.prefix,
-            "skipped": layout.skipped,
-            "frozen": int(frozen),
-        }
+        self.data = {**layout.numbers(), "heads": num_heads, "frozen": int(frozen)}
 
     def execute(self, qkv: jt.Var) -> jt.Var:
         batch, tokens, packed = qkv.shape
@@ -130,7 +130,7 @@ class _FusedRegionAttention(jt.Function):
             [[batch, tokens, packed // 3], [batch, self.data["heads"], tokens]],
             [qkv.dtype, "float32"],
             [qkv],
-            cpu_header=include_headers(*_HEADERS),
+            cpu_header=include_headers(*HEADERS),
             cpu_src=_FORWARD,
             data=self.data,
             **self._cuda(_CUDA_FORWARD, qkv),
@@ -147,7 +147,7 @@ class _FusedRegionAttention(jt.Function):
             shapes,
             dtypes,
             [qkv, output, grad_output, log_sum],
-            cpu_header=include_headers(*_HEADERS),
+            cpu_header=include_headers(*HEADERS),
             cpu_src=_BACKWARD,
             data=self.data,
             **cuda,

@@ -31,14 +31,41 @@ struct Regions {
     }
 };
 
+// Tokens of which those of [first, end) and from `last` on are the same for all images and lie elsewhere, in order.
+struct PartlyShared {
+    Input own, shared;  // the batch stride of `shared` is 0
+    long first, end, last;
+    PartlyShared shifted(long columns) const {
+        return {own.shifted(columns), shared.shifted(columns), first, end, last};
+    }
+    PartlyShared head(long b, long h, long channels) const {
+        return {own.head(b, h, channels), shared.head(b, h, channels), first, end, last};
+    }
+    const float* operator[](long token) const {
+        if (token < first) return own[token];
+        if (token < end) return shared[token - first];
+        return token < last ? own[token - (end - first)] : shared[token - first - (last - end)];
+    }
+};
+
+// Tokens without those of [first, end), which are never written.
+struct Shortened {
+    Output rows;
+    long first, end;
+    Shortened head(long b, long h, long channels) const { return {rows.head(b, h, channels), first, end}; }
+    float* operator[](long token) const { return rows[token < first ? token : token - (end - first)]; }
+};
+
 // Row of one region token over `n` patches and itself.
-inline void region_row(const Problem& p, long token, const long* members, long n, Input q, Input k, Input v, float* out,
-                       float* log_sum) {
+template <class Source>
+inline void region_row(const Problem& p, long token, const long* members, long n, const Source& q, const Source& k,
+                       const Source& v, float* out, float* log_sum) {
+    const float* query = q[token];
     float highest = kLowest, total = 0.f;
     std::fill(out, out + p.channels, 0.f);
     for (long x = 0; x <= n; x++) {
         long key = x < n ? members[x] : token;
-        float score = p.scale() * dot(q[token], k[key], p.channels), now = std::max(highest, score);
+        float score = p.scale() * dot(query, k[key], p.channels), now = std::max(highest, score);
         float shrink = std::exp(highest - now), weight = std::exp(score - now);
         if (shrink != 1.f) scale_row(out, shrink, p.channels);
         add_scaled(out, weight, v[key], p.channels);
@@ -58,10 +85,10 @@ inline void clear_skipped(const Problem& p, Output rows, float* log_sum = nullpt
         }
 }
 
-inline void region_forward(const Problem& p, const Regions& regions, Input q, Input k, Input v, Output o,
-                           float* log_sum) {
+template <class Source, class Target>
+inline void region_forward(const Problem& p, const Regions& regions, const Source& q, const Source& k, const Source& v,
+                           const Target& o, float* log_sum) {
     forward(p, Dropout(), q, k, v, o, log_sum, regions);
-    clear_skipped(p, o, log_sum);
     if (!regions.count()) return;
     std::vector<long> offsets, members;
     regions.group(offsets, members);
