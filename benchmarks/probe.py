@@ -3,8 +3,9 @@
     python benchmarks/probe.py zerowords weights/zerowords_clip.npz
     python benchmarks/probe.py zeroshapes weights/zeroshapes_clip.npz --checkpoints RUN.safetensors
 
-The first lines are CLIP without prompts; each checkpoint adds lines with its trained prompts. Patches count
-if at least half of them is one object. Each line is one kind of answer, for patches of validation images:
+The first lines are CLIP without prompts; each checkpoint adds lines with its trained prompts and region
+tokens. Patches count if at least half of them is one object. Each line is one kind of answer, for patches of
+validation images:
 
 - zero-shot: the class word nearest to the feature; nothing is fitted. "Region" is the token of the region
   that contains the patch.
@@ -55,20 +56,23 @@ def draw(dataset: DrawnDataset, split: str, count: int) -> Patches:
 
 
 def encoder_of(dataset: DrawnDataset, clip: str, checkpoint: str | None):
-    """Returns the frozen encoder, with the trained prompts of a checkpoint if one is given.
+    """Returns the frozen encoder, with trained prompts, and trained region tokens, of a checkpoint if given.
 
     Raises:
         ValueError, OSError: if a file is missing, damaged or of another model; the message names it.
     """
+    arrays = {} if checkpoint is None else load_arrays(checkpoint)[0]
+    trained = arrays.get("backbone.region_level_bridge")
+    regions = {} if trained is None else dict(num_regions=len(trained), train_regions=True)
     backbone = CLIPRC(
         dataset.classes.names,
         dataset.classes.unseen,
         clip=clip,
+        backbone=dict(type="RegionBridgeEncoder", **regions),
         decode_head=dict(type="CLIPRCHead", num_heads=1),
         image_size=dataset.size,
     ).backbone
     if checkpoint is not None:
-        arrays, _ = load_arrays(checkpoint)
         for name, parameter in backbone.trainable_parameters().items():
             value = arrays.get(f"backbone.{name}")
             if value is None or list(value.shape) != list(parameter.shape):
@@ -166,7 +170,8 @@ def report(arguments: argparse.Namespace) -> int:
     print("|---" * 7 + "|")
     for checkpoint in [None, *arguments.checkpoints]:
         backbone = encoder_of(dataset, arguments.clip, checkpoint)
-        for side in (0, *arguments.sides):
+        fits = backbone.trained_regions  # trained region tokens fit one number of regions alone
+        for side in (0, *(side for side in arguments.sides if fits in (0, side * side))):
             (known, near), (asked, near_asked) = (
                 features(backbone, part.images, side, prompts=checkpoint is not None)
                 for part in (train, test)

@@ -159,7 +159,7 @@ def comparisons(rows: Sequence[Row], runs: Mapping[Run, Mapping[str, float]]) ->
     """A Markdown table of the claims of the paper about pairs of rows that share at least two seeds.
 
     A claim is found true or reversed if mIoU(U) differs by more than two standard errors in at least
-    `MIN_SEEDS` runs; empty without such a pair.
+    `MIN_SEEDS` pairs of runs; empty without such a pair.
     """
     by_label, lines = {row.label: row for row in rows}, []
     for claim in CLAIMS:
@@ -177,7 +177,7 @@ def comparisons(rows: Sequence[Row], runs: Mapping[Run, Mapping[str, float]]) ->
         )
         means, errors = array.mean(0), array.std(0, ddof=1) / len(seeds) ** 0.5
         cells = [f"{mean:+.1f} ± {error:.1f}" for mean, error in zip(means, errors)]
-        found = "open"
+        found = "no clear difference" if len(seeds) >= MIN_SEEDS else "too few seeds"
         if len(seeds) >= MIN_SEEDS and abs(means[0]) > 2 * errors[0]:
             found = "yes" if means[0] > 0 else "no, reversed"
         papers = _paper_difference(*pair)

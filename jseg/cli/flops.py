@@ -51,7 +51,7 @@ def multiply_adds(s: Sizes, regions: int, as_released: bool) -> dict[str, int]:
         maps = queries * n * d
     else:
         # CLS and patches see CLS, prompts and patches. A patch and its region see each other. Query, key and
-        # value, 3 of the 12 products of a row, are known of prompts, and of CLS and regions in the first layer.
+        # value, 3 of the 12 products of a row, are known: of prompts, and in layer 1 of CLS and regions.
         row_products = (tokens - k) * 12
         pairs, outputs = (1 + n) * (1 + k + n) + 2 * n + regions, 1 + n + regions
         projections = queries * d * d + (n + 1 + regions) * d * d

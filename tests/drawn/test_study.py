@@ -106,7 +106,12 @@ def test_a_line_of_another_config_is_another_run(study, tmp_path):
 
 @pytest.mark.parametrize(
     "gains, found",
-    [((3.0, 4.0, 5.0), "yes"), ((-3.0, -4.0, -5.0), "no, reversed"), ((-3.0, 4.0, 5.0), "open")],
+    [
+        ((3.0, 4.0, 5.0), "yes"),
+        ((-3.0, -4.0, -5.0), "no, reversed"),
+        ((-3.0, 4.0, 5.0), "no clear difference"),
+        ((3.0, 4.0), "too few seeds"),
+    ],
 )
 def test_claims_are_compared_by_seed(study, gains, found):
     """The difference of two rows has the spread of its seeds, not that of the rows."""
@@ -117,9 +122,10 @@ def test_claims_are_compared_by_seed(study, gains, found):
         runs[study.run_of(rows["none"], seed)] = scores
         runs[study.run_of(rows["RLB"], seed)] = {**scores, "mIoU(U)": 20.0 * seed + gain}
     table = study.comparisons(study.STUDIES["zerowords"], runs).splitlines()
-    mean, error = sum(gains) / 3, statistics.stdev(gains) / 3**0.5
+    seeds, mean = len(gains), statistics.mean(gains)
+    error = statistics.stdev(gains) / seeds**0.5
     assert table[2:] == [
-        f"| Table 5: RLB over none | 3 | {mean:+.1f} ± {error:.1f} | +0.0 ± 0.0 | +2.2, +1.1 | {found} |"
+        f"| Table 5: RLB over none | {seeds} | {mean:+.1f} ± {error:.1f} | +0.0 ± 0.0 | +2.2, +1.1 | {found} |"
     ]
     one = {run: scores for run, scores in runs.items() if run.seed == 0}
     assert study.comparisons(study.STUDIES["zerowords"], one) == ""
