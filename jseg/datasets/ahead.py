@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ _ERROR_KINDS = {kind.__name__: kind for kind in USER_ERRORS}
 def load_ahead(
     dataset: Dataset, load: Load[Loaded], requests: Iterable[Pairs], num_workers: int
 ) -> Generator["Future[Loaded]", None, None]:
-    """Yields what `load` returns for each of `requests`, in their order, while the next ones are prepared.
+    """Yields what `load` returns for each of `requests`, in order, while the next ones are prepared.
 
     Jittor computes without releasing Python's lock, so only worker processes load while it computes. The
     thread or workers start with the first `next`, and end when the iterator is closed or garbage-collected.
@@ -38,8 +38,8 @@ def load_ahead(
         num_workers: number of processes; 0 uses a thread of this process.
 
     Yields:
-        The result, or the error of `load`. An error does not end the iterator. From a worker, the error has
-        its type in `USER_ERRORS`, or is a RuntimeError with the traceback.
+        A finished future with the result or the error of `load`. An error does not end the iterator. From a
+        worker, it has its type in `USER_ERRORS`, or is a RuntimeError with the traceback.
 
     Raises:
         ChildProcessError: if a worker died. ValueError, OSError, RuntimeError: if the dataset cannot be
@@ -59,10 +59,15 @@ def _from_thread(
             for pairs in requests:
                 waiting.append(thread.submit(load, dataset, pairs))
                 if len(waiting) > _AHEAD:
-                    yield waiting.popleft()
-            yield from waiting
+                    yield _finished(waiting.popleft())
+            yield from map(_finished, waiting)
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+def _finished(answer: "Future[Loaded]") -> "Future[Loaded]":
+    wait([answer])
+    return answer
 
 
 def _from_workers(
