@@ -113,7 +113,7 @@ def measure(sizes: Sizes, image: tuple[int, int], count: int, smooth: bool) -> d
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_images(Path(folder), sizes, image, count + 1)
         found = steps(model, inference, dataset, smooth)
-        found["evaluate"] = {workers: whole(model, inference, dataset, workers) for workers in WORKERS}
+        found["evaluate"] = {workers: of_evaluate(model, inference, dataset, workers) for workers in WORKERS}
     return found
 
 
@@ -169,7 +169,7 @@ def steps(model: Any, inference: dict[str, Any], dataset: Any, smooth: bool) -> 
     }
 
 
-def whole(model: Any, inference: dict[str, Any], dataset: Any, workers: int) -> tuple[float, float]:
+def of_evaluate(model: Any, inference: dict[str, Any], dataset: Any, workers: int) -> tuple[float, float]:
     """Wall and CPU seconds an image of `evaluate`, as `jseg val` calls it, with the start of the workers."""
     from jseg.runner.evaluate import evaluate
     from jseg.runner.log import RunLog
@@ -203,9 +203,10 @@ def report(options: argparse.Namespace) -> int:
         share = f"{100 * cpu / whole:.1f} %" if name in STEPS[:4] else "replaced"
         print(f"| {name} | {wall:.3f} | {cpu:.3f} | {share} |")
     wall = sum(found["steps"][name][0] for name in STEPS[:4])
-    print(f"\n{1 / wall:.2f} images a second; {found['differing']} pixels of {found['images']} masks differ")
+    print(f"\n{found['differing']} pixels of {found['images']} masks differ, {1 / wall:.2f} images a second")
+    print(f"one step after the other: {wall:.4f} s an image ({whole:.4f} CPU s)")
     for workers, (wall, cpu) in found["evaluate"].items():
-        print(f"evaluate(), num_workers {workers}: {wall:.3f} s an image ({cpu:.3f} CPU s)")
+        print(f"evaluate(), num_workers {workers}: {wall:.4f} s an image ({cpu:.4f} CPU s)")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -117,14 +117,13 @@ class Predictor:
     def _most_windows(self, plan: WindowPlan) -> int:
         """Number of windows of several images that are computed together.
 
-        The encoder needs memory for each patch, and the decoder also for each class of each region, however
-        small the window is.
+        The encoder needs most memory for its patches. The decoder has a query for each class of each region,
+        however small the window is, which needs less than a patch.
         """
-        usual, patch = _USUAL_SIDE, self._model.patch_size
-        height, width = plan.crop
-        by_pixels = usual**2 / (height * width)
-        by_queries = (usual**2 / patch**2 + self._queries) / (height * width / patch**2 + self._queries)
-        return min(int(_WINDOWS_TOGETHER * min(by_pixels, by_queries)), _MOST_WINDOWS)
+        usual, pixels = _USUAL_SIDE**2, plan.crop[0] * plan.crop[1]
+        queries = self._queries * self._model.patch_size**2  # in pixels
+        share = min(usual / pixels, max(usual, queries) / max(pixels, queries))
+        return min(int(_WINDOWS_TOGETHER * share), _MOST_WINDOWS)
 
     def _launch(self, group: Sequence[_Image]) -> list[tuple[_Image, Mask]]:
         for image in group:

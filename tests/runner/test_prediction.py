@@ -64,7 +64,7 @@ def predict(model, samples, inference, **options):
         (slide(512), [(512, 512), (512, 2000), (512, 512)], [1, 4, 1, 1]),  # five windows by themselves
         (slide(640), [(640, 640)] * 3, [2, 1]),
         (slide(800), [(800, 800)] * 3, [1, 1, 1]),
-        (slide(64), [(64, 64)] * 18, [16, 2]),
+        (slide(64), [(64, 64)] * 18, [12, 6]),
         (slide(64), [(48, 64), (20, 30), (64, 64)], [3]),  # filled up to a window
         (slide(64, flip=True), [(64, 64)] * 2, [1, 1, 1, 1]),
         (slide(64, scales=(1.0, 2.0)), [(64, 64)] * 2, [1, 4, 4, 1] * 2),
@@ -82,9 +82,9 @@ def test_windows_that_are_computed_together(inference, sizes, batches):
 
 def test_many_regions_leave_fewer_small_windows_together():
     """256 px: 256 patches and 20 · M queries a window, instead of 1024 and as many queries at 512 px."""
-    for num_regions, batches in ((4, [12]), (16, [9, 3]), (1024, [4, 4, 4])):
+    for num_regions, batches in ((4, [16, 2]), (16, [12, 6]), (256, [4, 4, 4, 4, 2])):
         model = Colours(num_regions=num_regions)
-        predict(model, [sample_of(0, (256, 256))] * 12, slide(256))
+        predict(model, [sample_of(0, (256, 256))] * 18, slide(256))
         assert model.batches == batches
 
 
@@ -119,10 +119,10 @@ def test_without_enough_memory_images_are_computed_one_by_one(capsys):
     model, samples = Colours(most=2), [sample_of(index, (64, 64)) for index in range(20)]
     predictor = Predictor(model, slide(64), CLASSES, RunLog(None))
     found = list(predictor.masks(enumerate(samples)))
-    assert model.batches == [16] + [1] * 20
+    assert model.batches == [12] + [1] * 20
     assert [index for index, _, _ in found] == list(range(20))
     np.testing.assert_array_equal(found[7][2], predict_mask(Colours(), samples[7], slide(64)))
-    assert capsys.readouterr().out.count("16 images together") == 1
+    assert capsys.readouterr().out.count("12 images together") == 1
 
 
 def test_only_an_image_that_does_not_fit_by_itself_is_named():
