@@ -7,7 +7,10 @@ Images are JPEG files of noise in a temporary folder, and the released test reci
 512 pixels, windows of 512 pixels every 426. The model has random weights. The table shows seconds and CPU
 seconds an image of each step (medians): reading, the model up to the logits of all windows, the class map,
 and the confusion matrix; then the strips of full-size maps in NumPy that the class map replaced
-(`jseg.inference.windows`), on the same logits, how many pixels of the two masks differ, and images a second.
+(`jseg.inference.windows`), on the same logits, how many pixels of the two masks differ, and images a second
+with one step after the other. The last lines show seconds an image of `evaluate()` as a whole, on the same
+images with the model's own logits: windows of several images are computed together, and with num_workers 1, a
+process reads the images meanwhile.
 Logits of random weights are noise, in which nearly every class may win somewhere; --smooth replaces them by
 maps with a few classes a region, as a trained model gives.
 """
@@ -35,6 +38,7 @@ from model_sizes import Sizes, add_size_options, sizes_of
 
 from jseg.runtime.command import exit_status, prove_writable
 
+WORKERS = (0, 1)
 STEPS = ("read", "logits", "class map", "score", "full-size maps")
 
 
@@ -66,19 +70,13 @@ class Clock:
         }
 
 
-def measure(sizes: Sizes, image: tuple[int, int], count: int, smooth: bool) -> dict[str, Any]:
-    """Medians of the steps over `count` images after one more, and the pixels that differ."""
+def build(sizes: Sizes) -> tuple[Any, dict[str, Any]]:
+    """A CLIP-RC with random weights, and the config's `inference`."""
     from jseg.checkpoints import EncoderSizes
-    from jseg.evaluation import ConfusionMatrix
-    from jseg.inference.grid import grid_class_map, grid_copy
-    from jseg.inference.recipe import TestRecipe
-    from jseg.inference.windows import Pass, class_map, cut_windows, merge_windows
     from jseg.models.segmentors import CLIPRC
-    from jseg.ops import resize_bilinear
-    from jseg.runtime.backend import jt
 
-    s, rng, clock, differing = sizes, np.random.default_rng(0), Clock(), 0
-    text = rng.standard_normal((s.classes, s.joint)).astype(np.float32)
+    s = sizes
+    text = np.random.default_rng(0).standard_normal((s.classes, s.joint)).astype(np.float32)
     model = CLIPRC.from_sizes(
         EncoderSizes(s.layers, s.width, 16, s.joint),
         s.width // 64,
@@ -89,59 +87,102 @@ def measure(sizes: Sizes, image: tuple[int, int], count: int, smooth: bool) -> d
         image_size=s.size,
     )
     model.eval()
-    inference = {"mode": "slide", "crop_size": s.size, "stride": s.size * 426 // 512}
-    recipe = TestRecipe.from_config(
-        {"dataset": {"test": {"pipeline": {"short_side": s.size}}}, "inference": inference}, 16
-    )
+    return model, dict(mode="slide", crop_size=s.size, stride=s.size * 426 // 512, scales=(1.0,), flip=False)
+
+
+def write_images(folder: Path, sizes: Sizes, image: tuple[int, int], count: int) -> Any:
+    """The dataset of `count` images of noise in the test recipe, with masks of noise."""
+    from jseg.datasets import SegmentationDataset, save_mask
+    from jseg.datasets.base import Record
+
+    rng, records = np.random.default_rng(0), []
+    for number in range(count):
+        record = Record(str(number), folder / f"{number}.jpg", folder / f"{number}.png")
+        coarse = rng.integers(0, 256, (image[1] // 16, image[0] // 16, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize(image).save(record.image)
+        save_mask(record.mask, rng.integers(0, sizes.classes, (image[1], image[0])).astype(np.uint8), [])
+        records.append(record)
+    names = [f"class {index}" for index in range(sizes.classes)]
+    return SegmentationDataset(records, names, pipeline={"short_side": sizes.size}, test_mode=True)
+
+
+def measure(sizes: Sizes, image: tuple[int, int], count: int, smooth: bool) -> dict[str, Any]:
+    """Medians of the steps over `count` images after one more, the pixels that differ, and (wall, CPU)
+    seconds an image of `evaluate` by number of workers."""
+    model, inference = build(sizes)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "image.jpg"
-        for _ in range(count + 1):
-            coarse = rng.integers(0, 256, (image[1] // 16, image[0] // 16, 3)).astype(np.uint8)
-            Image.fromarray(coarse).resize(image).save(path)
-            label = rng.integers(0, s.classes, (image[1], image[0])).astype(np.uint8)
-            prepared = clock("read", lambda: recipe.prepare(np.asarray(Image.open(path).convert("RGB"))))
-            ((copy, plan, _),) = recipe.copies(prepared)
-            windows = np.stack(list(cut_windows(copy, plan)))
+        dataset = write_images(Path(folder), sizes, image, count + 1)
+        found = steps(model, inference, dataset, smooth)
+        found["evaluate"] = {workers: of_evaluate(model, inference, dataset, workers) for workers in WORKERS}
+    return found
 
-            def logits_of(windows: np.ndarray = windows) -> tuple[Any, Any]:
-                with jt.no_grad():
-                    scores = model.predict_on_grid(jt.array(windows))
-                    scores.logits.sync()
-                    return scores.logits, scores.bias
 
-            logits, bias = clock("logits", logits_of)
-            if smooth:
-                logits = jt.array(smooth_logits(rng, tuple(logits.shape)))
-            parts = [logits]
+def steps(model: Any, inference: dict[str, Any], dataset: Any, smooth: bool) -> dict[str, Any]:
+    """One step after the other, for each image."""
+    from jseg.evaluation import ConfusionMatrix
+    from jseg.inference.grid import grid_class_map, grid_copy
+    from jseg.inference.recipe import TestRecipe
+    from jseg.inference.windows import Pass, class_map, cut_windows, merge_windows
+    from jseg.ops import resize_bilinear
+    from jseg.runtime.backend import jt
 
-            def by_kernel(parts=parts, plan=plan, bias=bias):
-                return grid_class_map([grid_copy(parts, plan, False, 16)], (image[1], image[0]), bias).mask
+    clock, rng, differing, classes = Clock(), np.random.default_rng(0), 0, len(dataset.class_names)
+    recipe = TestRecipe((), inference, 16)
+    for index in range(len(dataset)):
+        sample = clock("read", partial(dataset.sample, index))
+        size = sample["original_size"]
+        ((copy, plan, _),) = recipe.copies(sample["image"])
+        windows = np.stack(list(cut_windows(copy, plan)))
 
-            def by_full_maps(logits=logits, plan=plan, bias=bias):
-                with jt.no_grad():
-                    maps = (
-                        (
-                            resize_bilinear(logits[i : i + 1], plan.crop).sigmoid()
-                            - bias.reshape(1, -1, 1, 1)
-                        ).numpy()[0]
-                        for i in range(logits.shape[0])
-                    )
-                    return class_map([Pass(merge_windows(maps, plan))], (image[1], image[0])).mask
+        def logits_of(windows: np.ndarray = windows) -> tuple[Any, Any]:
+            with jt.no_grad():
+                scores = model.predict_on_grid(jt.array(windows))
+                scores.logits.sync()
+                return scores.logits, scores.bias
 
-            mask = clock("class map", by_kernel)
-            clock("score", partial(ConfusionMatrix(s.classes).update, mask.astype(np.uint8), label))
-            differing += int((clock("full-size maps", by_full_maps) != mask).sum())
+        logits, bias = clock("logits", logits_of)
+        if smooth:
+            logits = jt.array(smooth_logits(rng, tuple(logits.shape)))
+        parts = [logits]
+
+        def by_kernel(parts=parts, plan=plan, bias=bias, size=size):
+            return grid_class_map([grid_copy(parts, plan, False, 16)], size, bias).mask
+
+        def by_full_maps(logits=logits, plan=plan, bias=bias, size=size):
+            with jt.no_grad():
+                maps = (
+                    (
+                        resize_bilinear(logits[i : i + 1], plan.crop).sigmoid() - bias.reshape(1, -1, 1, 1)
+                    ).numpy()[0]
+                    for i in range(logits.shape[0])
+                )
+                return class_map([Pass(merge_windows(maps, plan))], size).mask
+
+        mask = clock("class map", by_kernel)
+        clock("score", partial(ConfusionMatrix(classes).update, mask.astype(np.uint8), sample["label"]))
+        differing += int((clock("full-size maps", by_full_maps) != mask).sum())
     return {
         "steps": clock.medians(),
         "windows": len(plan.positions),
         "differing": differing,
-        "images": count + 1,
+        "images": len(dataset),
     }
 
 
+def of_evaluate(model: Any, inference: dict[str, Any], dataset: Any, workers: int) -> tuple[float, float]:
+    """Wall and CPU seconds an image of `evaluate`, as `jseg val` calls it, with the start of the workers."""
+    from jseg.runner.evaluate import evaluate
+    from jseg.runner.log import RunLog
+
+    start, used = time.perf_counter(), _cpu_seconds()
+    evaluate(model, dataset, inference, RunLog(None, active=False), num_workers=workers)
+    return (time.perf_counter() - start) / len(dataset), (_cpu_seconds() - used) / len(dataset)
+
+
 def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    """Of this process and its workers that have ended."""
+    used = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -162,7 +203,10 @@ def report(options: argparse.Namespace) -> int:
         share = f"{100 * cpu / whole:.1f} %" if name in STEPS[:4] else "replaced"
         print(f"| {name} | {wall:.3f} | {cpu:.3f} | {share} |")
     wall = sum(found["steps"][name][0] for name in STEPS[:4])
-    print(f"\n{1 / wall:.2f} images a second; {found['differing']} pixels of {found['images']} masks differ")
+    print(f"\n{found['differing']} pixels of {found['images']} masks differ, {1 / wall:.2f} images a second")
+    print(f"one step after the other: {wall:.4f} s an image ({whole:.4f} CPU s)")
+    for workers, (wall, cpu) in found["evaluate"].items():
+        print(f"evaluate(), num_workers {workers}: {wall:.4f} s an image ({cpu:.4f} CPU s)")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -131,3 +131,16 @@ def openai_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "openai.pt"
     path.write_bytes(gzip.decompress((TESTS / "golden" / "clip_tiny" / "openai.pt.gz").read_bytes()))
     return path
+
+
+@pytest.fixture
+def running(monkeypatch):
+    """A function listing the processes that this test started and that still run."""
+    started, popen = [], subprocess.Popen
+
+    def record(*args, **options):
+        started.append(popen(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", record)
+    return lambda: [process for process in started if process.poll() is None]

@@ -49,7 +49,12 @@ TOP_LEVEL: dict[str, Key] = {
         (str, _NONE),
         about="folder of the data. None: the variable JSEG_DATA_ROOT, or else `data`",
     ),
-    "num_workers": Key((int,), 0, minimum=0, about="processes that read images; 0: the run itself"),
+    "num_workers": Key(
+        (int,),
+        0,
+        minimum=0,
+        about="processes of each rank that read images, in training, evaluation and test; 0: the run itself",
+    ),
     "max_bad_images": Key(
         (int,), 0, minimum=0, about="number of training images that may be unreadable; they are skipped"
     ),

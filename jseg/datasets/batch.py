@@ -64,6 +64,12 @@ def load_batch(dataset: Dataset, pairs: Sequence[tuple[int, int]], skip_unreadab
     return {**collate(samples), "bad": bad}
 
 
+def load_sample(dataset: Dataset, pairs: Sequence[tuple[int, int]]) -> Sample:
+    """Returns the sample of a single (index, epoch) pair."""
+    ((index, epoch),) = pairs
+    return dataset.sample(index, epoch)
+
+
 def user_error(problem: BaseException) -> type[Exception] | None:
     """Returns the type in `USER_ERRORS` to which `problem` belongs, or None.
 

@@ -1,9 +1,10 @@
-"""A data loading process: `python -m jseg.datasets.worker`, started and fed by `jseg.datasets.loader`.
+"""A data loading process: `python -m jseg.datasets.worker`, started and fed by `jseg.datasets.ahead`.
 
-Reads pickles from stdin: first (dataset, skip_unreadable), then requests, each a list of (index, epoch).
-Answers every request on stdout with ('batch', dict) or ('error', kind, message). Ends when stdin is closed,
-or immediately when its parent dies, even if it hangs in a read. It never runs the parent's main script, so it
-does not import its dependencies, such as Jittor.
+Reads pickles from stdin: first (dataset, load), then requests, each a list of (index, epoch). Answers every
+request on stdout with ('loaded', load(dataset, request)) or ('error', kind, message), or with ('no dataset',
+kind, message) if the first pickle cannot be loaded. Ends when stdin is closed, or immediately when its parent
+dies, even if it hangs in a read. It never runs the parent's main script, so it does not import its
+dependencies, such as Jittor.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import sys
 import traceback
 from typing import Any
 
-from jseg.datasets.batch import load_batch, user_error
+from jseg.datasets.batch import user_error
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -31,9 +32,10 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # print must not write between the pickles
     try:
         try:
-            dataset, skip_unreadable = pickle.load(requests)
+            dataset, load = pickle.load(requests)
         except Exception as problem:
-            _send(replies, _failure(problem, "the dataset cannot be loaded in a worker process: "))
+            why = "the dataset cannot be loaded in a worker process: "
+            _send(replies, ("no dataset", *_failure(problem, why)))
             return
         while True:
             try:
@@ -41,9 +43,9 @@ def main() -> None:
             except EOFError:
                 return
             try:
-                reply: tuple[Any, ...] = ("batch", load_batch(dataset, wanted, skip_unreadable))
+                reply: tuple[Any, ...] = ("loaded", load(dataset, wanted))
             except Exception as problem:
-                reply = _failure(problem)
+                reply = ("error", *_failure(problem))
             _send(replies, reply)
     except BrokenPipeError:
         os._exit(0)  # the parent has ended, so nothing can be flushed
@@ -55,12 +57,12 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _failure(problem: Exception, prefix: str = "") -> tuple[str, str, str]:
+def _failure(problem: Exception, prefix: str = "") -> tuple[str, str]:
     # User errors keep their type on the way to the parent. Others are sent with their traceback.
     kind = user_error(problem)
     if kind is None:
-        return "error", "RuntimeError", prefix + traceback.format_exc()
-    return "error", kind.__name__, prefix + str(problem)
+        return "RuntimeError", prefix + traceback.format_exc()
+    return kind.__name__, prefix + str(problem)
 
 
 def _send(stream: Any, reply: tuple[Any, ...]) -> None:

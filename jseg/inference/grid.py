@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from jseg.inference.windows import ClassMap, WindowPlan
 from jseg.ops import GridCopy, class_map
 from jseg.runtime.backend import jt
@@ -27,6 +25,9 @@ def grid_class_map(copies: Sequence[GridCopy], size: tuple[int, int], bias: jt.V
     return ClassMap(mask[0].numpy(), confidence[0].numpy())
 
 
-def grid_mask(copies: Sequence[GridCopy], size: tuple[int, int], bias: jt.Var) -> np.ndarray:
-    """The mask of `grid_class_map` as uint8, for at most 256 classes; nothing else leaves the device."""
-    return class_map(copies, size, bias).mask.uint8().numpy()[0]
+def grid_mask(copies: Sequence[GridCopy], size: tuple[int, int], bias: jt.Var) -> jt.Var:
+    """The mask of `grid_class_map` as uint8 (1, H, W), for at most 256 classes. It is launched, but on a GPU
+    not waited for; nothing else needs to leave the device."""
+    mask = class_map(copies, size, bias).mask.uint8()
+    mask.sync()
+    return mask

@@ -12,7 +12,7 @@ from jseg.distributed import alive
 from jseg.files import PathLike
 from jseg.labels import IGNORE_INDEX
 from jseg.models.segmentors import Segmentor
-from jseg.runner.evaluate import predict_mask
+from jseg.runner.prediction import predict_mask
 from jseg.runtime.backend import jt
 from jseg.visualization import can_draw, save_curves, save_panels, save_region_figure
 from jseg.visualization.regions import HEADINGS

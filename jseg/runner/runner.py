@@ -197,7 +197,16 @@ class Runner:
         folder = self.work_dir / "predictions"
         self.log.info(f"segmenting {len(dataset)} images with {path}")
         model.eval()
-        save_predictions(model, dataset, self.cfg.inference, folder, self.log, published_values, outlines)
+        save_predictions(
+            model,
+            dataset,
+            self.cfg.inference,
+            folder,
+            self.log,
+            published_values,
+            outlines,
+            self.cfg.num_workers,
+        )
         barrier()
         self.log.info(f"{len(dataset)} predictions are in {folder}")
         return folder
@@ -348,7 +357,9 @@ class Runner:
         self, model: Segmentor, short: bool = False, outputs: ImageOutputs | None = None
     ) -> dict[str, Any]:
         model.eval()
-        summary = evaluate(model, self.experiment.dataset("val"), self.cfg.inference, self.log, outputs)
+        summary = evaluate(
+            model, self.experiment.dataset("val"), self.cfg.inference, self.log, outputs, self.cfg.num_workers
+        )
         headline = "  ".join(f"{key} {summary[key]:.2f}" for key in HEADLINE)
         self.log.info(headline if short else "\n" + format_table(summary))
         return summary

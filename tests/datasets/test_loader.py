@@ -117,19 +117,6 @@ def test_the_bad_file_is_named_also_from_a_worker(voc_root, num_workers, damage)
         next(batches)
 
 
-@pytest.fixture
-def running(monkeypatch):
-    """A function listing the worker processes that this test started and that still run."""
-    started, popen = [], subprocess.Popen
-
-    def record(*args, **options):
-        started.append(popen(*args, **options))
-        return started[-1]
-
-    monkeypatch.setattr(subprocess, "Popen", record)
-    return lambda: [process for process in started if process.poll() is None]
-
-
 def test_workers_and_threads_end_with_the_iterator(voc_root, running):
     dataset = dataset_of(voc_root)
     threads = threading.active_count()

@@ -13,7 +13,7 @@ from jseg.config import Config
 from jseg.datasets.classes import load_class_list
 from jseg.inference.recipe import TestRecipe
 from jseg.runner import Experiment
-from jseg.runner.evaluate import predict_mask
+from jseg.runner.prediction import predict_mask
 
 CLASSES = load_class_list("zeroshapes")
 

@@ -15,7 +15,7 @@ from jseg.datasets.classes import load_class_list
 from jseg.interpolation import cubic_matrix
 from jseg.models.segmentors import DenseCLIP
 from jseg.runner import REGISTRIES
-from jseg.runner.evaluate import predict_mask
+from jseg.runner.prediction import predict_mask
 from jseg.runtime.backend import jt
 
 ROOT = Path(__file__).resolve().parents[2]

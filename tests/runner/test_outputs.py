@@ -15,9 +15,10 @@ from jseg.datasets.base import Record
 from jseg.datasets.classes import load_class_list, raw_values
 from jseg.evaluation import HEADLINE, json_ready
 from jseg.inference.recipe import check_inference
-from jseg.runner.evaluate import evaluate, predict_mask, save_predictions
+from jseg.runner.evaluate import evaluate, save_predictions
 from jseg.runner.log import RunLog
 from jseg.runner.outputs import WRITTEN, ImageOutputs
+from jseg.runner.prediction import predict_mask
 from jseg.runtime.backend import jt
 
 INFERENCE = dict(mode="whole", scales=(1.0,), flip=False)
@@ -27,7 +28,7 @@ SIZE = (30, 40)
 class Guess:
     """Class scores from the colour of a pixel, often wrong."""
 
-    patch_size, late_softmax = 1, None
+    patch_size, num_regions, late_softmax = 1, 0, None
 
     def __init__(self, num_classes):
         self.weights = np.random.default_rng(0).normal(size=(num_classes, 3)).astype(np.float32)

@@ -32,8 +32,8 @@ from jseg.gpu_check.settings import SETTINGS, SMALL_SETTINGS, Setting
 from jseg.gpu_check.speed import profiled, random_segmentor
 from jseg.inference.recipe import TestRecipe
 from jseg.optim import AdamW
-from jseg.runner.evaluate import predict_mask
 from jseg.runner.log import LossWindow, NonFiniteLoss
+from jseg.runner.prediction import predict_mask
 from jseg.runner.step import TrainingStep
 from jseg.runtime.backend import jt
 

@@ -44,6 +44,11 @@ with memory_advice(TRAINING):
         (RuntimeError("code=3( CUBLAS_STATUS_ALLOC_FAILED ) cublasCreate"), True, ""),
         (MemoryError("Unable to allocate 3.00 GiB for an array"), False, ""),
         (RuntimeError("fork: Cannot allocate memory"), False, ""),
+        (
+            RuntimeError("Execute fused operator(50/443) failed. [OP TYPE]: code [Reason]: std::bad_alloc"),
+            False,
+            "",
+        ),
     ],
 )
 def test_one_sentence_with_advice_and_without_names_of_c(error, of_gpu, size):
