@@ -2,7 +2,7 @@
 
     jseg train --config configs/clip_rc/zerowords_full.py
 
-Measured: not yet
+Measured: docs/zerowords.md
 """
 
 _base_ = "zerowords_inductive.py"

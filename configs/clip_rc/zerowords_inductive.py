@@ -2,7 +2,7 @@
 
     jseg train --config configs/clip_rc/zerowords_inductive.py
 
-Measured: not yet
+Measured: docs/zerowords.md
 """
 
 _base_ = ["../_base_/datasets/zerowords.py", "../_base_/models/clip_rc.py", "../_base_/schedule.py"]

@@ -2,7 +2,7 @@
 
     jseg train --config configs/zegclip/zegclip_zerowords_inductive.py
 
-Measured: not yet
+Measured: docs/zerowords.md
 """
 
 _base_ = ["../_base_/datasets/zerowords.py", "../_base_/models/zegclip.py", "../_base_/schedule.py"]
