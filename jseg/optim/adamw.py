@@ -117,11 +117,13 @@ class AdamW(Optimizer):
         """
         self.steps += 1
         rates = {rate: learning_rate(rate) for rate in {setting.lr for setting in self.settings.values()}}
+        means, squares = (self._moments[kind] for kind in _MOMENTS)
         old = [
             Tensor(
-                value,
-                gradient.stop_grad(),
-                *(self._moments[kind][name] for kind in _MOMENTS),
+                parameter=value,
+                gradient=gradient.stop_grad(),
+                mean=means[name],
+                square=squares[name],
                 rates=self._rates(self.settings[name], rates[self.settings[name].lr]),
             )
             for (name, value), gradient in zip(self.parameters.items(), gradients)

@@ -8,15 +8,15 @@ from jseg.ops.dispatch import include_headers, use_fused
 from jseg.runtime.backend import jt
 
 SLOTS = 32
-"""Tensors of an operator. Jittor builds one for each number of tensors and of axes. So there is one number, and
-slots that a group does not need are empty."""
+"""Tensors of an operator. Jittor builds one for each number of tensors and of axes. So there is one number of
+tensors, and slots that a group does not need are empty."""
 
 GROUP_ELEMENTS = 1 << 22
-"""Most elements of a group, unless it is one tensor: its new values exist beside the old ones."""
+"""Most elements of a group, unless it is one tensor: all its new values exist beside the old ones."""
 
-# Inputs are the parameters in all slots, then their gradients, means and squares; outputs are the new parameters,
-# means and squares. An empty slot has outputs of size 0. Numbers are passed in `data`, so that new values do not need
-# a recompilation.
+# Inputs are the parameters in all slots, then their gradients, means and squares; outputs are the new
+# parameters, means and squares. An empty slot has outputs of size 0. Numbers are passed in `data`, so that
+# new values do not need a recompilation.
 _SOURCE = """
     const int slots = (int)_outputs.size() / 3;
     kernel::Tensors all{};
@@ -29,7 +29,8 @@ _SOURCE = """
                      _outputs[i]->ptr<float>(), _outputs[slots + i]->ptr<float>(),
                      _outputs[2 * slots + i]->ptr<float>()});
     }
-    const kernel::Step step{(float)data["beta1"], (float)data["beta2"], (float)data["root"], (float)data["eps"]};
+    const kernel::Step step{(float)data["beta1"], (float)data["beta2"], (float)data["root"],
+                            (float)data["eps"]};
     kernel::run(step, all);
 """
 _CPU_SOURCE = "namespace kernel = jseg_adamw;" + _SOURCE
@@ -81,11 +82,10 @@ class Updated(NamedTuple):
 
 def adamw_step(tensors: Sequence[Tensor], step: Step) -> list[Updated]:
     """The new parameters and moments of all tensors, in their order. No gradient."""
-    updated: list[Updated] = [None] * len(tensors)  # type: ignore[list-item]
+    updated: dict[int, Updated] = {}
     for group in _groups(tensors):
-        for place, new in zip(group, _step_of_group([tensors[place] for place in group], step)):
-            updated[place] = new
-    return updated
+        updated.update(zip(group, _step_of_group([tensors[place] for place in group], step)))
+    return [updated[place] for place in range(len(tensors))]
 
 
 def _groups(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
