@@ -194,10 +194,10 @@ def test_focal_dice(on_cuda: EmulatedJittor, images: int, classes: int, grid, si
 
 
 def test_adamw(on_cuda: EmulatedJittor) -> None:
-    """More than a block of threads, nothing, and another group; and never another kernel."""
+    """More than a block of threads, nothing, and another group; never another source."""
     assert_step([(1,), (3, 2), (32769,), (0,), (17, 300), (5,), *[(2, 2)] * SLOTS])
     assert_step([(0,)])
-    assert len(on_cuda.built) == 3 and len(set(on_cuda.sources)) == 1
+    assert len(set(on_cuda.sources)) == 1
 
 
 def test_float16(on_cuda: EmulatedJittor) -> None:
