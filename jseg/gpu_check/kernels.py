@@ -94,6 +94,7 @@ def _kernel_calls(dtype: str) -> list[Call]:
         calls.append(_call(lambda maps: focal_dice(maps, label).focal, dtype, (2, 3, 2, 2)))
         best = class_map([GridCopy(_numbers((2, 1, 3, 2, 2)), (5, 7), (5, 7), [(0, 0)])], (5, 7))
         calls.append((best.confidence, []))
+        calls += [(_adamw_step(axes), []) for axes in (1, 2, 3, 4)]
     return calls
 
 
@@ -169,6 +170,15 @@ def _call(function: Callable[..., Any], dtype: str, *shapes: tuple[int, ...]) ->
     wide = [_numbers(shape) for shape in shapes]
     operands = [x.cast(dtype) for x in wide]
     return function(*operands).float32(), operands + (wide if dtype != "float32" else [])
+
+
+def _adamw_step(axes: int) -> Any:
+    """Returns a parameter with this number of axes after a step of AdamW."""
+    from jseg.ops.adamw import Rates, Step, Tensor, adamw_step
+
+    x = _numbers((2,) * axes)
+    tensor = Tensor(x, x, x, x, Rates(decay=1.0, rate=0.0))
+    return adamw_step([tensor], Step(beta1=0.9, beta2=0.99, root=1.0, eps=1e-8))[0].parameter
 
 
 def _gradients(output: Any, operands: Sequence[Any]) -> list[Any]:

@@ -30,11 +30,12 @@ KERNELS = {
     "losses": "/focal_dice_",
     "class map": "/class_map_",
     "dropout": "/dropout_",
+    "AdamW": "/adamw_",
 }
 """Kernels of this project, each with the beginning of the names of files that only it and the kernels listed
 before it are built from."""
 
-CUDA_KERNELS = ("region attention", "attention", "layer norm", "losses", "class map", "dropout")
+CUDA_KERNELS = ("region attention", "attention", "layer norm", "losses", "class map", "dropout", "AdamW")
 """The kernels that every training step on a GPU runs."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jseg.checkpoints.run_metadata import OPTIMIZER_PREFIX
 from jseg.names import did_you_mean
 from jseg.ops import set_value
-from jseg.ops.adamw import Step, adamw_step
+from jseg.ops.adamw import Rates, Step, Tensor, adamw_step
 from jseg.optim.base import OPTIMIZERS, Optimizer
 from jseg.runtime.backend import jt
 
@@ -117,23 +117,27 @@ class AdamW(Optimizer):
         """
         self.steps += 1
         rates = {rate: learning_rate(rate) for rate in {setting.lr for setting in self.settings.values()}}
-        for name, gradient in zip(self.parameters, gradients):
-            self._update(name, gradient, rates[self.settings[name].lr])
-
-    def _update(self, name: str, gradient: jt.Var, lr: float) -> None:
+        means, squares = (self._moments[kind] for kind in _MOMENTS)
+        old = [
+            Tensor(
+                parameter=value,
+                gradient=gradient.stop_grad(),
+                mean=means[name],
+                square=squares[name],
+                rates=self._rates(self.settings[name], rates[self.settings[name].lr]),
+            )
+            for (name, value), gradient in zip(self.parameters.items(), gradients)
+        ]
         beta1, beta2 = self.betas
-        step = Step(
-            decay=1.0 - lr * self.settings[name].weight_decay,
-            rate=lr / (1.0 - beta1**self.steps),
-            beta1=beta1,
-            beta2=beta2,
-            root=1.0 / math.sqrt(1.0 - beta2**self.steps),
-            eps=self.eps,
-        )
-        old = (self.parameters[name], *(self._moments[kind][name] for kind in _MOMENTS))
-        new = adamw_step(old[0], gradient.stop_grad(), old[1], old[2], step)
-        for before, after in zip(old, new):
-            before.update(after)
+        step = Step(beta1, beta2, root=1.0 / math.sqrt(1.0 - beta2**self.steps), eps=self.eps)
+        for before, after in zip(old, adamw_step(old, step)):
+            before.parameter.update(after.parameter)
+            before.mean.update(after.mean)
+            before.square.update(after.square)
+
+    def _rates(self, setting: _Settings, lr: float) -> Rates:
+        """The numbers of a parameter in this step, at the rate `lr` of the schedule."""
+        return Rates(decay=1.0 - lr * setting.weight_decay, rate=lr / (1.0 - self.betas[0] ** self.steps))
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns `optimizer.exp_avg.<name>`, `optimizer.exp_avg_sq.<name>` and `optimizer.steps`."""

@@ -85,14 +85,14 @@ def test_kernels_compile(reports: dict[tuple[str, int], str], name: str, width: 
     report = reports[name, width]
     assert "error" not in report
     for arch in ("sm_80", "sm_90"):
-        assert len(re.findall(rf"Compiling entry function .* for '{arch}'", report)) == 16
+        assert len(re.findall(rf"Compiling entry function .* for '{arch}'", report)) == 17
     spilled = [
         tuple(map(int, sizes))
         for sizes in re.findall(
             r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report
         )
     ]
-    assert len(spilled) >= 32
+    assert len(spilled) >= 34
     assert max(frame for frame, _, _ in spilled) <= MOST_SPILLED
     # CUDA 12.4 loads some of them twice.
     assert max(max(stores, loads) for _, stores, loads in spilled) <= 2 * MOST_SPILLED

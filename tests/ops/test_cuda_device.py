@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from adamw_reference import assert_step
 from emulated import round_to
 from map_references import assert_best, assert_sums_and_gradients, random_copy
 from op_references import (
@@ -23,6 +24,7 @@ from op_references import (
 from plain_attention import plain_attention
 
 from jseg.ops import RegionLayout, attention, layer_norm, region_attention
+from jseg.ops.adamw.adamw import SLOTS
 from jseg.runtime.backend import jt
 
 pytestmark = pytest.mark.skipif(not jt.has_cuda, reason="Jittor computes on the CPU: JSEG_DEVICE is not cuda")
@@ -182,6 +184,10 @@ def test_class_map() -> None:
 def test_focal_dice(grid: tuple[int, int], size: tuple[int, int]) -> None:
     """Jittor compiles with --use_fast_math, whose exponential and division are less exact."""
     assert_sums_and_gradients(2, 15, grid, size, error=1e-5)
+
+
+def test_adamw() -> None:
+    assert_step([(1,), (3, 2), (32769,), (17, 300), (5,), *[(2, 2)] * SLOTS, (1025, 1023)])
 
 
 def test_same_bits_again() -> None:

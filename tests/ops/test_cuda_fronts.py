@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from adamw_reference import assert_step
 from emulated import EMULATOR, built_once, kernel_sources
 from map_references import assert_best, assert_sums_and_gradients, mixed_copies
 from op_references import (
@@ -20,6 +21,7 @@ from op_references import (
 
 from jseg.ops import GridCopy, RegionLayout, attention, class_map, layer_norm, region_attention
 from jseg.ops import cuda as cuda_module
+from jseg.ops.adamw.adamw import SLOTS
 from jseg.runtime.backend import jt
 
 TYPES = {"float32": "float", "float16": "__half", "int32": "int"}
@@ -76,11 +78,23 @@ class EmulatedJittor:
                 for axis in range(array.ndim):
                     lines.append(f"long {name}_shape{axis} = sizes[{size}];")
                     size += 1
+                number = "".join(f" * {name}_shape{axis}" for axis in range(array.ndim))
+                lines += [
+                    f"Var {name}_var{{1L{number}, (void*){name}_p}};",
+                    f"_{kind}puts.push_back(&{name}_var);",
+                ]
         lines += [f'data["{name}"] = numbers[{i}];' for i, name in enumerate(names)]
         text = (
-            '#include "cuda_emulator_mma.h"\n#include <unordered_map>\n' + header + "namespace jittor {\n"
+            '#include "cuda_emulator_mma.h"\n#include <unordered_map>\n#include <vector>\n'
+            + header
+            + "namespace jittor {\n"
+            "struct Var { long num; void* data; template <class T> T* ptr() { return (T*)data; } };\n"
             'extern "C" void run(void** pointers, const long* sizes, const double* numbers) {\n'
-            "std::unordered_map<std::string, double> data;\n" + "\n".join(lines) + "\n" + source + "}\n}\n"
+            "std::unordered_map<std::string, double> data;\nstd::vector<Var*> _inputs, _outputs;\n"
+            + "\n".join(lines)
+            + "\n"
+            + source
+            + "}\n}\n"
         )
         if text not in self.built:
             command = [
@@ -177,6 +191,13 @@ def test_class_map_of_logits(on_cuda: EmulatedJittor) -> None:
 def test_focal_dice(on_cuda: EmulatedJittor, images: int, classes: int, grid, size) -> None:
     assert_sums_and_gradients(images, classes, grid, size)
     assert len(on_cuda.sources) == 2
+
+
+def test_adamw(on_cuda: EmulatedJittor) -> None:
+    """More than a block of threads, nothing, and another group; never another source."""
+    assert_step([(1,), (3, 2), (32769,), (0,), (17, 300), (5,), *[(2, 2)] * SLOTS])
+    assert_step([(0,)])
+    assert len(set(on_cuda.sources)) == 1
 
 
 def test_float16(on_cuda: EmulatedJittor) -> None:

@@ -1,5 +1,5 @@
-"""One step of AdamW for one tensor, in one parallel pass."""
+"""One step of AdamW for many tensors, in parallel passes over groups of them."""
 
-from jseg.ops.adamw.adamw import Step, adamw_step
+from jseg.ops.adamw.adamw import Rates, Step, Tensor, adamw_step
 
-__all__ = ["Step", "adamw_step"]
+__all__ = ["Rates", "Step", "Tensor", "adamw_step"]

@@ -12,6 +12,7 @@
 #include "bilinear_cuda.cuh"
 #include "focal_dice/focal_dice_cuda.cuh"
 #include "class_map/class_map_cuda.cuh"
+#include "adamw/adamw_cuda.cuh"
 
 using Half = jseg_device::SixteenBit<__half>;
 using Bfloat = jseg_device::SixteenBit<__nv_bfloat16>;
@@ -40,3 +41,4 @@ template void jseg_layer_norm_cuda::backward_weight<T>(long, int, const T*, cons
 void (*const kSums)(const jseg_focal_dice_cuda::Problem&, float*, float*) = jseg_focal_dice_cuda::forward;
 void (*const kGradients)(const jseg_focal_dice_cuda::Problem&, const float*, float*) = jseg_focal_dice_cuda::backward;
 void (*const kClassMap)(const jseg_class_map_cuda::Problem&, int*, float*) = jseg_class_map_cuda::run;
+void (*const kAdamW)(const jseg_adamw_cuda::Step&, const jseg_adamw_cuda::Tensors&) = jseg_adamw_cuda::run;
