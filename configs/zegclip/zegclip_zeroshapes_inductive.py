@@ -2,7 +2,7 @@
 
     jseg train --config configs/zegclip/zegclip_zeroshapes_inductive.py
 
-Measured: not yet
+Measured: docs/zeroshapes.md
 """
 
 _base_ = ["../_base_/datasets/zeroshapes.py", "../_base_/models/zegclip.py", "../_base_/schedule.py"]
