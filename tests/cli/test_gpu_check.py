@@ -30,6 +30,7 @@ STEP = {
         "losses": 0.1,
         "class map": 0.05,
         "dropout": 0.1,
+        "AdamW": 0.02,
     },
     "on_cpu": [],
     "cpu_share": 0.0,
@@ -410,6 +411,7 @@ def test_shares_of_a_profile():
         "losses": 0,
         "class map": 0,
         "dropout": 0,
+        "AdamW": 0,
     }
     assert [row["name"] for row in summary["costliest"]] == [
         "transpose",

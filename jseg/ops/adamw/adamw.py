@@ -7,11 +7,11 @@ from jseg.ops.cuda import cuda_code, use_cuda_kernels
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.runtime.backend import jt
 
-SLOTS = 16
+SLOTS = 8
 """Tensors of an operator. Jittor builds one for each number of tensors and of axes. So there is one number of
 tensors, and slots that a group does not need are empty."""
 
-GROUP_ELEMENTS = 1 << 21
+GROUP_ELEMENTS = 1 << 20
 """Most elements of a group, unless it is one tensor: all its new values exist beside the old ones."""
 
 # Inputs are the parameters in all slots, then their gradients, means and squares; outputs are the new

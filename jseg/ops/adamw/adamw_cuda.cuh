@@ -6,7 +6,7 @@
 namespace jseg_adamw_cuda {
 
 constexpr int kThreads = 256, kChunk = 8 * kThreads;  // elements of a block
-constexpr int kMostTensors = 16;  // SLOTS of adamw.py
+constexpr int kMostTensors = 8;  // SLOTS of adamw.py
 
 struct Step {
     float beta1, beta2, root, eps;  // see adamw.py
