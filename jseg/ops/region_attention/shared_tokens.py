@@ -4,7 +4,7 @@ from jseg.ops.checks import require_heads, require_one_floating_type
 from jseg.ops.dispatch import include_headers, use_fused
 from jseg.ops.region_attention.layout import RegionLayout
 from jseg.ops.region_attention.region_attention import HEADERS, PROBLEM, region_attention
-from jseg.ops.rows import drop_rows
+from jseg.ops.rows import drop_rows, insert_rows
 from jseg.runtime.backend import jt
 
 _FORWARD = (
@@ -61,8 +61,11 @@ def shared_region_attention(own: jt.Var, shared: jt.Var, num_heads: int, layout:
         return jt.zeros((0, layout.tokens - layout.skipped, packed // 3), dtype=own.dtype)
     if not use_fused(own, shared):
         rows = shared.unsqueeze(0).expand(batch, *shared.shape)
-        parts = [own[:, :first], rows[:, : end - first], own[:, first:], rows[:, end - first :]]
-        whole = jt.concat([part for part in parts if part.shape[1]], 1)
+        if last == layout.tokens:
+            whole = insert_rows(own, rows, first)
+        else:
+            parts = [rows[:, :end], own, rows[:, end:]]
+            whole = jt.concat([part for part in parts if part.shape[1]], 1)
         return drop_rows(region_attention(whole, num_heads, layout), end - layout.skipped, layout.skipped)
     return jt.code(
         [[batch, layout.tokens - layout.skipped, packed // 3], [batch, num_heads, layout.tokens]],
