@@ -124,10 +124,10 @@ def _fused(tensors: Sequence[Tensor], step: Step) -> list[Updated]:
         shapes * 3,
         ["float32"] * (3 * SLOTS),
         [tensor[kind] for kind in range(4) for tensor in slots],
-        cpu_header=include_headers("adamw/adamw_cpu.h"),
+        cpu_header=include_headers("adamw/adamw_step.h", "adamw/adamw_cpu.h"),
         cpu_src=_CPU_SOURCE,
         data={**step._asdict(), **data},
-        **cuda_code(("adamw/adamw_cuda.cuh",), _CUDA_SOURCE, "float32"),
+        **cuda_code(("adamw/adamw_step.h", "adamw/adamw_cuda.cuh"), _CUDA_SOURCE, "float32"),
     )
     return [Updated(*new[slot::SLOTS]) for slot in range(len(tensors))]
 

@@ -1,4 +1,4 @@
-// One step of AdamW for all elements of several tensors.
+// One step of AdamW for all elements of several tensors. Needs adamw_step.h before it.
 #pragma once
 #include <omp.h>
 
@@ -10,17 +10,6 @@ namespace jseg_adamw {
 
 constexpr long kParallel = 1 << 15;  // elements; fewer are done before other threads have woken up
 constexpr long kLine = 64;           // threads share a tensor at multiples of it, whole cache lines and vectors
-
-struct Step {
-    float beta1, beta2, root, eps;  // see adamw.py
-};
-
-struct Tensor {
-    long size;
-    float decay, rate;  // see adamw.py
-    const float *p, *g, *mean, *square;
-    float *new_p, *new_mean, *new_square;
-};
 
 struct Tensors {
     std::vector<Tensor> of;

@@ -1,6 +1,6 @@
 // One step of AdamW for all elements of several tensors on the GPU, with one kernel: the contract of adamw_cpu.h.
 // Pointers and sizes are arguments of the kernel, so that nothing is copied to the GPU for it.
-// Needs device/primitives.cuh before it.
+// Needs device/primitives.cuh and adamw_step.h before it.
 #pragma once
 
 namespace jseg_adamw_cuda {
@@ -8,16 +8,8 @@ namespace jseg_adamw_cuda {
 constexpr int kThreads = 256, kChunk = 8 * kThreads;  // elements of a block
 constexpr int kMostTensors = 8;  // SLOTS of adamw.py
 
-struct Step {
-    float beta1, beta2, root, eps;  // see adamw.py
-};
-
-struct Tensor {
-    long size;
-    float decay, rate;  // see adamw.py
-    const float *p, *g, *mean, *square;
-    float *new_p, *new_mean, *new_square;
-};
+using jseg_adamw::Step;
+using jseg_adamw::Tensor;
 
 struct Tensors {
     int count;

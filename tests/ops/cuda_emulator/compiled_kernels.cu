@@ -12,6 +12,7 @@
 #include "bilinear_cuda.cuh"
 #include "focal_dice/focal_dice_cuda.cuh"
 #include "class_map/class_map_cuda.cuh"
+#include "adamw/adamw_step.h"
 #include "adamw/adamw_cuda.cuh"
 
 using Half = jseg_device::SixteenBit<__half>;
