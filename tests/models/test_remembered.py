@@ -103,6 +103,18 @@ def test_follows_the_words_and_the_number_of_regions() -> None:
         assert np.allclose(kept_scores(model, image), scores(model, image), atol=2e-5, rtol=1e-5)
 
 
+def test_follows_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU rounds the operands of products to bfloat16: a value of float32 must not be used there."""
+    model, (image, _) = segmentor(), batch()
+    exact = kept_scores(model, image)
+    monkeypatch.setenv("JSEG_PRECISION", "bfloat16")
+    rounded = kept_scores(model, image)
+    assert np.abs(rounded - exact).max() > 1e-4
+    assert np.array_equal(rounded, kept_scores(segmentor(), image))
+    monkeypatch.delenv("JSEG_PRECISION")
+    assert np.array_equal(kept_scores(model, image), exact)
+
+
 def test_nothing_is_kept_where_gradients_are_computed() -> None:
     remembered, source = Remembered(), jt.ones(3)
     made = []

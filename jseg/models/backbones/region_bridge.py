@@ -18,7 +18,6 @@ from jseg.models.state import load_arrays_into
 from jseg.ops import RegionLayout, drop_rows, dropout, insert_rows, linear, transpose_last
 from jseg.ops.region_attention.layout import region_grid
 from jseg.runtime.backend import jt
-from jseg.runtime.device import wanted_precision
 
 PROMPT_NORM_EPS = 1e-6
 
@@ -267,7 +266,7 @@ class RegionBridgeEncoder(Backbone):
             tokens = [*others[:1], self._prompt(layer, 1, 0.0), *others[1:]]
             return block.project_tokens(jt.concat(tokens, 1) if others else tokens[0])[0]
 
-        key = layer, wanted_precision(), sum(tokens.shape[1] for tokens in others)
+        key = layer, sum(tokens.shape[1] for tokens in others)
         return self._shared_rows(key, [*made_from, *block.projection], project)
 
     def attention_allowed(self, image_size: tuple[int, int], num_regions: int) -> np.ndarray:
