@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 _OUT_OF_MEMORY = re.compile(
     r"Unable to alloc (cuda device )?memory|memory is overflow|out of memory|cudaErrorMemoryAllocation|"
-    r"std::bad_alloc|CUBLAS_STATUS_ALLOC_FAILED|CURAND_STATUS_ALLOCATION_FAILED|Cannot allocate memory",
+    r"CUBLAS_STATUS_ALLOC_FAILED|CURAND_STATUS_ALLOCATION_FAILED|Cannot allocate memory|std::bad_alloc",
     re.IGNORECASE,
 )
 _WANTED = re.compile(r"for size\W*(\d+)")
